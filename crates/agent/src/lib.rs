@@ -1,0 +1,1 @@
+//! Sensor to rules to incident to response: wiring, journal, shutdown.

@@ -1,0 +1,1 @@
+//! Container spec and policy to hardened spec. Pure.

@@ -1,0 +1,1 @@
+//! Image reference to verified, bounded layers and one squashed view.

@@ -1,0 +1,230 @@
+//! What a scan finds.
+
+use std::fmt;
+use std::str::FromStr;
+
+use palisade_base::{Digest, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::package::{Gap, Inventory};
+
+/// How bad a finding is; the order is by badness.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Nobody rated it.
+    #[default]
+    Unknown,
+    /// Practically harmless.
+    Negligible,
+    /// Low.
+    Low,
+    /// Medium.
+    Medium,
+    /// High.
+    High,
+    /// Critical.
+    Critical,
+}
+
+impl Severity {
+    /// All severities, worst first.
+    pub const ALL: [Self; 6] =
+        [Self::Critical, Self::High, Self::Medium, Self::Low, Self::Negligible, Self::Unknown];
+
+    /// Lower-case name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Negligible => "negligible",
+            Self::Low => "low",
+            Self::Medium => "medium",
+            Self::High => "high",
+            Self::Critical => "critical",
+        }
+    }
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// Text that is no severity.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a severity (critical, high, medium, low, negligible, unknown)")]
+pub struct ParseSeverityError(pub String);
+
+impl FromStr for Severity {
+    type Err = ParseSeverityError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::ALL
+            .into_iter()
+            .find(|severity| severity.as_str().eq_ignore_ascii_case(text))
+            .ok_or_else(|| ParseSeverityError(text.chars().take(32).collect()))
+    }
+}
+
+/// One finding of a scan.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Finding {
+    /// A package with a known vulnerability.
+    Vulnerability(Vulnerability),
+    /// A secret left in the image.
+    Secret(Secret),
+    /// A file that gives privilege or is dangerous in itself.
+    File(DangerousFile),
+    /// A setting of the image's configuration.
+    Configuration(Misconfiguration),
+}
+
+impl Finding {
+    /// How bad it is.
+    pub fn severity(&self) -> Severity {
+        match self {
+            Self::Vulnerability(v) => v.severity,
+            Self::Secret(s) => s.severity,
+            Self::File(f) => f.severity,
+            Self::Configuration(c) => c.severity,
+        }
+    }
+}
+
+/// A known vulnerability of an installed package.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Vulnerability {
+    /// `CVE-2024-6387`, or the advisory's own identifier where there is no CVE.
+    pub id: String,
+    /// Other identifiers of the same thing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub aliases: Vec<String>,
+    /// Name of the installed package.
+    pub package: String,
+    /// Its package URL.
+    pub purl: String,
+    /// Installed version.
+    pub installed: String,
+    /// Version that fixes it, if one exists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fixed: Option<String>,
+    /// How bad it is.
+    pub severity: Severity,
+    /// One line about it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub title: String,
+    /// Feed that says so: `debian-changelogs`, `osv/PyPI`.
+    pub feed: String,
+    /// Whether CISA lists it as exploited.
+    #[serde(default)]
+    pub known_exploited: bool,
+}
+
+/// A secret found in a file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Secret {
+    /// Detector: `aws-access-key`.
+    pub detector: String,
+    /// What it is, for people.
+    pub title: String,
+    /// File within the image.
+    pub path: String,
+    /// Line, from 1.
+    pub line: u64,
+    /// The secret with its middle hidden; the value itself never leaves the scanner.
+    pub redacted: String,
+    /// How bad it is.
+    pub severity: Severity,
+    /// Layer that holds it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layer: Option<Digest>,
+}
+
+/// Why a file is dangerous.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum FileDanger {
+    /// Runs with its owner's rights.
+    Setuid,
+    /// Runs with its group's rights.
+    Setgid,
+    /// Carries file capabilities.
+    Capabilities,
+    /// Everybody may write it.
+    WorldWritable,
+    /// A private key.
+    PrivateKey,
+    /// A second user with id 0.
+    DuplicateRoot,
+    /// A device node.
+    Device,
+}
+
+/// A dangerous file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DangerousFile {
+    /// Why.
+    pub danger: FileDanger,
+    /// File within the image.
+    pub path: String,
+    /// Mode, owner or what else makes it so.
+    pub detail: String,
+    /// Package that installed it, if one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub package: Option<String>,
+    /// How bad it is.
+    pub severity: Severity,
+}
+
+/// A setting that weakens the container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Misconfiguration {
+    /// Check: `image-runs-as-root`.
+    pub check: String,
+    /// What is wrong.
+    pub title: String,
+    /// What to do.
+    pub fix: String,
+    /// How bad it is.
+    pub severity: Severity,
+}
+
+/// The state of the advisory database that a scan used.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatabaseInfo {
+    /// Feeds compiled into it.
+    pub feeds: Vec<String>,
+    /// Time of the newest data in it.
+    pub built: Timestamp,
+    /// Records.
+    pub n_records: u64,
+}
+
+/// The whole result of a scan.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ScanReport {
+    /// When the scan ended.
+    pub time: Timestamp,
+    /// What the image holds.
+    pub inventory: Inventory,
+    /// The database used; `None` means that vulnerabilities were not looked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub database: Option<DatabaseInfo>,
+    /// What was found, worst first.
+    pub findings: Vec<Finding>,
+    /// Findings hidden by an ignore entry.
+    pub n_ignored: u64,
+}
+
+impl ScanReport {
+    /// What could not be examined.
+    pub fn gaps(&self) -> &[Gap] {
+        &self.inventory.gaps
+    }
+}

@@ -1,0 +1,23 @@
+//! The nouns of Palisade, and their versioned JSON form.
+//!
+//! Every noun that leaves the process derives its JSON here and travels in a
+//! [`wire::Envelope`] that names its schema; golden files in `testdata/` freeze the
+//! released forms. The crate knows nothing of eBPF, HTTP or SQL.
+#![forbid(unsafe_code)]
+
+pub mod alert;
+pub mod container;
+pub mod finding;
+pub mod incident;
+pub mod package;
+pub mod process;
+pub mod target;
+pub mod wire;
+
+pub use alert::{Alert, Outcome, Priority, Verdict};
+pub use container::{Container, Engine, ImageIdentity};
+pub use finding::{Finding, Severity};
+pub use incident::{Incident, IncidentState};
+pub use package::{Distribution, Inventory, Package, PackageKind};
+pub use process::Process;
+pub use target::Target;

@@ -1,0 +1,1 @@
+//! Catalogers: file to packages, and the version order of each ecosystem. Pure.

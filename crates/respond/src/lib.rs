@@ -1,0 +1,1 @@
+//! Response plans, their execution, and evidence.

@@ -1,0 +1,148 @@
+//! What a condition may ask of an event, without knowing what an event is.
+//!
+//! A [`Schema`] lists the fields and event types that exist; an event answers through
+//! [`Fields`]. One language so serves system calls, audit logs and captures alike.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use smallvec::SmallVec;
+
+/// Identifies a field of a [`Schema`]; the value is the schema's own, usually an index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FieldId(pub u16);
+
+/// The type of a field's values, as Falco's field list names them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ValueType {
+    /// `INT8` to `INT64`.
+    Int,
+    /// `UINT8` to `UINT64`, flags and identifiers.
+    Uint,
+    /// `DOUBLE`.
+    Double,
+    /// `BOOL`.
+    Bool,
+    /// `CHARBUF`: text.
+    Text,
+    /// `FSPATH`: text that is a path; `pmatch` treats it by components.
+    Path,
+    /// `BYTEBUF`: raw bytes; only `contains`, `startswith` and their binary forms apply.
+    Bytes,
+    /// `IPADDR`: a v4 or v6 address.
+    Ip,
+    /// `IPNET`: an address compared with networks.
+    Net,
+    /// `PORT`.
+    Port,
+    /// `RELTIME`: nanoseconds.
+    RelativeTime,
+    /// `ABSTIME`: nanoseconds since the epoch.
+    AbsoluteTime,
+}
+
+/// Whether a field takes an argument in brackets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ArgumentRule {
+    /// `proc.name`.
+    None,
+    /// `proc.aname` or `proc.aname[2]`.
+    Optional(ArgumentKind),
+    /// `evt.arg[name]`.
+    Required(ArgumentKind),
+}
+
+/// What a field's argument may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ArgumentKind {
+    /// A number only: `proc.aname[2]`.
+    Index,
+    /// Text only: `proc.env[HOME]`.
+    Key,
+    /// Either: `evt.arg[0]`, `evt.arg[path]`.
+    Either,
+}
+
+/// The argument of one use of a field.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum FieldArgument {
+    /// No argument was written.
+    None,
+    /// `[2]`.
+    Index(u32),
+    /// `[name]` or `["name"]`.
+    Key(Box<str>),
+}
+
+/// One field of a schema.
+#[derive(Debug, Clone)]
+pub struct FieldDefinition {
+    /// The name in conditions: `proc.name`.
+    pub name: &'static str,
+    /// Type of its values.
+    pub value_type: ValueType,
+    /// Whether it can have several values; comparisons hold if any value satisfies them.
+    pub is_list: bool,
+    /// Whether it takes an argument.
+    pub argument: ArgumentRule,
+    /// Whether it may appear in conditions (`EPF_PRINT_ONLY` fields may not).
+    pub filterable: bool,
+    /// What it means, one sentence.
+    pub description: &'static str,
+}
+
+/// One value of a field, borrowed from the event or from its scratch memory.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Value<'e> {
+    /// A signed number.
+    Int(i64),
+    /// An unsigned number, port or time.
+    Uint(u64),
+    /// A floating number.
+    Double(f64),
+    /// A truth value.
+    Bool(bool),
+    /// Text or a path; not necessarily UTF-8, because the kernel's is not.
+    Text(&'e [u8]),
+    /// Raw bytes.
+    Bytes(&'e [u8]),
+    /// An address.
+    Ip(IpAddr),
+    /// A network.
+    Net(IpNet),
+}
+
+/// The values of one field of one event. Empty: the event does not have the field, and
+/// every comparison with it is false.
+pub type Values<'e> = SmallVec<[Value<'e>; 2]>;
+
+/// What an event answers.
+pub trait Fields {
+    /// Appends the values of `field` to `out`, or nothing when the event lacks it.
+    ///
+    /// `argument` has been checked against the field's [`ArgumentRule`] by the compiler.
+    fn extract<'e>(&'e self, field: FieldId, argument: &FieldArgument, out: &mut Values<'e>);
+
+    /// The event's type, an index into [`Schema::event_types`].
+    fn event_type(&self) -> u16;
+}
+
+/// The fields and event types of one event source.
+pub trait Schema {
+    /// The source's name in rules: `syscall`, `k8s_audit`.
+    fn source(&self) -> &str;
+
+    /// All fields; [`FieldId`] is the index.
+    fn fields(&self) -> &[FieldDefinition];
+
+    /// Names of the event types, by number: what `evt.type` compares with. Several
+    /// numbers may share a name (old and new forms of one call). An empty name is unused.
+    fn event_types(&self) -> &[&'static str];
+
+    /// Looks a field up by its name.
+    fn field(&self, name: &str) -> Option<(FieldId, &FieldDefinition)> {
+        // Schemas with hundreds of fields override this with an index.
+        let index = self.fields().iter().position(|field| field.name == name)?;
+        Some((FieldId(u16::try_from(index).ok()?), &self.fields()[index]))
+    }
+}

@@ -1,0 +1,1 @@
+//! Advisories, matching, secrets, dangerous files, reports.

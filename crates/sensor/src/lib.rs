@@ -1,0 +1,1 @@
+//! Kernel records and captures to process, descriptor and container state, and events.

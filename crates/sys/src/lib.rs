@@ -1,0 +1,1 @@
+//! Raw system calls: namespaces, mounts, cgroups, pidfds (unsafe island 1).
