@@ -1,1 +1,26 @@
 //! Sensor to rules to incident to response: wiring, journal, shutdown.
+#![forbid(unsafe_code)]
+
+pub mod agent;
+pub mod detection;
+pub mod detector;
+pub mod fold;
+pub mod incident;
+pub mod journal;
+pub mod keeper;
+pub mod output;
+pub mod report;
+pub mod status;
+#[cfg(test)]
+mod testing;
+pub mod worker;
+
+pub use agent::{Agent, AgentError, BY_HAND_FOLDER, Notice, Resumed, Settings};
+pub use detection::{Detection, RuleInfo, Source, SourceError, SourceHealth};
+pub use detector::Detector;
+pub use worker::{ContainerFiles, ResponseMeans};
+
+/// The rules that come with the product, in Falco's language.
+pub const BUILTIN_RULES: &str = include_str!("../rules/palisade.yaml");
+/// The name of [`BUILTIN_RULES`] in diagnostics.
+pub const BUILTIN_RULES_NAME: &str = "builtin:palisade.yaml";

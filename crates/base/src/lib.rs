@@ -13,6 +13,7 @@ pub mod fs;
 pub mod root;
 pub mod suggest;
 pub mod time;
+pub mod yaml;
 
 pub use bounded::{Bounded, LimitExceeded, read_bounded};
 pub use diagnostic::{Diagnostic, Diagnostics, Location, Severity};

@@ -1,1 +1,25 @@
-//! Container spec and policy to hardened spec. Pure.
+//! Container spec and policy to hardened spec, explained change by change.
+//!
+//! Everything here is pure: [`harden`] takes an OCI `config.json` as a JSON value, what
+//! the policy says and what is known of image and machine, and returns the patched value
+//! with a reason for every change, or a refusal with every reason. Fields that this
+//! version does not know pass through untouched, which is why the value is patched and
+//! not rewritten through typed structures.
+//!
+//! Nothing here reads a file, starts a process or asks the kernel.
+#![forbid(unsafe_code)]
+
+mod controls;
+mod facts;
+mod lists;
+mod patch;
+pub mod seccomp;
+mod spec;
+mod user;
+
+pub use controls::{Hardened, Refusal, RefusalReason, harden, harden_process};
+pub use facts::{Facts, ImageFacts, Machine};
+pub use lists::{MASKED_PATHS, READ_ONLY_PATHS};
+pub use patch::{Change, Malformed};
+pub use spec::{Base, ImageDefaults, base_spec};
+pub use user::{IdRange, ResolveUserError, User, resolve_user};

@@ -108,6 +108,9 @@ pub struct Vulnerability {
     pub package: String,
     /// Its package URL.
     pub purl: String,
+    /// Source package to which the advisory belongs, where the ecosystem has them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
     /// Installed version.
     pub installed: String,
     /// Version that fixes it, if one exists.
@@ -220,6 +223,57 @@ pub struct ScanReport {
     pub findings: Vec<Finding>,
     /// Findings hidden by an ignore entry.
     pub n_ignored: u64,
+    /// What was looked at and what was left out, and why.
+    #[serde(default)]
+    pub coverage: Coverage,
+}
+
+/// What a scan looked at: "nothing found" and "nothing looked at" are different answers.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Coverage {
+    /// Files searched for secrets.
+    pub n_files_searched: u64,
+    /// Bytes searched for secrets.
+    pub n_bytes_searched: u64,
+    /// Files not searched because they are binary.
+    pub n_files_binary: u64,
+    /// Files not searched because they are larger than the bound.
+    pub n_files_large: u64,
+    /// Files not searched because of where they lie (manuals, translations).
+    pub n_files_excluded: u64,
+    /// Secrets in files that a distribution's package published, and so not secret.
+    pub n_secrets_packaged: u64,
+    /// Packages that the advisory database could judge.
+    pub n_packages_matched: u64,
+    /// Packages that it could not judge, by ecosystem.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unmatched: Vec<Unmatched>,
+    /// Vulnerabilities of a source package that its harmless binaries (kernel headers,
+    /// documentation) do not have.
+    pub n_harmless: u64,
+    /// Vulnerabilities of language packages that a distribution's package owns and maintains.
+    pub n_distribution_owned: u64,
+    /// Language packages that are parts of a distribution's packages and are judged as those.
+    #[serde(default)]
+    pub n_packages_folded: u64,
+    /// Advisories whose versions could not be compared with the installed one.
+    #[serde(default)]
+    pub n_incomparable: u64,
+    /// Ignore entries that have expired and therefore hid nothing.
+    pub n_ignores_expired: u64,
+    /// Findings beyond the bound of one kind, dropped.
+    pub n_dropped: u64,
+}
+
+/// Packages for which the advisory database has no data or no version order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unmatched {
+    /// Ecosystem as OSV names it: `Debian:12`, `npm`.
+    pub ecosystem: String,
+    /// Packages of it in the image.
+    pub n_packages: u64,
+    /// Why they could not be judged.
+    pub reason: String,
 }
 
 impl ScanReport {

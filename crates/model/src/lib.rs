@@ -1,8 +1,7 @@
 //! The nouns of Palisade, and their versioned JSON form.
 //!
 //! Every noun that leaves the process derives its JSON here and travels in a
-//! [`wire::Envelope`] that names its schema; golden files in `testdata/` freeze the
-//! released forms. The crate knows nothing of eBPF, HTTP or SQL.
+//! [`wire::Envelope`] that names its schema. The crate knows nothing of eBPF, HTTP or SQL.
 #![forbid(unsafe_code)]
 
 pub mod alert;

@@ -1,1 +1,97 @@
-fn main() {}
+//! The program: arguments, configuration, logging, exit codes, printing.
+//!
+//! `main` decides nothing that a library could: each command lives in a module of
+//! [`commands`] that reads its flags, calls the crates and prints what they return.
+#![forbid(unsafe_code)]
+
+mod cli;
+mod commands;
+mod exit;
+mod settings;
+mod terminal;
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, FromArgMatches as _};
+
+use crate::cli::Cli;
+use crate::exit::Exit;
+use crate::terminal::Terminal;
+
+fn main() -> ExitCode {
+    let environment = Environment::read();
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    run(&environment, &arguments).into()
+}
+
+/// The few variables that are no flags.
+struct Environment {
+    home: Option<PathBuf>,
+    xdg_config_home: Option<PathBuf>,
+    no_color: bool,
+    /// Password of an encrypted signing key; cosign's variable is read as well.
+    key_password: Option<String>,
+}
+
+impl Environment {
+    #[expect(clippy::disallowed_methods, reason = "the one place where variables are read")]
+    fn read() -> Self {
+        let path = |name| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+        Self {
+            home: path("HOME"),
+            xdg_config_home: path("XDG_CONFIG_HOME"),
+            no_color: path("NO_COLOR").is_some(),
+            key_password: std::env::var("PALISADE_KEY_PASSWORD")
+                .or_else(|_| std::env::var("COSIGN_PASSWORD"))
+                .ok(),
+        }
+    }
+}
+
+fn run(environment: &Environment, arguments: &[OsString]) -> u8 {
+    let plain = Terminal::new(false, false);
+    let files = settings::config_files(
+        environment.home.as_deref(),
+        environment.xdg_config_home.as_deref().map(Path::new),
+    );
+    let configured = match settings::read(&Cli::command(), &files) {
+        Ok(configured) => configured,
+        Err(problems) => {
+            for problem in problems {
+                plain.error(&problem.to_string());
+            }
+            return Exit::Usage as u8;
+        }
+    };
+    let command = settings::layer(Cli::command(), &configured);
+    let parsed = command
+        .try_get_matches_from(arguments)
+        .and_then(|mut matches| Cli::from_arg_matches_mut(&mut matches));
+    let cli = match parsed {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are results; everything else is a usage error.
+            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Clean };
+            let _ = error.print();
+            return exit as u8;
+        }
+    };
+    let color = match cli.global.color {
+        cli::ColorChoice::Always => true,
+        cli::ColorChoice::Never => false,
+        cli::ColorChoice::Auto => {
+            !environment.no_color && std::io::IsTerminal::is_terminal(&std::io::stdout())
+        }
+    };
+    let terminal = Terminal::new(color, cli.global.quiet);
+    terminal::start_logging(cli.global.log_level);
+    match commands::run(&cli, terminal, environment) {
+        Ok(exit) => exit as u8,
+        Err(failure) => {
+            terminal.error(&failure.render());
+            failure.code()
+        }
+    }
+}

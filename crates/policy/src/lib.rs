@@ -6,9 +6,26 @@
 //! its place and a remedy, and a policy with an error is never used in part.
 #![forbid(unsafe_code)]
 
+pub mod builtin;
+mod capability;
+mod check;
+pub mod code;
+pub mod decide;
 pub mod document;
+pub mod explain;
+pub mod load;
+mod read;
+pub mod reference;
+mod table;
+mod value;
+mod yaml;
 
+pub use code::Code;
+pub use decide::{Admission, GateState, SignatureState, admit, response_for};
 pub use document::{
     Action, Containers, Gate, ImageVerification, Images, Limits, Network, Policy, ResponseRule,
     Runtime, Seccomp, Tmpfs, UserMode, UserNamespace,
 };
+pub use explain::explain;
+pub use load::{LoadPolicyError, LoadedPolicy, Origin, Setting, parse};
+pub use reference::{markdown, schema};

@@ -1,1 +1,27 @@
 //! Response plans, their execution, and evidence.
+//!
+//! A plan is made purely from a policy's response rule and an alert ([`plan`]), printed as
+//! a dry run, and carried out step by step against the container's own control group and
+//! nothing else ([`execute`], [`target`]). Evidence goes into one bundle in which every bit
+//! is accounted for ([`evidence`], [`bundle`]).
+//!
+//! The crate does not decide when to respond, and keeps no key: signing is a function that
+//! the caller passes in.
+#![forbid(unsafe_code)]
+
+pub mod bundle;
+pub mod containment;
+pub mod evidence;
+pub mod execute;
+pub mod journal;
+pub mod network;
+pub mod plan;
+pub mod target;
+
+pub use containment::{Containment, Effect, KernelContainment, NetworkCut};
+pub use execute::{ActionOutcome, Collected, Means, RespondError, Responder};
+pub use network::BpfNetwork;
+/// Control groups, for callers that find a container's.
+pub use palisade_sys::cgroup;
+pub use plan::{Plan, Step, plan, plan_by_hand};
+pub use target::{Target, TargetError};

@@ -81,7 +81,12 @@ pub struct FieldDefinition {
     pub name: &'static str,
     /// Type of its values.
     pub value_type: ValueType,
-    /// Whether it can have several values; comparisons hold if any value satisfies them.
+    /// Whether it is a list to the language (`EPF_IS_LIST`): only `exists`, `in` (all of
+    /// its values are in the set) and `intersects` (any is) apply.
+    ///
+    /// A field that is not a list may still answer several values (`proc.aname`, `fd.ip`):
+    /// then a comparison holds if any value satisfies it, and `!=` over addresses,
+    /// networks and ports if all do.
     pub is_list: bool,
     /// Whether it takes an argument.
     pub argument: ArgumentRule,
@@ -114,7 +119,9 @@ pub enum Value<'e> {
 
 /// The values of one field of one event. Empty: the event does not have the field, and
 /// every comparison with it is false.
-pub type Values<'e> = SmallVec<[Value<'e>; 2]>;
+///
+/// The inline room lets a whole line of ancestors be answered without an allocation.
+pub type Values<'e> = SmallVec<[Value<'e>; 16]>;
 
 /// What an event answers.
 pub trait Fields {
@@ -125,6 +132,31 @@ pub trait Fields {
 
     /// The event's type, an index into [`Schema::event_types`].
     fn event_type(&self) -> u16;
+}
+
+/// What the language must not do with a field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct FieldLimits {
+    /// It may stand in conditions only, not in outputs (`EPF_FILTER_ONLY`).
+    pub filter_only: bool,
+    /// It may not be compared with another field, on either side (`EPF_NO_RHS`).
+    pub no_right_side: bool,
+    /// It may not be transformed (`EPF_NO_TRANSFORMER`).
+    pub no_transformer: bool,
+}
+
+/// How outputs write a field's numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum NumberFormat {
+    /// `PF_DEC`, `PF_ID`.
+    #[default]
+    Decimal,
+    /// `PF_10_PADDED_DEC`: nine digits at least; text in JSON.
+    Padded,
+    /// `PF_OCT`; text in JSON.
+    Octal,
+    /// `PF_HEX`: capital letters, no prefix; text in JSON.
+    Hexadecimal,
 }
 
 /// The fields and event types of one event source.
@@ -144,5 +176,42 @@ pub trait Schema {
         // Schemas with hundreds of fields override this with an index.
         let index = self.fields().iter().position(|field| field.name == name)?;
         Some((FieldId(u16::try_from(index).ok()?), &self.fields()[index]))
+    }
+
+    /// What the language must not do with a field.
+    fn limits(&self, _field: FieldId) -> FieldLimits {
+        FieldLimits::default()
+    }
+
+    /// How outputs write the numbers of a field.
+    fn number_format(&self, _field: FieldId) -> NumberFormat {
+        NumberFormat::Decimal
+    }
+
+    /// The type of a field's values when it depends on the argument (`evt.rawarg.flags`),
+    /// or nothing if the field has no such argument.
+    fn argument_type(&self, field: FieldId, _argument: &FieldArgument) -> Option<ValueType> {
+        self.fields().get(usize::from(field.0)).map(|field| field.value_type)
+    }
+
+    /// Appends the numbers of the events whose `evt.type` may be `name`.
+    ///
+    /// A schema in which one number stands for many calls (Falco's generic event) adds
+    /// that number for their names.
+    fn event_numbers(&self, name: &str, out: &mut Vec<u16>) {
+        for (number, candidate) in self.event_types().iter().enumerate() {
+            if *candidate == name
+                && !name.is_empty()
+                && let Ok(number) = u16::try_from(number)
+            {
+                out.push(number);
+            }
+        }
+    }
+
+    /// Whether events of this number answer `evt.type` themselves, instead of by
+    /// [`Schema::event_types`]: generic and asynchronous events.
+    fn event_names_itself(&self, _number: u16) -> bool {
+        false
     }
 }

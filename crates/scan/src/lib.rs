@@ -1,1 +1,26 @@
 //! Advisories, matching, secrets, dangerous files, reports.
+//!
+//! [`scan_image`] walks an image once and gives a [`palisade_model::finding::ScanReport`]:
+//! inventory, vulnerabilities against a [`db::Database`], secrets, dangerous files, weak
+//! settings, and what could not be examined. [`report`] and [`sbom`] render it, [`gate`]
+//! judges it.
+//!
+//! Invariants: nothing of an image is unpacked or executed; every table and queue has a
+//! bound; what is skipped, dropped or unreadable is counted in the report, so that "nothing
+//! found" and "nothing looked at" differ. The crate prints nothing and fetches nothing.
+#![forbid(unsafe_code)]
+
+pub mod configuration;
+pub mod db;
+pub mod ecosystem;
+pub mod feeds;
+pub mod files;
+pub mod gate;
+pub mod ignore;
+pub mod matching;
+pub mod report;
+pub mod sbom;
+pub mod scan;
+pub mod secrets;
+
+pub use scan::{SECRETS_MAX, ScanError, ScanOptions, inventory_of, scan_image, scan_target};

@@ -1,1 +1,36 @@
-//! Sign and verify images and evidence.
+//! Sign and verify images and evidence with a key.
+//!
+//! Formats are those of the field, to the byte: Sigstore bundles v0.3 with a DSSE
+//! envelope and an in-toto Statement v1, stored as OCI referrers; cosign's `.sig`
+//! manifests with a simple-signing payload; cosign's encrypted private keys. What this
+//! crate signs cosign verifies, and the other way round.
+//!
+//! Invariants:
+//! - Verification recomputes everything: a signature by the right key over the right
+//!   digest says nothing until every blob of the image matches the digest that names it.
+//! - Nothing falls back to accepting: a document that is malformed in any way is no
+//!   signature, duplicate JSON keys and unknown fields included.
+//! - No network and no clock. Certificates, transparency logs and timestamps are not
+//!   verified yet; a bundle that rests on a certificate is refused as such.
+#![forbid(unsafe_code)]
+
+pub mod blob;
+mod bundle;
+mod content;
+mod dsse;
+mod json;
+pub mod key;
+mod pem;
+mod secretbox;
+pub mod sign;
+mod simple;
+mod statement;
+pub mod verify;
+
+pub use blob::{VerifyBlobError, sign_blob, verify_blob};
+pub use bundle::{BUNDLE_BYTES_MAX, BUNDLE_MEDIA_TYPE, BundleError};
+pub use content::{Checked, ContentError, Descriptor};
+pub use json::JsonError;
+pub use key::{KeyError, KeyPairPaths, PrivateKey, PublicKey};
+pub use sign::{SignError, SignOptions, Signed, sign_image};
+pub use verify::{Rejection, SignatureFormat, Verified, VerifyError, verify_image};

@@ -1,0 +1,61 @@
+# What a newcomer types: `make demo`, `make test`. `make help` lists the rest.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
+PALISADE := $(TARGET_DIR)/release/palisade
+PALISADE_SHARED ?= $(abspath ../shared)
+export PALISADE_SHARED
+CARGO := cargo
+# As root directly; otherwise by sudo, keeping what the tests and the demo read.
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=PATH,HOME,CARGO_TARGET_DIR,PALISADE_SHARED)
+
+.PHONY: help
+help: ## Show the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: build ## Install what is missing, build, and run the main job on a real container
+	@scripts/install-deps.sh demo
+	@$(SUDO) demo/run.sh --palisade $(PALISADE)
+
+.PHONY: build
+build: ## Build the release program
+	@scripts/install-deps.sh build
+	$(CARGO) build --release --locked --bin palisade
+
+.PHONY: test
+test: build ## Install what the tests need and run every test, the demo included
+	@scripts/install-deps.sh build demo test
+	$(CARGO) test --workspace --locked --no-run
+	$(SUDO) env "PATH=$$PATH" $(CARGO) test --workspace --locked
+	$(SUDO) demo/run.sh --palisade $(PALISADE) --headless
+
+.PHONY: conformance
+conformance: ## Run the conformance material in $PALISADE_SHARED/conformance
+	@scripts/install-deps.sh build
+	@scripts/conformance.sh
+
+.PHONY: bench
+bench: build ## Measure and print the performance table
+	@scripts/install-deps.sh build demo
+	@$(SUDO) scripts/bench.sh --palisade $(PALISADE)
+
+.PHONY: fuzz
+fuzz: ## Fuzz every parser for FUZZ_SECONDS (default 60) each
+	@scripts/fuzz.sh $(or $(FUZZ_SECONDS),60)
+
+.PHONY: lint
+lint: ## Formatting, clippy with warnings as errors, structure
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	$(CARGO) xtask tidy
+
+.PHONY: install
+install: build ## Install program, manual pages and completions under PREFIX (default /usr/local)
+	@scripts/install.sh $(PALISADE) $(or $(PREFIX),/usr/local)
+
+.PHONY: clean
+clean: ## Remove what the build and the demo made
+	@demo/run.sh --clean
+	$(CARGO) clean

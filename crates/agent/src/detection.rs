@@ -1,0 +1,89 @@
+//! What the agent needs of an event that a rule matched.
+//!
+//! A [`Source`] hands detections out; where they come from (the kernel, a capture, a
+//! test) the rest of the agent does not know.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use palisade_base::Timestamp;
+use palisade_model::alert::Outcome;
+use palisade_model::{Container, Priority, Process};
+use serde::Serialize;
+
+/// The parts of a rule that its alerts repeat.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuleInfo {
+    /// The rule's name.
+    pub name: String,
+    /// Its priority.
+    pub priority: Priority,
+    /// Its tags.
+    pub tags: Vec<String>,
+    /// The event source: `syscall`.
+    pub source: String,
+}
+
+/// A rule that matched an event.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Detection {
+    /// The rule.
+    pub rule: Arc<RuleInfo>,
+    /// When the event happened in the kernel.
+    pub time: Timestamp,
+    /// The rule's output, filled in, without time and priority.
+    pub output: String,
+    /// Fields of the output by name.
+    pub output_fields: BTreeMap<String, serde_json::Value>,
+    /// The event's type: `openat`.
+    pub event_type: String,
+    /// What became of the action.
+    pub outcome: Outcome,
+    /// The acting process.
+    pub process: Option<Process>,
+    /// Its ancestors, parent first, inside the container as far as there is one.
+    pub ancestors: Vec<Process>,
+    /// The container.
+    pub container: Option<Container>,
+}
+
+/// Why a source ended.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// There is nothing more to read: the end of a capture.
+    #[error("the source has ended")]
+    Ended,
+    /// The source broke down.
+    #[error("read events")]
+    Failed(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// What a source says about itself.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct SourceHealth {
+    /// Events read.
+    pub n_events: u64,
+    /// Records that could not be decoded.
+    pub n_malformed: u64,
+    /// Events lost before they could be read, by class.
+    pub losses: BTreeMap<String, u64>,
+    /// Hooks that are attached.
+    pub hooks: Vec<String>,
+    /// Rules that are loaded.
+    pub n_rules: usize,
+}
+
+/// Where detections come from.
+pub trait Source {
+    /// Waits up to `timeout` for events and passes those that a rule matched to `sink`.
+    /// Returns how many were passed.
+    fn poll(
+        &mut self,
+        timeout: Duration,
+        sink: &mut dyn FnMut(Detection),
+    ) -> Result<usize, SourceError>;
+
+    /// What it says about itself.
+    fn health(&self) -> SourceHealth;
+}

@@ -1,0 +1,272 @@
+//! The journal of alerts: written before anything else acts on an alert or shows it.
+//!
+//! An alert is pending from the moment it is raised until its incident is on the disk and
+//! its response, if it has one, has ended. After a crash the pending ones are taken up
+//! again; none that was raised is lost.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use palisade_model::Alert;
+use palisade_respond::journal::{Journal, JournalError, Recovery, Sync, read_records};
+use serde::{Deserialize, Serialize};
+
+/// The journal's file within its folder.
+const JOURNAL_FILE: &str = "alerts.jsonl";
+/// Size at which the journal is rotated, in bytes.
+pub const JOURNAL_BYTES_MAX: u64 = 32 << 20;
+/// Pending alerts remembered; the oldest are let go first, and counted.
+pub const PENDING_MAX: usize = 4096;
+
+/// One record of `alerts.jsonl`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum AlertRecord {
+    /// An alert was raised.
+    Raised {
+        /// The alert.
+        alert: Box<Alert>,
+    },
+    /// It was raised again this often within its window.
+    Repeated {
+        /// The alert.
+        alert: String,
+        /// How often.
+        n_repeats: u64,
+    },
+    /// Its incident is on the disk and its response has ended.
+    Handled {
+        /// The alert.
+        alert: String,
+    },
+}
+
+/// An alert of the journal, and how often it was repeated.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredAlert {
+    /// The alert.
+    pub alert: Alert,
+    /// Repeats that were only counted.
+    pub n_repeats: u64,
+}
+
+/// The alerts of the journal in `folder`, oldest first, read while somebody may be writing.
+pub fn read_alerts(folder: &Path) -> Result<(Vec<StoredAlert>, Recovery), JournalError> {
+    let (records, recovery) = read_records(&folder.join(JOURNAL_FILE))?;
+    let mut alerts: Vec<StoredAlert> = Vec::new();
+    let mut places: BTreeMap<String, usize> = BTreeMap::new();
+    for record in records {
+        match record {
+            // An alert that rotation carried over stands in the journal twice.
+            AlertRecord::Raised { alert } if !places.contains_key(&alert.id) => {
+                places.insert(alert.id.clone(), alerts.len());
+                alerts.push(StoredAlert { alert: *alert, n_repeats: 0 });
+            }
+            AlertRecord::Repeated { alert, n_repeats } => {
+                if let Some(stored) = places.get(&alert).and_then(|at| alerts.get_mut(*at)) {
+                    stored.n_repeats += n_repeats;
+                }
+            }
+            AlertRecord::Raised { .. } | AlertRecord::Handled { .. } => {}
+        }
+    }
+    Ok((alerts, recovery))
+}
+
+#[derive(Debug)]
+struct Pending {
+    alert: Box<Alert>,
+    incident: Option<String>,
+    kept: bool,
+    answered: bool,
+}
+
+/// The journal and what is pending in it.
+#[derive(Debug)]
+pub struct AlertJournal {
+    journal: Journal<AlertRecord>,
+    pending: BTreeMap<String, Pending>,
+    n_forgotten: u64,
+}
+
+impl AlertJournal {
+    /// Opens `alerts.jsonl` in `folder` and returns the alerts that are still pending.
+    pub fn open(folder: &Path) -> Result<(Self, Vec<Alert>, Recovery), JournalError> {
+        let (journal, records, recovery) =
+            Journal::open(&folder.join(JOURNAL_FILE), JOURNAL_BYTES_MAX)?;
+        let mut this = Self { journal, pending: BTreeMap::new(), n_forgotten: 0 };
+        for record in records {
+            match record {
+                AlertRecord::Raised { alert } => this.remember(alert),
+                AlertRecord::Handled { alert } => drop(this.pending.remove(&alert)),
+                AlertRecord::Repeated { .. } => {}
+            }
+        }
+        let alerts = this.pending.values().map(|pending| (*pending.alert).clone()).collect();
+        Ok((this, alerts, recovery))
+    }
+
+    /// Writes a new alert. It survives this process when the call returns; the disk sees
+    /// it at the next [`AlertJournal::sync`], because waiting for a disk would delay the
+    /// response by more than the response takes.
+    pub fn raise(&mut self, alert: &Alert) -> Result<(), JournalError> {
+        let alert = Box::new(alert.clone());
+        let record = AlertRecord::Raised { alert };
+        let written = self.append(&record);
+        // Remembered even when the disk is full: rotation may write it later.
+        if let AlertRecord::Raised { alert } = record {
+            self.remember(alert);
+        }
+        written
+    }
+
+    /// Writes that an alert was repeated.
+    pub fn repeated(&mut self, alert: &str, n_repeats: u64) -> Result<(), JournalError> {
+        self.append(&AlertRecord::Repeated { alert: alert.to_string(), n_repeats })
+    }
+
+    /// Notes to which incident a pending alert belongs, and whether a response is due.
+    pub fn assign(&mut self, alert: &str, incident: &str, needs_response: bool) {
+        if let Some(pending) = self.pending.get_mut(alert) {
+            pending.incident = Some(incident.to_string());
+            pending.answered = !needs_response;
+        }
+    }
+
+    /// Pending alerts of `incident` whose incident is not known to be on the disk.
+    pub fn unkept(&self, incident: &str) -> Vec<String> {
+        let of = |pending: &Pending| !pending.kept && pending.incident.as_deref() == Some(incident);
+        self.pending.iter().filter(|(_, p)| of(p)).map(|(id, _)| id.clone()).collect()
+    }
+
+    /// Notes that the incidents of `alerts` are on the disk.
+    pub fn kept(&mut self, alerts: &[String]) -> Result<(), JournalError> {
+        self.progress(alerts, |pending| pending.kept = true)
+    }
+
+    /// Notes that the response to `alert` has ended.
+    pub fn answered(&mut self, alert: &str) -> Result<(), JournalError> {
+        self.progress(&[alert.to_string()], |pending| pending.answered = true)
+    }
+
+    /// Alerts that are pending.
+    pub fn n_pending(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// Pending alerts that were let go because there were too many.
+    pub fn n_forgotten(&self) -> u64 {
+        self.n_forgotten
+    }
+
+    /// A handle by which another thread puts the journal on the disk; `None` when the
+    /// system has no descriptor left.
+    pub fn disk_handle(&self) -> Option<std::fs::File> {
+        self.journal.disk_handle().ok()
+    }
+
+    /// Puts everything on the disk.
+    pub fn sync(&self) -> Result<(), JournalError> {
+        self.journal.sync()
+    }
+
+    fn progress(
+        &mut self,
+        alerts: &[String],
+        note: impl Fn(&mut Pending),
+    ) -> Result<(), JournalError> {
+        for id in alerts {
+            let Some(pending) = self.pending.get_mut(id) else {
+                continue;
+            };
+            note(pending);
+            if pending.kept && pending.answered {
+                self.pending.remove(id);
+                self.append(&AlertRecord::Handled { alert: id.clone() })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn append(&mut self, record: &AlertRecord) -> Result<(), JournalError> {
+        if self.journal.is_full() {
+            let carried: Vec<AlertRecord> = self
+                .pending
+                .values()
+                .map(|pending| AlertRecord::Raised { alert: pending.alert.clone() })
+                .collect();
+            self.journal.rotate(&carried)?;
+        }
+        self.journal.append(record, Sync::No)
+    }
+
+    fn remember(&mut self, alert: Box<Alert>) {
+        if self.pending.len() >= PENDING_MAX {
+            self.pending.pop_first();
+            self.n_forgotten += 1;
+        }
+        let id = alert.id.clone();
+        self.pending.insert(id, Pending { alert, incident: None, kept: false, answered: false });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::alert;
+
+    fn numbered(n: usize) -> Alert {
+        let mut alert = alert("Rule", None);
+        alert.id = format!("{n:08}");
+        alert
+    }
+
+    #[test]
+    fn only_what_is_handled_is_forgotten() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut journal, _, _) = AlertJournal::open(folder.path()).unwrap();
+        for n in 0..4 {
+            journal.raise(&numbered(n)).unwrap();
+            journal.assign(&numbered(n).id, "INC-1", n == 3);
+        }
+        assert_eq!(journal.unkept("INC-1").len(), 4);
+        let ids: Vec<String> = [0, 1, 3].iter().map(|n| numbered(*n).id).collect();
+        journal.kept(&ids).unwrap();
+        drop(journal);
+        let (mut journal, pending, _) = AlertJournal::open(folder.path()).unwrap();
+        let ids: Vec<&str> = pending.iter().map(|alert| alert.id.as_str()).collect();
+        assert_eq!(ids, ["00000002", "00000003"], "not kept, and not answered");
+        journal.assign("00000003", "INC-1", true);
+        journal.kept(&["00000003".into()]).unwrap();
+        journal.answered("00000003").unwrap();
+        assert_eq!(journal.n_pending(), 1);
+    }
+
+    #[test]
+    fn cut_at_any_byte_every_whole_alert_is_pending() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("alerts.jsonl");
+        let (mut journal, _, _) = AlertJournal::open(folder.path()).unwrap();
+        for n in 0..3 {
+            journal.raise(&numbered(n)).unwrap();
+        }
+        drop(journal);
+        let bytes = std::fs::read(&path).unwrap();
+        for n in 0..=bytes.len() {
+            std::fs::write(&path, &bytes[..n]).unwrap();
+            let (_, pending, _) = AlertJournal::open(folder.path()).unwrap();
+            let n_whole = bytes[..n].split(|byte| *byte == b'\n').count() - 1;
+            assert_eq!(pending.len(), n_whole, "cut at {n}");
+        }
+    }
+
+    #[test]
+    fn pending_alerts_are_bounded_and_the_loss_is_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut journal, _, _) = AlertJournal::open(folder.path()).unwrap();
+        for n in 0..PENDING_MAX + 3 {
+            journal.raise(&numbered(n)).unwrap();
+        }
+        assert_eq!((journal.n_pending(), journal.n_forgotten()), (PENDING_MAX, 3));
+    }
+}

@@ -1,0 +1,7 @@
+//! Integration tests of the agent: from detection to response, across crashes.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::print_stderr, reason = "a skipped test says why")]
+
+mod live;
+mod run;
+mod support;

@@ -1,0 +1,401 @@
+/* SPDX-License-Identifier: (Apache-2.0 OR GPL-2.0-only) */
+/* Life of a process: fork, exec (both outcomes), exit. All of it goes through the priority ring. */
+#ifndef PALISADE_PROCESS_H
+#define PALISADE_PROCESS_H
+
+#include "path.h"
+#include "call.h"
+
+#define PF_KTHREAD 0x00200000
+#define RLIMIT_NOFILE 7
+#define PAGE_KIB 4
+#define SB_RDONLY 1
+#define S_IMMUTABLE 8
+#define OVERLAYFS_MAGIC 0x794c7630
+#define ARGV_COUNT_MAX 24
+#define UID_EXTENTS_MAX 5
+#define CAP_BIT_DAC_OVERRIDE (1ULL << 1)
+#define CAP_BIT_FOWNER (1ULL << 3)
+/* Capabilities of the format: CAP_CHOWN … CAP_CHECKPOINT_RESTORE, numbered as the kernel does. */
+#define CAP_MASK ((1ULL << 41) - 1)
+
+static __always_inline u64 capability(const void *address)
+{
+	u64 bits = 0;
+	bpf_probe_read_kernel(&bits, sizeof(bits), address);
+	return bits & CAP_MASK;
+}
+#define CAPABILITY(cred, set) capability((void *)(cred) + bpf_core_field_offset(struct cred, set))
+
+/* The number of `pid` in the namespace of `task`; zero where it has none, as with a group led from outside. */
+static __always_inline int pid_vnr(struct pid *pid, struct task_struct *task)
+{
+	u32 level = BPF_CORE_READ(task, thread_pid, level);
+	int nr = 0;
+	if (level > BPF_CORE_READ(pid, level))
+		return 0;
+	void *upid = (void *)pid + bpf_core_field_offset(struct pid, numbers) + level * bpf_core_type_size(struct upid);
+	bpf_probe_read_kernel(&nr, sizeof(nr), upid + bpf_core_field_offset(struct upid, nr));
+	return nr;
+}
+
+static __always_inline struct pid_namespace *pidns_of(struct pid *pid)
+{
+	u32 level = BPF_CORE_READ(pid, level);
+	struct pid_namespace *ns = NULL;
+	void *upid = (void *)pid + bpf_core_field_offset(struct pid, numbers) + level * bpf_core_type_size(struct upid);
+	bpf_probe_read_kernel(&ns, sizeof(ns), upid + bpf_core_field_offset(struct upid, ns));
+	return ns;
+}
+
+static __always_inline int pid_nr(struct pid *pid)
+{
+	return BPF_CORE_READ(pid, numbers[0].nr);
+}
+
+static __always_inline s64 rss_pages(struct mm_struct *mm, u32 kind)
+{
+	s64 pages = 0;
+	if (bpf_core_type_exists(struct mm_rss_stat)) {
+		void *at = (void *)mm + bpf_core_field_offset(struct mm_struct, rss_stat);
+		bpf_probe_read_kernel(&pages, sizeof(pages), at + kind * sizeof(s64));
+	} else {
+		void *at = (void *)mm + bpf_core_field_offset(struct mm_struct___v6_2, rss_stat);
+		at += kind * bpf_core_type_size(struct percpu_counter);
+		bpf_probe_read_kernel(&pages, sizeof(pages), at + bpf_core_field_offset(struct percpu_counter, count));
+	}
+	return pages > 0 ? pages : 0;
+}
+
+/* Parameters 7 to 13 of the process events: fdlimit to comm. */
+static __always_inline void push_usage(struct scratch *s, struct task_struct *task)
+{
+	struct mm_struct *mm = BPF_CORE_READ(task, mm);
+	push_u64(s, BPF_CORE_READ(task, signal, rlim[RLIMIT_NOFILE].rlim_cur));
+	push_u64(s, BPF_CORE_READ(task, maj_flt));
+	push_u64(s, BPF_CORE_READ(task, min_flt));
+	push_u32(s, BPF_CORE_READ(mm, total_vm) * PAGE_KIB);
+	push_u32(s, (rss_pages(mm, 0) + rss_pages(mm, 1) + rss_pages(mm, 3)) * PAGE_KIB);
+	push_u32(s, rss_pages(mm, 2) * PAGE_KIB);
+	push_kernel_str(s, (void *)task + bpf_core_field_offset(struct task_struct, comm));
+}
+
+/* Parameters 1 and 2: argv[0] and the rest, from the memory of the process itself. */
+static __always_inline void push_args(struct scratch *s, struct mm_struct *mm)
+{
+	u64 start = BPF_CORE_READ(mm, arg_start), end = BPF_CORE_READ(mm, arg_end);
+	u32 n = push_user_str(s, start);
+	u64 rest = end > start + n ? end - start - n : 0;
+	push_user_bytes(s, start + n, rest, ARGS_BYTES_MAX);
+	if (rest)
+		s->data[(s->pos - 1) & (RECORD_BYTES_MAX - 1)] = 0;
+}
+
+/* --- fork ------------------------------------------------------------------------------------------ */
+
+SEC("tp_btf/sched_process_fork")
+int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
+{
+	if (BPF_CORE_READ(child, flags) & PF_KTHREAD)
+		return 0;
+	u32 tid = BPF_CORE_READ(child, pid), tgid = BPF_CORE_READ(child, tgid);
+	u32 flags = 0;
+	struct actor actor;
+	LOAD_ACTOR(&actor, child)
+	struct scratch *s = begin(child, &actor, tid, PLS_EVENT_CLONE, CLASS_FORK, PLS_NPARAMS_CLONE);
+	if (!s)
+		return 0;
+	struct mm_struct *mm = BPF_CORE_READ(child, mm);
+	struct pid *pid = BPF_CORE_READ(child, thread_pid);
+
+	push_s64(s, 0);
+	push_args(s, mm);
+	push_s64(s, tid);
+	push_s64(s, tgid);
+	push_s64(s, BPF_CORE_READ(child, real_parent, tgid));
+	push_empty(s); /* cwd: the parent's */
+	push_usage(s, child);
+	/* A child begins in its parent's cgroups, and then they are not worth seven walks; clone3 can place it elsewhere. */
+	if (child->cgroups == parent->cgroups)
+		push_empty(s);
+	else
+		push_cgroups(s, child);
+	if (tid != tgid)
+		flags |= PLS_CLONE_THREAD | PLS_CLONE_SIGHAND | PLS_CLONE_VM;
+	if (BPF_CORE_READ(parent, files) == BPF_CORE_READ(child, files))
+		flags |= PLS_CLONE_FILES;
+	if (BPF_CORE_READ(pid, level))
+		flags |= PLS_CLONE_CHILD_IN_PIDNS;
+	push_u32(s, flags);
+	push_u32(s, BPF_CORE_READ(child, cred, euid.val));
+	push_u32(s, BPF_CORE_READ(child, cred, egid.val));
+	push_s64(s, pid_vnr(pid, child));
+	push_s64(s, pid_vnr(BPF_CORE_READ(child, signal, pids[PIDTYPE_TGID]), child));
+	push_u64(s, BPF_CORE_READ(pidns_of(pid), child_reaper, start_time));
+	finish(s, &actor, CLASS_FORK, true);
+	return 0;
+}
+
+/* --- exit ------------------------------------------------------------------------------------------ */
+
+SEC("tp_btf/sched_process_exit")
+int BPF_PROG(on_exit, struct task_struct *task)
+{
+	if (BPF_CORE_READ(task, flags) & PF_KTHREAD)
+		return 0;
+	struct actor actor;
+	LOAD_ACTOR(&actor, task)
+	struct scratch *s = begin(task, &actor, task->pid, PLS_EVENT_PROCEXIT, CLASS_EXIT, PLS_NPARAMS_PROCEXIT);
+	if (!s)
+		return 0;
+	int status = BPF_CORE_READ(task, exit_code);
+	push_s64(s, status);
+	push_s64(s, (status >> 8) & 0xff);
+	push_u8(s, status & 0x7f);
+	push_u8(s, (status & 0x80) != 0);
+	push_s64(s, 0); /* reaper: the sensor finds it by its own rule */
+	finish(s, &actor, CLASS_EXIT, true);
+	return 0;
+}
+
+/* --- exec ------------------------------------------------------------------------------------------ */
+
+static __always_inline u64 nanoseconds(s64 seconds, u64 rest)
+{
+	return seconds < 0 ? 0 : seconds * 1000000000ULL + rest;
+}
+
+static __always_inline u64 inode_ctime(struct inode *inode)
+{
+	if (bpf_core_field_exists(inode->i_ctime))
+		return nanoseconds(BPF_CORE_READ(inode, i_ctime.tv_sec), BPF_CORE_READ(inode, i_ctime.tv_nsec));
+	struct inode___v6_6 *v6_6 = (void *)inode;
+	if (bpf_core_field_exists(v6_6->__i_ctime))
+		return nanoseconds(BPF_CORE_READ(v6_6, __i_ctime.tv_sec), BPF_CORE_READ(v6_6, __i_ctime.tv_nsec));
+	struct inode___v6_11 *v6_11 = (void *)inode;
+	return nanoseconds(BPF_CORE_READ(v6_11, i_ctime_sec), BPF_CORE_READ(v6_11, i_ctime_nsec));
+}
+
+static __always_inline u64 inode_mtime(struct inode *inode)
+{
+	if (bpf_core_field_exists(inode->i_mtime))
+		return nanoseconds(BPF_CORE_READ(inode, i_mtime.tv_sec), BPF_CORE_READ(inode, i_mtime.tv_nsec));
+	struct inode___v6_7 *v6_7 = (void *)inode;
+	if (bpf_core_field_exists(v6_7->__i_mtime))
+		return nanoseconds(BPF_CORE_READ(v6_7, __i_mtime.tv_sec), BPF_CORE_READ(v6_7, __i_mtime.tv_nsec));
+	struct inode___v6_11 *v6_11 = (void *)inode;
+	return nanoseconds(BPF_CORE_READ(v6_11, i_mtime_sec), BPF_CORE_READ(v6_11, i_mtime_nsec));
+}
+
+/* Whether `id` has a name in the map: the kernel grants no capability over an inode whose owner it cannot name. */
+static __always_inline bool id_mapped(struct user_namespace *ns, u32 id)
+{
+	u32 n_extents = BPF_CORE_READ(ns, uid_map.nr_extents);
+	if (n_extents > UID_EXTENTS_MAX)
+		return true; /* kept in a tree; the cautious answer */
+	for (u32 i = 0; i < UID_EXTENTS_MAX; i++) {
+		struct uid_gid_extent extent = {};
+		if (i >= n_extents)
+			break;
+		void *at = (void *)ns + bpf_core_field_offset(struct user_namespace, uid_map) + i * sizeof(extent);
+		bpf_probe_read_kernel(&extent, sizeof(extent), at);
+		if (id - extent.lower_first < extent.count)
+			return true;
+	}
+	return false;
+}
+
+/* Whether the task could write to the file it executes: the owner, by mode, or by capability. */
+static __always_inline bool exe_writable(struct inode *inode, const struct cred *cred)
+{
+	u16 mode = BPF_CORE_READ(inode, i_mode);
+	u32 uid = BPF_CORE_READ(inode, i_uid.val), gid = BPF_CORE_READ(inode, i_gid.val);
+
+	if (BPF_CORE_READ(inode, i_sb, s_flags) & SB_RDONLY)
+		return false;
+	if (BPF_CORE_READ(inode, i_flags) & S_IMMUTABLE)
+		return false;
+	if (uid == (u32)-1 || gid == (u32)-1)
+		return false;
+	if (BPF_CORE_READ(cred, fsuid.val) == uid)
+		return true;
+	if (BPF_CORE_READ(cred, fsgid.val) == gid ? mode & 020 : mode & 02)
+		return true;
+	u64 effective = CAPABILITY(cred, cap_effective);
+	if (!(effective & (CAP_BIT_DAC_OVERRIDE | CAP_BIT_FOWNER)))
+		return false;
+	return id_mapped(BPF_CORE_READ(cred, user_ns), uid);
+}
+
+#define LAYER_NONE 0
+#define LAYER_LOWER 1
+#define LAYER_UPPER 2
+/* Which layer of an overlay holds the file. The upper dentry lies right behind the inode in `struct ovl_inode`. */
+static __always_inline u32 overlay_layer(struct file *file)
+{
+	struct dentry *dentry = BPF_CORE_READ(file, f_path.dentry), *upper = NULL;
+	if (BPF_CORE_READ(dentry, d_sb, s_magic) != OVERLAYFS_MAGIC)
+		return LAYER_NONE;
+	struct inode *inode = BPF_CORE_READ(dentry, d_inode);
+	bpf_probe_read_kernel(&upper, sizeof(upper), (void *)inode + bpf_core_type_size(struct inode));
+	return upper && BPF_CORE_READ(upper, d_inode, i_ino) ? LAYER_UPPER : LAYER_LOWER;
+}
+
+static __always_inline bool is_memfd(struct file *file)
+{
+	struct dentry *dentry = BPF_CORE_READ(file, f_path.dentry);
+	char name[8] = {};
+	if (BPF_CORE_READ(dentry, d_parent) != dentry)
+		return false;
+	bpf_probe_read_kernel_str(name, 7, BPF_CORE_READ(dentry, d_name.name));
+	return name[0] == 'm' && name[1] == 'e' && name[2] == 'm' && name[3] == 'f' && name[4] == 'd' && name[5] == ':';
+}
+
+static __always_inline u32 tty_of(struct task_struct *task)
+{
+	struct tty_struct *tty = BPF_CORE_READ(task, signal, tty);
+	if (!tty)
+		return 0;
+	u32 major = BPF_CORE_READ(tty, driver, major);
+	u32 minor = BPF_CORE_READ(tty, driver, minor_start) + BPF_CORE_READ(tty, index);
+	return (minor & 0xff) | (major << 8) | ((minor & ~0xffu) << 12);
+}
+
+/* Parameters 3 to 13. */
+static __always_inline void push_exec_ids(struct scratch *s, struct task_struct *task)
+{
+	push_s64(s, BPF_CORE_READ(task, pid));
+	push_s64(s, BPF_CORE_READ(task, tgid));
+	push_s64(s, BPF_CORE_READ(task, real_parent, tgid));
+	push_path(s, render_path((u64)BPF_CORE_READ(task, fs, pwd.dentry), (u64)BPF_CORE_READ(task, fs, pwd.mnt)));
+	push_usage(s, task);
+}
+
+/* Parameters 16 to 29, after args, cgroups and env. */
+static __always_inline void push_exec_rest(struct scratch *s, struct task_struct *task)
+{
+	struct file *exe = BPF_CORE_READ(task, mm, exe_file);
+	struct inode *inode = BPF_CORE_READ(exe, f_inode);
+	const struct cred *cred = BPF_CORE_READ(task, cred);
+	u32 flags = 0, layer = overlay_layer(exe);
+
+	push_u32(s, tty_of(task));
+	push_s64(s, pid_vnr(BPF_CORE_READ(task, signal, pids[PIDTYPE_PGID]), task));
+	if (bpf_core_field_exists(task->loginuid))
+		push_u32(s, BPF_CORE_READ(task, loginuid.val));
+	else
+		push_u32(s, -1);
+	if (exe_writable(inode, cred))
+		flags |= PLS_EXE_WRITABLE;
+	if (layer == LAYER_UPPER)
+		flags |= PLS_EXE_UPPER_LAYER;
+	if (layer == LAYER_LOWER)
+		flags |= PLS_EXE_LOWER_LAYER;
+	if (is_memfd(exe))
+		flags |= PLS_EXE_FROM_MEMFD;
+	push_u32(s, flags);
+	push_u64(s, CAPABILITY(cred, cap_inheritable));
+	push_u64(s, CAPABILITY(cred, cap_permitted));
+	push_u64(s, CAPABILITY(cred, cap_effective));
+	push_u64(s, BPF_CORE_READ(inode, i_ino));
+	push_u64(s, inode_ctime(inode));
+	push_u64(s, inode_mtime(inode));
+	push_u32(s, BPF_CORE_READ(cred, euid.val));
+	push_path(s, file_path(exe));
+	push_s64(s, pid_nr(BPF_CORE_READ(task, signal, pids[PIDTYPE_PGID])));
+	push_u32(s, BPF_CORE_READ(cred, egid.val));
+}
+
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(on_exec, struct task_struct *task, int old_pid, struct linux_binprm *bprm)
+{
+	struct actor actor;
+	LOAD_ACTOR(&actor, task)
+	struct scratch *s = begin(task, &actor, task->pid, PLS_EVENT_EXECVE, CLASS_EXEC, PLS_NPARAMS_EXECVE);
+	if (!s)
+		return 0;
+	struct mm_struct *mm = BPF_CORE_READ(task, mm);
+	u64 env_start = BPF_CORE_READ(mm, env_start), env_end = BPF_CORE_READ(mm, env_end);
+
+	push_s64(s, 0);
+	push_args(s, mm);
+	push_exec_ids(s, task);
+	push_cgroups(s, task);
+	u16 flags = s->trailer_flags;
+	push_user_bytes(s, env_start, env_end - env_start, ENV_BYTES_MAX);
+	s->trailer_flags = flags; /* cutting the environment is the rule */
+	push_exec_rest(s, task);
+	push_kernel_str(s, BPF_CORE_READ(bprm, filename));
+	finish(s, &actor, CLASS_EXEC, true);
+	return 0;
+}
+
+/*
+ * Appends up to ARGV_COUNT_MAX strings of the user array `argv`, from index `first`, to the record (not yet as a
+ * parameter). Returns the bytes.
+ */
+__attribute__((noinline)) int append_argv(u64 argv, u32 first, u32 bytes_max)
+{
+	struct scratch *s = scratch();
+	if (!s)
+		return 0;
+	u32 start = s->pos;
+	u32 width = s->compat ? 4 : 8;
+	for (u32 i = 0; i < ARGV_COUNT_MAX; i++) {
+		u64 address = 0;
+		if (bpf_probe_read_user(&address, s->compat ? 4 : 8, (void *)(argv + (u64)(first + i) * width)) || !address)
+			break;
+		if (s->pos - start >= bytes_max) {
+			s->trailer_flags |= TRAILER_TRUNCATED;
+			break;
+		}
+		long n = bpf_probe_read_user_str(s->data + AT(s), 1024, (void *)address);
+		if (n <= 0)
+			break;
+		s->pos += n;
+	}
+	return s->pos - start;
+}
+
+static __always_inline void push_argv(struct scratch *s, u64 argv, u32 first, u32 bytes_max)
+{
+	u32 start = s->pos;
+	append_argv(argv, first, bytes_max);
+	u32 bytes = s->pos - start;
+	s->pos = start;
+	end_param(s, bytes);
+}
+
+static __always_inline void push_failed_exec(struct scratch *s, struct task_struct *task, long ret, u64 argv, u64 envp)
+{
+	u64 argv0 = 0;
+	bpf_probe_read_user(&argv0, s->compat ? 4 : 8, (void *)argv);
+	push_s64(s, ret);
+	push_user_str(s, argv0);
+	push_argv(s, argv, 1, 3072);
+	push_exec_ids(s, task);
+	push_cgroups(s, task);
+	push_argv(s, envp, 0, 1024);
+	push_exec_rest(s, task);
+}
+
+CALL(execve)
+{
+	if (ret >= 0)
+		return 0; /* on_exec reports it */
+	BEGIN(EXECVE, CLASS_EXEC)
+	push_failed_exec(s, task, ret, ARG(1), ARG(2));
+	push_user_str(s, ARG(0));
+	END_PRIORITY(CLASS_EXEC)
+}
+
+CALL(execveat)
+{
+	if (ret >= 0)
+		return 0;
+	BEGIN(EXECVEAT, CLASS_EXEC)
+	push_failed_exec(s, task, ret, ARG(2), ARG(3));
+	END_PRIORITY(CLASS_EXEC)
+}
+
+#endif

@@ -1,0 +1,356 @@
+/* SPDX-License-Identifier: (Apache-2.0 OR GPL-2.0-only) */
+/*
+ * How a record is put together and sent.
+ *
+ * A record is written into a per-CPU buffer and copied into a ring when it is whole. The buffer is claimed by
+ * `begin` and given back by `finish`: a program that finds it claimed (possible only where a probe can be preempted)
+ * counts a loss instead of mixing two records. Every write is at a masked offset, so the verifier needs no branch per
+ * parameter; a record that outgrew the buffer is counted and dropped by `finish`.
+ *
+ * Functions that loop are global (not static): the verifier judges them once, whoever calls them.
+ */
+#ifndef PALISADE_RECORD_H
+#define PALISADE_RECORD_H
+
+#include "kernel.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_tracing.h>
+#include "events.h"
+
+#define HEADER_BYTES 26
+#define TRAILER_BYTES 32
+#define RECORD_BYTES_MAX 16384 /* a power of two */
+#define PATH_BYTES_MAX 4096 /* a power of two; PATH_MAX of the kernel */
+#define NAME_BYTES_MAX 256
+#define RAW_PATH_BYTES_MAX 1024
+#define ARGS_BYTES_MAX 4096
+#define ENV_BYTES_MAX 2048
+#define PATH_COMPONENTS_MAX 64
+#define CGROUP_COMPONENTS_MAX 12
+#define PREFIX_BYTES_MAX 120
+
+/* Classes of events: the unit of loss counting. The order is that of `Class` in src/interest.rs. */
+enum class {
+	CLASS_EXEC, CLASS_FORK, CLASS_EXIT, CLASS_OPEN, CLASS_NETWORK, CLASS_DESCRIPTOR, CLASS_FILE,
+	CLASS_MEMORY, CLASS_NAMESPACE, CLASS_CREDENTIAL, CLASS_KERNEL, CLASS_SIGNAL,
+	N_CLASSES,
+};
+
+/* Bits of the trailer's flags. */
+#define TRAILER_COMPAT 1 /* 32-bit system call */
+#define TRAILER_NESTED_PIDNS 2 /* the task is not in the root pid namespace */
+#define TRAILER_TRUNCATED 4 /* a parameter was cut at its bound */
+#define TRAILER_RAW_PATH 8 /* the path as the caller wrote it follows the trailer */
+
+/* Written by the loader before the object is loaded; the verifier knows the values as constants. */
+struct settings {
+	u32 own_tgid;
+	u32 only_containers;
+	u32 host_mntns[2]; /* of process 1 and of the loader */
+	u32 cgroup_mode; /* 0 all, 1 all but `cgroups_listed`, 2 only `cgroups_listed` */
+	u32 open_mode; /* 0 all, 1 writes and the prefixes of `open_prefixes` */
+	u32 wake_after_ns;
+};
+const volatile struct settings settings SEC(".rodata.settings") = {};
+
+/*
+ * Where a path walk stands. It is kept in the map, not in registers: what the verifier reads from a map is unknown
+ * to it, so the rounds of a walk look alike and are judged once each, not once per way of getting there.
+ */
+struct walk {
+	u64 dentry, vfsmount;
+	u32 at; /* beginning of what is written, from the end of the path buffer */
+};
+
+struct scratch {
+	u32 pos; /* next byte of the record */
+	u32 n; /* parameters written */
+	u16 type;
+	u16 trailer_flags;
+	u32 class;
+	u64 ts;
+	u32 busy;
+	u32 compat;
+	struct walk walk;
+	u64 raw_path; /* address in the caller's memory, or 0 */
+	u32 raw_unless_bytes; /* length, with its NUL, of the path that it would only repeat */
+	u8 data[RECORD_BYTES_MAX + PATH_BYTES_MAX];
+	u8 path[PATH_BYTES_MAX + NAME_BYTES_MAX];
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct scratch);
+} scratch_map SEC(".maps");
+
+struct counters { u64 n_sent, n_lost_full, n_lost_busy, n_lost_large, n_truncated, n_filtered; };
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, N_CLASSES);
+	__type(key, u32);
+	__type(value, struct counters);
+} counters SEC(".maps");
+
+/* Sizes are set by the loader. */
+struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 2097152); } ring_priority SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 8388608); } ring_bulk SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__type(key, u64);
+	__type(value, u8);
+} cgroups_listed SEC(".maps");
+
+/* Time of the last wake-up of the reader of both rings. Racy on purpose: a lost update costs one wake-up. */
+u64 reader_woken_ns = 0;
+
+#define count(class, field)                                                                                            \
+	({                                                                                                             \
+		u32 __class = (class);                                                                                 \
+		struct counters *__c = bpf_map_lookup_elem(&counters, &__class);                                       \
+		if (__c)                                                                                               \
+			__c->field++;                                                                                  \
+	})
+
+static __always_inline struct scratch *scratch(void)
+{
+	u32 zero = 0;
+	return bpf_map_lookup_elem(&scratch_map, &zero);
+}
+
+static __always_inline struct task_struct *current_task(void)
+{
+	return (struct task_struct *)bpf_get_current_task();
+}
+
+/*
+ * Who acts, as filter and trailer need it. Read by plain loads where the kernel gives a typed pointer to the task
+ * (5.11), which is ten times faster than a helper call per field, and by helper calls elsewhere.
+ */
+struct actor {
+	u64 cgroup_id, start_boottime;
+	u32 tgid, ppid, uid, pidns_level;
+};
+
+#define LOAD_ACTOR(a, task)                                                                                            \
+	(a)->cgroup_id = (task)->cgroups->dfl_cgrp->kn->id;                                                            \
+	(a)->tgid = (task)->tgid;                                                                                      \
+	(a)->ppid = (task)->real_parent->tgid;                                                                         \
+	(a)->uid = (task)->cred->uid.val;                                                                              \
+	(a)->start_boottime = (task)->group_leader->start_boottime;                                                    \
+	(a)->pidns_level = (task)->thread_pid->level;
+
+static __always_inline void current_actor(struct actor *a)
+{
+	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_get_current_task_btf)) {
+		struct task_struct *task = bpf_get_current_task_btf();
+		LOAD_ACTOR(a, task)
+	} else {
+		struct task_struct *task = current_task();
+		a->cgroup_id = BPF_CORE_READ(task, cgroups, dfl_cgrp, kn, id);
+		a->tgid = BPF_CORE_READ(task, tgid);
+		a->ppid = BPF_CORE_READ(task, real_parent, tgid);
+		a->uid = BPF_CORE_READ(task, cred, uid.val);
+		a->start_boottime = BPF_CORE_READ(task, group_leader, start_boottime);
+		a->pidns_level = BPF_CORE_READ(task, thread_pid, level);
+	}
+}
+
+/* --- filter ---------------------------------------------------------------------------------------- */
+
+/* Whether the loader's settings want events of `task`. */
+static __always_inline bool wanted(struct task_struct *task, struct actor *a)
+{
+	if (a->tgid == settings.own_tgid)
+		return false;
+	if (settings.only_containers && a->pidns_level == 0) {
+		struct nsproxy *nsproxy = BPF_CORE_READ(task, nsproxy);
+		u32 inum = nsproxy ? BPF_CORE_READ(nsproxy, mnt_ns, ns.inum) : 0;
+		/* A container can share the host's pid namespace, but not its mounts. An exiting task has no namespaces
+		 * left; it is kept, for the sensor knows what it was. */
+		if (nsproxy && (inum == settings.host_mntns[0] || inum == settings.host_mntns[1]))
+			return false;
+	}
+	if (settings.cgroup_mode) {
+		bool listed = bpf_map_lookup_elem(&cgroups_listed, &a->cgroup_id) != NULL;
+		if (listed == (settings.cgroup_mode == 1))
+			return false;
+	}
+	return true;
+}
+
+/* --- parameters ------------------------------------------------------------------------------------ */
+
+#define AT(s) ((s)->pos & (RECORD_BYTES_MAX - 1))
+
+static __always_inline void end_param(struct scratch *s, u32 bytes)
+{
+	*(u16 *)(s->data + HEADER_BYTES + 2 * (s->n & 63)) = bytes;
+	s->n++;
+	s->pos += bytes;
+}
+
+#define PUSH(name, type)                                                                                               \
+	static __always_inline void name(struct scratch *s, type value)                                                \
+	{                                                                                                              \
+		*(type *)(s->data + AT(s)) = value;                                                                    \
+		end_param(s, sizeof(type));                                                                            \
+	}
+PUSH(push_u8, u8)
+PUSH(push_u16, u16)
+PUSH(push_u32, u32)
+PUSH(push_u64, u64)
+static __always_inline void push_s64(struct scratch *s, s64 value)
+{
+	push_u64(s, (u64)value);
+}
+static __always_inline void push_empty(struct scratch *s)
+{
+	end_param(s, 0);
+}
+
+/* A string of user memory with its NUL; an unreadable one is an absent parameter. */
+static __always_inline u32 push_user_str(struct scratch *s, u64 address)
+{
+	long n = bpf_probe_read_user_str(s->data + AT(s), PATH_BYTES_MAX, (void *)address);
+	if (n < 0)
+		n = 0;
+	if (n == PATH_BYTES_MAX)
+		s->trailer_flags |= TRAILER_TRUNCATED;
+	end_param(s, n);
+	return n;
+}
+
+static __always_inline void push_kernel_str(struct scratch *s, const void *address)
+{
+	long n = bpf_probe_read_kernel_str(s->data + AT(s), PATH_BYTES_MAX, address);
+	end_param(s, n > 0 ? n : 0);
+}
+
+/* At most `max` (a power of two) bytes of user memory. */
+static __always_inline void push_user_bytes(struct scratch *s, u64 address, u64 bytes, u32 max)
+{
+	if (bytes >= max) {
+		bytes = max - 1;
+		s->trailer_flags |= TRAILER_TRUNCATED;
+	}
+	u32 n = bytes;
+	barrier_var(n); /* or the compiler sees that the mask changes nothing, and the verifier does not */
+	n &= max - 1;
+	if (n && bpf_probe_read_user(s->data + AT(s), n, (void *)address))
+		n = 0;
+	end_param(s, n);
+}
+
+/* The path that `render_path` left in the scratch buffer, from `at`. */
+static __always_inline void push_path(struct scratch *s, u32 at)
+{
+	if (at >= PATH_BYTES_MAX) {
+		push_empty(s);
+		return;
+	}
+	u32 n = (PATH_BYTES_MAX - at) & (PATH_BYTES_MAX - 1);
+	bpf_probe_read_kernel(s->data + AT(s), n, s->path + (at & (PATH_BYTES_MAX - 1)));
+	end_param(s, n);
+}
+
+/* --- beginning and end ----------------------------------------------------------------------------- */
+
+static __always_inline struct scratch *begin(struct task_struct *task, struct actor *a, u32 tid, u16 type, u32 class,
+					     u32 n_params)
+{
+	if (!wanted(task, a)) {
+		count(class, n_filtered);
+		return NULL;
+	}
+	struct scratch *s = scratch();
+	if (!s)
+		return NULL;
+	if (s->busy) {
+		count(class, n_lost_busy);
+		return NULL;
+	}
+	s->busy = 1;
+	s->n = 0;
+	s->pos = HEADER_BYTES + 2 * n_params;
+	s->type = type;
+	s->class = class;
+	s->trailer_flags = 0;
+	s->compat = 0;
+	s->raw_path = 0;
+	s->ts = bpf_ktime_get_boot_ns();
+	*(u64 *)(s->data + 8) = tid;
+	*(u16 *)(s->data + 20) = type;
+	return s;
+}
+
+/* Lets the buffer go without sending. */
+static __always_inline void cancel(struct scratch *s)
+{
+	count(s->class, n_filtered);
+	s->busy = 0;
+}
+
+/*
+ * The path as the caller wrote it, behind the trailer, where it says more than the resolved one. Resolving shortens
+ * what has `..` or doubled slashes and lengthens what is relative, so an absolute text of the same length is the same
+ * path but for links, whose target is what matters.
+ */
+static __always_inline u32 append_raw_path(struct scratch *s, u8 *trailer)
+{
+	u8 *to = trailer + TRAILER_BYTES;
+	long n = bpf_probe_read_user_str(to, RAW_PATH_BYTES_MAX, (void *)s->raw_path);
+	if (n <= 1 || (n == s->raw_unless_bytes && to[0] == '/'))
+		return 0;
+	*(u16 *)(trailer + 18) |= TRAILER_RAW_PATH;
+	return n;
+}
+
+static __always_inline void finish(struct scratch *s, struct actor *a, u32 class, bool priority)
+{
+	u32 len = s->pos;
+	if (len > RECORD_BYTES_MAX - TRAILER_BYTES) {
+		count(class, n_lost_large);
+		s->busy = 0;
+		return;
+	}
+	*(u64 *)(s->data + 0) = s->ts;
+	*(u32 *)(s->data + 16) = len;
+	*(u32 *)(s->data + 22) = s->n;
+
+	u8 *trailer = s->data + (len & (RECORD_BYTES_MAX - 1));
+	if (a->pidns_level)
+		s->trailer_flags |= TRAILER_NESTED_PIDNS;
+	if (s->trailer_flags & TRAILER_TRUNCATED)
+		count(class, n_truncated);
+	*(u64 *)(trailer + 0) = a->cgroup_id;
+	*(u32 *)(trailer + 8) = a->tgid;
+	*(u32 *)(trailer + 12) = a->ppid;
+	*(u16 *)(trailer + 16) = bpf_get_smp_processor_id();
+	*(u16 *)(trailer + 18) = s->trailer_flags;
+	*(u32 *)(trailer + 20) = a->uid;
+	*(u64 *)(trailer + 24) = a->start_boottime;
+
+	u32 total = len + TRAILER_BYTES;
+	if (s->raw_path)
+		total += append_raw_path(s, trailer);
+	total &= 2 * RECORD_BYTES_MAX - 1;
+	/* One forced wake-up per window; the reader polls through the window's end (see src/load.rs). */
+	u64 flags = BPF_RB_NO_WAKEUP;
+	if (s->ts - reader_woken_ns > settings.wake_after_ns) {
+		reader_woken_ns = s->ts;
+		flags = BPF_RB_FORCE_WAKEUP;
+	}
+	long failed = priority ? bpf_ringbuf_output(&ring_priority, s->data, total, flags) :
+				 bpf_ringbuf_output(&ring_bulk, s->data, total, flags);
+	if (failed)
+		count(class, n_lost_full);
+	else
+		count(class, n_sent);
+	s->busy = 0;
+}
+
+#endif

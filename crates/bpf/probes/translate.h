@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: (Apache-2.0 OR GPL-2.0-only) */
+/* From the kernel's flag bits to the format's. Kernel values: include/uapi/asm-generic/fcntl.h, linux/sched.h. */
+#ifndef PALISADE_TRANSLATE_H
+#define PALISADE_TRANSLATE_H
+
+#include "kernel.h"
+#include "events.h"
+
+#define O_ACCMODE 3
+#define O_WRONLY 1
+#define O_RDWR 2
+#define O_CREAT 0100
+#define O_EXCL 0200
+#define O_TRUNC 01000
+#define O_APPEND 02000
+#define O_NONBLOCK 04000
+#define O_DSYNC 010000
+#if defined(__TARGET_ARCH_arm64)
+#define O_DIRECT 0200000
+#define O_DIRECTORY 040000
+#define O_LARGEFILE 0400000
+#else
+#define O_DIRECT 040000
+#define O_DIRECTORY 0200000
+#define O_LARGEFILE 0100000
+#endif
+#define O_CLOEXEC 02000000
+#define O_SYNC_ONLY 04000000
+#define O_TMPFILE_ONLY 020000000
+#define FMODE_CREATED (1u << 20)
+#define AT_FDCWD -100
+
+#define MAP(from, to)                                                                                                  \
+	if (flags & (from))                                                                                            \
+		out |= (to);
+
+static __always_inline u32 open_flags(u32 flags)
+{
+	u32 out = (flags & O_ACCMODE) == O_WRONLY ? PLS_O_WRONLY : (flags & O_ACCMODE) == O_RDWR ? PLS_O_RDWR : PLS_O_RDONLY;
+	MAP(O_CREAT, PLS_O_CREAT)
+	MAP(O_TMPFILE_ONLY, PLS_O_TMPFILE)
+	MAP(O_APPEND, PLS_O_APPEND)
+	MAP(O_DSYNC, PLS_O_DSYNC)
+	MAP(O_EXCL, PLS_O_EXCL)
+	MAP(O_NONBLOCK, PLS_O_NONBLOCK)
+	MAP(O_SYNC_ONLY, PLS_O_SYNC)
+	MAP(O_TRUNC, PLS_O_TRUNC)
+	MAP(O_DIRECT, PLS_O_DIRECT)
+	MAP(O_DIRECTORY, PLS_O_DIRECTORY)
+	MAP(O_LARGEFILE, PLS_O_LARGEFILE)
+	MAP(O_CLOEXEC, PLS_O_CLOEXEC)
+	return out;
+}
+
+static __always_inline u32 open_mode(u32 flags, u32 mode)
+{
+	return flags & (O_CREAT | O_TMPFILE_ONLY) ? mode & 07777 : 0;
+}
+
+static __always_inline u32 clone_flags(u64 flags)
+{
+	u32 out = 0;
+	MAP(0x00000400, PLS_CLONE_FILES)
+	MAP(0x00000200, PLS_CLONE_FS)
+	MAP(0x80000000, PLS_CLONE_IO)
+	MAP(0x08000000, PLS_CLONE_NEWIPC)
+	MAP(0x40000000, PLS_CLONE_NEWNET)
+	MAP(0x00020000, PLS_CLONE_NEWNS)
+	MAP(0x20000000, PLS_CLONE_NEWPID)
+	MAP(0x04000000, PLS_CLONE_NEWUTS)
+	MAP(0x00008000, PLS_CLONE_PARENT)
+	MAP(0x00100000, PLS_CLONE_PARENT_SETTID)
+	MAP(0x00002000, PLS_CLONE_PTRACE)
+	MAP(0x00000800, PLS_CLONE_SIGHAND)
+	MAP(0x00040000, PLS_CLONE_SYSVSEM)
+	MAP(0x00010000, PLS_CLONE_THREAD)
+	MAP(0x00800000, PLS_CLONE_UNTRACED)
+	MAP(0x00000100, PLS_CLONE_VM)
+	MAP(0x10000000, PLS_CLONE_NEWUSER)
+	MAP(0x00200000, PLS_CLONE_CHILD_CLEARTID)
+	MAP(0x01000000, PLS_CLONE_CHILD_SETTID)
+	MAP(0x00080000, PLS_CLONE_SETTLS)
+	MAP(0x00004000, PLS_CLONE_VFORK)
+	MAP(0x02000000, PLS_CLONE_NEWCGROUP)
+	return out;
+}
+
+static __always_inline u32 resolve_flags(u64 flags)
+{
+	u32 out = 0;
+	MAP(0x01, PLS_OPENAT2_RESOLVE_NO_XDEV)
+	MAP(0x02, PLS_OPENAT2_RESOLVE_NO_MAGICLINKS)
+	MAP(0x04, PLS_OPENAT2_RESOLVE_NO_SYMLINKS)
+	MAP(0x08, PLS_OPENAT2_RESOLVE_BENEATH)
+	MAP(0x10, PLS_OPENAT2_RESOLVE_IN_ROOT)
+	MAP(0x20, PLS_OPENAT2_RESOLVE_CACHED)
+	return out;
+}
+
+static __always_inline u16 ptrace_request(u64 request)
+{
+	switch (request) {
+	case 0: return PLS_PTRACE_PTRACE_TRACEME;
+	case 1: return PLS_PTRACE_PTRACE_PEEKTEXT;
+	case 2: return PLS_PTRACE_PTRACE_PEEKDATA;
+	case 3: return PLS_PTRACE_PTRACE_PEEKUSR;
+	case 4: return PLS_PTRACE_PTRACE_POKETEXT;
+	case 5: return PLS_PTRACE_PTRACE_POKEDATA;
+	case 6: return PLS_PTRACE_PTRACE_POKEUSR;
+	case 7: return PLS_PTRACE_PTRACE_CONT;
+	case 8: return PLS_PTRACE_PTRACE_KILL;
+	case 9: return PLS_PTRACE_PTRACE_SINGLESTEP;
+	case 12: return PLS_PTRACE_PTRACE_GETREGS;
+	case 13: return PLS_PTRACE_PTRACE_SETREGS;
+	case 14: return PLS_PTRACE_PTRACE_GETFPREGS;
+	case 15: return PLS_PTRACE_PTRACE_SETFPREGS;
+	case 16: return PLS_PTRACE_PTRACE_ATTACH;
+	case 17: return PLS_PTRACE_PTRACE_DETACH;
+	case 24: return PLS_PTRACE_PTRACE_SYSCALL;
+	case 30: return PLS_PTRACE_PTRACE_ARCH_PRCTL;
+	case 31: return PLS_PTRACE_PTRACE_SYSEMU;
+	case 32: return PLS_PTRACE_PTRACE_SYSEMU_SINGLESTEP;
+	case 0x4200: return PLS_PTRACE_PTRACE_SETOPTIONS;
+	case 0x4201: return PLS_PTRACE_PTRACE_GETEVENTMSG;
+	case 0x4202: return PLS_PTRACE_PTRACE_GETSIGINFO;
+	case 0x4203: return PLS_PTRACE_PTRACE_SETSIGINFO;
+	case 0x4204: return PLS_PTRACE_PTRACE_GETREGSET;
+	case 0x4205: return PLS_PTRACE_PTRACE_SETREGSET;
+	case 0x4206: return PLS_PTRACE_PTRACE_SEIZE;
+	case 0x4207: return PLS_PTRACE_PTRACE_INTERRUPT;
+	case 0x4208: return PLS_PTRACE_PTRACE_LISTEN;
+	case 0x4209: return PLS_PTRACE_PTRACE_PEEKSIGINFO;
+	case 0x420a: return PLS_PTRACE_PTRACE_GETSIGMASK;
+	case 0x420b: return PLS_PTRACE_PTRACE_SETSIGMASK;
+	default: return PLS_PTRACE_PTRACE_UNKNOWN;
+	}
+}
+
+#undef MAP
+#endif

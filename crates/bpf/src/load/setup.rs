@@ -1,0 +1,355 @@
+//! The steps of a load: settings, programs, tables, hooks.
+//!
+//! The layouts of the settings and tables are those of the C sources; a comment names each.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::path::Path;
+
+use libbpf_rs::{Link, MapCore as _, MapFlags, MapType, Object, OpenObject, Program};
+
+use super::{CGROUPS_MAX, CgroupFilter, HookInfo, LoadError, Options, PREFIXES_MAX, map};
+use crate::interest::{CALLS, GENERIC_CALLS, Interest, OpenFilter};
+use crate::ring::Ring;
+
+/// Bytes of a prefix that the kernel compares; a longer one is cut, so more crosses, never less.
+const PREFIX_BYTES_MAX: usize = 119;
+/// Slots of the tables of handlers (`CALLS_MAX` in `probes/call.h`).
+const CALLS_MAX: usize = 1024;
+const RING_BYTES_MAX: u32 = 1 << 30;
+
+pub(super) fn check(options: &Options) -> Result<(), LoadError> {
+    for bytes in [options.bulk_ring_bytes, options.priority_ring_bytes] {
+        if !bytes.is_power_of_two() || !(4096..=RING_BYTES_MAX).contains(&bytes) {
+            return Err(LoadError::RingSize { bytes });
+        }
+    }
+    if let CgroupFilter::AllBut(ids) | CgroupFilter::Only(ids) = &options.cgroups
+        && ids.len() > CGROUPS_MAX
+    {
+        return Err(LoadError::TooManyCgroups { n: ids.len() });
+    }
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    if kernel_version(&release).is_some_and(|version| version < (5, 8)) {
+        return Err(LoadError::KernelTooOld { release: release.trim().into() });
+    }
+    if !Path::new("/sys/kernel/btf/vmlinux").exists() {
+        return Err(LoadError::NoBtf);
+    }
+    Ok(())
+}
+
+/// Major and minor number of a kernel release: `6.18.44-fc` is (6, 18).
+fn kernel_version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(['.', '-']).map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}
+
+/// Puts what libbpf printed into the error, and tells a refusal from a bug.
+pub(super) fn classify(error: LoadError, log: String) -> LoadError {
+    match error {
+        LoadError::Verifier { source, .. }
+            if source.kind() == libbpf_rs::ErrorKind::PermissionDenied =>
+        {
+            // The verifier's own "no" to a program is EACCES as well, but then it has written a
+            // log.
+            if log.contains("BEGIN PROG LOAD LOG") {
+                LoadError::Verifier { log, source }
+            } else {
+                LoadError::NoPermission(source)
+            }
+        }
+        LoadError::Verifier { source, .. } => LoadError::Verifier { log, source },
+        other => other,
+    }
+}
+
+/// `struct settings` of `probes/record.h`: seven words.
+pub(super) fn settings(interest: &Interest, options: &Options) -> [u32; 7] {
+    use std::os::unix::fs::MetadataExt as _;
+    let inode = |path: &str| std::fs::metadata(path).map_or(0, |found| found.ino() as u32);
+    [
+        if options.exclude_self { std::process::id() } else { 0 },
+        options.only_containers.into(),
+        inode("/proc/1/ns/mnt"),
+        inode("/proc/self/ns/mnt"),
+        match options.cgroups {
+            CgroupFilter::All => 0,
+            CgroupFilter::AllBut(_) => 1,
+            CgroupFilter::Only(_) => 2,
+        },
+        filtered_prefixes(interest).is_some().into(),
+        u32::try_from(options.wake_after.as_nanos()).unwrap_or(u32::MAX),
+    ]
+}
+
+/// The prefixes to filter opens by, if they are to be filtered.
+pub(super) fn filtered_prefixes(interest: &Interest) -> Option<&[String]> {
+    match &interest.opens {
+        OpenFilter::WritesAndPrefixes(prefixes)
+            if prefixes.len() <= PREFIXES_MAX
+                && prefixes.iter().all(|prefix| !prefix.is_empty()) =>
+        {
+            Some(prefixes)
+        }
+        // An empty prefix covers everything, and more prefixes than fit cannot be told apart from
+        // it.
+        OpenFilter::WritesAndPrefixes(_) | OpenFilter::All => None,
+    }
+}
+
+/// The programs that `interest` needs, with the events that each serves.
+pub(super) fn programs(interest: &Interest) -> BTreeMap<&'static str, Vec<&'static str>> {
+    let mut programs: BTreeMap<&'static str, Vec<&'static str>> = BTreeMap::new();
+    for call in CALLS.iter().filter(|call| interest.contains(call.name)) {
+        programs.entry(call.program).or_default().push(call.name);
+    }
+    for call in GENERIC_CALLS.iter().filter(|call| interest.contains(call.name)) {
+        programs.entry("call_generic").or_default().push(call.name);
+    }
+    if !programs.is_empty() {
+        let events = programs.values().flatten().copied().collect();
+        programs.insert("dispatch", events);
+    }
+    for (program, event) in [("on_exec", "execve"), ("on_fork", "clone"), ("on_exit", "procexit")] {
+        if interest.contains(event) {
+            programs.insert(program, vec![event]);
+        }
+    }
+    programs
+}
+
+pub(super) fn configure(
+    object: &mut OpenObject,
+    interest: &Interest,
+    options: &Options,
+) -> Result<(), LoadError> {
+    let wanted = programs(interest);
+    for mut program in object.progs_mut() {
+        let name = program.name().to_str().unwrap_or_default();
+        let load = wanted.contains_key(name);
+        program.set_autoload(load);
+    }
+    for mut map in object.maps_mut() {
+        let (name, set) = match map.name().to_str().unwrap_or_default() {
+            "ring_bulk" => ("ring_bulk", map.set_max_entries(options.bulk_ring_bytes)),
+            "ring_priority" => ("ring_priority", map.set_max_entries(options.priority_ring_bytes)),
+            ".rodata.settings" => {
+                let bytes: Vec<u8> =
+                    settings(interest, options).into_iter().flat_map(u32::to_ne_bytes).collect();
+                ("settings", map.set_initial_value(&bytes))
+            }
+            ".rodata.asked_for" => ("asked_for", map.set_initial_value(&asked_for(interest))),
+            ".rodata.generic" => ("generic", map.set_initial_value(&generic_codes())),
+            _ => continue,
+        };
+        set.map_err(|source| LoadError::Map { map: name, source })?;
+    }
+    Ok(())
+}
+
+/// `generic_codes` of `probes/calls.h`: the codes of native calls by number, then those of 32-bit
+/// calls.
+pub(super) fn generic_codes() -> Vec<u8> {
+    let mut codes = vec![0_u16; 2 * CALLS_MAX];
+    for call in &GENERIC_CALLS {
+        let native = call.native.and_then(|number| usize::try_from(number).ok());
+        let compat = compat_numbers(call.compat).map(|number| number as usize + CALLS_MAX);
+        for slot in native.into_iter().chain(compat) {
+            if let Some(code) = codes.get_mut(slot) {
+                *code = call.code;
+            }
+        }
+    }
+    codes.into_iter().flat_map(u16::to_ne_bytes).collect()
+}
+
+/// The table holds the numbers of 32-bit x86; those of 32-bit Arm differ.
+pub(super) fn compat_numbers(numbers: &'static [u32]) -> impl Iterator<Item = u32> {
+    numbers.iter().copied().filter(|_| cfg!(target_arch = "x86_64"))
+}
+
+/// The programs of `interest`'s calls with their native and their 32-bit numbers.
+pub(super) fn numbers(
+    interest: &Interest,
+) -> impl Iterator<Item = (&'static str, Vec<u32>, Vec<u32>)> + '_ {
+    let calls = CALLS.iter().filter(|call| interest.contains(call.name));
+    let generic = GENERIC_CALLS.iter().filter(|call| interest.contains(call.name));
+    calls
+        .map(|call| (call.program, [call.native, call.x32], call.compat))
+        .chain(generic.map(|call| ("call_generic", [call.native, None], call.compat)))
+        .map(|(program, native, compat)| {
+            let native =
+                native.into_iter().flatten().filter_map(|number| u32::try_from(number).ok());
+            (program, native.collect(), compat_numbers(compat).collect())
+        })
+}
+
+/// `asked_for` of `probes/call.h`: a bit for each number, native or 32-bit, in words of 64.
+pub(super) fn asked_for(interest: &Interest) -> Vec<u8> {
+    let mut words = [0_u64; CALLS_MAX / 64];
+    for number in numbers(interest).flat_map(|(_, native, compat)| native.into_iter().chain(compat))
+    {
+        if let Some(word) = words.get_mut(number as usize / 64) {
+            *word |= 1 << (number % 64);
+        }
+    }
+    words.into_iter().flat_map(u64::to_ne_bytes).collect()
+}
+
+/// Fills the tables of handlers and filters.
+pub(super) fn fill(
+    object: &Object,
+    interest: &Interest,
+    options: &Options,
+) -> Result<(), LoadError> {
+    for (name, native, compat) in numbers(interest) {
+        let program = program(object, name)?;
+        let fd = program.as_fd().as_raw_fd().to_ne_bytes();
+        for number in native {
+            update(object, "handlers", &number.to_ne_bytes(), &fd)?;
+        }
+        for number in compat {
+            update(object, "handlers_compat", &number.to_ne_bytes(), &fd)?;
+        }
+    }
+    for prefix in filtered_prefixes(interest).unwrap_or_default() {
+        let text = &prefix.as_bytes()[..prefix.len().min(PREFIX_BYTES_MAX)];
+        let mut key = vec![0_u8; 4 + PREFIX_BYTES_MAX + 1];
+        key[..4].copy_from_slice(&(8 * text.len() as u32).to_ne_bytes());
+        key[4..4 + text.len()].copy_from_slice(text);
+        update(object, "open_prefixes", &key, &[1])?;
+    }
+    if let CgroupFilter::AllBut(ids) | CgroupFilter::Only(ids) = &options.cgroups {
+        for id in ids {
+            update(object, "cgroups_listed", &id.to_ne_bytes(), &[1])?;
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn update(
+    object: &Object,
+    name: &'static str,
+    key: &[u8],
+    value: &[u8],
+) -> Result<(), LoadError> {
+    let map = map(object, name).ok_or(LoadError::Object { part: name })?;
+    map.update(key, value, MapFlags::ANY).map_err(|source| LoadError::Map { map: name, source })
+}
+
+pub(super) fn program<'a>(
+    object: &'a Object,
+    name: &'static str,
+) -> Result<Program<'a>, LoadError> {
+    object
+        .progs()
+        .find(|program| program.name() == OsStr::new(name))
+        .ok_or(LoadError::Object { part: name })
+}
+
+pub(super) fn open_ring(
+    object: &Object,
+    name: &'static str,
+    bytes: u32,
+) -> Result<Ring, LoadError> {
+    let map = map(object, name).ok_or(LoadError::Object { part: name })?;
+    debug_assert_eq!(map.map_type(), MapType::RingBuf);
+    Ring::open(map.as_fd(), bytes as usize).map_err(|source| LoadError::Ring { map: name, source })
+}
+
+pub(super) fn attach(
+    object: &Object,
+    interest: &Interest,
+) -> Result<(Vec<Link>, Vec<HookInfo>), LoadError> {
+    let mut links = Vec::new();
+    let mut hooks = Vec::new();
+    let wanted = programs(interest);
+    for name in ["on_fork", "on_exec", "on_exit", "dispatch"] {
+        let Some(events) = wanted.get(name) else {
+            continue;
+        };
+        let program = program(object, name)?;
+        let link = object
+            .progs_mut()
+            .find(|program| program.name() == OsStr::new(name))
+            .ok_or(LoadError::Object { part: name })?
+            .attach_trace()
+            .map_err(|source| LoadError::Attach { program: name, source })?;
+        links.push(link);
+        let hook = program.section().to_string_lossy().into_owned();
+        hooks.push(HookInfo { hook, program: name, events: events.clone() });
+    }
+    Ok((links, hooks))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Sensor;
+    use palisade_base::Explain as _;
+
+    #[test]
+    fn versions_are_compared_as_numbers() {
+        let check =
+            |release: &str, expected| assert_eq!(kernel_version(release), expected, "{release}");
+        check("6.18.44-fc-v595", Some((6, 18)));
+        check("5.10.0-33-amd64", Some((5, 10)));
+        check("5.8-rc1", Some((5, 8)));
+        check("", None);
+        check("linux", None);
+        assert!(kernel_version("5.10").unwrap() > (5, 8));
+    }
+
+    #[test]
+    fn sizes_that_are_no_ring_are_refused() {
+        let check = |bytes| {
+            let options = Options { bulk_ring_bytes: bytes, ..Options::default() };
+            let error = Sensor::load(&Interest::processes(), &options).unwrap_err();
+            assert!(matches!(error, LoadError::RingSize { .. }), "{bytes}: {error}");
+            assert!(error.hint().is_some());
+        };
+        [0, 1, 4095, 2048, 12_288, 1 << 31].into_iter().for_each(check);
+    }
+
+    #[test]
+    fn only_what_is_asked_for_is_loaded() {
+        let mut interest = Interest::default();
+        interest.add("procexit").unwrap();
+        assert_eq!(programs(&interest).into_keys().collect::<Vec<_>>(), ["on_exit"]);
+        interest.add("connect").unwrap();
+        assert_eq!(
+            programs(&interest).into_keys().collect::<Vec<_>>(),
+            ["call_connect", "dispatch", "on_exit"]
+        );
+    }
+
+    #[test]
+    fn too_many_or_empty_prefixes_let_everything_cross() {
+        let filter = |prefixes: Vec<String>| {
+            let mut interest = Interest::processes();
+            interest.opens = OpenFilter::WritesAndPrefixes(prefixes);
+            filtered_prefixes(&interest).is_some()
+        };
+        assert!(filter(vec!["/etc/".into()]));
+        assert!(filter(Vec::new()));
+        assert!(!filter(vec!["/etc/".into(), String::new()]));
+        assert!(!filter(vec!["/a".into(); PREFIXES_MAX + 1]));
+    }
+
+    #[test]
+    fn every_program_of_the_table_exists() {
+        let source = concat!(
+            include_str!("../../probes/files.h"),
+            include_str!("../../probes/process.h"),
+            include_str!("../../probes/network.h"),
+            include_str!("../../probes/calls.h"),
+        );
+        for call in &CALLS {
+            let name = call.program.strip_prefix("call_").unwrap();
+            let frames = [format!("CALL({name})"), format!("CALL({name},")];
+            assert!(frames.iter().any(|frame| source.contains(frame)), "{name}");
+        }
+    }
+}

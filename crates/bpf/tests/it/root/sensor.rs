@@ -1,0 +1,305 @@
+//! The sensor sees what happens, and says it in the format's words.
+
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsRawFd as _;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::process::Command;
+
+use palisade_bpf::record;
+
+use super::*;
+
+const AF_UNIX: u8 = 1;
+const AF_INET: u8 = 2;
+const AF_INET6: u8 = 10;
+
+#[test]
+fn an_exec_is_seen_with_arguments_parent_and_paths() {
+    let Some(_alone) = root() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let link = folder.path().join("link-to-true");
+    std::os::unix::fs::symlink("/bin/true", &link).unwrap();
+    let mut sensor = load(&["execve", "clone", "procexit"], &Options::default());
+    let before =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos()
+            as u64;
+    let mut command = Command::new(&link);
+    command
+        .args(["one", "two words", ""])
+        .env_clear()
+        .env("PALISADE_TEST", "42")
+        .current_dir(folder.path());
+    let mut child = command.spawn().unwrap();
+    let pid = child.id();
+    child.wait().unwrap();
+    let events = collect(&mut sensor, |e| e.kind == PROCEXIT && e.tgid == pid);
+
+    let exec = events.iter().find(|e| e.kind == EXECVE && e.tgid == pid).expect("an exec");
+    assert_eq!(exec.params.len(), 31);
+    assert_eq!(exec.int(0), 0);
+    assert_eq!(exec.text(1), link.to_str().unwrap());
+    assert_eq!(exec.params[2], b"one\0two words\0\0");
+    assert_eq!((exec.int(3), exec.int(4)), (pid.into(), pid.into()));
+    assert_eq!(exec.int(5), std::process::id().into());
+    assert_eq!(exec.text(6), folder.path().canonicalize().unwrap().to_str().unwrap());
+    assert_eq!(exec.text(13), "link-to-true");
+    assert!(
+        exec.text(14).split(' ').any(|cgroup| cgroup.starts_with("unified=/")),
+        "{}",
+        exec.text(14)
+    );
+    assert_eq!(exec.params[15], b"PALISADE_TEST=42\0");
+    assert_eq!(exec.text(27), "/usr/bin/true");
+    assert_eq!(exec.text(30), link.to_str().unwrap());
+    assert_eq!((exec.tgid, exec.ppid, exec.uid), (pid, std::process::id(), 0));
+    let own = std::fs::metadata("/bin/true").unwrap();
+    assert_eq!(exec.int(23), std::os::unix::fs::MetadataExt::ino(&own) as i64);
+    let mtime =
+        own.modified().unwrap().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as i64;
+    assert_eq!(exec.int(25), mtime);
+
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos()
+        as u64;
+    assert!((before..now).contains(&exec.time_ns), "{before} {} {now}", exec.time_ns);
+    let fork = events.iter().find(|e| e.kind == CLONE && e.tgid == pid).expect("a fork");
+    assert!(fork.time_ns < exec.time_ns);
+    assert_eq!((fork.tid, fork.ppid), (u64::from(pid), std::process::id()));
+    assert_eq!(fork.start_boottime_ns, exec.start_boottime_ns);
+    assert_eq!((fork.params.len(), fork.int(0)), (21, 0));
+    let exit = events.last().unwrap();
+    assert_eq!((exit.int(0), exit.int(1), exit.int(2)), (0, 0, 0));
+}
+
+#[test]
+fn a_failed_exec_tells_why_and_what() {
+    let Some(_alone) = root() else { return };
+    let mut sensor = load(&["execve"], &Options::default());
+    let error = Command::new("/nonexistent/palisade")
+        .arg("argument")
+        .env_clear()
+        .env("A", "b")
+        .spawn()
+        .unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(libc::ENOENT));
+    let exec = find(&mut sensor, |e| e.kind == EXECVE && e.text(1) == "/nonexistent/palisade");
+    assert_eq!(exec.int(0), i64::from(-libc::ENOENT));
+    assert_eq!(exec.text(2), "argument");
+    assert_eq!(exec.text(15), "A=b");
+    assert_eq!(exec.text(30), "/nonexistent/palisade");
+}
+
+#[test]
+fn exit_codes_and_signals_are_told_apart() {
+    let Some(_alone) = root() else { return };
+    let mut sensor = load(&["procexit"], &Options::default());
+    let mut check = |script: &str, code: i64, signal: i64| {
+        let mut child = Command::new("/bin/sh").args(["-c", script]).spawn().unwrap();
+        let pid = child.id();
+        child.wait().unwrap();
+        let exit = find(&mut sensor, |e| e.kind == PROCEXIT && e.tid == u64::from(pid));
+        assert_eq!((exit.int(1), exit.int(2)), (code, signal), "{script}");
+    };
+    check("exit 3", 3, 0);
+    check("kill -KILL $$", 0, libc::SIGKILL.into());
+}
+
+#[test]
+fn an_open_has_the_path_of_the_file_it_opened() {
+    let Some(_alone) = root() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().canonicalize().unwrap();
+    std::fs::create_dir(root.join("real")).unwrap();
+    std::fs::write(root.join("real/file-opened"), "x").unwrap();
+    std::os::unix::fs::symlink("real", root.join("link")).unwrap();
+    let resolved = root.join("real/file-opened");
+    let mut sensor = load(&["openat"], &seeing_itself());
+
+    // By a link and `..`.
+    let asked = root.join("link/../link/file-opened");
+    drop(std::fs::File::open(&asked).unwrap());
+    let open = find(&mut sensor, |e| e.text(2) == resolved.to_str().unwrap());
+    assert_eq!((open.kind, open.int(1)), (OPENAT, i64::from(libc::AT_FDCWD)));
+    assert!(open.int(0) >= 0);
+    assert_eq!(open.int(3) & 0xff, 1, "read only");
+    assert_eq!(open.raw_path.as_deref(), Some(asked.to_str().unwrap().as_bytes()));
+    let inode = std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(&resolved).unwrap());
+    assert_eq!(open.int(6), inode as i64);
+
+    // Plainly: nothing is said twice.
+    drop(std::fs::File::open(&resolved).unwrap());
+    let open = find(&mut sensor, |e| e.text(2) == resolved.to_str().unwrap());
+    assert_eq!(open.raw_path, None);
+
+    // Relative to a descriptor, creating.
+    let handle = std::fs::File::open(root.join("link")).unwrap();
+    let through = format!("/proc/self/fd/{}/file-made", handle.as_raw_fd());
+    drop(std::fs::File::create(&through).unwrap());
+    let open = find(&mut sensor, |e| e.text(2).ends_with("/real/file-made"));
+    assert_eq!(open.text(2), root.join("real/file-made").to_str().unwrap());
+    assert_eq!(open.int(3) & 0x1, 0, "write only");
+    assert_ne!(open.int(3) & 0x4, 0, "asked to create");
+    assert_ne!(open.int(3) & 0x4000, 0, "and did");
+    assert_eq!(open.int(4), 0o666);
+
+    // A failure has the caller's text.
+    let missing = root.join("link/missing");
+    std::fs::File::open(&missing).unwrap_err();
+    let open = find(&mut sensor, |e| e.text(2) == missing.to_str().unwrap());
+    assert_eq!(open.int(0), i64::from(-libc::ENOENT));
+}
+
+#[test]
+fn a_path_too_deep_to_walk_is_marked() {
+    let Some(_alone) = root() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let mut deep = folder.path().canonicalize().unwrap();
+    (0..70).for_each(|_| deep.push("d"));
+    std::fs::create_dir_all(&deep).unwrap();
+    std::fs::write(deep.join("deep-file"), "").unwrap();
+    let mut sensor = load(&["openat"], &seeing_itself());
+    drop(std::fs::File::open(deep.join("deep-file")).unwrap());
+    let open = find(&mut sensor, |e| e.text(2).ends_with("/deep-file"));
+    assert_ne!(open.flags & record::FLAG_TRUNCATED, 0);
+    assert!(open.text(2).starts_with("/d/d/"), "{}", open.text(2));
+    assert_eq!(open.raw_path.as_deref(), deep.join("deep-file").to_str().map(str::as_bytes));
+    assert!(sensor.losses().of(palisade_bpf::Class::Open).n_truncated >= 1);
+}
+
+/// Family, address and port of an IPv4 parameter from `at`.
+fn ip4(param: &[u8], at: usize) -> (u8, [u8; 4], u16) {
+    let port = u16::from_le_bytes([param[at + 4], param[at + 5]]);
+    (param[0], param[at..at + 4].try_into().unwrap(), port)
+}
+
+#[test]
+fn connections_have_both_ends_and_failures_their_errno() {
+    let Some(_alone) = root() else { return };
+    let mut sensor = load(&["connect"], &seeing_itself());
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let connect = find(&mut sensor, |e| {
+        e.kind == CONNECT && e.params[3].len() == 7 && ip4(&e.params[3], 1).2 == port
+    });
+    assert_eq!(connect.int(0), 0);
+    assert_eq!(
+        ip4(&connect.params[1], 1),
+        (AF_INET, [127, 0, 0, 1], stream.local_addr().unwrap().port())
+    );
+    assert_eq!(ip4(&connect.params[1], 7), (AF_INET, [127, 0, 0, 1], port));
+    assert_eq!(connect.int(2), stream.as_raw_fd().into());
+
+    drop(listener);
+    TcpStream::connect(("127.0.0.1", port)).unwrap_err();
+    let connect = find(&mut sensor, |e| e.int(0) == i64::from(-libc::ECONNREFUSED));
+    assert!(connect.params[1].is_empty());
+    assert_eq!(ip4(&connect.params[3], 1), (AF_INET, [127, 0, 0, 1], port));
+
+    let listener = TcpListener::bind("[::1]:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let _stream = TcpStream::connect(("::1", port)).unwrap();
+    let connect = find(&mut sensor, |e| e.params[3].first() == Some(&AF_INET6));
+    assert_eq!(connect.params[1].len(), 1 + 18 + 18);
+    assert_eq!(connect.params[1][19..37], connect.params[3][1..19]);
+    assert_eq!(connect.params[3][17..19], port.to_le_bytes());
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("socket");
+    let _listener = UnixListener::bind(&path).unwrap();
+    let _stream = UnixStream::connect(&path).unwrap();
+    let text = [path.to_str().unwrap().as_bytes(), &[0]].concat();
+    let connect = find(&mut sensor, |e| {
+        e.params[3].first() == Some(&AF_UNIX) && e.params[3].ends_with(&text)
+    });
+    assert_eq!(connect.params[1][0], AF_UNIX);
+    assert_eq!(connect.params[1][17..], text);
+}
+
+#[test]
+fn calls_of_every_kind_arrive() {
+    let Some(_alone) = root() else { return };
+    let names = ["unlink", "memfd_create", "pidfd_open", "clone"];
+    let mut sensor = load(&names, &seeing_itself());
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("to-unlink");
+    std::fs::write(&path, "").unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let unlink = find(&mut sensor, |e| e.kind == UNLINK && e.text(1) == path.to_str().unwrap());
+    assert_eq!(unlink.int(0), 0);
+
+    // SAFETY: makes a descriptor, which is closed below.
+    let fd = unsafe { libc::memfd_create(c"palisade-memfd".as_ptr(), libc::MFD_CLOEXEC) };
+    let memfd = find(&mut sensor, |e| e.kind == MEMFD_CREATE && e.text(1) == "palisade-memfd");
+    assert_eq!((memfd.int(0), memfd.int(2)), (fd.into(), 1));
+    // SAFETY: the descriptor is this test's.
+    unsafe { libc::close(fd) };
+
+    // SAFETY: a call with numbers only.
+    let pidfd = unsafe { libc::syscall(libc::SYS_pidfd_open, std::process::id(), 0) };
+    let generic = find(&mut sensor, |e| e.kind == GENERIC && e.tgid == std::process::id());
+    assert_eq!((generic.int(0), generic.int(1)), (347, libc::SYS_pidfd_open));
+    // SAFETY: the descriptor is this test's.
+    unsafe { libc::close(pidfd as i32) };
+
+    let thread = std::thread::spawn(|| ());
+    let clone = find(&mut sensor, |e| e.kind == CLONE && e.tgid == std::process::id());
+    assert_ne!(clone.tid, u64::from(clone.tgid));
+    assert_eq!((clone.int(15) & 8192, clone.int(3) as u64), (8192, clone.tid));
+    thread.join().unwrap();
+}
+
+#[test]
+fn a_memfd_that_is_executed_is_named() {
+    let Some(_alone) = root() else { return };
+    let mut sensor = load(&["execve"], &Options::default());
+    // SAFETY: makes a descriptor, which lives until the test ends.
+    let fd = unsafe { libc::memfd_create(c"evil".as_ptr(), 0) };
+    let path = format!("/proc/self/fd/{fd}");
+    std::fs::write(&path, std::fs::read("/bin/true").unwrap()).unwrap();
+    let mut child = Command::new(&path).spawn().unwrap();
+    child.wait().unwrap();
+    let pid = child.id();
+    let exec = find(&mut sensor, |e| e.kind == EXECVE && e.tgid == pid);
+    assert_eq!(exec.int(19) & 4, 4, "from memfd");
+    assert_eq!(exec.text(27), "memfd:evil");
+}
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn the_32_bit_entry_is_no_way_round() {
+    let Some(_alone) = root() else { return };
+    let mut sensor = load(&["dup"], &seeing_itself());
+    let mut result: i64 = 41; // dup, in the table of 32-bit calls
+    // SAFETY: asks to duplicate a descriptor that does not exist. Register rbx is kept, as the
+    // compiler demands.
+    unsafe {
+        std::arch::asm!(
+            "push rbx", "mov ebx, {fd:e}", "int 0x80", "pop rbx",
+            fd = in(reg) 0x7ff0_1234_u32,
+            inout("rax") result,
+            out("r8") _, out("r9") _, out("r10") _, out("r11") _,
+        );
+    }
+    if result as i32 == -libc::ENOSYS {
+        say("skipped: this kernel has no 32-bit calls");
+        return;
+    }
+    let dup = find(&mut sensor, |e| {
+        e.kind == DUP && e.params[1].starts_with(&0x7ff0_1234_u32.to_le_bytes())
+    });
+    assert_eq!(dup.int(0), i64::from(-libc::EBADF));
+    assert_ne!(dup.flags & record::FLAG_COMPAT, 0);
+}
+
+#[test]
+fn everything_loads_at_once_and_leaves_again() {
+    let Some(_alone) = root() else { return };
+    let sensor = Sensor::load(&Interest::all(), &Options::default()).unwrap();
+    let hooks: Vec<&str> = sensor.attached().iter().map(|hook| hook.program).collect();
+    assert_eq!(hooks, ["on_fork", "on_exec", "on_exit", "dispatch"]);
+    assert!(sensor.kernel_memory_bytes() >= 10 << 20);
+    drop(sensor);
+    let sensor = load(&["procexit"], &Options::default());
+    assert_eq!(sensor.attached().len(), 1);
+    assert_eq!(sensor.attached()[0].hook, "tp_btf/sched_process_exit");
+}

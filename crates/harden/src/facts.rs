@@ -1,0 +1,36 @@
+//! What hardening must know besides the spec and the policy.
+
+use serde_json::Value;
+
+use crate::User;
+
+/// Facts about the image of the container.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ImageFacts {
+    /// The user that the image asks for, resolved in its own `/etc/passwd`.
+    pub user: User,
+    /// Folders that the image declares as volumes; they stay writable under a read-only root.
+    pub volumes: Vec<String>,
+}
+
+/// Facts about the machine that will run the container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Machine {
+    /// As `uname -m` says: `x86_64`, `aarch64`.
+    pub architecture: String,
+    /// The caller's hard limit on open files, when it may not be exceeded.
+    pub open_files_max: Option<u64>,
+    /// Whether swap can be limited together with memory.
+    pub can_limit_swap: bool,
+}
+
+/// Everything that [`crate::harden`] must know besides the spec and the policy.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Facts {
+    /// About the image.
+    pub image: ImageFacts,
+    /// About the machine.
+    pub machine: Machine,
+    /// Content of the seccomp profile that the policy names by file.
+    pub seccomp_document: Option<Value>,
+}

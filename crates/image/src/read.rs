@@ -1,0 +1,60 @@
+//! One layer as a verified, decompressed tar stream.
+
+use std::io::{self, Read};
+
+use palisade_base::DigestReader;
+
+use crate::decompress::BoundedLayer;
+use crate::error::{BlobError, ReadImageError};
+use crate::open::{Image, Layer, Place, Source};
+use crate::tarball::TarReader;
+
+/// The stream of a layer's archive.
+pub(crate) type LayerStream<'a> = DigestReader<&'a mut BoundedLayer<Box<dyn Read>>>;
+
+impl Image {
+    /// Reads layer `index` through `read`, then reads on to its end and proves blob digest,
+    /// size and diff id. Returns what `read` returned only if all agree.
+    pub(crate) fn read_layer<T, E: From<ReadImageError>>(
+        &self,
+        index: usize,
+        entries_max: u64,
+        read: impl FnOnce(&mut TarReader<'_, LayerStream<'_>>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let layer = self.layers.get(index).ok_or(ReadImageError::NoLayer(index))?;
+        let from_io = |error| ReadImageError::from_io(layer.digest, error);
+        let source = self.open_layer(layer).map_err(from_io)?;
+        let mut bounded = BoundedLayer::new(source, layer.digest, &self.limits).map_err(from_io)?;
+        let mut tar = TarReader::new(DigestReader::new(&mut bounded), &self.limits, entries_max);
+        let result = read(&mut tar)?;
+        let mut stream = tar.into_inner();
+        io::copy(&mut stream, &mut io::sink()).map_err(from_io)?;
+        let (found, _) = stream.finish();
+        bounded.finish_source().map_err(from_io)?;
+        if found != layer.diff_id {
+            let (layer, expected) = (layer.digest, layer.diff_id);
+            return Err(
+                ReadImageError::from(BlobError::DiffIdMismatch { layer, expected, found }).into()
+            );
+        }
+        Ok(result)
+    }
+
+    fn open_layer(&self, layer: &Layer) -> io::Result<Box<dyn Read>> {
+        let Source::Blobs(store) = &self.source else {
+            return Err(BlobError::Missing(layer.digest).into());
+        };
+        match &layer.place {
+            Place::Blob => Ok(Box::new(store.open(layer.digest, Some(layer.size))?)),
+            Place::Entry(path) => store.open_entry(path, layer.digest),
+        }
+    }
+
+    /// Reads every layer to its end without looking inside: proves that each blob has the
+    /// digest and size of its descriptor and unpacks to its diff id. Manifest and
+    /// configuration were proved when the image was opened.
+    pub fn verify_blobs(&self) -> Result<(), ReadImageError> {
+        (0..self.layers.len())
+            .try_for_each(|index| self.read_layer(index, u64::MAX, |_| Ok::<_, ReadImageError>(())))
+    }
+}

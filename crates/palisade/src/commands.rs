@@ -1,0 +1,55 @@
+//! One module for each command.
+
+mod admission;
+mod completions;
+mod confinement;
+mod context;
+mod db;
+mod doctor;
+mod evidence;
+mod means;
+mod policy;
+mod replay;
+mod respond;
+mod rules;
+mod run;
+mod scan;
+mod sign;
+mod version;
+mod watch;
+
+use crate::Environment;
+use crate::cli::{Cli, Command};
+use crate::exit::{Exit, Failure};
+use crate::terminal::Terminal;
+use context::Context;
+
+/// Carries out the command of `cli`.
+pub(crate) fn run(
+    cli: &Cli,
+    terminal: Terminal,
+    environment: &Environment,
+) -> Result<Exit, Failure> {
+    let context = Context { global: &cli.global, terminal, environment };
+    match &cli.command {
+        Command::Scan(args) => scan::scan(&context, args),
+        Command::Sbom(args) => scan::sbom(&context, args),
+        Command::Sign(args) => sign::sign(&context, args),
+        Command::Verify(args) => sign::verify(&context, args),
+        Command::Run(args) => run::run(&context, args),
+        Command::Ps(args) => run::ps(&context, args),
+        Command::Exec(args) => run::exec(&context, args),
+        Command::Stop(args) => run::stop(&context, args),
+        Command::Watch(args) => watch::watch(&context, args),
+        Command::Respond(command) => respond::respond(&context, command),
+        Command::Evidence(command) => evidence::evidence(&context, command),
+        Command::Policy(command) => policy::policy(&context, command),
+        Command::Rules(command) => rules::rules(&context, command),
+        Command::Replay(args) => replay::replay(&context, args),
+        Command::Doctor(args) => doctor::doctor(&context, args),
+        Command::Db(command) => db::db(&context, command),
+        Command::Completions(args) => completions::completions(&context, args),
+        Command::Man(args) => completions::man(&context, args),
+        Command::Version(args) => version::version(&context, args),
+    }
+}

@@ -1,0 +1,202 @@
+//! The checks themselves: each reads facts and judges them, and changes nothing.
+
+use std::path::Path;
+
+use palisade_sys::{Hierarchies, Layout, facts, namespace};
+
+use super::{Check, Status};
+
+/// All checks, in the order of the report.
+pub(super) fn all() -> Vec<Check> {
+    let kernel = facts::kernel();
+    let mut checks = kernel_checks(&kernel);
+    checks.extend(ebpf_checks());
+    checks.extend(cgroup_checks());
+    checks.extend(namespace_checks());
+    checks.extend(module_checks(&kernel));
+    checks.extend(runtime_checks());
+    checks.extend(engine_checks());
+    checks
+}
+
+fn kernel_checks(kernel: &facts::KernelFacts) -> Vec<Check> {
+    vec![
+        Check::required("kernel", "release", kernel.release.at_least(5, 8))
+            .detail(format!("{} ({})", kernel.release.text, kernel.machine))
+            .remedy("the sensor needs Linux 5.8 or later (ring buffer)"),
+        Check::required("kernel", "type information (BTF)", kernel.btf)
+            .detail("/sys/kernel/btf/vmlinux")
+            .remedy("use a distribution's kernel: CONFIG_DEBUG_INFO_BTF=y"),
+        Check::required("kernel", "overlay file system", kernel.overlay)
+            .remedy("load it: modprobe overlay"),
+        Check::required("kernel", "seccomp filters", !kernel.seccomp_actions.is_empty())
+            .detail(kernel.seccomp_actions.join(" "))
+            .remedy("use a kernel with CONFIG_SECCOMP_FILTER=y"),
+        Check::optional(
+            "kernel",
+            "io_uring closed to containers",
+            kernel.io_uring_disabled.is_some_and(|level| level > 0),
+        )
+        .detail(match kernel.io_uring_disabled {
+            Some(level) => format!("kernel.io_uring_disabled = {level}"),
+            None => "the kernel has no such switch".to_string(),
+        })
+        .remedy("Palisade's seccomp profiles refuse io_uring; sysctl kernel.io_uring_disabled=2 closes it for the rest"),
+        Check::required("kernel", "privilege of this process", facts::is_privileged())
+            .detail("root with CAP_SYS_ADMIN")
+            .remedy("run as root: running containers, sensing and responding need it; scan, sbom, sign and verify do not"),
+    ]
+}
+
+fn ebpf_checks() -> Vec<Check> {
+    palisade_bpf::probe::features()
+        .into_iter()
+        .map(|feature| {
+            use palisade_bpf::probe::Support;
+            let name = feature.name;
+            let (works, detail) = match feature.support {
+                Support::Supported => (true, "loads".to_string()),
+                Support::Refused { errno } => {
+                    (false, format!("refused: {}", std::io::Error::from_raw_os_error(errno)))
+                }
+                Support::Absent => (false, "not in this kernel".to_string()),
+            };
+            if feature.purpose == "not used" {
+                // Worth knowing for those who compare machines; no fault of this one.
+                return Check::new("ebpf", name, Status::Ok).detail(format!("{detail}; not used"));
+            }
+            let check = if feature.required {
+                Check::required("ebpf", name, works)
+            } else {
+                Check::optional("ebpf", name, works)
+            };
+            check.detail(detail).remedy(format!(
+                "needed for {}; the kernel or its policy (lockdown, lsm=) decides",
+                feature.purpose
+            ))
+        })
+        .collect()
+}
+
+fn cgroup_checks() -> Vec<Check> {
+    let hierarchies = match Hierarchies::detect() {
+        Ok(hierarchies) => hierarchies,
+        Err(error) => {
+            return vec![
+                Check::new("cgroups", "hierarchies", Status::Missing)
+                    .detail(error.to_string())
+                    .remedy("mount cgroup2 at /sys/fs/cgroup"),
+            ];
+        }
+    };
+    let layout = match hierarchies.layout() {
+        Layout::V2 => "version 2",
+        Layout::V1 => "version 1",
+        Layout::Hybrid => "hybrid: version 1 controllers, version 2 for identity",
+    };
+    let controllers = hierarchies.controllers().unwrap_or_default();
+    let missing: Vec<&str> = ["memory", "cpu", "pids", "freezer"]
+        .into_iter()
+        // Version 2 freezes without a controller.
+        .filter(|name| *name != "freezer" || hierarchies.layout() != Layout::V2)
+        .filter(|name| !controllers.iter().any(|controller| controller == name))
+        .collect();
+    vec![
+        Check::new("cgroups", "hierarchies", Status::Ok).detail(layout),
+        Check::required("cgroups", "controllers for limits and freezing", missing.is_empty())
+            .detail(controllers.join(" "))
+            .remedy(format!("enable {} on the kernel command line", missing.join(", "))),
+        Check::optional(
+            "cgroups",
+            "version 2 for network isolation",
+            hierarchies.unified().is_some(),
+        )
+        .detail(hierarchies.unified().map_or(String::new(), |path| path.display().to_string()))
+        .remedy("mount cgroup2: isolation of a container's network attaches there"),
+        Check::optional("cgroups", "swap limit", hierarchies.can_limit_swap())
+            .remedy("boot with swapaccount=1, or run without swap"),
+    ]
+}
+
+fn namespace_checks() -> Vec<Check> {
+    let facts = namespace::user_namespace_facts();
+    let works = facts.supported && facts.n_max != Some(0);
+    vec![
+        Check::required("namespaces", "user namespaces", works)
+            .detail(facts.n_max.map_or(String::new(), |n| format!("at most {n}")))
+            .remedy("sysctl user.max_user_namespaces=65536"),
+    ]
+}
+
+fn module_checks(kernel: &facts::KernelFacts) -> Vec<Check> {
+    let modules = kernel.security_modules.clone().unwrap_or_default();
+    let shown = if kernel.security_modules.is_some() {
+        modules.join(" ")
+    } else {
+        "unknown: securityfs is not mounted".to_string()
+    };
+    let mandatory = modules.iter().any(|name| name == "apparmor" || name == "selinux");
+    vec![
+        Check::optional("security modules", "AppArmor or SELinux", mandatory)
+            .detail(shown)
+            .remedy("Palisade makes no profiles for them yet; engines' own need lsm=…,apparmor"),
+        Check::optional("security modules", "BPF LSM", modules.iter().any(|name| name == "bpf"))
+            .remedy("boot with lsm=…,bpf"),
+    ]
+}
+
+/// Finds `name` in the usual folders of administrators' programs.
+fn find_program(name: &str) -> Option<String> {
+    ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"]
+        .iter()
+        .map(|folder| format!("{folder}/{name}"))
+        .find(|path| Path::new(path).exists())
+}
+
+fn runtime_checks() -> Vec<Check> {
+    let found: Vec<String> = ["runc", "crun"].into_iter().filter_map(find_program).collect();
+    vec![
+        Check::required("runtimes", "runc or crun", !found.is_empty())
+            .detail(found.join(" "))
+            .remedy("apt-get install runc"),
+    ]
+}
+
+fn engine_checks() -> Vec<Check> {
+    // An engine that is not there is no fault; the line says what Palisade would see.
+    [
+        ("Docker", "/run/docker.sock", "/var/lib/docker/containers"),
+        ("Podman", "/run/podman/podman.sock", "/var/lib/containers/storage/overlay-containers"),
+        (
+            "containerd",
+            "/run/containerd/containerd.sock",
+            "/run/containerd/io.containerd.runtime.v2.task",
+        ),
+        ("CRI-O", "/run/crio/crio.sock", "/run/crio"),
+        ("bare runc", "/run/runc", "/run/runc"),
+    ]
+    .into_iter()
+    .map(|(name, socket, state)| {
+        let has = |path: &str| Path::new(path).exists();
+        let detail = match (has(socket), has(state)) {
+            (true, _) => format!("{socket} is there; its containers are recognised"),
+            (false, true) => format!("stopped; {state} is read"),
+            (false, false) => "not on this machine".to_string(),
+        };
+        Check::new("engines", name, Status::Ok).detail(detail)
+    })
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_well_needs_no_remedy() {
+        let check = Check::required("kernel", "x", true).remedy("do this");
+        assert_eq!(check.remedy, None);
+        let check = Check::required("kernel", "x", false).remedy("do this");
+        assert_eq!(check.remedy.as_deref(), Some("do this"));
+    }
+}

@@ -1,0 +1,178 @@
+//! Actions that a person takes on a container or an incident.
+//!
+//! They are recorded in a journal of their own, so that they work while `palisade watch`
+//! holds its own; a release is heeded by the next start of `watch`.
+
+use std::time::Duration;
+
+use palisade_agent::keeper;
+use palisade_base::{Digest, Timestamp};
+use palisade_model::incident::{TimelineEntry, TimelineEvent};
+use palisade_model::{Container, IncidentState};
+use palisade_policy::Action;
+use palisade_respond::bundle::CaseFacts;
+use palisade_respond::evidence::{self, Request};
+use palisade_respond::network::BpfNetwork;
+use palisade_respond::{KernelContainment, Means, Responder, Target, plan_by_hand};
+use palisade_sys::Hierarchies;
+use palisade_trust::sign_blob;
+
+use super::{Context, find, incidents};
+use crate::cli::{self, ContainerArgs};
+use crate::commands::means::{evidence_key, evidence_options, locate};
+use crate::commands::run::paths;
+use crate::exit::{Exit, Failure, OrExit as _};
+
+/// How long collecting evidence may take.
+const COLLECT_DEADLINE: Duration = Duration::from_mins(5);
+
+/// The container that `text` names: one that runs, or one that an incident mentions.
+fn container(context: &Context<'_>, text: &str) -> Result<Container, Failure> {
+    let is_it = |container: &Container| {
+        container.name == text || (text.len() >= 3 && container.id.starts_with(text))
+    };
+    if let Ok(runtime) = crate::commands::run::open(context, None) {
+        let running = runtime.list().into_iter().map(|found| found.record.container).find(is_it);
+        if let Some(container) = running {
+            return Ok(container);
+        }
+    }
+    let mentioned = incidents(context)?.into_iter().rev().filter_map(|incident| incident.container);
+    mentioned.into_iter().find(is_it).ok_or_else(|| {
+        Failure::message(Exit::Incomplete, format!("no container `{text}`"))
+            .with_hint("`palisade ps` and `palisade respond list` name them")
+    })
+}
+
+fn responder(context: &Context<'_>) -> Result<Responder, Failure> {
+    use anyhow::Context as _;
+    let folder = context.global.data_dir.join(palisade_agent::BY_HAND_FOLDER);
+    std::fs::create_dir_all(&folder)
+        .with_context(|| format!("create folder `{}`", folder.display()))?;
+    Responder::open(&folder).or_exit(Exit::Incomplete)
+}
+
+fn hierarchies() -> Result<Hierarchies, Failure> {
+    Hierarchies::detect().or_exit(Exit::Incomplete)
+}
+
+/// Carries out one action and says how it went.
+fn act(context: &Context<'_>, args: &ContainerArgs, action: Action) -> Result<Exit, Failure> {
+    let container = container(context, &args.container)?;
+    let hierarchies = hierarchies()?;
+    let network = BpfNetwork::default();
+    let containment = KernelContainment::new(&network);
+    let mut none = |_: &_, _: &_, _: bool, _: Duration| Err("not part of this plan".to_string());
+    let mut means =
+        Means { hierarchies: &hierarchies, containment: &containment, collect: &mut none };
+    let id = format!("{:016x}-by-hand", Timestamp::now().as_nanos());
+    let plan = plan_by_hand(&id, &container, &[action], "");
+    let outcomes = responder(context)?
+        .execute(&plan, &[], &mut means, &mut |_| {})
+        .or_exit(Exit::Incomplete)?;
+    let mut exit = Exit::Clean;
+    for outcome in &outcomes {
+        if !outcome.is_done() {
+            exit = Exit::Incomplete;
+        }
+        context.terminal.result(&format!(
+            "{}: {:?} in {:.2} ms: {}\n",
+            outcome.action.as_str(),
+            outcome.result,
+            outcome.duration_ns as f64 / 1e6,
+            outcome.detail
+        ))?;
+    }
+    Ok(exit)
+}
+
+/// Freezes every process of a container.
+pub(super) fn freeze(context: &Context<'_>, args: &ContainerArgs) -> Result<Exit, Failure> {
+    act(context, args, Action::Freeze)
+}
+
+/// Denies all network traffic of a container.
+pub(super) fn isolate(context: &Context<'_>, args: &ContainerArgs) -> Result<Exit, Failure> {
+    act(context, args, Action::Isolate)
+}
+
+/// Kills every process of a container.
+pub(super) fn kill(context: &Context<'_>, args: &ContainerArgs) -> Result<Exit, Failure> {
+    act(context, args, Action::Kill)
+}
+
+/// Undoes freeze and isolation.
+pub(super) fn release(context: &Context<'_>, args: &ContainerArgs) -> Result<Exit, Failure> {
+    let container = container(context, &args.container)?;
+    let hierarchies = hierarchies()?;
+    let network = BpfNetwork::default();
+    let containment = KernelContainment::new(&network);
+    let mut none = |_: &_, _: &_, _: bool, _: Duration| Err("not part of this plan".to_string());
+    let means = Means { hierarchies: &hierarchies, containment: &containment, collect: &mut none };
+    let effects = responder(context)?.release(&container, &means).or_exit(Exit::Incomplete)?;
+    for effect in effects {
+        context.terminal.result(&format!("{}\n", effect.detail))?;
+    }
+    Ok(Exit::Clean)
+}
+
+/// Collects a signed evidence bundle.
+pub(super) fn collect(context: &Context<'_>, args: &cli::CollectArgs) -> Result<Exit, Failure> {
+    let container = container(context, &args.container)?;
+    let key = evidence_key(context, args.key.as_deref())?;
+    let hierarchies = hierarchies()?;
+    let target = Target::resolve(&container, &hierarchies).or_exit(Exit::Incomplete)?;
+    let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let files = locate(&paths(context), &container);
+    let request = Request {
+        target: &target,
+        case: CaseFacts {
+            incident: None,
+            container: container.clone(),
+            hostname: hostname.trim().to_string(),
+            tool: concat!("palisade ", env!("CARGO_PKG_VERSION")).to_string(),
+            frozen: target.group().is_frozen().unwrap_or(false),
+            started: Timestamp::now(),
+        },
+        incident: None,
+        config: files.config.as_deref(),
+        upper: files.upper.as_deref(),
+        attachments: &[],
+        options: evidence_options(args.memory),
+        deadline: COLLECT_DEADLINE,
+    };
+    let signer = |manifest: &[u8]| sign_blob(&key, &Digest::of(manifest)).map_err(Into::into);
+    let summary =
+        evidence::collect(&args.output, &request, Some(&signer)).or_exit(Exit::Incomplete)?;
+    context.terminal.result(&format!(
+        "{}: {} items of {} processes, {} bytes, {} not captured\n",
+        summary.path.display(),
+        summary.manifest.items.len(),
+        summary.n_processes,
+        summary.n_bytes,
+        summary.manifest.gaps.len() as u64 + summary.manifest.n_gaps_unlisted,
+    ))?;
+    Ok(Exit::Clean)
+}
+
+/// Closes an incident.
+pub(super) fn close(context: &Context<'_>, args: &cli::IncidentArgs) -> Result<Exit, Failure> {
+    use anyhow::Context as _;
+    let mut incident = find(context, &args.incident)?;
+    if incident.state == IncidentState::Responding {
+        let message = format!("a response to {} is running", incident.id);
+        return Err(Failure::message(Exit::Incomplete, message).with_hint("wait for it to end"));
+    }
+    let now = Timestamp::now();
+    incident.state = IncidentState::Closed;
+    incident.updated = now;
+    incident.timeline.push(TimelineEntry {
+        time: now,
+        what: TimelineEvent::Note { text: "closed by hand".into() },
+    });
+    let folder = context.global.data_dir.join("incidents");
+    keeper::write(&folder, &incident)
+        .with_context(|| format!("write incident `{}`", incident.id))?;
+    context.terminal.result(&format!("{} is closed\n", incident.id))?;
+    Ok(Exit::Clean)
+}

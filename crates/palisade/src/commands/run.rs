@@ -1,0 +1,311 @@
+//! `palisade run`, `ps`, `exec` and `stop`.
+
+use std::path::Path;
+use std::time::Duration;
+
+use palisade_bpf::isolate;
+use palisade_harden::Change;
+use palisade_image::{Image, OpenOptions};
+use palisade_model::Target;
+use palisade_policy::{Admission, Policy, Seccomp};
+use palisade_runtime::{
+    ExecRequest, IdSpace, Input, Output, Record, RunError, RunRequest, Runc, Runtime, RuntimePaths,
+    Stdio,
+};
+use palisade_scan::db::Database;
+
+use super::Context;
+use super::admission::Admitter;
+use crate::cli::{self, ListFormat};
+use crate::exit::{Exit, Failure, OrExit as _};
+use crate::terminal::{columns, tsv};
+
+/// A seccomp profile file beyond this size is refused.
+const SECCOMP_BYTES_MAX: u64 = 1 << 20;
+
+/// Runs a container from an image.
+pub(crate) fn run(context: &Context<'_>, args: &cli::Run) -> Result<Exit, Failure> {
+    let loaded = context.load_policy(&args.policy)?;
+    let mut policy = loaded.policy;
+    policy.images.keys.extend(args.key.iter().cloned());
+    let target: Target = args.target.parse().or_exit(Exit::Usage)?;
+    if !matches!(target, Target::Layout { .. } | Target::Archive { .. }) {
+        return Err(Failure::message(Exit::Usage, format!("`{target}` is no image"))
+            .with_hint("run an OCI layout or an archive: oci:DIR[:TAG], archive:FILE"));
+    }
+    if args.db.as_ref().is_some_and(|path| !path.exists()) {
+        // Without a name the usual place may be empty; one that was named must be there.
+        Database::open(&context.database(args.db.as_ref())).or_exit(Exit::Incomplete)?;
+    }
+    let image = Image::open(&target, &OpenOptions::default()).or_exit(Exit::Incomplete)?;
+    let database = context.database(args.db.as_ref());
+    let admitter = Admitter::new(&policy, &database);
+    let mut command = args.command.clone();
+    if let Some(program) = &args.entrypoint {
+        command.insert(0, program.clone());
+    }
+    let terminal = context.terminal;
+    let started = |record: &Record, _: &[Change]| {
+        // Said while the container starts, not when a server ends days later.
+        if let Some(Admission::Admitted { warnings }) = admitter.verdict() {
+            for warning in &warnings {
+                terminal.error(&format!("warning: {warning}\n"));
+            }
+        }
+        if args.detach {
+            let _ = terminal.result(&format!("{}\n", record.container.id));
+        }
+    };
+    let request = RunRequest {
+        image: &image,
+        reference: reference(&target, &image),
+        name: args.name.clone(),
+        command,
+        clear_entrypoint: args.entrypoint.is_some(),
+        env: args.env.clone(),
+        working_dir: None,
+        policy: &policy,
+        seccomp_document: seccomp_document(&policy)?,
+        admit: &|image| admitter.judge(image),
+        detach: args.detach,
+        forward_signals: !args.detach,
+        stop_grace: Duration::from_secs(10),
+        started: &started,
+    };
+    let runtime = open(context, args.runtime.as_deref())?;
+    if args.explain {
+        let changes = runtime.explain(&request).map_err(|error| refusal(error, &admitter))?;
+        context.terminal.result(&explanation(&changes))?;
+        return Ok(Exit::Clean);
+    }
+    let stdio = stdio(context, args, &runtime)?;
+    remember_policy(context, &policy.name, &loaded.text)?;
+    let outcome = runtime.run(&request, stdio).map_err(|error| refusal(error, &admitter))?;
+    if outcome.out_of_memory {
+        context.terminal.error("warning: the container reached its memory limit, and was killed\n");
+    }
+    for warning in &outcome.warnings {
+        context.terminal.progress(&format!("warning: {warning}"));
+    }
+    if outcome.output_bytes_lost > 0 {
+        context.terminal.error(&format!(
+            "warning: {} bytes of the container's output could not be written\n",
+            outcome.output_bytes_lost
+        ));
+    }
+    // The program's own exit code is the result, as users of `docker run` expect.
+    match outcome.exit {
+        Some(exit) => Err(Failure::program(exit.shell_code())),
+        None => Ok(Exit::Clean),
+    }
+}
+
+/// What alerts call the image: the layout's or archive's name and the tag, as a registry
+/// reference would end; the digest is recorded besides.
+fn reference(target: &Target, image: &Image) -> String {
+    let path = match target {
+        Target::Layout { folder: path, .. } | Target::Archive { file: path, .. } => path,
+        other => return other.to_string(),
+    };
+    let name = path.file_stem().map_or_else(|| target.to_string(), |n| n.to_string_lossy().into());
+    match &image.reference {
+        Some(tag) if tag.contains(['/', ':']) => tag.clone(),
+        Some(tag) => format!("{name}:{tag}"),
+        None => name,
+    }
+}
+
+/// Keeps the text of the policy, so that a report can say how a container was confined
+/// after it is gone.
+fn remember_policy(context: &Context<'_>, name: &str, text: &str) -> Result<(), Failure> {
+    use anyhow::Context as _;
+    let folder = context.global.data_dir.join("policies");
+    let path = folder.join(format!("{}.yaml", name.replace('/', "_")));
+    std::fs::create_dir_all(&folder)
+        .and_then(|()| palisade_base::fs::write_atomic(&path, text.as_bytes(), 0o600))
+        .with_context(|| format!("keep the policy in `{}`", path.display()))?;
+    Ok(())
+}
+
+/// A refused image is 1; an image that could not be judged is 3, like any other failure.
+fn refusal(error: RunError, admitter: &Admitter<'_>) -> Failure {
+    let exit = match (&error, admitter.verdict()) {
+        (_, Some(Admission::Refused { .. })) => Exit::Refused,
+        (RunError::Refused(_), verdict)
+            if !matches!(verdict, Some(Admission::Undecided { .. })) =>
+        {
+            Exit::Refused
+        }
+        _ => Exit::Incomplete,
+    };
+    Failure::from_explained(error, exit)
+}
+
+/// A container reads our input only when it was asked to: it is not to be trusted with a
+/// terminal.
+fn input(interactive: bool) -> Input {
+    if interactive { Input::Inherit } else { Input::Null }
+}
+
+/// Output of a detached container goes to its log; of one in the foreground, to ours.
+fn stdio(context: &Context<'_>, args: &cli::Run, runtime: &Runtime) -> Result<Stdio, Failure> {
+    use anyhow::Context as _;
+    if !args.detach {
+        return Ok(Stdio {
+            stdin: input(args.interactive),
+            stdout: Output::Writer(Box::new(std::io::stdout())),
+            stderr: Output::Writer(Box::new(std::io::stderr())),
+        });
+    }
+    let folder = runtime.paths().data.join("logs");
+    std::fs::create_dir_all(&folder)
+        .with_context(|| format!("create folder `{}`", folder.display()))?;
+    let name = args.name.clone().unwrap_or_else(|| format!("container-{}", std::process::id()));
+    let path = folder.join(format!("{}.log", name.replace('/', "_")));
+    let open = || std::fs::OpenOptions::new().create(true).append(true).open(&path);
+    let shown = || format!("open log `{}`", path.display());
+    let (stdout, stderr) = (open().with_context(shown)?, open().with_context(shown)?);
+    context.terminal.progress(&format!("output goes to {}", path.display()));
+    Ok(Stdio { stdin: Input::Null, stdout: Output::File(stdout), stderr: Output::File(stderr) })
+}
+
+/// The profile that the policy names by file, read.
+fn seccomp_document(policy: &Policy) -> Result<Option<serde_json::Value>, Failure> {
+    use anyhow::Context as _;
+    let Seccomp::File(path) = &policy.containers.seccomp else { return Ok(None) };
+    let shown = || format!("read seccomp profile `{}`", path.display());
+    let file = std::fs::File::open(path).with_context(shown)?;
+    let bytes = palisade_base::read_bounded(file, "seccomp profile", SECCOMP_BYTES_MAX)
+        .with_context(shown)?;
+    Ok(Some(serde_json::from_slice(&bytes).with_context(shown)?))
+}
+
+/// What hardening changes, one line each with its reason.
+fn explanation(changes: &[Change]) -> String {
+    let value = |value: &Option<serde_json::Value>| match value {
+        None => "-".to_string(),
+        Some(value) => {
+            let text = value.to_string();
+            let cut: String = text.chars().take(48).collect();
+            if cut.len() < text.len() { format!("{cut}…") } else { text }
+        }
+    };
+    let rows: Vec<Vec<String>> = changes
+        .iter()
+        .map(|change| {
+            vec![change.path.clone(), value(&change.from), value(&change.to), change.reason.clone()]
+        })
+        .collect();
+    columns(&["WHERE", "WAS", "IS", "WHY"], &rows)
+}
+
+/// Opens the runtime with the folders of the command line.
+pub(crate) fn open(context: &Context<'_>, program: Option<&Path>) -> Result<Runtime, Failure> {
+    let runc = match program {
+        Some(path) => Runc::find_among(&[path.to_path_buf()]),
+        None => Runc::find(),
+    };
+    let runc = runc.or_exit(Exit::Incomplete)?;
+    Runtime::open(paths(context), runc, IdSpace::of_this_machine()).or_exit(Exit::Incomplete)
+}
+
+/// Where containers are kept.
+pub(crate) fn paths(context: &Context<'_>) -> RuntimePaths {
+    RuntimePaths {
+        state: context.global.run_dir.clone(),
+        data: context.global.data_dir.clone(),
+        ..RuntimePaths::default()
+    }
+}
+
+/// Lists containers.
+pub(crate) fn ps(context: &Context<'_>, args: &cli::Ps) -> Result<Exit, Failure> {
+    let runtime = open(context, None)?;
+    let found = runtime.list();
+    if args.format == ListFormat::Json {
+        let containers: Vec<serde_json::Value> = found
+            .iter()
+            .map(|found| {
+                serde_json::json!({
+                    "status": found.status.as_str(),
+                    "created": found.record.run.created,
+                    "command": found.record.run.command,
+                    "container": found.record.container,
+                })
+            })
+            .collect();
+        let document =
+            serde_json::json!({ "schema": "palisade.dev/containers/v1", "containers": containers });
+        context.terminal.result(&format!("{document:#}\n"))?;
+        return Ok(Exit::Clean);
+    }
+    let rows: Vec<Vec<String>> = found
+        .iter()
+        .map(|found| {
+            let container = &found.record.container;
+            vec![
+                container.short_id().to_string(),
+                container.name.clone(),
+                found.status.as_str().to_string(),
+                container.init_pid.map_or_else(|| "-".into(), |pid| pid.to_string()),
+                container.policy.clone().unwrap_or_else(|| "-".into()),
+                container.cgroup.clone().unwrap_or_else(|| "-".into()),
+                container.image.as_ref().map_or_else(|| "-".into(), |i| i.reference.clone()),
+            ]
+        })
+        .collect();
+    let text = match args.format {
+        ListFormat::Tsv => tsv(&rows),
+        _ => columns(&["ID", "NAME", "STATUS", "PID", "POLICY", "CGROUP", "IMAGE"], &rows),
+    };
+    context.terminal.result(&text)?;
+    Ok(Exit::Clean)
+}
+
+/// Runs one more command in a container.
+pub(crate) fn exec(context: &Context<'_>, args: &cli::Exec) -> Result<Exit, Failure> {
+    let runtime = open(context, None)?;
+    let request = ExecRequest { command: args.command.clone(), ..ExecRequest::default() };
+    let stdio = Stdio {
+        stdin: input(args.interactive),
+        stdout: Output::Writer(Box::new(std::io::stdout())),
+        stderr: Output::Writer(Box::new(std::io::stderr())),
+    };
+    let exit = runtime.exec(&args.container, &request, stdio).or_exit(Exit::Incomplete)?;
+    Err(Failure::program(exit.shell_code()))
+}
+
+/// Stops containers and removes them.
+pub(crate) fn stop(context: &Context<'_>, args: &cli::Stop) -> Result<Exit, Failure> {
+    let runtime = open(context, None)?;
+    let names: Vec<String> = if args.all {
+        runtime.list().into_iter().map(|found| found.record.container.id).collect()
+    } else {
+        args.containers.clone()
+    };
+    let mut exit = Exit::Clean;
+    for name in &names {
+        let found = runtime.find(name).or_exit(Exit::Incomplete)?;
+        let id = &found.record.container.id;
+        if found.status != palisade_runtime::Status::Stopped {
+            let grace = Duration::from_secs(args.grace);
+            // A frozen program cannot end by itself; removal below kills it.
+            if found.status == palisade_runtime::Status::Running {
+                runtime.stop(id, None, grace).or_exit(Exit::Incomplete)?;
+            }
+        }
+        let left = runtime.remove(id, true).or_exit(Exit::Incomplete)?;
+        // A cut of its network that a response had pinned outlives the container otherwise.
+        isolate::release_pinned(Path::new(isolate::PIN_ROOT), id).or_exit(Exit::Incomplete)?;
+        for what in left {
+            exit = Exit::Partial;
+            context.terminal.error(&format!("warning: {what}\n"));
+        }
+        context.terminal.result(&format!("{}\n", found.record.container.name))?;
+    }
+    for failure in runtime.collect_garbage().failures() {
+        exit = Exit::Partial;
+        context.terminal.error(&format!("warning: {failure}\n"));
+    }
+    Ok(exit)
+}

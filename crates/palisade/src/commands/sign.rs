@@ -1,0 +1,147 @@
+//! `palisade sign` and `palisade verify`.
+
+use std::path::{Path, PathBuf};
+
+use palisade_model::Target;
+use palisade_trust::{
+    KeyError, PrivateKey, PublicKey, SignOptions, SignatureFormat, VerifyError, sign_image,
+    verify_image,
+};
+
+use super::Context;
+use crate::cli::{self, ListFormat};
+use crate::exit::{Exit, Failure, OrExit as _};
+
+/// What can be done about a key file that an error says no more about.
+const KEY_HINT: &str = "check that the key file exists, is whole and may be read by this user";
+
+/// Signs an image, or makes a key pair.
+pub(crate) fn sign(context: &Context<'_>, args: &cli::Sign) -> Result<Exit, Failure> {
+    let password = context.environment.key_password.as_deref().map(str::as_bytes);
+    if let Some(prefix) = &args.generate_key {
+        let pair = PrivateKey::generate()
+            .and_then(|key| key.write_pair(prefix, password))
+            .or_exit(Exit::Incomplete)?;
+        if password.is_none() {
+            context.terminal.progress(
+                "the private key is not encrypted; set PALISADE_KEY_PASSWORD to encrypt it",
+            );
+        }
+        let lines = format!("{}\n{}\n", pair.private.display(), pair.public.display());
+        context.terminal.result(&lines)?;
+        return Ok(Exit::Clean);
+    }
+    let Some(target) = &args.target else {
+        return Err(Failure::message(Exit::Usage, "no image given"));
+    };
+    let key = args.key.as_deref().ok_or_else(|| {
+        Failure::message(Exit::Usage, "no key given")
+            .with_hint("use --key FILE, or make a pair with --generate-key PREFIX")
+    })?;
+    let (folder, selector) = layout(target)?;
+    let key = read_private_key(key, password, Exit::Usage)?;
+    let signed = sign_image(&folder, selector.as_deref(), &key, &SignOptions::default())
+        .or_exit(Exit::Incomplete)?;
+    let verb = if signed.already { "was signed already by" } else { "signed with" };
+    context.terminal.progress(&format!(
+        "{} blobs, {} bytes checked; {verb} key {}",
+        signed.content.n_blobs,
+        signed.content.n_bytes,
+        key.public().hint()
+    ));
+    context.terminal.result(&format!("{}\n", signed.digest))?;
+    Ok(Exit::Clean)
+}
+
+/// Verifies an image: every byte, and who signed it.
+pub(crate) fn verify(context: &Context<'_>, args: &cli::Verify) -> Result<Exit, Failure> {
+    let paths = match &args.policy {
+        Some(policy) => context.load_policy(policy)?.policy.images.keys,
+        None => args.key.clone(),
+    };
+    if paths.is_empty() {
+        return Err(Failure::message(Exit::Usage, "no public key given")
+            .with_hint("use --key FILE, or --policy with a policy that names keys"));
+    }
+    let (folder, selector) = layout(&args.target)?;
+    let keys = read_keys(&paths)?;
+    let verified = verify_image(&folder, selector.as_deref(), &keys).map_err(|error| {
+        let exit = exit_of(&error);
+        Failure::from_explained(error, exit)
+    })?;
+    let format = match verified.format {
+        SignatureFormat::Bundle => "sigstore bundle v0.3",
+        SignatureFormat::Simple => "cosign simple signing",
+    };
+    let text = match args.format {
+        ListFormat::Json => format!(
+            "{:#}\n",
+            serde_json::json!({
+                "schema": "palisade.dev/verification/v1",
+                "digest": verified.digest,
+                "key": verified.key.hint(),
+                "format": format,
+                "blobs": verified.content.n_blobs,
+                "bytes": verified.content.n_bytes,
+                "rejected_signatures": verified.rejections.len(),
+                "attestations_not_examined": verified.n_attestations,
+            })
+        ),
+        ListFormat::Tsv => format!("{}\t{}\t{format}\n", verified.digest, verified.key.hint()),
+        ListFormat::Table => format!(
+            "verified  {}\nsigned by {} ({format})\ncontent   {} blobs, {} bytes, each equal to its digest\n",
+            verified.digest,
+            verified.key.hint(),
+            verified.content.n_blobs,
+            verified.content.n_bytes
+        ),
+    };
+    context.terminal.result(&text)?;
+    Ok(Exit::Clean)
+}
+
+/// A signature that is missing, wrong or about other content is a refusal; what could not
+/// be read is not.
+fn exit_of(error: &VerifyError) -> Exit {
+    match error {
+        VerifyError::NoKeys => Exit::Usage,
+        VerifyError::Content(_) if !error.is_tampered() => Exit::Incomplete,
+        _ => Exit::Refused,
+    }
+}
+
+/// The layout that `target` names; nothing else holds signatures on disk.
+pub(crate) fn layout(target: &str) -> Result<(PathBuf, Option<String>), Failure> {
+    match target.parse::<Target>().or_exit(Exit::Usage)? {
+        Target::Layout { folder, selector } => Ok((folder, selector)),
+        other => Err(Failure::message(Exit::Usage, format!("`{other}` cannot hold signatures"))
+            .with_hint("signatures lie beside the image in an OCI layout: oci:DIR[:TAG]")),
+    }
+}
+
+/// Reads public keys.
+pub(crate) fn read_keys(paths: &[PathBuf]) -> Result<Vec<PublicKey>, Failure> {
+    paths.iter().map(|path: &PathBuf| read_key(path)).collect()
+}
+
+/// Reads a public key.
+pub(crate) fn read_key(path: &Path) -> Result<PublicKey, Failure> {
+    PublicKey::read(path).or_exit(Exit::Usage).map_err(|failure| failure.or_hint(KEY_HINT))
+}
+
+/// Reads a private key; an encrypted one is opened with `password`.
+pub(crate) fn read_private_key(
+    path: &Path,
+    password: Option<&[u8]>,
+    exit: Exit,
+) -> Result<PrivateKey, Failure> {
+    PrivateKey::read(path, password).map_err(|error| {
+        let needs_password = matches!(error, KeyError::PasswordNeeded);
+        let failure = Failure::from_explained(error, exit);
+        if needs_password {
+            failure.with_hint("give its password in the variable PALISADE_KEY_PASSWORD")
+        } else {
+            failure.or_hint(KEY_HINT)
+        }
+    })
+}

@@ -1,0 +1,236 @@
+//! `palisade watch`: the agent, wired to this machine.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use palisade_agent::agent::OnNotice;
+use palisade_agent::detector::concerns_containers_only;
+use palisade_agent::{Agent, Detector, Notice, ResponseMeans, Resumed, Settings, output};
+use palisade_bpf::Options;
+use palisade_model::Alert;
+use palisade_policy::{Policy, response_for};
+use palisade_respond::network::BpfNetwork;
+use palisade_rules::LoadOptions;
+use palisade_sensor::identity::HostPaths;
+use palisade_sys::Hierarchies;
+use palisade_sys::signals::SignalPipe;
+
+use super::Context;
+use super::means;
+use super::rules::Sources;
+use crate::cli::{self, RespondMode, WatchFormat};
+use crate::exit::{Exit, Failure, OrExit as _};
+use crate::terminal::Terminal;
+
+/// How often signals and the time are looked at.
+const SIGNAL_INTERVAL: Duration = Duration::from_millis(20);
+/// Levels of control groups below which no engine puts a container.
+const GROUP_DEPTH_MAX: usize = 8;
+
+/// Watches until a signal, the end of `--duration`, or a failure.
+pub(crate) fn watch(context: &Context<'_>, args: &cli::Watch) -> Result<Exit, Failure> {
+    let mut policy = context.load_policy(&args.policy)?.policy;
+    let planned = policy.response.clone();
+    if args.respond != RespondMode::On {
+        // The agent carries out whatever the policy says; here it is to say nothing.
+        policy.response.clear();
+    }
+    let mut files = policy.runtime.rules.clone();
+    files.extend(args.rules.iter().cloned());
+    let builtin = policy.runtime.builtin_rules && !args.no_builtin_rules;
+    let rules = Sources::read(&files, builtin)?.load_all(context, &LoadOptions::default())?;
+
+    if !args.host && !concerns_containers_only(&rules) {
+        context.terminal.progress(
+            "only containers are watched; some rules may concern the host as well (see --host)",
+        );
+    }
+
+    // The sensor first: where it cannot start, nothing is written.
+    let options = Options { only_containers: !args.host, ..Options::default() };
+    let paths = HostPaths {
+        palisade_containers: context.global.run_dir.join("containers"),
+        ..HostPaths::default()
+    };
+    let (mut detector, started) =
+        Detector::start(rules, &options, paths).or_exit(Exit::Incomplete)?;
+    let means = means::for_agent(context, args.evidence_key.as_deref(), args.evidence_memory)?;
+    let signals = SignalPipe::install().context("catch signals")?;
+    let dry_run = Policy { response: planned, ..policy.clone() };
+    let (agent, resumed) = open_agent(context, args, policy, means)?;
+    report_resumed(context, &resumed);
+
+    sweep_isolations(context);
+
+    context.terminal.progress(&format!(
+        "watching with {} rules; policy `{}`, response {}",
+        started.n_rules,
+        dry_run.name,
+        match args.respond {
+            RespondMode::Off => "off",
+            RespondMode::DryRun => "dry run",
+            RespondMode::On => "on",
+        }
+    ));
+    if !started.unserved.is_empty() {
+        context.terminal.error(&format!(
+            "warning: no probe for {}: rules about them cannot fire\n",
+            started.unserved.join(", ")
+        ));
+    }
+    if let Some(file) = &args.ready_file {
+        palisade_base::fs::write_atomic(file, b"ready\n", 0o644)
+            .with_context(|| format!("write `{}`", file.display()))?;
+    }
+
+    let stop = AtomicBool::new(false);
+    let format = args.format;
+    let terminal = context.terminal;
+    let mut on_notice = |notice: Notice<'_>| {
+        if args.respond == RespondMode::DryRun
+            && let Notice::Alert { alert, incident } = &notice
+        {
+            say_what_would_be_done(terminal, &dry_run, alert, incident);
+        }
+        show(terminal, format, &notice);
+    };
+    let status = std::thread::scope(|scope| {
+        scope.spawn(|| wait_for_end(&signals, args.duration.map(Duration::from_secs), &stop));
+        let status = agent.run(&mut detector, &stop, &mut on_notice as OnNotice<'_>);
+        // However the loop ended, the thread that waits for signals ends too.
+        stop.store(true, Ordering::Relaxed);
+        status
+    })
+    .or_exit(Exit::Incomplete)?;
+    if args.stats {
+        let text = serde_json::to_string_pretty(&status).context("write the figures")?;
+        context.terminal.error(&format!("{text}\n"));
+    }
+    let lost: u64 = status.source.losses.values().sum();
+    if lost > 0 {
+        let classes: Vec<String> =
+            status.source.losses.iter().map(|(class, n)| format!("{n} {class}")).collect();
+        context.terminal.error(&format!("warning: events were lost: {}\n", classes.join(", ")));
+        return Ok(Exit::Partial);
+    }
+    Ok(Exit::Clean)
+}
+
+fn open_agent(
+    context: &Context<'_>,
+    args: &cli::Watch,
+    policy: Policy,
+    means: ResponseMeans,
+) -> Result<(Agent, Resumed), Failure> {
+    let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let tool = concat!("palisade ", env!("CARGO_PKG_VERSION"));
+    let mut settings = Settings::new(&context.global.data_dir, hostname.trim(), tool);
+    settings.fold_window = Duration::from_secs(args.fold_seconds);
+    Agent::open(settings, policy, means).or_exit(Exit::Incomplete)
+}
+
+/// Removes the pinned network cuts of containers that are gone; their programs went with
+/// their control groups.
+fn sweep_isolations(context: &Context<'_>) {
+    let Some(tree) = Hierarchies::detect().ok().and_then(|h| h.unified().map(Path::to_path_buf))
+    else {
+        return;
+    };
+    if let Err(error) = BpfNetwork::default().sweep(&|id| holds_group(&tree, id, GROUP_DEPTH_MAX)) {
+        context.terminal.error(&format!("warning: sweep pinned network cuts: {error}\n"));
+    }
+}
+
+/// Whether a control group below `folder` is named after `id`. What cannot be read counts
+/// as holding it: a cut is taken away only from what is certainly gone.
+fn holds_group(folder: &Path, id: &str, depth: usize) -> bool {
+    let Ok(entries) = std::fs::read_dir(folder) else { return true };
+    entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).any(
+        |entry| {
+            entry.file_name().to_string_lossy().contains(id)
+                || (depth > 0 && holds_group(&entry.path(), id, depth - 1))
+        },
+    )
+}
+
+fn report_resumed(context: &Context<'_>, resumed: &Resumed) {
+    if resumed.n_alerts + resumed.n_plans > 0 {
+        context.terminal.progress(&format!(
+            "resuming: {} alert(s) and {} response(s) of an earlier run were not finished",
+            resumed.n_alerts, resumed.n_plans
+        ));
+    }
+    let damage = [
+        (resumed.n_incidents_unreadable, "incident file(s) could not be read"),
+        (resumed.alerts.n_unreadable, "line(s) of the alert journal could not be read"),
+        (resumed.alerts.n_chain_breaks, "break(s) in the alert journal: something was changed"),
+        (resumed.actions.n_unreadable, "line(s) of the action journal could not be read"),
+        (resumed.actions.n_chain_breaks, "break(s) in the action journal: something was changed"),
+    ];
+    for (n, what) in damage.iter().filter(|(n, _)| *n > 0) {
+        context.terminal.error(&format!("warning: {n} {what}\n"));
+    }
+}
+
+/// Sets `stop` at a signal that ends, or when `duration` has passed.
+fn wait_for_end(signals: &SignalPipe, duration: Option<Duration>, stop: &AtomicBool) {
+    let began = std::time::Instant::now();
+    while !stop.load(Ordering::Relaxed) {
+        let signalled = !matches!(signals.take(), Ok(None));
+        if signalled || duration.is_some_and(|duration| began.elapsed() >= duration) {
+            stop.store(true, Ordering::Relaxed);
+        }
+        std::thread::sleep(SIGNAL_INTERVAL);
+    }
+}
+
+fn say_what_would_be_done(terminal: Terminal, policy: &Policy, alert: &Alert, incident: &str) {
+    let Some(rule) = response_for(policy, alert) else { return };
+    match palisade_respond::plan(rule, alert, incident) {
+        Ok(plan) => terminal.error(&format!("dry run: {plan}")),
+        Err(refusal) => terminal.error(&format!("dry run: nothing would be done: {refusal}\n")),
+    }
+}
+
+/// Alerts are results; everything else is progress.
+fn show(terminal: Terminal, format: WatchFormat, notice: &Notice<'_>) {
+    match notice {
+        Notice::Alert { alert, .. } => {
+            let _ = terminal.result(&(render(format, alert) + "\n"));
+        }
+        Notice::Folded(folded) => terminal.progress(&format!(
+            "{} more of alert {} (rule \"{}\")",
+            folded.n_repeats, folded.alert, folded.rule
+        )),
+        Notice::Response { plan } => terminal.progress(&format!("response: {plan}")),
+        Notice::Action { incident, outcome } => terminal.progress(&format!(
+            "{incident}: {} {:?} in {:.2} ms: {}",
+            outcome.action.as_str(),
+            outcome.result,
+            outcome.duration_ns as f64 / 1e6,
+            outcome.detail
+        )),
+        Notice::Incident { incident } => terminal.progress(&format!(
+            "incident {} is {}",
+            incident.id,
+            super::respond::state_name(incident.state)
+        )),
+        Notice::Problem(problem) => terminal.error(&format!("warning: {problem}\n")),
+    }
+}
+
+/// An alert in the wanted form, without a final line end.
+pub(crate) fn render(format: WatchFormat, alert: &Alert) -> String {
+    match format {
+        WatchFormat::Text => output::text(alert),
+        WatchFormat::Json => output::json(alert),
+        WatchFormat::FalcoJson => output::falco_json(alert),
+    }
+}
+
+/// The folder of evidence bundles.
+pub(crate) fn evidence_folder(data: &Path) -> std::path::PathBuf {
+    data.join("evidence")
+}

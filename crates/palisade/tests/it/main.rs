@@ -1,0 +1,11 @@
+//! The real binary, from outside.
+#![expect(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
+#![expect(clippy::print_stderr, reason = "skips and steps are for the reader of the test's output")]
+
+mod bad_input;
+mod frame;
+mod layout;
+mod root;
+mod scan_sbom;
+mod sign_verify;
+mod support;

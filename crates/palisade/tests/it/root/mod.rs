@@ -1,0 +1,25 @@
+//! Real containers and the real sensor: as root these tests always run; otherwise they say
+//! why not.
+
+mod bed;
+mod crash;
+mod run;
+mod watch;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Whether this process may run containers. As root, what else is needed must be there.
+pub(crate) fn is_root() -> bool {
+    if !palisade_sys::facts::is_privileged() {
+        eprintln!("skipped: needs root with CAP_SYS_ADMIN");
+        return false;
+    }
+    true
+}
+
+/// Tests with containers run one after the other: they look at the whole machine to see
+/// that nothing is left.
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,212 @@
+//! `palisade run`, `ps`, `exec` and `stop` on a real container.
+
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use super::bed::{Bed, SOON, processes_of};
+use crate::support::{Running, finish, listing, wait_for};
+
+#[test]
+fn the_programs_end_is_the_commands_end() {
+    let Some(bed) = Bed::new() else { return };
+    // The image's own command, then one instead of it.
+    bed.run(&["run", "oci:box"]).expect(9);
+    for (script, code) in
+        [("exit 0", 0), ("exit 7", 7), ("exit 255", 255), ("sh -c 'kill -KILL $$'; exit $?", 137)]
+    {
+        bed.shell(&[], script).expect(code);
+    }
+    let both = bed.shell(&[], "echo out; echo err >&2; exit 3").expect(3);
+    assert_eq!(both.stdout, "out\n");
+    assert!(both.stderr.contains("err\n"), "{}", both.stderr);
+    let env = bed.shell(&["--env", "SIZE=large"], "echo $COLOUR $SIZE $PALISADE_RUN_DIR").expect(0);
+    assert_eq!(env.stdout, "green large\n", "the image's and the command's variables, not ours");
+    let entry =
+        bed.run(&["run", "--entrypoint", "/bin/echo", "oci:box", "--", "a b", "c"]).expect(0);
+    assert_eq!(entry.stdout, "a b c\n");
+    bed.run(&["run", "oci:box", "--", "/bin/nosuch"]).expect_error_with_output(3, "/bin/nosuch");
+    assert_eq!(bed.run(&["ps", "--format", "tsv"]).expect(0).stdout, "");
+}
+
+#[test]
+fn the_caller_s_input_is_the_container_s_only_when_asked() {
+    let Some(bed) = Bed::new() else { return };
+    let cat = |flags: &[&str]| {
+        let args = [&["run"][..], flags, &["oci:box", "--", "/bin/cat"]].concat();
+        Running::start(bed.command(&args), b"a secret line\n").wait(SOON).expect(0).stdout
+    };
+    assert_eq!(cat(&[]), "");
+    assert_eq!(cat(&["--interactive"]), "a secret line\n");
+
+    bed.detach("box", &[], "sleep 60");
+    let cat = |flags: &[&str]| {
+        let args = [&["exec"][..], flags, &["box", "--", "/bin/cat"]].concat();
+        Running::start(bed.command(&args), b"more\n").wait(SOON).expect(0).stdout
+    };
+    assert_eq!((cat(&[]).as_str(), cat(&["-i"]).as_str()), ("", "more\n"));
+    bed.run(&["run", "--detach", "-i", "oci:box"]).expect(2);
+}
+
+#[test]
+fn a_detached_container_is_listed_entered_and_stopped() {
+    let Some(bed) = Bed::new() else { return };
+    let id =
+        bed.detach("shop", &[], "echo it runs; trap 'exit 0' TERM; while :; do sleep 0.05; done");
+    let row = bed.ps("shop").unwrap();
+    assert!(id.starts_with(&row[0]), "{row:?}");
+    assert_eq!(
+        (row[2].as_str(), row[4].as_str(), row[6].as_str()),
+        ("running", "baseline", "box:latest")
+    );
+    let pid: u32 = row[3].parse().unwrap();
+    assert!(processes_of(&id).contains(&pid));
+    let json = bed.run(&["ps", "--format", "json"]).expect(0).stdout;
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["schema"], "palisade.dev/containers/v1");
+    assert_eq!(json["containers"][0]["container"]["id"], id.as_str());
+    let log = bed.data().join("logs/shop.log");
+    wait_for("output in the log", SOON, || {
+        std::fs::read_to_string(&log).is_ok_and(|text| text == "it runs\n").then_some(())
+    });
+
+    // By name, by id, by its beginning; confined as the container is.
+    for name in ["shop", &id, &id[..8]] {
+        assert_eq!(bed.run(&["exec", name, "--", "/bin/echo", "hi"]).expect(0).stdout, "hi\n");
+    }
+    bed.run(&["exec", "shop", "--", "/bin/sh", "-c", "exit 5"]).expect(5);
+    let inside = |script: &str| bed.run(&["exec", "shop", "--", "/bin/sh", "-c", script]).stdout;
+    let status = inside("cat /proc/self/status");
+    for line in ["NoNewPrivs:\t1", "Seccomp:\t2"] {
+        assert!(status.contains(line), "{status}");
+    }
+    let of_main = inside("cat /proc/1/status");
+    for field in ["CapEff:", "CapBnd:", "Uid:", "Seccomp:"] {
+        let of = |text: &str| text.lines().find(|line| line.starts_with(field)).map(str::to_string);
+        assert_eq!(of(&status), of(&of_main));
+    }
+    let map: Vec<u64> =
+        inside("cat /proc/self/uid_map").split_whitespace().map(|n| n.parse().unwrap()).collect();
+    assert!(map[0] == 0 && map[1] >= 65536 && map[2] == 65536, "{map:?}");
+    bed.run(&["exec", "nosuch", "--", "/bin/true"]).expect_error(3, "nosuch");
+    bed.shell(&["--name", "shop"], "true").expect_error(3, "shop");
+    bed.shell(&["--name", "../up"], "true").expect_error(3, "../up");
+
+    let begun = Instant::now();
+    assert_eq!(bed.run(&["stop", "shop"]).expect(0).stdout, "shop\n");
+    assert!(begun.elapsed() < Duration::from_secs(4), "it ends by itself on SIGTERM");
+    bed.expect_nothing_left(&id);
+    assert_eq!(bed.status("shop"), "gone");
+    bed.run(&["stop", "shop"]).expect_error(3, "shop");
+
+    // One that does not listen is killed after its grace.
+    let id = bed.detach("deaf", &[], "trap '' TERM; while :; do sleep 0.05; done");
+    bed.run(&["stop", "--all", "--grace", "0"]).expect(0);
+    bed.expect_nothing_left(&id);
+}
+
+#[test]
+fn restricted_runs_only_what_is_signed_judged_and_whole() {
+    let Some(bed) = Bed::new() else { return };
+    bed.run(&["sign", "--generate-key", "k"]).expect(0);
+    bed.run(&["sign", "--generate-key", "other"]).expect(0);
+    let flags = ["--policy", "restricted", "--key", "k.pub"];
+    let refused = |code, what: &str| {
+        bed.shell(&flags, "echo must not run").expect_error(code, what);
+        assert_eq!(bed.run(&["ps", "--format", "tsv"]).expect(0).stdout, "");
+    };
+    refused(1, "a signature is required");
+    bed.run(&["sign", "--key", "other.key", "oci:box"]).expect(0);
+    refused(1, "a signature is required");
+    bed.run(&["sign", "--key", "k.key", "oci:box"]).expect(0);
+    // Signed, but nobody knows whether it is vulnerable.
+    refused(3, "the gate was not evaluated");
+    // A key is needed before anything can be said.
+    bed.shell(&["--policy", "restricted"], "true").expect_error(3, "no key");
+
+    // Nothing refuses it with a database that knows of no critical vulnerability in it.
+    crate::scan_sbom::build_database(bed.path()).expect(0);
+    refused(1, "CVE-2026-10002");
+    bed.run(&["db", "build", "--debian-changelogs", "debs", "--release", "debian:12"]).expect(0);
+    let script = "id -u; grep -c . /proc/self/uid_map; touch /owned; cp /bin/true /tmp/t && /tmp/t";
+    let ran = bed.shell(&flags, script);
+    assert!(ran.stdout.starts_with("65532\n"), "{ran:?}");
+    assert!(ran.stderr.contains("/owned: Read-only file system"), "{ran:?}");
+    assert!(ran.stderr.contains("/tmp/t: Permission denied"), "{ran:?}");
+    assert_eq!(ran.code, 126, "{ran:?}");
+
+    // One bit, in the middle of the program.
+    let blob = bed.image.blob(&bed.image.layers[0]);
+    let mut bytes = std::fs::read(&blob).unwrap();
+    let at = bytes.len() / 2;
+    bytes[at] ^= 1;
+    std::fs::write(&blob, bytes).unwrap();
+    refused(1, "the image was changed");
+}
+
+#[test]
+fn explain_shows_every_change_and_runs_nothing() {
+    let Some(bed) = Bed::new() else { return };
+    bed.run(&["ps"]).expect(0);
+    let containers = bed.data().join("containers");
+    let state = || {
+        let mut lines = [listing(&bed.run_dir), listing(&containers)].concat();
+        lines.retain(|line| !line.contains("/lock "));
+        lines
+    };
+    let before = state();
+    let args = ["run", "--explain", "oci:box", "--", "/bin/sh", "-c", "echo it ran >&2"];
+    let ended = bed.run(&args).expect(0);
+    assert_eq!(ended.stderr, "");
+    for expected in
+        ["WHERE", "/process/noNewPrivileges", "/linux/uidMappings", "/linux/seccomp", "fork bomb"]
+    {
+        assert!(ended.stdout.contains(expected), "`{expected}` is not in {}", ended.stdout);
+    }
+    assert_eq!(state(), before);
+    // `audit` changes less.
+    let audit = bed.run(&["run", "--explain", "--policy", "audit", "oci:box"]).expect(0);
+    assert!(!audit.stdout.contains("/process/noNewPrivileges"), "{}", audit.stdout);
+    assert!(audit.stdout.lines().count() < ended.stdout.lines().count());
+}
+
+#[test]
+fn ctrl_c_ends_the_container_and_leaves_nothing() {
+    let Some(bed) = Bed::new() else { return };
+    for (name, script, presses, code) in [
+        ("polite", "trap 'exit 42' INT; echo up; while :; do sleep 0.05; done", 1, 42),
+        // The first program of a container ignores what it does not handle; a second press
+        // kills it.
+        ("deaf", "trap '' INT; echo up; while :; do sleep 0.05; done", 2, 137),
+    ] {
+        let args = ["run", "--name", name, "oci:box", "--", "/bin/sh", "-c", script];
+        let running = bed.start(&args);
+        wait_for("output", SOON, || (running.stdout() == "up\n").then_some(()));
+        let id = bed.ps(name).unwrap()[0].clone();
+        for _ in 0..presses {
+            running.signal(Signal::INT);
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        running.wait(Duration::from_secs(8)).expect(code);
+        bed.expect_nothing_left(&id);
+        assert_eq!(bed.status(name), "gone");
+    }
+}
+
+#[test]
+fn what_a_killed_command_leaves_the_next_one_takes_away() {
+    let Some(bed) = Bed::new() else { return };
+    let nexts = [&["stop", "--all", "--grace", "0"][..], &["run", "oci:box", "--", "/bin/true"]];
+    for (n, next) in nexts.into_iter().enumerate() {
+        let name = format!("victim-{n}");
+        let args = ["run", "--name", &name, "oci:box", "--", "/bin/sh", "-c", "echo up; sleep 60"];
+        let running = bed.start(&args);
+        wait_for("output", SOON, || (running.stdout() == "up\n").then_some(()));
+        let id = bed.ps(&name).unwrap()[0].clone();
+        assert!(!processes_of(&id).is_empty());
+        running.signal(Signal::KILL);
+        assert_eq!(running.wait(SOON).code, -9);
+        finish(bed.command(next)).expect(0);
+        bed.expect_nothing_left(&id);
+    }
+}

@@ -1,0 +1,268 @@
+//! `palisade scan`, `sbom` and `db` on images that the tests build.
+
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::layout::{self, DPKG_STATUS, Layer, Layout, OS_RELEASE, SECRET};
+use crate::support::{Ended, run};
+
+fn json(ended: &Ended) -> Value {
+    serde_json::from_str(&ended.stdout).unwrap_or_else(|error| panic!("{error}: {ended:?}"))
+}
+
+/// Makes `debs/` with a newer version of the images' library, whose changelog names a CVE
+/// that the images still have, and the advisory database from it.
+pub(crate) fn build_database(folder: &Path) -> Ended {
+    let root = folder.join("deb");
+    let doc = root.join("usr/share/doc/libpalisadetest1");
+    std::fs::create_dir_all(&doc).unwrap();
+    std::fs::create_dir_all(root.join("DEBIAN")).unwrap();
+    std::fs::write(
+        root.join("DEBIAN/control"),
+        "Package: libpalisadetest1\nSource: palisadetest\nVersion: 1.2.3-3\nArchitecture: amd64\n\
+         Maintainer: Nobody <nobody@example.org>\nDescription: a library\n",
+    )
+    .unwrap();
+    // The database's age is that of its newest entry: it must not be old when a gate asks.
+    let today = Command::new("date").args(["-R"]).output().unwrap().stdout;
+    let today = String::from_utf8(today).unwrap();
+    let entry = |version: &str, text: &str, date: &str| {
+        format!(
+            "palisadetest ({version}) bookworm-security; urgency=high\n\n  * {text}\n\n \
+             -- Nobody <nobody@example.org>  {date}\n\n"
+        )
+    };
+    let old = "Mon, 05 Jan 2026 10:00:00 +0000";
+    let log = [
+        entry("1.2.3-3", "Fix a use after free (CVE-2026-10002).", today.trim()),
+        entry("1.2.3-2", "Fix an overflow: CVE-2026-10001.", old),
+        entry("1.2.3-1", "New version, fixes CVE-2025-90009.", old),
+    ]
+    .concat();
+    std::fs::write(doc.join("changelog.Debian.gz"), layout::gzip(log.as_bytes())).unwrap();
+    std::fs::create_dir_all(folder.join("debs")).unwrap();
+    let built = Command::new("dpkg-deb")
+        .args(["--root-owner-group", "-b", "deb", "debs/libpalisadetest1_1.2.3-3_amd64.deb"])
+        .current_dir(folder)
+        .output()
+        .expect("dpkg-deb: apt install dpkg");
+    assert!(built.status.success(), "{built:?}");
+    std::fs::write(
+        folder.join("kev.json"),
+        r#"{"title":"x","catalogVersion":"2026.01.01","dateReleased":"2026-01-01T00:00:00.0000Z",
+            "count":1,"vulnerabilities":[{"cveID":"CVE-2026-10002","dateAdded":"2026-01-01"}]}"#,
+    )
+    .unwrap();
+    run(
+        folder,
+        &[
+            "db",
+            "build",
+            "--debian-changelogs",
+            "debs",
+            "--release",
+            "debian:12",
+            "--kev",
+            "kev.json",
+        ],
+    )
+}
+
+#[test]
+fn a_scan_finds_what_was_planted_and_shows_no_secret() {
+    let folder = tempfile::tempdir().unwrap();
+    let shop = layout::shop(&folder.path().join("shop"));
+    let table = run(folder.path(), &["scan", &shop.target()]).expect(0);
+    for expected in
+        ["Debian GNU/Linux 12", "/srv/deploy.env:1", "/usr/bin/helper", "not looked for"]
+    {
+        assert!(table.stdout.contains(expected), "`{expected}` is not in {}", table.stdout);
+    }
+    assert!(!table.stdout.contains('\u{1b}'), "colour off a terminal: {}", table.stdout);
+
+    let ended = run(folder.path(), &["scan", "--format", "json", &shop.target()]).expect(0);
+    assert!(!ended.stdout.contains(SECRET) && !table.stdout.contains(SECRET));
+    let report = json(&ended);
+    assert_eq!(report["schema"], "palisade.dev/scan-report/v1");
+    let text = report.to_string();
+    for expected in ["libpalisadetest1", "1.2.3-1", "aws-access-key-id", "/usr/bin/helper"] {
+        assert!(text.contains(expected), "`{expected}` is not in {text}");
+    }
+}
+
+#[test]
+fn sarif_is_what_code_hosts_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let shop = layout::shop(&folder.path().join("shop"));
+    let ended = run(folder.path(), &["scan", "--format", "sarif", &shop.target()]).expect(0);
+    assert!(!ended.stdout.contains(SECRET));
+    let sarif = json(&ended);
+    assert_eq!(sarif["version"], "2.1.0");
+    let results = sarif["runs"][0]["results"].as_array().unwrap();
+    let rules = sarif["runs"][0]["tool"]["driver"]["rules"].as_array().unwrap();
+    let mut found = Vec::new();
+    for result in results {
+        let index = usize::try_from(result["ruleIndex"].as_u64().unwrap()).unwrap();
+        assert_eq!(rules[index]["id"], result["ruleId"]);
+        let place = &result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"];
+        found.push((result["ruleId"].as_str().unwrap(), place.as_str().unwrap()));
+    }
+    assert!(found.contains(&("aws-access-key-id", "srv/deploy.env")), "{found:?}");
+    assert!(found.contains(&("setuid", "usr/bin/helper")), "{found:?}");
+}
+
+#[test]
+fn output_goes_to_the_file_alone_and_is_replaced_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let shop = layout::shop(&folder.path().join("shop"));
+    let file = folder.path().join("report.json");
+    std::fs::write(&file, "older and longer ".repeat(10_000)).unwrap();
+    let args = ["scan", "--format", "json", "--output", "report.json", &shop.target()];
+    let ended = run(folder.path(), &args).expect(0);
+    assert_eq!(ended.stdout, "");
+    let report: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    assert_eq!(report["schema"], "palisade.dev/scan-report/v1");
+
+    let into_nothing = run(folder.path(), &["scan", "--output", "no/such/folder", &shop.target()]);
+    assert_eq!(into_nothing.code, 3);
+    assert!(into_nothing.stderr.contains("error: write `no/such/folder`"));
+    let quiet = run(folder.path(), &["scan", "--quiet", "--output", "r", &shop.target()]).expect(0);
+    assert_eq!((quiet.stdout.as_str(), quiet.stderr.as_str()), ("", ""));
+}
+
+#[test]
+fn a_gate_refuses_with_1_and_is_never_passed_unevaluated() {
+    let folder = tempfile::tempdir().unwrap();
+    let shop = layout::shop(&folder.path().join("shop"));
+    let plain = layout::plain(&folder.path().join("plain"));
+    let gate = |target: &str| run(folder.path(), &["scan", "--policy", "restricted", target]);
+
+    let refused = gate(&shop.target()).expect(1);
+    assert!(refused.stderr.contains("gate: refused\n  - 1 secret in the image"), "{refused:?}");
+    // The report is complete all the same.
+    assert!(refused.stdout.contains("/usr/bin/helper"));
+    // Nothing refuses this one, but nobody knows its vulnerabilities.
+    let unknown = gate(&plain.target()).expect(3);
+    assert!(unknown.stderr.contains("gate: could not be evaluated"), "{unknown:?}");
+
+    build_database(folder.path()).expect(0);
+    let exploited = gate(&plain.target()).expect(1);
+    assert!(exploited.stderr.contains("CVE-2026-10002"), "{exploited:?}");
+    run(folder.path(), &["scan", "--policy", "audit", &shop.target()]).expect(0);
+}
+
+#[test]
+fn what_could_not_be_examined_is_4_and_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let layer = Layer::new().file("etc/os-release", 0o644, OS_RELEASE).file(
+        "var/lib/dpkg/status",
+        0o644,
+        format!("{DPKG_STATUS}garbage without a colon\n\n"),
+    );
+    let image =
+        Layout::write(&folder.path().join("image"), vec![layer], &serde_json::json!({"User": "1"}));
+    let scan = run(folder.path(), &["scan", &image.target()]).expect(4);
+    assert!(scan.stdout.contains("Not examined"), "{}", scan.stdout);
+    assert!(scan.stdout.contains("/var/lib/dpkg/status"), "{}", scan.stdout);
+    let sbom = run(folder.path(), &["sbom", &image.target()]).expect(4);
+    assert!(sbom.stderr.contains("not examined: /var/lib/dpkg/status"), "{}", sbom.stderr);
+    let document = json(&sbom);
+    assert_eq!(document["compositions"][0]["aggregate"], "incomplete");
+    assert!(document.to_string().contains("libpalisadetest1"), "the rest is there");
+    // A gate does not pass on what was not looked at.
+    build_database(folder.path()).expect(0);
+    let gate = run(folder.path(), &["scan", "--policy", "restricted", &image.target()]);
+    assert!(matches!(gate.code, 1 | 3), "{gate:?}");
+}
+
+#[test]
+fn an_exception_hides_a_finding_until_it_expires() {
+    let folder = tempfile::tempdir().unwrap();
+    let shop = layout::shop(&folder.path().join("shop"));
+    let ignore = |expires: &str| {
+        std::fs::write(
+            folder.path().join("ignore.yaml"),
+            format!(
+                "ignore:\n  - id: setuid\n    package: /usr/bin/helper\n    reason: it is a \
+                 test\n    expires: {expires}\n"
+            ),
+        )
+        .unwrap();
+        run(folder.path(), &["scan", "--ignore", "ignore.yaml", &shop.target()])
+    };
+    let hidden = ignore("2099-01-01").expect(0);
+    assert!(!hidden.stdout.contains("/usr/bin/helper"), "{}", hidden.stdout);
+    assert!(hidden.stdout.contains("1 ignored"), "{}", hidden.stdout);
+    let expired = ignore("2020-01-01").expect(0);
+    assert!(expired.stdout.contains("/usr/bin/helper"), "{}", expired.stdout);
+    assert!(expired.stdout.contains("expired"), "{}", expired.stdout);
+    let bad = ignore("soon");
+    assert_eq!((bad.code, bad.stdout.as_str()), (2, ""));
+    assert!(bad.stderr.contains("ignore.yaml:5:"), "{}", bad.stderr);
+}
+
+#[test]
+fn bills_of_materials_name_every_package_and_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let shop = layout::shop(&folder.path().join("shop"));
+    let cyclonedx = json(&run(folder.path(), &["sbom", &shop.target()]).expect(0));
+    assert_eq!(
+        (&cyclonedx["bomFormat"], &cyclonedx["specVersion"]),
+        (&"CycloneDX".into(), &"1.6".into())
+    );
+    let purl =
+        "pkg:deb/debian/libpalisadetest1@1.2.3-1?arch=amd64&distro=debian-12&upstream=palisadetest";
+    let library = cyclonedx["components"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|component| component["purl"] == purl)
+        .unwrap();
+    assert_eq!(library["evidence"]["occurrences"][0]["location"], "/var/lib/dpkg/status");
+    assert_eq!(cyclonedx["metadata"]["component"]["version"], shop.manifest.to_string());
+
+    let args = ["sbom", "--format", "spdx-json", "--output", "shop.spdx.json", &shop.target()];
+    assert_eq!(run(folder.path(), &args).expect(0).stdout, "");
+    let bytes = std::fs::read(folder.path().join("shop.spdx.json")).unwrap();
+    let spdx: Value = serde_json::from_slice(&bytes).unwrap();
+    assert_eq!(spdx["spdxVersion"], "SPDX-2.3");
+    let packages = spdx["packages"].as_array().unwrap();
+    assert_eq!(packages.len(), 3, "the image and two packages");
+    assert!(packages.iter().any(|p| p["externalRefs"][0]["referenceLocator"] == purl));
+}
+
+#[test]
+fn a_database_is_built_from_changelogs_and_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let plain = layout::plain(&folder.path().join("plain"));
+    run(folder.path(), &["db", "build"]).expect_error(2, "no feed given");
+    run(folder.path(), &["db", "build", "--debian-changelogs", "debs", "--release", "beos:5"])
+        .expect_error(2, "beos:5");
+    run(folder.path(), &["db", "status"]).expect_error(3, "does not exist");
+    let named = run(folder.path(), &["scan", "--db", "no.db", &plain.target()]);
+    named.expect_error(3, "no.db");
+
+    let built = build_database(folder.path()).expect(0);
+    assert_eq!(built.stdout, "");
+    let status = run(folder.path(), &["db", "status"]).expect(0);
+    assert!(status.stdout.contains("advisories 3"), "{}", status.stdout);
+    let found = run(folder.path(), &["db", "search", "palisadetest"]).expect(0);
+    for expected in ["CVE-2026-10001", "1.2.3-2", "CVE-2026-10002", "1.2.3-3"] {
+        assert!(found.stdout.contains(expected), "{}", found.stdout);
+    }
+    let by_cve = run(folder.path(), &["db", "search", "CVE-2026-10002"]).expect(0);
+    assert!(by_cve.stdout.contains("palisadetest"), "{}", by_cve.stdout);
+    let nothing = run(folder.path(), &["db", "search", "nosuchpackage"]).expect(0);
+    assert_eq!(nothing.stdout, "");
+
+    let report =
+        json(&run(folder.path(), &["scan", "--format", "json", &plain.target()]).expect(0));
+    let text = report["findings"].to_string();
+    assert!(text.contains("CVE-2026-10001") && text.contains("CVE-2026-10002"), "{text}");
+    // What the installed version fixed already is no finding.
+    assert!(!text.contains("CVE-2025-90009"), "{text}");
+    let table = run(folder.path(), &["scan", &plain.target()]).expect(0);
+    assert!(table.stdout.contains("1.2.3-1 → 1.2.3-3"), "{}", table.stdout);
+}

@@ -1,0 +1,714 @@
+//! Every key of a policy, once.
+//!
+//! This table alone decides what a policy may say: the reader, `policy explain`, the
+//! JSON Schema and the reference page are all made from it, so they cannot disagree.
+//! Adding a key is adding an entry here and a field in [`crate::document`].
+
+use std::path::PathBuf;
+
+use palisade_model::{Priority, Severity};
+
+use crate::capability;
+use crate::document::{
+    Action, ImageVerification, Network, Policy, ResponseRule, Seccomp, Tmpfs, UserMode,
+    UserNamespace,
+};
+
+/// A key of a policy.
+pub(crate) struct Key {
+    /// Where it stands: `images.gate.severity`, `response[].name`.
+    pub path: &'static str,
+    /// What it takes and where that goes.
+    pub kind: Kind,
+    /// What holds when the key is not there.
+    pub default: Default,
+    /// What it means, in full sentences.
+    pub doc: &'static str,
+    /// A value, as one would write it.
+    pub example: &'static str,
+}
+
+/// What holds when a key is not there.
+pub(crate) enum Default {
+    /// The key must be there.
+    Required,
+    /// Nothing: sections and lists.
+    Nothing,
+    /// This text, read as if the file said it.
+    Value(&'static str),
+    /// These texts.
+    Values(&'static [&'static str]),
+}
+
+/// A word that a key allows.
+pub(crate) struct Choice {
+    pub name: &'static str,
+    pub meaning: &'static str,
+    pub set: fn(&mut Policy),
+}
+
+/// What a text must be.
+pub(crate) enum TextRule {
+    /// Lower-case letters, digits and `.`, `_`, `-`; a letter or digit first.
+    Name,
+    /// Anything on one line.
+    Sentence,
+    /// An absolute path in the container.
+    MountPoint,
+    /// A path on the host, relative to the policy file.
+    File,
+    /// A capability, with or without `CAP_`, in any case.
+    Capability,
+    /// One of the actions of a response.
+    Action,
+}
+
+/// What a key takes, with the function that stores it.
+///
+/// Functions for keys of list items act on the item that was begun last.
+pub(crate) enum Kind {
+    /// A mapping of further keys.
+    Section,
+    /// A list of mappings; the function begins an item.
+    Items {
+        n_max: usize,
+        begin: fn(&mut Policy),
+    },
+    /// The version of the format.
+    Version,
+    Bool(fn(&mut Policy, bool)),
+    Choice(&'static [Choice]),
+    /// A choice, or a file whose name ends in `.json`.
+    ChoiceOrFile(&'static [Choice], fn(&mut Policy, PathBuf)),
+    /// A whole number; `none` as well when `optional`.
+    Integer {
+        min: u64,
+        max: u64,
+        optional: bool,
+        set: fn(&mut Policy, Option<u64>),
+    },
+    /// Bytes, or `none` when `optional`.
+    Size {
+        min: u64,
+        max: u64,
+        optional: bool,
+        set: fn(&mut Policy, Option<u64>),
+    },
+    /// Processors in thousandths, or `none`.
+    Cpu(fn(&mut Policy, Option<u32>)),
+    Text(TextRule, fn(&mut Policy, String)),
+    Texts {
+        rule: TextRule,
+        n_max: usize,
+        set: fn(&mut Policy, Vec<String>),
+    },
+}
+
+/// The only version of the format.
+pub(crate) const VERSION: u64 = 1;
+/// Items of one list: keys, rules, tags, responses.
+pub(crate) const ITEMS_MAX: usize = 256;
+/// Temporary file systems of a container.
+pub(crate) const TMPFS_MAX: usize = 32;
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const TIB: u64 = 1 << 40;
+
+const fn section(path: &'static str, doc: &'static str) -> Key {
+    Key { path, kind: Kind::Section, default: Default::Nothing, doc, example: "" }
+}
+
+fn item_tmpfs(policy: &mut Policy, set: impl FnOnce(&mut Tmpfs)) {
+    if let Some(item) = policy.containers.tmpfs.last_mut() {
+        set(item);
+    }
+}
+
+fn item_response(policy: &mut Policy, set: impl FnOnce(&mut ResponseRule)) {
+    if let Some(item) = policy.response.last_mut() {
+        set(item);
+    }
+}
+
+fn narrow(value: Option<u64>) -> Option<u32> {
+    value.map(|n| u32::try_from(n).unwrap_or(u32::MAX))
+}
+
+const VERIFY: &[Choice] = &[
+    Choice {
+        name: "required",
+        meaning: "an image without a valid signature by one of the keys is refused",
+        set: |p| p.images.verify = ImageVerification::Required,
+    },
+    Choice {
+        name: "warn",
+        meaning: "it runs, with a warning",
+        set: |p| p.images.verify = ImageVerification::Warn,
+    },
+    Choice {
+        name: "off",
+        meaning: "signatures are not looked at",
+        set: |p| p.images.verify = ImageVerification::Off,
+    },
+];
+
+const GATE_SEVERITY: &[Choice] = &[
+    Choice {
+        name: "none",
+        meaning: "no vulnerability is refused for its severity",
+        set: |p| p.images.gate.severity = None,
+    },
+    Choice {
+        name: "critical",
+        meaning: "critical ones are refused",
+        set: |p| p.images.gate.severity = Some(Severity::Critical),
+    },
+    Choice {
+        name: "high",
+        meaning: "high and above",
+        set: |p| p.images.gate.severity = Some(Severity::High),
+    },
+    Choice {
+        name: "medium",
+        meaning: "medium and above",
+        set: |p| p.images.gate.severity = Some(Severity::Medium),
+    },
+    Choice {
+        name: "low",
+        meaning: "low and above",
+        set: |p| p.images.gate.severity = Some(Severity::Low),
+    },
+];
+
+const USER: &[Choice] = &[
+    Choice {
+        name: "image",
+        meaning: "as the image says, root included",
+        set: |p| p.containers.user = UserMode::Image,
+    },
+    Choice {
+        name: "non_root",
+        meaning: "as the image says; an image that says root, or nothing, is refused",
+        set: |p| p.containers.user = UserMode::RequireNonRoot,
+    },
+    Choice {
+        name: "fallback",
+        meaning: "as the image says; root, or nothing, becomes `fallback_user`",
+        // The number is set by its own key, which comes after this one in the table.
+        set: |p| p.containers.user = UserMode::Fallback(FALLBACK_USER),
+    },
+];
+
+/// The id that distroless images and others use for "nobody in particular".
+const FALLBACK_USER: u32 = 65_532;
+
+const USER_NAMESPACE: &[Choice] = &[
+    Choice {
+        name: "private",
+        meaning: "its own 65,536 ids that no other container has: root inside is nobody outside",
+        set: |p| p.containers.user_namespace = UserNamespace::Private,
+    },
+    Choice {
+        name: "host",
+        meaning: "the host's ids: root inside is root outside",
+        set: |p| p.containers.user_namespace = UserNamespace::Host,
+    },
+];
+
+const SECCOMP: &[Choice] = &[
+    Choice {
+        name: "default",
+        meaning: "Palisade's default profile",
+        set: |p| p.containers.seccomp = Seccomp::Default,
+    },
+    Choice {
+        name: "strict",
+        meaning: "the default without what only development tools need",
+        set: |p| p.containers.seccomp = Seccomp::Strict,
+    },
+    Choice {
+        name: "unconfined",
+        meaning: "no filter",
+        set: |p| p.containers.seccomp = Seccomp::Unconfined,
+    },
+];
+
+const NETWORK: &[Choice] = &[
+    Choice {
+        name: "none",
+        meaning: "loopback only",
+        set: |p| p.containers.network = Network::None,
+    },
+    Choice {
+        name: "host",
+        meaning: "the host's network, with everything that listens on its loopback",
+        set: |p| p.containers.network = Network::Host,
+    },
+];
+
+macro_rules! priorities {
+    ($set:expr) => {
+        &[
+            Choice { name: "debug", meaning: "everything", set: |p| $set(p, Priority::Debug) },
+            Choice {
+                name: "informational",
+                meaning: "informational and above",
+                set: |p| $set(p, Priority::Informational),
+            },
+            Choice {
+                name: "notice",
+                meaning: "notice and above",
+                set: |p| $set(p, Priority::Notice),
+            },
+            Choice {
+                name: "warning",
+                meaning: "warning and above",
+                set: |p| $set(p, Priority::Warning),
+            },
+            Choice { name: "error", meaning: "error and above", set: |p| $set(p, Priority::Error) },
+            Choice {
+                name: "critical",
+                meaning: "critical and above",
+                set: |p| $set(p, Priority::Critical),
+            },
+            Choice { name: "alert", meaning: "alert and above", set: |p| $set(p, Priority::Alert) },
+            Choice {
+                name: "emergency",
+                meaning: "emergency alone",
+                set: |p| $set(p, Priority::Emergency),
+            },
+        ]
+    };
+}
+
+const PRIORITY_MIN: &[Choice] = priorities!(|p: &mut Policy, to| p.runtime.priority_min = to);
+const RESPONSE_PRIORITY: &[Choice] =
+    priorities!(|p: &mut Policy, to| item_response(p, |rule| rule.priority = to));
+
+/// Every key, in the order in which a policy is written and explained.
+pub(crate) const KEYS: &[Key] = &[
+    Key {
+        path: "version",
+        kind: Kind::Version,
+        default: Default::Required,
+        doc: "Version of the format. This release reads version 1.",
+        example: "1",
+    },
+    Key {
+        path: "name",
+        kind: Kind::Text(TextRule::Name, |p, text| p.name = text),
+        default: Default::Required,
+        doc: "Name of the policy, shown with every decision that it makes.",
+        example: "web-frontends",
+    },
+    Key {
+        path: "description",
+        kind: Kind::Text(TextRule::Sentence, |p, text| p.description = text),
+        default: Default::Value(""),
+        doc: "One sentence for people.",
+        example: "Services that face the internet.",
+    },
+    section("images", "Which images may run."),
+    Key {
+        path: "images.verify",
+        kind: Kind::Choice(VERIFY),
+        default: Default::Value("warn"),
+        doc: "Whether a signature is demanded. The manifest, the configuration and every layer \
+              are checked against their digests in any case.",
+        example: "required",
+    },
+    Key {
+        path: "images.keys",
+        kind: Kind::Texts {
+            rule: TextRule::File,
+            n_max: ITEMS_MAX,
+            set: |p, texts| p.images.keys = texts.into_iter().map(PathBuf::from).collect(),
+        },
+        default: Default::Values(&[]),
+        doc: "Public keys (PEM files) of which one must have signed. A relative path starts at \
+              the folder of the policy file.",
+        example: "[keys/release.pub]",
+    },
+    section(
+        "images.gate",
+        "What a scan must not find in an image that is to run. A gate that could not be \
+         evaluated is never taken for passed.",
+    ),
+    Key {
+        path: "images.gate.severity",
+        kind: Kind::Choice(GATE_SEVERITY),
+        default: Default::Value("none"),
+        doc: "Refuse an image with a vulnerability of this severity or above.",
+        example: "critical",
+    },
+    Key {
+        path: "images.gate.fixed_only",
+        kind: Kind::Bool(|p, on| p.images.gate.fixed_only = on),
+        default: Default::Value("false"),
+        doc: "Count only vulnerabilities for which a fixed version exists, so that a refusal can \
+              always be answered by an update.",
+        example: "true",
+    },
+    Key {
+        path: "images.gate.known_exploited",
+        kind: Kind::Bool(|p, on| p.images.gate.known_exploited = on),
+        default: Default::Value("false"),
+        doc: "Refuse any vulnerability that CISA lists as exploited, whatever its severity.",
+        example: "true",
+    },
+    Key {
+        path: "images.gate.secrets",
+        kind: Kind::Bool(|p, on| p.images.gate.secrets = on),
+        default: Default::Value("false"),
+        doc: "Refuse an image that holds a secret: a key, a token, a password.",
+        example: "true",
+    },
+    Key {
+        path: "images.gate.database_age_days_max",
+        kind: Kind::Integer {
+            min: 1,
+            max: 3650,
+            optional: true,
+            set: |p, n| p.images.gate.database_age_days_max = narrow(n),
+        },
+        default: Default::Value("none"),
+        doc: "Refuse to decide on an advisory database that is older than this many days.",
+        example: "7",
+    },
+    section("containers", "How containers are confined."),
+    Key {
+        path: "containers.user",
+        kind: Kind::Choice(USER),
+        default: Default::Value("image"),
+        doc: "Which user the program runs as.",
+        example: "non_root",
+    },
+    Key {
+        path: "containers.fallback_user",
+        kind: Kind::Integer {
+            min: 1,
+            max: 65_535,
+            optional: false,
+            set: |p, id| {
+                if let (UserMode::Fallback(to), Some(id)) = (&mut p.containers.user, narrow(id)) {
+                    *to = id;
+                }
+            },
+        },
+        default: Default::Value("65532"),
+        doc: "The user id that takes root's place with `user: fallback`.",
+        example: "10001",
+    },
+    Key {
+        path: "containers.user_namespace",
+        kind: Kind::Choice(USER_NAMESPACE),
+        default: Default::Value("private"),
+        doc: "Whether the container has its own range of user ids.",
+        example: "private",
+    },
+    Key {
+        path: "containers.capabilities",
+        kind: Kind::Texts {
+            rule: TextRule::Capability,
+            n_max: capability::ALL.len(),
+            set: |p, texts| p.containers.capabilities = texts,
+        },
+        default: Default::Values(capability::BASELINE),
+        doc: "Capabilities that are left to the container; all others are taken from it, also \
+              from its bounding set. Names as in capabilities(7), with or without `CAP_`.",
+        example: "[NET_BIND_SERVICE]",
+    },
+    Key {
+        path: "containers.read_only_root",
+        kind: Kind::Bool(|p, on| p.containers.read_only_root = on),
+        default: Default::Value("false"),
+        doc: "Whether the root file system is read only. What must be written goes to `tmpfs` or \
+              to a volume.",
+        example: "true",
+    },
+    Key {
+        path: "containers.tmpfs",
+        kind: Kind::Items {
+            n_max: TMPFS_MAX,
+            begin: |p| {
+                p.containers.tmpfs.push(Tmpfs { path: String::new(), size_bytes: 0, exec: false });
+            },
+        },
+        default: Default::Nothing,
+        doc: "Writable temporary file systems in memory.",
+        example: "[{path: /tmp, size: 64Mi}]",
+    },
+    Key {
+        path: "containers.tmpfs[].path",
+        kind: Kind::Text(TextRule::MountPoint, |p, text| {
+            item_tmpfs(p, |item| item.path = text);
+        }),
+        default: Default::Required,
+        doc: "Mount point in the container, absolute.",
+        example: "/tmp",
+    },
+    Key {
+        path: "containers.tmpfs[].size",
+        kind: Kind::Size {
+            min: 4 * KIB,
+            max: TIB,
+            optional: false,
+            set: |p, n| item_tmpfs(p, |item| item.size_bytes = n.unwrap_or(0)),
+        },
+        default: Default::Value("64Mi"),
+        doc: "Its size. What it holds counts as memory of the container.",
+        example: "16Mi",
+    },
+    Key {
+        path: "containers.tmpfs[].exec",
+        kind: Kind::Bool(|p, on| item_tmpfs(p, |item| item.exec = on)),
+        default: Default::Value("false"),
+        doc: "Whether programs on it may be executed.",
+        example: "false",
+    },
+    Key {
+        path: "containers.no_new_privileges",
+        kind: Kind::Bool(|p, on| p.containers.no_new_privileges = on),
+        default: Default::Value("true"),
+        doc: "Whether `no_new_privs` is set: setuid programs and file capabilities then give \
+              nothing.",
+        example: "true",
+    },
+    Key {
+        path: "containers.seccomp",
+        kind: Kind::ChoiceOrFile(SECCOMP, |p, path| {
+            p.containers.seccomp = Seccomp::File(path);
+        }),
+        default: Default::Value("default"),
+        doc: "The system-call filter: a name, or a profile file (`….json`) in OCI or Docker form, \
+              relative to the policy file.",
+        example: "strict",
+    },
+    Key {
+        path: "containers.network",
+        kind: Kind::Choice(NETWORK),
+        default: Default::Value("none"),
+        doc: "Network of the container.",
+        example: "none",
+    },
+    section("containers.limits", "Resource limits; `none` leaves a resource to the engine."),
+    Key {
+        path: "containers.limits.memory",
+        kind: Kind::Size {
+            min: 4 * MIB,
+            max: 64 * TIB,
+            optional: true,
+            set: |p, n| p.containers.limits.memory_bytes = n,
+        },
+        default: Default::Value("none"),
+        doc: "Memory; swap is not added.",
+        example: "256Mi",
+    },
+    Key {
+        path: "containers.limits.cpu",
+        kind: Kind::Cpu(|p, millis| p.containers.limits.cpu_millis = millis),
+        default: Default::Value("none"),
+        doc: "Processor time: `0.5` or `500m` is half of one processor.",
+        example: "0.5",
+    },
+    Key {
+        path: "containers.limits.pids",
+        kind: Kind::Integer {
+            min: 1,
+            max: 4_194_304,
+            optional: true,
+            set: |p, n| p.containers.limits.pids = narrow(n),
+        },
+        default: Default::Value("1024"),
+        doc: "Processes and threads together.",
+        example: "64",
+    },
+    Key {
+        path: "containers.limits.open_files",
+        kind: Kind::Integer {
+            min: 8,
+            max: 1_048_576,
+            optional: true,
+            set: |p, n| p.containers.limits.open_files = n,
+        },
+        default: Default::Value("none"),
+        doc: "Open files of each process (`RLIMIT_NOFILE`).",
+        example: "1024",
+    },
+    Key {
+        path: "containers.limits.core",
+        kind: Kind::Size {
+            min: 0,
+            max: TIB,
+            optional: true,
+            set: |p, n| p.containers.limits.core_bytes = n,
+        },
+        default: Default::Value("0"),
+        doc: "Size of a core file (`RLIMIT_CORE`). A core file holds the secrets that the program \
+              had in memory.",
+        example: "0",
+    },
+    Key {
+        path: "containers.mask_paths",
+        kind: Kind::Bool(|p, on| p.containers.mask_paths = on),
+        default: Default::Value("true"),
+        doc: "Whether the files of `/proc` and `/sys` that runtimes mask or make read only stay so.",
+        example: "true",
+    },
+    section("runtime", "What is watched."),
+    Key {
+        path: "runtime.builtin_rules",
+        kind: Kind::Bool(|p, on| p.runtime.builtin_rules = on),
+        default: Default::Value("true"),
+        doc: "Whether the built-in rules are loaded.",
+        example: "true",
+    },
+    Key {
+        path: "runtime.rules",
+        kind: Kind::Texts {
+            rule: TextRule::File,
+            n_max: ITEMS_MAX,
+            set: |p, texts| p.runtime.rules = texts.into_iter().map(PathBuf::from).collect(),
+        },
+        default: Default::Values(&[]),
+        doc: "Further rule files in Falco's language, relative to the policy file. They are loaded \
+              after the built-in ones and may override them.",
+        example: "[rules/web.yaml]",
+    },
+    Key {
+        path: "runtime.priority_min",
+        kind: Kind::Choice(PRIORITY_MIN),
+        default: Default::Value("notice"),
+        doc: "Alerts below this priority are not raised.",
+        example: "warning",
+    },
+    Key {
+        path: "response",
+        kind: Kind::Items {
+            n_max: ITEMS_MAX,
+            begin: |p| {
+                p.response.push(ResponseRule {
+                    name: String::new(),
+                    priority: Priority::Emergency,
+                    rules: Vec::new(),
+                    tags: Vec::new(),
+                    actions: Vec::new(),
+                });
+            },
+        },
+        default: Default::Nothing,
+        doc: "What is done about an alert. The first entry that matches decides; an alert that \
+              none matches is reported and nothing else.",
+        example: "[{name: contain, priority: critical, actions: [freeze, evidence, kill]}]",
+    },
+    Key {
+        path: "response[].name",
+        kind: Kind::Text(TextRule::Name, |p, text| {
+            item_response(p, |rule| rule.name = text);
+        }),
+        default: Default::Required,
+        doc: "Name of the entry, shown in the timeline of an incident.",
+        example: "contain",
+    },
+    Key {
+        path: "response[].priority",
+        kind: Kind::Choice(RESPONSE_PRIORITY),
+        default: Default::Value("critical"),
+        doc: "The lowest priority that it answers.",
+        example: "critical",
+    },
+    Key {
+        path: "response[].rules",
+        kind: Kind::Texts {
+            rule: TextRule::Sentence,
+            n_max: ITEMS_MAX,
+            set: |p, texts| item_response(p, |rule| rule.rules = texts),
+        },
+        default: Default::Values(&[]),
+        doc: "Names of the rules whose alerts it answers; empty for all.",
+        example: "[Read sensitive file untrusted]",
+    },
+    Key {
+        path: "response[].tags",
+        kind: Kind::Texts {
+            rule: TextRule::Sentence,
+            n_max: ITEMS_MAX,
+            set: |p, texts| item_response(p, |rule| rule.tags = texts),
+        },
+        default: Default::Values(&[]),
+        doc: "Tags of which the alert must carry at least one; empty for any.",
+        example: "[mitre_execution]",
+    },
+    Key {
+        path: "response[].actions",
+        kind: Kind::Texts {
+            rule: TextRule::Action,
+            n_max: Action::ALL.len(),
+            set: |p, texts| {
+                item_response(p, |rule| {
+                    rule.actions = texts.iter().filter_map(|text| action(text)).collect();
+                });
+            },
+        },
+        default: Default::Required,
+        doc: "What to do, in this order: `freeze` stops every process of the container where it \
+              stands, `isolate` denies all its network traffic, `evidence` collects a signed \
+              evidence bundle, `kill` kills it.",
+        example: "[freeze, isolate, evidence, kill]",
+    },
+];
+
+/// The action of that name.
+pub(crate) fn action(name: &str) -> Option<Action> {
+    Action::ALL.into_iter().find(|action| action.as_str() == name)
+}
+
+impl Key {
+    /// Path of what it stands in: `images.gate` of `images.gate.severity`, `` of `images`.
+    pub(crate) fn parent(&self) -> &'static str {
+        self.path.rsplit_once('.').map_or("", |(parent, _)| parent)
+    }
+
+    /// Its own name, without what it stands in.
+    pub(crate) fn name(&self) -> &'static str {
+        self.path.rsplit_once('.').map_or(self.path, |(_, name)| name)
+    }
+
+    /// Whether the key is there only to hold others.
+    pub(crate) fn is_section(&self) -> bool {
+        matches!(self.kind, Kind::Section)
+    }
+}
+
+/// The keys that stand directly in `parent`, in table order.
+pub(crate) fn children(parent: &str) -> impl Iterator<Item = &'static Key> {
+    KEYS.iter().filter(move |key| key.parent() == parent)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_unique_and_their_parents_come_first() {
+        for (i, key) in KEYS.iter().enumerate() {
+            let before = &KEYS[..i];
+            assert!(before.iter().all(|other| other.path != key.path), "{} twice", key.path);
+            let parent = key.parent().trim_end_matches("[]");
+            assert!(
+                parent.is_empty() || before.iter().any(|other| other.path == parent),
+                "{} has no parent",
+                key.path
+            );
+        }
+    }
+
+    #[test]
+    fn every_key_is_documented() {
+        for key in KEYS {
+            assert!(key.doc.ends_with('.') && !key.doc.contains("  "), "{}", key.path);
+            assert!(key.is_section() || !key.example.is_empty(), "{}", key.path);
+        }
+    }
+}

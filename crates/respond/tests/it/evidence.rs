@@ -1,0 +1,181 @@
+mod root {
+    use std::io::{Seek as _, Write as _};
+    use std::os::fd::AsFd;
+    use std::os::unix::fs::symlink;
+    use std::path::Path;
+    use std::process::Command;
+    use std::time::Duration;
+
+    use palisade_base::{Digest, Timestamp};
+    use palisade_respond::bundle::{CaseFacts, Item, Manifest, extract, verify};
+    use palisade_respond::evidence::{Attachment, EvidenceOptions, Request, collect};
+    use rustix::fs::{MemfdFlags, Mode};
+
+    use crate::support::{Sandbox, is_root};
+
+    fn inherit(fd: impl AsFd) {
+        rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::empty()).unwrap();
+    }
+
+    fn case(sandbox: &Sandbox) -> CaseFacts {
+        CaseFacts {
+            incident: Some("INC-1".into()),
+            container: sandbox.container.clone(),
+            hostname: "host".into(),
+            tool: "test".into(),
+            frozen: true,
+            started: Timestamp::now(),
+        }
+    }
+
+    fn upper(folder: &Path) {
+        std::fs::create_dir_all(folder.join("etc/deep")).unwrap();
+        std::fs::write(folder.join("etc/deep/changed"), "the attacker was here").unwrap();
+        symlink("/etc/shadow", folder.join("etc/link")).unwrap();
+        symlink("/root", folder.join("folder-link")).unwrap();
+        std::fs::write(folder.join("big"), vec![7_u8; 100_000]).unwrap();
+        let device = rustix::fs::makedev(0, 0);
+        let kind = rustix::fs::FileType::CharacterDevice;
+        let mode = Mode::from_raw_mode(0);
+        rustix::fs::mknodat(rustix::fs::CWD, folder.join("gone"), kind, mode, device).unwrap();
+    }
+
+    fn item(manifest: &Manifest, find: impl Fn(&Item) -> bool) -> &Item {
+        manifest.items.iter().find(|item| find(item)).expect("item is in the bundle")
+    }
+
+    #[test]
+    fn what_was_planted_is_found_again() {
+        if !is_root() {
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let layer = folder.path().join("upper");
+        upper(&layer);
+        let mut memfd: std::fs::File =
+            rustix::fs::memfd_create("payload", MemfdFlags::empty()).unwrap().into();
+        memfd.write_all(b"memfd program").unwrap();
+        memfd.rewind().unwrap();
+        inherit(&memfd);
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        inherit(&listener);
+        let connected = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        inherit(&connected);
+        // A program that deletes itself once it runs.
+        let program = folder.path().join("dropped");
+        std::fs::copy("/bin/sleep", &program).unwrap();
+        let mut sandbox = Sandbox::new();
+        let pid = sandbox.start(
+            Command::new(&program)
+                .arg("600")
+                .env("DB_PASSWORD", "planted-secret-9d41")
+                .env("HARMLESS", "kept"),
+        );
+        std::fs::remove_file(&program).unwrap();
+        let target = sandbox.target();
+        sandbox.group.freeze(Duration::from_secs(2)).unwrap();
+
+        let bundle = folder.path().join("case.tar");
+        let attachments = [Attachment {
+            name: "alerts.jsonl".into(),
+            source: "palisade".into(),
+            bytes: b"{}\n".to_vec(),
+        }];
+        let request = Request {
+            target: &target,
+            case: case(&sandbox),
+            incident: None,
+            config: None,
+            upper: Some(&layer),
+            attachments: &attachments,
+            options: EvidenceOptions {
+                memory: true,
+                file_bytes_max: 90_000,
+                ..EvidenceOptions::default()
+            },
+            deadline: Duration::from_mins(1),
+        };
+        let summary = collect(&bundle, &request, None).unwrap();
+        eprintln!(
+            "evidence: {} items, {} bytes, {} gaps in {:?}",
+            summary.manifest.items.len(),
+            summary.n_bytes,
+            summary.manifest.gaps.len(),
+            summary.duration
+        );
+        assert!(sandbox.group.is_frozen().unwrap(), "collection leaves the container frozen");
+        assert!(summary.manifest.case.frozen);
+        assert_eq!(summary.n_processes, 1);
+
+        let out = folder.path().join("out");
+        extract(&bundle, None, &out).unwrap();
+        let manifest = verify(&bundle, None).unwrap().manifest;
+        let text = |name: &str| std::fs::read_to_string(out.join(name)).unwrap();
+        let environ = text(&format!("processes/{pid}/environ"));
+        assert!(environ.contains("HARMLESS=kept") && environ.contains("DB_PASSWORD=<redacted"));
+        assert!(!environ.contains("planted-secret-9d41"));
+
+        // The deleted executable and the memfd, byte for byte.
+        let exe =
+            item(&manifest, |i| i.path.starts_with("nameless/") && i.source.ends_with("/exe"));
+        assert_eq!(
+            exe.sha256,
+            Digest::of(
+                &std::fs::read("/bin/sleep").unwrap()
+                    [..90_000.min(std::fs::metadata("/bin/sleep").unwrap().len() as usize)]
+            )
+        );
+        let payload = Digest::of(b"memfd program");
+        item(&manifest, |i| i.path.starts_with("nameless/") && i.sha256 == payload);
+
+        let sockets = text("network/0-sockets.json");
+        let port = listener.local_addr().unwrap().port();
+        assert!(sockets.contains(&format!("127.0.0.1:{port}")) && sockets.contains("established"));
+        assert!(sockets.contains(&format!("\"pid\": {pid}")));
+
+        // The changed file with its content; links described and not followed.
+        let index = text("upper/index.json");
+        let changed = Digest::of(b"the attacker was here");
+        assert!(index.contains(&changed.to_string()));
+        item(&manifest, |i| i.source == "upper:/etc/deep/changed" && i.sha256 == changed);
+        let big = Digest::of(&vec![7_u8; 100_000]).to_string();
+        assert!(index.contains(&big), "hashed although too large to be stored");
+        assert!(manifest.gaps.iter().any(|gap| gap.source == "upper:/big"));
+        assert!(index.contains("\"link\": \"/etc/shadow\"") && index.contains("\"deleted\""));
+        assert!(!manifest.items.iter().any(|i| i.source.contains("folder-link/")));
+
+        // The secret is in the stack of the process, hence in its memory.
+        let memory = std::fs::read(out.join(format!("memory/{pid}.ranges"))).unwrap();
+        let needle = b"planted-secret-9d41";
+        assert!(memory.windows(needle.len()).any(|window| window == needle));
+        assert!(text("context/000-alerts.jsonl").starts_with('{'));
+        assert!(manifest.gaps.iter().any(|gap| gap.source == "memory of the host"));
+    }
+
+    #[test]
+    fn bounds_and_deadlines_end_the_collection_and_are_listed() {
+        if !is_root() {
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let mut sandbox = Sandbox::sleeping();
+        sandbox.start(Command::new("sleep").arg("601"));
+        let target = sandbox.target();
+        let request = Request {
+            target: &target,
+            case: case(&sandbox),
+            incident: None,
+            config: None,
+            upper: None,
+            attachments: &[],
+            options: EvidenceOptions::default(),
+            deadline: Duration::ZERO,
+        };
+        let bundle = folder.path().join("case.tar");
+        let summary = collect(&bundle, &request, None).unwrap();
+        let gaps = &summary.manifest.gaps;
+        assert!(gaps.iter().any(|gap| gap.reason.contains("2 parts were left out")), "{gaps:?}");
+        assert!(!summary.manifest.case.frozen, "it was not frozen, whatever the caller said");
+        verify(&bundle, None).unwrap();
+    }
+}

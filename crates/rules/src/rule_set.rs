@@ -1,0 +1,227 @@
+//! Rules as their readers and the evaluator use them.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use palisade_base::{Diagnostics, Location};
+
+use crate::collect::PluginRequirement;
+use crate::event_types::EventTypes;
+use crate::fields::{Fields, Schema};
+use crate::output::OutputFormat;
+use crate::priority::Priority;
+use crate::program::{Memory, Program};
+
+/// Number of a rule in its [`RuleSet`], in the order of definition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RuleId(pub u32);
+
+/// Which of several matching rules count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RuleMatching {
+    /// The one defined first.
+    #[default]
+    First,
+    /// All.
+    All,
+}
+
+/// Rules to turn on or off, whatever their files say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuleSelection {
+    /// On or off.
+    pub enable: bool,
+    /// Which rules.
+    pub rules: Selector,
+}
+
+/// Names some rules.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Selector {
+    /// Rules whose name matches; `*` stands for any text.
+    Name(String),
+    /// Rules with this tag.
+    Tag(String),
+}
+
+/// Text or fields to add to outputs.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ExtraOutput {
+    /// Only rules of this source.
+    pub source: Option<String>,
+    /// Only rules with all of these tags.
+    pub tags: BTreeSet<String>,
+    /// Only the rule of this name.
+    pub rule: Option<String>,
+    /// Text to append to the output, after a blank.
+    pub format: Option<String>,
+    /// Fields of their own for JSON: name and format.
+    pub fields: Vec<(String, String)>,
+}
+
+/// How rules are loaded.
+#[derive(Debug, Clone, Default)]
+pub struct LoadOptions {
+    /// Rules of less urgent priorities are loaded, but off.
+    pub minimum_priority: Option<Priority>,
+    /// Which of several matching rules count.
+    pub matching: RuleMatching,
+    /// Applied in order, after the files' own settings.
+    pub selections: Vec<RuleSelection>,
+    /// Additions to outputs, in order.
+    pub extra_outputs: Vec<ExtraOutput>,
+}
+
+/// A loaded rule.
+#[derive(Debug)]
+pub struct Rule {
+    /// Its name, unique in the set.
+    pub name: String,
+    /// What it detects, for people.
+    pub description: String,
+    /// Where it was defined last.
+    pub location: Location,
+    /// The source of its events.
+    pub source: String,
+    /// How urgent its alerts are.
+    pub priority: Priority,
+    /// Its tags, sorted.
+    pub tags: Vec<String>,
+    /// Whether it is evaluated.
+    pub enabled: bool,
+    /// Whether it asks for a capture of the events around its alerts.
+    pub capture: bool,
+    /// How long that capture lasts, in milliseconds; 0 leaves it to the settings.
+    pub capture_duration_ms: u32,
+    /// The condition as written, with what was appended.
+    pub condition_text: String,
+    /// The condition in canonical form, lists and macros replaced, exceptions added.
+    pub condition: String,
+    /// The output as written, with what was appended.
+    pub output: String,
+    /// The output, compiled.
+    pub output_format: OutputFormat,
+    /// Further output fields for JSON: name and format.
+    pub extra_fields: Vec<(String, OutputFormat)>,
+    /// The types of the events that can match; none if the rule is off.
+    pub event_types: EventTypes,
+    /// The event types that Falco derives from the condition; never fewer than match.
+    pub declared_event_types: EventTypes,
+    /// Names of the fields of its condition, sorted.
+    pub fields: Vec<String>,
+    /// Names of the macros that its condition names, sorted.
+    pub macros: Vec<String>,
+    /// Names of the lists that its condition names, sorted.
+    pub lists: Vec<String>,
+    /// Names of its exceptions, in order.
+    pub exceptions: Vec<String>,
+}
+
+/// The rules of some files, compiled.
+#[derive(Debug, Default)]
+pub struct RuleSet {
+    pub(crate) rules: Vec<Rule>,
+    pub(crate) programs: Vec<Arc<Program>>,
+    pub(crate) matching: RuleMatching,
+    pub(crate) plugins: Vec<PluginRequirement>,
+}
+
+impl RuleSet {
+    /// Loads rule files, in order; `sources` are pairs of a file's name and its text.
+    ///
+    /// What is wrong is in the diagnostics, of all files at once. If one of them is an
+    /// error, the set holds the rules that are right; Falco would refuse them all.
+    pub fn load(
+        sources: &[(&str, &str)],
+        schemas: &[&dyn Schema],
+        options: &LoadOptions,
+    ) -> (Self, Diagnostics) {
+        crate::load::load(sources, schemas, options)
+    }
+
+    /// All rules, in the order of definition, including those that are off.
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
+    /// The rule of a number that came from this set.
+    pub fn rule(&self, id: RuleId) -> &Rule {
+        &self.rules[id.0 as usize]
+    }
+
+    /// The rule of this name.
+    pub fn find(&self, name: &str) -> Option<(RuleId, &Rule)> {
+        let at = self.rules.iter().position(|rule| rule.name == name)?;
+        Some((RuleId(u32::try_from(at).ok()?), &self.rules[at]))
+    }
+
+    /// The types of the events of `source` that some rule that is on can match.
+    pub fn event_types(&self, source: &str) -> EventTypes {
+        let mut all = EventTypes::none();
+        for rule in self.rules.iter().filter(|rule| rule.enabled && rule.source == source) {
+            all.extend(&rule.event_types);
+        }
+        all
+    }
+
+    /// The plugins that the files require.
+    pub fn required_plugins(&self) -> &[PluginRequirement] {
+        &self.plugins
+    }
+
+    /// The numbers of distinct operands, checks and nodes that the rules of `source` were
+    /// compiled to.
+    pub fn sizes(&self, source: &str) -> Option<(usize, usize, usize)> {
+        self.programs.iter().find(|program| program.source == source).map(|p| p.sizes())
+    }
+}
+
+/// The source of system calls, which a rule without `source` is about.
+pub const SYSCALL_SOURCE: &str = "syscall";
+
+/// Evaluates the rules of one source against events.
+///
+/// Owns the memory that evaluation needs; use one for each thread. It keeps the rules it
+/// was made from, whatever becomes of their set.
+#[derive(Debug)]
+pub struct Evaluator {
+    program: Option<Arc<Program>>,
+    matching: RuleMatching,
+    memory: Memory,
+    numbers: Vec<u32>,
+}
+
+impl Evaluator {
+    /// An evaluator for system calls.
+    pub fn new(rules: &RuleSet) -> Self {
+        Self::for_source(rules, SYSCALL_SOURCE)
+    }
+
+    /// An evaluator for the events of `source`; without rules of it, nothing matches.
+    pub fn for_source(rules: &RuleSet, source: &str) -> Self {
+        Self {
+            program: rules.programs.iter().find(|program| program.source == source).cloned(),
+            matching: rules.matching,
+            memory: Memory::default(),
+            numbers: Vec::new(),
+        }
+    }
+
+    /// Appends the rules that `event` matches, in the order of definition; with
+    /// [`RuleMatching::First`] one at most.
+    pub fn evaluate<F: Fields + ?Sized>(&mut self, event: &F, matched: &mut Vec<RuleId>) {
+        let Some(program) = &self.program else { return };
+        self.numbers.clear();
+        program.evaluate(event, &mut self.memory, &mut self.numbers);
+        if self.numbers.is_empty() {
+            return;
+        }
+        self.numbers.sort_unstable();
+        self.numbers.dedup();
+        let n = match self.matching {
+            RuleMatching::First => 1,
+            RuleMatching::All => self.numbers.len(),
+        };
+        matched.extend(self.numbers.iter().take(n).map(|number| RuleId(*number)));
+    }
+}

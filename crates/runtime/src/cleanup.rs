@@ -1,0 +1,228 @@
+//! Removing containers: one way, used after a normal end, a failure and a crash alike.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Duration;
+
+use palisade_sys::mount;
+
+use crate::Runtime;
+use crate::layers::LayerStore;
+use crate::lock::Lock;
+use crate::record::Record;
+
+/// How long the processes of a container may take to die.
+pub(crate) const KILL_DEADLINE: Duration = Duration::from_secs(10);
+/// How long its control groups may take to be removable.
+const REMOVE_DEADLINE: Duration = Duration::from_secs(5);
+/// How long garbage collection waits for containers that are being made.
+const LOCK_DEADLINE: Duration = Duration::from_secs(2);
+/// Containers that one collection looks at; the next one goes on.
+const CONTAINERS_MAX: usize = 10_000;
+
+/// What was done about one container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Collected {
+    /// Its id.
+    pub id: String,
+    /// What could not be removed, with the reason.
+    pub failures: Vec<String>,
+}
+
+/// What garbage collection found.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Garbage {
+    /// Containers that were dead and have been removed.
+    pub collected: Vec<Collected>,
+    /// Containers that run or belong to a process that runs.
+    pub n_alive: usize,
+    /// Half-unpacked layers that were removed.
+    pub n_layers: usize,
+    /// Why the collection did not happen, if it did not.
+    pub skipped: Option<String>,
+}
+
+impl Garbage {
+    /// What could not be removed, for people.
+    pub fn failures(&self) -> Vec<String> {
+        let all = self.collected.iter().flat_map(|one| &one.failures);
+        all.chain(&self.skipped).map(|text| format!("cleaning up: {text}")).collect()
+    }
+}
+
+impl Runtime {
+    /// Removes what dead containers and killed commands left.
+    ///
+    /// A container in the foreground is dead when the process that ran it is; a detached
+    /// one when its first process is.
+    pub fn collect_garbage(&self) -> Garbage {
+        let mut garbage = Garbage {
+            n_layers: LayerStore::new(self.paths.layers()).sweep(),
+            ..Garbage::default()
+        };
+        let ids = self.known_ids();
+        if ids.is_empty() {
+            return garbage;
+        }
+        for id in ids {
+            match self.claim(&id) {
+                Ok(Some(claim)) => {
+                    garbage.collected.push(self.collect(&id));
+                    drop(claim);
+                }
+                Ok(None) => garbage.n_alive += 1,
+                Err(error) => garbage.skipped = Some(error.to_string()),
+            }
+        }
+        garbage
+    }
+
+    /// Takes over a container whose owner is dead; `None` when it is not.
+    pub(crate) fn claim(&self, id: &str) -> std::io::Result<Option<Claim>> {
+        // Nothing is made while this is held, so a bundle without a held lock is dead.
+        let Some(_alone) = Lock::exclusive(&self.paths.lock(), LOCK_DEADLINE)? else {
+            return Ok(None);
+        };
+        let bundle = self.paths.bundle(id);
+        let lock = if bundle.is_dir() {
+            match Lock::exclusive(&bundle.join("owner.lock"), Duration::ZERO)? {
+                Some(lock) => Some(lock),
+                None => return Ok(None),
+            }
+        } else {
+            None
+        };
+        let alive = Record::read(&self.paths.record(id))
+            .is_ok_and(|record| record.run.detached && record.is_alive());
+        Ok((!alive).then_some(Claim(lock)))
+    }
+
+    /// Ids of which anything exists.
+    pub(crate) fn known_ids(&self) -> BTreeSet<String> {
+        let mut ids = BTreeSet::new();
+        for folder in [
+            self.paths.records(),
+            self.paths.bundles(),
+            self.paths.writes(),
+            self.paths.runc_state(),
+        ] {
+            let Ok(entries) = std::fs::read_dir(folder) else {
+                continue;
+            };
+            for entry in entries.flatten() {
+                let name = entry.file_name().to_string_lossy().into_owned();
+                let id = name.strip_suffix(".json").unwrap_or(&name);
+                if is_id(id) && ids.len() < CONTAINERS_MAX {
+                    ids.insert(id.to_string());
+                }
+            }
+        }
+        ids
+    }
+
+    /// Kills what runs of a container and removes all of it. Does no harm twice.
+    pub(crate) fn collect(&self, id: &str) -> Collected {
+        let mut failures = Vec::new();
+        if !is_id(id) {
+            return Collected { id: id.to_string(), failures };
+        }
+        let group = self.hierarchies.group(&self.paths.cgroup(id));
+        match &group {
+            Ok(group) if group.exists() => {
+                if let Err(error) = group.kill(KILL_DEADLINE) {
+                    failures.push(error.to_string());
+                }
+            }
+            Ok(_) => {}
+            Err(error) => failures.push(error.to_string()),
+        }
+        self.forget_in_runc(id, &mut failures);
+        if let Ok(group) = &group
+            && let Err(error) = group.remove(REMOVE_DEADLINE)
+        {
+            failures.push(error.to_string());
+        }
+        for folder in [self.paths.bundle(id), self.paths.written(id)] {
+            remove_tree(&folder, &mut failures);
+        }
+        remove_file(&self.paths.record(id), &mut failures);
+        self.remove_parent_group();
+        Collected { id: id.to_string(), failures }
+    }
+
+    fn forget_in_runc(&self, id: &str, failures: &mut Vec<String>) {
+        let state = self.paths.runc_state().join(id);
+        if !state.exists() {
+            return;
+        }
+        if state.join("state.json").exists() {
+            let log = self.paths.bundle(id).join("runc.log");
+            let mut call = self.runc.call(&self.paths.runc_state(), &log);
+            call.args(["delete", "--force"]).arg(id);
+            // It may refuse a half-made container; its state is then only this folder.
+            if let Err(error) = self.runc.finish(call, "delete", &log) {
+                tracing::debug!(container = id, "{error}");
+            }
+        }
+        if state.exists() {
+            remove_tree(&state, failures);
+        }
+    }
+
+    /// Removes the control group above the containers' when it is empty and nobody is
+    /// about to use it.
+    fn remove_parent_group(&self) {
+        if let Ok(Some(_alone)) = Lock::exclusive(&self.paths.lock(), Duration::ZERO)
+            && let Ok(group) = self.hierarchies.group(&self.paths.cgroup_parent)
+        {
+            for folder in group.folders() {
+                // Not empty, or already gone: both are as they should be.
+                let _ = std::fs::remove_dir(folder);
+            }
+        }
+    }
+}
+
+/// Says that a dead container is being removed by this process.
+#[derive(Debug)]
+pub(crate) struct Claim(#[expect(dead_code, reason = "held, never read")] Option<Lock>);
+
+/// Whether `text` is one of our identifiers: 64 lower-case hex digits. Everything that is
+/// removed is below a folder of such a name.
+fn is_id(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+}
+
+/// Removes a folder, but never through a mount: behind one may be the image itself.
+fn remove_tree(folder: &Path, failures: &mut Vec<String>) {
+    if !folder.exists() {
+        return;
+    }
+    match mount::mounts_below(folder) {
+        Ok(points) => {
+            for point in points.iter().rev() {
+                if let Err(error) = mount::detach(point) {
+                    failures.push(format!("{error}; `{}` is left", folder.display()));
+                    return;
+                }
+            }
+        }
+        Err(error) => {
+            failures.push(format!("read mounts: {error}; `{}` is left", folder.display()));
+            return;
+        }
+    }
+    match std::fs::remove_dir_all(folder) {
+        Ok(()) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => failures.push(format!("remove `{}`: {error}", folder.display())),
+    }
+}
+
+fn remove_file(path: &Path, failures: &mut Vec<String>) {
+    match std::fs::remove_file(path) {
+        Ok(()) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => failures.push(format!("remove `{}`: {error}", path.display())),
+    }
+}

@@ -1,0 +1,452 @@
+//! From an image and a policy to a container that waits to be started.
+
+use std::io::Read as _;
+use std::path::Path;
+use std::time::Duration;
+
+use palisade_base::Timestamp;
+use palisade_harden::{
+    Base, Change, Facts, Hardened, IdRange, ImageDefaults, ImageFacts, Machine, Refusal, base_spec,
+    harden,
+};
+use palisade_model::{Container, Engine, ImageIdentity};
+use palisade_policy::{Network, UserMode, UserNamespace};
+use palisade_sys::namespace::in_private_mounts;
+use palisade_sys::signals::SignalPipe;
+use palisade_sys::{ProcessHandle, facts};
+use serde_json::{Value, json};
+
+use crate::error::{RunError, RuncError};
+use crate::io::{Pumps, Stdio, Wired};
+use crate::layers::LayerStore;
+use crate::lock::Lock;
+use crate::paths::make_folder;
+use crate::record::{Record, RunState};
+use crate::rootfs::{Plan, prepare_mount_points, user_of};
+use crate::{RunRequest, Runtime};
+
+/// How long garbage collection in another process may hold creation up.
+const LOCK_DEADLINE: Duration = Duration::from_secs(30);
+/// Characters of a container's name.
+const NAME_CHARS_MAX: usize = 64;
+/// Bytes of a command's arguments and variables together; the kernel takes about 2 MiB.
+const ARGUMENTS_BYTES_MAX: usize = 1 << 20;
+
+/// Bytes of the machine's `resolv.conf` that are read.
+const RESOLV_BYTES_MAX: u64 = 64 << 10;
+
+/// A container that waits to be started.
+#[derive(Debug)]
+pub(crate) struct Created {
+    pub(crate) record: Record,
+    pub(crate) init: ProcessHandle,
+    pub(crate) hardened: Hardened,
+    pub(crate) pumps: Pumps,
+}
+
+/// Removes what was made of a container, unless told that it may live.
+#[derive(Debug)]
+pub(crate) struct Guard<'a> {
+    runtime: &'a Runtime,
+    id: String,
+    armed: bool,
+    /// Says to others that this process takes care of the container.
+    _owner: Lock,
+}
+
+impl Guard<'_> {
+    /// Lets the container outlive this process.
+    pub(crate) fn disarm(mut self) {
+        self.armed = false;
+    }
+
+    /// Removes everything and says what could not be removed.
+    pub(crate) fn finish(mut self) -> Vec<String> {
+        self.armed = false;
+        self.runtime.collect(&self.id).failures
+    }
+}
+
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        if self.armed {
+            for failure in self.runtime.collect(&self.id).failures {
+                tracing::warn!(container = %self.id, "left behind: {failure}");
+            }
+        }
+    }
+}
+
+/// Signals that arrived while the container was being made.
+pub(crate) fn check_interrupt(signals: Option<&SignalPipe>) -> Result<(), RunError> {
+    match signals.map(SignalPipe::take) {
+        Some(Ok(Some(signal))) if signal != libc_user_signal() => {
+            Err(RunError::Interrupted(signal))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// `SIGUSR1` is for the program, not for us.
+fn libc_user_signal() -> i32 {
+    rustix::process::Signal::USR1.as_raw()
+}
+
+impl Runtime {
+    /// Makes the container of `request` up to the point where only its program has to be
+    /// started. Whatever fails, nothing is left: the guard sees to it.
+    pub(crate) fn create<'a>(
+        &'a self,
+        request: &RunRequest<'_>,
+        stdio: Stdio,
+        signals: Option<&SignalPipe>,
+    ) -> Result<(Created, Guard<'a>), RunError> {
+        (request.admit)(request.image)?;
+        check_interrupt(signals)?;
+        let id = random_id()?;
+        let name = self.name_for(request, &id)?;
+        let guard = self.reserve(&id)?;
+        let ids = match request.policy.containers.user_namespace {
+            UserNamespace::Private => Some(self.ids.allocate()?),
+            UserNamespace::Host => None,
+        };
+        let store = LayerStore::new(self.paths.layers());
+        let prepared = store.prepare(request.image)?;
+        check_interrupt(signals)?;
+        let bundle = self.paths.bundle(&id);
+        let written = self.paths.written(&id);
+        let plan = Plan {
+            bundle: &bundle,
+            written: &written,
+            layers: &prepared.folders,
+            ids,
+            nosuid: request.policy.containers.no_new_privileges,
+        };
+        let making = Making { runtime: self, request, id: &id, name, ids };
+        let mut created = in_private_mounts(|| making.make(&plan, stdio, signals))
+            .map_err(RunError::io("make a mount namespace for", &bundle))??;
+        created.hardened.warnings.splice(0..0, prepared.warnings);
+        Ok((created, guard))
+    }
+
+    /// What hardening would change in the container of `request`, without running it or
+    /// judging its image. Layers are unpacked, because the image's user is looked up in
+    /// them; nothing else is left.
+    pub fn explain(&self, request: &RunRequest<'_>) -> Result<Vec<Change>, RunError> {
+        let id = random_id()?;
+        let name = self.name_for(request, &id)?;
+        let guard = self.reserve(&id)?;
+        let ids = match request.policy.containers.user_namespace {
+            UserNamespace::Private => Some(self.ids.next()?),
+            UserNamespace::Host => None,
+        };
+        let prepared = LayerStore::new(self.paths.layers()).prepare(request.image)?;
+        let bundle = self.paths.bundle(&id);
+        let written = self.paths.written(&id);
+        let layers = &prepared.folders;
+        // Nothing runs here, so nothing has to belong to the range.
+        let plan = Plan { bundle: &bundle, written: &written, layers, ids: None, nosuid: true };
+        let making = Making { runtime: self, request, id: &id, name, ids };
+        let hardened = in_private_mounts(|| making.spec(&plan.assemble()?))
+            .map_err(RunError::io("make a mount namespace for", &bundle))??;
+        drop(guard);
+        Ok(hardened.changes)
+    }
+
+    /// Makes the container's folders and takes the owner's lock.
+    fn reserve(&self, id: &str) -> Result<Guard<'_>, RunError> {
+        let owner = {
+            let _shared = self.shared_lock()?;
+            let bundle = self.paths.bundle(id);
+            make_folder(&bundle, 0o700)?;
+            let path = bundle.join("owner.lock");
+            Lock::exclusive(&path, Duration::ZERO)
+                .and_then(|lock| lock.ok_or_else(|| std::io::ErrorKind::ResourceBusy.into()))
+                .map_err(RunError::io("lock", &path))?
+        };
+        let guard = Guard { runtime: self, id: id.to_string(), armed: true, _owner: owner };
+        make_folder(&self.paths.written(id), 0o700)?;
+        Ok(guard)
+    }
+
+    /// Held while something is made that garbage collection would remove.
+    fn shared_lock(&self) -> Result<Lock, RunError> {
+        let path = self.paths.lock();
+        Lock::shared(&path, LOCK_DEADLINE)
+            .and_then(|lock| lock.ok_or_else(|| std::io::ErrorKind::TimedOut.into()))
+            .map_err(RunError::io("lock", &path))
+    }
+
+    /// The name asked for if it is free, or one made from the image and the id.
+    fn name_for(&self, request: &RunRequest<'_>, id: &str) -> Result<String, RunError> {
+        let Some(name) = &request.name else {
+            let stem = request.reference.rsplit('/').next().unwrap_or("");
+            let stem = stem.split([':', '@']).next().unwrap_or("");
+            let stem: String =
+                stem.chars().filter(|c| is_name_char(*c)).take(NAME_CHARS_MAX - 5).collect();
+            let stem = stem.trim_start_matches(['-', '_', '.']);
+            let stem = if stem.is_empty() { "container" } else { stem };
+            return Ok(format!("{stem}-{}", id.get(..4).unwrap_or("0")));
+        };
+        let bad = |problem| RunError::Name { name: name.chars().take(80).collect(), problem };
+        let starts_well = name.chars().next().is_some_and(|c| c.is_ascii_alphanumeric());
+        if !starts_well || name.len() > NAME_CHARS_MAX || !name.chars().all(is_name_char) {
+            return Err(bad("is not made of letters, digits, `-`, `_` and `.`"));
+        }
+        if self.list().iter().any(|found| found.record.container.name == *name) {
+            return Err(bad("is in use"));
+        }
+        Ok(name.clone())
+    }
+}
+
+fn is_name_char(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')
+}
+
+/// What stays the same while one container is made.
+struct Making<'a> {
+    runtime: &'a Runtime,
+    request: &'a RunRequest<'a>,
+    id: &'a str,
+    name: String,
+    ids: Option<IdRange>,
+}
+
+impl Making<'_> {
+    /// Runs in the mount namespace that the container is made from.
+    fn make(
+        &self,
+        plan: &Plan<'_>,
+        stdio: Stdio,
+        signals: Option<&SignalPipe>,
+    ) -> Result<Created, RunError> {
+        let rootfs = plan.assemble()?;
+        let hardened = self.spec(&rootfs)?;
+        prepare_mount_points(&rootfs, &hardened.spec)?;
+        let paths = &self.runtime.paths;
+        let config = plan.bundle.join("config.json");
+        let bytes = serde_json::to_vec_pretty(&hardened.spec)
+            .map_err(|error| RunError::io("write", &config)(error.into()))?;
+        write_new(&config, &bytes, 0o600).map_err(RunError::io("write", &config))?;
+        // Before the first process: the sensor knows the container at its first exec.
+        let mut record = self.record(&hardened);
+        let record_path = paths.record(self.id);
+        record.write(&record_path, plan.bundle).map_err(RunError::io("write", &record_path))?;
+        check_interrupt(signals)?;
+
+        let first = self.ids.map_or(0, |ids| ids.first);
+        let host = |id: u32| first.saturating_add(id);
+        let wired = stdio
+            .wire(host(record.run.uid), host(record.run.gid))
+            .map_err(RunError::io("make the streams of", plan.bundle))?;
+        let (init, pumps) = self.runc_create(plan.bundle, wired)?;
+        record.container.init_pid = Some(init.pid());
+        record.run.init_start_ticks = palisade_sys::process::start_ticks(init.pid());
+        record.write(&record_path, plan.bundle).map_err(RunError::io("write", &record_path))?;
+        check_interrupt(signals)?;
+        Ok(Created { record, init, hardened, pumps })
+    }
+
+    fn spec(&self, rootfs: &Path) -> Result<Hardened, RunError> {
+        let request = self.request;
+        let config = &request.image.config;
+        let user_text = match (&request.policy.containers.user, config.user.as_str()) {
+            // Nothing to look up: the policy replaces it anyway.
+            (UserMode::Fallback(_), "" | "0" | "root") => "0",
+            (_, user) => user,
+        };
+        let facts = Facts {
+            image: ImageFacts {
+                user: user_of(rootfs, user_text)?,
+                volumes: config.volumes.clone(),
+            },
+            machine: self.machine(),
+            seccomp_document: request.seccomp_document.clone(),
+        };
+        let image = ImageDefaults {
+            env: config.env.clone(),
+            entrypoint: if request.clear_entrypoint {
+                Vec::new()
+            } else {
+                config.entrypoint.clone()
+            },
+            cmd: config.cmd.clone(),
+            working_dir: config.working_dir.clone(),
+        };
+        let rootfs_text = rootfs.to_string_lossy();
+        let base = Base {
+            image: &image,
+            command: &request.command,
+            env: &request.env,
+            working_dir: request.working_dir.as_deref(),
+            rootfs: &rootfs_text,
+            hostname: self.id.get(..12).unwrap_or(self.id),
+            cgroups_path: &self.runtime.paths.cgroup(self.id),
+        };
+        let mut spec = base_spec(&base).ok_or(RunError::NoCommand)?;
+        self.add_files(&mut spec)?;
+        let size: usize = ["/process/args", "/process/env"]
+            .iter()
+            .filter_map(|path| spec.pointer(path))
+            .map(|list| list.to_string().len())
+            .sum();
+        if size > ARGUMENTS_BYTES_MAX {
+            let reason = palisade_harden::RefusalReason {
+                control: "command",
+                message: format!(
+                    "arguments and variables are longer than {ARGUMENTS_BYTES_MAX} bytes"
+                ),
+                fix: "pass long values in a file".into(),
+            };
+            return Err(Refusal { reasons: vec![reason] }.into());
+        }
+        Ok(harden(spec, &request.policy.containers, &facts, self.ids)?)
+    }
+
+    /// Gives the container the few files that programs expect of every machine.
+    fn add_files(&self, spec: &mut Value) -> Result<(), RunError> {
+        let hostname = self.id.get(..12).unwrap_or(self.id);
+        let hosts = format!("127.0.0.1 localhost {hostname}\n::1 localhost ip6-localhost\n");
+        let mut files = vec![("hosts", hosts), ("hostname", format!("{hostname}\n"))];
+        if self.request.policy.containers.network == Network::Host {
+            let path = Path::new("/etc/resolv.conf");
+            // A machine without one resolves no names, and its containers neither.
+            if let Ok(file) = std::fs::File::open(path) {
+                let bytes = palisade_base::read_bounded(file, "resolv.conf", RESOLV_BYTES_MAX)
+                    .map_err(RunError::io("read", path))?;
+                files.push(("resolv.conf", String::from_utf8_lossy(&bytes).into_owned()));
+            }
+        }
+        let bundle = self.runtime.paths.bundle(self.id);
+        for (name, text) in files {
+            let source = bundle.join(name);
+            write_new(&source, text.as_bytes(), 0o644).map_err(RunError::io("write", &source))?;
+            let mount = json!({
+                "destination": format!("/etc/{name}"), "type": "bind", "source": source,
+                "options": ["bind", "ro", "nosuid", "nodev", "noexec"],
+            });
+            if let Some(mounts) = spec.pointer_mut("/mounts").and_then(Value::as_array_mut) {
+                mounts.push(mount);
+            }
+        }
+        Ok(())
+    }
+
+    fn machine(&self) -> Machine {
+        let may_raise = palisade_sys::capability::of_process(std::process::id())
+            .is_ok_and(|privileges| privileges.effective.has("SYS_RESOURCE"));
+        Machine {
+            architecture: facts::kernel().machine,
+            open_files_max: if may_raise { None } else { facts::open_files_hard_max() },
+            can_limit_swap: self.runtime.hierarchies.can_limit_swap(),
+        }
+    }
+
+    fn record(&self, hardened: &Hardened) -> Record {
+        let number = |path: &str| {
+            let value = hardened.spec.pointer(path).and_then(Value::as_u64);
+            value.and_then(|value| u32::try_from(value).ok()).unwrap_or(0)
+        };
+        let args = hardened.spec.pointer("/process/args").and_then(Value::as_array);
+        let command =
+            args.into_iter().flatten().filter_map(|arg| arg.as_str().map(str::to_string)).collect();
+        let request = self.request;
+        Record {
+            container: Container {
+                id: self.id.to_string(),
+                name: self.name.clone(),
+                engine: Engine::Palisade,
+                image: Some(ImageIdentity {
+                    reference: request.reference.clone(),
+                    digest: request.image.manifest_digest.or(request.image.config_digest),
+                }),
+                policy: Some(request.policy.name.clone()),
+                pod: None,
+                cgroup: Some(self.runtime.paths.cgroup(self.id)),
+                init_pid: None,
+            },
+            run: RunState {
+                created: Timestamp::now(),
+                command,
+                ids: self.ids,
+                uid: number("/process/user/uid"),
+                gid: number("/process/user/gid"),
+                policy_digest: request.policy.digest,
+                init_start_ticks: None,
+                stop_signal: request
+                    .image
+                    .config
+                    .stop_signal
+                    .as_deref()
+                    .and_then(palisade_sys::signals::parse),
+                detached: request.detach,
+            },
+        }
+    }
+
+    /// Has the OCI runtime make the container; its first process waits for the start.
+    fn runc_create(&self, bundle: &Path, wired: Wired) -> Result<(ProcessHandle, Pumps), RunError> {
+        let runtime = self.runtime;
+        let Wired { stdin, stdout, stderr, pumps } = wired;
+        let (log, pid_file) = (bundle.join("runc.log"), bundle.join("init.pid"));
+        let _shared = runtime.shared_lock()?;
+        let mut call = runtime.runc.call(&runtime.paths.runc_state(), &log);
+        call.arg("create").arg("--bundle").arg(bundle).arg("--pid-file").arg(&pid_file);
+        call.arg(self.id).stdin(stdin).stdout(stdout).stderr(stderr);
+        let result = runtime.runc.finish(call, "create", &log);
+        if let Err(error) = result {
+            // Not waited for: what the runtime left half-made may hold the streams until
+            // the guard kills it.
+            drop(pumps);
+            return Err(self.explain(error));
+        }
+        let text = std::fs::read_to_string(&pid_file).map_err(RunError::io("read", &pid_file))?;
+        let pid: u32 = text
+            .trim()
+            .parse()
+            .map_err(|_| std::io::ErrorKind::InvalidData.into())
+            .map_err(RunError::io("read", &pid_file))?;
+        let init = ProcessHandle::open(pid).map_err(RunError::io("open process of", &pid_file))?;
+        Ok((init, pumps))
+    }
+
+    /// A program that is not in the image is the user's error, not the runtime's.
+    fn explain(&self, error: RuncError) -> RunError {
+        match error {
+            RuncError::Failed { message, .. }
+                if message.contains("exec: ") || message.contains("executable file not found") =>
+            {
+                let command = self.request.command.first().or(self
+                    .request
+                    .image
+                    .config
+                    .entrypoint
+                    .first()
+                    .or(self.request.image.config.cmd.first()));
+                let message = message.rsplit("exec: ").next().unwrap_or(&message).to_string();
+                RunError::Command { command: command.cloned().unwrap_or_default(), message }
+            }
+            other => other.into(),
+        }
+    }
+}
+
+/// Writes a file of a bundle. Nobody reads it before it is whole and nobody after a
+/// crash, so it is neither renamed nor synchronised.
+fn write_new(path: &Path, bytes: &[u8], mode: u32) -> std::io::Result<()> {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true).mode(mode).open(path)?.write_all(bytes)
+}
+
+/// 256 random bits as 64 hex digits, the form that every engine's identifiers have.
+fn random_id() -> Result<String, RunError> {
+    let source = Path::new("/dev/urandom");
+    let mut bytes = [0_u8; 32];
+    std::fs::File::open(source)
+        .and_then(|mut file| file.read_exact(&mut bytes))
+        .map_err(RunError::io("read", source))?;
+    Ok(palisade_base::Digest::from_bytes(bytes).hex())
+}

@@ -1,0 +1,347 @@
+//! What can fail, and what to do about it.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use palisade_base::Explain;
+use palisade_harden::{Refusal, ResolveUserError};
+use palisade_sys::cgroup::CgroupError;
+use palisade_sys::mount::MountError;
+
+/// A container that could not be run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The caller is not root.
+    #[error("running containers needs root")]
+    NotRoot,
+    /// Judgement on the image or the policy's controls.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The image names no command and the caller gave none.
+    #[error("the image names no command to run")]
+    NoCommand,
+    /// The image's user does not exist in it.
+    #[error(transparent)]
+    User(#[from] ResolveUserError),
+    /// A container name or id that is not allowed or in use.
+    #[error("container name `{name}` {problem}")]
+    Name {
+        /// The name as given.
+        name: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// The ledger of id ranges.
+    #[error(transparent)]
+    Ids(#[from] IdsError),
+    /// The layers of the image.
+    #[error("prepare the layers of the image")]
+    Layer(#[from] LayerError),
+    /// The root file system.
+    #[error("assemble the root file system")]
+    Mount(#[from] MountError),
+    /// Ids cannot be mapped on the file system that holds the image.
+    #[error("the file system of `{}` cannot map ids", .0.display())]
+    NoIdMapping(PathBuf),
+    /// The container's root, an ordinary id here, could not walk to its root file system.
+    #[error("folder `{}` cannot be searched by other users", .0.display())]
+    Unreachable(PathBuf),
+    /// The OCI runtime.
+    #[error(transparent)]
+    Runc(#[from] RuncError),
+    /// The program of the container could not be started.
+    #[error("start `{command}` in the container: {message}")]
+    Command {
+        /// Its first word.
+        command: String,
+        /// What the OCI runtime said.
+        message: String,
+    },
+    /// Control groups.
+    #[error(transparent)]
+    Cgroup(#[from] CgroupError),
+    /// A signal arrived before the container ran.
+    #[error("interrupted by signal {0} before the container started")]
+    Interrupted(i32),
+    /// A file of ours.
+    #[error("{action} `{}`", .path.display())]
+    Io {
+        /// `create`, `read`, `write`, `lock`.
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+impl RunError {
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_path_buf();
+        move |source| Self::Io { action, path, source }
+    }
+}
+
+impl Explain for RunError {
+    fn hint(&self) -> Option<String> {
+        Some(
+            match self {
+                Self::NotRoot => "run it with sudo; rootless containers are not supported yet",
+                Self::Refused(refusal) => return refusal.hint(),
+                Self::NoCommand => "name one: palisade run IMAGE -- COMMAND",
+                Self::User(error) => return error.hint(),
+                Self::Name { .. } => "choose another name, or remove that container",
+                Self::Ids(error) => return error.hint(),
+                Self::Layer(error) => return error.hint(),
+                Self::Mount(error) => return error.hint(),
+                Self::NoIdMapping(_) => {
+                    "keep /var/lib/palisade on ext4, xfs or btrfs with Linux 5.19 or later, or \
+                     set `user_namespace: host` in the policy"
+                }
+                Self::Unreachable(folder) => {
+                    return Some(format!(
+                        "keep state elsewhere (--run-dir), or run: chmod o+x {}",
+                        folder.display()
+                    ));
+                }
+                Self::Runc(error) => return error.hint(),
+                Self::Command { .. } => {
+                    "check that the program exists in the image and is executable"
+                }
+                Self::Cgroup(error) => return error.hint(),
+                Self::Interrupted(_) => return None,
+                Self::Io { source, .. } => match source.kind() {
+                    std::io::ErrorKind::StorageFull => "free space on the device",
+                    _ => return None,
+                },
+            }
+            .into(),
+        )
+    }
+}
+
+/// A failure of the OCI runtime.
+#[derive(Debug, thiserror::Error)]
+pub enum RuncError {
+    /// No such program.
+    #[error("no OCI runtime found ({})", .looked.join(", "))]
+    Missing {
+        /// Where it was looked for.
+        looked: Vec<String>,
+    },
+    /// Its version could not be read.
+    #[error("`{}` does not say a version that is known", .0.display())]
+    UnknownVersion(PathBuf),
+    /// Its version is too old for what a container needs.
+    #[error("`{}` is version {found}, at least {needed} is needed", .path.display())]
+    TooOld {
+        /// The program.
+        path: PathBuf,
+        /// Its version.
+        found: String,
+        /// The oldest that works.
+        needed: &'static str,
+    },
+    /// It failed.
+    #[error("{program} {operation} failed: {message}")]
+    Failed {
+        /// Its name: `runc`.
+        program: String,
+        /// `create`, `start`, `delete`.
+        operation: &'static str,
+        /// What it said.
+        message: String,
+    },
+    /// It did not end in time.
+    #[error("{program} {operation} did not end within {} s", .after.as_secs())]
+    Late {
+        /// Its name.
+        program: String,
+        /// `create`, `start`, `delete`.
+        operation: &'static str,
+        /// How long was waited.
+        after: Duration,
+    },
+    /// It could not be started or waited for.
+    #[error("run {program} {operation}")]
+    Io {
+        /// Its name.
+        program: String,
+        /// `create`, `start`, `delete`.
+        operation: &'static str,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+impl Explain for RuncError {
+    fn hint(&self) -> Option<String> {
+        Some(
+            match self {
+                Self::Missing { .. } => "install it: apt install runc",
+                Self::UnknownVersion(_) => "install the distribution's: apt install runc",
+                Self::TooOld { .. } => "update it: apt install --only-upgrade runc",
+                Self::Failed { message, .. } if message.contains("hybrid") => {
+                    "this runtime refuses cgroup v1 and v2 together; use runc"
+                }
+                Self::Failed { .. } | Self::Io { .. } => return None,
+                Self::Late { .. } => "look for a hanging disk or a stopped process, then try again",
+            }
+            .into(),
+        )
+    }
+}
+
+/// A range of ids that could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum IdsError {
+    /// All ranges have been handed out.
+    #[error("all {n_ranges} ranges of ids have been handed out")]
+    Exhausted {
+        /// How many there were.
+        n_ranges: u64,
+    },
+    /// The ledger is damaged; guessing could hand a range out twice.
+    #[error("the ledger of id ranges `{}` is damaged", .0.display())]
+    Damaged(PathBuf),
+    /// The ledger could not be read, locked or written.
+    #[error("{action} the ledger of id ranges `{}`", .path.display())]
+    Io {
+        /// `read`, `lock`, `write`.
+        action: &'static str,
+        /// The ledger.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+impl Explain for IdsError {
+    fn hint(&self) -> Option<String> {
+        Some(
+            match self {
+                Self::Exhausted { .. } => {
+                    "remove the ledger when no file of an old container is left on this machine"
+                }
+                Self::Damaged(_) => {
+                    "restore it from a backup, or remove it when no container of Palisade's has \
+                     left files behind"
+                }
+                Self::Io { .. } => return None,
+            }
+            .into(),
+        )
+    }
+}
+
+/// A layer that could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum LayerError {
+    /// Reading or unpacking the image.
+    #[error("unpack layer {diff_id}")]
+    Extract {
+        /// The layer.
+        diff_id: String,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+        /// What to do about it.
+        hint: Option<String>,
+    },
+    /// The image has no layer, or more than an overlay takes.
+    #[error("the image has {0} layers; between 1 and {max} are possible", max = palisade_sys::mount::OVERLAY_LOWERS_MAX)]
+    Count(usize),
+    /// The folder may not become a container's root.
+    #[error("`{}` cannot be a container's root file system: {problem}", .path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        problem: &'static str,
+    },
+    /// A file of the store.
+    #[error("{action} `{}`", .path.display())]
+    Io {
+        /// `create`, `lock`, `rename`.
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+impl Explain for LayerError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Extract { hint, .. } => hint.clone(),
+            Self::Count(0) => Some("give an image with at least one layer".into()),
+            Self::Count(_) => Some("squash the image's layers".into()),
+            Self::Folder { .. } => Some("name a folder that holds a root file system".into()),
+            Self::Io { .. } => None,
+        }
+    }
+}
+
+/// An operation on a container that exists.
+#[derive(Debug, thiserror::Error)]
+pub enum ManageError {
+    /// No container has that id or name.
+    #[error("no container `{name}`")]
+    NotFound {
+        /// As given.
+        name: String,
+        /// A similar name that exists.
+        nearest: Option<String>,
+    },
+    /// Several ids begin so.
+    #[error("`{0}` names several containers")]
+    Ambiguous(String),
+    /// It does not run.
+    #[error("container `{0}` does not run")]
+    NotRunning(String),
+    /// It runs, and removal was not forced.
+    #[error("container `{0}` runs")]
+    Running(String),
+    /// Its record cannot be read.
+    #[error("the record of container `{0}` is damaged")]
+    Damaged(String),
+    /// Control groups.
+    #[error(transparent)]
+    Cgroup(#[from] CgroupError),
+    /// The OCI runtime.
+    #[error(transparent)]
+    Runc(#[from] RuncError),
+    /// A file of ours.
+    #[error("{action} `{}`", .path.display())]
+    Io {
+        /// `read`, `write`, `remove`.
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+impl Explain for ManageError {
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::NotFound { nearest: Some(nearest), .. } => format!("did you mean `{nearest}`?"),
+            Self::NotFound { .. } | Self::NotRunning(_) => {
+                "list what runs with `palisade ps`".into()
+            }
+            Self::Ambiguous(_) => "give more characters of the id".into(),
+            Self::Running(_) => "stop it first, or add --force".into(),
+            Self::Damaged(name) => format!("remove it: palisade rm --force {name}"),
+            Self::Cgroup(error) => return error.hint(),
+            Self::Runc(error) => return error.hint(),
+            Self::Io { .. } => return None,
+        })
+    }
+}

@@ -1,0 +1,165 @@
+//! Running another program in a container, with no more privilege than its first.
+
+use std::os::fd::AsFd as _;
+
+use palisade_sys::ProcessHandle;
+use palisade_sys::process::Exit;
+use palisade_sys::signals::{SignalPipe, wait_readable};
+use serde_json::{Value, json};
+
+use crate::Runtime;
+use crate::error::ManageError;
+use crate::io::{Stdio, Wired};
+use crate::manage::Status;
+use crate::runc::last_error;
+
+/// Bytes of a container's spec that are read.
+const SPEC_BYTES_MAX: u64 = 16 << 20;
+/// Exit code by which the OCI runtime says that it failed itself.
+const RUNTIME_FAILED: u8 = 255;
+
+/// A program to run in a container.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ExecRequest {
+    /// Program and arguments.
+    pub command: Vec<String>,
+    /// Variables besides the container's, `NAME=value`.
+    pub env: Vec<String>,
+    /// Folder to start in, if not the container's.
+    pub working_dir: Option<String>,
+    /// Whether this process's signals go to the program while it runs.
+    pub forward_signals: bool,
+}
+
+impl Runtime {
+    /// Runs a program in the container `text` and returns how it ended.
+    ///
+    /// The process gets the hardened `process` of the container's own spec (user,
+    /// capabilities, no-new-privileges, limits) with another command, so that `exec` is
+    /// no way around the policy; the OCI runtime adds the container's seccomp filter.
+    pub fn exec(
+        &self,
+        text: &str,
+        request: &ExecRequest,
+        stdio: Stdio,
+    ) -> Result<Exit, ManageError> {
+        let found = self.find(text)?;
+        let container = &found.record.container;
+        if found.status != Status::Running {
+            return Err(ManageError::NotRunning(container.name.clone()));
+        }
+        let bundle = self.paths.bundle(&container.id);
+        let spec_path = bundle.join("config.json");
+        let io = |action, path: &std::path::Path| {
+            let path = path.to_path_buf();
+            move |source| ManageError::Io { action, path, source }
+        };
+        let bytes = std::fs::File::open(&spec_path)
+            .and_then(|file| palisade_base::read_bounded(file, "container spec", SPEC_BYTES_MAX))
+            .map_err(io("read", &spec_path))?;
+        let damaged = || ManageError::Damaged(container.name.clone());
+        let spec: Value = serde_json::from_slice(&bytes).map_err(|_| damaged())?;
+        let process = exec_process(&spec, request).ok_or_else(damaged)?;
+        let folder = tempfile::Builder::new()
+            .prefix("exec-")
+            .tempdir_in(&bundle)
+            .map_err(io("create", &bundle))?;
+        let (file, log) = (folder.path().join("process.json"), folder.path().join("runc.log"));
+        std::fs::write(&file, process.to_string()).map_err(io("write", &file))?;
+
+        let first = found.record.run.ids.map_or(0, |ids| ids.first);
+        let host = |id: u32| first.saturating_add(id);
+        let Wired { stdin, stdout, stderr, pumps } = stdio
+            .wire(host(found.record.run.uid), host(found.record.run.gid))
+            .map_err(io("make the streams of", &bundle))?;
+        let mut call = self.runc.call(&self.paths.runc_state(), &log);
+        call.arg("exec").arg("--process").arg(&file).arg(&container.id);
+        call.stdin(stdin).stdout(stdout).stderr(stderr);
+        let failed = |source| self.runc.io("exec", source);
+        let signals = if request.forward_signals {
+            Some(SignalPipe::install().map_err(failed)?)
+        } else {
+            None
+        };
+        let child = call.spawn().map_err(failed)?;
+        drop(call);
+        let exit = ProcessHandle::open(child.id())
+            .and_then(|handle| {
+                forward(&handle, signals.as_ref())?;
+                handle.reap()
+            })
+            .map_err(failed)?;
+        pumps.finish();
+        match (exit, last_error(&log)) {
+            (Exit::Code(1 | RUNTIME_FAILED), Some(message)) => {
+                Err(crate::error::RuncError::Failed {
+                    program: self.runc.version().name.clone(),
+                    operation: "exec",
+                    message,
+                }
+                .into())
+            }
+            (exit, _) => Ok(exit),
+        }
+    }
+}
+
+/// Passes signals on to the OCI runtime, which passes them on to the program, until it ends.
+fn forward(handle: &ProcessHandle, signals: Option<&SignalPipe>) -> std::io::Result<()> {
+    loop {
+        let mut fds = vec![handle.as_fd()];
+        fds.extend(signals.map(|signals| signals.as_fd()));
+        if wait_readable(&fds, None)? == Some(0) {
+            return Ok(());
+        }
+        if let Some(signal) = signals.map(SignalPipe::take).transpose()?.flatten() {
+            handle.signal(signal)?;
+        }
+    }
+}
+
+/// The container's own `process` with the command of `request`.
+fn exec_process(spec: &Value, request: &ExecRequest) -> Option<Value> {
+    let mut process = spec.pointer("/process")?.clone();
+    let object = process.as_object_mut()?;
+    if request.command.is_empty() {
+        return None;
+    }
+    object.insert("args".into(), json!(request.command));
+    object.insert("terminal".into(), json!(false));
+    if let Some(folder) = &request.working_dir {
+        object.insert("cwd".into(), json!(folder));
+    }
+    let env = object.entry("env").or_insert_with(|| json!([])).as_array_mut()?;
+    env.extend(request.env.iter().filter(|variable| variable.contains('=')).map(|v| json!(v)));
+    Some(process)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exec_keeps_everything_but_the_command() {
+        let spec = json!({"process": {
+            "args": ["a"], "env": ["A=1"], "cwd": "/", "noNewPrivileges": true,
+            "user": {"uid": 5}, "capabilities": {"effective": []}, "terminal": true,
+        }});
+        let request = ExecRequest {
+            command: vec!["sh".into()],
+            env: vec!["B=2".into(), "HOST".into()],
+            working_dir: Some("/tmp".into()),
+            forward_signals: false,
+        };
+        let process = exec_process(&spec, &request).unwrap();
+        assert_eq!(
+            process,
+            json!({
+                "args": ["sh"], "env": ["A=1", "B=2"], "cwd": "/tmp", "noNewPrivileges": true,
+                "user": {"uid": 5}, "capabilities": {"effective": []}, "terminal": false,
+            })
+        );
+        assert_eq!(exec_process(&spec, &ExecRequest::default()), None);
+        assert_eq!(exec_process(&json!({}), &request), None);
+    }
+}

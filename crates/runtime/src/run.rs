@@ -1,0 +1,200 @@
+//! Running a container in the foreground, or starting it and going away.
+
+use std::os::fd::AsFd as _;
+use std::time::{Duration, Instant};
+
+use palisade_harden::{Change, Refusal};
+use palisade_image::Image;
+use palisade_policy::Policy;
+use palisade_sys::process::{Exit, become_subreaper};
+use palisade_sys::signals::{SignalPipe, wait_readable};
+
+use crate::Runtime;
+use crate::create::Created;
+use crate::error::RunError;
+use crate::io::Stdio;
+use crate::record::Record;
+
+/// What to run, and how.
+pub struct RunRequest<'a> {
+    /// The image, opened.
+    pub image: &'a Image,
+    /// What the user called it.
+    pub reference: String,
+    /// The container's name; one is made up if there is none.
+    pub name: Option<String>,
+    /// Replaces the image's `CMD`.
+    pub command: Vec<String>,
+    /// Whether the image's `ENTRYPOINT` is left out.
+    pub clear_entrypoint: bool,
+    /// Variables besides the image's, `NAME=value`.
+    pub env: Vec<String>,
+    /// Folder to start in.
+    pub working_dir: Option<String>,
+    /// How it is confined.
+    pub policy: &'a Policy,
+    /// Content of the seccomp profile that the policy names by file.
+    pub seccomp_document: Option<serde_json::Value>,
+    /// Judges the image before anything is made of it.
+    pub admit: &'a (dyn Fn(&Image) -> Result<(), Refusal> + Sync),
+    /// Whether to return once it runs. Output should then go to files.
+    pub detach: bool,
+    /// Whether this process's signals go to the container while it runs.
+    pub forward_signals: bool,
+    /// How long the program has after a termination signal before it is killed.
+    pub stop_grace: Duration,
+    /// Told of the container as soon as its program runs.
+    pub started: &'a (dyn Fn(&Record, &[Change]) + Sync),
+}
+
+impl std::fmt::Debug for RunRequest<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RunRequest")
+            .field("reference", &self.reference)
+            .field("name", &self.name)
+            .field("command", &self.command)
+            .field("policy", &self.policy.name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What became of a container.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Its record.
+    pub record: Record,
+    /// How its program ended; `None` when it was detached.
+    pub exit: Option<Exit>,
+    /// Whether the kernel killed a process of it for want of memory.
+    pub out_of_memory: bool,
+    /// What hardening changed in its spec.
+    pub changes: Vec<Change>,
+    /// What the user should know.
+    pub warnings: Vec<String>,
+    /// Output that the caller's writers did not take, in bytes.
+    pub output_bytes_lost: u64,
+    /// From the call to the running program.
+    pub start_time: Duration,
+}
+
+impl Runtime {
+    /// Runs the container of `request` to its end and removes it, or returns once it runs
+    /// when `request.detach` is set.
+    ///
+    /// Dead containers of earlier calls are collected first. Whatever fails, and whatever
+    /// signal arrives, nothing of the container is left.
+    pub fn run(&self, request: &RunRequest<'_>, stdio: Stdio) -> Result<Outcome, RunError> {
+        let begun = Instant::now();
+        let mut warnings = self.runc.warnings();
+        warnings.extend(self.collect_garbage().failures());
+        let signals = if request.forward_signals {
+            Some(
+                SignalPipe::install()
+                    .map_err(RunError::io("catch signals for", self.paths.state.as_path()))?,
+            )
+        } else {
+            None
+        };
+        if !request.detach {
+            // The program's parent (the OCI runtime) ends at once; its exit comes to us.
+            become_subreaper().map_err(RunError::io("become reaper for", &self.paths.state))?;
+        }
+        let (created, guard) = self.create(request, stdio, signals.as_ref())?;
+        let Created { record, init, hardened, pumps } = created;
+        warnings.extend(hardened.warnings);
+        self.start(&record)?;
+        let start_time = begun.elapsed();
+        (request.started)(&record, &hardened.changes);
+        if request.detach {
+            guard.disarm();
+            return Ok(Outcome {
+                record,
+                exit: None,
+                out_of_memory: false,
+                changes: hardened.changes,
+                warnings,
+                output_bytes_lost: 0,
+                start_time,
+            });
+        }
+        self.wait(&record, &init, signals.as_ref(), request.stop_grace)?;
+        let exit = init
+            .reap()
+            .map_err(RunError::io("wait for", &self.paths.record(&record.container.id)))?;
+        let output_bytes_lost = pumps.finish();
+        let group = self.hierarchies.group(&self.paths.cgroup(&record.container.id))?;
+        let out_of_memory = group.n_oom_kills().is_some_and(|n| n > 0);
+        warnings.extend(guard.finish());
+        let changes = hardened.changes;
+        Ok(Outcome {
+            record,
+            exit: Some(exit),
+            out_of_memory,
+            changes,
+            warnings,
+            output_bytes_lost,
+            start_time,
+        })
+    }
+
+    /// Lets the program of a created container go.
+    fn start(&self, record: &Record) -> Result<(), RunError> {
+        let id = &record.container.id;
+        let log = self.paths.bundle(id).join("runc.log");
+        let mut call = self.runc.call(&self.paths.runc_state(), &log);
+        call.arg("start").arg(id);
+        Ok(self.runc.finish(call, "start", &log)?)
+    }
+
+    /// Waits for the program's end and passes signals on meanwhile.
+    ///
+    /// A program that is the first of its pid namespace ignores signals that it does not
+    /// handle, so a second interrupt, or the end of the grace time, kills the container.
+    fn wait(
+        &self,
+        record: &Record,
+        init: &palisade_sys::ProcessHandle,
+        signals: Option<&SignalPipe>,
+        grace: Duration,
+    ) -> Result<(), RunError> {
+        let path = self.paths.record(&record.container.id);
+        let mut kill_at: Option<Instant> = None;
+        loop {
+            let mut fds = vec![init.as_fd()];
+            fds.extend(signals.map(|signals| signals.as_fd()));
+            let left = kill_at.map(|at| at.saturating_duration_since(Instant::now()));
+            let ready = wait_readable(&fds, left).map_err(RunError::io("wait for", &path))?;
+            if ready == Some(0) {
+                return Ok(());
+            }
+            if kill_at.is_some_and(|at| Instant::now() >= at) {
+                self.kill_group(&record.container.id)?;
+                kill_at = None;
+            }
+            let taken = signals.map(SignalPipe::take).transpose();
+            let Some(signal) = taken.map_err(RunError::io("read signals for", &path))?.flatten()
+            else {
+                continue;
+            };
+            if ends(signal) && kill_at.is_some() {
+                self.kill_group(&record.container.id)?;
+                continue;
+            }
+            init.signal(signal).map_err(RunError::io("signal", &path))?;
+            if ends(signal) {
+                kill_at = Some(Instant::now() + grace);
+            }
+        }
+    }
+
+    pub(crate) fn kill_group(&self, id: &str) -> Result<(), palisade_sys::cgroup::CgroupError> {
+        let group = self.hierarchies.group(&self.paths.cgroup(id))?;
+        group.kill(crate::cleanup::KILL_DEADLINE).map(|_| ())
+    }
+}
+
+/// Whether the sender of this signal expects the program to end.
+fn ends(signal: i32) -> bool {
+    use rustix::process::Signal;
+    [Signal::INT, Signal::TERM, Signal::QUIT, Signal::HUP].iter().any(|s| s.as_raw() == signal)
+}

@@ -1,0 +1,250 @@
+//! How containers begin, end, and what is left of them.
+
+use std::time::{Duration, Instant};
+
+use palisade_base::Explain as _;
+use palisade_harden::{Refusal, RefusalReason};
+use palisade_policy::{Seccomp, UserMode};
+use palisade_runtime::{ExecRequest, ManageError, Output, RunError, Status, Stdio};
+use palisade_sys::process::Exit;
+
+use crate::bench::{Bench, Captured, can_run, restricted, value};
+
+#[test]
+fn an_explanation_runs_nothing_and_leaves_nothing() {
+    if !can_run() {
+        return;
+    }
+    let bench = Bench::new();
+    let before = bench.traces();
+    let policy = restricted();
+    let request = bench.request(&policy, &["/bin/true"]);
+    let explained = bench.runtime.explain(&request).unwrap();
+    assert_eq!(bench.traces(), before);
+    let outcome = bench.runtime.run(&request, Stdio::default()).unwrap();
+    // The same changes, the range of ids included: explaining uses none up. The files of
+    // the bundle are named by the container's id.
+    let without_mounts = |changes: &[palisade_harden::Change]| {
+        changes.iter().filter(|change| change.path != "/mounts").cloned().collect::<Vec<_>>()
+    };
+    assert_eq!(without_mounts(&explained), without_mounts(&outcome.changes));
+    assert!(explained.iter().any(|change| change.path == "/linux/uidMappings"));
+}
+
+#[test]
+fn an_image_of_two_layers_is_unpacked_once_and_shown_with_its_owners() {
+    if !can_run() {
+        return;
+    }
+    let mut bench = Bench::new();
+    bench.image = bench.layout();
+    let before = bench.traces();
+    let policy = restricted();
+    let script = "stat -c '%n %u %a' /data /bin/busybox; cat /etc/motd";
+    let (outcome, output) = bench.run(&policy, script).unwrap();
+    assert!(output.contains("/data 33 750"), "{output}");
+    assert!(output.contains("/bin/busybox 0 755"), "{output}");
+    assert!(output.contains("second layer"), "{output}");
+    assert_eq!(outcome.record.container.image.unwrap().digest, bench.image.manifest_digest);
+    let layers: Vec<_> = std::fs::read_dir(bench.runtime.paths().layers()).unwrap().collect();
+    assert_eq!(layers.len(), 2);
+    let (outcome, _) = bench.run_command(&policy, &[]).unwrap();
+    assert_eq!(outcome.exit, Some(Exit::Code(9)), "the image's own command");
+    assert_eq!(bench.traces(), before);
+}
+
+#[test]
+fn a_layer_that_lies_is_refused_and_leaves_nothing() {
+    if !can_run() {
+        return;
+    }
+    let mut bench = Bench::new();
+    bench.image = bench.layout();
+    let before = bench.traces();
+    let digest = bench.image.layers[1].digest;
+    let blob = bench.folder.path().join("layout/blobs/sha256").join(digest.hex());
+    let mut bytes = std::fs::read(&blob).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&blob, bytes).unwrap();
+    let error = bench.run(&restricted(), "true").unwrap_err();
+    assert!(matches!(error, RunError::Layer(_)), "{error}");
+    assert_eq!(bench.traces(), before);
+    let layers = std::fs::read_dir(bench.runtime.paths().layers()).unwrap().flatten();
+    assert_eq!(layers.count(), 1, "the true layer is kept, nothing of the lie");
+}
+
+#[test]
+fn failures_leave_nothing_behind() {
+    if !can_run() {
+        return;
+    }
+    let mut bench = Bench::new();
+    let before = bench.traces();
+    let policy = restricted();
+
+    let refuse = |_: &palisade_image::Image| {
+        let reason =
+            RefusalReason { control: "image", message: "no".into(), fix: "sign it".into() };
+        Err(Refusal { reasons: vec![reason] })
+    };
+    let mut request = bench.request(&policy, &["/bin/true"]);
+    request.admit = &refuse;
+    let error = bench.runtime.run(&request, Stdio::default()).unwrap_err();
+    assert!(matches!(error, RunError::Refused(_)));
+    assert_eq!(error.hint().as_deref(), Some("sign it"));
+
+    let error = bench.run_command(&policy, &["/bin/absent"]).unwrap_err();
+    assert!(
+        matches!(&error, RunError::Command { command, .. } if command == "/bin/absent"),
+        "{error}"
+    );
+    let error = bench.run_command(&policy, &[]).unwrap_err();
+    assert!(matches!(error, RunError::NoCommand), "{error}");
+
+    let mut bad = restricted();
+    bad.containers.user = UserMode::RequireNonRoot;
+    assert!(matches!(bench.run(&bad, "true"), Err(RunError::Refused(_))));
+
+    // The OCI runtime itself refuses: a profile that no library accepts.
+    let mut bad = restricted();
+    bad.containers.seccomp = Seccomp::File("x.json".into());
+    let mut request = bench.request(&bad, &["/bin/true"]);
+    request.seccomp_document = Some(serde_json::json!({
+        "defaultAction": "SCMP_ACT_RUBBISH", "architectures": [], "syscalls": [],
+    }));
+    let error = bench.runtime.run(&request, Stdio::default()).unwrap_err();
+    assert!(matches!(error, RunError::Runc(_)), "{error}");
+
+    // A filter that kills the program before it says anything.
+    request.seccomp_document =
+        Some(serde_json::json!({"defaultAction": "SCMP_ACT_KILL_PROCESS", "syscalls": []}));
+    let result = bench.runtime.run(&request, Stdio::default());
+    assert!(result.is_err() || result.unwrap().exit != Some(Exit::Code(0)));
+
+    for name in ["", "-x", "a b", "../x", &"n".repeat(65)] {
+        let mut request = bench.request(&policy, &["/bin/true"]);
+        request.name = Some(name.into());
+        let error = bench.runtime.run(&request, Stdio::default()).unwrap_err();
+        assert!(matches!(error, RunError::Name { .. }), "{name}: {error}");
+    }
+
+    bench.image.target = palisade_model::Target::Folder("/".into());
+    assert!(matches!(bench.run(&policy, "true"), Err(RunError::Layer(_))));
+    bench.image.target = palisade_model::Target::Host;
+    assert!(matches!(bench.run(&policy, "true"), Err(RunError::Layer(_))));
+    assert_eq!(bench.traces(), before, "nothing is left after any failure");
+}
+
+#[test]
+fn thirty_containers_leave_nothing_behind() {
+    if !can_run() {
+        return;
+    }
+    let bench = Bench::new();
+    let policy = restricted();
+    let before = bench.traces();
+    let mut times = Vec::new();
+    let mut ranges = std::collections::BTreeSet::new();
+    for _ in 0..30 {
+        let start = Instant::now();
+        let (outcome, _) = bench.run_command(&policy, &["/bin/true"]).unwrap();
+        times.push((outcome.start_time, start.elapsed()));
+        assert!(ranges.insert(outcome.record.run.ids.unwrap().first), "a range came back");
+        assert_eq!(outcome.exit, Some(Exit::Code(0)));
+        assert!(outcome.warnings.iter().all(|warning| !warning.contains("cleaning up")));
+    }
+    times.sort();
+    eprintln!("start and whole run, median of 30: {:?}", times[15]);
+    assert_eq!(bench.traces(), before);
+}
+
+#[test]
+fn a_detached_container_is_listed_entered_stopped_and_removed() {
+    if !can_run() {
+        return;
+    }
+    let bench = Bench::new();
+    let before = bench.traces();
+    let policy = restricted();
+    let mut request =
+        bench.request(&policy, &["/bin/sh", "-c", "trap 'exit 3' TERM; sleep 60 & wait"]);
+    request.detach = true;
+    request.name = Some("web".into());
+    let outcome = bench.runtime.run(&request, Stdio::default()).unwrap();
+    assert_eq!(outcome.exit, None);
+    let id = outcome.record.container.id.clone();
+
+    // It survives the garbage collection of the next command.
+    assert_eq!(bench.runtime.collect_garbage().n_alive, 1);
+    let found = bench.runtime.find("web").unwrap();
+    assert_eq!((found.status, &found.record.container.id), (Status::Running, &id));
+    assert_eq!(bench.runtime.find(&id[..6]).unwrap().record.container.id, id);
+    match bench.runtime.find("wed") {
+        Err(ManageError::NotFound { nearest, .. }) => assert_eq!(nearest.as_deref(), Some("web")),
+        other => panic!("{other:?}"),
+    }
+    let error = bench.runtime.run(&request, Stdio::default()).unwrap_err();
+    assert!(matches!(error, RunError::Name { problem: "is in use", .. }), "{error}");
+
+    // exec is confined as the container is.
+    let output = Captured::default();
+    let exec = ExecRequest {
+        command: ["/bin/sh", "-c", "grep -E '^(CapEff|CapBnd|NoNewPrivs|Seccomp:)' /proc/self/status; id -u; touch /x; mount -t proc p /tmp; echo uni: $(grep ^0 /proc/self/cgroup); exit 5"]
+            .map(String::from).to_vec(),
+        ..ExecRequest::default()
+    };
+    let stdio = Stdio {
+        stdout: Output::Writer(Box::new(output.clone())),
+        stderr: Output::Writer(Box::new(output.clone())),
+        ..Stdio::default()
+    };
+    let exit = bench.runtime.exec("web", &exec, stdio).unwrap();
+    let text = output.text();
+    assert_eq!(exit, Exit::Code(5), "{text}");
+    assert_eq!(value(&text, "CapEff"), Some("0000000000000000"), "{text}");
+    assert_eq!(value(&text, "CapBnd"), Some("0000000000000000"), "{text}");
+    assert_eq!(value(&text, "NoNewPrivs"), Some("1"), "{text}");
+    assert_eq!(value(&text, "Seccomp"), Some("2"), "{text}");
+    assert!(
+        text.contains("65532") && text.contains("Read-only") && text.contains("denied"),
+        "{text}"
+    );
+    assert_eq!(value(&text, "uni"), Some("0::/"), "exec joins every hierarchy: {text}");
+    let absent = ExecRequest { command: vec!["/absent".into()], ..ExecRequest::default() };
+    assert!(matches!(
+        bench.runtime.exec("web", &absent, Stdio::default()),
+        Err(ManageError::Runc(_))
+    ));
+
+    // Frozen and free again.
+    let group = bench.runtime.group(&id).unwrap();
+    let took = group.freeze(Duration::from_secs(2)).unwrap();
+    eprintln!("freeze took {took:?}");
+    assert_eq!(bench.runtime.find("web").unwrap().status, Status::Frozen);
+    group.thaw(Duration::from_secs(2)).unwrap();
+
+    assert!(matches!(bench.runtime.remove("web", false), Err(ManageError::Running(_))));
+    assert!(bench.runtime.stop("web", None, Duration::from_secs(5)).unwrap(), "it ends by itself");
+    assert_eq!(bench.runtime.find("web").unwrap().status, Status::Stopped);
+    assert!(matches!(bench.runtime.kill("web"), Err(ManageError::NotRunning(_))));
+    assert_eq!(bench.runtime.remove("web", false).unwrap(), Vec::<String>::new());
+    assert_eq!(bench.traces(), before);
+}
+
+#[test]
+fn a_program_that_ignores_signals_is_killed_after_its_grace() {
+    if !can_run() {
+        return;
+    }
+    let bench = Bench::new();
+    let policy = restricted();
+    let mut request = bench.request(&policy, &["/bin/sleep", "60"]);
+    request.detach = true;
+    request.name = Some("deaf".into());
+    bench.runtime.run(&request, Stdio::default()).unwrap();
+    let start = Instant::now();
+    assert!(!bench.runtime.stop("deaf", Some(15), Duration::from_millis(200)).unwrap());
+    assert!(start.elapsed() < Duration::from_secs(5));
+    bench.runtime.remove("deaf", true).unwrap();
+}

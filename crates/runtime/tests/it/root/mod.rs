@@ -1,0 +1,5 @@
+//! Tests that run real containers and therefore need root.
+
+mod confinement;
+mod interruption;
+mod lifecycle;

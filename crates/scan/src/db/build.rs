@@ -1,0 +1,269 @@
+//! Writing the database: advisories in any order in, one sorted file out.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use palisade_base::{Explain, Timestamp};
+use sha2::Digest as _;
+
+use super::format::{self, Header};
+use super::record::{Advisory, put_text, put_varint};
+use super::{FeedInfo, Metadata};
+
+/// Advisories beyond this number are refused: no feed set of the field has a tenth of it.
+pub const RECORDS_MAX: u64 = 10_000_000;
+
+/// Why a database could not be built or written.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildDatabaseError {
+    /// The file could not be written; the old one is untouched.
+    #[error("write advisory database `{path}`")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Too many advisories.
+    #[error("the feeds hold more than {limit} advisories")]
+    TooManyRecords {
+        /// The bound.
+        limit: u64,
+    },
+    /// Not one advisory: such a database would call every image clean.
+    #[error("the feeds hold no advisory")]
+    Empty,
+}
+
+impl Explain for BuildDatabaseError {
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Write { .. } => "check free space and permissions of the folder".into(),
+            Self::TooManyRecords { .. } => "build fewer feeds into one database".into(),
+            Self::Empty => "check that the feed files are whole and of the stated kind".into(),
+        })
+    }
+}
+
+/// Collects advisories and writes them as one database.
+#[derive(Debug, Default)]
+pub struct DatabaseBuilder {
+    packages: BTreeMap<(String, String), Vec<Advisory>>,
+    /// Ecosystems of which only the packages named here were examined.
+    partial: BTreeSet<String>,
+    /// Ecosystems that some feed covers as a whole.
+    whole: BTreeSet<String>,
+    exploited: BTreeSet<String>,
+    feeds: BTreeMap<String, FeedInfo>,
+    n_records: u64,
+}
+
+impl DatabaseBuilder {
+    /// A builder without advisories.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Declares a feed before its advisories, so that an empty one is listed as well.
+    pub fn feed(&mut self, name: &str) -> &mut FeedInfo {
+        self.feeds
+            .entry(name.to_string())
+            .or_insert_with(|| FeedInfo { name: name.to_string(), ..FeedInfo::default() })
+    }
+
+    /// Notes that `feed` holds data of `time`; the newest counts.
+    pub fn note_time(&mut self, feed: &str, time: Timestamp) {
+        let info = self.feed(feed);
+        info.newest = Some(info.newest.map_or(time, |newest| newest.max(time)));
+    }
+
+    /// Adds one advisory about `package` of `ecosystem`.
+    pub fn add(
+        &mut self,
+        ecosystem: &str,
+        package: &str,
+        advisory: Advisory,
+    ) -> Result<(), BuildDatabaseError> {
+        if self.n_records >= RECORDS_MAX {
+            return Err(BuildDatabaseError::TooManyRecords { limit: RECORDS_MAX });
+        }
+        self.n_records += 1;
+        self.feed(&advisory.feed.clone()).n_records += 1;
+        self.packages
+            .entry((ecosystem.to_string(), package.to_string()))
+            .or_default()
+            .push(advisory);
+        Ok(())
+    }
+
+    /// Notes that `package` was examined, so that having no advisory means something.
+    pub fn cover(&mut self, ecosystem: &str, package: &str) {
+        self.packages.entry((ecosystem.to_string(), package.to_string())).or_default();
+    }
+
+    /// Notes that a feed speaks only of the packages it names: one that the database does not
+    /// know was not examined, rather than found clean.
+    pub fn mark_partial(&mut self, ecosystem: &str) {
+        self.partial.insert(ecosystem.to_string());
+    }
+
+    /// Notes that a feed speaks of every package of `ecosystem`; outweighs partial ones.
+    pub fn mark_whole(&mut self, ecosystem: &str) {
+        if !self.whole.contains(ecosystem) {
+            self.whole.insert(ecosystem.to_string());
+        }
+    }
+
+    /// Notes that CISA lists `id` as exploited.
+    pub fn add_exploited(&mut self, feed: &str, id: &str) {
+        if self.exploited.insert(id.to_string()) {
+            self.feed(feed).n_records += 1;
+        }
+    }
+
+    /// Advisories collected so far.
+    pub fn n_records(&self) -> u64 {
+        self.n_records
+    }
+
+    /// Builds the file in memory. `now` stands for the age of feeds that state no time.
+    pub fn build(&self, now: Timestamp) -> Result<Vec<u8>, BuildDatabaseError> {
+        if self.packages.is_empty() {
+            return Err(BuildDatabaseError::Empty);
+        }
+        let feeds: Vec<&FeedInfo> = self.feeds.values().collect();
+        let index_of = |name: &str| feeds.iter().position(|f| f.name == name).unwrap_or(0) as u64;
+        let mut writer = BlockWriter::new();
+        let mut ecosystems: BTreeMap<String, u64> = BTreeMap::new();
+        // Identifier to the packages it concerns; written after the packages because `i` > `a`.
+        let mut ids: BTreeMap<&str, BTreeSet<(&str, &str)>> = BTreeMap::new();
+        for ((ecosystem, package), advisories) in &self.packages {
+            *ecosystems.entry(ecosystem.clone()).or_default() += 1;
+            let mut value = Vec::new();
+            put_varint(&mut value, advisories.len() as u64);
+            let mut sorted: Vec<&Advisory> = advisories.iter().collect();
+            // Input order (folders, archives) must not show in the file.
+            sorted.sort_by(|a, b| (&a.id, &a.feed, &a.title).cmp(&(&b.id, &b.feed, &b.title)));
+            for advisory in sorted {
+                advisory.encode(index_of(&advisory.feed), &mut value);
+                for id in std::iter::once(&advisory.id).chain(&advisory.aliases) {
+                    ids.entry(id).or_default().insert((ecosystem, package));
+                }
+            }
+            writer.put(&format::package_key(ecosystem, package), &value);
+        }
+        for (id, packages) in &ids {
+            let mut value = Vec::new();
+            put_varint(&mut value, packages.len() as u64);
+            for (ecosystem, package) in packages {
+                put_text(&mut value, ecosystem);
+                put_text(&mut value, package);
+            }
+            writer.put(&format::id_key(id), &value);
+        }
+        self.exploited.iter().for_each(|id| writer.put(&format::exploited_key(id), b""));
+        let newest = feeds.iter().filter_map(|f| f.newest).max().unwrap_or(now);
+        let metadata = Metadata {
+            feeds: feeds.into_iter().cloned().collect(),
+            ecosystems,
+            partial: self.partial.difference(&self.whole).cloned().collect(),
+            compiled: now,
+        };
+        Ok(writer.finish(newest, self.n_records, &metadata))
+    }
+
+    /// Builds the database and puts it at `path` in one step: readers see the old file or
+    /// the new one, and two builders at once leave one whole file.
+    pub fn write(&self, path: &Path, now: Timestamp) -> Result<u64, BuildDatabaseError> {
+        let bytes = self.build(now)?;
+        palisade_base::fs::write_atomic(path, &bytes, 0o644)
+            .map_err(|source| BuildDatabaseError::Write { path: path.to_path_buf(), source })?;
+        Ok(bytes.len() as u64)
+    }
+}
+
+/// Cuts sorted pairs into compressed blocks.
+struct BlockWriter {
+    out: Vec<u8>,
+    directory: Vec<u8>,
+    n_blocks: u64,
+    block: Vec<u8>,
+    first_key: Vec<u8>,
+}
+
+impl BlockWriter {
+    fn new() -> Self {
+        Self {
+            out: vec![0; format::HEADER_BYTES],
+            directory: Vec::new(),
+            n_blocks: 0,
+            block: Vec::new(),
+            first_key: Vec::new(),
+        }
+    }
+
+    fn put(&mut self, key: &[u8], value: &[u8]) {
+        if self.block.is_empty() {
+            self.first_key = key.to_vec();
+        }
+        put_varint(&mut self.block, key.len() as u64);
+        self.block.extend_from_slice(key);
+        put_varint(&mut self.block, value.len() as u64);
+        self.block.extend_from_slice(value);
+        if self.block.len() >= format::BLOCK_BYTES_TARGET {
+            self.close_block();
+        }
+    }
+
+    fn close_block(&mut self) {
+        if self.block.is_empty() {
+            return;
+        }
+        let packed = deflate(&self.block);
+        put_varint(&mut self.directory, self.first_key.len() as u64);
+        self.directory.extend_from_slice(&self.first_key);
+        put_varint(&mut self.directory, self.out.len() as u64);
+        put_varint(&mut self.directory, packed.len() as u64);
+        put_varint(&mut self.directory, self.block.len() as u64);
+        put_varint(&mut self.directory, u64::from(format::crc32(&packed)));
+        self.out.extend_from_slice(&packed);
+        self.block.clear();
+        self.n_blocks += 1;
+    }
+
+    fn finish(mut self, newest: Timestamp, n_records: u64, metadata: &Metadata) -> Vec<u8> {
+        self.close_block();
+        let directory_offset = self.out.len() as u64;
+        let mut directory = Vec::new();
+        put_varint(&mut directory, self.n_blocks);
+        directory.extend_from_slice(&self.directory);
+        let sum = format::crc32(&directory);
+        directory.extend_from_slice(&sum.to_le_bytes());
+        // Serialising maps of strings and numbers cannot fail; an empty object is refused on open.
+        let mut json = serde_json::to_vec(metadata).unwrap_or_default();
+        let sum = format::crc32(&json);
+        json.extend_from_slice(&sum.to_le_bytes());
+        let header = Header {
+            built_nanos: newest.as_nanos(),
+            n_records,
+            directory_offset,
+            directory_bytes: directory.len() as u64,
+            metadata_bytes: json.len() as u64,
+        };
+        self.out.extend_from_slice(&directory);
+        self.out.extend_from_slice(&json);
+        self.out[..format::HEADER_BYTES].copy_from_slice(&header.encode());
+        let digest = sha2::Sha256::digest(&self.out);
+        self.out.extend_from_slice(&digest);
+        self.out
+    }
+}
+
+fn deflate(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::new(6));
+    // Writing to memory does not fail.
+    let _ = encoder.write_all(bytes);
+    encoder.finish().unwrap_or_default()
+}

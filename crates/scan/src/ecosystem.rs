@@ -1,0 +1,122 @@
+//! Names of ecosystems and packages, as the database knows them.
+//!
+//! OSV's names are used for all feeds: `Debian:12`, `Ubuntu:22.04`, `Alpine:v3.20`, `PyPI`.
+
+use palisade_model::{Distribution, Package, PackageKind};
+
+/// Ecosystems without releases whose packages can be inventoried.
+const FLAT: [&str; 4] = ["PyPI", "npm", "Go", "crates.io"];
+/// Ecosystems with releases.
+const RELEASED: [&str; 8] =
+    ["Debian", "Ubuntu", "Alpine", "AlmaLinux", "Rocky Linux", "Red Hat", "Wolfi", "Chainguard"];
+
+/// The database's name of an ecosystem of an OSV record; `None` where the product has no use
+/// for it. `Ubuntu:22.04:LTS` is `Ubuntu:22.04`; Ubuntu's paid streams are left out, because
+/// an image does not show whether it is entitled to them.
+pub fn from_osv(name: &str) -> Option<String> {
+    let mut parts = name.split(':');
+    let family = parts.next()?;
+    if FLAT.contains(&family) || (RELEASED.contains(&family) && family == name) {
+        return Some(family.to_string());
+    }
+    if !RELEASED.contains(&family) {
+        return None;
+    }
+    match (family, parts.next()?, parts.next()) {
+        ("Ubuntu", "Pro", _) => None,
+        ("Ubuntu", release, None | Some("LTS")) => Some(format!("Ubuntu:{release}")),
+        ("Ubuntu", ..) => None,
+        (_, release, _) => Some(format!("{family}:{release}")),
+    }
+}
+
+/// The ecosystem of an installed package; the reason where there is none.
+pub fn of_package(
+    package: &Package,
+    distribution: Option<&Distribution>,
+) -> Result<String, &'static str> {
+    let distribution = match package.kind {
+        PackageKind::Python => return Ok("PyPI".to_string()),
+        PackageKind::Node => return Ok("npm".to_string()),
+        PackageKind::Go => return Ok("Go".to_string()),
+        PackageKind::Cargo => return Ok("crates.io".to_string()),
+        _ => distribution.ok_or("the image does not say which distribution it is")?,
+    };
+    let version = distribution.version_id.as_str();
+    let major = version.split('.').next().unwrap_or_default();
+    Ok(match (package.kind, distribution.id.as_str()) {
+        // Unreleased Debian has no VERSION_ID.
+        (PackageKind::Dpkg, "debian") if major.is_empty() => {
+            format!(
+                "Debian:{}",
+                if distribution.codename.is_empty() { "sid" } else { &distribution.codename }
+            )
+        }
+        (PackageKind::Dpkg, "debian") => format!("Debian:{major}"),
+        (PackageKind::Dpkg, "ubuntu") => format!("Ubuntu:{version}"),
+        (PackageKind::Apk, "alpine") => {
+            let minor = version.split('.').nth(1).unwrap_or_default();
+            format!("Alpine:v{major}.{minor}")
+        }
+        (PackageKind::Apk, "wolfi") => "Wolfi".to_string(),
+        (PackageKind::Apk, "chainguard") => "Chainguard".to_string(),
+        (PackageKind::Rpm, "almalinux") => format!("AlmaLinux:{major}"),
+        (PackageKind::Rpm, "rocky") => format!("Rocky Linux:{major}"),
+        _ => return Err("no feed covers this distribution"),
+    })
+}
+
+/// The spelling under which the database keeps `name`.
+///
+/// PyPI: lower case, runs of `-`, `_` and `.` are one `-` (Python packaging specification,
+/// "Names and normalization"). Others are kept.
+pub fn normalise_name(ecosystem: &str, name: &str) -> String {
+    if ecosystem != "PyPI" {
+        return name.to_string();
+    }
+    let mut out = String::with_capacity(name.len());
+    for c in name.chars() {
+        match c {
+            '-' | '_' | '.' if out.ends_with('-') => {}
+            '-' | '_' | '.' => out.push('-'),
+            _ => out.push(c.to_ascii_lowercase()),
+        }
+    }
+    out
+}
+
+/// The name and version by which advisories of the ecosystem know an installed package:
+/// the source package for distributions that build binaries from sources.
+pub fn advisory_name(package: &Package) -> (&str, &str) {
+    match (&package.source, package.kind) {
+        (Some(source), PackageKind::Dpkg | PackageKind::Apk) => (&source.name, &source.version),
+        _ => (&package.name, &package.version),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn osv_names_become_ours() {
+        let check = |name: &str, expected: Option<&str>| {
+            assert_eq!(from_osv(name).as_deref(), expected, "{name}");
+        };
+        check("PyPI", Some("PyPI"));
+        check("Debian:12", Some("Debian:12"));
+        check("Ubuntu:22.04:LTS", Some("Ubuntu:22.04"));
+        check("Ubuntu:Pro:18.04:LTS", None);
+        check("Ubuntu:22.04:LTS:for:NVIDIA", Some("Ubuntu:22.04"));
+        check("Alpine:v3.20", Some("Alpine:v3.20"));
+        check("Wolfi", Some("Wolfi"));
+        check("Hex", None);
+        check("", None);
+    }
+
+    #[test]
+    fn python_names_are_normalised() {
+        assert_eq!(normalise_name("PyPI", "Foo__Bar.-baz"), "foo-bar-baz");
+        assert_eq!(normalise_name("npm", "@a/B_c"), "@a/B_c");
+    }
+}

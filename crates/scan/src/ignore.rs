@@ -1,0 +1,367 @@
+//! Ignore entries: findings that somebody decided to live with, for a while, for a reason.
+//!
+//! ```yaml
+//! ignore:
+//!   - id: CVE-2024-6387        # or an alias, a detector, a danger, a check
+//!     package: openssh-server  # optional: package, source package or path
+//!     reason: sshd is not started in this image
+//!     expires: 2026-12-31
+//! ```
+//!
+//! A reason and an expiry are mandatory: an exception without an end is a policy, and
+//! belongs there. An entry that has expired hides nothing and is counted.
+
+use palisade_base::yaml::{self, Dialect, Node, Place, Value};
+use palisade_base::{Diagnostic, Diagnostics, Location, Severity as Level, Timestamp};
+use palisade_model::Finding;
+use palisade_model::finding::FileDanger;
+
+/// An ignore file beyond this many bytes is refused.
+pub const BYTES_MAX: usize = 1 << 20;
+/// Entries beyond this number are refused.
+pub const ENTRIES_MAX: usize = 10_000;
+
+/// A file that is right is 3 deep and has 9 values for an entry; the rest is room for the
+/// diagnostics to be about entries.
+const DIALECT: Dialect =
+    Dialect { name: "an ignore file", document: "list", depth_max: 8, n_nodes_max: 200_000 };
+
+/// One exception.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ignore {
+    /// Identifier or alias, detector, danger (`setuid`) or check.
+    pub id: String,
+    /// Package, source package or path to which it is confined.
+    pub package: Option<String>,
+    /// Why it is acceptable.
+    pub reason: String,
+    /// From when on it is not.
+    pub expires: Timestamp,
+}
+
+/// What applying ignore entries did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Applied {
+    /// Findings hidden.
+    pub n_ignored: u64,
+    /// Entries that would have hidden something but have expired.
+    pub n_expired: u64,
+}
+
+impl Ignore {
+    fn concerns(&self, finding: &Finding) -> bool {
+        let is = |text: &str| text.eq_ignore_ascii_case(&self.id);
+        let (named, place) = match finding {
+            Finding::Vulnerability(v) => {
+                let place = [Some(v.package.as_str()), v.source.as_deref()];
+                (is(&v.id) || v.aliases.iter().any(|alias| is(alias)), place)
+            }
+            Finding::Secret(s) => (is(&s.detector), [Some(s.path.as_str()), None]),
+            Finding::File(f) => {
+                (is(danger_name(f.danger)), [Some(f.path.as_str()), f.package.as_deref()])
+            }
+            Finding::Configuration(c) => (is(&c.check), [None, None]),
+            _ => return false,
+        };
+        named && self.package.as_ref().is_none_or(|p| place.contains(&Some(p.as_str())))
+    }
+}
+
+/// The name of a danger in reports and ignore files.
+pub fn danger_name(danger: FileDanger) -> &'static str {
+    match danger {
+        FileDanger::Setuid => "setuid",
+        FileDanger::Setgid => "setgid",
+        FileDanger::Capabilities => "capabilities",
+        FileDanger::WorldWritable => "world-writable",
+        FileDanger::PrivateKey => "private-key",
+        FileDanger::DuplicateRoot => "duplicate-root",
+        FileDanger::Device => "device",
+        _ => "dangerous-file",
+    }
+}
+
+/// Removes from `findings` what an entry of `ignores` that is still valid at `now` names.
+pub fn apply(findings: &mut Vec<Finding>, ignores: &[Ignore], now: Timestamp) -> Applied {
+    let before = findings.len();
+    let mut expired_used = vec![false; ignores.len()];
+    findings.retain(|finding| {
+        let mut keep = true;
+        for (index, entry) in ignores.iter().enumerate().filter(|(_, e)| e.concerns(finding)) {
+            if entry.expires > now {
+                keep = false;
+            } else {
+                expired_used[index] = true;
+            }
+        }
+        keep
+    });
+    Applied {
+        n_ignored: (before - findings.len()) as u64,
+        n_expired: expired_used.iter().filter(|used| **used).count() as u64,
+    }
+}
+
+/// Reads an ignore file; `file` names it in diagnostics. All problems are reported at once,
+/// and a file with one is not used in part.
+pub fn parse(text: &str, file: &str) -> Result<Vec<Ignore>, Diagnostics> {
+    let mut reader = Reader { file, problems: Diagnostics::default() };
+    if text.len() > BYTES_MAX {
+        reader.problem(
+            "too-large",
+            Place::START,
+            "the file is larger than 1 MiB",
+            "split or shorten it",
+        );
+        return Err(reader.problems);
+    }
+    let (root, problems) = yaml::parse(text, DIALECT);
+    reader.problems.0.extend(problems.into_iter().map(|problem| problem.diagnostic(file)));
+    let entries = root.map(|root| reader.root(&root)).unwrap_or_default();
+    if reader.problems.0.is_empty() { Ok(entries) } else { Err(reader.problems) }
+}
+
+struct Reader<'a> {
+    file: &'a str,
+    problems: Diagnostics,
+}
+
+const KEYS: [&str; 4] = ["id", "package", "reason", "expires"];
+
+impl Reader<'_> {
+    fn problem(
+        &mut self,
+        code: &'static str,
+        Place { line, column }: Place,
+        message: &str,
+        help: &str,
+    ) {
+        self.problems.0.push(Diagnostic {
+            code,
+            severity: Level::Error,
+            location: Location { file: self.file.to_string(), line, column },
+            message: message.to_string(),
+            help: Some(help.to_string()),
+        });
+    }
+
+    fn root(&mut self, root: &Node) -> Vec<Ignore> {
+        let mut entries = Vec::new();
+        let Value::Map(map) = &root.value else {
+            self.problem(
+                "wrong-type",
+                root.place,
+                "expected a mapping with the key `ignore`",
+                "write `ignore:` and a list below it",
+            );
+            return entries;
+        };
+        for (key, value) in map {
+            if key.text != "ignore" {
+                let message = format!("unknown key `{}`", yaml::cut(&key.text));
+                self.problem("unknown-key", key.place, &message, "the only key is `ignore`");
+                continue;
+            }
+            let Value::List(items) = &value.value else {
+                self.problem(
+                    "wrong-type",
+                    value.place,
+                    "expected a list",
+                    "write one `- id: …` for each exception",
+                );
+                continue;
+            };
+            if items.len() > ENTRIES_MAX {
+                self.problem(
+                    "too-large",
+                    value.place,
+                    "more than 10000 entries",
+                    "change the policy instead",
+                );
+                continue;
+            }
+            entries.extend(items.iter().filter_map(|item| self.entry(item)));
+        }
+        entries
+    }
+
+    fn entry(&mut self, item: &Node) -> Option<Ignore> {
+        let Value::Map(map) = &item.value else {
+            self.problem(
+                "wrong-type",
+                item.place,
+                "expected a mapping",
+                "an entry has id, reason, expires and perhaps package",
+            );
+            return None;
+        };
+        let mut values: [Option<String>; 4] = Default::default();
+        let mut expires_at = item.place;
+        for (key, value) in map {
+            let name = key.text.as_str();
+            let Some(index) = KEYS.iter().position(|known| *known == name) else {
+                let near = palisade_base::suggest::nearest(name, KEYS);
+                let help = near.map_or_else(
+                    || "known keys: id, package, reason, expires".to_string(),
+                    |near| format!("did you mean `{near}`?"),
+                );
+                let message = format!("unknown key `{}`", yaml::cut(name));
+                self.problem("unknown-key", key.place, &message, &help);
+                continue;
+            };
+            match text(value).filter(|text| !text.trim().is_empty()) {
+                Some(text) => values[index] = Some(text),
+                None => self.problem(
+                    "wrong-type",
+                    value.place,
+                    &format!("`{name}` must be text"),
+                    "write a word or a sentence",
+                ),
+            }
+            if name == "expires" {
+                expires_at = value.place;
+            }
+        }
+        let [id, package, reason, expires] = values;
+        let has = [&id, &Some(String::new()), &reason, &expires];
+        let missing = KEYS.iter().zip(has).filter(|(_, value)| value.is_none());
+        for (name, _) in missing.collect::<Vec<_>>() {
+            self.problem(
+                "missing-key",
+                item.place,
+                &format!("the entry has no `{name}`"),
+                &format!("add `{name}: …`"),
+            );
+        }
+        let expires = expires.and_then(|text| {
+            let time = expiry(&text);
+            if time.is_none() {
+                self.problem(
+                    "bad-value",
+                    expires_at,
+                    &format!("`{}` is not a date", yaml::cut(&text)),
+                    "write a date such as 2026-12-31",
+                );
+            }
+            time
+        });
+        Some(Ignore { id: id?, package, reason: reason?, expires: expires? })
+    }
+}
+
+/// A date (valid until its end in UTC) or an RFC 3339 time.
+fn expiry(text: &str) -> Option<Timestamp> {
+    let whole_day = || format!("{text}T23:59:59Z").parse().ok();
+    if text.len() == 10 { whole_day() } else { text.parse().ok() }
+}
+
+/// The text of a single value, as it was written: a package called `1.10` is that.
+fn text(node: &Node) -> Option<String> {
+    match &node.value {
+        Value::Scalar { text, .. } if !node.is_null() => Some(text.clone()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use palisade_model::Severity;
+    use palisade_model::finding::Misconfiguration;
+
+    #[test]
+    fn reads_entries() {
+        let text = "ignore:\n  - id: CVE-2024-1\n    package: openssl\n    reason: unreachable\n    expires: 2026-12-31\n";
+        let entries = parse(text, "i.yaml").unwrap();
+        assert_eq!(entries.len(), 1);
+        assert_eq!(entries[0].package.as_deref(), Some("openssl"));
+        assert_eq!(entries[0].expires.rfc3339(), "2026-12-31T23:59:59.000000000Z");
+    }
+
+    #[test]
+    fn every_problem_is_reported_at_its_place() {
+        let text = "ignore:\n  - id: CVE-1\n    reson: x\n  - reason: y\n    expires: soon\n    id: [1]\nextra: 1\n";
+        let problems = parse(text, "i.yaml").unwrap_err();
+        let shown: Vec<String> = problems
+            .0
+            .iter()
+            .map(|d| format!("{} {}:{} {}", d.code, d.location.line, d.location.column, d.message))
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                "unknown-key 3:5 unknown key `reson`",
+                "missing-key 2:5 the entry has no `reason`",
+                "missing-key 2:5 the entry has no `expires`",
+                "wrong-type 6:9 `id` must be text",
+                "missing-key 4:5 the entry has no `id`",
+                "bad-value 5:14 `soon` is not a date",
+                "unknown-key 7:1 unknown key `extra`",
+            ]
+        );
+        for bad in
+            ["a", "ignore: x", "- a", "a: [", &"[".repeat(50_000), &"x".repeat(BYTES_MAX + 1)]
+        {
+            assert!(parse(bad, "i").is_err(), "{}", &bad[..bad.len().min(20)]);
+        }
+    }
+
+    #[test]
+    fn nesting_of_any_kind_is_a_problem_and_not_a_crash() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/regressions/fuzz_ignore");
+        let found = std::fs::read_to_string(format!("{folder}/nested-keys")).unwrap();
+        for text in [&found, &"- ".repeat(BYTES_MAX / 4), &"{? ".repeat(BYTES_MAX / 4)] {
+            let problems = parse(text, "i").unwrap_err().0;
+            assert_eq!(problems.len(), 1);
+        }
+    }
+
+    #[test]
+    fn a_repeated_key_is_a_problem_at_its_place() {
+        let text = "ignore:\n  - id: a\n    id: b\n    reason: r\n    expires: 2026-12-31\n";
+        let problems = parse(text, "i").unwrap_err().0;
+        assert_eq!(problems.len(), 1);
+        assert_eq!((problems[0].code, problems[0].location.line), ("duplicate-key", 3));
+    }
+
+    #[test]
+    fn values_are_what_was_written() {
+        let text = "ignore:\n- id: 1.10\n  reason: &r 12\n  expires: '2026-12-31'\n";
+        let entries = parse(text, "i").unwrap();
+        assert_eq!((entries[0].id.as_str(), entries[0].reason.as_str()), ("1.10", "12"));
+        assert!(parse("ignore:\n- id: ~\n  reason: r\n  expires: 2026-12-31\n", "i").is_err());
+        assert!(parse("", "i").unwrap().is_empty());
+    }
+
+    #[test]
+    fn entries_are_bounded() {
+        let entry = "- {id: a, package: b, reason: c, expires: 2026-12-31}\n";
+        let text = |n: usize| format!("ignore:\n{}", entry.repeat(n));
+        assert_eq!(parse(&text(ENTRIES_MAX), "i").unwrap().len(), ENTRIES_MAX);
+        let problems = parse(&text(ENTRIES_MAX + 1), "i").unwrap_err().0;
+        assert_eq!(problems[0].message, "more than 10000 entries");
+    }
+
+    #[test]
+    fn an_expired_entry_hides_nothing_and_is_counted() {
+        let check = |id: &str| {
+            Finding::Configuration(Misconfiguration {
+                check: id.into(),
+                title: String::new(),
+                fix: String::new(),
+                severity: Severity::Low,
+            })
+        };
+        let entry = |id: &str, expires| Ignore {
+            id: id.into(),
+            package: None,
+            reason: "r".into(),
+            expires: Timestamp::from_nanos(expires),
+        };
+        let mut findings = vec![check("a"), check("b"), check("c")];
+        let ignores = [entry("a", 200), entry("b", 50), entry("z", 50)];
+        let applied = apply(&mut findings, &ignores, Timestamp::from_nanos(100));
+        assert_eq!(applied, Applied { n_ignored: 1, n_expired: 1 });
+        assert_eq!(findings, [check("b"), check("c")]);
+    }
+}

@@ -1,0 +1,406 @@
+//! The report for a terminal: grouped by the upgrade that fixes, worst first, and a summary
+//! line that is there even when nothing was found and that says what was not looked at.
+
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+
+use anstyle::{AnsiColor, Style};
+use palisade_model::finding::{ScanReport, Vulnerability};
+use palisade_model::{Finding, PackageKind, Severity};
+
+use super::printable;
+use crate::ignore::danger_name;
+
+/// How the table is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TableOptions {
+    /// Whether to colour.
+    pub colour: bool,
+    /// Findings below this severity are hidden and counted. Those known to be exploited
+    /// are always shown.
+    pub severity_min: Severity,
+    /// Whether to name every vulnerability instead of the first few of each upgrade.
+    pub all: bool,
+}
+
+/// Vulnerabilities named under one upgrade; `all` names the rest.
+const NAMED_MAX: usize = 3;
+/// Rows of one section; `all` shows the rest.
+const ROWS_MAX: usize = 25;
+/// Titles are cut here.
+const TITLE_CHARS_MAX: usize = 72;
+
+/// Renders `report`.
+pub fn render(report: &ScanReport, options: TableOptions) -> String {
+    let mut table = Table { out: String::new(), options, n_hidden: 0 };
+    table.heading(report);
+    table.vulnerabilities(report);
+    table.secrets(report);
+    table.files(report);
+    table.configuration(report);
+    table.gaps(report);
+    table.summary(report);
+    table.out
+}
+
+struct Table {
+    out: String,
+    options: TableOptions,
+    /// Findings hidden by the severity threshold.
+    n_hidden: u64,
+}
+
+/// The vulnerabilities that one upgrade fixes, or that no upgrade does.
+struct Upgrade<'a> {
+    name: &'a str,
+    installed: BTreeSet<&'a str>,
+    fixed: Option<&'a str>,
+    packages: BTreeSet<&'a str>,
+    members: BTreeMap<&'a str, &'a Vulnerability>,
+}
+
+impl Upgrade<'_> {
+    fn rank(&self) -> (bool, Severity, usize) {
+        let exploited = self.members.values().any(|v| v.known_exploited);
+        let worst = self.members.values().map(|v| v.severity).max().unwrap_or_default();
+        (exploited, worst, self.members.len())
+    }
+}
+
+fn kind_of(purl: &str) -> Option<PackageKind> {
+    use PackageKind as K;
+    let kind = purl.strip_prefix("pkg:")?.split('/').next()?;
+    [K::Dpkg, K::Apk, K::Rpm, K::Python, K::Node, K::Go, K::Cargo]
+        .into_iter()
+        .find(|candidate| candidate.purl_type() == kind)
+}
+
+/// Groups by source package (or package) and by whether a fix exists; the upgrade is to the
+/// highest fixed version, which fixes the others as well.
+fn upgrades<'a>(found: impl Iterator<Item = &'a Vulnerability>) -> Vec<Upgrade<'a>> {
+    let mut groups: BTreeMap<(&str, &str, bool), Upgrade<'a>> = BTreeMap::new();
+    for v in found {
+        let name = v.source.as_deref().unwrap_or(&v.package);
+        let kind = v.purl.split('/').next().unwrap_or_default();
+        let group = groups.entry((kind, name, v.fixed.is_some())).or_insert_with(|| Upgrade {
+            name,
+            installed: BTreeSet::new(),
+            fixed: None,
+            packages: BTreeSet::new(),
+            members: BTreeMap::new(),
+        });
+        group.installed.insert(&v.installed);
+        group.packages.insert(&v.package);
+        group.members.entry(&v.id).or_insert(v);
+        let compare = kind_of(&v.purl).and_then(palisade_packages::version::order);
+        group.fixed = match (group.fixed, v.fixed.as_deref()) {
+            (Some(a), Some(b)) => {
+                let less = compare.and_then(|c| c(a, b)).unwrap_or_else(|| a.cmp(b));
+                Some(if less == Ordering::Less { b } else { a })
+            }
+            (a, b) => a.or(b),
+        };
+    }
+    let mut upgrades: Vec<Upgrade<'a>> = groups.into_values().collect();
+    upgrades.sort_by(|a, b| {
+        let with_fix = b.fixed.is_some().cmp(&a.fixed.is_some());
+        with_fix.then_with(|| b.rank().cmp(&a.rank())).then_with(|| a.name.cmp(b.name))
+    });
+    upgrades
+}
+
+impl Table {
+    fn line(&mut self, text: &str) {
+        self.out.push_str(text.trim_end());
+        self.out.push('\n');
+    }
+
+    fn paint(&self, style: Style, text: &str) -> String {
+        if self.options.colour { format!("{style}{text}{style:#}") } else { text.to_string() }
+    }
+
+    fn severity(&self, severity: Severity) -> String {
+        let colour = |colour: AnsiColor| Style::new().fg_color(Some(colour.into()));
+        let style = match severity {
+            Severity::Critical => colour(AnsiColor::Red).bold(),
+            Severity::High => colour(AnsiColor::Red),
+            Severity::Medium => colour(AnsiColor::Yellow),
+            Severity::Low | Severity::Negligible => colour(AnsiColor::Cyan),
+            Severity::Unknown => Style::new().dimmed(),
+        };
+        self.paint(style, &format!("{severity:<10}"))
+    }
+
+    fn section(&mut self, title: &str) {
+        let title = self.paint(Style::new().bold(), title);
+        self.out.push('\n');
+        self.line(&title);
+    }
+
+    fn heading(&mut self, report: &ScanReport) {
+        let subject = &report.inventory.subject;
+        let name = self.paint(Style::new().bold(), &printable(&subject.name));
+        let digest = subject.digest.map(|d| format!("  {d}")).unwrap_or_default();
+        let platform = subject.platform.as_deref().map(printable).unwrap_or_default();
+        self.line(&format!("{name}{digest}  {platform}"));
+        let system = match &report.inventory.distribution {
+            Some(distribution) => printable(&distribution.name).into_owned(),
+            None => "no distribution recognised".to_string(),
+        };
+        let (packages, files) = (report.inventory.packages.len(), report.inventory.n_files);
+        self.line(&format!("{system}, {packages} packages, {files} files"));
+    }
+
+    /// Whether a finding is shown; counts it when not.
+    fn shows(&mut self, severity: Severity, always: bool) -> bool {
+        let shown = always || severity >= self.options.severity_min;
+        self.n_hidden += u64::from(!shown);
+        shown
+    }
+
+    fn rows(&mut self, title: &str, rows: &[String]) {
+        if rows.is_empty() {
+            return;
+        }
+        let n = rows.len();
+        self.section(title);
+        let shown = if self.options.all { n } else { n.min(ROWS_MAX) };
+        rows.iter().take(shown).for_each(|row| self.line(row));
+        if shown < n {
+            self.line(&format!("  … and {} more", n - shown));
+        }
+    }
+
+    fn vulnerabilities(&mut self, report: &ScanReport) {
+        let mut shown = Vec::new();
+        for finding in &report.findings {
+            if let Finding::Vulnerability(v) = finding
+                && self.shows(v.severity, v.known_exploited)
+            {
+                shown.push(v);
+            }
+        }
+        if report.database.is_none() {
+            self.section("Vulnerabilities");
+            self.line("  not looked for: there is no advisory database");
+            return;
+        }
+        let upgrades = upgrades(shown.iter().copied());
+        let mut rows = Vec::new();
+        for upgrade in &upgrades {
+            rows.push(self.upgrade(upgrade));
+        }
+        let n = shown.iter().map(|v| (&v.package, &v.id)).collect::<BTreeSet<_>>().len();
+        let n_upgrades = upgrades.iter().filter(|upgrade| upgrade.fixed.is_some()).count();
+        let noun = if n_upgrades == 1 { "upgrade" } else { "upgrades" };
+        let title = format!("Vulnerabilities ({n}), by the {n_upgrades} {noun} that fix them");
+        self.rows(&title, &rows);
+    }
+
+    fn upgrade(&self, upgrade: &Upgrade<'_>) -> String {
+        let mut row = String::new();
+        let installed = match upgrade.installed.first() {
+            Some(only) if upgrade.installed.len() == 1 => printable(only).into_owned(),
+            _ => format!("{} versions", upgrade.installed.len()),
+        };
+        let step = match upgrade.fixed {
+            Some(fixed) => format!("{installed} → {}", printable(fixed)),
+            None => format!("{installed}, no fixed version known"),
+        };
+        let name = self.paint(Style::new().bold(), &printable(upgrade.name));
+        let _ = write!(row, "  {name}  {step}  ({})", counts(upgrade.members.values().copied()));
+        let several = upgrade.packages.len() > 1 || !upgrade.packages.contains(upgrade.name);
+        if several {
+            let names: Vec<&str> = upgrade.packages.iter().take(NAMED_MAX).copied().collect();
+            let more = upgrade.packages.len() - names.len();
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            let _ = write!(row, "\n      installed as {}{more}", printable(&names.join(", ")));
+        }
+        let mut members: Vec<&&Vulnerability> = upgrade.members.values().collect();
+        members.sort_by_key(|v| {
+            (std::cmp::Reverse((v.known_exploited, v.severity)), std::cmp::Reverse(v.id.as_str()))
+        });
+        let n_named = if self.options.all { members.len() } else { NAMED_MAX };
+        for v in members.iter().take(n_named) {
+            let mark = if v.known_exploited {
+                self.paint(AnsiColor::Red.on_default().bold(), "exploited  ")
+            } else {
+                String::new()
+            };
+            let title = cut(&printable(&v.title));
+            let (id, severity) = (printable(&v.id), self.severity(v.severity));
+            let _ = write!(row, "\n      {severity} {id:<17} {mark}{title}");
+            row.truncate(row.trim_end().len());
+        }
+        if members.len() > n_named {
+            let _ = write!(row, "\n      … and {} more", members.len() - n_named);
+        }
+        row
+    }
+
+    fn secrets(&mut self, report: &ScanReport) {
+        let mut rows = Vec::new();
+        for finding in &report.findings {
+            if let Finding::Secret(s) = finding
+                && self.shows(s.severity, false)
+            {
+                let severity = self.severity(s.severity);
+                let place = format!("{}:{}", printable(&s.path), s.line);
+                let (title, value) = (printable(&s.title), printable(&s.redacted));
+                rows.push(format!("  {severity} {place}  {title}  {value}"));
+            }
+        }
+        self.rows(&format!("Secrets ({})", rows.len()), &rows);
+    }
+
+    fn files(&mut self, report: &ScanReport) {
+        let mut rows = Vec::new();
+        for finding in &report.findings {
+            if let Finding::File(f) = finding
+                && self.shows(f.severity, false)
+            {
+                let owner = match &f.package {
+                    Some(package) => format!("package {}", printable(package)),
+                    None => "of no package".to_string(),
+                };
+                rows.push(format!(
+                    "  {} {:<14} {}  {}, {owner}",
+                    self.severity(f.severity),
+                    danger_name(f.danger),
+                    printable(&f.path),
+                    printable(&f.detail)
+                ));
+            }
+        }
+        self.rows(&format!("Dangerous files ({})", rows.len()), &rows);
+    }
+
+    fn configuration(&mut self, report: &ScanReport) {
+        let mut rows = Vec::new();
+        for finding in &report.findings {
+            if let Finding::Configuration(c) = finding
+                && self.shows(c.severity, false)
+            {
+                let severity = self.severity(c.severity);
+                let (title, fix) = (printable(&c.title), printable(&c.fix));
+                rows.push(format!("  {severity} {title}\n             {fix}"));
+            }
+        }
+        self.rows(&format!("Configuration ({})", rows.len()), &rows);
+    }
+
+    fn gaps(&mut self, report: &ScanReport) {
+        let gaps = report.gaps().iter();
+        let mut rows: Vec<String> = gaps
+            .map(|gap| format!("  {}: {}", printable(&gap.path), printable(&gap.reason)))
+            .collect();
+        for u in &report.coverage.unmatched {
+            let (ecosystem, reason) = (printable(&u.ecosystem), &u.reason);
+            rows.push(format!("  {} packages of {ecosystem}: {reason}", u.n_packages));
+        }
+        self.rows(&format!("Not examined ({})", rows.len()), &rows);
+    }
+
+    fn summary(&mut self, report: &ScanReport) {
+        let text = summary(report, self.n_hidden);
+        self.out.push('\n');
+        let bold = self.paint(Style::new().bold(), "Summary:");
+        self.line(&format!("{bold} {text}"));
+    }
+}
+
+fn cut(text: &str) -> String {
+    if text.chars().count() <= TITLE_CHARS_MAX {
+        return text.to_string();
+    }
+    text.chars().take(TITLE_CHARS_MAX - 1).chain(['…']).collect()
+}
+
+/// `1 exploited, 2 high, 3 unknown`
+fn counts<'a>(found: impl Iterator<Item = &'a Vulnerability>) -> String {
+    let mut by_severity: BTreeMap<Severity, u64> = BTreeMap::new();
+    let mut n_exploited = 0_u64;
+    for v in found {
+        *by_severity.entry(v.severity).or_default() += 1;
+        n_exploited += u64::from(v.known_exploited);
+    }
+    let mut parts: Vec<String> = Vec::new();
+    if n_exploited > 0 {
+        parts.push(format!("{n_exploited} exploited"));
+    }
+    parts.extend(by_severity.iter().rev().map(|(severity, n)| match severity {
+        Severity::Unknown => format!("{n} unrated"),
+        _ => format!("{n} {severity}"),
+    }));
+    parts.join(", ")
+}
+
+/// One line that says what was found, what was not shown and what was not looked at.
+/// `n_hidden` findings are in the report and not on the screen.
+pub fn summary(report: &ScanReport, n_hidden: u64) -> String {
+    let mut vulnerabilities = Vec::new();
+    let mut n = [0_u64; 3];
+    for finding in &report.findings {
+        match finding {
+            Finding::Vulnerability(v) => vulnerabilities.push(v),
+            Finding::Secret(_) => n[0] += 1,
+            Finding::File(_) => n[1] += 1,
+            _ => n[2] += 1,
+        }
+    }
+    let plural = |n: u64, one: &str, many: &str| {
+        format!(
+            "{} {}",
+            if n == 0 { "no".to_string() } else { n.to_string() },
+            if n == 1 { one } else { many }
+        )
+    };
+    let mut parts = Vec::new();
+    parts.push(match (&report.database, vulnerabilities.len() as u64) {
+        (None, _) => "vulnerabilities not looked for".to_string(),
+        (Some(_), 0) => "no known vulnerability".to_string(),
+        (Some(_), n) => {
+            let counted = counts(vulnerabilities.iter().copied());
+            format!("{} ({counted})", plural(n, "vulnerability", "vulnerabilities"))
+        }
+    });
+    parts.push(plural(n[0], "secret", "secrets"));
+    parts.push(plural(n[1], "dangerous file", "dangerous files"));
+    parts.push(plural(n[2], "weak setting", "weak settings"));
+    let mut text = parts.join(", ");
+    let mut asides = Vec::new();
+    let coverage = &report.coverage;
+    let n_unmatched: u64 = coverage.unmatched.iter().map(|u| u.n_packages).sum();
+    let mut aside = |n: u64, what: &str| {
+        if n > 0 {
+            asides.push(format!("{n} {what}"));
+        }
+    };
+    if report.database.is_some() {
+        aside(coverage.n_packages_matched, "packages judged");
+    }
+    aside(coverage.n_files_searched, "files searched");
+    aside(n_hidden, "hidden below the severity asked for");
+    aside(report.n_ignored, "ignored by entries");
+    aside(coverage.n_ignores_expired, "ignore entries expired");
+    aside(coverage.n_harmless, "of headers and manuals left out");
+    aside(coverage.n_packages_folded, "language packages counted as the distribution's");
+    aside(coverage.n_distribution_owned, "left to the distribution's packages");
+    aside(coverage.n_incomparable, "advisories not comparable with what is installed");
+    aside(coverage.n_dropped, "beyond the bounds dropped");
+    aside(n_unmatched, "packages not judged");
+    aside(
+        report.gaps().len() as u64,
+        if report.gaps().len() == 1 { "part not examined" } else { "parts not examined" },
+    );
+    aside(coverage.n_files_large, "files too large to search");
+    if let Some(database) = &report.database {
+        let date: String = database.built.rfc3339().chars().take(10).collect();
+        asides.push(format!("advisories of {date}"));
+    }
+    if !asides.is_empty() {
+        let _ = write!(text, "; {}", asides.join(", "));
+    }
+    text
+}

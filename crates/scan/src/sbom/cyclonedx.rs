@@ -1,0 +1,215 @@
+//! CycloneDX 1.6 (ECMA-424), JSON.
+
+use std::collections::BTreeMap;
+
+use palisade_model::{Inventory, Package};
+use serde::Serialize;
+
+use super::DocumentInfo;
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Bom<'a> {
+    #[serde(rename = "$schema")]
+    schema: &'static str,
+    #[serde(rename = "bomFormat")]
+    format: &'static str,
+    spec_version: &'static str,
+    serial_number: String,
+    version: u32,
+    metadata: Metadata<'a>,
+    components: Vec<Component<'a>>,
+    dependencies: Vec<Dependency>,
+    compositions: Vec<Composition>,
+}
+
+#[derive(Serialize)]
+struct Metadata<'a> {
+    timestamp: String,
+    tools: Tools<'a>,
+    component: Component<'a>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    properties: Vec<Property>,
+}
+
+#[derive(Serialize)]
+struct Tools<'a> {
+    components: Vec<Component<'a>>,
+}
+
+#[derive(Serialize, Default)]
+#[serde(rename_all = "camelCase")]
+struct Component<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    #[serde(rename = "bom-ref", skip_serializing_if = "Option::is_none")]
+    bom_ref: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    publisher: Option<&'a str>,
+    name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    description: Option<&'a str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    licenses: Vec<LicenceChoice<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    purl: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    evidence: Option<Evidence<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    properties: Vec<Property>,
+}
+
+#[derive(Serialize)]
+struct LicenceChoice<'a> {
+    license: LicenceName<'a>,
+}
+
+#[derive(Serialize)]
+struct LicenceName<'a> {
+    name: &'a str,
+}
+
+#[derive(Serialize)]
+struct Evidence<'a> {
+    occurrences: Vec<Occurrence<'a>>,
+}
+
+#[derive(Serialize)]
+struct Occurrence<'a> {
+    location: &'a str,
+}
+
+#[derive(Serialize)]
+struct Property {
+    name: &'static str,
+    value: String,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Dependency {
+    #[serde(rename = "ref")]
+    reference: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    depends_on: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Composition {
+    aggregate: &'static str,
+    assemblies: Vec<String>,
+}
+
+/// The image itself in the graph of dependencies.
+const ROOT: &str = "image";
+
+/// Renders `inventory`.
+///
+/// # Errors
+///
+/// None in practice: the document is plain data.
+pub fn render(inventory: &Inventory, info: &DocumentInfo) -> Result<String, serde_json::Error> {
+    let components = components(inventory);
+    let references = components.iter().filter_map(|component| component.bom_ref.clone()).collect();
+    let whole = inventory.gaps.is_empty();
+    let bom = Bom {
+        schema: "http://cyclonedx.org/schema/bom-1.6.schema.json",
+        format: "CycloneDX",
+        spec_version: "1.6",
+        serial_number: format!("urn:uuid:{}", info.uuid),
+        version: 1,
+        metadata: metadata(inventory, info),
+        components,
+        dependencies: vec![Dependency { reference: ROOT.to_string(), depends_on: references }],
+        compositions: vec![Composition {
+            aggregate: if whole { "complete" } else { "incomplete" },
+            assemblies: vec![ROOT.to_string()],
+        }],
+    };
+    let mut text = serde_json::to_string_pretty(&bom)?;
+    text.push('\n');
+    Ok(text)
+}
+
+fn metadata<'a>(inventory: &'a Inventory, info: &DocumentInfo) -> Metadata<'a> {
+    let subject = &inventory.subject;
+    let tool = Component {
+        kind: "application",
+        name: "palisade",
+        version: Some(info.tool_version.clone()),
+        ..Component::default()
+    };
+    let image = Component {
+        kind: "container",
+        bom_ref: Some(ROOT.to_string()),
+        name: &subject.name,
+        version: subject.digest.map(|digest| digest.to_string()),
+        properties: subject.platform.iter().map(property("palisade:platform")).collect(),
+        ..Component::default()
+    };
+    let gaps = inventory.gaps.iter().map(|gap| Property {
+        name: "palisade:gap",
+        value: format!("{}: {}", gap.path, gap.reason),
+    });
+    Metadata {
+        timestamp: info.seconds(),
+        tools: Tools { components: vec![tool] },
+        component: image,
+        properties: gaps.collect(),
+    }
+}
+
+/// The operating system, then the packages.
+fn components(inventory: &Inventory) -> Vec<Component<'_>> {
+    let system = inventory.distribution.as_ref().map(|distribution| Component {
+        kind: "operating-system",
+        bom_ref: Some("operating-system".into()),
+        name: &distribution.id,
+        version: Some(distribution.version_id.clone()).filter(|version| !version.is_empty()),
+        description: Some(&distribution.name),
+        ..Component::default()
+    });
+    let mut seen: BTreeMap<&str, u32> = BTreeMap::new();
+    let packages = inventory.packages.iter().map(|package| {
+        // References are unique; two installations of one package differ by a number.
+        let n = seen.entry(&package.purl).or_default();
+        *n += 1;
+        let reference = match *n {
+            1 => package.purl.clone(),
+            n => format!("{}#{n}", package.purl),
+        };
+        component(package, reference)
+    });
+    system.into_iter().chain(packages).collect()
+}
+
+fn property(name: &'static str) -> impl Fn(&String) -> Property {
+    move |value| Property { name, value: value.clone() }
+}
+
+fn component(package: &Package, reference: String) -> Component<'_> {
+    let mut properties = Vec::new();
+    if let Some(source) = &package.source {
+        properties.push(Property { name: "palisade:source:name", value: source.name.clone() });
+        properties
+            .push(Property { name: "palisade:source:version", value: source.version.clone() });
+    }
+    if let Some(layer) = package.layer {
+        properties.push(Property { name: "palisade:layer:diff-id", value: layer.to_string() });
+    }
+    let licenses = package.licences.iter().filter(|name| !name.is_empty());
+    Component {
+        kind: "library",
+        bom_ref: Some(reference),
+        publisher: package.maintainer.as_deref(),
+        name: &package.name,
+        version: Some(package.version.clone()),
+        licenses: licenses.map(|name| LicenceChoice { license: LicenceName { name } }).collect(),
+        purl: Some(&package.purl),
+        evidence: Some(Evidence { occurrences: vec![Occurrence { location: &package.evidence }] }),
+        properties,
+        ..Component::default()
+    }
+}

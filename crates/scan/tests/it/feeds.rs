@@ -1,0 +1,81 @@
+//! The real feeds of `$PALISADE_SHARED/feeds`, where they are present.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use palisade_base::Timestamp;
+use palisade_scan::db::{Database, DatabaseBuilder};
+use palisade_scan::feeds::{alpine, kev, osv};
+
+const NOW: Timestamp = Timestamp::from_nanos(1_795_326_835_000_000_000);
+
+/// The folder of real feeds; says why there is none.
+fn feeds() -> Option<PathBuf> {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "where test data lies, not a setting of the product"
+    )]
+    let shared = std::env::var_os("PALISADE_SHARED").map(PathBuf::from);
+    let default = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared"));
+    let folder = shared.unwrap_or(default).join("feeds");
+    if folder.is_dir() {
+        return Some(folder);
+    }
+    eprintln!("skipped: `{}` does not exist", folder.display());
+    None
+}
+
+#[test]
+fn all_real_feeds_compile_into_one_database() {
+    let Some(feeds) = feeds() else { return };
+    let started = Instant::now();
+    let mut builder = DatabaseBuilder::new();
+    for ecosystem in ["Go", "PyPI", "crates.io", "AlmaLinux"] {
+        osv::import(&mut builder, &feeds.join("osv").join(ecosystem).join("all.zip")).unwrap();
+    }
+    alpine::import(&mut builder, &feeds.join("alpine-secdb")).unwrap();
+    kev::import(&mut builder, &feeds.join("known_exploited_vulnerabilities.json")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("advisories.db");
+    let n_bytes = builder.write(&path, NOW).unwrap();
+    eprintln!(
+        "compiled {} records into {n_bytes} bytes in {:?}",
+        builder.n_records(),
+        started.elapsed()
+    );
+
+    let opened = Instant::now();
+    let db = Database::open(&path).unwrap();
+    eprintln!("opened in {:?}", opened.elapsed());
+    db.verify().unwrap();
+    for feed in &db.metadata().feeds {
+        eprintln!("{} {} {:?} {:?}", feed.name, feed.n_records, feed.newest, feed.skipped);
+    }
+    assert!(n_bytes < 30 << 20);
+    assert!(builder.n_records() > 80_000);
+    let skipped: u64 = db.metadata().feeds.iter().flat_map(|feed| feed.skipped.values()).sum();
+    assert!(skipped < 1000, "{skipped}");
+    for ecosystem in ["Go", "PyPI", "crates.io", "AlmaLinux:9", "Alpine:v3.11"] {
+        assert!(db.has_ecosystem(ecosystem), "{ecosystem}");
+    }
+
+    let has = |ecosystem: &str, package: &str, id: &str| {
+        let found = db.advisories(ecosystem, package).unwrap();
+        assert!(
+            found.iter().any(|a| a.id == id || a.aliases.iter().any(|alias| alias == id)),
+            "{ecosystem} {package} {id}"
+        );
+    };
+    has("Go", "golang.org/x/crypto", "CVE-2017-3204");
+    has("PyPI", "cherrypy", "PYSEC-2008-3");
+    has("crates.io", "cookie", "RUSTSEC-2017-0005");
+    has("Alpine:v3.11", "ansible", "CVE-2019-14904");
+    assert!(db.is_exploited("CVE-2025-48384").unwrap());
+    assert!(!db.packages_of("CVE-2017-3204").unwrap().is_empty());
+
+    let looked_up = Instant::now();
+    for i in 0..10_000 {
+        db.advisories("AlmaLinux:9", &format!("package-{i:05}")).unwrap();
+    }
+    eprintln!("10,000 look-ups in {:?}", looked_up.elapsed());
+}

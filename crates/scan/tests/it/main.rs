@@ -1,0 +1,10 @@
+//! Integration tests of the crate: real feeds, real packages, whole images.
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test fails by panicking, and says why it skips on stderr"
+)]
+
+mod deb;
+mod feeds;
+mod image;

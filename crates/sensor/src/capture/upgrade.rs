@@ -1,0 +1,366 @@
+//! Old events made new.
+//!
+//! Captures of older versions have an enter and an exit event for each call, and fewer
+//! parameters. Each such event is taken through the steps of `upgrade.txt` until it is
+//! one that probes send today: what only the enter event knew moves into the exit event.
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use crate::record::{Cursor, HEADER_BYTES, Record, RecordBuilder};
+use crate::schema::{EventInfo, ParamType, Traits, event};
+use crate::state::fd::NumberMap;
+
+/// Steps that one event may take; the longest chain in the table has nine.
+const STEPS_MAX: usize = 50;
+
+/// Threads whose enter event is kept.
+pub const STORED_MAX: usize = 65_536;
+
+/// What became of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Upgraded<'u> {
+    /// It is as probes send it.
+    Same,
+    /// It was rewritten.
+    Changed(&'u [u8]),
+    /// It is only needed for a later one, or no longer exists.
+    Dropped,
+    /// No step leads from it to an event of today.
+    Impossible,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Action {
+    Pass,
+    Store,
+    StoreAndPass,
+    Add,
+    Change(u16),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    Old(usize),
+    Enter { index: usize, or_empty: bool },
+    Default,
+    Empty,
+    Json,
+}
+
+#[derive(Debug)]
+struct Step {
+    action: Action,
+    params: Vec<Source>,
+}
+
+static STEPS: LazyLock<HashMap<(u16, usize), Step>> = LazyLock::new(|| {
+    include_str!("upgrade.txt")
+        .lines()
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .filter_map(parse_step)
+        .collect()
+});
+
+fn parse_step(line: &str) -> Option<((u16, usize), Step)> {
+    let mut words = line.split(' ');
+    let key = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+    let action = match words.next()? {
+        "pass" => Action::Pass,
+        "store" => Action::Store,
+        "store+pass" => Action::StoreAndPass,
+        "add" => Action::Add,
+        "change" => Action::Change(words.next()?.parse().ok()?),
+        _ => return None,
+    };
+    let params = words.map(parse_source).collect::<Option<_>>()?;
+    Some((key, Step { action, params }))
+}
+
+fn parse_source(word: &str) -> Option<Source> {
+    let number = |prefix| word.strip_prefix(prefix)?.parse::<usize>().ok();
+    Some(match word {
+        "0" => Source::Default,
+        "-" => Source::Empty,
+        "json" => Source::Json,
+        _ => match (number('o'), number('e'), number('E')) {
+            (Some(index), _, _) => Source::Old(index),
+            (_, Some(index), _) => Source::Enter { index, or_empty: true },
+            (_, _, Some(index)) => Source::Enter { index, or_empty: false },
+            _ => return None,
+        },
+    })
+}
+
+enum Need {
+    Nothing,
+    Drop,
+    Steps,
+}
+
+fn need(info: &EventInfo, n_params: usize) -> Option<Need> {
+    let traits = info.traits;
+    if traits.any(Traits::UNUSED) {
+        return Some(Need::Drop);
+    }
+    if !traits.any(Traits::UPGRADED) {
+        return match (traits.any(Traits::OLD), info.is_enter()) {
+            (false, _) => Some(Need::Nothing),
+            (true, true) => Some(Need::Drop),
+            (true, false) => None,
+        };
+    }
+    let is_current = !traits.any(Traits::OLD) && n_params == info.params.len();
+    if is_current && !info.is_enter() { Some(Need::Nothing) } else { Some(Need::Steps) }
+}
+
+/// Upgrades the events of one capture; it keeps the enter events that are still needed.
+#[derive(Debug, Default)]
+pub struct Upgrader {
+    stored: NumberMap<i64, Vec<u8>>,
+    current: Vec<u8>,
+    next: Vec<u8>,
+    builder: RecordBuilder,
+    /// Enter events that did not fit.
+    pub n_refused: u64,
+}
+
+impl Upgrader {
+    /// An upgrader for one capture.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Upgrades one record.
+    pub fn upgrade(&mut self, bytes: &[u8]) -> Upgraded<'_> {
+        let Some((number, n_params, tid)) = head(bytes) else { return Upgraded::Impossible };
+        let Some(info) = event(number) else { return Upgraded::Impossible };
+        match need(info, n_params) {
+            Some(Need::Nothing) => return Upgraded::Same,
+            Some(Need::Drop) => return Upgraded::Dropped,
+            Some(Need::Steps) => {}
+            None => return Upgraded::Impossible,
+        }
+        self.current.clear();
+        self.current.extend_from_slice(bytes);
+        for _ in 0..STEPS_MAX {
+            let Some((number, n_params, _)) = head(&self.current) else { break };
+            let Some(step) = STEPS.get(&(number, n_params)) else { break };
+            match step.action {
+                Action::Pass => return Upgraded::Changed(&self.current),
+                Action::Store => {
+                    self.store(tid);
+                    return Upgraded::Dropped;
+                }
+                Action::StoreAndPass => {
+                    self.store(tid);
+                    return Upgraded::Changed(&self.current);
+                }
+                Action::Add | Action::Change(_) => {}
+            }
+            if self.take_step(step, tid).is_none() {
+                break;
+            }
+            std::mem::swap(&mut self.current, &mut self.next);
+            let Some((number, n_params, _)) = head(&self.current) else { break };
+            match event(number).and_then(|info| need(info, n_params)) {
+                Some(Need::Nothing) => return Upgraded::Changed(&self.current),
+                Some(Need::Drop) => return Upgraded::Dropped,
+                Some(Need::Steps) => {}
+                None => break,
+            }
+        }
+        Upgraded::Impossible
+    }
+
+    fn store(&mut self, tid: i64) {
+        if self.stored.len() >= STORED_MAX && !self.stored.contains_key(&tid) {
+            self.n_refused += 1;
+            return;
+        }
+        let kept = self.stored.entry(tid).or_default();
+        kept.clear();
+        kept.extend_from_slice(&self.current);
+    }
+
+    fn take_step(&mut self, step: &Step, tid: i64) -> Option<()> {
+        let old = Record::decode(&self.current).ok()?;
+        let (target, n_kept) = match step.action {
+            Action::Change(target) => (target, 0),
+            _ => (old.number(), old.n_params()),
+        };
+        let info = event(target)?;
+        self.builder.clear();
+        for index in 0..n_kept {
+            self.builder.push(old.param(index).bytes);
+        }
+        let stored = self.stored.get(&tid).filter(|stored| !stored.is_empty());
+        let mut used_enter = false;
+        for (position, source) in step.params.iter().enumerate() {
+            let kind = info.params.get(n_kept + position)?.kind;
+            match *source {
+                Source::Empty => {
+                    self.builder.push_empty();
+                }
+                Source::Default => push_default(&mut self.builder, kind),
+                Source::Old(index) if index < old.n_params() => {
+                    push_capped(&mut self.builder, kind, old.param(index).bytes);
+                }
+                Source::Old(_) => return None,
+                Source::Json => push_container_json(&mut self.builder, &old),
+                Source::Enter { index, or_empty } => match stored {
+                    Some(enter) => {
+                        let enter = Record::decode(enter).ok()?;
+                        if enter.number() + 1 != old.number() || index >= enter.n_params() {
+                            return None;
+                        }
+                        used_enter = true;
+                        push_capped(&mut self.builder, kind, enter.param(index).bytes);
+                    }
+                    None if or_empty => {
+                        self.builder.push_empty();
+                    }
+                    None => push_default(&mut self.builder, kind),
+                },
+            }
+        }
+        self.builder.build(&mut self.next, target, old.time_ns, tid).ok()?;
+        if used_enter && let Some(stored) = self.stored.get_mut(&tid) {
+            stored.clear();
+        }
+        Some(())
+    }
+}
+
+/// Type, number of parameters and thread of a record.
+fn head(bytes: &[u8]) -> Option<(u16, usize, i64)> {
+    let mut cursor = Cursor(bytes.get(8..HEADER_BYTES)?);
+    let tid = cursor.i64()?;
+    cursor.u32()?;
+    Some((cursor.u16()?, cursor.u32()? as usize, tid))
+}
+
+/// Bytes of a parameter whose width is fixed.
+fn width(kind: ParamType) -> Option<usize> {
+    Some(match kind {
+        ParamType::Int(bytes)
+        | ParamType::Uint(bytes)
+        | ParamType::Flags(bytes)
+        | ParamType::Enumeration(bytes) => usize::from(bytes),
+        ParamType::Signal => 1,
+        ParamType::Syscall => 2,
+        ParamType::Uid | ParamType::Gid | ParamType::Mode | ParamType::SignalSet => 4,
+        ParamType::RelativeTime
+        | ParamType::AbsoluteTime
+        | ParamType::Errno
+        | ParamType::Fd
+        | ParamType::Pid => 8,
+        _ => return None,
+    })
+}
+
+fn push_default(builder: &mut RecordBuilder, kind: ParamType) {
+    let byte = if matches!(kind, ParamType::Uid | ParamType::Gid) { 0xff } else { 0 };
+    builder.push(&[byte; 8][..width(kind).unwrap_or(0)]);
+}
+
+/// A parameter that became narrower keeps its low bytes.
+fn push_capped(builder: &mut RecordBuilder, kind: ParamType, bytes: &[u8]) {
+    let limit = width(kind).unwrap_or(usize::MAX);
+    builder.push(&bytes[..bytes.len().min(limit)]);
+}
+
+/// The oldest container events have four parameters; today's have one JSON document.
+fn push_container_json(builder: &mut RecordBuilder, old: &Record<'_>) {
+    let text = |index| String::from_utf8_lossy(old.param(index).text()).into_owned();
+    let json = serde_json::json!({
+        "container": {
+            "id": text(0),
+            "type": old.param(1).u32().unwrap_or(u32::MAX),
+            "name": text(2),
+            "image": text(3),
+        }
+    });
+    builder.push_text(json.to_string().as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schema::events;
+    use crate::schema::number::{CLOSE_X, EXECVE_19_X};
+
+    #[test]
+    fn every_old_event_has_a_way_to_a_new_one() {
+        let lines = include_str!("upgrade.txt").lines().filter(|line| !line.starts_with('#'));
+        assert_eq!(STEPS.len(), lines.count(), "every line is understood");
+        for ((number, n_params), step) in STEPS.iter() {
+            let info = event(*number).unwrap();
+            let target = match step.action {
+                Action::Change(target) => event(target).unwrap(),
+                Action::Add => info,
+                _ => continue,
+            };
+            let n_kept = if step.action == Action::Add { *n_params } else { 0 };
+            assert!(n_kept + step.params.len() <= target.params.len(), "{number} {n_params}");
+            for source in &step.params {
+                match source {
+                    Source::Old(index) => assert!(index < n_params, "{number}"),
+                    Source::Enter { index, .. } => {
+                        assert!(
+                            *index < events()[usize::from(*number) - 1].params.len(),
+                            "{number}"
+                        );
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    fn record(number: u16, params: &[&[u8]]) -> Vec<u8> {
+        let mut builder = RecordBuilder::new();
+        for param in params {
+            builder.push(param);
+        }
+        let mut out = Vec::new();
+        builder.build(&mut out, number, 1, 7).unwrap();
+        out
+    }
+
+    #[test]
+    fn a_close_learns_its_descriptor_from_the_enter_event() {
+        let mut upgrader = Upgrader::new();
+        let enter = record(4, &[&5_i64.to_le_bytes()]);
+        assert_eq!(upgrader.upgrade(&enter), Upgraded::Dropped);
+        let exit = record(CLOSE_X, &[&0_i64.to_le_bytes()]);
+        let Upgraded::Changed(bytes) = upgrader.upgrade(&exit) else { panic!() };
+        assert_eq!(Record::decode(bytes).unwrap().param(1).i64(), Some(5));
+        // Without one, the descriptor is the default.
+        let Upgraded::Changed(bytes) = upgrader.upgrade(&exit) else { panic!() };
+        assert_eq!(Record::decode(bytes).unwrap().param(1).i64(), Some(0));
+    }
+
+    #[test]
+    fn the_oldest_exec_becomes_todays() {
+        let zero = 0_i64.to_le_bytes();
+        let old = record(13, &[&zero, b"sh\0", b"-c\0", &zero, &zero, &zero, b"/\0", &zero]);
+        let mut upgrader = Upgrader::new();
+        let Upgraded::Changed(bytes) = upgrader.upgrade(&old) else { panic!() };
+        let new = Record::decode(bytes).unwrap();
+        assert_eq!(new.number(), EXECVE_19_X);
+        assert_eq!((new.param(1).text(), new.param(2).list()), (&b"sh"[..], &b"-c"[..]));
+        assert!(new.param(27).is_empty());
+    }
+
+    #[test]
+    fn stored_enter_events_are_bounded() {
+        let mut upgrader = Upgrader::new();
+        for tid in 0..=STORED_MAX as i64 {
+            let mut out = Vec::new();
+            RecordBuilder::new().push_i64(1).build(&mut out, 4, 1, tid).unwrap();
+            upgrader.upgrade(&out);
+        }
+        assert_eq!(upgrader.n_refused, 1);
+    }
+}

@@ -1,0 +1,109 @@
+//! Facts about the kernel that decide what Palisade can do here; `palisade doctor` shows them.
+
+use std::path::Path;
+
+/// The kernel's release, `major.minor` as numbers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KernelRelease {
+    /// First number.
+    pub major: u32,
+    /// Second number.
+    pub minor: u32,
+    /// The whole text: `6.1.0-18-amd64`.
+    pub text: String,
+}
+
+impl KernelRelease {
+    /// Reads the text of `uname -r`; unreadable numbers are zero.
+    pub fn parse(text: &str) -> Self {
+        let mut parts = text.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse().unwrap_or(0));
+        let (major, minor) = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
+        Self { major, minor, text: text.to_string() }
+    }
+
+    /// The running kernel's.
+    pub fn running() -> Self {
+        Self::parse(&rustix::system::uname().release().to_string_lossy())
+    }
+
+    /// Whether it is at least `major.minor`.
+    pub fn at_least(&self, major: u32, minor: u32) -> bool {
+        (self.major, self.minor) >= (major, minor)
+    }
+}
+
+/// What the kernel offers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KernelFacts {
+    /// Its release.
+    pub release: KernelRelease,
+    /// Machine: `x86_64`.
+    pub machine: String,
+    /// Active security modules in order; `None` when securityfs is not mounted.
+    pub security_modules: Option<Vec<String>>,
+    /// Whether seccomp filters exist, and the actions they may return.
+    pub seccomp_actions: Vec<String>,
+    /// Whether the overlay file system is available.
+    pub overlay: bool,
+    /// Whether BTF type information is present.
+    pub btf: bool,
+    /// `kernel.io_uring_disabled`: 0 open, 1 group only, 2 closed.
+    pub io_uring_disabled: Option<u8>,
+    /// `kernel.unprivileged_bpf_disabled`: 0 open, 1 and 2 closed.
+    pub unprivileged_bpf_disabled: Option<u8>,
+}
+
+/// Reads [`KernelFacts`]; what cannot be read is `None`, empty or `false`.
+pub fn kernel() -> KernelFacts {
+    let text = |path: &str| std::fs::read_to_string(path).ok();
+    let small = |path: &str| text(path)?.trim().parse::<u8>().ok();
+    let uname = rustix::system::uname();
+    KernelFacts {
+        release: KernelRelease::running(),
+        machine: uname.machine().to_string_lossy().into_owned(),
+        security_modules: text("/sys/kernel/security/lsm")
+            .map(|list| list.trim().split(',').map(str::to_string).collect()),
+        seccomp_actions: text("/proc/sys/kernel/seccomp/actions_avail")
+            .map(|list| list.split_whitespace().map(str::to_string).collect())
+            .unwrap_or_default(),
+        overlay: text("/proc/filesystems").is_some_and(|list| {
+            list.lines().any(|line| line.split_whitespace().last() == Some("overlay"))
+        }),
+        btf: Path::new("/sys/kernel/btf/vmlinux").exists(),
+        io_uring_disabled: small("/proc/sys/kernel/io_uring_disabled"),
+        unprivileged_bpf_disabled: small("/proc/sys/kernel/unprivileged_bpf_disabled"),
+    }
+}
+
+/// Whether the caller is root with `CAP_SYS_ADMIN`, which running containers needs.
+pub fn is_privileged() -> bool {
+    rustix::process::geteuid().is_root()
+        && crate::capability::of_process(std::process::id())
+            .is_ok_and(|privileges| privileges.effective.has("SYS_ADMIN"))
+}
+
+/// The hard limit on open files of the caller, which only `CAP_SYS_RESOURCE` can exceed.
+/// `None` when it is unlimited.
+pub fn open_files_hard_max() -> Option<u64> {
+    rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn releases_compare_as_numbers() {
+        let debian = KernelRelease::parse("6.1.0-18-amd64");
+        assert_eq!((debian.major, debian.minor), (6, 1));
+        assert!(debian.at_least(5, 19) && debian.at_least(6, 1) && !debian.at_least(6, 10));
+        assert_eq!(KernelRelease::parse("rubbish").major, 0);
+    }
+
+    #[test]
+    fn the_running_kernel_is_described() {
+        let facts = kernel();
+        assert!(facts.release.at_least(4, 0));
+        assert!(!facts.machine.is_empty());
+    }
+}

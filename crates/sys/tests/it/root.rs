@@ -1,0 +1,148 @@
+//! Tests against the real kernel, in groups and folders that they create themselves.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::process::{Child, Command};
+use std::time::Duration;
+
+use palisade_sys::cgroup::{CgroupError, Group, Hierarchies};
+use palisade_sys::idmap::IdMapping;
+use palisade_sys::mount::{Overlay, mount_overlay, mounts_below};
+use palisade_sys::namespace::in_private_mounts;
+
+const DEADLINE: Duration = Duration::from_secs(5);
+
+/// A group of the test's own, removed at the end.
+struct TestGroup(Group);
+
+impl TestGroup {
+    fn new(name: &str) -> Self {
+        let path = format!("/palisade-test-{}-{name}", std::process::id());
+        let group = Hierarchies::detect().unwrap().group(&path).unwrap();
+        group.create().unwrap();
+        Self(group)
+    }
+}
+
+impl Drop for TestGroup {
+    fn drop(&mut self) {
+        let _ = self.0.thaw(DEADLINE);
+        let _ = self.0.kill(DEADLINE);
+        let _ = self.0.remove(DEADLINE);
+    }
+}
+
+/// Starts a busy loop inside `folders`: the shell enters them itself, then counts.
+fn busy(folders: &[&std::path::Path]) -> Child {
+    let mut script = String::new();
+    for folder in folders {
+        use std::fmt::Write as _;
+        let folder = folder.display();
+        write!(script, "echo 0 2>/dev/null > {folder}/cgroup.procs; ").unwrap();
+    }
+    script.push_str("while :; do :; done");
+    let child = Command::new("sh").arg("-c").arg(script).spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(100));
+    child
+}
+
+/// Processor time used so far, in clock ticks.
+fn ticks(pid: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
+
+fn freezes_thaws_and_kills(group: &Group, folders: &[&std::path::Path]) {
+    let mut child = busy(folders);
+    let pid = child.id();
+    assert!(group.processes().unwrap().contains(&pid));
+    let took = group.freeze(DEADLINE).unwrap();
+    eprintln!("freeze took {} us", took.as_micros());
+    assert!(group.is_frozen().unwrap());
+    let frozen_at = ticks(pid);
+    std::thread::sleep(Duration::from_millis(100));
+    assert_eq!(ticks(pid), frozen_at, "a frozen process uses no processor");
+    group.thaw(DEADLINE).unwrap();
+    std::thread::sleep(Duration::from_millis(200));
+    assert!(ticks(pid) > frozen_at, "a thawed process goes on");
+    // Killing must work on a frozen group, or a stopped attacker could not be removed.
+    group.freeze(DEADLINE).unwrap();
+    group.kill(DEADLINE).unwrap();
+    assert!(!child.wait().unwrap().success());
+    assert!(group.processes().unwrap().is_empty());
+}
+
+#[test]
+fn a_group_in_every_hierarchy_is_frozen_thawed_and_killed() {
+    if !super::is_root() {
+        return;
+    }
+    let group = TestGroup::new("all");
+    freezes_thaws_and_kills(&group.0, &group.0.folders());
+}
+
+#[test]
+fn a_group_whose_processes_are_only_in_version_1_is_frozen_too() {
+    if !super::is_root() {
+        return;
+    }
+    let group = TestGroup::new("v1");
+    let Some(freezer) = group.0.controller("freezer") else {
+        eprintln!("skipped: no version 1 freezer is mounted");
+        return;
+    };
+    freezes_thaws_and_kills(&group.0, &[freezer]);
+}
+
+#[test]
+fn children_below_are_killed_and_everything_is_removed() {
+    if !super::is_root() {
+        return;
+    }
+    let group = TestGroup::new("tree");
+    let below = Hierarchies::detect().unwrap().group(&format!("{}/a/b", group.0.path())).unwrap();
+    below.create().unwrap();
+    let mut child = busy(&below.folders());
+    group.0.kill(DEADLINE).unwrap();
+    child.wait().unwrap();
+    group.0.remove(DEADLINE).unwrap();
+    assert!(!group.0.exists());
+    // What is gone is an error that says so, not a success.
+    assert!(matches!(group.0.freeze(DEADLINE), Err(CgroupError::Missing(_))));
+    assert!(matches!(group.0.thaw(DEADLINE), Err(CgroupError::Missing(_))));
+    group.0.remove(DEADLINE).unwrap();
+}
+
+#[test]
+fn files_of_an_id_mapped_overlay_belong_to_the_range() {
+    if !super::is_root() {
+        return;
+    }
+    let folder = tempfile::tempdir_in("/var/tmp").unwrap();
+    let at = |name: &str| folder.path().join(name);
+    for name in ["layer", "lower", "upper", "work", "merged"] {
+        std::fs::create_dir(at(name)).unwrap();
+    }
+    std::fs::write(at("layer").join("file"), "x").unwrap();
+    std::os::unix::fs::chown(at("layer").join("file"), Some(33), Some(33)).unwrap();
+    std::os::unix::fs::chown(at("upper"), Some(500_000_000), Some(500_000_000)).unwrap();
+    let before = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let (root, file) = in_private_mounts(|| {
+        let mapping = IdMapping::new(500_000_000, 65_536).unwrap();
+        mapping.bind(&at("layer"), &at("lower")).unwrap();
+        let overlay = Overlay {
+            lowers: &[at("lower")],
+            upper: &at("upper"),
+            work: &at("work"),
+            nosuid: true,
+        };
+        mount_overlay(&overlay, &at("merged")).unwrap();
+        assert_eq!(mounts_below(folder.path()).unwrap().len(), 2);
+        let uid = |name: &str| std::fs::metadata(at("merged").join(name)).unwrap().uid();
+        (uid("."), uid("file"))
+    })
+    .unwrap();
+    assert_eq!((root, file), (500_000_000, 500_000_033));
+    assert_eq!(std::fs::read_to_string("/proc/self/mountinfo").unwrap(), before);
+    assert!(mounts_below(folder.path()).unwrap().is_empty());
+}

@@ -1,0 +1,109 @@
+//! The in-toto statement by which cosign 3 signs an image.
+
+use palisade_base::Digest;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use crate::json::{self, JsonError};
+
+/// DSSE payload type of a statement.
+pub(crate) const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
+/// Predicate type of a plain image signature.
+pub(crate) const PREDICATE_TYPE: &str = "https://sigstore.dev/cosign/sign/v1";
+const TYPE_V1: &str = "https://in-toto.io/Statement/v1";
+const TYPE_V0_1: &str = "https://in-toto.io/Statement/v0.1";
+const STATEMENT_BYTES_MAX: u64 = 16 << 20;
+const SUBJECTS_MAX: usize = 1024;
+
+/// A statement (in-toto/attestation, spec/v1/statement.md). Readers ignore fields that
+/// they do not know, as the specification demands: they are signed with the rest.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Statement {
+    #[serde(rename = "_type")]
+    kind: String,
+    subject: Vec<Subject>,
+    #[serde(rename = "predicateType")]
+    pub predicate_type: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Subject {
+    digest: Map<String, Value>,
+}
+
+impl Statement {
+    /// Reads the payload of an envelope.
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, JsonError> {
+        let statement: Self = json::parse(bytes, STATEMENT_BYTES_MAX)?;
+        if !matches!(statement.kind.as_str(), TYPE_V1 | TYPE_V0_1) {
+            return Err(JsonError::Malformed("not an in-toto statement".into()));
+        }
+        if statement.subject.is_empty() || statement.subject.len() > SUBJECTS_MAX {
+            return Err(JsonError::Malformed(format!(
+                "a statement has 1 to {SUBJECTS_MAX} subjects, not {}",
+                statement.subject.len()
+            )));
+        }
+        Ok(statement)
+    }
+
+    /// Whether one of its subjects is the content with that digest.
+    pub(crate) fn is_about(&self, digest: &Digest) -> bool {
+        let hex = digest.hex();
+        self.subject
+            .iter()
+            .any(|subject| subject.digest.get("sha256").and_then(Value::as_str) == Some(&hex))
+    }
+}
+
+/// The statement that signs an image, as bytes to be signed.
+pub(crate) fn image_signature(digest: &Digest) -> Vec<u8> {
+    json!({
+        "_type": TYPE_V1,
+        "subject": [{"digest": {"sha256": digest.hex()}}],
+        "predicateType": PREDICATE_TYPE,
+        "predicate": {},
+    })
+    .to_string()
+    .into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read() {
+        let digest = Digest::of(b"image");
+        let statement = Statement::parse(&image_signature(&digest)).unwrap();
+        assert!(statement.is_about(&digest) && !statement.is_about(&Digest::of(b"other")));
+        assert_eq!(statement.predicate_type, PREDICATE_TYPE);
+    }
+
+    #[test]
+    fn subjects_are_bounded() {
+        let with = |n: usize| {
+            let subject = vec![json!({"digest": {"sha256": "00"}}); n];
+            json!({"_type": TYPE_V1, "subject": subject, "predicateType": "x"}).to_string()
+        };
+        assert!(Statement::parse(with(SUBJECTS_MAX).as_bytes()).is_ok());
+        assert!(Statement::parse(with(SUBJECTS_MAX + 1).as_bytes()).is_err());
+        assert!(Statement::parse(with(0).as_bytes()).is_err());
+    }
+
+    #[test]
+    fn malformed_statements_are_refused() {
+        let good = String::from_utf8(image_signature(&Digest::of(b""))).unwrap();
+        for (from, to) in [
+            ("Statement/v1", "Statement/v2"),
+            ("\"subject\":[{", "\"subject\":[],\"x\":[{"),
+            ("\"subject\"", "\"object\""),
+            ("\"predicateType\"", "\"predicate\""),
+            ("\"digest\":{", "\"digest\":3,\"x\":{"),
+        ] {
+            let bad = good.replace(from, to);
+            assert_ne!(bad, good);
+            assert!(Statement::parse(bad.as_bytes()).is_err(), "{bad}");
+        }
+    }
+}

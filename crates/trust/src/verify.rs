@@ -1,0 +1,318 @@
+//! Verify an image of a layout: its content, then its signatures.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use palisade_base::{Digest, Explain};
+
+use crate::bundle::{BUNDLE_BYTES_MAX, BUNDLE_MEDIA_TYPE, Bundle, BundleError};
+use crate::content::{
+    Checked, Content, ContentError, DESCRIPTORS_MAX, Descriptor, Document, MEDIA_TYPE_MANIFEST,
+};
+use crate::key::PublicKey;
+use crate::simple::{self, SimpleError};
+use crate::statement::{PAYLOAD_TYPE, PREDICATE_TYPE, Statement};
+
+/// Media types of bundles begin like this, whatever their version.
+const BUNDLE_PREFIX: &str = "application/vnd.dev.sigstore.bundle";
+
+/// The form of a signature.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SignatureFormat {
+    /// A Sigstore bundle as OCI referrer (cosign 3).
+    Bundle,
+    /// A simple-signing payload under the tag `sha256-….sig` (cosign 1 and 2).
+    Simple,
+}
+
+/// A signature that was found and proves nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejection {
+    /// Its form.
+    pub format: SignatureFormat,
+    /// Digest of the blob or manifest that holds it.
+    pub digest: Digest,
+    /// Why.
+    pub reason: String,
+    /// Whether it is well formed and merely by another key (or about changed content).
+    pub wrong_key: bool,
+}
+
+/// An image whose content matches its digests and that one of the keys signed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verified {
+    /// What was signed: the image's manifest or index.
+    pub digest: Digest,
+    /// That and, of an index, the manifests in it: whoever runs one of them by this digest
+    /// runs what was signed.
+    pub manifests: BTreeSet<Digest>,
+    /// The key that signed it: an element of the keys given.
+    pub key: PublicKey,
+    /// The form of the signature.
+    pub format: SignatureFormat,
+    /// Digest of the blob that holds the signature.
+    pub signature: Digest,
+    /// Content that was checked.
+    pub content: Checked,
+    /// Signatures that prove nothing; they do no harm beside one that does.
+    pub rejections: Vec<Rejection>,
+    /// Attestations of other kinds that are attached and were not looked at.
+    pub n_attestations: u64,
+}
+
+/// Why an image is not verified.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    /// No key was given.
+    #[error("no key to verify with")]
+    NoKeys,
+    /// The layout or the image in it is damaged or was changed.
+    #[error(transparent)]
+    Content(#[from] ContentError),
+    /// Nothing that could be a signature of the image.
+    #[error("image `{digest}` is not signed")]
+    NoSignature {
+        /// What was looked for.
+        digest: Digest,
+    },
+    /// It is signed, by other keys.
+    #[error("image `{digest}` is signed, but by none of the given keys")]
+    WrongKey {
+        /// The image.
+        digest: Digest,
+        /// The signatures.
+        rejections: Vec<Rejection>,
+    },
+    /// It has signatures, of which none is valid and at least one is malformed.
+    #[error("image `{digest}` has no valid signature: {}", list(rejections))]
+    Malformed {
+        /// The image.
+        digest: Digest,
+        /// The signatures.
+        rejections: Vec<Rejection>,
+    },
+}
+
+fn list(rejections: &[Rejection]) -> String {
+    let shown: Vec<_> = rejections.iter().take(3).map(|r| r.reason.as_str()).collect();
+    let more = rejections.len().saturating_sub(shown.len());
+    let rest = if more > 0 { format!("; {more} more") } else { String::new() };
+    format!("{}{rest}", shown.join("; "))
+}
+
+impl VerifyError {
+    /// Whether the content does not match its digests: such an image must not run under
+    /// any policy.
+    pub fn is_tampered(&self) -> bool {
+        matches!(self, Self::Content(ContentError::Tampered { .. }))
+    }
+}
+
+impl Explain for VerifyError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::NoKeys => Some("name the signer's public key: --key FILE".into()),
+            Self::Content(error) => error.hint(),
+            Self::NoSignature { .. } => Some("sign it with `palisade sign`".into()),
+            Self::WrongKey { .. } => {
+                Some("use the signer's public key, or have it signed with yours".into())
+            }
+            Self::Malformed { .. } => Some("have it signed again by its publisher".into()),
+        }
+    }
+}
+
+/// Verifies the image that `selector` (a tag or a digest) names in the layout `folder`:
+/// recomputes the digest of every blob, then looks for a signature by one of `keys`.
+pub fn verify_image(
+    folder: &Path,
+    selector: Option<&str>,
+    keys: &[PublicKey],
+) -> Result<Verified, VerifyError> {
+    if keys.is_empty() {
+        return Err(VerifyError::NoKeys);
+    }
+    let content = Content::open(folder)?;
+    let image = content.select(selector)?;
+    let (checked, manifests) = content.check_image(image)?;
+    let mut search = Search {
+        content: &content,
+        image: image.digest,
+        keys,
+        found: None,
+        rejections: Vec::new(),
+        n_attestations: 0,
+    };
+    search.all();
+    let Search { found, rejections, n_attestations, .. } = search;
+    let digest = image.digest;
+    match found {
+        Some((key, format, signature)) => Ok(Verified {
+            digest,
+            manifests,
+            key,
+            format,
+            signature,
+            content: checked,
+            rejections,
+            n_attestations,
+        }),
+        None if rejections.is_empty() => Err(VerifyError::NoSignature { digest }),
+        None if rejections.iter().all(|rejection| rejection.wrong_key) => {
+            Err(VerifyError::WrongKey { digest, rejections })
+        }
+        None => Err(VerifyError::Malformed { digest, rejections }),
+    }
+}
+
+/// Looks at everything in a layout that could be a signature of one image.
+struct Search<'c> {
+    content: &'c Content,
+    image: Digest,
+    keys: &'c [PublicKey],
+    found: Option<(PublicKey, SignatureFormat, Digest)>,
+    rejections: Vec<Rejection>,
+    n_attestations: u64,
+}
+
+impl Search<'_> {
+    fn all(&mut self) {
+        let content = self.content;
+        let fallback = format!("sha256-{}", self.image.hex());
+        let simple = simple::tag(&self.image);
+        let mut candidates: Vec<&Descriptor> = Vec::new();
+        let mut indexes = Vec::new();
+        for named in &content.index.manifests {
+            match named.ref_name() {
+                Some(tag) if tag == simple => self.simple(named),
+                Some(tag) if tag == fallback => match content
+                    .document(named, &mut Checked::default())
+                {
+                    Ok(index) => indexes.push(index),
+                    Err(error) => self.reject(SignatureFormat::Bundle, named.digest, &error, false),
+                },
+                _ => candidates.push(named),
+            }
+        }
+        // Descriptors are not trusted to say what they name (cosign writes another
+        // artifact type there than into the manifest): each manifest is opened.
+        candidates.extend(indexes.iter().flat_map(|index| &index.manifests));
+        candidates.truncate(2 * DESCRIPTORS_MAX);
+        let mut seen = BTreeSet::new();
+        for named in candidates {
+            if named.digest != self.image
+                && named.media_type == MEDIA_TYPE_MANIFEST
+                && seen.insert(named.digest)
+            {
+                self.referrer(named);
+            }
+        }
+    }
+
+    fn reject(
+        &mut self,
+        format: SignatureFormat,
+        digest: Digest,
+        error: &(dyn std::error::Error + 'static),
+        wrong_key: bool,
+    ) {
+        let mut reason = error.to_string();
+        if let Some(source) = error.source() {
+            reason = format!("{reason}: {source}");
+        }
+        self.rejections.push(Rejection { format, digest, reason, wrong_key });
+    }
+
+    fn accept(&mut self, key: &PublicKey, format: SignatureFormat, digest: Digest) {
+        if self.found.is_none() {
+            self.found = Some((key.clone(), format, digest));
+        }
+    }
+
+    /// Looks at a manifest that may refer to the image.
+    fn referrer(&mut self, named: &Descriptor) {
+        let says_bundle =
+            named.artifact_type.as_deref().is_some_and(|kind| kind.starts_with(BUNDLE_PREFIX));
+        let document = match self.content.document(named, &mut Checked::default()) {
+            Ok(document) => document,
+            Err(error) if says_bundle => {
+                return self.reject(SignatureFormat::Bundle, named.digest, &error, false);
+            }
+            // Another image of the layout, or an attachment of one: not ours to judge.
+            Err(_) => return,
+        };
+        if document.subject.as_ref().is_none_or(|subject| subject.digest != self.image) {
+            return;
+        }
+        if !is_bundle_manifest(&document) {
+            self.n_attestations += 1;
+            return;
+        }
+        for layer in &document.layers {
+            self.bundle(layer);
+        }
+    }
+
+    fn bundle(&mut self, layer: &Descriptor) {
+        let format = SignatureFormat::Bundle;
+        let content = self.content;
+        let bytes =
+            match content.blob("signature", layer, BUNDLE_BYTES_MAX, &mut Checked::default()) {
+                Ok(bytes) => bytes,
+                Err(error) => return self.reject(format, layer.digest, &error, false),
+            };
+        let verified = Bundle::parse(&bytes).and_then(|bundle| {
+            let (payload, key) = bundle.verify_envelope(PAYLOAD_TYPE, self.keys)?;
+            let statement = Statement::parse(payload).map_err(BundleError::Malformed)?;
+            if !statement.is_about(&self.image) {
+                let found = "the signature of another image";
+                return Err(BundleError::OtherContent { found, wanted: "that of this image" });
+            }
+            Ok((statement, key))
+        });
+        match verified {
+            Ok((statement, key)) if statement.predicate_type == PREDICATE_TYPE => {
+                self.accept(key, format, layer.digest);
+            }
+            // A signed statement about the image that is no signature of it: an SBOM.
+            Ok(_) => self.n_attestations += 1,
+            Err(error) => {
+                let wrong_key = matches!(error, BundleError::WrongKey { .. });
+                self.reject(format, layer.digest, &error, wrong_key);
+            }
+        }
+    }
+
+    /// Looks at cosign's older signatures.
+    fn simple(&mut self, named: &Descriptor) {
+        let format = SignatureFormat::Simple;
+        let content = self.content;
+        let document = match content.document(named, &mut Checked::default()) {
+            Ok(document) => document,
+            Err(error) => return self.reject(format, named.digest, &error, false),
+        };
+        for layer in document.layers.iter().filter(|l| l.media_type == simple::MEDIA_TYPE) {
+            let limit = simple::PAYLOAD_BYTES_MAX;
+            let payload = match content.blob("signature", layer, limit, &mut Checked::default()) {
+                Ok(payload) => payload,
+                Err(error) => {
+                    self.reject(format, layer.digest, &error, false);
+                    continue;
+                }
+            };
+            match simple::verify(&payload, &layer.annotations, &self.image, self.keys) {
+                Ok(key) => self.accept(key, format, layer.digest),
+                Err(error) => {
+                    let wrong_key = matches!(error, SimpleError::WrongKey);
+                    self.reject(format, layer.digest, &error, wrong_key);
+                }
+            }
+        }
+    }
+}
+
+fn is_bundle_manifest(document: &Document) -> bool {
+    let is_bundle = |kind: &str| kind.starts_with(BUNDLE_PREFIX);
+    document.artifact_type.as_deref().is_some_and(is_bundle)
+        || document.layers.iter().any(|layer| layer.media_type == BUNDLE_MEDIA_TYPE)
+}

@@ -1,0 +1,11 @@
+//! Images that are signed, verified, and tampered with.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::print_stderr, reason = "the reason of a skipped test")]
+
+mod bounds;
+mod conformance;
+mod fixture;
+mod images;
+mod interop;
+mod keys;
+mod tampering;

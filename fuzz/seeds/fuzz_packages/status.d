@@ -1,0 +1,2 @@
+dPackage: base
+Version: 1

@@ -1,0 +1,149 @@
+//! The advisory database: a file of any bytes, or of any blocks under right checksums, gives
+//! answers or errors; what is built is read back.
+#![no_main]
+
+use std::io::Write as _;
+
+use libfuzzer_sys::fuzz_target;
+use palisade_base::Digest;
+use palisade_fuzz::{Input, NOW, scratch_file};
+use palisade_model::Severity;
+use palisade_scan::db::{Advisory, Database, DatabaseBuilder, Range, RangeEnd};
+
+fn crc(bytes: &[u8]) -> u32 {
+    let mut crc = flate2::Crc::new();
+    crc.update(bytes);
+    crc.sum()
+}
+
+fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push((value as u8) | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+fn deflate(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).expect("write to memory");
+    encoder.finish().expect("write to memory")
+}
+
+/// A file whose checksums are right and whose blocks are anything.
+fn file(mut input: Input<'_>) -> Vec<u8> {
+    let shape = input.byte();
+    let metadata = if shape & 1 == 0 {
+        format!(
+            r#"{{"feeds":[{{"name":"f","n_records":1}}],"ecosystems":{{"e":1}},"compiled":"{}"}}"#,
+            NOW.rfc3339()
+        )
+        .into_bytes()
+    } else {
+        input.long_chunk().to_vec()
+    };
+    let (mut blocks, mut directory, mut n_blocks) = (vec![0; 64], Vec::new(), 0);
+    if shape & 2 == 0 {
+        while !input.is_empty() {
+            let (key, raw) = (input.chunk(), input.long_chunk());
+            let lie = u64::from(input.byte() & 3);
+            let packed = deflate(raw);
+            put_varint(&mut directory, key.len() as u64);
+            directory.extend_from_slice(key);
+            for number in [blocks.len() as u64, packed.len() as u64, raw.len() as u64 + lie] {
+                put_varint(&mut directory, number);
+            }
+            put_varint(&mut directory, u64::from(crc(&packed)));
+            blocks.extend(packed);
+            n_blocks += 1;
+        }
+    } else {
+        n_blocks = u64::from(input.byte());
+        directory.extend_from_slice(input.0);
+    }
+    let mut counted = Vec::new();
+    put_varint(&mut counted, n_blocks);
+    counted.extend(directory);
+    let with_crc = |part: Vec<u8>| [&part[..], &crc(&part).to_le_bytes()].concat();
+    let (directory, metadata) = (with_crc(counted), with_crc(metadata));
+    let mut header = [0; 64];
+    header[..8].copy_from_slice(b"PALADVDB");
+    header[8] = 1;
+    let lengths = [blocks.len(), directory.len(), metadata.len()];
+    for (index, number) in
+        [NOW.as_nanos(), 1].into_iter().chain(lengths.map(|n| n as u64)).enumerate()
+    {
+        header[16 + 8 * index..24 + 8 * index].copy_from_slice(&number.to_le_bytes());
+    }
+    let sum = crc(&header[..60]);
+    header[60..].copy_from_slice(&sum.to_le_bytes());
+    blocks[..64].copy_from_slice(&header);
+    let mut out = [blocks, directory, metadata].concat();
+    let digest = Digest::of(&out);
+    out.extend_from_slice(digest.as_bytes());
+    out
+}
+
+fn advisory(input: &mut Input<'_>) -> Advisory {
+    let texts = |input: &mut Input<'_>| (0..input.byte() % 4).map(|_| input.text()).collect();
+    let mut ranges = Vec::new();
+    for _ in 0..input.byte() % 4 {
+        let introduced = (input.byte() & 1 == 0).then(|| input.text());
+        let end = match input.byte() % 3 {
+            0 => RangeEnd::Open,
+            1 => RangeEnd::Fixed(input.text()),
+            _ => RangeEnd::LastAffected(input.text()),
+        };
+        ranges.push(Range { introduced, end });
+    }
+    Advisory {
+        id: input.text(),
+        aliases: texts(input),
+        title: input.text(),
+        severity: input.choose(&Severity::ALL),
+        feed: input.text(),
+        ranges,
+        versions: texts(input),
+    }
+}
+
+/// What is put in must come out.
+fn round_trip(mut input: Input<'_>) {
+    let mut builder = DatabaseBuilder::new();
+    let mut expected = Vec::new();
+    while !input.is_empty() && expected.len() < 64 {
+        let (ecosystem, package) = (input.text(), input.text());
+        let one = advisory(&mut input);
+        builder.add(&ecosystem, &package, one.clone()).expect("few records");
+        expected.push((ecosystem, package, one));
+    }
+    let Ok(bytes) = builder.build(NOW) else { return };
+    let database = Database::open(&scratch_file("built.db", &bytes)).expect("open what was built");
+    database.verify().expect("verify what was built");
+    for (ecosystem, package, one) in &expected {
+        // A NUL in a name makes keys ambiguous; no ecosystem has one.
+        if format!("{ecosystem}{package}{}", one.id).contains('\0') {
+            continue;
+        }
+        let found = database.advisories(ecosystem, package).expect("read what was built");
+        assert!(found.contains(one), "{ecosystem:?} {package:?} {one:?}: {found:?}");
+        let pairs = database.packages_of(&one.id).expect("read what was built");
+        assert!(pairs.iter().any(|(e, p)| e == ecosystem && p == package), "{pairs:?}");
+    }
+}
+
+fuzz_target!(|data: &[u8]| {
+    let mut input = Input(data);
+    let bytes = match input.byte() % 3 {
+        0 => input.0.to_vec(),
+        1 => file(input),
+        _ => return round_trip(input),
+    };
+    let Ok(database) = Database::open(&scratch_file("any.db", &bytes)) else { return };
+    let _ = (database.verify(), database.info(), database.has_ecosystem("e"));
+    for package in ["p", "", "q"] {
+        let _ = database.advisories("e", package);
+        let _ = database.packages_of(package);
+        let _ = database.is_exploited(package);
+    }
+});

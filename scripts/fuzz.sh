@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# Fuzzes every target for some seconds with coverage feedback, old findings first.
+# usage: scripts/fuzz.sh SECONDS [TARGET…]
+#
+# The instrumentation is LLVM's own, switched on by flags of the stable compiler, so no
+# nightly toolchain is needed; AddressSanitizer would need one, and safe Rust gains little by it.
+set -euo pipefail
+cd "$(dirname "$0")/../fuzz"
+seconds=${1:?usage: scripts/fuzz.sh SECONDS [TARGET…]}
+shift
+targets=("$@")
+if [ ${#targets[@]} -eq 0 ]; then
+    mapfile -t targets < <(sed -n 's/^name = "\(fuzz_.*\)"/\1/p' Cargo.toml)
+fi
+
+export RUSTFLAGS="--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4
+    -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table
+    -Cllvm-args=-sanitizer-coverage-trace-compares -Cdebug-assertions=on -Coverflow-checks=on"
+# A target triple keeps the flags from build scripts and procedural macros.
+triple=$(rustc -vV | sed -n 's/^host: //p')
+cargo build --release --target "$triple" "${targets[@]/#/--bin=}"
+folder=${CARGO_TARGET_DIR:-target}/$triple/release
+
+# Targets write archives and unpack layers: in memory where there is such a folder.
+memory=/dev/shm
+TMPDIR=$(mktemp -d "$([ -w "$memory" ] && echo "$memory" || echo "${TMPDIR:-/tmp}")/palisade-fuzz.XXXXXX")
+export TMPDIR
+trap 'rm -rf "$TMPDIR"' EXIT
+
+failed=0
+for target in "${targets[@]}"; do
+    mkdir -p "corpus/$target" artifacts
+    inputs=("corpus/$target")
+    for given in "seeds/$target" "regressions/$target"; do
+        if [ -d "$given" ]; then inputs+=("$given"); fi
+    done
+    # Seeds and old findings are run first; new findings are put into artifacts/.
+    if "$folder/$target" "${inputs[@]}" -max_total_time="$seconds" -max_len=65536 \
+        -rss_limit_mb=1024 -timeout=10 -print_final_stats=1 -artifact_prefix="artifacts/$target-" \
+        >"corpus/$target.log" 2>&1; then
+        runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "corpus/$target.log")
+        echo "$target: no finding in $seconds s, $runs runs"
+    else
+        echo "$target: FINDING, see fuzz/corpus/$target.log" >&2
+        failed=1
+    fi
+done
+exit "$failed"

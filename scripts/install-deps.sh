@@ -1,0 +1,84 @@
+#!/usr/bin/env bash
+# Installs what a make target needs and the machine lacks, by apt; says what and why.
+# usage: scripts/install-deps.sh build|demo|test|lint …   (asks nothing)
+set -euo pipefail
+
+# package | command or file that proves it | needed for | why
+list() {
+    cat <<'TABLE'
+gcc|gcc|build|links the program and compiles libbpf
+make|make|build|runs the targets
+pkg-config|pkg-config|build|finds libelf and zlib
+libelf-dev|/usr/include/libelf.h|build|libbpf reads the probes' object file with it
+zlib1g-dev|/usr/include/zlib.h|build|libelf needs it
+runc|runc|demo|starts the container that Palisade has prepared
+mmdebstrap|mmdebstrap|demo|makes the demo's image from real Debian packages
+util-linux|nsenter|demo|lets the demo's attacker speak to the container's loopback
+busybox-static|/bin/busybox|test|the smallest real container for the tests
+binutils|strip|test|measures the stripped program
+TABLE
+}
+
+# The probes need any clang from 14 on; the newest that apt has is taken.
+newest_clang() {
+    local version
+    for version in 19 18 17 16 15 14; do
+        if apt-cache show "clang-$version" >/dev/null 2>&1; then
+            echo "clang-$version"
+            return
+        fi
+    done
+    echo clang
+}
+
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo -- "$@"; fi
+}
+
+is_there() { # command or absolute path
+    case "$1" in
+        /*) [ -e "$1" ] ;;
+        *) command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ] || [ -x "/sbin/$1" ] ;;
+    esac
+}
+
+wanted=" $* "
+missing=()
+reasons=()
+while IFS='|' read -r package proof purpose why; do
+    case "$wanted" in *" $purpose "*) ;; *) continue ;; esac
+    if ! is_there "$proof"; then
+        missing+=("$package")
+        reasons+=("$package: $why")
+    fi
+done < <(list)
+
+needs_clang=no
+case "$wanted" in *" build "*)
+    needs_clang=yes
+    for version in 19 18 17 16 15 14; do
+        if is_there "clang-$version"; then needs_clang=no; fi
+    done
+    if is_there clang; then needs_clang=no; fi
+    ;;
+esac
+
+if [ ${#missing[@]} -eq 0 ] && [ "$needs_clang" = no ]; then
+    exit 0
+fi
+if ! command -v apt-get >/dev/null 2>&1; then
+    echo "error: this machine has no apt-get; install by hand: ${missing[*]} clang" >&2
+    exit 3
+fi
+
+echo "==> Refreshing the package index" >&2
+as_root apt-get -qq update
+if [ "$needs_clang" = yes ]; then
+    clang=$(newest_clang)
+    missing+=("$clang")
+    reasons+=("$clang: compiles the eBPF probes")
+fi
+echo "==> Installing, by apt, what is missing:" >&2
+printf '      %s\n' "${reasons[@]}" >&2
+as_root env DEBIAN_FRONTEND=noninteractive \
+    apt-get -qq install -y --no-install-recommends "${missing[@]}" >/dev/null
