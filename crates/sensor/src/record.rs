@@ -492,11 +492,15 @@ impl RecordBuilder {
                 out.extend_from_slice(&u16::try_from(*length).unwrap_or(u16::MAX).to_le_bytes());
             }
         }
-        let mut rest = Cursor(&self.params);
-        for length in &self.lengths {
-            let bytes = rest.take(*length as usize).unwrap_or(&[]);
-            let limit = if large { bytes.len() } else { usize::from(u16::MAX) };
-            out.extend_from_slice(&bytes[..bytes.len().min(limit)]);
+        let limit = if large { u32::MAX } else { u32::from(u16::MAX) };
+        if self.lengths.iter().all(|length| *length <= limit) {
+            out.extend_from_slice(&self.params);
+        } else {
+            let mut rest = Cursor(&self.params);
+            for length in &self.lengths {
+                let bytes = rest.take(*length as usize).unwrap_or(&[]);
+                out.extend_from_slice(&bytes[..bytes.len().min(limit as usize)]);
+            }
         }
         let length = out.len() as u32;
         out[16..20].copy_from_slice(&length.to_le_bytes());
