@@ -12,7 +12,7 @@ use crate::event_types::EventTypes;
 use crate::fields::{Schema, Value};
 use crate::graph::{CheckId, Graph, Node, NodeId, Test};
 use crate::operand::Operands;
-use crate::text_index::{IndexId, TextIndexes};
+use crate::text_index::{IndexId, TextIndexes, frequency};
 
 /// A group is split by common conjuncts this many times at most.
 const GROUP_DEPTH_MAX: usize = 8;
@@ -71,8 +71,9 @@ pub(crate) struct Layout {
     pub(crate) group_of: Vec<u32>,
 }
 
-/// What must hold for a rule, apart from the guards that it lies below.
-type Rest = (u32, Vec<NodeId>);
+/// Rules of which the same must hold, and what that is, apart from the guards that they lie
+/// below.
+type Rest = (Vec<u32>, Vec<NodeId>);
 
 /// Checks of which one must hold for a rule.
 #[derive(Debug, Clone, Default)]
@@ -160,14 +161,19 @@ impl<'b> Builder<'b> {
         };
         let mut memo = HashMap::new();
         let mut members = Vec::new();
-        let mut left = Vec::new();
+        let mut left: Vec<Rest> = Vec::new();
+        let mut known: HashMap<NodeId, usize> = HashMap::new();
         for (i, (rule, root)) in rules.iter().enumerate() {
             let node =
                 self.graph.specialise(*root, &|check| decided.get(&check).copied(), &mut memo);
             if node != Graph::FALSE {
                 self.event_types[i].insert(number);
                 members.push(i);
-                left.push((*rule, self.conjuncts(node)));
+                let at = *known.entry(node).or_insert_with(|| {
+                    left.push((Vec::new(), self.conjuncts(node)));
+                    left.len() - 1
+                });
+                left[at].0.push(*rule);
             }
         }
         let group = if left.is_empty() {
@@ -213,8 +219,10 @@ impl<'b> Builder<'b> {
             let inner = self.group(below, depth + 1);
             group.guarded.push((guard, inner));
         }
-        let left = rules.into_iter().map(|(rule, conjuncts)| (rule, self.graph.and(conjuncts)));
-        group.rules = merged(left.collect());
+        for (rules, conjuncts) in rules {
+            let node = self.graph.and(conjuncts);
+            group.rules.push(Candidate { node, rules: rules.into() });
+        }
         group
     }
 
@@ -292,20 +300,19 @@ impl<'b> Builder<'b> {
         }
         let chosen: Vec<Option<Vec<CheckId>>> =
             chosen.into_iter().map(|hooks| hooks.map(|hooks| hooks.checks.clone())).collect();
-        let mut by_index: BTreeMap<IndexId, BTreeMap<CheckId, Vec<(u32, NodeId)>>> =
-            BTreeMap::new();
+        let mut by_index: BTreeMap<IndexId, BTreeMap<CheckId, Vec<Candidate>>> = BTreeMap::new();
         let mut kept = Vec::new();
-        for ((rule, conjuncts), checks) in std::mem::take(rules).into_iter().zip(chosen) {
+        for ((numbers, conjuncts), checks) in std::mem::take(rules).into_iter().zip(chosen) {
             let Some(checks) = checks else {
-                kept.push((rule, conjuncts));
+                kept.push((numbers, conjuncts));
                 continue;
             };
             // The whole rule is looked at: when one check holds, others may not.
-            let node = self.graph.and(conjuncts);
+            let candidate = Candidate { node: self.graph.and(conjuncts), rules: numbers.into() };
             for check in checks {
                 if let Some(index) = self.indexes.of(check) {
                     let of_check = by_index.entry(index).or_default();
-                    of_check.entry(check).or_default().push((rule, node));
+                    of_check.entry(check).or_default().push(candidate.clone());
                 }
             }
         }
@@ -313,7 +320,7 @@ impl<'b> Builder<'b> {
         for (index, of_check) in by_index {
             let candidates_of = of_check
                 .into_iter()
-                .map(|(check, candidates)| (check, merged(candidates).into()))
+                .map(|(check, candidates)| (check, candidates.into_boxed_slice()))
                 .collect();
             group.hooks.push(Hook { index, candidates_of });
         }
@@ -336,7 +343,7 @@ impl<'b> Builder<'b> {
         let found = match self.graph.node(node).clone() {
             Node::Check(check) => self.indexes.of(check).map(|_| Hooks {
                 checks: vec![check],
-                frequency: self.indexes.frequency(self.graph.check(check), self.operands),
+                frequency: frequency(self.graph.check(check), self.operands),
             }),
             Node::Or(children) => {
                 let mut all = Some(Hooks::default());
@@ -370,31 +377,108 @@ impl<'b> Builder<'b> {
 /// Takes the rules that have the conjunct `guard` out of `rules`, without it.
 fn take_guarded(rules: &mut Vec<Rest>, guard: NodeId) -> Vec<Rest> {
     let mut below = Vec::new();
-    rules.retain_mut(|(rule, conjuncts)| {
+    rules.retain_mut(|(numbers, conjuncts)| {
         let Some(at) = conjuncts.iter().position(|node| *node == guard) else {
             return true;
         };
         conjuncts.remove(at);
-        below.push((*rule, std::mem::take(conjuncts)));
+        below.push((std::mem::take(numbers), std::mem::take(conjuncts)));
         false
     });
     below
 }
 
-/// Rules of which the same is left made into one candidate.
-fn merged(rules: Vec<(u32, NodeId)>) -> Vec<Candidate> {
-    let mut order = Vec::new();
-    let mut by_node: HashMap<NodeId, Vec<u32>> = HashMap::new();
-    for (rule, node) in rules {
-        let numbers = by_node.entry(node).or_insert_with(|| {
-            order.push(node);
-            Vec::new()
-        });
-        if !numbers.contains(&rule) {
-            numbers.push(rule);
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ast::Expr;
+    use crate::compile::Compiler;
+    use crate::fields::{ArgumentRule, FieldDefinition, FieldId};
+
+    struct OneText([FieldDefinition; 2]);
+
+    impl Schema for OneText {
+        fn source(&self) -> &'static str {
+            "test"
+        }
+
+        fn fields(&self) -> &[FieldDefinition] {
+            &self.0
+        }
+
+        fn event_types(&self) -> &[&'static str] {
+            &["", "open"]
         }
     }
-    let candidate =
-        |node: NodeId| Candidate { node, rules: by_node.remove(&node).unwrap_or_default().into() };
-    order.into_iter().map(candidate).collect()
+
+    fn schema() -> OneText {
+        let field = |name, value_type| FieldDefinition {
+            name,
+            value_type,
+            is_list: false,
+            argument: ArgumentRule::None,
+            filterable: true,
+            description: "",
+        };
+        OneText([
+            field("fd.name", crate::fields::ValueType::Text),
+            field("fd.num", crate::fields::ValueType::Int),
+        ])
+    }
+
+    /// The layout of rules with these conditions, for the event type 1.
+    fn lay_out(conditions: &[String]) -> (Layout, u32) {
+        let schema = schema();
+        assert_eq!(schema.field("fd.num").map(|(id, _)| id), Some(FieldId(1)));
+        let mut compiler = Compiler::new(&schema);
+        let mut warnings = Vec::new();
+        let mut compile = |text: &String| {
+            let tree: Expr = crate::parser::parse_condition(text).unwrap();
+            compiler.condition(&tree, &mut warnings).unwrap()
+        };
+        let roots: Vec<_> = (0..).zip(conditions.iter().map(&mut compile)).collect();
+        let graph = std::mem::take(&mut compiler.graph);
+        let indexes = TextIndexes::new(&graph, &compiler.operands);
+        let mut builder = Builder::new(graph, &compiler.operands, &indexes, roots.len());
+        let layout = builder.build(&schema, &[], &roots);
+        let group = layout.group_of[1];
+        (layout, group)
+    }
+
+    #[test]
+    fn many_rules_hang_on_the_texts_that_they_need() {
+        let kinds = ["=", "startswith", "endswith", "contains"];
+        let conditions: Vec<String> = (0..400)
+            .map(|i| {
+                let kind = kinds[i % 4];
+                format!(
+                    "fd.num > 3 and (fd.name {kind} /x{i} or fd.name = y{i}) and not fd.name = z{i}"
+                )
+            })
+            .collect();
+        let (layout, group) = lay_out(&conditions);
+        let group = &layout.groups[group as usize];
+        assert!(group.rules.is_empty() && group.hooks.is_empty(), "{group:?}");
+        let [(_, inner)] = &group.guarded[..] else { panic!("{} guards", group.guarded.len()) };
+        assert!(inner.rules.is_empty(), "no rule is looked at for every event");
+        assert_eq!(inner.hooks.len(), 4, "one look for each kind of question");
+        let n_checks: usize = inner.hooks.iter().map(|hook| hook.candidates_of.len()).sum();
+        // Of those that ask for equality, both texts are one check.
+        assert_eq!(n_checks, 400 + 300);
+    }
+
+    #[test]
+    fn equal_rules_are_one_candidate() {
+        let (layout, group) = lay_out(&vec!["fd.num > 3 or fd.name exists".to_owned(); 50]);
+        let group = &layout.groups[group as usize];
+        let [candidate] = &group.rules[..] else { panic!("{group:?}") };
+        assert_eq!(candidate.rules.len(), 50);
+    }
+
+    #[test]
+    fn few_rules_are_looked_at_one_by_one() {
+        let conditions: Vec<String> = (0..3).map(|i| format!("fd.name = y{i}")).collect();
+        let (layout, group) = lay_out(&conditions);
+        assert_eq!(layout.groups[group as usize].rules.len(), 3);
+    }
 }

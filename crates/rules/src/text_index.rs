@@ -66,6 +66,9 @@ pub(crate) struct TextIndexes {
     index_of: Vec<Option<IndexId>>,
 }
 
+/// A check, and the texts that it asks about.
+type Question<'g> = (CheckId, &'g [String]);
+
 /// The texts that a check asks about, if an index can answer it.
 fn question<'g>(check: &'g Check, operands: &Operands) -> Option<(Kind, &'g [String])> {
     let Test::Match(Over::Any, _) = check.test else { return None };
@@ -86,10 +89,26 @@ fn question<'g>(check: &'g Check, operands: &Operands) -> Option<(Kind, &'g [Str
     Some((kind, texts))
 }
 
+/// How often a check that an index answers is expected to hold, in comparison with others:
+/// texts that must be all of a value hold rarely, short parts often.
+pub(crate) fn frequency(check: &Check, operands: &Operands) -> u32 {
+    let Some((kind, texts)) = question(check, operands) else { return u32::MAX };
+    let of_text = |text: &String| match (kind, text.len()) {
+        (Kind::Exact, _) => 1,
+        (_, 0..=1) => 64,
+        (Kind::Prefix, 2..=5) => 8,
+        (Kind::Part | Kind::FoldedPart, 2..=3) => 12,
+        (Kind::Part | Kind::FoldedPart, _) => 4,
+        (Kind::Prefix, _) => 3,
+        (Kind::Suffix, _) => 2,
+    };
+    texts.iter().map(of_text).fold(0, u32::saturating_add)
+}
+
 impl TextIndexes {
     /// The indexes of the checks of `graph`.
     pub(crate) fn new(graph: &Graph, operands: &Operands) -> Self {
-        let mut groups: HashMap<(OperandId, Kind), Vec<(CheckId, &[String])>> = HashMap::new();
+        let mut groups: HashMap<(OperandId, Kind), Vec<Question<'_>>> = HashMap::new();
         for (number, check) in graph.checks.iter().enumerate() {
             if let Some((kind, texts)) = question(check, operands) {
                 let id = CheckId(u32::try_from(number).unwrap_or(u32::MAX));
@@ -122,26 +141,10 @@ impl TextIndexes {
     pub(crate) fn len(&self) -> usize {
         self.indexes.len()
     }
-
-    /// How many events a check of this index is expected to hold for, in comparison with
-    /// others: long texts that must be all of a value hold rarely, short parts often.
-    pub(crate) fn frequency(&self, check: &Check, operands: &Operands) -> u32 {
-        let Some((kind, texts)) = question(check, operands) else { return u32::MAX };
-        let of_text = |text: &String| match (kind, text.len()) {
-            (Kind::Exact, _) => 1,
-            (_, 0..=1) => 64,
-            (Kind::Prefix, 2..=5) => 8,
-            (Kind::Part | Kind::FoldedPart, 2..=3) => 12,
-            (Kind::Part | Kind::FoldedPart, _) => 4,
-            (Kind::Prefix, _) => 3,
-            (Kind::Suffix, _) => 2,
-        };
-        texts.iter().map(of_text).fold(0, u32::saturating_add)
-    }
 }
 
 impl TextIndex {
-    fn new(operand: OperandId, kind: Kind, members: &[(CheckId, &[String])]) -> Option<Self> {
+    fn new(operand: OperandId, kind: Kind, members: &[Question<'_>]) -> Option<Self> {
         let mut numbers: HashMap<&[u8], usize> = HashMap::new();
         let (mut texts, mut checks) = (Vec::<&[u8]>::new(), Vec::<Vec<CheckId>>::new());
         for (check, asked) in members {
@@ -269,7 +272,7 @@ mod tests {
     fn check(kind: Kind, asked: &[&[&str]], text: &str, expected: &[u32]) {
         let owned: Vec<Vec<String>> =
             asked.iter().map(|texts| texts.iter().map(ToString::to_string).collect()).collect();
-        let members: Vec<(CheckId, &[String])> =
+        let members: Vec<Question<'_>> =
             owned.iter().enumerate().map(|(i, texts)| (CheckId(i as u32), &texts[..])).collect();
         let index = TextIndex::new(OperandId(0), kind, &members).unwrap();
         let mut found = Vec::new();

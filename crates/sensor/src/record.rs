@@ -11,7 +11,7 @@
 //! A live record has a fixed trailer behind `length` bytes (see [`Trailer`]). Decoding is
 //! total: every offset is checked before it is used, and nothing is cast.
 
-use crate::schema::{EventInfo, N_EVENTS, PARAMS_MAX, ParamType, Traits, event};
+use crate::schema::{EventInfo, N_EVENTS, ParamType, Traits, event};
 
 /// Bytes of the packed header.
 pub const HEADER_BYTES: usize = 26;
@@ -275,10 +275,46 @@ pub struct Record<'a> {
     /// that the kernel resolved.
     pub raw_path: Option<&'a [u8]>,
     bytes: &'a [u8],
-    n_params: usize,
-    /// Where each parameter ends, from the start of the record.
-    ends: [u32; PARAMS_MAX],
-    params_start: usize,
+    /// The lengths of the parameters, which add up to no more than `params`.
+    lengths: Lengths<'a>,
+    params: &'a [u8],
+}
+
+/// Lengths of parameters, as the record has them: few, so that sums are quicker made than
+/// kept.
+#[derive(Debug, Clone, Copy)]
+enum Lengths<'a> {
+    Short(&'a [[u8; 2]]),
+    Long(&'a [[u8; 4]]),
+}
+
+impl Lengths<'_> {
+    const fn n(self) -> usize {
+        match self {
+            Self::Short(lengths) => lengths.len(),
+            Self::Long(lengths) => lengths.len(),
+        }
+    }
+
+    fn get(self, index: usize) -> Option<usize> {
+        match self {
+            Self::Short(lengths) => lengths.get(index).map(|n| usize::from(u16::from_le_bytes(*n))),
+            Self::Long(lengths) => lengths.get(index).map(|n| u32::from_le_bytes(*n) as usize),
+        }
+    }
+
+    /// The sum of the first `n` lengths.
+    fn sum(self, n: usize) -> usize {
+        match self {
+            Self::Short(lengths) => {
+                lengths.iter().take(n).map(|n| usize::from(u16::from_le_bytes(*n))).sum()
+            }
+            Self::Long(lengths) => {
+                let lengths = lengths.iter().take(n).map(|n| u32::from_le_bytes(*n) as usize);
+                lengths.fold(0, usize::saturating_add)
+            }
+        }
+    }
 }
 
 impl<'a> Record<'a> {
@@ -299,21 +335,19 @@ impl<'a> Record<'a> {
             return Err(RecordError::TooManyParams { number, n_params });
         }
         let n_params = n_params as usize;
-        let large = info.traits.any(Traits::LARGE);
-        let length_bytes = if large { 4 } else { 2 };
-        let params_start = HEADER_BYTES + n_params * length_bytes;
-        let mut end = params_start;
-        let mut ends = [0; PARAMS_MAX];
-        for (index, slot) in ends.iter_mut().take(n_params).enumerate() {
-            let overrun = RecordError::ParamOverrun { number, index };
-            let length =
-                if large { cursor.u32() } else { cursor.u16().map(u32::from) }.ok_or(overrun)?;
-            end = end.saturating_add(length as usize);
-            if end > bytes.len() {
-                return Err(overrun);
-            }
-            // Checked against the record's length, which is far below 4 GiB.
-            *slot = end as u32;
+        let (lengths, params) = if info.traits.any(Traits::LARGE) {
+            let (lengths, params) = cursor.0.split_at_checked(n_params * 4).unzip();
+            (lengths.map(|lengths| Lengths::Long(lengths.as_chunks().0)), params)
+        } else {
+            let (lengths, params) = cursor.0.split_at_checked(n_params * 2).unzip();
+            (lengths.map(|lengths| Lengths::Short(lengths.as_chunks().0)), params)
+        };
+        let (Some(lengths), Some(params)) = (lengths, params) else {
+            return Err(RecordError::ParamOverrun { number, index: 0 });
+        };
+        if lengths.sum(n_params) > params.len() {
+            let overrun = (0..n_params).find(|index| lengths.sum(index + 1) > params.len());
+            return Err(RecordError::ParamOverrun { number, index: overrun.unwrap_or(0) });
         }
         Ok(Self {
             time_ns,
@@ -323,9 +357,8 @@ impl<'a> Record<'a> {
             trailer: None,
             raw_path: None,
             bytes,
-            n_params,
-            ends,
-            params_start,
+            lengths,
+            params,
         })
     }
 
@@ -352,7 +385,7 @@ impl<'a> Record<'a> {
 
     /// Parameters that the record has.
     pub fn n_params(&self) -> usize {
-        self.n_params
+        self.lengths.n()
     }
 
     /// The record without its trailer.
@@ -363,23 +396,20 @@ impl<'a> Record<'a> {
     /// The parameter at `index`; an empty one when the record lacks it.
     pub fn param(&self, index: usize) -> Param<'a> {
         let kind = self.info.params.get(index).map_or(ParamType::Other, |param| param.kind);
-        if index >= self.n_params {
-            return Param { bytes: &[], kind };
-        }
-        let end = self.ends[index] as usize;
-        let start = if index == 0 { self.params_start } else { self.ends[index - 1] as usize };
-        Param { bytes: self.bytes.get(start..end).unwrap_or(&[]), kind }
+        let Some(length) = self.lengths.get(index) else { return Param { bytes: &[], kind } };
+        let start = self.lengths.sum(index);
+        Param { bytes: self.params.get(start..start + length).unwrap_or(&[]), kind }
     }
 
     /// The parameter called `name`, when the record has it.
     pub fn param_by_name(&self, name: &str) -> Option<(usize, Param<'a>)> {
-        let index = self.info.param_index(name).filter(|index| *index < self.n_params)?;
+        let index = self.info.param_index(name).filter(|index| *index < self.n_params())?;
         Some((index, self.param(index)))
     }
 
     /// The result of the call, when the event has one.
     pub fn result(&self) -> Option<i64> {
-        if !self.info.has_result() || self.n_params == 0 {
+        if !self.info.has_result() || self.n_params() == 0 {
             return None;
         }
         let first = self.param(0);
@@ -427,6 +457,14 @@ impl RecordBuilder {
     pub fn clear(&mut self) -> &mut Self {
         self.params.clear();
         self.lengths.clear();
+        self
+    }
+
+    /// Appends all parameters of a record.
+    pub fn push_all(&mut self, record: &Record<'_>) -> &mut Self {
+        let lengths = record.lengths;
+        self.lengths.extend((0..lengths.n()).filter_map(|i| lengths.get(i)).map(|n| n as u32));
+        self.params.extend_from_slice(&record.params[..lengths.sum(lengths.n())]);
         self
     }
 
@@ -606,7 +644,7 @@ mod tests {
                 bytes[23..26].fill(0);
             }
             if let Ok(record) = Record::decode(&bytes) {
-                for index in 0..=PARAMS_MAX {
+                for index in 0..=crate::schema::PARAMS_MAX {
                     let param = record.param(index);
                     let _ = (param.u8(), param.u32(), param.i64(), param.text(), param.list());
                 }

@@ -110,6 +110,23 @@ fn condition() -> impl Strategy<Value = String> {
     })
 }
 
+/// Conditions that have much in common with others, as rules do.
+fn similar_condition() -> impl Strategy<Value = String> {
+    let shared = prop::sample::select(vec![
+        "evt.type in (open, openat)",
+        "evt.is_open_read = true",
+        "(fd.num > 0 or evt.type = execve)",
+        "not proc.name in (a, x)",
+    ]);
+    (prop::collection::vec(shared, 0..3), prop::collection::vec(text_check(), 1..4), condition())
+        .prop_map(|(shared, texts, other)| {
+            let mut parts: Vec<String> = shared.iter().map(ToString::to_string).collect();
+            parts.push(format!("({})", texts.join(" or ")));
+            parts.push(format!("({} or {other})", texts[0]));
+            parts.join(" and ")
+        })
+}
+
 fn event() -> impl Strategy<Value = TestEvent> {
     let event_type =
         prop::sample::select(vec!["open", "openat", "execve", "connect", "close", "asyncevent"]);
@@ -161,7 +178,11 @@ proptest! {
     /// for no field twice.
     #[test]
     fn graph_equals_naive_evaluator(
-        conditions in prop::collection::vec(condition(), 1..30),
+        conditions in prop_oneof![
+            prop::collection::vec(condition(), 1..30),
+            // So many that they hang on texts, and share some of their parts.
+            prop::collection::vec(similar_condition(), 40..120),
+        ],
         events in prop::collection::vec(event(), 1..12),
     ) {
         let schema = TestSchema::small();

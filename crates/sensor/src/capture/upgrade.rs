@@ -234,15 +234,14 @@ fn take_step(
     next: &mut Vec<u8>,
 ) -> Option<()> {
     let old = Record::decode(current).ok()?;
-    let (target, n_kept) = match step.action {
-        Action::Change(target) => (target, 0),
-        _ => (old.number(), old.n_params()),
+    builder.clear();
+    let (target, n_kept) = if let Action::Change(target) = step.action {
+        (target, 0)
+    } else {
+        builder.push_all(&old);
+        (old.number(), old.n_params())
     };
     let info = event(target)?;
-    builder.clear();
-    for index in 0..n_kept {
-        builder.push(old.param(index).bytes);
-    }
     let uses_enter = step.params.iter().any(|source| matches!(source, Source::Enter { .. }));
     let enter = match stored.get(tid).filter(|_| uses_enter) {
         Some(bytes) => Some(Record::decode(bytes).ok()?),

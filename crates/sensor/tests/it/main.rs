@@ -11,3 +11,4 @@ mod header;
 mod identity;
 mod live;
 mod recording;
+mod steady;
