@@ -145,7 +145,7 @@ impl Matcher {
     /// Passes a detection to `sink` for each rule that `event` matches.
     pub fn evaluate(&mut self, event: &EventView<'_>, sink: &mut dyn FnMut(Detection)) -> usize {
         self.matched.clear();
-        self.evaluator.evaluate(event, &mut self.matched);
+        self.evaluator.evaluate_at(event, event.time().as_nanos(), &mut self.matched);
         for id in &self.matched {
             let Some(info) = self.infos.get(id.0 as usize) else { continue };
             sink(detection(self.rules.rule(*id), info, event));

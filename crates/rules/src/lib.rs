@@ -34,7 +34,9 @@ mod read_rule;
 mod reader;
 mod report;
 mod rule_set;
+mod stateful;
 mod text_index;
+mod tracker;
 mod transform;
 mod version;
 mod yaml;
@@ -53,5 +55,7 @@ pub use rule_set::{
     Evaluator, ExtraOutput, LoadOptions, Rule, RuleId, RuleMatching, RuleSelection, RuleSet,
     SYSCALL_SOURCE, Selector,
 };
+pub use stateful::{KEY_FIELDS_MAX, Stateful, WITHIN_NS_MAX};
+pub use tracker::{Awaited, COUNT_MAX, KEYS_MAX, REMEMBERED_MAX, STEPS_MAX};
 pub use version::{ENGINE_VERSION, Version};
 pub use yaml::{FILE_BYTES_MAX, YAML_DEPTH_MAX, YAML_NODES_MAX};

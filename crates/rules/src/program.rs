@@ -24,6 +24,20 @@ pub(crate) struct Program {
     layout: Layout,
     /// The node of each check.
     node_of: Vec<NodeId>,
+    /// The parts of stateful rules, which stand behind the rules, from [`PART_BASE`].
+    pub(crate) parts: Vec<Part>,
+}
+
+/// Numbers from here on are parts of stateful rules.
+pub(crate) const PART_BASE: u32 = 1 << 31;
+
+/// One of the conditions of a stateful rule.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Part {
+    /// The rule's number.
+    pub(crate) rule: u32,
+    /// Which of its conditions.
+    pub(crate) step: usize,
 }
 
 /// Memory of evaluations, kept between events.
@@ -67,7 +81,7 @@ impl Program {
         graph.freeze();
         operands.freeze();
         let source = schema.source().to_owned();
-        (Self { source, operands, graph, indexes, layout, node_of }, event_types)
+        (Self { source, operands, graph, indexes, layout, node_of, parts: vec![] }, event_types)
     }
 
     /// Appends the numbers of the rules that match `event`, in no order, with repetitions.
