@@ -20,11 +20,12 @@ use crate::detection::{Detection, RuleInfo, Source, SourceError, SourceHealth};
 
 /// Events that the state needs even if no rule asks for them: what a descriptor is, where
 /// a process stands, who it is.
-const STATE_EVENTS: [&str; 18] = [
+const STATE_EVENTS: [&str; 19] = [
     "execve",
     "clone",
     "procexit",
     "socket",
+    "bind",
     "connect",
     "accept",
     "accept4",
