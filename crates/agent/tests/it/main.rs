@@ -3,5 +3,6 @@
 #![expect(clippy::print_stderr, reason = "a skipped test says why")]
 
 mod live;
+mod root;
 mod run;
 mod support;
