@@ -144,6 +144,7 @@ impl Loader<'_> {
             enabled,
             location: self.location(info.place),
             condition: expanded.expr.to_string(),
+            expression: self.options.keep_expressions.then_some(expanded.expr),
             condition_text,
             output,
             output_format,

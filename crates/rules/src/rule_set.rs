@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use palisade_base::{Diagnostics, Location};
 
+use crate::ast::Expr;
 use crate::collect::PluginRequirement;
 use crate::event_types::EventTypes;
 use crate::fields::{Fields, Schema};
@@ -70,6 +71,8 @@ pub struct LoadOptions {
     pub selections: Vec<RuleSelection>,
     /// Additions to outputs, in order.
     pub extra_outputs: Vec<ExtraOutput>,
+    /// Whether rules keep the trees of their conditions, for those who explain them.
+    pub keep_expressions: bool,
 }
 
 /// A loaded rule.
@@ -97,6 +100,8 @@ pub struct Rule {
     pub condition_text: String,
     /// The condition in canonical form, lists and macros replaced, exceptions added.
     pub condition: String,
+    /// The same as a tree, if [`LoadOptions::keep_expressions`] asked for it.
+    pub expression: Option<Expr>,
     /// The output as written, with what was appended.
     pub output: String,
     /// The output, compiled.

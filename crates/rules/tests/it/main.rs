@@ -9,3 +9,4 @@ mod loading;
 mod naive;
 mod property;
 mod schema;
+mod writing;
