@@ -41,10 +41,6 @@ const STATE_EVENTS: [&str; 18] = [
     "setns",
 ];
 
-/// Fields whose text is a time in words and whose value is nanoseconds since the epoch.
-const CLOCKS: [&str; 5] =
-    ["evt.time", "evt.time.s", "evt.time.iso8601", "evt.datetime", "evt.datetime.s"];
-
 /// Event types that are made in user space, where they are known without a probe.
 const NO_CALLS: [&str; 4] = ["asyncevent", "container", "pluginevent", "notification"];
 
@@ -176,13 +172,8 @@ fn info(rule: &Rule) -> RuleInfo {
 fn detection(rule: &Rule, info: &Arc<RuleInfo>, event: &EventView<'_>) -> Detection {
     let fields: &dyn Fields = event;
     let values = rule.output_format.values(fields).into_iter();
-    let mut output_fields: BTreeMap<String, serde_json::Value> = values
-        .map(|(name, value)| match name {
-            // As in Falco: whatever way the text writes the time, the value is a number.
-            _ if CLOCKS.contains(&name) => (name.to_string(), event.time().as_nanos().into()),
-            _ => (name.to_string(), value.as_ref().into()),
-        })
-        .collect();
+    let mut output_fields: BTreeMap<String, serde_json::Value> =
+        values.map(|(name, value)| (name.to_string(), value.as_ref().into())).collect();
     for (name, format) in &rule.extra_fields {
         let value = match format.values(fields)[..] {
             // A field by its own name keeps its type.
