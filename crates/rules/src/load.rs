@@ -121,6 +121,8 @@ impl<'l> Source<'l> {
 #[derive(Default)]
 struct Conditions {
     texts: Vec<String>,
+    /// Only if they are wanted.
+    expressions: Vec<Expr>,
     declared_event_types: Option<EventTypes>,
     fields: BTreeSet<String>,
     macros: BTreeSet<String>,
@@ -160,7 +162,8 @@ impl Loader<'_> {
         for condition in std::iter::once(first).chain(later) {
             roots.push(self.add_condition(condition, &info, at, &mut conditions)?);
         }
-        let Conditions { texts, declared_event_types, fields, macros, lists } = conditions;
+        let Conditions { texts, expressions, declared_event_types, fields, macros, lists } =
+            conditions;
         let of = &mut self.compilers[at];
         for (step, root) in roots.into_iter().enumerate() {
             if stateful.is_some() {
@@ -176,6 +179,8 @@ impl Loader<'_> {
             enabled,
             location: self.location(info.place),
             condition: texts.join(" ; then "),
+            steps: if texts.len() > 1 { texts } else { vec![] },
+            expression: one_of(expressions),
             condition_text,
             output,
             output_format,
@@ -225,6 +230,7 @@ impl Loader<'_> {
         conditions.declared_event_types.get_or_insert_with(EventTypes::none).extend(&event_types);
         expanded.expr.visit_leaves(&mut |leaf| leaf_fields(leaf, &mut conditions.fields));
         conditions.texts.push(expanded.expr.to_string());
+        conditions.expressions.extend(self.options.keep_expressions.then_some(expanded.expr));
         conditions.macros.extend(expanded.macros);
         conditions.lists.extend(expanded.lists);
         Ok(root)
@@ -398,6 +404,14 @@ impl Loader<'_> {
             let message = "List not referred to by any other rule/macro";
             self.report.push(Problem::warning(code::UNUSED_LIST, list.place, message));
         }
+    }
+}
+
+/// The condition, or for a sequence: that one of its steps is made.
+fn one_of(mut expressions: Vec<Expr>) -> Option<Expr> {
+    match expressions.len() {
+        0 | 1 => expressions.pop(),
+        _ => Some(Expr::Or(expressions, 0)),
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use palisade_base::{Diagnostics, Location};
 
+use crate::ast::Expr;
 use crate::collect::PluginRequirement;
 use crate::event_types::EventTypes;
 use crate::fields::{Fields, Schema};
@@ -72,6 +73,8 @@ pub struct LoadOptions {
     pub selections: Vec<RuleSelection>,
     /// Additions to outputs, in order.
     pub extra_outputs: Vec<ExtraOutput>,
+    /// Whether rules keep the trees of their conditions, for those who explain them.
+    pub keep_expressions: bool,
 }
 
 /// A loaded rule.
@@ -99,6 +102,11 @@ pub struct Rule {
     pub condition_text: String,
     /// The condition in canonical form, lists and macros replaced, exceptions added.
     pub condition: String,
+    /// The conditions of a sequence, one for each step; empty for every other rule.
+    pub steps: Vec<String>,
+    /// The same as a tree, if [`LoadOptions::keep_expressions`] asked for it. That of a
+    /// sequence holds if one of its steps is made.
+    pub expression: Option<Expr>,
     /// The output as written, with what was appended.
     pub output: String,
     /// The output, compiled.
@@ -268,6 +276,13 @@ impl Evaluator {
     /// still have mattered.
     pub fn n_forgotten(&self) -> u64 {
         self.trackers.values().map(|(_, tracker)| tracker.n_forgotten()).sum()
+    }
+
+    /// Forgets what stateful rules remember, before events of another time or machine.
+    pub fn forget(&mut self) {
+        for (stateful, tracker) in self.trackers.values_mut() {
+            *tracker = stateful.tracker();
+        }
     }
 
     /// Finds the rules and parts that `event` matches, each once and in order.

@@ -11,7 +11,7 @@
 //! A live record has a fixed trailer behind `length` bytes (see [`Trailer`]). Decoding is
 //! total: every offset is checked before it is used, and nothing is cast.
 
-use crate::schema::{EventInfo, N_EVENTS, ParamType, Traits, event};
+use crate::schema::{EventInfo, N_EVENTS, PARAMS_MAX, ParamType, Traits, event};
 
 /// Bytes of the packed header.
 pub const HEADER_BYTES: usize = 26;
@@ -49,7 +49,7 @@ pub enum RecordError {
         /// The type's number.
         number: u16,
     },
-    /// More parameters than the type has.
+    /// More parameters than the type has, and not those of a later version.
     #[error("record of type {number} claims {n_params} parameters")]
     TooManyParams {
         /// The type's number.
@@ -278,6 +278,7 @@ pub struct Record<'a> {
     /// The lengths of the parameters, which add up to no more than `params`.
     lengths: Lengths<'a>,
     params: &'a [u8],
+    is_newer: bool,
 }
 
 /// Lengths of parameters, as the record has them: few, so that sums are quicker made than
@@ -289,6 +290,14 @@ enum Lengths<'a> {
 }
 
 impl Lengths<'_> {
+    /// The first `n` of them at most.
+    fn first(self, n: usize) -> Self {
+        match self {
+            Self::Short(lengths) => Self::Short(&lengths[..n.min(lengths.len())]),
+            Self::Long(lengths) => Self::Long(&lengths[..n.min(lengths.len())]),
+        }
+    }
+
     const fn n(self) -> usize {
         match self {
             Self::Short(lengths) => lengths.len(),
@@ -331,10 +340,11 @@ impl<'a> Record<'a> {
             return Err(RecordError::Length { stated, actual: bytes.len() });
         }
         let info = event(number).ok_or(RecordError::UnknownType { number })?;
-        if n_params as usize > info.params.len() {
-            return Err(RecordError::TooManyParams { number, n_params });
-        }
+        let too_many = RecordError::TooManyParams { number, n_params };
         let n_params = n_params as usize;
+        if n_params > PARAMS_MAX {
+            return Err(too_many);
+        }
         let (lengths, params) = if info.traits.any(Traits::LARGE) {
             let (lengths, params) = cursor.0.split_at_checked(n_params * 4).unzip();
             (lengths.map(|lengths| Lengths::Long(lengths.as_chunks().0)), params)
@@ -345,6 +355,11 @@ impl<'a> Record<'a> {
         let (Some(lengths), Some(params)) = (lengths, params) else {
             return Err(RecordError::ParamOverrun { number, index: 0 });
         };
+        let is_newer = n_params > info.params.len();
+        if is_newer && lengths.sum(n_params) != params.len() {
+            // Later versions only append parameters; what does not add up is no later version.
+            return Err(too_many);
+        }
         if lengths.sum(n_params) > params.len() {
             let overrun = (0..n_params).find(|index| lengths.sum(index + 1) > params.len());
             return Err(RecordError::ParamOverrun { number, index: overrun.unwrap_or(0) });
@@ -357,8 +372,9 @@ impl<'a> Record<'a> {
             trailer: None,
             raw_path: None,
             bytes,
-            lengths,
+            lengths: lengths.first(info.params.len()),
             params,
+            is_newer,
         })
     }
 
@@ -383,7 +399,12 @@ impl<'a> Record<'a> {
         self.info.number
     }
 
-    /// Parameters that the record has.
+    /// Whether it has parameters of a later version behind those that this one knows.
+    pub fn is_newer(&self) -> bool {
+        self.is_newer
+    }
+
+    /// Parameters that the record has, of those that this version knows.
     pub fn n_params(&self) -> usize {
         self.lengths.n()
     }
@@ -604,6 +625,23 @@ mod tests {
     }
 
     #[test]
+    fn parameters_of_a_later_version_are_left_out() {
+        let mut bytes = open_record();
+        let n_params = 6_u32;
+        // One more length in front of the parameters, and one more parameter behind them.
+        let at = HEADER_BYTES + 2 * 4;
+        bytes.splice(at..at, [[0, 0], [0, 0], [3, 0]].concat());
+        bytes.extend(b"new");
+        bytes[22..26].copy_from_slice(&(n_params + 1).to_le_bytes());
+        let length = (bytes.len() as u32).to_le_bytes();
+        bytes[16..20].copy_from_slice(&length);
+        let record = Record::decode(&bytes).unwrap();
+        assert!(record.is_newer());
+        assert_eq!((record.n_params(), record.param(1).text()), (6, &b"/etc/passwd"[..]));
+        assert!(record.param(6).is_empty());
+    }
+
+    #[test]
     fn text_that_the_kernel_could_not_read() {
         let mut out = Vec::new();
         let mut builder = RecordBuilder::new();
@@ -644,7 +682,7 @@ mod tests {
                 bytes[23..26].fill(0);
             }
             if let Ok(record) = Record::decode(&bytes) {
-                for index in 0..=crate::schema::PARAMS_MAX {
+                for index in 0..=PARAMS_MAX {
                     let param = record.param(index);
                     let _ = (param.u8(), param.u32(), param.i64(), param.text(), param.list());
                 }

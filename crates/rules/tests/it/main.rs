@@ -10,3 +10,4 @@ mod naive;
 mod property;
 mod schema;
 mod stateful;
+mod writing;

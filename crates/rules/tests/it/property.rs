@@ -98,7 +98,8 @@ fn other_check() -> impl Strategy<Value = String> {
     ]
 }
 
-fn condition() -> impl Strategy<Value = String> {
+/// Conditions of every kind of comparison, nested.
+pub(crate) fn condition() -> impl Strategy<Value = String> {
     prop_oneof![text_check(), other_check()].prop_recursive(4, 24, 4, |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 1..4)

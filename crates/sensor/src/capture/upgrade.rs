@@ -124,7 +124,8 @@ fn need(info: &EventInfo, n_params: usize) -> Option<Need> {
             (true, false) => None,
         };
     }
-    let is_current = !traits.any(Traits::OLD) && n_params == info.params.len();
+    // More parameters are those of a later version.
+    let is_current = !traits.any(Traits::OLD) && n_params >= info.params.len();
     if is_current && !info.is_enter() { Some(Need::Nothing) } else { Some(Need::Steps) }
 }
 
