@@ -10,6 +10,7 @@ use crate::schema::number::{
 };
 use crate::schema::{Category, Field, Origin, ParamType, Traits};
 use crate::state::FdKind;
+use crate::state::apply_socket::ip_and_port;
 use crate::text::{civil_from_seconds, push_fmt};
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -91,9 +92,17 @@ impl<'e> EventView<'e> {
             | Field::EvtIsOpenWrite
             | Field::EvtIsOpenExec
             | Field::EvtIsOpenCreate => Some(Value::Bool(self.is_open(field))),
+            Field::EvtAddrIp => self.address().map(|(address, _)| Value::Ip(address)),
+            Field::EvtAddrPort => self.address().map(|(_, port)| Value::Uint(u64::from(port))),
             _ => None,
         };
         out.extend(value);
+    }
+
+    /// The IP address and port that the call names.
+    fn address(&self) -> Option<(std::net::IpAddr, u16)> {
+        let (_, param) = self.record.param_by_name("addr")?;
+        ip_and_port(param.bytes)
     }
 
     fn relative_ns(&self) -> u64 {

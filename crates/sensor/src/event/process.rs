@@ -249,6 +249,15 @@ impl<'e> EventView<'e> {
         thread: &'e Thread,
         out: &mut Values<'v>,
     ) -> bool {
+        if field == Field::ProcContainerAname {
+            // Beyond the container come its runtime and whoever started that.
+            let container = &thread.container_id;
+            let parents = self.state.main_of(thread).map(|main| self.state.parents(main));
+            let inside = parents.into_iter().flatten();
+            let inside = inside.take_while(|parent| parent.container_id == *container);
+            out.extend(inside.map(|parent| Value::Text(&parent.comm)));
+            return true;
+        }
         let read: fn(&'e Thread, &Self) -> Value<'e> = match field {
             Field::ProcAname => |thread, _| Value::Text(&thread.comm),
             Field::ProcAexe => |thread, _| Value::Text(&thread.exe),
