@@ -2,7 +2,9 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(clippy::print_stderr, reason = "a skipped test says why")]
 
+mod catalogue;
 mod live;
 mod root;
 mod run;
 mod support;
+mod techniques;

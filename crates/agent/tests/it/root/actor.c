@@ -216,6 +216,8 @@ static void fork_child(void)
 		for (;;)
 			pause();
 	}
+	if (child < 0)
+		wrong("fork", strerror(errno));
 	last = child;
 }
 
@@ -262,6 +264,35 @@ static void address(char *name, const char *text)
 	close(s);
 }
 
+/* accepts ADDRESS N: a server, and N clients of its own that it accepts. */
+static void accepts(char *where, int n)
+{
+	long out[2];
+	int one = 1, server = socket(AF_INET, SOCK_STREAM, 0);
+	argument(where, 0, out);
+	setsockopt(server, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	if (bind(server, (void *)out[0], out[1]) || listen(server, n))
+		wrong("accepts", strerror(errno));
+	for (int i = 0; i < n; i++) {
+		int client = socket(AF_INET, SOCK_STREAM, 0);
+		connect(client, (void *)out[0], out[1]);
+		close(accept(server, NULL, NULL));
+		close(client);
+	}
+	close(server);
+}
+
+/* forks N: children that end at once. */
+static void forks(int n)
+{
+	for (int i = 0; i < n; i++) {
+		pid_t pid = fork();
+		if (pid == 0)
+			_exit(0);
+		waitpid(pid, NULL, 0);
+	}
+}
+
 static void command(char **words, const int *quoted, int n)
 {
 	if (!strcmp(words[0], "spawn") && n > 1) {
@@ -270,7 +301,7 @@ static void command(char **words, const int *quoted, int n)
 		become(words + 1);
 	} else if (!strcmp(words[0], "fork")) {
 		fork_child();
-	} else if (!strcmp(words[0], "reap")) {
+	} else if (!strcmp(words[0], "reap") && child > 0) {
 		kill(child, SIGKILL);
 		waitpid(child, NULL, 0);
 	} else if (!strcmp(words[0], "copy") && n == 2) {
@@ -279,6 +310,10 @@ static void command(char **words, const int *quoted, int n)
 		fexec();
 	} else if (!strcmp(words[0], "address") && n == 3) {
 		address(words[1], words[2]);
+	} else if (!strcmp(words[0], "accepts") && n == 3) {
+		accepts(words[1], atoi(words[2]));
+	} else if (!strcmp(words[0], "forks") && n == 2) {
+		forks(atoi(words[1]));
 	} else if (!strcmp(words[0], "sleep") && n == 2) {
 		long ms = strtol(words[1], NULL, 0);
 		struct timespec time = { ms / 1000, ms % 1000 * 1000000 };

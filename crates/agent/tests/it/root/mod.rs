@@ -1,5 +1,8 @@
 //! What is done for real and what the real sensor says of it.
 
+mod day;
+mod detections;
+mod detections_table;
 mod e2e;
 mod e2e_file;
 mod event_generator;

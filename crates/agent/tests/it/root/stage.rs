@@ -56,7 +56,8 @@ impl Stage {
     /// Sets a stage. Docker's files that describe it go to `docker`.
     pub(crate) fn new(kind: Kind, actor: &Path, folder: &Path, docker: &Path) -> Self {
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
-        let id = format!("{:032x}{number:032x}", std::process::id());
+        // The first twelve characters, which rules see, differ as well.
+        let id = format!("{:08x}{number:04x}{:052x}", std::process::id(), 0);
         let path = match kind {
             Kind::Container => format!("/palisade-stage/{id}"),
             Kind::Host => format!("/palisade-stage-{id}.slice"),
@@ -65,6 +66,9 @@ impl Stage {
             let config = json!({
                 "ID": id, "Name": "/stage", "Image": "sha256:aa",
                 "Config": {"Image": "registry.test/stage:1", "User": ""},
+                "MountPoints": {"/run/docker.sock": {
+                    "Source": "/run/docker.sock", "Destination": "/run/docker.sock", "RW": true,
+                }},
             });
             let host_config = json!({"Privileged": true, "NetworkMode": "none"});
             let files = docker.join(&id);
@@ -128,7 +132,10 @@ impl Stage {
         self.scripts.write_all(&[0]).unwrap();
         match self.answers.recv_timeout(DEADLINE) {
             Ok(answer) => answer.parse().unwrap(),
-            Err(error) => panic!("the stage does not answer `{script}`: {error}"),
+            Err(error) => {
+                let ended = self.child.try_wait();
+                panic!("the stage does not answer `{script}`: {error}; it has ended: {ended:?}")
+            }
         }
     }
 }

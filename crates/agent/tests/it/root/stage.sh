@@ -16,6 +16,9 @@ mount -t proc proc proc
 mount -t tmpfs -o mode=755 tmpfs dev
 mkdir dev/shm
 mount -t tmpfs -o mode=1777 tmpfs dev/shm
+mkdir dev/pts
+mount -t devpts -o newinstance,ptmxmode=0666 devpts dev/pts
+ln -s pts/ptmx dev/ptmx
 mknod -m 666 dev/null c 1 3
 mknod -m 666 dev/zero c 1 5
 mknod -m 666 dev/random c 1 8
@@ -42,6 +45,8 @@ as() {
     DO=$script "/opt/eg/$name" "$@"
 }
 act() { as act "$@"; }
+# low SCRIPT: the actor as a user without capabilities.
+low() { DO=$1 setpriv --reuid 1 --regid 1 --clear-groups /opt/eg/act; }
 while IFS= read -r -d "" script; do
     status=0
     (exec </dev/null >/dev/null; eval "$script") || status=$?

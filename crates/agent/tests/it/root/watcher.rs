@@ -56,6 +56,11 @@ impl Watcher {
         self.stages.iter().find(|stage| stage.kind == kind).unwrap()
     }
 
+    /// Events that the sensor has read.
+    pub(crate) fn n_events(&self) -> u64 {
+        self.detector.health().n_events
+    }
+
     fn stage_mut(&mut self, kind: Kind) -> &mut Stage {
         self.stages.iter_mut().find(|stage| stage.kind == kind).unwrap()
     }
