@@ -24,7 +24,7 @@ pub(crate) const TECHNIQUES: &[(&str, &[Technique])] = &[
         ("Package manager in a running container", &["Package manager started in a container"], ""),
         ("Decode and run", &["Encoded command run"], "seen on one command line, not across several programs"),
         ("Interpreter fetches its program from the network", &["Interpreter with inline code connects out", "Downloaded and run"], ""),
-        ("Calls through io_uring", &[], "its set-up has no probe yet; `palisade run` refuses it by seccomp"),
+        ("Calls through io_uring", &["Calls through io_uring prepared"], "its set-up is seen, the calls made through it are not"),
     ]),
     ("Persistence", &[
         ("Scheduled jobs", &["Scheduled job or service written", "Scheduled job submitted"], ""),

@@ -161,6 +161,7 @@ pub(crate) const NOTICE: &[Row] = &[
         "act 'socket AF_INET SOCK_STREAM 0; connect $ in:203.0.113.10:5432'"),
     ("Packet socket opened", "act", "act 'socket AF_PACKET SOCK_RAW 0'", "act 'socket AF_INET SOCK_DGRAM 0'"),
     ("Exploit primitive used", "act", "low 'userfaultfd 0'", "low 'getpid'"),
+    ("Calls through io_uring prepared", "act", "low 'io_uring_setup 4 zeros:120'", "low 'getpid'"),
     ("Program built here executed", "eg-built", "cp /opt/eg/act /usr/eg-built; as make 'spawn /usr/eg-built'", "as make 'spawn /bin/true'"),
     ("Program started from outside the container", "true", "as runc 'spawn /bin/true'", "/bin/true"),
     ("Privileged container started", "true", "unshare --pid --fork /bin/true", "/bin/true"),
