@@ -154,7 +154,8 @@ pub(crate) const WARNING: &[Row] = &[
 #[rustfmt::skip] // a table
 pub(crate) const NOTICE: &[Row] = &[
     ("Interactive shell in a container", "sh", "script -qec '/bin/sh -c :' /dev/null", "/bin/sh -c :"),
-    ("File in memory created", "act", "act \"memfd_create 'eg' 0\"", "act 'getpid'"),
+    // A program in the container that calls itself a runtime is none.
+    ("File in memory created", "runc", "as runc getpid; as runc 'spawn \"DO=memfd_create /eg 0\" /opt/eg/runc'", "act 'getpid'"),
     ("Package manager started in a container", "apt-get", "as apt-get getpid install nothing", "as eg-app getpid install nothing"),
     ("Network tool started in a container", "nmap", "as nmap getpid 127.0.0.1", "as eg-app getpid 127.0.0.1"),
     ("Connection to a mining pool port", "act", "act 'socket AF_INET SOCK_STREAM 0; connect $ in:203.0.113.10:3333'",
