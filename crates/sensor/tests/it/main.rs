@@ -9,5 +9,6 @@
 mod conformance;
 mod header;
 mod identity;
+mod legacy;
 mod live;
 mod recording;
