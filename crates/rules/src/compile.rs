@@ -321,28 +321,6 @@ pub(crate) fn is_left_side(schema: &dyn Schema, field: &str) -> bool {
         .is_ok_and(|expr| Compiler::new(schema).condition(&expr, &mut vec![]).is_ok())
 }
 
-/// Compiles the operand of an output.
-pub(crate) fn output_operand(
-    operands: &mut Operands,
-    schema: &dyn Schema,
-    operand: &Operand,
-) -> Result<OperandId, OperandError> {
-    let mut filter_only: Option<&FieldUse> = None;
-    operand.visit_fields(&mut |field| {
-        if let Some((id, _)) = schema.field(&field.name)
-            && schema.limits(id).filter_only
-        {
-            filter_only = Some(field);
-        }
-    });
-    if let Some(field) = filter_only {
-        let message =
-            format!("{} is filter only and cannot be used as a display field", field.name);
-        return Err(error(message, field.position));
-    }
-    operands.add(schema, operand)
-}
-
 fn read_constant(
     relation: Relation,
     value: &str,

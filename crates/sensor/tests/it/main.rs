@@ -12,3 +12,4 @@ mod identity;
 mod legacy;
 mod live;
 mod recording;
+mod shown;
