@@ -39,6 +39,9 @@ pub enum ValueType {
     RelativeTime,
     /// `ABSTIME`: nanoseconds since the epoch.
     AbsoluteTime,
+    /// What no operator reads (socket tuples, descriptor lists, ids as such): only
+    /// `exists` applies.
+    Opaque,
 }
 
 /// Whether a field takes an argument in brackets.
@@ -200,6 +203,12 @@ pub trait Schema {
     /// The field whose number stands for `field` among the typed values of an output:
     /// times of day, which are nanoseconds in JSON.
     fn typed_as(&self, _field: FieldId) -> Option<FieldId> {
+        None
+    }
+
+    /// The field whose presence `exists` asks for instead of `field`'s own: there are
+    /// fields that exist before they have a value to compare.
+    fn exists_as(&self, _field: FieldId, _argument: &FieldArgument) -> Option<FieldId> {
         None
     }
 

@@ -83,6 +83,7 @@ pub(crate) fn type_name(value_type: ValueType) -> &'static str {
         ValueType::Port => "PORT",
         ValueType::RelativeTime => "RELTIME",
         ValueType::AbsoluteTime => "ABSTIME",
+        ValueType::Opaque => "DYNAMIC",
     }
 }
 

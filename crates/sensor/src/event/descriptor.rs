@@ -102,6 +102,11 @@ impl<'e> EventView<'e> {
                 FdKind::UnixSocket => Some(b"unix"),
                 _ => None,
             },
+            // Names are not looked up: an address has none, which is not a given one.
+            Field::FdCipName | Field::FdSipName | Field::FdLipName | Field::FdRipName => {
+                let fd = fd?;
+                (fd.kind.is_ip_socket() && fd.role != Role::None).then_some(b"")
+            }
             Field::FdUid => Some(
                 self.build(|out| push_fmt(out, format_args!("{}{}", thread.tid, thread.last_fd))),
             ),

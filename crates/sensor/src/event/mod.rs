@@ -195,6 +195,8 @@ impl Fields for EventView<'_> {
         match known {
             // They mean either end and are there to be compared.
             Field::FdIp | Field::FdPort | Field::FdProto | Field::FdNet | Field::EvtAround => {}
+            // Names are not looked up.
+            Field::FdCipName | Field::FdSipName | Field::FdLipName | Field::FdRipName => {}
             _ if self.display_ancestors(known, argument, out) => {}
             Field::FdCnet | Field::FdSnet | Field::FdLnet | Field::FdRnet => {
                 self.extract(field, argument, out);

@@ -158,11 +158,28 @@ impl Schema for SyscallSchema {
         let (Field::EvtArg | Field::EvtRawarg, FieldArgument::Key(name)) = (known, argument) else {
             return Some(DEFINITIONS[known as usize].value_type);
         };
-        // Events agree on the type of a parameter name, as far as rules use it; the
-        // newest event decides.
-        let params = events().iter().rev().flat_map(|event| &event.params);
-        let param = params.into_iter().find(|param| *param.name == **name)?;
+        // Events agree on the type of a parameter name, as far as rules use it; the first
+        // in the table decides.
+        let mut params = events().iter().flat_map(|event| &event.params);
+        let param = params.find(|param| *param.name == **name)?;
         Some(if known == Field::EvtArg { ValueType::Text } else { raw_type(param.kind) })
+    }
+
+    fn exists_as(&self, field: FieldId, argument: &FieldArgument) -> Option<FieldId> {
+        match Field::from_id(field)? {
+            // Any descriptor has them, whether it has addresses or not.
+            Field::FdIp
+            | Field::FdPort
+            | Field::FdProto
+            | Field::FdNet
+            | Field::FdCipName
+            | Field::FdSipName
+            | Field::FdLipName
+            | Field::FdRipName => Some(Field::FdType.id()),
+            // Any event about descriptors has them, though there may be none.
+            Field::FdTypes => (*argument == FieldArgument::None).then_some(Field::FdNum.id()),
+            _ => Option::None,
+        }
     }
 
     fn event_names_itself(&self, number: u16) -> bool {
@@ -170,6 +187,7 @@ impl Schema for SyscallSchema {
     }
 }
 
+/// The type by which conditions may compare a parameter.
 fn raw_type(kind: ParamType) -> ValueType {
     match kind {
         ParamType::Int(_) | ParamType::Errno | ParamType::Fd | ParamType::Pid => ValueType::Int,
@@ -178,13 +196,21 @@ fn raw_type(kind: ParamType) -> ValueType {
         ParamType::Bool => ValueType::Bool,
         ParamType::RelativeTime => ValueType::RelativeTime,
         ParamType::AbsoluteTime => ValueType::AbsoluteTime,
-        ParamType::Bytes
+        ParamType::Uint(_)
+        | ParamType::Syscall
+        | ParamType::Signal
+        | ParamType::Flags(_)
+        | ParamType::Enumeration(_)
+        | ParamType::Mode => ValueType::Uint,
+        ParamType::Uid
+        | ParamType::Gid
+        | ParamType::SignalSet
+        | ParamType::Bytes
         | ParamType::SockAddr
         | ParamType::SockTuple
         | ParamType::FdList
         | ParamType::Dynamic(_)
-        | ParamType::Other => ValueType::Bytes,
-        _ => ValueType::Uint,
+        | ParamType::Other => ValueType::Opaque,
     }
 }
 

@@ -140,6 +140,56 @@ fn fields_that_are_there_to_be_compared_show_little() {
 }
 
 #[test]
+fn addresses_exist_where_a_descriptor_does() {
+    let with_folder = |builder: &mut RecordBuilder| {
+        // fchdir(3)
+        builder.push_i64(0).push_i64(3);
+    };
+    with_event(97, with_folder, |event| {
+        assert_eq!(event.type_name(), "fchdir");
+        for field in ["fd.ip", "fd.port", "fd.net", "fd.proto", "fd.sip.name", "fd.types"] {
+            holds(event, &format!("{field} exists"), true);
+        }
+        holds(event, "fd.cip exists or fd.snet exists", false);
+        holds(event, "fd.ip != 10.0.0.1 or fd.port != 1 or fd.sip.name != example.org", false);
+        shows(event, "%fd.sip.name", "<NA>");
+    });
+    with_read(b"x", |event| {
+        // No name is looked up, so no address has a given one.
+        holds(event, "fd.sip.name != example.org", true);
+        holds(event, "fd.sip.name = example.org", false);
+        shows(event, "%fd.sip.name", "<NA>");
+    });
+}
+
+#[track_caller]
+fn refused(condition: &str, expected: &str) {
+    let file =
+        format!("- rule: r\n  desc: d\n  condition: {condition}\n  output: o\n  priority: INFO\n");
+    let (_, diagnostics) =
+        RuleSet::load(&[("r", &file)], &[&SyscallSchema], &LoadOptions::default());
+    assert!(diagnostics.to_string().contains(expected), "{condition}: {diagnostics}");
+}
+
+#[test]
+fn what_no_operator_reads_is_refused() {
+    refused("evt.rawarg.tuple contains a", "'contains' operator not supported for type");
+    refused("evt.rawarg.data = a", "'=' operator not supported for type");
+    refused("evt.rawarg.rgid >= 1", "'>=' operator not supported for type");
+    refused("evt.rawarg.nothing = 1", "unknown event argument nothing");
+    refused("tolower(evt.type) = sleeping", "unknown event type sleeping");
+    refused("len(evt.type) = 4", "unknown event type 4");
+    with_read(b"x", |event| {
+        holds(
+            event,
+            "evt.rawarg.data exists and evt.rawarg.fd = 5 and evt.rawarg.size >= 100",
+            true,
+        );
+        holds(event, "evt.rawarg.tuple exists", false);
+    });
+}
+
+#[test]
 fn times_are_numbers_among_typed_values() {
     with_read(b"x", |event| {
         let nanoseconds = json!(1_700_000_000_000_000_042_u64);
