@@ -193,10 +193,17 @@ impl Fields for EventView<'_> {
     fn display<'v>(&'v self, field: FieldId, argument: &FieldArgument, out: &mut Values<'v>) {
         let Some(known) = Field::from_id(field) else { return };
         match known {
-            // They mean either end and are there to be compared.
-            Field::FdIp | Field::FdPort | Field::FdProto | Field::FdNet | Field::EvtAround => {}
-            // Names are not looked up.
-            Field::FdCipName | Field::FdSipName | Field::FdLipName | Field::FdRipName => {}
+            // They mean either end and are there to be compared, or are names that are not
+            // looked up.
+            Field::FdIp
+            | Field::FdPort
+            | Field::FdProto
+            | Field::FdNet
+            | Field::EvtAround
+            | Field::FdCipName
+            | Field::FdSipName
+            | Field::FdLipName
+            | Field::FdRipName => {}
             _ if self.display_ancestors(known, argument, out) => {}
             Field::FdCnet | Field::FdSnet | Field::FdLnet | Field::FdRnet => {
                 self.extract(field, argument, out);
