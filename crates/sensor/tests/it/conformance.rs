@@ -14,7 +14,7 @@ use palisade_sensor::state::Address;
 use palisade_sensor::{EventView, SyscallSchema, text};
 use serde_json::Value as Json;
 
-fn material() -> Option<PathBuf> {
+pub(crate) fn material() -> Option<PathBuf> {
     let shared = std::env::vars().find(|(name, _)| name == "PALISADE_SHARED").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared"),
         |(_, path)| path.into(),
