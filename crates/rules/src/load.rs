@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use palisade_base::{Diagnostics, Location};
+use palisade_base::{Diagnostics, Location, Severity};
 
 use crate::ast::{Expr, Right};
 use crate::collect::{Collector, KnownFields, RuleInfo};
@@ -97,6 +97,9 @@ pub(crate) fn load(
     (set, loader.report.finish())
 }
 
+/// The output and the further output fields of a rule.
+type Outputs = (OutputFormat, Vec<(String, OutputFormat)>);
+
 struct Loader<'l> {
     expander: Expander,
     /// For each schema its compiler and the conditions of its rules.
@@ -116,8 +119,7 @@ impl Loader<'_> {
         let condition_text = info.condition.text.clone();
         let exceptions = info.exceptions.iter().map(|e| e.name.clone()).collect();
         let output = self.output_text(&info);
-        let output_format = self.output(&output, &info, at)?;
-        let extra_fields = self.extra_fields(&info, at)?;
+        let outputs = self.outputs(&output, &info, at)?;
         let condition = with_exceptions(info.condition.clone(), &info.exceptions)?;
         let expanded = self.expander.condition(condition, &self.report)?;
         self.warn_fields(&expanded.expr, &info);
@@ -136,6 +138,7 @@ impl Loader<'_> {
                 );
             }
         }
+        let (output_format, extra_fields) = outputs.ok_or(None)?;
         roots.push((number, root));
         let mut fields = BTreeSet::new();
         expanded.expr.visit_leaves(&mut |leaf| leaf_fields(leaf, &mut fields));
@@ -190,6 +193,25 @@ impl Loader<'_> {
             output = output.replace("%container.info", "");
         }
         output
+    }
+
+    /// The outputs of a rule. Nothing if they have an error, which has been reported: the
+    /// condition is looked at all the same.
+    fn outputs(
+        &mut self,
+        output: &str,
+        info: &RuleInfo,
+        at: usize,
+    ) -> Result<Option<Outputs>, Option<Problem>> {
+        let format = self.output(output, info, at);
+        match format.and_then(|format| Ok((format, self.extra_fields(info, at)?))) {
+            Ok(outputs) => Ok(Some(outputs)),
+            Err(Some(problem)) if problem.severity == Severity::Error => {
+                self.report.push(problem);
+                Ok(None)
+            }
+            Err(problem) => Err(problem),
+        }
     }
 
     fn output(
