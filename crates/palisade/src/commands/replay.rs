@@ -94,9 +94,10 @@ impl Player<'_> {
         totals.add(&report);
         written?;
         context.terminal.progress(&format!(
-            "{}: {} events, {n_alerts} alerts",
+            "{}: {} events, {n_alerts} {}",
             path.display(),
-            report.n_events
+            report.n_events,
+            if n_alerts == 1 { "alert" } else { "alerts" }
         ));
         Ok(say_damage(context, path, &report))
     }
