@@ -105,7 +105,11 @@ pub fn concerns_containers_only(rules: &RuleSet) -> bool {
     let enabled = rules.rules().iter().filter(|rule| rule.enabled);
     enabled.clone().count() > 0
         && enabled.into_iter().all(|rule| {
-            parse_condition(&rule.condition).is_ok_and(|condition| demands_container(&condition))
+            let whole = std::slice::from_ref(&rule.condition);
+            let conditions = if rule.steps.is_empty() { whole } else { &rule.steps };
+            conditions.iter().all(|condition| {
+                parse_condition(condition).is_ok_and(|condition| demands_container(&condition))
+            })
         })
 }
 
@@ -145,12 +149,17 @@ impl Matcher {
     /// Passes a detection to `sink` for each rule that `event` matches.
     pub fn evaluate(&mut self, event: &EventView<'_>, sink: &mut dyn FnMut(Detection)) -> usize {
         self.matched.clear();
-        self.evaluator.evaluate(event, &mut self.matched);
+        self.evaluator.evaluate_at(event, event.time().as_nanos(), &mut self.matched);
         for id in &self.matched {
             let Some(info) = self.infos.get(id.0 as usize) else { continue };
             sink(detection(self.rules.rule(*id), info, event));
         }
         self.matched.len()
+    }
+
+    /// Forgets what stateful rules remember, before another capture.
+    pub fn forget(&mut self) {
+        self.evaluator.forget();
     }
 
     /// Rules that are evaluated.
@@ -175,7 +184,12 @@ fn detection(rule: &Rule, info: &Arc<RuleInfo>, event: &EventView<'_>) -> Detect
     let mut output_fields: BTreeMap<String, serde_json::Value> =
         values.map(|(name, value)| (name.to_string(), value.as_ref().into())).collect();
     for (name, format) in &rule.extra_fields {
-        output_fields.insert(name.clone(), format.render(fields).into());
+        let value = match format.values(fields)[..] {
+            // A field by its own name keeps its type.
+            [(field, ref value)] if field == name => value.as_ref().into(),
+            _ => format.render(fields).into(),
+        };
+        output_fields.insert(name.clone(), value);
     }
     Detection {
         rule: Arc::clone(info),

@@ -10,6 +10,7 @@ pub mod journal;
 pub mod keeper;
 pub mod output;
 pub mod report;
+pub mod rule_test;
 pub mod status;
 #[cfg(test)]
 mod testing;

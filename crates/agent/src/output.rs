@@ -1,5 +1,7 @@
 //! Alerts as text and JSON: Falco's forms, and our own.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use palisade_base::Timestamp;
@@ -12,12 +14,22 @@ const TREE_SHOWN_MAX: usize = 6;
 /// Longest command line shown of one process, in characters.
 const COMMAND_CHARS_MAX: usize = 60;
 
+/// How Falco's forms write the time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum FalcoTime {
+    /// `05:53:55.000000001`, in UTC.
+    #[default]
+    OfDay,
+    /// `2026-11-22T05:53:55.000000001+0000`: Falco's `time_format_iso_8601`.
+    Iso8601,
+}
+
 /// Falco's JSON object, keys in its order.
 #[derive(Serialize)]
 struct FalcoAlert<'a> {
     hostname: &'a str,
     output: String,
-    output_fields: &'a std::collections::BTreeMap<String, serde_json::Value>,
+    output_fields: BTreeMap<&'a str, Cow<'a, serde_json::Value>>,
     priority: &'a str,
     rule: &'a str,
     source: &'a str,
@@ -32,18 +44,34 @@ fn time_of_day(time: Timestamp) -> String {
 }
 
 /// Falco's line: time, priority, output.
-pub fn falco_text(alert: &Alert) -> String {
-    format!("{}: {} {}", time_of_day(alert.time), alert.priority, alert.output)
+pub fn falco_text(alert: &Alert, time: FalcoTime) -> String {
+    let clock = match time {
+        FalcoTime::OfDay => time_of_day(alert.time),
+        FalcoTime::Iso8601 => format!("{}+0000", alert.time.rfc3339().trim_end_matches('Z')),
+    };
+    format!("{clock}: {} {}", alert.priority, alert.output)
 }
 
 /// Falco's JSON object of an alert, on one line.
-pub fn falco_json(alert: &Alert) -> String {
+///
+/// The time with which the output begins is one of its fields, as nanoseconds.
+pub fn falco_json(alert: &Alert, time: FalcoTime) -> String {
     let mut tags: Vec<&str> = alert.tags.iter().map(String::as_str).collect();
     tags.sort_unstable();
+    let mut output_fields: BTreeMap<&str, Cow<'_, serde_json::Value>> = alert
+        .output_fields
+        .iter()
+        .map(|(name, value)| (name.as_str(), Cow::Borrowed(value)))
+        .collect();
+    let time_field = match time {
+        FalcoTime::OfDay => "evt.time",
+        FalcoTime::Iso8601 => "evt.time.iso8601",
+    };
+    output_fields.insert(time_field, Cow::Owned(alert.time.as_nanos().into()));
     let document = FalcoAlert {
         hostname: &alert.hostname,
-        output: falco_text(alert),
-        output_fields: &alert.output_fields,
+        output: falco_text(alert, time),
+        output_fields,
         priority: alert.priority.as_str(),
         rule: &alert.rule,
         source: &alert.source,
@@ -61,19 +89,22 @@ pub fn json(alert: &Alert) -> String {
 /// Our own text: Falco's line, then verdict and latency, container and image, and the
 /// process tree. Lines after the first are indented.
 pub fn text(alert: &Alert) -> String {
-    let mut out = printable(&falco_text(alert));
+    let latency_us = alert.latency().as_micros();
+    text_with(alert, &format!(", seen after {}.{:03} ms", latency_us / 1000, latency_us % 1000))
+}
+
+/// As [`text`], of a recorded event: when it was seen means nothing.
+pub fn text_of_the_past(alert: &Alert) -> String {
+    text_with(alert, "")
+}
+
+fn text_with(alert: &Alert, latency: &str) -> String {
+    let mut out = printable(&falco_text(alert, FalcoTime::OfDay));
     let verdict = match alert.verdict() {
         Verdict::Blocked => "blocked",
         Verdict::Detected => "detected",
     };
-    let latency_us = alert.latency().as_micros();
-    let _ = write!(
-        out,
-        "\n    {verdict} by rule \"{}\", seen after {}.{:03} ms",
-        printable(&alert.rule),
-        latency_us / 1000,
-        latency_us % 1000
-    );
+    let _ = write!(out, "\n    {verdict} by rule \"{}\"{latency}", printable(&alert.rule));
     if let Some(container) = &alert.container {
         let _ = write!(
             out,
@@ -124,11 +155,19 @@ mod tests {
     #[test]
     fn falco_forms() {
         let alert = alert("Shell", None);
-        assert_eq!(falco_text(&alert), "05:53:55.000000001: Critical a | b=c");
+        assert_eq!(falco_text(&alert, FalcoTime::OfDay), "05:53:55.000000001: Critical a | b=c");
         assert_eq!(
-            falco_json(&alert),
+            falco_text(&alert, FalcoTime::Iso8601),
+            "2026-11-22T05:53:55.000000001+0000: Critical a | b=c"
+        );
+        assert!(
+            falco_json(&alert, FalcoTime::Iso8601)
+                .contains("\"evt.time.iso8601\":1795326835000000001,")
+        );
+        assert_eq!(
+            falco_json(&alert, FalcoTime::OfDay),
             "{\"hostname\":\"host\",\"output\":\"05:53:55.000000001: Critical a | b=c\",\
-             \"output_fields\":{\"proc.name\":\"sh\"},\"priority\":\"Critical\",\"rule\":\"Shell\",\
+             \"output_fields\":{\"evt.time\":1795326835000000001,\"proc.name\":\"sh\"},\"priority\":\"Critical\",\"rule\":\"Shell\",\
              \"source\":\"syscall\",\"tags\":[\"T1059.004\",\"container\"],\
              \"time\":\"2026-11-22T05:53:55.000000001Z\"}"
         );

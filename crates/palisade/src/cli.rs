@@ -3,9 +3,13 @@
 //! Environment variables and configuration keys are not listed here: `settings` gives
 //! one of each to every flag.
 
+mod rules;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub(crate) use rules::*;
 
 /// From image to incident: judge, verify, run, watch, stop and keep the evidence.
 #[derive(Debug, Parser)]
@@ -372,6 +376,8 @@ pub(crate) enum WatchFormat {
     Text,
     /// Versioned JSON, one object a line.
     Json,
+    /// Falco's line.
+    Falco,
     /// Falco's JSON, one object a line.
     FalcoJson,
 }
@@ -535,53 +541,6 @@ pub(crate) struct PolicyFiles {
 pub(crate) struct PolicyName {
     /// A built-in name (audit, baseline, restricted) or a file
     pub(crate) policy: String,
-}
-
-/// `palisade rules`.
-#[derive(Debug, Subcommand)]
-pub(crate) enum Rules {
-    /// Check rule files: every problem with its code, line and column
-    Check(RuleFiles),
-    /// List rules
-    List(RuleFiles),
-    /// Show a rule with its macros unfolded, its events and its fields
-    Explain(RuleExplain),
-    /// List the fields that conditions may use
-    Fields(Ps),
-}
-
-/// Rule files.
-#[derive(Debug, Args)]
-pub(crate) struct RuleFiles {
-    /// The files; none: the built-in rules
-    pub(crate) files: Vec<PathBuf>,
-}
-
-/// `palisade rules explain`.
-#[derive(Debug, Args)]
-pub(crate) struct RuleExplain {
-    /// The rule's name
-    pub(crate) rule: String,
-    /// Rule files; none: the built-in rules
-    pub(crate) files: Vec<PathBuf>,
-}
-
-/// `palisade replay`.
-#[derive(Debug, Args)]
-#[command(after_help = "Example:\n  palisade replay --rules falco_rules.yaml incident.scap")]
-pub(crate) struct Replay {
-    /// Capture files (.scap, compressed or not)
-    #[arg(required = true)]
-    pub(crate) captures: Vec<PathBuf>,
-    /// Rule file in Falco's language; may be repeated. None: the built-in rules
-    #[arg(long, value_name = "FILE")]
-    pub(crate) rules: Vec<PathBuf>,
-    /// Report every rule that matches an event, not only the first
-    #[arg(long)]
-    pub(crate) all_matches: bool,
-    /// Form of alerts
-    #[arg(long, value_enum, default_value_t = WatchFormat::Text)]
-    pub(crate) format: WatchFormat,
 }
 
 /// `palisade doctor`.

@@ -68,6 +68,12 @@ impl Failure {
         self
     }
 
+    /// Says what was being done.
+    pub(crate) fn during(mut self, what: String) -> Self {
+        self.error = self.error.map(|error| error.context(what));
+        self
+    }
+
     /// What the terminal shows.
     pub(crate) fn render(&self) -> String {
         match &self.error {

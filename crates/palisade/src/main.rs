@@ -33,6 +33,8 @@ struct Environment {
     no_color: bool,
     /// Password of an encrypted signing key; cosign's variable is read as well.
     key_password: Option<String>,
+    /// What Falco's JSON calls the machine, as in Falco.
+    falco_hostname: Option<String>,
 }
 
 impl Environment {
@@ -46,6 +48,7 @@ impl Environment {
             key_password: std::env::var("PALISADE_KEY_PASSWORD")
                 .or_else(|_| std::env::var("COSIGN_PASSWORD"))
                 .ok(),
+            falco_hostname: std::env::var("FALCO_HOSTNAME").ok().filter(|name| !name.is_empty()),
         }
     }
 }

@@ -116,6 +116,26 @@ pub(crate) fn tsv(rows: &[Vec<String>]) -> String {
     out
 }
 
+/// A count with its digits in groups of three.
+pub(crate) fn thousands(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// CPU time that this process has used, all threads together.
+pub(crate) fn cpu_time() -> std::time::Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+    std::time::Duration::new(seconds, u32::try_from(now.tv_nsec).unwrap_or(0))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -124,6 +144,12 @@ mod tests {
     fn columns_line_up_without_trailing_blanks() {
         let rows = [vec!["a".into(), "long cell".into()], vec!["bcd".into(), "x".into()]];
         assert_eq!(columns(&["K", "V"], &rows), "K    V\na    long cell\nbcd  x\n");
+    }
+
+    #[test]
+    fn digits_are_grouped() {
+        let shown = [0, 999, 1000, 1_234_567].map(thousands);
+        assert_eq!(shown, ["0", "999", "1,000", "1,234,567"]);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::collections::{BTreeSet, HashMap};
 use crate::ast::{Quantifier, Relation};
 use crate::priority::Priority;
 use crate::report::{Problem, Report, SourcedText, code};
+use crate::stateful::StatefulInfo;
 use crate::yaml::Place;
 
 /// Rules, macros or lists of one load.
@@ -115,6 +116,8 @@ pub(crate) struct RuleInfo {
     pub(crate) enabled: bool,
     pub(crate) warn_evttypes: bool,
     pub(crate) skip_if_unknown_filter: bool,
+    /// What makes it a stateful rule.
+    pub(crate) stateful: Option<StatefulInfo>,
 }
 
 /// What `append` or `override` changes of a rule.

@@ -197,6 +197,25 @@ impl Graph {
         }
     }
 
+    /// The node of each check.
+    pub(crate) fn nodes_of_checks(&self) -> Vec<NodeId> {
+        let mut nodes = vec![Self::FALSE; self.checks.len()];
+        for (node, number) in self.nodes.iter().zip(0..) {
+            if let Node::Check(check) = node {
+                nodes[check.0 as usize] = NodeId(number);
+            }
+        }
+        nodes
+    }
+
+    /// Forgets what only adding needs.
+    pub(crate) fn freeze(&mut self) {
+        self.by_key = HashMap::new();
+        self.by_node = HashMap::new();
+        self.nodes.shrink_to_fit();
+        self.checks.shrink_to_fit();
+    }
+
     /// `node` with some checks decided.
     pub(crate) fn specialise(
         &mut self,

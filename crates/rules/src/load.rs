@@ -14,10 +14,11 @@ use crate::fields::Schema;
 use crate::glob::Glob;
 use crate::graph::NodeId;
 use crate::output::OutputFormat;
-use crate::program::Program;
+use crate::program::{PART_BASE, Part, Program};
 use crate::reader::read_file;
-use crate::report::{Problem, Report, code};
+use crate::report::{Problem, Report, SourcedText, code};
 use crate::rule_set::{ExtraOutput, LoadOptions, Rule, RuleSet, SYSCALL_SOURCE, Selector};
+use crate::stateful::{Stateful, StatefulInfo};
 use crate::yaml::Place;
 
 /// A rule of the source of system calls that matches more event types than this is slow.
@@ -65,7 +66,7 @@ pub(crate) fn load(
     }
     let mut loader = Loader {
         expander: Expander::new(&collector, &mut report),
-        compilers: schemas.0.iter().map(|schema| (Compiler::new(*schema), vec![])).collect(),
+        compilers: schemas.0.iter().map(|schema| Source::new(*schema)).collect(),
         options,
         report,
         sources,
@@ -80,27 +81,58 @@ pub(crate) fn load(
         }
     }
     loader.warn_unused();
-    for (compiler, roots) in loader.compilers {
+    for Source { compiler, roots, parts } in loader.compilers {
+        let rule_of = |number: u32| match number.checked_sub(PART_BASE) {
+            None => number,
+            Some(part) => parts.get(part as usize).map_or(u32::MAX, |part| part.rule),
+        };
         let on = |(number, _): &&(u32, NodeId)| {
-            set.rules.get(*number as usize).is_some_and(|rule| rule.enabled)
+            set.rules.get(rule_of(*number) as usize).is_some_and(|rule| rule.enabled)
         };
         let on: Vec<_> = roots.iter().filter(on).copied().collect();
-        let (program, event_types) = Program::new(compiler, &on);
+        let (mut program, event_types) = Program::new(compiler, &on);
         for ((number, _), types) in on.iter().zip(event_types) {
-            if let Some(rule) = set.rules.get_mut(*number as usize) {
-                rule.event_types = types;
+            if let Some(rule) = set.rules.get_mut(rule_of(*number) as usize) {
+                rule.event_types.extend(&types);
             }
         }
+        program.parts = parts;
         set.programs.push(Arc::new(program));
     }
     set.plugins = collector.plugins;
     (set, loader.report.finish())
 }
 
+/// The rules of one schema.
+struct Source<'l> {
+    compiler: Compiler<'l>,
+    /// Numbers and conditions of rules, and of the parts of stateful ones.
+    roots: Vec<(u32, NodeId)>,
+    parts: Vec<Part>,
+}
+
+impl<'l> Source<'l> {
+    fn new(schema: &'l dyn Schema) -> Self {
+        Self { compiler: Compiler::new(schema), roots: vec![], parts: vec![] }
+    }
+}
+
+/// What is collected over the conditions of one rule.
+#[derive(Default)]
+struct Conditions {
+    texts: Vec<String>,
+    /// Only if they are wanted.
+    expressions: Vec<Expr>,
+    declared_event_types: Option<EventTypes>,
+    fields: BTreeSet<String>,
+    macros: BTreeSet<String>,
+    lists: BTreeSet<String>,
+}
+
 struct Loader<'l> {
     expander: Expander,
-    /// For each schema its compiler and the conditions of its rules.
-    compilers: Vec<(Compiler<'l>, Vec<(u32, NodeId)>)>,
+    /// For each schema its rules.
+    compilers: Vec<Source<'l>>,
     options: &'l LoadOptions,
     report: Report<'l>,
     sources: &'l [(&'l str, &'l str)],
@@ -109,7 +141,8 @@ struct Loader<'l> {
 impl Loader<'_> {
     /// Compiles a rule. Nothing in the error: what is wrong has been reported.
     fn rule(&mut self, info: RuleInfo, number: u32) -> Result<Rule, Option<Problem>> {
-        let Some(at) = self.compilers.iter().position(|(c, _)| c.schema.source() == info.source)
+        let Some(at) =
+            self.compilers.iter().position(|of| of.compiler.schema.source() == info.source)
         else {
             return Err(None);
         };
@@ -118,14 +151,72 @@ impl Loader<'_> {
         let output = self.output_text(&info);
         let output_format = self.output(&output, &info, at)?;
         let extra_fields = self.extra_fields(&info, at)?;
-        let condition = with_exceptions(info.condition.clone(), &info.exceptions)?;
+        let stateful = match &info.stateful {
+            Some(stateful) => Some(Arc::new(self.stateful(stateful, &info, at)?)),
+            None => None,
+        };
+        let first = with_exceptions(info.condition.clone(), &info.exceptions)?;
+        let later = info.stateful.iter().flat_map(|stateful| stateful.later_steps.iter().cloned());
+        let mut conditions = Conditions::default();
+        let mut roots = Vec::new();
+        for condition in std::iter::once(first).chain(later) {
+            roots.push(self.add_condition(condition, &info, at, &mut conditions)?);
+        }
+        let Conditions { texts, expressions, declared_event_types, fields, macros, lists } =
+            conditions;
+        let of = &mut self.compilers[at];
+        for (step, root) in roots.into_iter().enumerate() {
+            if stateful.is_some() {
+                let part = u32::try_from(of.parts.len()).unwrap_or(u32::MAX - PART_BASE);
+                of.parts.push(Part { rule: number, step });
+                of.roots.push((PART_BASE + part, root));
+            } else {
+                of.roots.push((number, root));
+            }
+        }
+        let enabled = self.is_enabled(&info);
+        Ok(Rule {
+            enabled,
+            location: self.location(info.place),
+            condition: texts.join(" ; then "),
+            steps: if texts.len() > 1 { texts } else { vec![] },
+            expression: one_of(expressions),
+            condition_text,
+            output,
+            output_format,
+            extra_fields,
+            event_types: EventTypes::none(),
+            declared_event_types: declared_event_types.unwrap_or_else(EventTypes::none),
+            fields: fields.into_iter().collect(),
+            macros: macros.into_iter().collect(),
+            lists: lists.into_iter().collect(),
+            stateful,
+            exceptions,
+            name: info.name,
+            description: info.description,
+            source: info.source,
+            priority: info.priority,
+            tags: info.tags.into_iter().collect(),
+            capture: info.capture,
+            capture_duration_ms: info.capture_duration_ms,
+        })
+    }
+
+    /// Compiles one condition of a rule, and adds what it uses to `conditions`.
+    fn add_condition(
+        &mut self,
+        condition: SourcedText,
+        info: &RuleInfo,
+        at: usize,
+        conditions: &mut Conditions,
+    ) -> Result<NodeId, Option<Problem>> {
         let expanded = self.expander.condition(condition, &self.report)?;
-        self.warn_fields(&expanded.expr, &info);
-        let root = self.condition(&expanded.expr, &info, at)?;
-        let (compiler, roots) = &mut self.compilers[at];
-        let declared_event_types = compiler.event_types(&expanded.expr);
+        self.warn_fields(&expanded.expr, info);
+        let root = self.condition(&expanded.expr, info, at)?;
+        let compiler = &self.compilers[at].compiler;
+        let event_types = compiler.event_types(&expanded.expr);
         if info.source == SYSCALL_SOURCE && info.warn_evttypes {
-            let n = declared_event_types.len();
+            let n = event_types.len();
             let n_all = EventTypes::all(compiler.schema).len();
             if n == 0 || n > EVENT_TYPES_WARN || n == n_all {
                 let message = "Rule matches too many evt.type values. This has a significant \
@@ -136,32 +227,30 @@ impl Loader<'_> {
                 );
             }
         }
-        roots.push((number, root));
-        let mut fields = BTreeSet::new();
-        expanded.expr.visit_leaves(&mut |leaf| leaf_fields(leaf, &mut fields));
-        let enabled = self.is_enabled(&info);
-        Ok(Rule {
-            enabled,
-            location: self.location(info.place),
-            condition: expanded.expr.to_string(),
-            condition_text,
-            output,
-            output_format,
-            extra_fields,
-            event_types: EventTypes::none(),
-            declared_event_types,
-            fields: fields.into_iter().collect(),
-            macros: expanded.macros.into_iter().collect(),
-            lists: expanded.lists.into_iter().collect(),
-            exceptions,
-            name: info.name,
-            description: info.description,
-            source: info.source,
-            priority: info.priority,
-            tags: info.tags.into_iter().collect(),
-            capture: info.capture,
-            capture_duration_ms: info.capture_duration_ms,
-        })
+        conditions.declared_event_types.get_or_insert_with(EventTypes::none).extend(&event_types);
+        expanded.expr.visit_leaves(&mut |leaf| leaf_fields(leaf, &mut conditions.fields));
+        conditions.texts.push(expanded.expr.to_string());
+        conditions.expressions.extend(self.options.keep_expressions.then_some(expanded.expr));
+        conditions.macros.extend(expanded.macros);
+        conditions.lists.extend(expanded.lists);
+        Ok(root)
+    }
+
+    /// Compiles the keys of a stateful rule.
+    fn stateful(
+        &mut self,
+        stateful: &StatefulInfo,
+        info: &RuleInfo,
+        at: usize,
+    ) -> Result<Stateful, Option<Problem>> {
+        let mut compile = |format: &str| self.output(format, info, at);
+        let per = match stateful.per.as_str() {
+            "" => None,
+            per => Some(compile(per)?),
+        };
+        let distinct = stateful.distinct.as_deref().map(compile).transpose()?;
+        let awaited = stateful.awaited.clone();
+        Ok(Stateful { awaited, within_ns: stateful.within_ns, per, distinct })
     }
 
     fn location(&self, place: Place) -> Location {
@@ -197,7 +286,7 @@ impl Loader<'_> {
         info: &RuleInfo,
         at: usize,
     ) -> Result<OutputFormat, Option<Problem>> {
-        let schema = self.compilers[at].0.schema;
+        let schema = self.compilers[at].compiler.schema;
         let place = info.output_place;
         let format = OutputFormat::compile(output, schema).map_err(|error| {
             let is_forgiven = error.is_unknown && info.skip_if_unknown_filter;
@@ -238,7 +327,7 @@ impl Loader<'_> {
         at: usize,
     ) -> Result<NodeId, Option<Problem>> {
         let mut warnings = Vec::new();
-        let result = self.compilers[at].0.condition(expr, &mut warnings);
+        let result = self.compilers[at].compiler.condition(expr, &mut warnings);
         match result {
             Ok(root) => {
                 for (position, message) in warnings {
@@ -315,6 +404,14 @@ impl Loader<'_> {
             let message = "List not referred to by any other rule/macro";
             self.report.push(Problem::warning(code::UNUSED_LIST, list.place, message));
         }
+    }
+}
+
+/// The condition, or for a sequence: that one of its steps is made.
+fn one_of(mut expressions: Vec<Expr>) -> Option<Expr> {
+    match expressions.len() {
+        0 | 1 => expressions.pop(),
+        _ => Some(Expr::Or(expressions, 0)),
     }
 }
 

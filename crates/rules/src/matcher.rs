@@ -70,10 +70,6 @@ impl ByteSet {
     pub(crate) fn contains(&self, value: &[u8]) -> bool {
         (self.length_min..=self.length_max).contains(&value.len()) && self.members.contains(value)
     }
-
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        self.members.iter().map(AsRef::as_ref)
-    }
 }
 
 /// A hash over words. The sets' members come from rules, never from events, so nobody

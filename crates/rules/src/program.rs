@@ -1,30 +1,18 @@
 //! The compiled rules of one source and their evaluation.
 //!
-//! For each event type the rules that can match it are laid out once: checks of the
-//! event's type are decided, what is left is grouped by common conjuncts (one false
-//! check dismisses its whole group), and rules that need a text to be one of a few are
-//! found by looking the text up. Results of nodes are remembered for the event.
-
-use std::collections::HashMap;
-use std::hash::BuildHasherDefault;
+//! Results of nodes are remembered for the event, and so is what each
+//! [`TextIndex`](crate::text_index::TextIndex) found.
 
 use crate::ast::Relation;
 use crate::compile::Compiler;
 use crate::event_types::EventTypes;
 use crate::extract::{Extraction, Scratch};
-use crate::fields::{Fields, Schema, Value};
+use crate::fields::{Fields, Value};
 use crate::graph::{CheckId, Graph, Node, NodeId, Over, Test};
-use crate::matcher::{Matcher, WordHasher, compare_values};
+use crate::layout::{Builder, Candidate, Group, Layout};
+use crate::matcher::compare_values;
 use crate::operand::{OperandId, Operands};
-
-/// A group is split by common conjuncts this many times at most.
-const GROUP_DEPTH_MAX: usize = 8;
-
-/// Conjuncts by which one group is split at most; laying out many rules stays linear.
-const GROUP_GUARDS_MAX: usize = 64;
-
-/// Fewer rules than this are not worth a look-up.
-const LOOK_UP_RULES_MIN: usize = 4;
+use crate::text_index::{IndexId, TextIndexes};
 
 /// The compiled rules of one source.
 #[derive(Debug)]
@@ -32,29 +20,24 @@ pub(crate) struct Program {
     pub(crate) source: String,
     pub(crate) operands: Operands,
     graph: Graph,
-    groups: Vec<Group>,
-    /// The group of each event type; the first group is empty.
-    group_of: Vec<u32>,
+    indexes: TextIndexes,
+    layout: Layout,
+    /// The node of each check.
+    node_of: Vec<NodeId>,
+    /// The parts of stateful rules, which stand behind the rules, from [`PART_BASE`].
+    pub(crate) parts: Vec<Part>,
 }
 
-/// Rules that are looked at together.
-#[derive(Debug, Default)]
-struct Group {
-    /// Rule and what is left of its condition.
-    rules: Vec<(u32, NodeId)>,
-    /// Rules below a common conjunct.
-    guarded: Vec<(NodeId, Group)>,
-    /// Rules found by the text of an operand.
-    look_ups: Vec<LookUp>,
-}
+/// Numbers from here on are parts of stateful rules.
+pub(crate) const PART_BASE: u32 = 1 << 31;
 
-/// A rule and what is left of its condition.
-type Candidate = (u32, NodeId);
-
-#[derive(Debug)]
-struct LookUp {
-    operand: OperandId,
-    rules_of: HashMap<Box<[u8]>, Vec<Candidate>, BuildHasherDefault<WordHasher>>,
+/// One of the conditions of a stateful rule.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Part {
+    /// The rule's number.
+    pub(crate) rule: u32,
+    /// Which of its conditions.
+    pub(crate) step: usize,
 }
 
 /// Memory of evaluations, kept between events.
@@ -63,7 +46,20 @@ pub(crate) struct Memory {
     scratch: Scratch,
     /// For each node twice the event's number, plus one if it holds.
     results: Vec<u32>,
+    /// For each index the number of the last event for which it was asked, and where what
+    /// it found stands.
+    found: Vec<Found>,
+    /// The checks that indexes found to hold.
+    holding: Vec<CheckId>,
     epoch: u32,
+}
+
+/// The checks of an index that hold for an event.
+#[derive(Debug, Clone, Copy, Default)]
+struct Found {
+    epoch: u32,
+    start: u32,
+    end: u32,
 }
 
 impl Program {
@@ -75,27 +71,17 @@ impl Program {
     ) -> (Self, Vec<EventTypes>) {
         let schema = compiler.schema;
         let event_checks = event_checks(&compiler);
-        let mut builder = Builder {
-            event_types: vec![EventTypes::none(); rules.len()],
-            groups: vec![Group::default()],
-            by_decision: HashMap::new(),
-            graph: std::mem::take(&mut compiler.graph),
-        };
-        let n_types = schema.event_types().len().min(usize::from(u16::MAX));
-        let mut group_of = Vec::with_capacity(n_types);
-        for number in 0..n_types as u16 {
-            group_of.push(builder.group_for(number, schema, &event_checks, rules));
-        }
+        let graph = std::mem::take(&mut compiler.graph);
         let mut operands = compiler.operands;
+        let indexes = TextIndexes::new(&graph, &operands);
+        let mut builder = Builder::new(graph, &operands, &indexes, rules.len());
+        let layout = builder.build(schema, &event_checks, rules);
+        let Builder { mut graph, event_types, .. } = builder;
+        let node_of = graph.nodes_of_checks();
+        graph.freeze();
         operands.freeze();
-        let program = Self {
-            source: schema.source().to_owned(),
-            operands,
-            graph: builder.graph,
-            groups: builder.groups,
-            group_of,
-        };
-        (program, builder.event_types)
+        let source = schema.source().to_owned();
+        (Self { source, operands, graph, indexes, layout, node_of, parts: vec![] }, event_types)
     }
 
     /// Appends the numbers of the rules that match `event`, in no order, with repetitions.
@@ -105,25 +91,28 @@ impl Program {
         memory: &mut Memory,
         matched: &mut Vec<u32>,
     ) {
-        let group = self.group_of.get(usize::from(event.event_type())).copied().unwrap_or(0);
-        if group == 0 {
-            return;
-        }
+        let group = self.layout.group_of.get(usize::from(event.event_type())).copied();
+        let Some(group @ 1..) = group else { return };
         if memory.results.len() < self.graph.nodes.len() {
             memory.results.resize(self.graph.nodes.len(), 0);
+            memory.found.resize(self.indexes.len(), Found::default());
         }
         memory.epoch += 2;
         if memory.epoch >= u32::MAX - 2 {
             memory.results.fill(0);
+            memory.found.fill(Found::default());
             memory.epoch = 2;
         }
+        memory.holding.clear();
         let mut run = Run {
             program: self,
             results: &mut memory.results,
+            found: &mut memory.found,
+            holding: &mut memory.holding,
             epoch: memory.epoch,
             extraction: Extraction::new(&self.operands, event, &mut memory.scratch),
         };
-        run.group(&self.groups[group as usize], matched);
+        run.group(&self.layout.groups[group as usize], matched);
         run.extraction.finish();
     }
 
@@ -145,218 +134,23 @@ fn event_checks(compiler: &Compiler<'_>) -> Vec<CheckId> {
         .collect()
 }
 
-struct Builder {
-    event_types: Vec<EventTypes>,
-    groups: Vec<Group>,
-    /// Event types that decide the same checks the same way share a group.
-    by_decision: HashMap<Option<Vec<bool>>, (u32, Vec<usize>)>,
-    graph: Graph,
-}
-
-impl Builder {
-    fn group_for(
-        &mut self,
-        number: u16,
-        schema: &dyn Schema,
-        event_checks: &[CheckId],
-        rules: &[(u32, NodeId)],
-    ) -> u32 {
-        let name = schema.event_types().get(usize::from(number)).copied().unwrap_or_default();
-        let decision = if schema.event_names_itself(number) {
-            None
-        } else if name.is_empty() {
-            return 0;
-        } else {
-            let value = Value::Text(name.as_bytes());
-            let decide = |id: &CheckId| match &self.graph.check(*id).test {
-                Test::Exists => true,
-                Test::Match(_, matcher) => matcher.holds(value),
-                Test::Operand(..) => false,
-            };
-            Some(event_checks.iter().map(decide).collect::<Vec<bool>>())
-        };
-        if let Some((group, members)) = self.by_decision.get(&decision) {
-            for rule in members {
-                self.event_types[*rule].insert(number);
-            }
-            return *group;
-        }
-        let decided: HashMap<CheckId, bool> = match &decision {
-            None => HashMap::new(),
-            Some(decision) => event_checks.iter().copied().zip(decision.iter().copied()).collect(),
-        };
-        let mut memo = HashMap::new();
-        let mut members = Vec::new();
-        let mut left = Vec::new();
-        for (i, (rule, root)) in rules.iter().enumerate() {
-            let node =
-                self.graph.specialise(*root, &|check| decided.get(&check).copied(), &mut memo);
-            if node != Graph::FALSE {
-                self.event_types[i].insert(number);
-                members.push(i);
-                left.push((*rule, self.conjuncts(node)));
-            }
-        }
-        let group = if left.is_empty() {
-            0
-        } else {
-            let group = self.group(left, 0);
-            self.groups.push(group);
-            u32::try_from(self.groups.len() - 1).unwrap_or(0)
-        };
-        self.by_decision.insert(decision, (group, members));
-        group
-    }
-
-    fn conjuncts(&self, node: NodeId) -> Vec<NodeId> {
-        match self.graph.node(node) {
-            Node::And(children) => children.to_vec(),
-            Node::True => vec![],
-            _ => vec![node],
-        }
-    }
-
-    /// Groups rules by what they have in common, the most common first.
-    fn group(&mut self, mut rules: Vec<(u32, Vec<NodeId>)>, depth: usize) -> Group {
-        let mut group = Group::default();
-        while group.guarded.len() < GROUP_GUARDS_MAX
-            && let Some(guard) = most_common(&rules, depth)
-        {
-            let mut below = Vec::new();
-            rules.retain_mut(|(rule, conjuncts)| {
-                let Some(at) = conjuncts.iter().position(|node| *node == guard) else {
-                    return true;
-                };
-                conjuncts.remove(at);
-                below.push((*rule, std::mem::take(conjuncts)));
-                false
-            });
-            let inner = self.group(below, depth + 1);
-            group.guarded.push((guard, inner));
-        }
-        self.add_look_ups(&mut rules, &mut group);
-        for (rule, conjuncts) in rules {
-            let node = self.graph.and(conjuncts);
-            group.rules.push((rule, node));
-        }
-        group
-    }
-
-    /// Moves the rules that need a text to be one of some into look-ups.
-    fn add_look_ups(&mut self, rules: &mut Vec<(u32, Vec<NodeId>)>, group: &mut Group) {
-        while let Some(operand) = self.best_look_up(rules) {
-            let mut look_up = LookUp { operand, rules_of: HashMap::default() };
-            let mut kept = Vec::new();
-            for (rule, mut conjuncts) in std::mem::take(rules) {
-                let found =
-                    conjuncts.iter().position(|node| self.text_operand(*node) == Some(operand));
-                let Some(at) = found else {
-                    kept.push((rule, conjuncts));
-                    continue;
-                };
-                let texts = self.texts(conjuncts.remove(at));
-                let rest = self.graph.and(conjuncts);
-                for text in texts {
-                    look_up.rules_of.entry(text).or_default().push((rule, rest));
-                }
-            }
-            *rules = kept;
-            group.look_ups.push(look_up);
-        }
-    }
-
-    /// The operand by whose text most rules can be found, if it is worth it.
-    fn best_look_up(&self, rules: &[(u32, Vec<NodeId>)]) -> Option<OperandId> {
-        let mut counts: HashMap<OperandId, usize> = HashMap::new();
-        for (_, conjuncts) in rules {
-            let mut operands: Vec<OperandId> =
-                conjuncts.iter().filter_map(|node| self.text_operand(*node)).collect();
-            operands.sort();
-            operands.dedup();
-            for operand in operands {
-                *counts.entry(operand).or_default() += 1;
-            }
-        }
-        let best = counts.into_iter().max_by_key(|(operand, n)| (*n, std::cmp::Reverse(*operand)));
-        best.filter(|(_, n)| *n >= LOOK_UP_RULES_MIN).map(|(operand, _)| operand)
-    }
-
-    /// The operand, if the node asks whether its text is one of some.
-    fn text_operand(&self, node: NodeId) -> Option<OperandId> {
-        let Node::Check(id) = self.graph.node(node) else {
-            return None;
-        };
-        let check = self.graph.check(*id);
-        match &check.test {
-            Test::Match(Over::Any, Matcher::TextSet(_)) => Some(check.operand),
-            Test::Match(Over::Any, Matcher::Constant(Relation::Equal, constant)) => {
-                constant.bytes().map(|_| check.operand)
-            }
-            _ => None,
-        }
-    }
-
-    /// The texts of such a node.
-    fn texts(&self, node: NodeId) -> Vec<Box<[u8]>> {
-        let Node::Check(id) = self.graph.node(node) else {
-            return vec![];
-        };
-        match &self.graph.check(*id).test {
-            Test::Match(_, Matcher::TextSet(set)) => set.iter().map(Into::into).collect(),
-            Test::Match(_, Matcher::Constant(_, constant)) => {
-                constant.bytes().map(Into::into).into_iter().collect()
-            }
-            _ => vec![],
-        }
-    }
-}
-
-/// The conjunct that most rules share, if any two share one.
-fn most_common(rules: &[(u32, Vec<NodeId>)], depth: usize) -> Option<NodeId> {
-    if depth >= GROUP_DEPTH_MAX {
-        return None;
-    }
-    let mut counts: HashMap<NodeId, usize> = HashMap::new();
-    for (_, conjuncts) in rules {
-        for node in conjuncts {
-            *counts.entry(*node).or_default() += 1;
-        }
-    }
-    let (node, n) = counts.into_iter().max_by_key(|(node, n)| (*n, std::cmp::Reverse(*node)))?;
-    (n >= 2).then_some(node)
-}
-
 struct Run<'p, 'e, F: Fields + ?Sized> {
     program: &'p Program,
     results: &'p mut [u32],
+    found: &'p mut [Found],
+    holding: &'p mut Vec<CheckId>,
     epoch: u32,
     extraction: Extraction<'p, 'e, F>,
 }
 
 impl<F: Fields + ?Sized> Run<'_, '_, F> {
     fn group(&mut self, group: &Group, matched: &mut Vec<u32>) {
-        for (rule, node) in &group.rules {
-            if self.holds(*node) {
-                matched.push(*rule);
-            }
-        }
-        for look_up in &group.look_ups {
-            let Some(slot) = self.extraction.slot(look_up.operand) else {
-                continue;
-            };
-            for i in 0..slot.n_values() {
-                let (Value::Text(text) | Value::Bytes(text)) = self.extraction.value(slot, i)
-                else {
-                    continue;
-                };
-                let Some(rules) = look_up.rules_of.get(text) else {
-                    continue;
-                };
-                for (rule, node) in rules {
-                    if self.holds(*node) {
-                        matched.push(*rule);
-                    }
-                }
+        self.candidates(&group.rules, matched);
+        for hook in &group.hooks {
+            let found = self.ask(hook.index);
+            for at in found.start..found.end {
+                let check = self.holding[at as usize];
+                self.candidates(hook.candidates(check), matched);
             }
         }
         for (guard, inner) in &group.guarded {
@@ -364,6 +158,45 @@ impl<F: Fields + ?Sized> Run<'_, '_, F> {
                 self.group(inner, matched);
             }
         }
+    }
+
+    fn candidates(&mut self, candidates: &[Candidate], matched: &mut Vec<u32>) {
+        for candidate in candidates {
+            if self.holds(candidate.node) {
+                matched.extend_from_slice(&candidate.rules);
+            }
+        }
+    }
+
+    /// The checks of an index that hold; their nodes are remembered to.
+    fn ask(&mut self, id: IndexId) -> Found {
+        let known = self.found[id.0 as usize];
+        if known.epoch == self.epoch {
+            return known;
+        }
+        let start = u32::try_from(self.holding.len()).unwrap_or(u32::MAX);
+        let index = self.program.indexes.get(id);
+        if let Some(slot) = self.extraction.slot(index.operand) {
+            let (results, holding) = (&mut *self.results, &mut *self.holding);
+            let (program, epoch) = (self.program, self.epoch);
+            let mut note = |check: CheckId| {
+                let result = &mut results[program.node_of[check.0 as usize].0 as usize];
+                // What was evaluated alone before stands in no list yet.
+                if *result != epoch | 1 || !holding[start as usize..].contains(&check) {
+                    *result = epoch | 1;
+                    holding.push(check);
+                }
+            };
+            for i in 0..slot.n_values() {
+                if let Value::Text(text) | Value::Bytes(text) = self.extraction.value(slot, i) {
+                    index.look_up(text, &mut note);
+                }
+            }
+        }
+        let end = u32::try_from(self.holding.len()).unwrap_or(u32::MAX);
+        let found = Found { epoch: self.epoch, start, end };
+        self.found[id.0 as usize] = found;
+        found
     }
 
     fn holds(&mut self, id: NodeId) -> bool {
@@ -385,6 +218,12 @@ impl<F: Fields + ?Sized> Run<'_, '_, F> {
     }
 
     fn check(&mut self, id: CheckId) -> bool {
+        if let Some(index) = self.program.indexes.of(id)
+            && self.found[index.0 as usize].epoch == self.epoch
+        {
+            // It would have been found, and remembered.
+            return false;
+        }
         let check = self.program.graph.check(id);
         let Some(slot) = self.extraction.slot(check.operand) else {
             return false;

@@ -134,6 +134,7 @@ fn read_new_rule(
         skip_if_unknown_filter: optional(item, "skip-if-unknown-filter", false, decode_bool)?,
         tags: read_tags(item)?,
         exceptions: read_exceptions(item, false, report)?,
+        stateful: None,
     };
     collector.define_rule(rule, report)
 }

@@ -10,6 +10,7 @@ use palisade_base::suggest::nearest;
 use crate::collect::{Collector, ListInfo, MacroInfo, Order, PluginRequirement};
 use crate::read_rule::read_rule;
 use crate::report::{Problem, Report, SourcedText, code};
+use crate::stateful::read_stateful;
 use crate::version::{ENGINE_VERSION, Version};
 use crate::yaml::{Content, Node, Place, read_documents};
 
@@ -87,9 +88,13 @@ fn read_item(item: &Node, collector: &mut Collector<'_>, report: &mut Report<'_>
     if item.get("rule").is_some() {
         return read_rule(item, collector, report);
     }
+    if item.get("stateful_rule").is_some() {
+        let rule = read_stateful(item, report)?;
+        return collector.define_rule(rule, report);
+    }
     report.push(
         Problem::warning(code::UNKNOWN_ITEM, item.place, "Unknown top level item").with_help(
-            "an item is one of rule, macro, list, required_engine_version, \
+            "an item is one of rule, stateful_rule, macro, list, required_engine_version, \
              required_plugin_versions",
         ),
     );

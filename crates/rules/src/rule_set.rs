@@ -1,16 +1,19 @@
 //! Rules as their readers and the evaluator use them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use palisade_base::{Diagnostics, Location};
 
+use crate::ast::Expr;
 use crate::collect::PluginRequirement;
 use crate::event_types::EventTypes;
 use crate::fields::{Fields, Schema};
 use crate::output::OutputFormat;
 use crate::priority::Priority;
-use crate::program::{Memory, Program};
+use crate::program::{Memory, PART_BASE, Program};
+use crate::stateful::Stateful;
+use crate::tracker::Tracker;
 
 /// Number of a rule in its [`RuleSet`], in the order of definition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -70,6 +73,8 @@ pub struct LoadOptions {
     pub selections: Vec<RuleSelection>,
     /// Additions to outputs, in order.
     pub extra_outputs: Vec<ExtraOutput>,
+    /// Whether rules keep the trees of their conditions, for those who explain them.
+    pub keep_expressions: bool,
 }
 
 /// A loaded rule.
@@ -97,6 +102,11 @@ pub struct Rule {
     pub condition_text: String,
     /// The condition in canonical form, lists and macros replaced, exceptions added.
     pub condition: String,
+    /// The conditions of a sequence, one for each step; empty for every other rule.
+    pub steps: Vec<String>,
+    /// The same as a tree, if [`LoadOptions::keep_expressions`] asked for it. That of a
+    /// sequence holds if one of its steps is made.
+    pub expression: Option<Expr>,
     /// The output as written, with what was appended.
     pub output: String,
     /// The output, compiled.
@@ -115,6 +125,8 @@ pub struct Rule {
     pub lists: Vec<String>,
     /// Names of its exceptions, in order.
     pub exceptions: Vec<String>,
+    /// How it counts, if it is a stateful rule; its condition then tells which events.
+    pub stateful: Option<Arc<Stateful>>,
 }
 
 /// The rules of some files, compiled.
@@ -189,6 +201,10 @@ pub struct Evaluator {
     matching: RuleMatching,
     memory: Memory,
     numbers: Vec<u32>,
+    /// The memory of each stateful rule, by its number.
+    trackers: BTreeMap<u32, (Arc<Stateful>, Tracker)>,
+    /// The conditions of one stateful rule that hold.
+    steps: Vec<usize>,
 }
 
 impl Evaluator {
@@ -199,29 +215,84 @@ impl Evaluator {
 
     /// An evaluator for the events of `source`; without rules of it, nothing matches.
     pub fn for_source(rules: &RuleSet, source: &str) -> Self {
+        let program = rules.programs.iter().find(|program| program.source == source).cloned();
+        let parts = program.iter().flat_map(|program| &program.parts);
+        let trackers = parts
+            .filter_map(|part| {
+                let stateful = rules.rules.get(part.rule as usize)?.stateful.as_ref()?;
+                Some((part.rule, (Arc::clone(stateful), stateful.tracker())))
+            })
+            .collect();
         Self {
-            program: rules.programs.iter().find(|program| program.source == source).cloned(),
+            program,
             matching: rules.matching,
             memory: Memory::default(),
             numbers: Vec::new(),
+            trackers,
+            steps: Vec::new(),
         }
     }
 
     /// Appends the rules that `event` matches, in the order of definition; with
-    /// [`RuleMatching::First`] one at most.
+    /// [`RuleMatching::First`] one at most. Stateful rules are left out: see
+    /// [`Self::evaluate_at`].
     pub fn evaluate<F: Fields + ?Sized>(&mut self, event: &F, matched: &mut Vec<RuleId>) {
-        let Some(program) = &self.program else { return };
-        self.numbers.clear();
-        program.evaluate(event, &mut self.memory, &mut self.numbers);
-        if self.numbers.is_empty() {
-            return;
-        }
-        self.numbers.sort_unstable();
-        self.numbers.dedup();
+        self.find(event);
+        let n_rules = self.numbers.partition_point(|number| *number < PART_BASE);
         let n = match self.matching {
-            RuleMatching::First => 1,
-            RuleMatching::All => self.numbers.len(),
+            RuleMatching::First => n_rules.min(1),
+            RuleMatching::All => n_rules,
         };
         matched.extend(self.numbers.iter().take(n).map(|number| RuleId(*number)));
+    }
+
+    /// As [`Self::evaluate`], and behind those the stateful rules for which `event`
+    /// completes what they wait for, whatever the matching. `time_ns` is when it happened;
+    /// events are to be given in the order of their time.
+    pub fn evaluate_at<F: Fields>(&mut self, event: &F, time_ns: u64, matched: &mut Vec<RuleId>) {
+        self.evaluate(event, matched);
+        let Some(program) = &self.program else { return };
+        let n_rules = self.numbers.partition_point(|number| *number < PART_BASE);
+        let parts = &self.numbers[n_rules..];
+        let part_of = |number: &u32| program.parts.get((*number - PART_BASE) as usize);
+        // The parts of one rule stand together.
+        for parts in parts
+            .chunk_by(|a, b| part_of(a).map(|part| part.rule) == part_of(b).map(|part| part.rule))
+        {
+            let Some(rule) = parts.first().and_then(part_of).map(|part| part.rule) else {
+                continue;
+            };
+            let Some((stateful, tracker)) = self.trackers.get_mut(&rule) else { continue };
+            self.steps.clear();
+            self.steps.extend(parts.iter().filter_map(part_of).map(|part| part.step));
+            let (key, value) = stateful.key(event);
+            if tracker.take(&key, &self.steps, value, time_ns) {
+                matched.push(RuleId(rule));
+            }
+        }
+    }
+
+    /// Memories of stateful rules that were given up for want of room although they could
+    /// still have mattered.
+    pub fn n_forgotten(&self) -> u64 {
+        self.trackers.values().map(|(_, tracker)| tracker.n_forgotten()).sum()
+    }
+
+    /// Forgets what stateful rules remember, before events of another time or machine.
+    pub fn forget(&mut self) {
+        for (stateful, tracker) in self.trackers.values_mut() {
+            *tracker = stateful.tracker();
+        }
+    }
+
+    /// Finds the rules and parts that `event` matches, each once and in order.
+    fn find<F: Fields + ?Sized>(&mut self, event: &F) {
+        self.numbers.clear();
+        let Some(program) = &self.program else { return };
+        program.evaluate(event, &mut self.memory, &mut self.numbers);
+        if self.numbers.len() > 1 {
+            self.numbers.sort_unstable();
+            self.numbers.dedup();
+        }
     }
 }

@@ -49,7 +49,7 @@ pub enum RecordError {
         /// The type's number.
         number: u16,
     },
-    /// More parameters than the type has.
+    /// More parameters than the type has, and not those of a later version.
     #[error("record of type {number} claims {n_params} parameters")]
     TooManyParams {
         /// The type's number.
@@ -275,10 +275,55 @@ pub struct Record<'a> {
     /// that the kernel resolved.
     pub raw_path: Option<&'a [u8]>,
     bytes: &'a [u8],
-    n_params: usize,
-    /// Where each parameter ends, from the start of the record.
-    ends: [u32; PARAMS_MAX],
-    params_start: usize,
+    /// The lengths of the parameters, which add up to no more than `params`.
+    lengths: Lengths<'a>,
+    params: &'a [u8],
+    is_newer: bool,
+}
+
+/// Lengths of parameters, as the record has them: few, so that sums are quicker made than
+/// kept.
+#[derive(Debug, Clone, Copy)]
+enum Lengths<'a> {
+    Short(&'a [[u8; 2]]),
+    Long(&'a [[u8; 4]]),
+}
+
+impl Lengths<'_> {
+    /// The first `n` of them at most.
+    fn first(self, n: usize) -> Self {
+        match self {
+            Self::Short(lengths) => Self::Short(&lengths[..n.min(lengths.len())]),
+            Self::Long(lengths) => Self::Long(&lengths[..n.min(lengths.len())]),
+        }
+    }
+
+    const fn n(self) -> usize {
+        match self {
+            Self::Short(lengths) => lengths.len(),
+            Self::Long(lengths) => lengths.len(),
+        }
+    }
+
+    fn get(self, index: usize) -> Option<usize> {
+        match self {
+            Self::Short(lengths) => lengths.get(index).map(|n| usize::from(u16::from_le_bytes(*n))),
+            Self::Long(lengths) => lengths.get(index).map(|n| u32::from_le_bytes(*n) as usize),
+        }
+    }
+
+    /// The sum of the first `n` lengths.
+    fn sum(self, n: usize) -> usize {
+        match self {
+            Self::Short(lengths) => {
+                lengths.iter().take(n).map(|n| usize::from(u16::from_le_bytes(*n))).sum()
+            }
+            Self::Long(lengths) => {
+                let lengths = lengths.iter().take(n).map(|n| u32::from_le_bytes(*n) as usize);
+                lengths.fold(0, usize::saturating_add)
+            }
+        }
+    }
 }
 
 impl<'a> Record<'a> {
@@ -295,25 +340,29 @@ impl<'a> Record<'a> {
             return Err(RecordError::Length { stated, actual: bytes.len() });
         }
         let info = event(number).ok_or(RecordError::UnknownType { number })?;
-        if n_params as usize > info.params.len() {
-            return Err(RecordError::TooManyParams { number, n_params });
-        }
+        let too_many = RecordError::TooManyParams { number, n_params };
         let n_params = n_params as usize;
-        let large = info.traits.any(Traits::LARGE);
-        let length_bytes = if large { 4 } else { 2 };
-        let params_start = HEADER_BYTES + n_params * length_bytes;
-        let mut end = params_start;
-        let mut ends = [0; PARAMS_MAX];
-        for (index, slot) in ends.iter_mut().take(n_params).enumerate() {
-            let overrun = RecordError::ParamOverrun { number, index };
-            let length =
-                if large { cursor.u32() } else { cursor.u16().map(u32::from) }.ok_or(overrun)?;
-            end = end.saturating_add(length as usize);
-            if end > bytes.len() {
-                return Err(overrun);
-            }
-            // Checked against the record's length, which is far below 4 GiB.
-            *slot = end as u32;
+        if n_params > PARAMS_MAX {
+            return Err(too_many);
+        }
+        let (lengths, params) = if info.traits.any(Traits::LARGE) {
+            let (lengths, params) = cursor.0.split_at_checked(n_params * 4).unzip();
+            (lengths.map(|lengths| Lengths::Long(lengths.as_chunks().0)), params)
+        } else {
+            let (lengths, params) = cursor.0.split_at_checked(n_params * 2).unzip();
+            (lengths.map(|lengths| Lengths::Short(lengths.as_chunks().0)), params)
+        };
+        let (Some(lengths), Some(params)) = (lengths, params) else {
+            return Err(RecordError::ParamOverrun { number, index: 0 });
+        };
+        let is_newer = n_params > info.params.len();
+        if is_newer && lengths.sum(n_params) != params.len() {
+            // Later versions only append parameters; what does not add up is no later version.
+            return Err(too_many);
+        }
+        if lengths.sum(n_params) > params.len() {
+            let overrun = (0..n_params).find(|index| lengths.sum(index + 1) > params.len());
+            return Err(RecordError::ParamOverrun { number, index: overrun.unwrap_or(0) });
         }
         Ok(Self {
             time_ns,
@@ -323,9 +372,9 @@ impl<'a> Record<'a> {
             trailer: None,
             raw_path: None,
             bytes,
-            n_params,
-            ends,
-            params_start,
+            lengths: lengths.first(info.params.len()),
+            params,
+            is_newer,
         })
     }
 
@@ -350,9 +399,14 @@ impl<'a> Record<'a> {
         self.info.number
     }
 
-    /// Parameters that the record has.
+    /// Whether it has parameters of a later version behind those that this one knows.
+    pub fn is_newer(&self) -> bool {
+        self.is_newer
+    }
+
+    /// Parameters that the record has, of those that this version knows.
     pub fn n_params(&self) -> usize {
-        self.n_params
+        self.lengths.n()
     }
 
     /// The record without its trailer.
@@ -363,23 +417,20 @@ impl<'a> Record<'a> {
     /// The parameter at `index`; an empty one when the record lacks it.
     pub fn param(&self, index: usize) -> Param<'a> {
         let kind = self.info.params.get(index).map_or(ParamType::Other, |param| param.kind);
-        if index >= self.n_params {
-            return Param { bytes: &[], kind };
-        }
-        let end = self.ends[index] as usize;
-        let start = if index == 0 { self.params_start } else { self.ends[index - 1] as usize };
-        Param { bytes: self.bytes.get(start..end).unwrap_or(&[]), kind }
+        let Some(length) = self.lengths.get(index) else { return Param { bytes: &[], kind } };
+        let start = self.lengths.sum(index);
+        Param { bytes: self.params.get(start..start + length).unwrap_or(&[]), kind }
     }
 
     /// The parameter called `name`, when the record has it.
     pub fn param_by_name(&self, name: &str) -> Option<(usize, Param<'a>)> {
-        let index = self.info.param_index(name).filter(|index| *index < self.n_params)?;
+        let index = self.info.param_index(name).filter(|index| *index < self.n_params())?;
         Some((index, self.param(index)))
     }
 
     /// The result of the call, when the event has one.
     pub fn result(&self) -> Option<i64> {
-        if !self.info.has_result() || self.n_params == 0 {
+        if !self.info.has_result() || self.n_params() == 0 {
             return None;
         }
         let first = self.param(0);
@@ -428,6 +479,14 @@ impl RecordBuilder {
     pub fn clear(&mut self) -> &mut Self {
         self.params.clear();
         self.lengths.clear();
+        self
+    }
+
+    /// Appends all parameters of a record.
+    pub fn push_all(&mut self, record: &Record<'_>) -> &mut Self {
+        let lengths = record.lengths;
+        self.lengths.extend((0..lengths.n()).filter_map(|i| lengths.get(i)).map(|n| n as u32));
+        self.params.extend_from_slice(&record.params[..lengths.sum(lengths.n())]);
         self
     }
 
@@ -493,11 +552,15 @@ impl RecordBuilder {
                 out.extend_from_slice(&u16::try_from(*length).unwrap_or(u16::MAX).to_le_bytes());
             }
         }
-        let mut rest = Cursor(&self.params);
-        for length in &self.lengths {
-            let bytes = rest.take(*length as usize).unwrap_or(&[]);
-            let limit = if large { bytes.len() } else { usize::from(u16::MAX) };
-            out.extend_from_slice(&bytes[..bytes.len().min(limit)]);
+        let limit = if large { u32::MAX } else { u32::from(u16::MAX) };
+        if self.lengths.iter().all(|length| *length <= limit) {
+            out.extend_from_slice(&self.params);
+        } else {
+            let mut rest = Cursor(&self.params);
+            for length in &self.lengths {
+                let bytes = rest.take(*length as usize).unwrap_or(&[]);
+                out.extend_from_slice(&bytes[..bytes.len().min(limit as usize)]);
+            }
         }
         let length = out.len() as u32;
         out[16..20].copy_from_slice(&length.to_le_bytes());
@@ -560,6 +623,23 @@ mod tests {
             &|b| b[28..30].copy_from_slice(&u16::MAX.to_le_bytes()),
             RecordError::ParamOverrun { number: OPEN_X, index: 1 },
         );
+    }
+
+    #[test]
+    fn parameters_of_a_later_version_are_left_out() {
+        let mut bytes = open_record();
+        let n_params = 6_u32;
+        // One more length in front of the parameters, and one more parameter behind them.
+        let at = HEADER_BYTES + 2 * 4;
+        bytes.splice(at..at, [[0, 0], [0, 0], [3, 0]].concat());
+        bytes.extend(b"new");
+        bytes[22..26].copy_from_slice(&(n_params + 1).to_le_bytes());
+        let length = (bytes.len() as u32).to_le_bytes();
+        bytes[16..20].copy_from_slice(&length);
+        let record = Record::decode(&bytes).unwrap();
+        assert!(record.is_newer());
+        assert_eq!((record.n_params(), record.param(1).text()), (6, &b"/etc/passwd"[..]));
+        assert!(record.param(6).is_empty());
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use palisade_agent::agent::OnNotice;
 use palisade_agent::detector::concerns_containers_only;
+use palisade_agent::output::FalcoTime;
 use palisade_agent::{Agent, Detector, Notice, ResponseMeans, Resumed, Settings, output};
 use palisade_bpf::Options;
 use palisade_model::Alert;
@@ -222,11 +223,12 @@ fn show(terminal: Terminal, format: WatchFormat, notice: &Notice<'_>) {
 }
 
 /// An alert in the wanted form, without a final line end.
-pub(crate) fn render(format: WatchFormat, alert: &Alert) -> String {
+fn render(format: WatchFormat, alert: &Alert) -> String {
     match format {
         WatchFormat::Text => output::text(alert),
         WatchFormat::Json => output::json(alert),
-        WatchFormat::FalcoJson => output::falco_json(alert),
+        WatchFormat::Falco => output::falco_text(alert, FalcoTime::OfDay),
+        WatchFormat::FalcoJson => output::falco_json(alert, FalcoTime::OfDay),
     }
 }
 

@@ -3,9 +3,14 @@
 #![expect(clippy::print_stderr, reason = "skips and steps are for the reader of the test's output")]
 
 mod bad_input;
+mod builtin_rules;
+mod capture;
 mod frame;
 mod layout;
+mod replay;
 mod root;
+mod rule_tests;
+mod rules;
 mod scan_sbom;
 mod sign_verify;
 mod support;

@@ -9,3 +9,5 @@ mod loading;
 mod naive;
 mod property;
 mod schema;
+mod stateful;
+mod writing;

@@ -98,7 +98,8 @@ fn other_check() -> impl Strategy<Value = String> {
     ]
 }
 
-fn condition() -> impl Strategy<Value = String> {
+/// Conditions of every kind of comparison, nested.
+pub(crate) fn condition() -> impl Strategy<Value = String> {
     prop_oneof![text_check(), other_check()].prop_recursive(4, 24, 4, |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 1..4)
@@ -108,6 +109,23 @@ fn condition() -> impl Strategy<Value = String> {
             inner.prop_map(|part| format!("not ({part})")),
         ]
     })
+}
+
+/// Conditions that have much in common with others, as rules do.
+fn similar_condition() -> impl Strategy<Value = String> {
+    let shared = prop::sample::select(vec![
+        "evt.type in (open, openat)",
+        "evt.is_open_read = true",
+        "(fd.num > 0 or evt.type = execve)",
+        "not proc.name in (a, x)",
+    ]);
+    (prop::collection::vec(shared, 0..3), prop::collection::vec(text_check(), 1..4), condition())
+        .prop_map(|(shared, texts, other)| {
+            let mut parts: Vec<String> = shared.iter().map(ToString::to_string).collect();
+            parts.push(format!("({})", texts.join(" or ")));
+            parts.push(format!("({} or {other})", texts[0]));
+            parts.join(" and ")
+        })
 }
 
 fn event() -> impl Strategy<Value = TestEvent> {
@@ -161,7 +179,11 @@ proptest! {
     /// for no field twice.
     #[test]
     fn graph_equals_naive_evaluator(
-        conditions in prop::collection::vec(condition(), 1..30),
+        conditions in prop_oneof![
+            prop::collection::vec(condition(), 1..30),
+            // So many that they hang on texts, and share some of their parts.
+            prop::collection::vec(similar_condition(), 40..120),
+        ],
         events in prop::collection::vec(event(), 1..12),
     ) {
         let schema = TestSchema::small();

@@ -11,8 +11,11 @@ use palisade_rules::fields::{
 
 /// The folder of conformance material, or nothing and a message if it is absent.
 pub(crate) fn conformance_folder() -> Option<PathBuf> {
-    let path = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/conformance"));
-    let path = path.join("falco");
+    let shared = std::env::vars().find(|(name, _)| name == "PALISADE_SHARED").map_or_else(
+        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared")),
+        |(_, path)| PathBuf::from(path),
+    );
+    let path = shared.join("conformance/falco");
     if path.is_dir() {
         return Some(path);
     }

@@ -123,11 +123,15 @@ pub enum Block<'b> {
 }
 
 /// Reads blocks.
+///
+/// A block is lent out of the window through which the file is read; nothing is copied but
+/// the records of version 1, whose header lacks a field.
 pub struct Capture<R: Read> {
-    input: Bounded<Input<R>>,
+    window: Window<R>,
     offset: u64,
     limit: u64,
-    body: Vec<u8>,
+    /// Bytes of the block at hand, which are dropped when the next one is read.
+    n_lent: usize,
     record: Vec<u8>,
     started: bool,
 }
@@ -140,7 +144,7 @@ impl<R: Read> std::fmt::Debug for Capture<R> {
 
 enum Input<R: Read> {
     Plain(BufReader<R>),
-    Gzip(Box<BufReader<MultiGzDecoder<BufReader<R>>>>),
+    Gzip(Box<MultiGzDecoder<BufReader<R>>>),
 }
 
 impl<R: Read> Read for Input<R> {
@@ -152,7 +156,68 @@ impl<R: Read> Read for Input<R> {
     }
 }
 
-const BUFFER_BYTES: usize = 256 << 10;
+/// Bytes of the window, unless a block is larger.
+const WINDOW_BYTES: usize = 256 << 10;
+
+/// Bytes of compressed input that are read at once.
+const INPUT_BYTES: usize = 32 << 10;
+
+/// The uncompressed bytes from the block at hand on.
+struct Window<R: Read> {
+    input: Bounded<Input<R>>,
+    buffer: Vec<u8>,
+    start: usize,
+    end: usize,
+}
+
+impl<R: Read> Window<R> {
+    fn new(input: Bounded<Input<R>>) -> Self {
+        Self { input, buffer: Vec::new(), start: 0, end: 0 }
+    }
+
+    /// The bytes at hand.
+    fn bytes(&self) -> &[u8] {
+        &self.buffer[self.start..self.end]
+    }
+
+    fn skip(&mut self, n_bytes: usize) {
+        self.start = self.end.min(self.start + n_bytes);
+    }
+
+    /// Reads until `n_bytes` are at hand; false when the file ends before.
+    fn fill(&mut self, n_bytes: usize) -> io::Result<bool> {
+        while self.end - self.start < n_bytes {
+            self.make_room(n_bytes);
+            match self.input.read(&mut self.buffer[self.end..]) {
+                Ok(0) => return Ok(false),
+                Ok(n) => self.end += n,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Makes the buffer end behind what is at hand.
+    fn make_room(&mut self, n_bytes: usize) {
+        if self.start > 0 && self.start + n_bytes > self.buffer.len() {
+            self.buffer.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+            if self.buffer.len() > WINDOW_BYTES && self.end.max(n_bytes) <= WINDOW_BYTES {
+                // A large block is done with, and so is its memory.
+                self.buffer.truncate(WINDOW_BYTES);
+                self.buffer.shrink_to_fit();
+            }
+        }
+        if self.end == self.buffer.len() {
+            // Grown as bytes arrive: a length that lies allocates at most twice what the
+            // file has.
+            let wanted = (self.buffer.len() * 2).min(self.start + n_bytes).max(WINDOW_BYTES);
+            self.buffer.resize(wanted, 0);
+        }
+    }
+}
 
 impl<R: Read> Capture<R> {
     /// Opens a capture of at most [`CAPTURE_BYTES_MAX`] bytes.
@@ -162,19 +227,18 @@ impl<R: Read> Capture<R> {
 
     /// Opens a capture of at most `limit` uncompressed bytes.
     pub fn open_bounded(input: R, limit: u64) -> Result<Self, CaptureError> {
-        let mut input = BufReader::with_capacity(BUFFER_BYTES, input);
+        let mut input = BufReader::with_capacity(INPUT_BYTES, input);
         let start = input.fill_buf().map_err(|source| CaptureError::Io { offset: 0, source })?;
         let input = if start.starts_with(&[0x1f, 0x8b]) {
-            let decoder = MultiGzDecoder::new(input);
-            Input::Gzip(Box::new(BufReader::with_capacity(BUFFER_BYTES, decoder)))
+            Input::Gzip(Box::new(MultiGzDecoder::new(input)))
         } else {
             Input::Plain(input)
         };
         let mut capture = Self {
-            input: Bounded::new(input, "capture", limit),
+            window: Window::new(Bounded::new(input, "capture", limit)),
             offset: 0,
             limit,
-            body: Vec::new(),
+            n_lent: 0,
             record: Vec::new(),
             started: false,
         };
@@ -192,21 +256,30 @@ impl<R: Read> Capture<R> {
         self.offset
     }
 
-    fn fail(&self, offset: u64, source: io::Error) -> CaptureError {
-        if LimitExceeded::find(&source).is_some() {
-            return CaptureError::TooLarge { limit: self.limit };
-        }
-        if source.kind() == io::ErrorKind::UnexpectedEof {
-            return CaptureError::Truncated { offset };
-        }
-        CaptureError::Io { offset, source }
+    /// Has `n_bytes` at hand; false when the file ends before.
+    fn fill(&mut self, n_bytes: usize, offset: u64) -> Result<bool, CaptureError> {
+        self.window.fill(n_bytes).map_err(|source| {
+            if LimitExceeded::find(&source).is_some() {
+                CaptureError::TooLarge { limit: self.limit }
+            } else if source.kind() == io::ErrorKind::UnexpectedEof {
+                CaptureError::Truncated { offset }
+            } else {
+                CaptureError::Io { offset, source }
+            }
+        })
     }
 
     /// The next block, or none at the end.
     pub fn next_block(&mut self) -> Result<Option<Block<'_>>, CaptureError> {
         let offset = self.offset;
-        let Some(header) = self.read_header(offset)? else { return Ok(None) };
-        let mut cursor = Cursor(&header);
+        self.window.skip(std::mem::take(&mut self.n_lent));
+        if !self.fill(8, offset)? {
+            return match self.window.bytes() {
+                [] => Ok(None),
+                _ => Err(CaptureError::Truncated { offset }),
+            };
+        }
+        let mut cursor = Cursor(self.window.bytes());
         let (kind, length) = (cursor.u32().unwrap_or(0), cursor.u32().unwrap_or(0));
         if !self.started && kind != kind::SECTION {
             return Err(CaptureError::NotACapture);
@@ -215,96 +288,68 @@ impl<R: Read> Capture<R> {
         if !(12..=BLOCK_BYTES_MAX).contains(&length) {
             return Err(CaptureError::BlockLength { offset, length });
         }
-        let n_body = length as usize - 12;
-        self.read_body(offset, n_body + 4)?;
-        let trailer = Cursor(&self.body[n_body..]).u32().unwrap_or(0);
+        let n_block = length as usize;
+        if !self.fill(n_block, offset)? {
+            return Err(CaptureError::Truncated { offset });
+        }
+        let trailer = Cursor(&self.window.bytes()[n_block - 4..]).u32().unwrap_or(0);
         // Section headers of old writers carry a wrong trailer; their length is fixed.
         if trailer != length && kind != kind::SECTION {
             return Err(CaptureError::BlockTrailer { offset, header: length, trailer });
         }
         self.offset = offset + u64::from(length);
-        self.classify(kind, n_body, offset).map(Some)
+        self.n_lent = n_block;
+        let body = &self.window.bytes()[8..n_block - 4];
+        classify(kind, body, offset, &mut self.record).map(Some)
     }
+}
 
-    fn read_header(&mut self, offset: u64) -> Result<Option<[u8; 8]>, CaptureError> {
-        let mut header = [0; 8];
-        let mut n_read = 0;
-        while n_read < header.len() {
-            match self.input.read(&mut header[n_read..]) {
-                Ok(0) if n_read == 0 => return Ok(None),
-                Ok(0) => return Err(CaptureError::Truncated { offset }),
-                Ok(n) => n_read += n,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(self.fail(offset, error)),
-            }
+/// What a block is.
+fn classify<'b>(
+    kind: u32,
+    body: &'b [u8],
+    offset: u64,
+    rewritten: &'b mut Vec<u8>,
+) -> Result<Block<'b>, CaptureError> {
+    let (with_flags, is_v2) = match kind {
+        0x204 | 0x8010_ABCD => (false, false),
+        0x208 => (true, false),
+        kind::EVENT_V2 | kind::EVENT_V2_LARGE => (false, true),
+        0x217 | 0x222 => (true, true),
+        kind::SECTION => {
+            check_section(body)?;
+            return Ok(Block::Section);
         }
-        Ok(Some(header))
+        0x201..=0x203
+        | 0x205..=0x207
+        | 0x209..=0x215
+        | 0x218..=0x220
+        | 0x8000_ABCD
+        | 0x8001_ABCD
+        | 0x8002_ABCD
+        | 0x8011_ABCD
+        | 0x8012_ABCD
+        | 0x8013_ABCD
+        | 0x8014_ABCD => return Ok(Block::State { kind, body, offset }),
+        kind => return Ok(Block::Unknown(kind)),
+    };
+    let mut cursor = Cursor(body);
+    let cpu = cursor.u16();
+    if with_flags {
+        cursor.u32();
     }
-
-    fn read_body(&mut self, offset: u64, n_bytes: usize) -> Result<(), CaptureError> {
-        // Grown as bytes arrive: a length that lies allocates no more than the file has.
-        const STEP: usize = 1 << 20;
-        self.body.clear();
-        while self.body.len() < n_bytes {
-            let start = self.body.len();
-            let end = n_bytes.min(start + STEP);
-            self.body.resize(end, 0);
-            if let Err(error) = self.input.read_exact(&mut self.body[start..end]) {
-                return Err(self.fail(offset, error));
-            }
+    let (Some(cpu), rest) = (cpu, cursor.0) else {
+        return Ok(Block::BadEvent(RecordError::Short { n_bytes: body.len() }));
+    };
+    let record = if is_v2 { whole(rest) } else { from_v1(rest, rewritten) };
+    Ok(match record {
+        Ok(Some(n_bytes)) => {
+            let record = if is_v2 { &rest[..n_bytes] } else { &rewritten[..n_bytes] };
+            Block::Event(EventBlock { cpu, record })
         }
-        Ok(())
-    }
-
-    fn classify(
-        &mut self,
-        kind: u32,
-        n_body: usize,
-        offset: u64,
-    ) -> Result<Block<'_>, CaptureError> {
-        let (with_flags, is_v2) = match kind {
-            kind::SECTION => {
-                check_section(&self.body[..n_body])?;
-                return Ok(Block::Section);
-            }
-            0x204 | 0x8010_ABCD => (false, false),
-            0x208 => (true, false),
-            kind::EVENT_V2 | kind::EVENT_V2_LARGE => (false, true),
-            0x217 | 0x222 => (true, true),
-            0x201..=0x203
-            | 0x205..=0x207
-            | 0x209..=0x215
-            | 0x218..=0x220
-            | 0x8000_ABCD
-            | 0x8001_ABCD
-            | 0x8002_ABCD
-            | 0x8011_ABCD
-            | 0x8012_ABCD
-            | 0x8013_ABCD
-            | 0x8014_ABCD => {
-                return Ok(Block::State { kind, body: &self.body[..n_body], offset });
-            }
-            kind => return Ok(Block::Unknown(kind)),
-        };
-        let body = &self.body[..n_body];
-        let mut cursor = Cursor(body);
-        let cpu = cursor.u16();
-        if with_flags {
-            cursor.u32();
-        }
-        let (Some(cpu), rest) = (cpu, cursor.0) else {
-            return Ok(Block::BadEvent(RecordError::Short { n_bytes: n_body }));
-        };
-        let record = if is_v2 { whole(rest) } else { from_v1(rest, &mut self.record) };
-        Ok(match record {
-            Ok(Some(n_bytes)) => {
-                let record = if is_v2 { &rest[..n_bytes] } else { &self.record[..n_bytes] };
-                Block::Event(EventBlock { cpu, record })
-            }
-            Ok(None) => Block::BadEvent(RecordError::Length { stated: 0, actual: rest.len() }),
-            Err(error) => Block::BadEvent(error),
-        })
-    }
+        Ok(None) => Block::BadEvent(RecordError::Length { stated: 0, actual: rest.len() }),
+        Err(error) => Block::BadEvent(error),
+    })
 }
 
 fn check_section(body: &[u8]) -> Result<(), CaptureError> {
@@ -362,18 +407,20 @@ fn from_v1(bytes: &[u8], out: &mut Vec<u8>) -> Result<Option<usize>, RecordError
     Ok(Some(out.len()))
 }
 
+/// The number of lengths that add up to the parameters behind them. There is one at most:
+/// each further length leaves fewer bytes for a sum that does not shrink.
 fn count_params(rest: &[u8], n_params_max: usize, large: bool) -> Option<usize> {
-    let width = if large { 4 } else { 2 };
-    (0..=n_params_max).rev().find(|n_params| {
-        let Some((lengths, params)) = rest.split_at_checked(n_params * width) else { return false };
-        let mut cursor = Cursor(lengths);
-        let mut sum = 0_usize;
-        for _ in 0..*n_params {
-            let length = if large { cursor.u32() } else { cursor.u16().map(u32::from) };
-            sum = sum.saturating_add(length.unwrap_or(0) as usize);
+    let mut cursor = Cursor(rest);
+    let mut sum = 0_usize;
+    for n_params in 0..=n_params_max {
+        let n_left = cursor.0.len();
+        if sum >= n_left {
+            return (sum == n_left).then_some(n_params);
         }
-        sum == params.len()
-    })
+        let length = if large { cursor.u32() } else { cursor.u16().map(u32::from) };
+        sum = sum.saturating_add(length? as usize);
+    }
+    None
 }
 
 #[cfg(test)]

@@ -28,6 +28,8 @@ pub struct Replay {
     pub n_malformed: u64,
     /// What was wrong with the first of them.
     pub first_malformed: Option<RecordError>,
+    /// Events with parameters of a later version, which were left out.
+    pub n_newer: u64,
     /// Blocks of unknown types that were skipped.
     pub n_unknown_blocks: u64,
     /// Why reading stopped before the end of the file.
@@ -124,6 +126,7 @@ impl Player {
             }
         };
         record.cpu = cpu;
+        self.report.n_newer += u64::from(record.is_newer());
         let engine = self.engine.get_or_insert_with(|| {
             let mut state = self.initial.take().unwrap_or_default();
             state.finish_initial();

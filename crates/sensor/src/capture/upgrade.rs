@@ -4,7 +4,6 @@
 //! parameters. Each such event is taken through the steps of `upgrade.txt` until it is
 //! one that probes send today: what only the enter event knew moves into the exit event.
 
-use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use crate::record::{Cursor, HEADER_BYTES, Record, RecordBuilder};
@@ -54,17 +53,32 @@ struct Step {
     params: Vec<Source>,
 }
 
-static STEPS: LazyLock<HashMap<(u16, usize), Step>> = LazyLock::new(|| {
-    include_str!("upgrade.txt")
-        .lines()
-        .filter(|line| !line.is_empty() && !line.starts_with('#'))
-        .filter_map(parse_step)
-        .collect()
+/// The steps of each event type, by the number of its parameters.
+static STEPS: LazyLock<Vec<Vec<Option<Step>>>> = LazyLock::new(|| {
+    let mut steps = Vec::new();
+    let lines = include_str!("upgrade.txt").lines();
+    for line in lines.filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        let Some((number, n_params, step)) = parse_step(line) else { continue };
+        let number = usize::from(number);
+        if steps.len() <= number {
+            steps.resize_with(number + 1, Vec::new);
+        }
+        let of_type: &mut Vec<Option<Step>> = &mut steps[number];
+        if of_type.len() <= n_params {
+            of_type.resize_with(n_params + 1, || None);
+        }
+        of_type[n_params] = Some(step);
+    }
+    steps
 });
 
-fn parse_step(line: &str) -> Option<((u16, usize), Step)> {
+fn step_of(number: u16, n_params: usize) -> Option<&'static Step> {
+    STEPS.get(usize::from(number))?.get(n_params)?.as_ref()
+}
+
+fn parse_step(line: &str) -> Option<(u16, usize, Step)> {
     let mut words = line.split(' ');
-    let key = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+    let (number, n_params) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
     let action = match words.next()? {
         "pass" => Action::Pass,
         "store" => Action::Store,
@@ -74,7 +88,7 @@ fn parse_step(line: &str) -> Option<((u16, usize), Step)> {
         _ => return None,
     };
     let params = words.map(parse_source).collect::<Option<_>>()?;
-    Some((key, Step { action, params }))
+    Some((number, n_params, Step { action, params }))
 }
 
 fn parse_source(word: &str) -> Option<Source> {
@@ -110,19 +124,18 @@ fn need(info: &EventInfo, n_params: usize) -> Option<Need> {
             (true, false) => None,
         };
     }
-    let is_current = !traits.any(Traits::OLD) && n_params == info.params.len();
+    // More parameters are those of a later version.
+    let is_current = !traits.any(Traits::OLD) && n_params >= info.params.len();
     if is_current && !info.is_enter() { Some(Need::Nothing) } else { Some(Need::Steps) }
 }
 
 /// Upgrades the events of one capture; it keeps the enter events that are still needed.
 #[derive(Debug, Default)]
 pub struct Upgrader {
-    stored: NumberMap<i64, Vec<u8>>,
+    stored: Stored,
     current: Vec<u8>,
     next: Vec<u8>,
     builder: RecordBuilder,
-    /// Enter events that did not fit.
-    pub n_refused: u64,
 }
 
 impl Upgrader {
@@ -141,28 +154,32 @@ impl Upgrader {
             Some(Need::Steps) => {}
             None => return Upgraded::Impossible,
         }
-        self.current.clear();
-        self.current.extend_from_slice(bytes);
+        let (mut number, mut n_params, mut is_first) = (number, n_params, true);
         for _ in 0..STEPS_MAX {
-            let Some((number, n_params, _)) = head(&self.current) else { break };
-            let Some(step) = STEPS.get(&(number, n_params)) else { break };
+            let Some(step) = step_of(number, n_params) else { break };
+            let current = if is_first { bytes } else { &self.current };
             match step.action {
+                Action::Pass if is_first => return Upgraded::Same,
                 Action::Pass => return Upgraded::Changed(&self.current),
-                Action::Store => {
-                    self.store(tid);
-                    return Upgraded::Dropped;
-                }
-                Action::StoreAndPass => {
-                    self.store(tid);
-                    return Upgraded::Changed(&self.current);
+                Action::Store | Action::StoreAndPass => {
+                    self.stored.keep(tid, current);
+                    return match step.action {
+                        Action::Store => Upgraded::Dropped,
+                        _ if is_first => Upgraded::Same,
+                        _ => Upgraded::Changed(&self.current),
+                    };
                 }
                 Action::Add | Action::Change(_) => {}
             }
-            if self.take_step(step, tid).is_none() {
+            if take_step(step, current, tid, &mut self.stored, &mut self.builder, &mut self.next)
+                .is_none()
+            {
                 break;
             }
             std::mem::swap(&mut self.current, &mut self.next);
-            let Some((number, n_params, _)) = head(&self.current) else { break };
+            is_first = false;
+            let Some((new_number, new_n_params, _)) = head(&self.current) else { break };
+            (number, n_params) = (new_number, new_n_params);
             match event(number).and_then(|info| need(info, n_params)) {
                 Some(Need::Nothing) => return Upgraded::Changed(&self.current),
                 Some(Need::Drop) => return Upgraded::Dropped,
@@ -173,63 +190,95 @@ impl Upgrader {
         Upgraded::Impossible
     }
 
-    fn store(&mut self, tid: i64) {
-        if self.stored.len() >= STORED_MAX && !self.stored.contains_key(&tid) {
+    /// Enter events that did not fit.
+    pub fn n_refused(&self) -> u64 {
+        self.stored.n_refused
+    }
+}
+
+/// The enter events that wait for their exit events.
+#[derive(Debug, Default)]
+struct Stored {
+    of_thread: NumberMap<i64, Vec<u8>>,
+    n_refused: u64,
+}
+
+impl Stored {
+    fn keep(&mut self, tid: i64, bytes: &[u8]) {
+        if self.of_thread.len() >= STORED_MAX && !self.of_thread.contains_key(&tid) {
             self.n_refused += 1;
             return;
         }
-        let kept = self.stored.entry(tid).or_default();
+        let kept = self.of_thread.entry(tid).or_default();
         kept.clear();
-        kept.extend_from_slice(&self.current);
+        kept.extend_from_slice(bytes);
     }
 
-    fn take_step(&mut self, step: &Step, tid: i64) -> Option<()> {
-        let old = Record::decode(&self.current).ok()?;
-        let (target, n_kept) = match step.action {
-            Action::Change(target) => (target, 0),
-            _ => (old.number(), old.n_params()),
-        };
-        let info = event(target)?;
-        self.builder.clear();
-        for index in 0..n_kept {
-            self.builder.push(old.param(index).bytes);
-        }
-        let stored = self.stored.get(&tid).filter(|stored| !stored.is_empty());
-        let mut used_enter = false;
-        for (position, source) in step.params.iter().enumerate() {
-            let kind = info.params.get(n_kept + position)?.kind;
-            match *source {
-                Source::Empty => {
-                    self.builder.push_empty();
-                }
-                Source::Default => push_default(&mut self.builder, kind),
-                Source::Old(index) if index < old.n_params() => {
-                    push_capped(&mut self.builder, kind, old.param(index).bytes);
-                }
-                Source::Old(_) => return None,
-                Source::Json => push_container_json(&mut self.builder, &old),
-                Source::Enter { index, or_empty } => match stored {
-                    Some(enter) => {
-                        let enter = Record::decode(enter).ok()?;
-                        if enter.number() + 1 != old.number() || index >= enter.n_params() {
-                            return None;
-                        }
-                        used_enter = true;
-                        push_capped(&mut self.builder, kind, enter.param(index).bytes);
-                    }
-                    None if or_empty => {
-                        self.builder.push_empty();
-                    }
-                    None => push_default(&mut self.builder, kind),
-                },
-            }
-        }
-        self.builder.build(&mut self.next, target, old.time_ns, tid).ok()?;
-        if used_enter && let Some(stored) = self.stored.get_mut(&tid) {
+    fn get(&self, tid: i64) -> Option<&[u8]> {
+        self.of_thread.get(&tid).map(Vec::as_slice).filter(|stored| !stored.is_empty())
+    }
+
+    fn forget(&mut self, tid: i64) {
+        if let Some(stored) = self.of_thread.get_mut(&tid) {
             stored.clear();
         }
-        Some(())
     }
+}
+
+/// Writes what a step makes of the record `current` into `next`.
+fn take_step(
+    step: &Step,
+    current: &[u8],
+    tid: i64,
+    stored: &mut Stored,
+    builder: &mut RecordBuilder,
+    next: &mut Vec<u8>,
+) -> Option<()> {
+    let old = Record::decode(current).ok()?;
+    builder.clear();
+    let (target, n_kept) = if let Action::Change(target) = step.action {
+        (target, 0)
+    } else {
+        builder.push_all(&old);
+        (old.number(), old.n_params())
+    };
+    let info = event(target)?;
+    let uses_enter = step.params.iter().any(|source| matches!(source, Source::Enter { .. }));
+    let enter = match stored.get(tid).filter(|_| uses_enter) {
+        Some(bytes) => Some(Record::decode(bytes).ok()?),
+        None => None,
+    };
+    for (position, source) in step.params.iter().enumerate() {
+        let kind = info.params.get(n_kept + position)?.kind;
+        match *source {
+            Source::Empty => {
+                builder.push_empty();
+            }
+            Source::Default => push_default(builder, kind),
+            Source::Old(index) if index < old.n_params() => {
+                push_capped(builder, kind, old.param(index).bytes);
+            }
+            Source::Old(_) => return None,
+            Source::Json => push_container_json(builder, &old),
+            Source::Enter { index, or_empty } => match &enter {
+                Some(enter) => {
+                    if enter.number() + 1 != old.number() || index >= enter.n_params() {
+                        return None;
+                    }
+                    push_capped(builder, kind, enter.param(index).bytes);
+                }
+                None if or_empty => {
+                    builder.push_empty();
+                }
+                None => push_default(builder, kind),
+            },
+        }
+    }
+    builder.build(next, target, old.time_ns, tid).ok()?;
+    if enter.is_some() {
+        stored.forget(tid);
+    }
+    Some(())
 }
 
 /// Type, number of parameters and thread of a record.
@@ -293,24 +342,29 @@ mod tests {
     #[test]
     fn every_old_event_has_a_way_to_a_new_one() {
         let lines = include_str!("upgrade.txt").lines().filter(|line| !line.starts_with('#'));
-        assert_eq!(STEPS.len(), lines.count(), "every line is understood");
-        for ((number, n_params), step) in STEPS.iter() {
-            let info = event(*number).unwrap();
+        let steps = || {
+            STEPS.iter().enumerate().flat_map(|(number, of_type)| {
+                of_type
+                    .iter()
+                    .enumerate()
+                    .filter_map(move |(n, step)| Some((number, n, step.as_ref()?)))
+            })
+        };
+        assert_eq!(steps().count(), lines.count(), "every line is understood");
+        for (number, n_params, step) in steps() {
+            let info = event(u16::try_from(number).unwrap()).unwrap();
             let target = match step.action {
                 Action::Change(target) => event(target).unwrap(),
                 Action::Add => info,
                 _ => continue,
             };
-            let n_kept = if step.action == Action::Add { *n_params } else { 0 };
+            let n_kept = if step.action == Action::Add { n_params } else { 0 };
             assert!(n_kept + step.params.len() <= target.params.len(), "{number} {n_params}");
             for source in &step.params {
                 match source {
-                    Source::Old(index) => assert!(index < n_params, "{number}"),
+                    Source::Old(index) => assert!(*index < n_params, "{number}"),
                     Source::Enter { index, .. } => {
-                        assert!(
-                            *index < events()[usize::from(*number) - 1].params.len(),
-                            "{number}"
-                        );
+                        assert!(*index < events()[number - 1].params.len(), "{number}");
                     }
                     _ => {}
                 }
@@ -373,6 +427,6 @@ mod tests {
             RecordBuilder::new().push_i64(1).build(&mut out, 4, 1, tid).unwrap();
             upgrader.upgrade(&out);
         }
-        assert_eq!(upgrader.n_refused, 1);
+        assert_eq!(upgrader.n_refused(), 1);
     }
 }

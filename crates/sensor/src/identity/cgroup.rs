@@ -51,7 +51,8 @@ pub fn match_cgroup(path: &str) -> Option<CgroupMatch> {
     if let Some(found) = match_palisade(path) {
         return Some(found);
     }
-    for (prefix, suffix, engine) in SHAPES {
+    let shapes = if has_full_id(path) { SHAPES } else { &[] };
+    for (prefix, suffix, engine) in shapes {
         if let Some(id) = between(path, prefix, suffix).filter(|id| is_full_id(id)) {
             let engine = if *prefix == "/" { engine_of_parent(path) } else { *engine };
             return Some(CgroupMatch { id: id.to_string(), engine, certain: true });
@@ -64,6 +65,16 @@ fn between<'p>(path: &'p str, prefix: &str, suffix: &str) -> Option<&'p str> {
     let start = path.rfind(prefix)? + prefix.len();
     let end = if suffix.is_empty() { path.len() } else { path.rfind(suffix)? };
     path.get(start..end)
+}
+
+/// Whether the path has as many hexadecimal digits in a row as an id. Most paths have not,
+/// and need not be held against the shapes.
+fn has_full_id(path: &str) -> bool {
+    let mut n_digits = 0;
+    path.bytes().any(|byte| {
+        n_digits = if byte.is_ascii_hexdigit() { n_digits + 1 } else { 0 };
+        n_digits == FULL_ID_CHARS
+    })
 }
 
 fn is_full_id(text: &str) -> bool {
@@ -105,6 +116,8 @@ fn match_ctr(path: &str) -> Option<CgroupMatch> {
 }
 
 fn match_lxc(path: &str) -> Option<CgroupMatch> {
+    // One look instead of three for the many paths without.
+    let _ = path.find("/lxc")?;
     let (at, prefix) = LXC.iter().find_map(|prefix| Some((path.find(prefix)?, prefix)))?;
     let id = path[at + prefix.len()..].split('/').next().filter(|id| !id.is_empty())?;
     Some(CgroupMatch { id: id.to_string(), engine: Engine::Lxc, certain: true })

@@ -34,6 +34,9 @@ pub const THREADS_MAX: usize = 262_144;
 /// Descriptions of containers that are kept from a capture.
 pub const CONTAINERS_MAX: usize = 16_384;
 
+/// Control groups whose container is remembered; beyond it they are looked at anew.
+pub const IDENTITIES_MAX: usize = 4096;
+
 /// Exits that are remembered, so that the late return of a clone does not bring a dead
 /// child back.
 const RECENT_EXITS_MAX: usize = 8192;
@@ -101,6 +104,9 @@ pub struct State {
     pub machine: Machine,
     pub(crate) containers: HashMap<Text, Arc<Facts>>,
     pub(crate) host: Arc<Facts>,
+    /// Control groups of which a capture's threads were asked already, and the container
+    /// that each belongs to.
+    identities: HashMap<Text, Text>,
     /// The container that the event at hand describes.
     pub(crate) described: Option<Arc<Facts>>,
     pub(crate) graveyard: Graveyard,
@@ -133,6 +139,7 @@ impl State {
             machine: Machine::default(),
             containers: HashMap::new(),
             host: Arc::new(Facts::host()),
+            identities: HashMap::new(),
             described: None,
             graveyard: Graveyard::default(),
             live: None,
@@ -569,15 +576,21 @@ impl State {
             thread.container = facts;
             return;
         }
+        if let Some(known) = self.identities.get(&thread.cgroups) {
+            thread.container_id = Arc::clone(known);
+            return;
+        }
         let mut paths = thread::cgroup_entries(&thread.cgroups);
         let found = paths.find_map(|(_, path)| {
             crate::identity::match_cgroup(std::str::from_utf8(path).ok()?)
                 .filter(|found| found.certain)
         });
-        let id = found.as_ref().map_or("", |found| found.short_id());
-        if *thread.container_id != *id.as_bytes() {
-            thread.container_id = id.as_bytes().into();
+        let id: Text = found.as_ref().map_or("", |found| found.short_id()).as_bytes().into();
+        if self.identities.len() >= IDENTITIES_MAX {
+            self.identities.clear();
         }
+        self.identities.insert(Arc::clone(&thread.cgroups), Arc::clone(&id));
+        thread.container_id = id;
     }
 
     /// Reads the accounts of a container when its first program starts. The files are the

@@ -13,3 +13,4 @@ mod legacy;
 mod live;
 mod recording;
 mod shown;
+mod steady;
