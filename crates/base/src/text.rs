@@ -2,6 +2,8 @@
 //!
 //! The rules are those of Falco's outputs, so that values can be compared with its own.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 /// What stands for a bad character.
 pub const REPLACEMENT: &[u8] = "\u{FFFD}".as_bytes();
 
@@ -71,9 +73,36 @@ pub fn printable(bytes: &[u8]) -> std::borrow::Cow<'_, str> {
     String::from_utf8_lossy(&out).into_owned().into()
 }
 
+/// An address as `inet_ntop(3)` writes it: with the last two groups of an embedded IPv4
+/// address in dots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Address(pub IpAddr);
+
+impl std::fmt::Display for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let IpAddr::V6(address) = self.0 else { return self.0.fmt(f) };
+        let segments = address.segments();
+        // IPv4-compatible addresses (RFC 4291, 2.5.5.1), which Rust writes in groups.
+        if segments[..6] == [0; 6] && segments[6] != 0 {
+            let [.., high, low] = segments;
+            let embedded = Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low));
+            return write!(f, "::{embedded}");
+        }
+        address.fmt(f)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn addresses_are_written_as_c_writes_them() {
+        let check = |text: &str| assert_eq!(Address(text.parse().unwrap()).to_string(), text);
+        for text in ["10.0.0.1", "::1", "::", "::8.8.8.8", "::ffff:8.8.8.8", "fe80::1:0:0:2"] {
+            check(text);
+        }
+    }
 
     #[test]
     fn only_what_is_printable_is_kept() {

@@ -312,7 +312,7 @@ pub(crate) fn value_text(value: Value<'_>, format: NumberFormat) -> Cow<'_, str>
             NumberFormat::Octal => format!("{n:o}").into(),
             NumberFormat::Hexadecimal => format!("{n:X}").into(),
         },
-        Value::Ip(address) => address.to_string().into(),
+        Value::Ip(address) => palisade_base::text::Address(address).to_string().into(),
         Value::Net(_) => "<IPNET>".into(),
     }
 }

@@ -319,25 +319,25 @@ fn push_capped(builder: &mut RecordBuilder, kind: ParamType, bytes: &[u8]) {
     builder.push(&bytes[..bytes.len().min(limit)]);
 }
 
-/// The oldest container events have four parameters; today's have one JSON document.
+/// The oldest container events have four parameters; today's have one JSON document. Its
+/// form is Falco's to the letter, because `evt.args` shows it.
 fn push_container_json(builder: &mut RecordBuilder, old: &Record<'_>) {
-    let text = |index| String::from_utf8_lossy(old.param(index).text()).into_owned();
-    let json = serde_json::json!({
-        "container": {
-            "id": text(0),
-            "type": old.param(1).u32().unwrap_or(u32::MAX),
-            "name": text(2),
-            "image": text(3),
-        }
-    });
-    builder.push_text(json.to_string().as_bytes());
+    let kind = old.param(1).u32().unwrap_or(0);
+    let mut json = b"{\"id\":\"".to_vec();
+    json.extend_from_slice(old.param(0).text_or_empty());
+    json.extend_from_slice(format!("\",\"type\":{kind},\"name\":\"").as_bytes());
+    json.extend_from_slice(old.param(2).text_or_empty());
+    json.extend_from_slice(b"\",\"image\":\"");
+    json.extend_from_slice(old.param(3).text_or_empty());
+    json.extend_from_slice(b"\"}");
+    builder.push_text(&json);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::schema::events;
-    use crate::schema::number::{CLOSE_X, EXECVE_19_X};
+    use crate::schema::number::{CLOSE_X, CONTAINER_E, EXECVE_19_X};
 
     #[test]
     fn every_old_event_has_a_way_to_a_new_one() {
@@ -405,6 +405,18 @@ mod tests {
         assert_eq!(new.number(), EXECVE_19_X);
         assert_eq!((new.param(1).text(), new.param(2).list()), (&b"sh"[..], &b"-c"[..]));
         assert!(new.param(27).is_empty());
+    }
+
+    #[test]
+    fn the_oldest_container_event_becomes_a_document() {
+        let old = record(CONTAINER_E, &[b"a1b2c3\0", &1_u32.to_le_bytes(), b"web\0", b"nginx:1\0"]);
+        let mut upgrader = Upgrader::new();
+        let Upgraded::Changed(bytes) = upgrader.upgrade(&old) else { panic!() };
+        let json = Record::decode(bytes).unwrap().param(0).text().to_vec();
+        let expected = r#"{"id":"a1b2c3","type":1,"name":"web","image":"nginx:1"}"#;
+        assert_eq!(String::from_utf8(json.clone()).unwrap(), expected);
+        let facts = crate::identity::Facts::from_capture_json(&json).unwrap();
+        assert_eq!((facts.id.as_str(), facts.container.name.as_str()), ("a1b2c3", "web"));
     }
 
     #[test]

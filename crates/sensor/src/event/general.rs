@@ -303,7 +303,8 @@ impl<'e> EventView<'e> {
         let failed = u64::from(self.record.result()? < 0);
         let number = self.record.number();
         let is_memory = self.record.info.category == Category::Memory;
-        let (is_file, is_net) = match self.own_fd().map(|fd| fd.kind) {
+        let fd = self.own_fd().map(|fd| fd.kind);
+        let (is_file, is_net) = match fd {
             Some(kind) => (
                 matches!(kind, FdKind::File | FdKind::Directory),
                 kind.is_ip() || kind == FdKind::UnixSocket,
@@ -317,7 +318,8 @@ impl<'e> EventView<'e> {
             Field::EvtCountErrorFile => is_file,
             Field::EvtCountErrorNet => is_net,
             Field::EvtCountErrorMemory => is_memory,
-            Field::EvtCountErrorOther => !is_file && !is_net && !is_memory,
+            // A memory call about a descriptor counts on both sides.
+            Field::EvtCountErrorOther => !is_file && !is_net && (fd.is_some() || !is_memory),
             _ => true,
         };
         counts.then_some(failed)

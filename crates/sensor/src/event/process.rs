@@ -128,7 +128,9 @@ impl<'e> EventView<'e> {
             },
             Field::ProcPidTs => known(thread.cloned_ns)?,
             Field::ProcPpidTs => Value::Uint(state.thread(thread.ptid)?.cloned_ns),
-            Field::ProcExeIno => known(thread.exe_ino)?,
+            Field::ProcExeIno => {
+                Value::Int(Some(thread.exe_ino).filter(|inode| *inode != 0)?.cast_signed())
+            }
             Field::ProcExeInoCtime => known(thread.exe_ctime_ns)?,
             Field::ProcExeInoMtime => known(thread.exe_mtime_ns)?,
             Field::ProcExeInoCtimeDurationProcStart => known(thread.exe_ctime_to_clone_ns)?,

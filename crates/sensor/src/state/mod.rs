@@ -18,7 +18,8 @@ pub mod users;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
-pub use fd::{Address, Ends, Fd, FdKind, FdTable, Role, Text, Transport};
+pub use fd::{Ends, Fd, FdKind, FdTable, Role, Text, Transport};
+pub use palisade_base::text::Address;
 pub use thread::{NO_ID, Thread};
 pub use users::{Accounts, Interfaces, User};
 

@@ -36,6 +36,7 @@ fn lineage() -> State {
     };
     socket.role = Role::Client;
     state.add_initial_fd(4, 5, socket);
+    state.add_initial_fd(4, 6, Fd::of(FdKind::Memory));
     state.finish_initial();
     state
 }
@@ -244,4 +245,60 @@ fn both_paths_of_a_call_are_named_after_a_dot() {
         // What is no event type is text behind a field that exists.
         shows(event, "%evt.type.is.nothing", "read.is.nothing");
     });
+}
+
+#[test]
+fn a_result_that_is_not_there_counts_as_success() {
+    let without = |builder: &mut RecordBuilder| {
+        builder.push(b"").push_i64(3);
+    };
+    with_event(97, without, |event| {
+        shows(event, "%evt.rawres %evt.res %evt.failed", "0 SUCCESS false");
+        holds(event, "evt.rawres >= 0", true);
+    });
+}
+
+#[test]
+fn a_memory_call_about_a_descriptor_counts_as_another_error_too() {
+    // mmap(0, 10, 0, 0, 4, 0), which fails.
+    let map = |fd: i64| {
+        move |builder: &mut RecordBuilder| {
+            builder.push_i64(-12).push_u32(0).push_u32(0).push_u32(0).push_u64(0).push_u64(10);
+            builder.push_u32(0).push_u32(0).push_i64(fd).push_u64(0);
+        }
+    };
+    let counts = "%evt.count.error.memory %evt.count.error.other %evt.count.error.net";
+    with_event(161, map(-1), |event| {
+        assert_eq!(event.type_name(), "mmap");
+        shows(event, counts, "1 <NA> <NA>");
+    });
+    with_event(161, map(5), |event| shows(event, counts, "1 <NA> 1"));
+    with_event(161, map(6), |event| shows(event, counts, "1 1 <NA>"));
+}
+
+/// `connect(5, …)` as its two events say it: the address on entry, then the connection and
+/// the address on return.
+fn connected(asked: [u8; 4], led_to: [u8; 4], named: [u8; 4]) -> String {
+    let socket = |address: [u8; 4]| [&[2], &address[..], &80_u16.to_le_bytes()].concat();
+    let tuple = [&[2, 10, 0, 0, 1], &4000_u16.to_le_bytes()[..], &socket(led_to)[1..]].concat();
+    let mut engine = Engine::new(lineage());
+    let mut bytes = Vec::new();
+    let mut builder = RecordBuilder::new();
+    builder.push_i64(5).push(&socket(asked)).build(&mut bytes, 22, 1, 4).unwrap();
+    engine.take(Record::decode(&bytes).unwrap());
+    let mut exit = Vec::new();
+    builder.clear().push_i64(0).push(&tuple).push_i64(5).push(&socket(named));
+    builder.build(&mut exit, 23, 2, 4).unwrap();
+    let event = engine.take(Record::decode(&exit).unwrap()).unwrap();
+    OutputFormat::compile("%fd.sip", &SyscallSchema).unwrap().render(&event as &dyn Fields)
+}
+
+#[test]
+fn an_address_changed_under_way_does_not_hide_the_destination() {
+    let (asked, other, third) = ([10, 0, 0, 9], [8, 8, 8, 8], [1, 1, 1, 1]);
+    assert_eq!(connected(asked, asked, asked), "10.0.0.9");
+    // Both are read from the program's memory, which has changed since.
+    assert_eq!(connected(asked, other, other), "10.0.0.9");
+    // The kernel's own answer is not what the program named, so it counts.
+    assert_eq!(connected(asked, third, other), "1.1.1.1");
 }
