@@ -97,6 +97,9 @@ pub fn text(alert: &Alert) -> String {
         let _ =
             write!(out, "{}[{}] {}", printable(&process.name), process.pid, printable(&command));
     }
+    if let Some(recording) = &alert.recording {
+        let _ = write!(out, "\n    recorded in {}", printable(recording));
+    }
     out
 }
 

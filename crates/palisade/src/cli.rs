@@ -3,9 +3,13 @@
 //! Environment variables and configuration keys are not listed here: `settings` gives
 //! one of each to every flag.
 
+mod capture;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub(crate) use capture::{Capture, CaptureConvert, CaptureInfo, Recorded, Recording};
 
 /// From image to incident: judge, verify, run, watch, stop and keep the evidence.
 #[derive(Debug, Parser)]
@@ -110,6 +114,9 @@ pub(crate) enum Command {
     Rules(Rules),
     /// Run rules over a capture file
     Replay(Replay),
+    /// Recordings and captures
+    #[command(subcommand)]
+    Capture(Capture),
     /// What this machine can do for Palisade, and the remedy for what it cannot
     Doctor(Doctor),
     /// The advisory database
@@ -324,7 +331,9 @@ pub(crate) struct Stop {
 #[command(after_help = "Examples:\n  \
     palisade watch                                  # built-in rules, alerts only\n  \
     palisade watch --policy shop.yaml --respond on  # carry out the policy's response\n  \
-    palisade watch --rules falco_rules.yaml --format falco-json\n\n\
+    palisade watch --rules falco_rules.yaml --format falco-json\n  \
+    palisade watch --record-on-alert /var/lib/palisade/recordings  # 30 s before, 5 s after\n  \
+    palisade watch --record night.palcap --record-size 512\n\n\
     Alerts are written to <data-dir>/alerts.jsonl before they are shown or acted upon.")]
 pub(crate) struct Watch {
     /// Policy: a built-in name or a file
@@ -363,6 +372,8 @@ pub(crate) struct Watch {
     /// Print the sensor's figures on stderr at the end
     #[arg(long)]
     pub(crate) stats: bool,
+    #[command(flatten)]
+    pub(crate) recording: Recording,
 }
 
 /// Forms of an alert.
@@ -568,9 +579,11 @@ pub(crate) struct RuleExplain {
 
 /// `palisade replay`.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  palisade replay --rules falco_rules.yaml incident.scap")]
+#[command(after_help = "Examples:\n  \
+    palisade replay --rules falco_rules.yaml incident.scap\n  \
+    palisade replay night.palcap.1 night.palcap")]
 pub(crate) struct Replay {
-    /// Capture files (.scap, compressed or not)
+    /// Capture files (.scap, compressed or not) or recordings (.palcap)
     #[arg(required = true)]
     pub(crate) captures: Vec<PathBuf>,
     /// Rule file in Falco's language; may be repeated. None: the built-in rules

@@ -47,6 +47,14 @@ pub(crate) fn replay(context: &Context<'_>, args: &cli::Replay) -> Result<Exit, 
             exit = Exit::Partial;
             context.terminal.error(&format!("warning: {}: {problem}\n", path.display()));
         }
+        if report.n_not_recorded > 0 {
+            exit = Exit::Partial;
+            context.terminal.error(&format!(
+                "warning: {}: {} events were not kept by the recorder\n",
+                path.display(),
+                report.n_not_recorded
+            ));
+        }
         if report.n_malformed > 0 {
             exit = Exit::Partial;
             context.terminal.error(&format!(
@@ -77,5 +85,6 @@ fn alert_of(number: u64, detection: Detection) -> Alert {
         process: detection.process,
         ancestors: detection.ancestors,
         container: detection.container,
+        recording: None,
     }
 }

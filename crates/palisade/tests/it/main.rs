@@ -3,6 +3,7 @@
 #![expect(clippy::print_stderr, reason = "skips and steps are for the reader of the test's output")]
 
 mod bad_input;
+mod capture;
 mod frame;
 mod layout;
 mod root;
