@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -25,6 +26,7 @@ use crate::fold::{FOLD_WINDOW, Folded, Folder};
 use crate::incident::IncidentBook;
 use crate::journal::AlertJournal;
 use crate::keeper::{self, Keeper, Work};
+use crate::recorder::Desk;
 use crate::status::{Counts, STATUS_SCHEMA, Status, memory_bytes};
 use crate::worker::{Job, Report, ResponseMeans, Worker};
 
@@ -185,6 +187,8 @@ pub struct Agent {
     started: Timestamp,
     n_ids: u32,
     health: SourceHealth,
+    /// Where recordings of alerts are asked for.
+    desk: Option<Desk>,
     last_kept: Instant,
     last_status: Option<Instant>,
 }
@@ -236,10 +240,16 @@ impl Agent {
             started: Timestamp::now(),
             n_ids: 0,
             health: SourceHealth::default(),
+            desk: None,
             last_kept: Instant::now(),
             last_status: None,
         };
         Ok((agent, resumed))
+    }
+
+    /// Has each alert recorded that `desk` wants to record.
+    pub fn record_alerts(&mut self, desk: Desk) {
+        self.desk = Some(desk);
     }
 
     /// Watches until `stop` is set or the source ends, then shuts down in order.
@@ -267,8 +277,10 @@ impl Agent {
             if self.is_status_due() {
                 self.health = source.health();
             }
+            source.problems(&mut |problem| on_notice(Notice::Problem(problem)));
             self.tick(on_notice);
         }
+        source.finish(&mut |problem| on_notice(Notice::Problem(problem)));
         self.health = source.health();
         let status = self.shut_down(on_notice);
         result.map(|()| status)
@@ -302,11 +314,14 @@ impl Agent {
             self.counts.n_below_priority += 1;
             return;
         }
-        let alert = self.alert(detection);
+        let rule = Arc::clone(&detection.rule);
+        let mut alert = self.alert(detection);
         if !self.folder.admit(&alert) {
             self.counts.n_folded += 1;
             return;
         }
+        let file = self.desk.as_ref().and_then(|desk| desk.request(&alert, &rule));
+        alert.recording = file.map(|file| file.display().to_string());
         self.counts.n_alerts += 1;
         // Before anything else acts on it or shows it.
         if let Err(error) = self.journal.raise(&alert) {
@@ -321,12 +336,26 @@ impl Agent {
         let actions = self.due_actions(alert);
         let frozen = if actions.contains(&Action::Freeze) { self.freeze_now(alert) } else { None };
         let id = self.book.join(alert).incident;
+        self.note_recording(&id, alert);
         self.journal.assign(&alert.id, &id, !actions.is_empty());
         if show {
             on_notice(Notice::Alert { alert, incident: &id });
         }
         if !actions.is_empty() {
             self.respond(alert, &id, frozen, on_notice);
+        }
+    }
+
+    /// Puts the recording of an alert on the timeline, once for each file.
+    fn note_recording(&mut self, incident: &str, alert: &Alert) {
+        let Some(file) = &alert.recording else { return };
+        let what = TimelineEvent::Note { text: format!("recorded in {file}") };
+        let known = self
+            .book
+            .get(incident)
+            .is_some_and(|incident| incident.timeline.iter().rev().any(|entry| entry.what == what));
+        if !known {
+            self.book.record(incident, TimelineEntry { time: alert.raised, what });
         }
     }
 
@@ -633,6 +662,7 @@ impl Agent {
             process: detection.process,
             ancestors: detection.ancestors,
             container: detection.container,
+            recording: None,
         }
     }
 }

@@ -9,6 +9,7 @@ pub mod incident;
 pub mod journal;
 pub mod keeper;
 pub mod output;
+pub mod recorder;
 pub mod report;
 pub mod rule_test;
 pub mod status;

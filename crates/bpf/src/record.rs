@@ -44,6 +44,7 @@ pub enum Malformed {
 /// A record, borrowed from the reader's buffer. Times are nanoseconds since the Unix epoch.
 #[derive(Debug, Clone, Copy)]
 pub struct Record<'a> {
+    whole: &'a [u8],
     bytes: &'a [u8],
     len: usize,
     raw_path: &'a [u8],
@@ -64,8 +65,9 @@ impl<'a> Record<'a> {
             Some((len, end)) if len >= HEADER_BYTES && end <= bytes.len() => (len, end),
             _ => return Err(wrong),
         };
+        let whole = bytes;
         let (bytes, rest) = bytes.split_at(end);
-        let record = Self { bytes, len, raw_path: rest.strip_suffix(&[0]).unwrap_or(rest) };
+        let record = Self { whole, bytes, len, raw_path: rest.strip_suffix(&[0]).unwrap_or(rest) };
         if rest.is_empty() == (record.flags() & FLAG_RAW_PATH == 0) {
             Ok(record)
         } else {
@@ -77,6 +79,11 @@ impl<'a> Record<'a> {
     /// that the parameters have. At most 1,023 bytes.
     pub fn raw_path(&self) -> Option<&'a [u8]> {
         (!self.raw_path.is_empty()).then_some(self.raw_path)
+    }
+
+    /// Event, trailer and raw path, as they came out of the ring.
+    pub fn whole(&self) -> &'a [u8] {
+        self.whole
     }
 
     /// Event and trailer.
@@ -204,7 +211,7 @@ mod tests {
         let bytes = sample(26, FLAG_RAW_PATH, b"../x\0");
         let record = Record::from_bytes(&bytes).unwrap();
         assert_eq!(record.raw_path(), Some(&b"../x"[..]));
-        assert_eq!(record.bytes().len(), 58);
+        assert_eq!((record.bytes().len(), record.whole().len()), (58, 63));
         assert_eq!(Record::from_bytes(&sample(26, 0, &[])).unwrap().raw_path(), None);
     }
 }

@@ -3,12 +3,14 @@
 //! Environment variables and configuration keys are not listed here: `settings` gives
 //! one of each to every flag.
 
+mod capture;
 mod rules;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(crate) use capture::{Capture, CaptureConvert, CaptureInfo, Recorded, Recording};
 pub(crate) use rules::*;
 
 /// From image to incident: judge, verify, run, watch, stop and keep the evidence.
@@ -114,6 +116,9 @@ pub(crate) enum Command {
     Rules(Rules),
     /// Run rules over a capture file
     Replay(Replay),
+    /// Recordings and captures
+    #[command(subcommand)]
+    Capture(Capture),
     /// What this machine can do for Palisade, and the remedy for what it cannot
     Doctor(Doctor),
     /// The advisory database
@@ -328,7 +333,9 @@ pub(crate) struct Stop {
 #[command(after_help = "Examples:\n  \
     palisade watch                                  # built-in rules, alerts only\n  \
     palisade watch --policy shop.yaml --respond on  # carry out the policy's response\n  \
-    palisade watch --rules falco_rules.yaml --format falco-json\n\n\
+    palisade watch --rules falco_rules.yaml --format falco-json\n  \
+    palisade watch --record-on-alert /var/lib/palisade/recordings  # 30 s before, 5 s after\n  \
+    palisade watch --record night.palcap --record-size 512\n\n\
     Alerts are written to <data-dir>/alerts.jsonl before they are shown or acted upon.")]
 pub(crate) struct Watch {
     /// Policy: a built-in name or a file
@@ -367,6 +374,8 @@ pub(crate) struct Watch {
     /// Print the sensor's figures on stderr at the end
     #[arg(long)]
     pub(crate) stats: bool,
+    #[command(flatten)]
+    pub(crate) recording: Recording,
 }
 
 /// Forms of an alert.

@@ -1,6 +1,7 @@
 //! One module for each command.
 
 mod admission;
+mod capture;
 mod completions;
 mod confinement;
 mod context;
@@ -46,6 +47,7 @@ pub(crate) fn run(
         Command::Policy(command) => policy::policy(&context, command),
         Command::Rules(command) => rules::rules(&context, command),
         Command::Replay(args) => replay::replay(&context, args),
+        Command::Capture(command) => capture::capture(&context, command),
         Command::Doctor(args) => doctor::doctor(&context, args),
         Command::Db(command) => db::db(&context, command),
         Command::Completions(args) => completions::completions(&context, args),

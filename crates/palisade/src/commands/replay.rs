@@ -150,6 +150,9 @@ pub(super) fn say_damage(context: &Context<'_>, path: &Path, report: &Replay) ->
         let first = first.unwrap_or_default();
         warn(format!("{} events could not be decoded{first}", report.n_malformed));
     }
+    if report.n_not_recorded > 0 {
+        warn(format!("{} events were not kept by the recorder", report.n_not_recorded));
+    }
     if report.n_newer > 0 {
         warn(format!(
             "{} events have parameters of a later version, which were left out",
@@ -163,7 +166,7 @@ pub(super) fn say_damage(context: &Context<'_>, path: &Path, report: &Replay) ->
             report.n_unknown_blocks
         ));
     }
-    report.problem.is_none() && report.n_malformed == 0
+    report.problem.is_none() && report.n_malformed == 0 && report.n_not_recorded == 0
 }
 
 /// An alert of a recorded event: raised when it happened, on a host that the capture names.
@@ -184,6 +187,7 @@ fn alert_of(number: u64, hostname: String, detection: Detection) -> Alert {
         process: detection.process,
         ancestors: detection.ancestors,
         container: detection.container,
+        recording: None,
     }
 }
 

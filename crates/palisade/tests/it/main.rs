@@ -7,6 +7,7 @@ mod builtin_rules;
 mod capture;
 mod frame;
 mod layout;
+mod recordings;
 mod replay;
 mod root;
 mod rule_tests;

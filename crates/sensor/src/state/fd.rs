@@ -176,6 +176,18 @@ impl Transport {
         }
     }
 
+    /// Its number in the scap format.
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Unknown => 0,
+            Self::NotASocket => 1,
+            Self::Tcp => 2,
+            Self::Udp => 3,
+            Self::Icmp => 4,
+            Self::Raw => 5,
+        }
+    }
+
     /// `fd.l4proto`.
     pub const fn name(self) -> &'static str {
         match self {

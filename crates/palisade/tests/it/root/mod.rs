@@ -3,6 +3,7 @@
 
 mod bed;
 mod crash;
+mod record;
 mod run;
 mod watch;
 
