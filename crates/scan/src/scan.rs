@@ -104,7 +104,9 @@ pub fn scan_image(image: &Image, options: &ScanOptions<'_>) -> Result<ScanReport
     let Walk { collector, inspector, secrets, landmarks, empty_password, mut coverage, .. } = walk;
     let collected = collector.finish(image.subject(), walked.n_files, all_gaps(&walked));
     let inventory = collected.inventory;
-    coverage.n_packages_folded = collected.owned_by_distribution.len() as u64;
+    coverage.n_packages_folded = inventory.parts.len() as u64;
+    coverage.n_packages_development = collected.n_development;
+    coverage.n_packages_declared = collected.n_declared;
 
     let mut findings = Vec::new();
     if let Some(database) = options.database {
@@ -161,18 +163,19 @@ pub fn inventory_of(image: &Image) -> Result<Inventory, ScanError> {
     let mut collector = Collector::new();
     let walked = image
         .walk(&mut |entry, content| {
-            if !collector.wants(&entry.path) {
-                return Visit::Continue;
+            let layer = diff_id(image, entry);
+            if has_layer_of_its_own(entry) {
+                collector.see(&entry.path, layer);
             }
+            let Some(limit) = collector.wants(&entry.path) else {
+                return Visit::Continue;
+            };
             match entry.kind {
                 FileKind::HardLink => return Visit::Follow,
-                FileKind::Regular => {
-                    let layer = diff_id(image, entry);
-                    match read_wanted(entry, content) {
-                        Ok(bytes) => collector.add(&entry.path, &bytes, layer),
-                        Err(reason) => collector.gap(&entry.path, reason),
-                    }
-                }
+                FileKind::Regular => match read_wanted(entry, content, limit) {
+                    Ok(bytes) => collector.add(&entry.path, &bytes, layer),
+                    Err(reason) => collector.gap(&entry.path, reason),
+                },
                 _ => {}
             }
             Visit::Continue
@@ -188,8 +191,12 @@ fn diff_id(image: &Image, entry: &FileEntry) -> Option<palisade_base::Digest> {
     Some(image.layers.get(entry.layer?)?.diff_id)
 }
 
-fn read_wanted(entry: &FileEntry, content: &mut dyn Read) -> Result<Vec<u8>, String> {
-    let limit = Collector::FILE_BYTES_MAX;
+/// Folders are shared between packages and layers.
+fn has_layer_of_its_own(entry: &FileEntry) -> bool {
+    matches!(entry.kind, FileKind::Regular | FileKind::HardLink | FileKind::Symlink)
+}
+
+fn read_wanted(entry: &FileEntry, content: &mut dyn Read, limit: u64) -> Result<Vec<u8>, String> {
     if entry.size > limit {
         return Err(format!("larger than the limit of {limit} bytes"));
     }
@@ -231,20 +238,25 @@ impl<'a> Walk<'a> {
         if configuration::is_landmark(&entry.path) && self.landmarks.len() < LANDMARKS_MAX {
             self.landmarks.push(entry.path.clone());
         }
-        let wanted = self.collector.wants(&entry.path) || is_account_file(&entry.path);
+        if has_layer_of_its_own(entry) {
+            self.collector.see(&entry.path, diff_id(self.image, entry));
+        }
+        let limit = self.collector.wants(&entry.path);
         match entry.kind {
             // Presented again as a regular file, and examined then.
-            FileKind::HardLink if wanted => return Visit::Follow,
-            FileKind::Regular => self.see_content(entry, content),
+            FileKind::HardLink if limit.is_some() || is_account_file(&entry.path) => {
+                return Visit::Follow;
+            }
+            FileKind::Regular => self.see_content(entry, content, limit),
             _ => {}
         }
         self.inspector.see(entry);
         Visit::Continue
     }
 
-    fn see_content(&mut self, entry: &FileEntry, content: &mut dyn Read) {
-        if self.collector.wants(&entry.path) {
-            match read_wanted(entry, content) {
+    fn see_content(&mut self, entry: &FileEntry, content: &mut dyn Read, limit: Option<u64>) {
+        if let Some(limit) = limit {
+            match read_wanted(entry, content, limit) {
                 Ok(bytes) => {
                     self.collector.add(&entry.path, &bytes, diff_id(self.image, entry));
                     self.search(entry, &bytes);
