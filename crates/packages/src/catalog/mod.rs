@@ -15,9 +15,11 @@ mod go;
 mod gradle;
 mod node;
 mod npm_lock;
+mod pacman;
 mod pnpm_lock;
 mod python;
 mod python_lock;
+mod rpm;
 mod ruby;
 mod yarn_lock;
 
@@ -147,6 +149,8 @@ pub fn catalogers() -> &'static [&'static dyn Cataloger] {
         &dpkg::Dpkg,
         &dpkg_copyright::DpkgCopyright,
         &apk::Apk,
+        &rpm::Rpm,
+        &pacman::Pacman,
         &python::Python,
         &python_lock::PythonLock,
         &node::Node,

@@ -9,6 +9,7 @@
 mod catalogs;
 mod locks;
 mod purls;
+mod rpm;
 mod trivy;
 mod versions;
 
