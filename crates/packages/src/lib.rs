@@ -16,6 +16,7 @@ mod layers;
 pub mod os_release;
 pub mod purl;
 pub mod version;
+mod zip;
 
 pub use catalog::{CatalogFile, Cataloger, FilePath, catalogers};
 pub use collect::{

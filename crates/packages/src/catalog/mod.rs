@@ -13,6 +13,7 @@ mod dpkg_copyright;
 mod form;
 mod go;
 mod gradle;
+mod java;
 mod node;
 mod npm_lock;
 mod pacman;
@@ -159,6 +160,7 @@ pub fn catalogers() -> &'static [&'static dyn Cataloger] {
         &pnpm_lock::PnpmLock,
         &ruby::Ruby,
         &composer::Composer,
+        &java::Java,
         &gradle::Gradle,
         &go::GoMod,
         &cargo::CargoLock,

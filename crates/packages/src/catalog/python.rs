@@ -6,6 +6,7 @@ use palisade_model::PackageKind;
 use super::{CatalogFile, Cataloger, FilePath, absolute};
 use crate::Sink;
 use crate::deb822::{Paragraph, paragraphs};
+use crate::zip::Zip;
 
 /// Largest metadata or record that is read, in bytes. Metadata contains the project's readme;
 /// records of the largest distributions have some MiB.
@@ -28,6 +29,8 @@ impl Cataloger for Python {
             "PKG-INFO" => {
                 whole.ends_with(".egg-info/PKG-INFO") || whole.ends_with("/EGG-INFO/PKG-INFO")
             }
+            // An egg is a folder or an archive of the same content.
+            name if name.strip_suffix(".egg").is_some() => true,
             // Old setuptools and Debian write one file instead of a folder.
             name => name.ends_with(".egg-info") && whole.contains("/python"),
         }
@@ -38,10 +41,31 @@ impl Cataloger for Python {
     }
 
     fn catalog(&self, file: &CatalogFile<'_>, sink: &mut Sink) {
-        match file.path.strip_suffix("/RECORD") {
-            Some(folder) => record(folder, file, sink),
-            None => metadata(file, sink),
+        if let Some(folder) = file.path.strip_suffix("/RECORD") {
+            record(folder, file, sink);
+        } else if file.path.strip_suffix(".egg").is_some() {
+            egg(file, sink);
+        } else {
+            metadata(file, sink);
         }
+    }
+}
+
+/// The metadata in an egg that is an archive.
+fn egg(file: &CatalogFile<'_>, sink: &mut Sink) {
+    let read = || {
+        let zip = Zip::open(file.bytes)?;
+        for entry in zip.entries() {
+            let entry = entry?;
+            if entry.name == b"EGG-INFO/PKG-INFO" {
+                return zip.read(&entry, METADATA_BYTES_MAX as usize);
+            }
+        }
+        Err("an egg without metadata")
+    };
+    match read() {
+        Ok(bytes) => metadata(&CatalogFile { bytes: &bytes, ..*file }, sink),
+        Err(reason) => sink.gap(file.path, reason),
     }
 }
 

@@ -7,6 +7,7 @@
 )]
 
 mod catalogs;
+mod java;
 mod locks;
 mod purls;
 mod rpm;
