@@ -1,6 +1,7 @@
 //! Gathers what the catalogers find and makes the inventory of it.
 
 use std::collections::{HashMap, HashSet};
+use std::io::Read;
 
 use palisade_base::Digest;
 use palisade_model::package::{Gap, PackageState, Subject};
@@ -8,7 +9,7 @@ use palisade_model::{Distribution, Inventory, Package, PackageKind};
 
 use crate::catalog::{CatalogFile, FilePath, catalogers};
 use crate::layers::Layers;
-use crate::{os_release, purl};
+use crate::{os_release, program, purl};
 
 /// Packages of one image.
 pub const PACKAGES_MAX: usize = 500_000;
@@ -100,6 +101,8 @@ pub struct Collector {
     /// `etc/os-release` decides over `usr/lib/os-release`.
     distribution_is_final: bool,
     layers: Layers,
+    /// Reused for every program.
+    buffer: Vec<u8>,
 }
 
 /// The files of `os-release(5)`, the first decides.
@@ -108,6 +111,9 @@ const OS_RELEASE: [&str; 2] = ["etc/os-release", "usr/lib/os-release"];
 const OS_RELEASE_BYTES_MAX: u64 = 1 << 20;
 
 impl Collector {
+    /// Bytes of a file's beginning that [`Collector::is_program`] needs.
+    pub const PROGRAM_HEAD_BYTES: usize = program::HEAD_BYTES;
+
     /// An empty collector.
     pub fn new() -> Self {
         Self::default()
@@ -135,12 +141,46 @@ impl Collector {
         }
     }
 
+    /// Whether packages are looked for in the file at `path` with the permission bits `mode`,
+    /// if it is a program, which its beginning tells: see [`Collector::is_program`].
+    pub fn wants_program(&self, path: &str, mode: u32) -> bool {
+        program::wants(&FilePath::new(path), mode)
+    }
+
+    /// Whether a file that begins with `head`, [`Collector::PROGRAM_HEAD_BYTES`] or more, is a
+    /// program.
+    pub fn is_program(head: &[u8]) -> bool {
+        program::is_program(head)
+    }
+
+    /// Takes a wanted program: `head` is what was read of it already, `rest` gives the rest,
+    /// `size` is that of both.
+    ///
+    /// # Errors
+    ///
+    /// Those of `rest`.
+    pub fn add_program(
+        &mut self,
+        path: &str,
+        layer: Option<Digest>,
+        size: u64,
+        head: &[u8],
+        rest: &mut dyn Read,
+    ) -> std::io::Result<()> {
+        program::examine(path, layer, size, head, rest, &mut self.buffer, &mut self.sink)
+    }
+
     /// Notes which layer brought the file at `path`, wanted or not: packages whose database
     /// is one file for all are given the layer of their files.
     pub fn see(&mut self, path: &str, layer: Option<Digest>) {
         if let Some(layer) = layer {
             self.layers.see(path, layer);
         }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn sink(&mut self) -> &mut Sink {
+        &mut self.sink
     }
 
     fn os_release(&mut self, path: &str, bytes: &[u8]) {

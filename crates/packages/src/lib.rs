@@ -14,6 +14,7 @@ mod collect;
 pub mod deb822;
 mod layers;
 pub mod os_release;
+pub mod program;
 pub mod purl;
 pub mod version;
 mod zip;

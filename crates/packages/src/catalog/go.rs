@@ -1,4 +1,5 @@
-//! Go: `go.mod` (Go Modules Reference, "go.mod files").
+//! Go: `go.mod` (Go Modules Reference, "go.mod files"). What programs were built from is
+//! [`crate::program`]'s.
 //!
 //! `go.sum` is not read: it has every version that was ever considered, not those chosen.
 

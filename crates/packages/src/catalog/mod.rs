@@ -1,7 +1,8 @@
 //! The catalogers: each knows the files of one tool.
 //!
 //! A cataloger is asked about a path alone and given the whole file, which the caller read
-//! once and within [`Cataloger::bytes_max`].
+//! once and within [`Cataloger::bytes_max`]. Programs, which no path gives away, are
+//! [`crate::program`]'s.
 
 mod apk;
 mod cargo;
@@ -14,6 +15,7 @@ mod form;
 mod go;
 mod gradle;
 mod java;
+mod jdk;
 mod node;
 mod npm_lock;
 mod pacman;
@@ -161,6 +163,7 @@ pub fn catalogers() -> &'static [&'static dyn Cataloger] {
         &ruby::Ruby,
         &composer::Composer,
         &java::Java,
+        &jdk::Jdk,
         &gradle::Gradle,
         &go::GoMod,
         &cargo::CargoLock,

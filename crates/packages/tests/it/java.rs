@@ -206,6 +206,15 @@ fn an_egg_is_an_archive() {
     assert_eq!(found.gaps[0].reason, "an egg without metadata");
 }
 
+#[test]
+fn run_times() {
+    let release = b"IMPLEMENTOR=\"Eclipse Adoptium\"\nJAVA_VERSION=\"17.0.9\"\nJAVA_RUNTIME_VERSION=\"17.0.9+9\"\n";
+    let path = "opt/java/openjdk/release";
+    check(path, release, &[("pkg:generic/openjdk@17.0.9%2B9", "/opt/java/openjdk/release")]);
+    check("opt/java/release", b"a=b\n", &[]);
+    assert_eq!(Collector::new().wants("etc/release"), None);
+}
+
 /// Debian's packages of Maven libraries carry the properties of what they were built from.
 #[test]
 fn the_machines_own_jars_have_versions() {

@@ -9,6 +9,7 @@
 mod catalogs;
 mod java;
 mod locks;
+mod programs;
 mod purls;
 mod rpm;
 mod trivy;
