@@ -19,7 +19,7 @@ pub(super) struct Java;
 /// Largest archive that is read, in bytes.
 const ARCHIVE_BYTES_MAX: u64 = 256 << 20;
 /// Bytes that are inflated for one archive and everything in it.
-const INFLATED_BYTES_MAX: usize = 512 << 20;
+const INFLATED_BYTES_MAX: usize = 256 << 20;
 /// Largest manifest and `pom.properties`, in bytes.
 const MANIFEST_BYTES_MAX: usize = 1 << 20;
 /// Archives within each other: a jar in a war in an ear is three.
