@@ -158,6 +158,7 @@ mod tests {
                 subject: Subject { name: "x".into(), digest: None, platform: None },
                 distribution: None,
                 packages: vec![],
+                parts: vec![],
                 n_files: 1,
                 gaps: vec![],
             },
