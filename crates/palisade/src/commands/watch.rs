@@ -153,7 +153,8 @@ fn tell_missing(context: &Context<'_>, recorder: &RecorderHealth) -> bool {
 fn recording(flags: &cli::Recording) -> Option<Recording> {
     const MIB: u64 = 1 << 20;
     let on_alert = flags.on_alert.as_ref().map(|folder| OnAlert {
-        folder: folder.clone(),
+        // Alerts name the file, and are read from elsewhere.
+        folder: std::path::absolute(folder).unwrap_or_else(|_| folder.clone()),
         before: Duration::from_secs(flags.before),
         after: Duration::from_secs(flags.after),
         ring_bytes: usize::try_from(flags.memory * MIB).unwrap_or(usize::MAX),
