@@ -216,8 +216,9 @@ impl<'s> Compiler<'s> {
         position: u32,
         warnings: &mut Vec<Warning>,
     ) -> Result<NodeId, OperandError> {
-        let relation = comparison.operator.relation;
+        let mut relation = comparison.operator.relation;
         let quantifier = comparison.operator.quantifier;
+        let mut values = values;
         for value in values {
             self.warn_value(relation, value, position, warnings);
         }
@@ -226,6 +227,17 @@ impl<'s> Compiler<'s> {
             self.check_event_types(values, position)?;
         }
         let info = self.operands.info(left);
+        let mut windows = None;
+        if let Source::Field(field, _) = &info.source
+            && self.schema.is_window(*field)
+        {
+            if relation != Relation::Equal || quantifier.is_some() {
+                let message = format!("{} supports only '=' comparison operator", info.name);
+                return Err(error(message, position));
+            }
+            let windows = windows.insert(window(values).map_err(|m| error(m, position))?);
+            (relation, values) = (Relation::LessOrEqual, windows.as_slice());
+        }
         let constants = values
             .iter()
             .map(|value| read_constant(relation, value, info.value_type))
@@ -450,6 +462,16 @@ fn is_list_type(value_type: ValueType) -> bool {
             | ValueType::Ip
             | ValueType::Net
     )
+}
+
+/// Milliseconds as nanoseconds.
+fn window(values: &[String]) -> Result<Vec<String>, String> {
+    let nanoseconds = |text: &String| {
+        let number = text.parse::<u64>().ok();
+        let number = number.and_then(|number| number.checked_mul(1_000_000));
+        number.map(|n| n.to_string()).ok_or_else(|| format!("{text} is not a valid number"))
+    };
+    values.iter().map(nanoseconds).collect()
 }
 
 /// The field under any number of transformers of one argument.

@@ -212,6 +212,12 @@ pub trait Schema {
         None
     }
 
+    /// Whether `field = n` asks if the field's value, in nanoseconds, is at most n
+    /// milliseconds; no other operator applies then.
+    fn is_window(&self, _field: FieldId) -> bool {
+        false
+    }
+
     /// The type of a field's values when it depends on the argument (`evt.rawarg.flags`),
     /// or nothing if the field has no such argument.
     fn argument_type(&self, field: FieldId, _argument: &FieldArgument) -> Option<ValueType> {

@@ -382,6 +382,53 @@ mod tests {
         out
     }
 
+    /// A record of the first parameters of a type, each with bytes of its own.
+    fn numbered(number: u16, n_params: usize, mark: u8) -> Vec<u8> {
+        let info = event(number).unwrap();
+        let params: Vec<Vec<u8>> = info.params[..n_params]
+            .iter()
+            .enumerate()
+            .map(|(at, param)| {
+                let byte = mark + u8::try_from(at).unwrap();
+                width(param.kind).map_or_else(|| vec![byte, 0], |n_bytes| vec![byte; n_bytes])
+            })
+            .collect();
+        let params: Vec<&[u8]> = params.iter().map(Vec::as_slice).collect();
+        record(number, &params)
+    }
+
+    #[test]
+    fn every_chain_of_steps_ends_at_an_event_of_today() {
+        let mut n_chains = 0;
+        for (number, of_type) in STEPS.iter().enumerate() {
+            let number = u16::try_from(number).unwrap();
+            let n_params = of_type.iter().enumerate().filter(|(_, step)| step.is_some());
+            for (n_params, _) in n_params.filter(|_| number % 2 == 1) {
+                for with_enter in [false, true] {
+                    let mut upgrader = Upgrader::new();
+                    let n_enter = events()[usize::from(number) - 1].params.len();
+                    if with_enter && step_of(number - 1, n_enter).is_some() {
+                        upgrader.upgrade(&numbered(number - 1, n_enter, 0x80));
+                    }
+                    let old = numbered(number, n_params, 1);
+                    let end = upgrader.upgrade(&old);
+                    let Upgraded::Changed(bytes) = end else {
+                        panic!("{number} with {n_params} parameters: {end:?}")
+                    };
+                    let new = Record::decode(bytes).unwrap();
+                    assert!(!new.info.traits.any(Traits::OLD), "{number}");
+                    assert_eq!(new.n_params(), new.info.params.len(), "{number}");
+                    let first = new.param(0);
+                    if number == new.number() && !first.is_empty() && n_params > 0 {
+                        assert_eq!(first.bytes, Record::decode(&old).unwrap().param(0).bytes);
+                    }
+                    n_chains += 1;
+                }
+            }
+        }
+        assert!(n_chains > 200, "{n_chains}");
+    }
+
     #[test]
     fn a_close_learns_its_descriptor_from_the_enter_event() {
         let mut upgrader = Upgrader::new();

@@ -115,6 +115,12 @@ impl<'e> EventView<'e> {
                 self.buffers.count.set(count);
                 Some(Value::Uint(count))
             }
+            Field::EvtAround => match argument {
+                FieldArgument::Key(time) => time.parse().ok(),
+                FieldArgument::Index(time) => Some(u64::from(*time)),
+                FieldArgument::None => None,
+            }
+            .map(|around: u64| Value::Uint(time.abs_diff(around))),
             Field::EvtAbspath => self.absolute_path(argument),
             Field::EvtIsOpenRead
             | Field::EvtIsOpenWrite

@@ -94,8 +94,8 @@ impl Schema for SyscallSchema {
             ProcAexepath, ProcAname, ProcApid,
         };
         let Some(field) = Field::from_id(field) else { return FieldLimits::default() };
-        let filter_only =
-            matches!(field, FdIp | FdPort | FdProto | FdNet | FdCnet | FdSnet | FdLnet | FdRnet);
+        let filter_only = field == Field::EvtAround
+            || matches!(field, FdIp | FdPort | FdProto | FdNet | FdCnet | FdSnet | FdLnet | FdRnet);
         let alone = matches!(
             field,
             EvtRawarg
@@ -150,6 +150,9 @@ impl Schema for SyscallSchema {
             (Field::EvtAbspath, FieldArgument::Key(side)) => {
                 matches!(&**side, "src" | "dst").then_some(())?;
             }
+            (Field::EvtAround, FieldArgument::Key(time)) => {
+                time.parse::<u64>().ok()?;
+            }
             (Field::EvtTypeIs, FieldArgument::Key(name)) => {
                 events().iter().any(|event| *event.name == **name).then_some(())?;
             }
@@ -163,6 +166,10 @@ impl Schema for SyscallSchema {
         let mut params = events().iter().flat_map(|event| &event.params);
         let param = params.find(|param| *param.name == **name)?;
         Some(if known == Field::EvtArg { ValueType::Text } else { raw_type(param.kind) })
+    }
+
+    fn is_window(&self, field: FieldId) -> bool {
+        Field::from_id(field) == Some(Field::EvtAround)
     }
 
     fn exists_as(&self, field: FieldId, argument: &FieldArgument) -> Option<FieldId> {
@@ -286,7 +293,7 @@ fields! {
     EvtInfraDockerContainerName "evt.infra.docker.container.name" Text (None) "Container's name in an engine's event in captures of old agents.",
     EvtInfraDockerContainerImage "evt.infra.docker.container.image" Text (None) "Container's image in an engine's event in captures of old agents.",
     UtilCnt "util.cnt" Uint (None) "Counts up each time it is asked for; never the same twice.",
-    EvtAround "evt.around" Uint (Required(Either)) "Reserved for selecting events around a time; never present.",
+    EvtAround "evt.around" Uint (Required(Either)) "Nanoseconds between the event and the time in brackets; = asks for at most so many milliseconds.",
     EvtAbspath "evt.abspath" Text (Optional(Key)) "Absolute path that a call with a directory descriptor means; src and dst choose one of two.",
     EvtIsOpenRead "evt.is_open_read" Bool (None) "Whether an open asks to read.",
     EvtIsOpenWrite "evt.is_open_write" Bool (None) "Whether an open asks to write.",

@@ -206,6 +206,21 @@ fn times_are_numbers_among_typed_values() {
 }
 
 #[test]
+fn events_around_a_time() {
+    with_read(b"x", |event| {
+        holds(event, "evt.around[1700000000000000042] = 0", true);
+        holds(event, "evt.around[1700000000999000000] = 1000", true);
+        holds(event, "evt.around[1699999999000000000] = 1000", false);
+        holds(event, "evt.around[1] = 1000", false);
+        shows(event, "%evt.around[1]", "<NA>");
+    });
+    refused("evt.around[1] > 5", "evt.around supports only '=' comparison operator");
+    refused("evt.around[1] = x", "x is not a valid number");
+    refused("evt.around[x] = 5", "unknown event argument x");
+    refused("evt.around[1] = val(evt.num)", "doesn't support right-hand side fields");
+}
+
+#[test]
 fn nothing_shown_can_forge_a_line() {
     with_read(b"a\nb", |event| {
         shows(event, "%evt.buffer", "a.b");
