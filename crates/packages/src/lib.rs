@@ -19,7 +19,7 @@ pub mod purl;
 pub mod version;
 mod zip;
 
-pub use catalog::{CatalogFile, Cataloger, FilePath, catalogers};
+pub use catalog::{CatalogFile, Cataloger, FilePath, VALUES_MAX, catalogers};
 pub use collect::{
     Collected, Collector, GAPS_MAX, NAME_BYTES_MAX, OWNED_FILES_MAX, PACKAGES_MAX, Sink,
 };

@@ -62,6 +62,9 @@ impl Cataloger for Composer {
         }
         // Others name files so; one that is not Composer's is no gap in `vendor/composer` alone.
         let is_composers = file.path.ends_with("composer/installed.json");
+        if super::has_too_many_values(file.bytes) {
+            return sink.gap(file.path, format!("more than {} values", super::VALUES_MAX));
+        }
         let installed: Installed = match serde_json::from_slice(file.bytes) {
             Ok(installed) => installed,
             Err(error) if is_composers => {

@@ -35,6 +35,17 @@ use crate::Sink;
 /// Largest lock file or manifest that is read, in bytes. The largest known are below 10 MiB.
 pub const LOCK_BYTES_MAX: u64 = 16 << 20;
 
+/// Values of one lock file or manifest. Each costs up to 400 bytes of memory, whatever it took to
+/// write it; a lock file of 10 MiB has some 300,000.
+pub const VALUES_MAX: usize = 1_000_000;
+
+/// Whether `text`, JSON or TOML, has more than [`VALUES_MAX`] values: what separates and opens
+/// them is counted, before anything is kept.
+pub(crate) fn has_too_many_values(text: &[u8]) -> bool {
+    let marks = text.iter().filter(|byte| matches!(byte, b',' | b'[' | b'{' | b'='));
+    marks.take(VALUES_MAX + 1).count() > VALUES_MAX
+}
+
 /// The path of a file, taken apart once for all catalogers.
 #[derive(Debug, Clone, Copy)]
 pub struct FilePath<'p> {
@@ -113,6 +124,10 @@ impl CatalogFile<'_> {
     /// Its content as JSON of the form `T`; a gap of `sink` and nothing where it is not.
     pub(crate) fn json<'f, T: serde::Deserialize<'f>>(&'f self, sink: &mut Sink) -> Option<T> {
         let bytes = self.bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(self.bytes);
+        if has_too_many_values(bytes) {
+            sink.gap(self.path, format!("more than {VALUES_MAX} values"));
+            return None;
+        }
         serde_json::from_slice(bytes)
             .map_err(|error| sink.gap(self.path, format!("not the JSON it should be: {error}")))
             .ok()
@@ -121,6 +136,10 @@ impl CatalogFile<'_> {
     /// Its content as TOML of the form `T`; a gap of `sink` and nothing where it is not.
     pub(crate) fn toml<T: serde::de::DeserializeOwned>(&self, sink: &mut Sink) -> Option<T> {
         let text = self.text(sink)?;
+        if has_too_many_values(text.as_bytes()) {
+            sink.gap(self.path, format!("more than {VALUES_MAX} values"));
+            return None;
+        }
         toml::from_str(text)
             .map_err(|error: toml::de::Error| {
                 sink.gap(self.path, format!("not the TOML it should be: {}", error.message()));

@@ -147,6 +147,9 @@ fn bun(file: &CatalogFile<'_>, sink: &mut Sink) {
     let Some(text) = file.text(sink) else {
         return;
     };
+    if super::has_too_many_values(text.as_bytes()) {
+        return sink.gap(file.path, format!("more than {} values", super::VALUES_MAX));
+    }
     let lock: Bun = match serde_json::from_str(&without_trailing_commas(text)) {
         Ok(lock) => lock,
         Err(error) => return sink.gap(file.path, format!("not the JSON it should be: {error}")),

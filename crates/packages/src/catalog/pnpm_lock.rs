@@ -12,7 +12,7 @@ use crate::Sink;
 pub(super) struct PnpmLock;
 
 const DIALECT: Dialect =
-    Dialect { name: "a lock file", document: "lock file", depth_max: 32, n_nodes_max: 2_000_000 };
+    Dialect { name: "a lock file", document: "lock file", depth_max: 32, n_nodes_max: 1_000_000 };
 
 impl Cataloger for PnpmLock {
     fn name(&self) -> &'static str {

@@ -114,6 +114,31 @@ fn a_shaded_jar_names_its_parts() {
 }
 
 #[test]
+fn one_part_is_not_the_whole() {
+    let jar = zip(
+        b"",
+        &[
+            ("META-INF/MANIFEST.MF", b"Bundle-SymbolicName: com.google.inject\n", false),
+            ("META-INF/maven/c/cglib/pom.properties", pom("c", "cglib", "3.2").as_bytes(), true),
+        ],
+    );
+    let found = [
+        ("pkg:maven/c/cglib@3.2", "/srv/guice-4.2.3.jar"),
+        ("pkg:maven/com.google.inject/guice@4.2.3", "/srv/guice-4.2.3.jar"),
+    ];
+    check("srv/guice-4.2.3.jar", &jar, &found);
+    check("srv/app.jar", &jar, &[("pkg:maven/c/cglib@3.2", "/srv/app.jar")]);
+    check(
+        "srv/cglib-shaded-3.2.jar",
+        &jar,
+        &[
+            ("pkg:maven/c/cglib@3.2", "/srv/cglib-shaded-3.2.jar"),
+            ("pkg:maven/com.google.inject/cglib-shaded@3.2", "/srv/cglib-shaded-3.2.jar"),
+        ],
+    );
+}
+
+#[test]
 fn archives_within_archives_behind_a_script() {
     let inner = zip(
         b"",

@@ -6,6 +6,7 @@
     reason = "a test fails by panicking, and reports to whoever runs it"
 )]
 
+mod bounds;
 mod catalogs;
 mod java;
 mod locks;

@@ -61,7 +61,7 @@ impl Manifest {
     /// What the archive `stem` is; nothing where no version is known.
     ///
     /// The name of the file is the artifact's, since titles are written for people. Its group
-    /// is the vendor's identifier, or what stands before the last part of the module's name;
+    /// is the vendor's identifier, or the module's name without what names the artifact;
     /// where neither is stated, it is the artifact's name, as for most artifacts of the time
     /// when nothing was.
     pub(super) fn coordinates(&self, stem: &str) -> Option<Coordinates> {
@@ -74,7 +74,7 @@ impl Manifest {
         let module = module.and_then(|name| name.split(';').next()).unwrap_or_default().trim();
         let group = self
             .get("Implementation-Vendor-Id")
-            .or_else(|| module.rsplit_once('.').map(|(group, _)| group))
+            .or_else(|| group_of(module, artifact))
             .filter(|group| !group.contains([' ', '/', ':']))
             .unwrap_or(artifact);
         (!artifact.is_empty()).then(|| Coordinates {
@@ -99,6 +99,13 @@ impl Manifest {
         let vendor = self.get("Implementation-Vendor").or_else(|| self.get("Bundle-Vendor"));
         vendor.map(str::to_string)
     }
+}
+
+/// `org.slf4j` of the module `org.slf4j.api` and the artifact `slf4j-api`; the whole of
+/// `com.google.inject` for `guice`.
+fn group_of<'m>(module: &'m str, artifact: &str) -> Option<&'m str> {
+    let (before, last) = module.rsplit_once('.')?;
+    Some(if artifact.contains(last) { before } else { module })
 }
 
 /// Artifact and version of a file's name: `commons-io` and `2.11.0`. With `stated`, the
@@ -158,6 +165,11 @@ mod tests {
             "Implementation-Vendor-Id: org.apache.logging.log4j\nImplementation-Version: 2.17.1",
             "log4j-1.2-api-2.17.1",
             Some(("org.apache.logging.log4j", "log4j-1.2-api", "2.17.1")),
+        );
+        check(
+            "Bundle-SymbolicName: com.google.inject",
+            "guice-4.2.3",
+            Some(("com.google.inject", "guice", "4.2.3")),
         );
         check("Implementation-Version: ${v}", "a", None);
     }

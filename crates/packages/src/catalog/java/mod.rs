@@ -169,14 +169,20 @@ impl Walk<'_> {
     fn add(&mut self, path: &str, manifest: &Manifest, parts: Vec<Coordinates>) {
         let name = super::file_name(path);
         let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
+        // `artifact.jar` or `artifact-1.0.jar`; `artifact-shaded-1.0.jar` is another.
         let is_itself = |part: &Coordinates| {
             let rest = stem.strip_prefix(part.artifact.as_str());
-            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['-', '_', '.']))
+            let version = rest.map(|rest| rest.trim_start_matches(['-', '_', '.']));
+            version.is_some_and(|rest| {
+                rest.is_empty() || rest.starts_with(|c: char| c.is_ascii_digit())
+            })
         };
-        let is_named = parts.len() == 1 || parts.iter().any(is_itself);
-        let itself = if is_named { None } else { manifest.coordinates(stem) };
+        let is_named = parts.iter().any(is_itself);
+        // A file of any name with the properties of one artifact was renamed.
+        let is_renamed = parts.len() == 1 && !stem.contains(|c: char| c.is_ascii_digit());
+        let itself = if is_named || is_renamed { None } else { manifest.coordinates(stem) };
         for part in itself.into_iter().chain(parts) {
-            let is_whole = is_itself(&part);
+            let is_whole = is_renamed || is_itself(&part);
             let name = format!("{}:{}", part.group, part.artifact);
             let mut package = self.file.package(PackageKind::Maven, name, part.version);
             package.evidence = super::absolute(path);
