@@ -220,6 +220,12 @@ impl Agent {
             alerts: repaired,
             actions: responder.recovery(),
         };
+        // What the worker completes is not to be planned again for another alert.
+        let mut responded: BTreeMap<String, Vec<Action>> = BTreeMap::new();
+        for plan in responder.unfinished().take(RESPONDED_MAX) {
+            let begun = responded.entry(plan.container.id.clone()).or_default();
+            begun.extend(plan.steps.iter().map(|step| step.action));
+        }
         let keeper = Keeper::start(incidents.clone()).map_err(state)?;
         let names = (settings.hostname.clone(), settings.tool.clone());
         let worker = Worker::start(responder, means, hierarchies.clone(), incidents.clone(), names)
@@ -234,7 +240,7 @@ impl Agent {
             keeper,
             worker,
             backlog: VecDeque::new(),
-            responded: BTreeMap::new(),
+            responded,
             resumed: alerts,
             counts: Counts::default(),
             started: Timestamp::now(),

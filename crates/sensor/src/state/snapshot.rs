@@ -18,7 +18,7 @@ use palisade_model::Process;
 
 use super::fd::FDS_MAX;
 use super::lineage::Grave;
-use super::thread::Group;
+use super::thread::{CpuTimes, Group};
 use super::users::INTERFACES_MAX;
 use super::{
     CONTAINERS_MAX, Ends, Fd, FdKind, Machine, RECENT_EXITS_MAX, Role, State, Text, Thread,
@@ -370,6 +370,21 @@ pub(crate) fn code_thread<C: Codec>(codec: &mut C, thread: &mut Thread) -> Optio
     let mut bytes = thread.last_enter_bytes.take().map(|bytes| Text::from(&*bytes));
     codec.optional_text(&mut bytes)?;
     thread.last_enter_bytes = bytes.map(|bytes| (*bytes).into());
+    code_cpu_times(codec, &mut thread.cpu_times)
+}
+
+/// Few threads have them: only old captures hold statistics.
+fn code_cpu_times<C: Codec>(codec: &mut C, times: &mut Option<Box<CpuTimes>>) -> Option<()> {
+    let mut is_there = times.is_some();
+    codec.bool(&mut is_there)?;
+    if !is_there {
+        *times = None;
+        return Some(());
+    }
+    let CpuTimes { before, now } = &mut **times.get_or_insert_default();
+    for time in before.iter_mut().chain(now) {
+        codec.uint(time)?;
+    }
     Some(())
 }
 
