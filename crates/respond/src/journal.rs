@@ -97,11 +97,12 @@ pub struct Journal<T> {
     records: PhantomData<T>,
 }
 
+/// One line of the file.
 #[derive(Serialize, Deserialize)]
-struct Line<T> {
-    seq: u64,
+pub(crate) struct Line<T> {
+    pub(crate) seq: u64,
     prev: Digest,
-    record: T,
+    pub(crate) record: T,
 }
 
 impl<T: Serialize + DeserializeOwned> Journal<T> {
@@ -124,7 +125,13 @@ impl<T: Serialize + DeserializeOwned> Journal<T> {
         lock(&file, path)?;
         let mut bytes = Vec::new();
         (&mut file).take(FILE_BYTES_MAX).read_to_end(&mut bytes).map_err(failed("read"))?;
-        let parsed = parse_lines(&bytes);
+        let mut parsed = parse_lines(&bytes);
+        if bytes.is_empty()
+            && let Some((next, last)) = end_of(&numbered(path, "1"))
+        {
+            // Somebody took the file away: numbers go on, so that none is used twice.
+            (parsed.next, parsed.last) = (next, last);
+        }
         if parsed.recovery.n_torn_bytes > 0 {
             file.set_len(parsed.n_whole_bytes).map_err(failed("repair"))?;
             file.sync_all().map_err(failed("repair"))?;
@@ -174,6 +181,11 @@ impl<T: Serialize + DeserializeOwned> Journal<T> {
     /// Whether the file has reached its bound and is to be rotated.
     pub fn is_full(&self) -> bool {
         self.n_bytes >= self.bytes_max
+    }
+
+    /// The number that the next record will have; numbers go on across rotations.
+    pub fn next_number(&self) -> u64 {
+        self.next
     }
 
     /// Size of the file in bytes.
@@ -232,7 +244,15 @@ impl<T: Serialize + DeserializeOwned> Journal<T> {
     }
 }
 
-fn numbered(path: &Path, suffix: &str) -> PathBuf {
+/// Number and digest with which the journal goes on after the file at `path`.
+fn end_of(path: &Path) -> Option<(u64, Digest)> {
+    let mut bytes = Vec::new();
+    File::open(path).ok()?.take(FILE_BYTES_MAX).read_to_end(&mut bytes).ok()?;
+    let parsed = parse_lines::<serde::de::IgnoredAny>(&bytes);
+    (parsed.recovery.n_records > 0).then_some((parsed.next, parsed.last))
+}
+
+pub(crate) fn numbered(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_os_string();
     name.push(".");
     name.push(suffix);
