@@ -3,9 +3,13 @@
 //! Environment variables and configuration keys are not listed here: `settings` gives
 //! one of each to every flag.
 
+mod sink;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub(crate) use sink::*;
 
 /// From image to incident: judge, verify, run, watch, stop and keep the evidence.
 #[derive(Debug, Parser)]
@@ -96,6 +100,9 @@ pub(crate) enum Command {
     Stop(Stop),
     /// Watch containers live and act on alerts
     Watch(Watch),
+    /// Where alerts are sent
+    #[command(subcommand)]
+    Sink(Sink),
     /// Incidents and what is done about them
     #[command(subcommand)]
     Respond(Respond),
@@ -324,7 +331,8 @@ pub(crate) struct Stop {
 #[command(after_help = "Examples:\n  \
     palisade watch                                  # built-in rules, alerts only\n  \
     palisade watch --policy shop.yaml --respond on  # carry out the policy's response\n  \
-    palisade watch --rules falco_rules.yaml --format falco-json\n\n\
+    palisade watch --rules falco_rules.yaml --format falco-json\n  \
+    palisade watch --sink https://hooks.example/alerts --sink syslog:/dev/log\n\n\
     Alerts are written to <data-dir>/alerts.jsonl before they are shown or acted upon.")]
 pub(crate) struct Watch {
     /// Policy: a built-in name or a file
@@ -339,6 +347,13 @@ pub(crate) struct Watch {
     /// Form of alerts on stdout
     #[arg(long, value_enum, default_value_t = WatchFormat::Text)]
     pub(crate) format: WatchFormat,
+    /// Send alerts there as well: https://…, syslog:/dev/log, syslog+tcp://HOST:PORT,
+    /// file:/PATH; may be repeated
+    #[arg(long, value_name = "URL")]
+    pub(crate) sink: Vec<String>,
+    /// Form of alerts in the sinks of --sink
+    #[arg(long, value_enum, default_value_t = SinkForm::Auto, value_name = "FORM")]
+    pub(crate) sink_format: SinkForm,
     /// Whether the policy's response is carried out
     #[arg(long, value_enum, default_value_t = RespondMode::Off, value_name = "MODE")]
     pub(crate) respond: RespondMode,
@@ -374,6 +389,8 @@ pub(crate) enum WatchFormat {
     Json,
     /// Falco's JSON, one object a line.
     FalcoJson,
+    /// OCSF Detection Findings, one object a line.
+    Ocsf,
 }
 
 /// Whether a response is carried out.

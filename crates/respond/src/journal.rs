@@ -24,6 +24,11 @@ pub const FILE_BYTES_MAX: u64 = 1 << 30;
 /// Old files kept after a rotation.
 pub const OLD_FILES_MAX: usize = 4;
 
+/// How often the lock is tried again.
+const LOCK_ATTEMPTS_MAX: u32 = 10;
+/// Time between two attempts.
+const LOCK_INTERVAL: std::time::Duration = std::time::Duration::from_millis(20);
+
 /// Whether a record must survive the machine's death.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sync {
@@ -259,13 +264,25 @@ pub(crate) fn numbered(path: &Path, suffix: &str) -> PathBuf {
     path.with_file_name(name)
 }
 
+/// Takes the file's lock. A process that was forked off its last holder and has not called
+/// exec(2) yet still has it for a moment, so the first refusal is not believed.
 fn lock(file: &File, path: &Path) -> Result<(), JournalError> {
     use rustix::fs::{FlockOperation, flock};
-    match flock(file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(()),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(JournalError::Locked(path.to_path_buf())),
-        Err(error) => {
-            Err(JournalError::Io { action: "lock", path: path.to_path_buf(), source: error.into() })
+    let mut n_attempts = 0;
+    loop {
+        match flock(file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(()),
+            Err(rustix::io::Errno::WOULDBLOCK) if n_attempts < LOCK_ATTEMPTS_MAX => {
+                n_attempts += 1;
+                std::thread::sleep(LOCK_INTERVAL);
+            }
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                return Err(JournalError::Locked(path.to_path_buf()));
+            }
+            Err(error) => {
+                let path = path.to_path_buf();
+                return Err(JournalError::Io { action: "lock", path, source: error.into() });
+            }
         }
     }
 }

@@ -298,7 +298,7 @@ fn container(container: &Container) -> Value {
         compact(json!({
             "uid": image.digest.map_or_else(|| image.reference.clone(), |d| d.to_string()),
             "name": name,
-            "tag": tag,
+            "tags": tag.map(|tag| json!([{ "name": "tag", "value": tag }])),
         }))
     });
     let pod = container.pod.as_ref();

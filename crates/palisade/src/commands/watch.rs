@@ -7,7 +7,9 @@ use std::time::Duration;
 use anyhow::Context as _;
 use palisade_agent::agent::OnNotice;
 use palisade_agent::detector::concerns_containers_only;
-use palisade_agent::{Agent, Detector, Notice, ResponseMeans, Resumed, Settings, output};
+use palisade_agent::{
+    Agent, AgentError, Detector, Notice, ResponseMeans, Resumed, Settings, output,
+};
 use palisade_bpf::Options;
 use palisade_model::Alert;
 use palisade_policy::{Policy, response_for};
@@ -128,7 +130,12 @@ fn open_agent(
     let tool = concat!("palisade ", env!("CARGO_PKG_VERSION"));
     let mut settings = Settings::new(&context.global.data_dir, hostname.trim(), tool);
     settings.fold_window = Duration::from_secs(args.fold_seconds);
-    Agent::open(settings, policy, means).or_exit(Exit::Incomplete)
+    settings.sinks = super::sink::of_watch(&policy, args)?;
+    Agent::open(settings, policy, means).map_err(|error| {
+        let is_configuration = matches!(error, AgentError::Delivery(_));
+        let exit = if is_configuration { Exit::Usage } else { Exit::Incomplete };
+        Failure::from_explained(error, exit)
+    })
 }
 
 /// Removes the pinned network cuts of containers that are gone; their programs went with
@@ -227,6 +234,7 @@ pub(crate) fn render(format: WatchFormat, alert: &Alert) -> String {
         WatchFormat::Text => output::text(alert),
         WatchFormat::Json => output::json(alert),
         WatchFormat::FalcoJson => output::falco_json(alert),
+        WatchFormat::Ocsf => super::sink::ocsf(alert),
     }
 }
 

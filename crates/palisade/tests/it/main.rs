@@ -8,4 +8,5 @@ mod layout;
 mod root;
 mod scan_sbom;
 mod sign_verify;
+mod sink;
 mod support;

@@ -4,6 +4,7 @@
 mod bed;
 mod crash;
 mod run;
+mod sinks;
 mod watch;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
