@@ -352,7 +352,7 @@ pub(crate) struct Watch {
     #[arg(long, value_name = "URL")]
     pub(crate) sink: Vec<String>,
     /// Form of alerts in the sinks of --sink
-    #[arg(long, value_enum, default_value_t = SinkForm::Auto, value_name = "FORM")]
+    #[arg(long, value_enum, default_value_t = SinkForm::Auto, value_name = "FORMAT")]
     pub(crate) sink_format: SinkForm,
     /// Whether the policy's response is carried out
     #[arg(long, value_enum, default_value_t = RespondMode::Off, value_name = "MODE")]

@@ -29,7 +29,7 @@ pub(crate) struct SinkList {
 #[command(after_help = "Examples:\n  \
     palisade sink test --policy shop.yaml siem     # a sink of a policy, by its name\n  \
     palisade sink test https://hooks.example/alerts\n  \
-    palisade sink test --form ocsf syslog+tcp://siem.example:601\n\n\
+    palisade sink test --format ocsf syslog+tcp://siem.example:601\n\n\
     The test alert has the rule `Test of a sink` and the priority Notice. It passes by the queue.")]
 pub(crate) struct SinkTest {
     /// The sink: its name in the policy, or where to send
@@ -40,7 +40,7 @@ pub(crate) struct SinkTest {
     pub(crate) policy: Option<String>,
     /// Form of the alert, instead of the sink's own
     #[arg(long, value_enum)]
-    pub(crate) form: Option<SinkForm>,
+    pub(crate) format: Option<SinkForm>,
     /// Show what is sent
     #[arg(long)]
     pub(crate) show: bool,

@@ -73,8 +73,8 @@ pub(crate) fn ocsf(alert: &palisade_model::Alert) -> String {
 
 fn test(context: &Context<'_>, args: &cli::SinkTest) -> Result<Exit, Failure> {
     let mut sink = find(context, args)?;
-    if let Some(form) = args.form {
-        sink.format = form.into();
+    if let Some(format) = args.format {
+        sink.format = format.into();
     }
     let version = env!("CARGO_PKG_VERSION");
     let mut transport = palisade_sinks::open(&sink, version).or_exit(Exit::Usage)?;
@@ -102,7 +102,7 @@ fn test(context: &Context<'_>, args: &cli::SinkTest) -> Result<Exit, Failure> {
             let error = anyhow::Error::new(failed.error)
                 .context(format!("send a test alert to {}", sink.to.shown()));
             let hint = if is_final {
-                "the receiver understood and refused: check the form it expects (--form)"
+                "the receiver understood and refused: check the form it expects (--format)"
             } else {
                 "`watch` would keep the alert and try again; check address, port, headers and certificates"
             };

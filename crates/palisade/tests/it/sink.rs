@@ -34,7 +34,7 @@ fn receiver(answer: &'static str) -> (String, std::thread::JoinHandle<String>) {
 fn a_test_alert_arrives_in_the_form_that_was_asked_for() {
     let folder = tempfile::tempdir().unwrap();
     let (url, thread) = receiver("HTTP/1.1 204 OK\r\nConnection: close\r\n\r\n");
-    let ended = run(folder.path(), &["sink", "test", "--form", "ocsf", "--show", &url]).expect(0);
+    let ended = run(folder.path(), &["sink", "test", "--format", "ocsf", "--show", &url]).expect(0);
     let body = thread.join().unwrap();
     let document: Value = serde_json::from_str(&body).unwrap();
     assert_eq!(document["class_uid"], 2004);

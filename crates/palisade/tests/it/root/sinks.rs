@@ -28,7 +28,7 @@ fn alerts_reach_their_sinks_across_a_kill() {
     let mut bytes = [0; 4096];
     let n = socket.recv(&mut bytes).unwrap();
     let text = String::from_utf8_lossy(&bytes[..n]).into_owned();
-    assert!(text.starts_with("<") && text.contains("rule=\"Crypto miner"), "{text}");
+    assert!(text.starts_with('<') && text.contains("rule=\"Crypto miner"), "{text}");
     wait_for("failed delivery", SOON, || {
         watch.stderr().contains("sink `log`: cannot deliver, alerts wait: open").then_some(())
     });
