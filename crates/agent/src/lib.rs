@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod agent;
+pub mod delivery;
 pub mod detection;
 pub mod detector;
 pub mod fold;

@@ -5,6 +5,7 @@
 
 mod capture;
 mod rules;
+mod sink;
 
 use std::path::PathBuf;
 
@@ -12,6 +13,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use capture::{Capture, CaptureConvert, CaptureInfo, Recorded, Recording};
 pub(crate) use rules::*;
+pub(crate) use sink::*;
 
 /// From image to incident: judge, verify, run, watch, stop and keep the evidence.
 #[derive(Debug, Parser)]
@@ -102,6 +104,9 @@ pub(crate) enum Command {
     Stop(Stop),
     /// Watch containers live and act on alerts
     Watch(Watch),
+    /// Where alerts are sent
+    #[command(subcommand)]
+    Sink(Sink),
     /// Incidents and what is done about them
     #[command(subcommand)]
     Respond(Respond),
@@ -335,7 +340,8 @@ pub(crate) struct Stop {
     palisade watch --policy shop.yaml --respond on  # carry out the policy's response\n  \
     palisade watch --rules falco_rules.yaml --format falco-json\n  \
     palisade watch --record-on-alert /var/lib/palisade/recordings  # 30 s before, 5 s after\n  \
-    palisade watch --record night.palcap --record-size 512\n\n\
+    palisade watch --record night.palcap --record-size 512\n  \
+    palisade watch --sink https://hooks.example/alerts --sink syslog:/dev/log\n\n\
     Alerts are written to <data-dir>/alerts.jsonl before they are shown or acted upon.")]
 pub(crate) struct Watch {
     /// Policy: a built-in name or a file
@@ -350,6 +356,13 @@ pub(crate) struct Watch {
     /// Form of alerts on stdout
     #[arg(long, value_enum, default_value_t = WatchFormat::Text)]
     pub(crate) format: WatchFormat,
+    /// Send alerts there as well: https://…, syslog:/dev/log, syslog+tcp://HOST:PORT,
+    /// file:/PATH; may be repeated
+    #[arg(long, value_name = "URL")]
+    pub(crate) sink: Vec<String>,
+    /// Form of alerts in the sinks of --sink
+    #[arg(long, value_enum, default_value_t = SinkForm::Auto, value_name = "FORMAT")]
+    pub(crate) sink_format: SinkForm,
     /// Whether the policy's response is carried out
     #[arg(long, value_enum, default_value_t = RespondMode::Off, value_name = "MODE")]
     pub(crate) respond: RespondMode,
@@ -389,6 +402,8 @@ pub(crate) enum WatchFormat {
     Falco,
     /// Falco's JSON, one object a line.
     FalcoJson,
+    /// OCSF Detection Findings, one object a line.
+    Ocsf,
 }
 
 /// Whether a response is carried out.

@@ -16,6 +16,7 @@ mod rules;
 mod run;
 mod scan;
 mod sign;
+mod sink;
 mod version;
 mod watch;
 
@@ -42,6 +43,7 @@ pub(crate) fn run(
         Command::Exec(args) => run::exec(&context, args),
         Command::Stop(args) => run::stop(&context, args),
         Command::Watch(args) => watch::watch(&context, args),
+        Command::Sink(command) => sink::sink(&context, command),
         Command::Respond(command) => respond::respond(&context, command),
         Command::Evidence(command) => evidence::evidence(&context, command),
         Command::Policy(command) => policy::policy(&context, command),

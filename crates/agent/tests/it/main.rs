@@ -4,4 +4,5 @@
 
 mod live;
 mod run;
+mod sinks;
 mod support;

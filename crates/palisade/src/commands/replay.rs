@@ -125,6 +125,7 @@ fn render(args: &cli::Replay, alert: &Alert) -> String {
         WatchFormat::Json => output::json(alert),
         WatchFormat::Falco => output::falco_text(alert, time),
         WatchFormat::FalcoJson => output::falco_json(alert, time),
+        WatchFormat::Ocsf => super::sink::ocsf(alert),
     }
 }
 

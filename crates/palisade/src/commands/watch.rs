@@ -9,7 +9,9 @@ use palisade_agent::agent::OnNotice;
 use palisade_agent::detector::concerns_containers_only;
 use palisade_agent::output::FalcoTime;
 use palisade_agent::recorder::{Choice, Continuous, FILES_MAX, OnAlert, RecorderHealth, Recording};
-use palisade_agent::{Agent, Detector, Notice, ResponseMeans, Resumed, Settings, output};
+use palisade_agent::{
+    Agent, AgentError, Detector, Notice, ResponseMeans, Resumed, Settings, output,
+};
 use palisade_bpf::Options;
 use palisade_model::Alert;
 use palisade_policy::{Policy, response_for};
@@ -203,7 +205,12 @@ fn open_agent(
     let tool = concat!("palisade ", env!("CARGO_PKG_VERSION"));
     let mut settings = Settings::new(&context.global.data_dir, hostname.trim(), tool);
     settings.fold_window = Duration::from_secs(args.fold_seconds);
-    Agent::open(settings, policy, means).or_exit(Exit::Incomplete)
+    settings.sinks = super::sink::of_watch(&policy, args)?;
+    Agent::open(settings, policy, means).map_err(|error| {
+        let is_configuration = matches!(error, AgentError::Delivery(_));
+        let exit = if is_configuration { Exit::Usage } else { Exit::Incomplete };
+        Failure::from_explained(error, exit)
+    })
 }
 
 /// Removes the pinned network cuts of containers that are gone; their programs went with
@@ -303,6 +310,7 @@ fn render(format: WatchFormat, alert: &Alert) -> String {
         WatchFormat::Json => output::json(alert),
         WatchFormat::Falco => output::falco_text(alert, FalcoTime::OfDay),
         WatchFormat::FalcoJson => output::falco_json(alert, FalcoTime::OfDay),
+        WatchFormat::Ocsf => super::sink::ocsf(alert),
     }
 }
 

@@ -14,4 +14,5 @@ mod rule_tests;
 mod rules;
 mod scan_sbom;
 mod sign_verify;
+mod sink;
 mod support;
