@@ -8,6 +8,10 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use palisade_base::{Diagnostics, Timestamp};
+use palisade_model::package::Subject;
+use palisade_packages::Collector;
+use palisade_packages::purl::PackageUrl;
+use palisade_scan::sbom::{DocumentInfo, cyclonedx, spdx};
 use palisade_image::{FileEntry, FileKind, Image, Visit, Walked};
 use palisade_rules::fields::{
     ArgumentKind, ArgumentRule, FieldArgument, FieldId, Fields, Schema, Value, ValueType, Values,
@@ -265,4 +269,55 @@ pub fn walk_checked(image: &Image) -> Option<(Walked, Vec<FileEntry>)> {
     let walked = walked.ok()?;
     assert_eq!((walked.n_files, walked.n_bytes), (n_files, n_bytes), "{walked:?}");
     Some((walked, entries))
+}
+
+/// Gives the files of `data` to a collector: parts between `\0\n`, each begun by a letter that
+/// counts from `a` into `paths`.
+pub fn collect(data: &[u8], paths: &[&str]) -> Collector {
+    const SEPARATOR: &[u8] = b"\0\n";
+    const FILES_MAX: usize = 8;
+    let mut collector = Collector::new();
+    let mut rest = Some(data);
+    for _ in 0..FILES_MAX {
+        let Some(data) = rest else { break };
+        let end = data.windows(SEPARATOR.len()).position(|window| window == SEPARATOR);
+        let (part, after) = match end {
+            Some(at) => (&data[..at], Some(&data[at + SEPARATOR.len()..])),
+            None => (data, None),
+        };
+        rest = after;
+        let mut input = Input(part);
+        let path = paths[usize::from(input.byte().wrapping_sub(b'a')) % paths.len()];
+        assert!(collector.wants(path).is_some(), "{path}");
+        collector.add(path, input.0, None);
+    }
+    collector
+}
+
+/// What must hold for an inventory whatever was given to the catalogers: sorted, each package
+/// once, with package URLs that can be read, and bills of materials that can be written.
+pub fn check_inventory(collector: Collector) {
+    let subject = Subject { name: "dir:x".into(), digest: None, platform: None };
+    let inventory = collector.finish(subject, 1, Vec::new()).inventory;
+    let key = |p: &palisade_model::Package| {
+        let place = (p.architecture.clone(), p.evidence.clone(), p.state);
+        (p.kind, p.name.clone(), p.version.clone(), place)
+    };
+    assert!(inventory.packages.windows(2).all(|pair| key(&pair[0]) < key(&pair[1])));
+    for package in inventory.packages.iter().chain(&inventory.parts) {
+        assert!(!package.name.is_empty(), "{package:?}");
+        assert!(!package.name.contains(char::is_control), "{package:?}");
+        if !package.purl.is_empty() {
+            let read = PackageUrl::parse(&package.purl);
+            let written = read.map(|url| url.to_string());
+            assert_eq!(written.as_deref(), Ok(package.purl.as_str()), "{package:?}");
+        }
+        let distribution = inventory.distribution.as_ref();
+        let _ = palisade_scan::ecosystem::of_package(package, distribution);
+    }
+    let info = DocumentInfo::derived(b"seed", NOW, "0");
+    for text in [cyclonedx::render(&inventory, &info), spdx::render(&inventory, &info)] {
+        let text = text.expect("an inventory is JSON");
+        serde_json::from_str::<serde_json::Value>(&text).expect("a bill of materials is JSON");
+    }
 }

@@ -10,7 +10,7 @@ use palisade_fuzz::Input;
 use palisade_model::PackageKind;
 use palisade_packages::version::compare;
 
-const KINDS: [PackageKind; 7] = [
+const KINDS: [PackageKind; 12] = [
     PackageKind::Dpkg,
     PackageKind::Apk,
     PackageKind::Rpm,
@@ -18,6 +18,11 @@ const KINDS: [PackageKind; 7] = [
     PackageKind::Node,
     PackageKind::Go,
     PackageKind::Cargo,
+    PackageKind::Pacman,
+    PackageKind::Ruby,
+    PackageKind::Composer,
+    PackageKind::Maven,
+    PackageKind::Nuget,
 ];
 
 /// Whether the text is a version of Alpine (apk-package(5)): `1.2.3b_rc1-r4`.

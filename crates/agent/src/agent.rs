@@ -7,24 +7,28 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use palisade_base::{Explain, Timestamp};
 use palisade_model::incident::{ActionResult, TimelineEntry, TimelineEvent};
-use palisade_model::{Alert, Incident, IncidentState};
-use palisade_policy::{Action, Policy, response_for};
+use palisade_model::{Alert, Incident, IncidentState, Repeats};
+use palisade_policy::{Action, Policy, Sink, response_for};
 use palisade_respond::cgroup::{CgroupError, Hierarchies};
 use palisade_respond::evidence::Attachment;
 use palisade_respond::execute::read_releases;
 use palisade_respond::journal::{JournalError, Recovery};
 use palisade_respond::{ActionOutcome, Plan, RespondError, Responder, Target, plan};
 
+use crate::delivery::backoff::Backoff;
+use crate::delivery::{Delivery, DeliveryError, DeliverySettings};
 use crate::detection::{Detection, Source, SourceError, SourceHealth};
 use crate::fold::{FOLD_WINDOW, Folded, Folder};
 use crate::incident::IncidentBook;
-use crate::journal::AlertJournal;
+use crate::journal::{AlertJournal, JOURNAL_FILE};
 use crate::keeper::{self, Keeper, Work};
+use crate::recorder::Desk;
 use crate::status::{Counts, STATUS_SCHEMA, Status, memory_bytes};
 use crate::worker::{Job, Report, ResponseMeans, Worker};
 
@@ -34,6 +38,8 @@ const POLL_TIMEOUT: Duration = Duration::from_millis(50);
 const KEEP_INTERVAL: Duration = Duration::from_millis(200);
 /// How long shutdown tries to write incidents after responses have ended.
 const KEEP_DEADLINE: Duration = Duration::from_secs(5);
+/// How long shutdown lets sinks send what waits.
+const DELIVERY_DEADLINE: Duration = Duration::from_secs(5);
 /// How often the status file is written.
 const STATUS_INTERVAL: Duration = Duration::from_secs(5);
 /// Responses kept back while the worker's queue is full.
@@ -61,6 +67,10 @@ pub struct Settings {
     pub fold_window: Duration,
     /// How long shutdown waits for running responses.
     pub shutdown_deadline: Duration,
+    /// Where alerts are sent.
+    pub sinks: Vec<Sink>,
+    /// How long sinks wait after failures.
+    pub backoff: Backoff,
 }
 
 impl Settings {
@@ -72,6 +82,8 @@ impl Settings {
             tool: tool.to_string(),
             fold_window: FOLD_WINDOW,
             shutdown_deadline: Duration::from_secs(15),
+            sinks: Vec::new(),
+            backoff: Backoff::default(),
         }
     }
 }
@@ -93,6 +105,9 @@ pub enum AgentError {
     /// The journal of actions cannot be used.
     #[error("open the action journal")]
     Respond(#[from] RespondError),
+    /// Alerts cannot be sent as configured.
+    #[error("start the sinks")]
+    Delivery(#[from] DeliveryError),
     /// No control groups: nothing could be responded to.
     #[error("find the control groups")]
     Cgroups(#[from] CgroupError),
@@ -107,6 +122,7 @@ impl Explain for AgentError {
             Self::State { .. } => Some("run as root, or choose a folder that you may write".into()),
             Self::Journal(error) => error.hint(),
             Self::Respond(error) => error.hint(),
+            Self::Delivery(error) => error.hint(),
             Self::Cgroups(error) => error.hint(),
             Self::Source(_) => Some("see `palisade doctor`".into()),
         }
@@ -173,6 +189,7 @@ pub struct Agent {
     policy: Policy,
     hierarchies: Hierarchies,
     journal: AlertJournal,
+    delivery: Delivery,
     folder: Folder,
     book: IncidentBook,
     keeper: Keeper,
@@ -185,6 +202,8 @@ pub struct Agent {
     started: Timestamp,
     n_ids: u32,
     health: SourceHealth,
+    /// Where recordings of alerts are asked for.
+    desk: Option<Desk>,
     last_kept: Instant,
     last_status: Option<Instant>,
 }
@@ -202,6 +221,7 @@ impl Agent {
         }
         let hierarchies = Hierarchies::detect()?;
         let (journal, alerts, repaired) = AlertJournal::open(&settings.state)?;
+        let delivery = start_delivery(&settings, journal.next_number())?;
         let mut responder = Responder::open(&settings.state)?;
         for (container, released) in read_releases(&settings.state.join(BY_HAND_FOLDER))? {
             responder.heed_release(&container, released);
@@ -216,6 +236,12 @@ impl Agent {
             alerts: repaired,
             actions: responder.recovery(),
         };
+        // What the worker completes is not to be planned again for another alert.
+        let mut responded: BTreeMap<String, Vec<Action>> = BTreeMap::new();
+        for plan in responder.unfinished().take(RESPONDED_MAX) {
+            let begun = responded.entry(plan.container.id.clone()).or_default();
+            begun.extend(plan.steps.iter().map(|step| step.action));
+        }
         let keeper = Keeper::start(incidents.clone()).map_err(state)?;
         let names = (settings.hostname.clone(), settings.tool.clone());
         let worker = Worker::start(responder, means, hierarchies.clone(), incidents.clone(), names)
@@ -226,20 +252,27 @@ impl Agent {
             policy,
             hierarchies,
             journal,
+            delivery,
             book: IncidentBook::with(kept),
             keeper,
             worker,
             backlog: VecDeque::new(),
-            responded: BTreeMap::new(),
+            responded,
             resumed: alerts,
             counts: Counts::default(),
             started: Timestamp::now(),
             n_ids: 0,
             health: SourceHealth::default(),
+            desk: None,
             last_kept: Instant::now(),
             last_status: None,
         };
         Ok((agent, resumed))
+    }
+
+    /// Has each alert recorded that `desk` wants to record.
+    pub fn record_alerts(&mut self, desk: Desk) {
+        self.desk = Some(desk);
     }
 
     /// Watches until `stop` is set or the source ends, then shuts down in order.
@@ -267,8 +300,10 @@ impl Agent {
             if self.is_status_due() {
                 self.health = source.health();
             }
+            source.problems(&mut |problem| on_notice(Notice::Problem(problem)));
             self.tick(on_notice);
         }
+        source.finish(&mut |problem| on_notice(Notice::Problem(problem)));
         self.health = source.health();
         let status = self.shut_down(on_notice);
         result.map(|()| status)
@@ -302,14 +337,19 @@ impl Agent {
             self.counts.n_below_priority += 1;
             return;
         }
-        let alert = self.alert(detection);
+        let rule = Arc::clone(&detection.rule);
+        let mut alert = self.alert(detection);
         if !self.folder.admit(&alert) {
             self.counts.n_folded += 1;
             return;
         }
+        let file = self.desk.as_ref().and_then(|desk| desk.request(&alert, &rule));
+        alert.recording = file.map(|file| file.display().to_string());
         self.counts.n_alerts += 1;
         // Before anything else acts on it or shows it.
-        if let Err(error) = self.journal.raise(&alert) {
+        let number = self.journal.raise(&alert);
+        self.delivery.offer(number.as_ref().ok().copied(), &alert);
+        if let Err(error) = number {
             self.counts.n_journal_failures += 1;
             on_notice(Notice::Problem(format!("alert {} is not journalled: {error}", alert.id)));
         }
@@ -321,12 +361,26 @@ impl Agent {
         let actions = self.due_actions(alert);
         let frozen = if actions.contains(&Action::Freeze) { self.freeze_now(alert) } else { None };
         let id = self.book.join(alert).incident;
+        self.note_recording(&id, alert);
         self.journal.assign(&alert.id, &id, !actions.is_empty());
         if show {
             on_notice(Notice::Alert { alert, incident: &id });
         }
         if !actions.is_empty() {
             self.respond(alert, &id, frozen, on_notice);
+        }
+    }
+
+    /// Puts the recording of an alert on the timeline, once for each file.
+    fn note_recording(&mut self, incident: &str, alert: &Alert) {
+        let Some(file) = &alert.recording else { return };
+        let what = TimelineEvent::Note { text: format!("recorded in {file}") };
+        let known = self
+            .book
+            .get(incident)
+            .is_some_and(|incident| incident.timeline.iter().rev().any(|entry| entry.what == what));
+        if !known {
+            self.book.record(incident, TimelineEntry { time: alert.raised, what });
         }
     }
 
@@ -431,7 +485,9 @@ impl Agent {
             self.record_folded(&folded, on_notice);
         }
         self.take_kept(on_notice);
+        self.report_delivery(on_notice);
         if self.last_kept.elapsed() >= KEEP_INTERVAL {
+            self.journal.write_unwritten();
             self.last_kept = Instant::now();
             self.keep();
         }
@@ -504,11 +560,28 @@ impl Agent {
     }
 
     fn record_folded(&mut self, folded: &Folded, on_notice: OnNotice<'_>) {
-        if let Err(error) = self.journal.repeated(&folded.alert, folded.n_repeats) {
+        let repeats = Repeats {
+            alert: folded.alert.clone(),
+            rule: folded.rule.clone(),
+            priority: folded.priority,
+            hostname: self.settings.hostname.clone(),
+            since: folded.since,
+            time: folded.until,
+            n_repeats: folded.n_repeats,
+        };
+        let number = self.journal.repeated(&repeats);
+        self.delivery.offer_repeats(number.as_ref().ok().copied(), &repeats);
+        if let Err(error) = number {
             self.counts.n_journal_failures += 1;
             on_notice(Notice::Problem(error.to_string()));
         }
         on_notice(Notice::Folded(folded));
+    }
+
+    fn report_delivery(&self, on_notice: OnNotice<'_>) {
+        for problem in self.delivery.take_problems() {
+            on_notice(Notice::Problem(problem));
+        }
     }
 
     /// Hands changed incidents to the keeper; what it has no room for waits.
@@ -565,7 +638,9 @@ impl Agent {
             counts: self.counts,
             n_incidents_open: self.book.n_open(),
             n_alerts_pending: self.journal.n_pending(),
+            n_alerts_forgotten: self.journal.n_forgotten(),
             n_responses_waiting: self.backlog.len(),
+            sinks: self.delivery.status(),
             memory_bytes: memory_bytes(),
         }
     }
@@ -606,9 +681,12 @@ impl Agent {
         }
         let kept = self.keeper.stop();
         self.note_kept(kept, on_notice);
+        self.journal.write_unwritten();
         if let Err(error) = self.journal.sync() {
             on_notice(Notice::Problem(error.to_string()));
         }
+        self.delivery.stop(DELIVERY_DEADLINE.min(self.settings.shutdown_deadline));
+        self.report_delivery(on_notice);
         self.write_status(on_notice);
         self.status()
     }
@@ -633,8 +711,20 @@ impl Agent {
             process: detection.process,
             ancestors: detection.ancestors,
             container: detection.container,
+            recording: None,
         }
     }
+}
+
+fn start_delivery(settings: &Settings, next_number: u64) -> Result<Delivery, DeliveryError> {
+    let delivery = DeliverySettings {
+        state: settings.state.clone(),
+        journal: JOURNAL_FILE,
+        version: env!("CARGO_PKG_VERSION").to_string(),
+        backoff: settings.backoff,
+        next_number,
+    };
+    Delivery::start(&settings.sinks, &delivery)
 }
 
 fn make_folder(path: &Path) -> Result<(), AgentError> {

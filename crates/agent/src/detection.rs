@@ -12,6 +12,8 @@ use palisade_model::alert::Outcome;
 use palisade_model::{Container, Priority, Process};
 use serde::Serialize;
 
+use crate::recorder::RecorderHealth;
+
 /// The parts of a rule that its alerts repeat.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RuleInfo {
@@ -23,6 +25,10 @@ pub struct RuleInfo {
     pub tags: Vec<String>,
     /// The event source: `syscall`.
     pub source: String,
+    /// Whether it asks for a recording of what is around its alerts.
+    pub capture: bool,
+    /// How long that lasts after the alert; none leaves it to the settings.
+    pub capture_duration: Option<Duration>,
 }
 
 /// A rule that matched an event.
@@ -72,6 +78,9 @@ pub struct SourceHealth {
     pub hooks: Vec<String>,
     /// Rules that are loaded.
     pub n_rules: usize,
+    /// The recorder, where one runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recorder: Option<RecorderHealth>,
 }
 
 /// Where detections come from.
@@ -86,4 +95,11 @@ pub trait Source {
 
     /// What it says about itself.
     fn health(&self) -> SourceHealth;
+
+    /// What went wrong beside reading events since the last call: a recording that could
+    /// not be written.
+    fn problems(&mut self, _sink: &mut dyn FnMut(String)) {}
+
+    /// Ends what the source does beside reading events; problems as above.
+    fn finish(&mut self, _sink: &mut dyn FnMut(String)) {}
 }

@@ -17,6 +17,7 @@ use palisade_sensor::state::proc_scan::ScanReport;
 use palisade_sensor::{Engine, EventView, SyscallSchema};
 
 use crate::detection::{Detection, RuleInfo, Source, SourceError, SourceHealth};
+use crate::recorder::{Desk, Recorder, RecorderError, Recording};
 
 /// Events that the state needs even if no rule asks for them: what a descriptor is, where
 /// a process stands, who it is.
@@ -176,6 +177,9 @@ fn info(rule: &Rule) -> RuleInfo {
         priority: rule.priority.name().parse().unwrap_or(Priority::Emergency),
         tags: rule.tags.clone(),
         source: rule.source.clone(),
+        capture: rule.capture,
+        capture_duration: (rule.capture_duration_ms > 0)
+            .then(|| Duration::from_millis(u64::from(rule.capture_duration_ms))),
     }
 }
 
@@ -212,6 +216,7 @@ pub struct Detector {
     engine: Engine,
     matcher: Matcher,
     hooks: Vec<String>,
+    recorder: Option<Recorder>,
 }
 
 impl Detector {
@@ -229,7 +234,16 @@ impl Detector {
         let matcher = Matcher::new(rules);
         let started = Started { unserved, processes, n_rules: matcher.n_rules() };
         let hooks = sensor.attached().iter().map(|hook| hook.hook.clone()).collect();
-        Ok((Self { sensor, engine, matcher, hooks }, started))
+        Ok((Self { sensor, engine, matcher, hooks, recorder: None }, started))
+    }
+
+    /// Records what is watched from here on. The desk is for whoever raises alerts.
+    pub fn record(&mut self, recording: Recording) -> Result<Option<Desk>, RecorderError> {
+        let (mut recorder, desk) = Recorder::start(recording)?;
+        // The state first, before the first record.
+        recorder.tick(&mut self.engine);
+        self.recorder = Some(recorder);
+        Ok(desk)
     }
 
     /// Kernel memory of the probes in bytes.
@@ -244,16 +258,22 @@ impl Source for Detector {
         timeout: Duration,
         sink: &mut dyn FnMut(Detection),
     ) -> Result<usize, SourceError> {
-        let Self { sensor, engine, matcher, .. } = self;
+        let Self { sensor, engine, matcher, recorder, .. } = self;
         let mut n_passed = 0;
         sensor
             .poll(timeout, &mut |record| {
                 // A record that cannot be decoded is counted by the engine.
-                if let Ok(Some(event)) = engine.feed(record.bytes()) {
+                if let Ok(Some(event)) = engine.feed(record.whole()) {
                     n_passed += matcher.evaluate(&event, sink);
+                }
+                if let Some(recorder) = recorder {
+                    recorder.append(record.whole(), engine);
                 }
             })
             .map_err(|error| SourceError::Failed(Box::new(error)))?;
+        if let Some(recorder) = recorder {
+            recorder.tick(engine);
+        }
         Ok(n_passed)
     }
 
@@ -270,6 +290,19 @@ impl Source for Detector {
                 .collect(),
             hooks: self.hooks.clone(),
             n_rules: self.matcher.n_rules(),
+            recorder: self.recorder.as_ref().map(Recorder::health),
+        }
+    }
+
+    fn problems(&mut self, sink: &mut dyn FnMut(String)) {
+        if let Some(recorder) = &self.recorder {
+            recorder.problems(sink);
+        }
+    }
+
+    fn finish(&mut self, sink: &mut dyn FnMut(String)) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.finish(sink);
         }
     }
 }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use palisade_base::Timestamp;
-use palisade_model::{Alert, Verdict};
+use palisade_model::{Alert, Priority, Verdict};
 
 /// How long after an alert the same one is only counted.
 pub const FOLD_WINDOW: Duration = Duration::from_secs(10);
@@ -37,6 +37,8 @@ impl Key {
 #[derive(Debug)]
 struct Open {
     alert: String,
+    priority: Priority,
+    since: Timestamp,
     until: Timestamp,
     n_repeats: u64,
 }
@@ -48,6 +50,12 @@ pub struct Folded {
     pub alert: String,
     /// Its rule.
     pub rule: String,
+    /// The rule's priority.
+    pub priority: Priority,
+    /// When the window began: the time of the alert.
+    pub since: Timestamp,
+    /// When it ended.
+    pub until: Timestamp,
     /// How often it would have been raised again.
     pub n_repeats: u64,
 }
@@ -83,7 +91,9 @@ impl Folder {
         }
         let until = alert.time + self.window;
         self.order.push_back(key.clone());
-        self.open.insert(key, Open { alert: alert.id.clone(), until, n_repeats: 0 });
+        let (priority, since) = (alert.priority, alert.time);
+        self.open
+            .insert(key, Open { alert: alert.id.clone(), priority, since, until, n_repeats: 0 });
         true
     }
 
@@ -123,8 +133,9 @@ impl Folder {
             return;
         };
         if open.n_repeats > 0 {
-            let Open { alert, n_repeats, .. } = open;
-            self.closed.push(Folded { alert, rule: key.rule, n_repeats });
+            let Open { alert, priority, since, until, n_repeats } = open;
+            let rule = key.rule;
+            self.closed.push(Folded { alert, rule, priority, since, until, n_repeats });
         }
     }
 }
@@ -154,7 +165,16 @@ mod tests {
         assert!(folder.admit(&at(4, Outcome::Succeeded)));
         assert!(folder.admit(&at(11, refused)), "the window has ended");
         let closed = folder.take_closed(Timestamp::from_nanos(11_000_000_000));
-        assert_eq!(closed, [Folded { alert: "1".into(), rule: "Shell".into(), n_repeats: 2 }]);
+        let second = |n: u64| Timestamp::from_nanos(n * 1_000_000_000);
+        let expected = Folded {
+            alert: "1".into(),
+            rule: "Shell".into(),
+            priority: Priority::Critical,
+            since: second(1),
+            until: second(11),
+            n_repeats: 2,
+        };
+        assert_eq!(closed, [expected]);
         assert_eq!(folder.n_folded(), 2);
         assert_eq!(folder.close_all(), []);
     }

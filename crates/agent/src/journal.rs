@@ -2,17 +2,20 @@
 //!
 //! An alert is pending from the moment it is raised until its incident is on the disk and
 //! its response, if it has one, has ended. After a crash the pending ones are taken up
-//! again; none that was raised is lost.
+//! again; none that was raised is lost. An alert that a full disk did not take is pending
+//! as well, and is written when there is room again.
+//!
+//! The journal is what sinks read: each has a place in it (see [`crate::delivery`]).
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use palisade_model::Alert;
+use palisade_model::{Alert, Repeats};
 use palisade_respond::journal::{Journal, JournalError, Recovery, Sync, read_records};
 use serde::{Deserialize, Serialize};
 
 /// The journal's file within its folder.
-const JOURNAL_FILE: &str = "alerts.jsonl";
+pub const JOURNAL_FILE: &str = "alerts.jsonl";
 /// Size at which the journal is rotated, in bytes.
 pub const JOURNAL_BYTES_MAX: u64 = 32 << 20;
 /// Pending alerts remembered; the oldest are let go first, and counted.
@@ -26,6 +29,10 @@ pub enum AlertRecord {
     Raised {
         /// The alert.
         alert: Box<Alert>,
+        /// Whether the line repeats one of an older file, because the alert was still
+        /// pending when the file was rotated.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        carried: bool,
     },
     /// It was raised again this often within its window.
     Repeated {
@@ -33,6 +40,9 @@ pub enum AlertRecord {
         alert: String,
         /// How often.
         n_repeats: u64,
+        /// The same with what is needed to report it; older journals lack it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        repeats: Option<Box<Repeats>>,
     },
     /// Its incident is on the disk and its response has ended.
     Handled {
@@ -58,11 +68,11 @@ pub fn read_alerts(folder: &Path) -> Result<(Vec<StoredAlert>, Recovery), Journa
     for record in records {
         match record {
             // An alert that rotation carried over stands in the journal twice.
-            AlertRecord::Raised { alert } if !places.contains_key(&alert.id) => {
+            AlertRecord::Raised { alert, .. } if !places.contains_key(&alert.id) => {
                 places.insert(alert.id.clone(), alerts.len());
                 alerts.push(StoredAlert { alert: *alert, n_repeats: 0 });
             }
-            AlertRecord::Repeated { alert, n_repeats } => {
+            AlertRecord::Repeated { alert, n_repeats, .. } => {
                 if let Some(stored) = places.get(&alert).and_then(|at| alerts.get_mut(*at)) {
                     stored.n_repeats += n_repeats;
                 }
@@ -79,6 +89,8 @@ struct Pending {
     incident: Option<String>,
     kept: bool,
     answered: bool,
+    /// Whether it stands in the journal.
+    written: bool,
 }
 
 /// The journal and what is pending in it.
@@ -87,6 +99,8 @@ pub struct AlertJournal {
     journal: Journal<AlertRecord>,
     pending: BTreeMap<String, Pending>,
     n_forgotten: u64,
+    /// Pending alerts that the disk did not take.
+    n_unwritten: usize,
 }
 
 impl AlertJournal {
@@ -94,10 +108,10 @@ impl AlertJournal {
     pub fn open(folder: &Path) -> Result<(Self, Vec<Alert>, Recovery), JournalError> {
         let (journal, records, recovery) =
             Journal::open(&folder.join(JOURNAL_FILE), JOURNAL_BYTES_MAX)?;
-        let mut this = Self { journal, pending: BTreeMap::new(), n_forgotten: 0 };
+        let mut this = Self { journal, pending: BTreeMap::new(), n_forgotten: 0, n_unwritten: 0 };
         for record in records {
             match record {
-                AlertRecord::Raised { alert } => this.remember(alert),
+                AlertRecord::Raised { alert, .. } => this.remember(alert, true),
                 AlertRecord::Handled { alert } => drop(this.pending.remove(&alert)),
                 AlertRecord::Repeated { .. } => {}
             }
@@ -108,21 +122,62 @@ impl AlertJournal {
 
     /// Writes a new alert. It survives this process when the call returns; the disk sees
     /// it at the next [`AlertJournal::sync`], because waiting for a disk would delay the
-    /// response by more than the response takes.
-    pub fn raise(&mut self, alert: &Alert) -> Result<(), JournalError> {
+    /// response by more than the response takes. Returns the number of the record.
+    pub fn raise(&mut self, alert: &Alert) -> Result<u64, JournalError> {
+        self.write_unwritten();
         let alert = Box::new(alert.clone());
-        let record = AlertRecord::Raised { alert };
+        let record = AlertRecord::Raised { alert, carried: false };
         let written = self.append(&record);
-        // Remembered even when the disk is full: rotation may write it later.
-        if let AlertRecord::Raised { alert } = record {
-            self.remember(alert);
+        // Remembered even when the disk is full: it is written later. One that no line can
+        // hold never will be.
+        let is_final = matches!(written, Ok(()) | Err(JournalError::TooLong(_)));
+        if let AlertRecord::Raised { alert, .. } = record {
+            self.remember(alert, is_final);
         }
-        written
+        written.map(|()| self.journal.next_number() - 1)
     }
 
-    /// Writes that an alert was repeated.
-    pub fn repeated(&mut self, alert: &str, n_repeats: u64) -> Result<(), JournalError> {
-        self.append(&AlertRecord::Repeated { alert: alert.to_string(), n_repeats })
+    /// Writes what the disk did not take before, oldest first, as far as it takes it now.
+    pub fn write_unwritten(&mut self) {
+        if self.n_unwritten == 0 {
+            return;
+        }
+        let unwritten = self.pending.iter().filter(|(_, pending)| !pending.written);
+        let ids: Vec<String> = unwritten.map(|(id, _)| id.clone()).collect();
+        for id in ids {
+            let Some(pending) = self.pending.get(&id) else { continue };
+            // Rotation, which an append may begin with, writes them all.
+            if !pending.written {
+                let alert = pending.alert.clone();
+                if self.append(&AlertRecord::Raised { alert, carried: false }).is_err() {
+                    return;
+                }
+            }
+            self.note_written(&id);
+        }
+        self.n_unwritten = 0;
+    }
+
+    fn note_written(&mut self, id: &str) {
+        if let Some(pending) = self.pending.get_mut(id) {
+            pending.written = true;
+        }
+        let _ = self.progress(&[id.to_string()], |_| {});
+    }
+
+    /// Writes that an alert was repeated. Returns the number of the record.
+    pub fn repeated(&mut self, repeats: &Repeats) -> Result<u64, JournalError> {
+        self.append(&AlertRecord::Repeated {
+            alert: repeats.alert.clone(),
+            n_repeats: repeats.n_repeats,
+            repeats: Some(Box::new(repeats.clone())),
+        })?;
+        Ok(self.journal.next_number() - 1)
+    }
+
+    /// The number that the next record will have.
+    pub fn next_number(&self) -> u64 {
+        self.journal.next_number()
     }
 
     /// Notes to which incident a pending alert belongs, and whether a response is due.
@@ -180,7 +235,7 @@ impl AlertJournal {
                 continue;
             };
             note(pending);
-            if pending.kept && pending.answered {
+            if pending.kept && pending.answered && pending.written {
                 self.pending.remove(id);
                 self.append(&AlertRecord::Handled { alert: id.clone() })?;
             }
@@ -193,20 +248,26 @@ impl AlertJournal {
             let carried: Vec<AlertRecord> = self
                 .pending
                 .values()
-                .map(|pending| AlertRecord::Raised { alert: pending.alert.clone() })
+                .map(|pending| AlertRecord::Raised {
+                    alert: pending.alert.clone(),
+                    carried: pending.written,
+                })
                 .collect();
             self.journal.rotate(&carried)?;
+            self.pending.values_mut().for_each(|pending| pending.written = true);
         }
         self.journal.append(record, Sync::No)
     }
 
-    fn remember(&mut self, alert: Box<Alert>) {
+    fn remember(&mut self, alert: Box<Alert>, written: bool) {
         if self.pending.len() >= PENDING_MAX {
             self.pending.pop_first();
             self.n_forgotten += 1;
         }
+        self.n_unwritten += usize::from(!written);
         let id = alert.id.clone();
-        self.pending.insert(id, Pending { alert, incident: None, kept: false, answered: false });
+        let pending = Pending { alert, incident: None, kept: false, answered: false, written };
+        self.pending.insert(id, pending);
     }
 }
 

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod agent;
+pub mod delivery;
 pub mod detection;
 pub mod detector;
 pub mod fold;
@@ -9,6 +10,7 @@ pub mod incident;
 pub mod journal;
 pub mod keeper;
 pub mod output;
+pub mod recorder;
 pub mod report;
 pub mod rule_test;
 pub mod status;

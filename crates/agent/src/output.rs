@@ -128,6 +128,9 @@ fn text_with(alert: &Alert, latency: &str) -> String {
         let _ =
             write!(out, "{}[{}] {}", printable(&process.name), process.pid, printable(&command));
     }
+    if let Some(recording) = &alert.recording {
+        let _ = write!(out, "\n    recorded in {}", printable(recording));
+    }
     out
 }
 

@@ -3,6 +3,7 @@
 use palisade_base::Timestamp;
 use serde::Serialize;
 
+use crate::delivery::status::SinkStatus;
 use crate::detection::SourceHealth;
 
 /// Schema of the status document.
@@ -29,8 +30,12 @@ pub struct Status {
     pub n_incidents_open: usize,
     /// Alerts whose incident or response is not finished.
     pub n_alerts_pending: usize,
+    /// Pending alerts that were let go because there were too many.
+    pub n_alerts_forgotten: u64,
     /// Responses waiting for the worker.
     pub n_responses_waiting: usize,
+    /// Where alerts are sent, and how that goes.
+    pub sinks: Vec<SinkStatus>,
     /// Resident memory of the agent in bytes, when `/proc` tells.
     pub memory_bytes: Option<u64>,
 }

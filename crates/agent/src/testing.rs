@@ -50,5 +50,6 @@ pub(crate) fn alert(rule: &str, container: Option<Container>) -> Alert {
         process: Some(process(42, 41)),
         ancestors: vec![process(41, 40)],
         container,
+        recording: None,
     }
 }

@@ -12,6 +12,7 @@ pub mod error;
 pub mod fs;
 pub mod root;
 pub mod suggest;
+pub mod text;
 pub mod time;
 pub mod yaml;
 

@@ -48,6 +48,26 @@ impl Timestamp {
         }
     }
 
+    /// RFC 3339 in UTC with microseconds, the most that RFC 5424 allows.
+    pub fn rfc3339_micros(self) -> String {
+        match self.to_jiff() {
+            Some(time) => format!("{time:.6}"),
+            None => self.0.to_string(),
+        }
+    }
+
+    /// Milliseconds since the Unix epoch.
+    pub const fn as_millis(self) -> u64 {
+        self.0 / 1_000_000
+    }
+
+    /// Reads the date of an HTTP header (RFC 9110, section 5.6.7; the obsolete forms are not
+    /// read): `Sun, 06 Nov 1994 08:49:37 GMT`.
+    pub fn from_http_date(text: &str) -> Option<Self> {
+        let zoned = jiff::fmt::rfc2822::parse(text).ok()?;
+        u64::try_from(zoned.timestamp().as_nanosecond()).map(Self).ok()
+    }
+
     /// Wall-clock time of day in the local zone with milliseconds: `05:53:55.001`.
     pub fn local_time_of_day(self) -> String {
         self.to_jiff().map_or_else(String::new, |time| {

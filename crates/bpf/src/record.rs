@@ -5,7 +5,7 @@
 //! the parameters. A trailer of 32 bytes follows: `u64 cgroup_id, u32 tgid, u32 ppid, u16 cpu, u16
 //! flags, u32 uid, u64 start_boottime_ns`. All of it is little-endian and unaligned; it is read
 //! field by field. Parameters are not looked at here. With [`FLAG_RAW_PATH`] one text more follows,
-//! which [`Record::raw_path`] gives and [`Record::event`] leaves out.
+//! which [`Record::raw_path`] gives and [`Record::bytes`] leaves out.
 
 /// Bytes of an event's header.
 pub const HEADER_BYTES: usize = 26;
@@ -44,6 +44,7 @@ pub enum Malformed {
 /// A record, borrowed from the reader's buffer. Times are nanoseconds since the Unix epoch.
 #[derive(Debug, Clone, Copy)]
 pub struct Record<'a> {
+    whole: &'a [u8],
     bytes: &'a [u8],
     len: usize,
     raw_path: &'a [u8],
@@ -64,8 +65,9 @@ impl<'a> Record<'a> {
             Some((len, end)) if len >= HEADER_BYTES && end <= bytes.len() => (len, end),
             _ => return Err(wrong),
         };
-        let rest = &bytes[end..];
-        let record = Self { bytes, len, raw_path: rest.strip_suffix(&[0]).unwrap_or(rest) };
+        let whole = bytes;
+        let (bytes, rest) = bytes.split_at(end);
+        let record = Self { whole, bytes, len, raw_path: rest.strip_suffix(&[0]).unwrap_or(rest) };
         if rest.is_empty() == (record.flags() & FLAG_RAW_PATH == 0) {
             Ok(record)
         } else {
@@ -79,7 +81,12 @@ impl<'a> Record<'a> {
         (!self.raw_path.is_empty()).then_some(self.raw_path)
     }
 
-    /// Event, trailer and raw path: what the decoder of `palisade-sensor` takes.
+    /// Event, trailer and raw path, as they came out of the ring.
+    pub fn whole(&self) -> &'a [u8] {
+        self.whole
+    }
+
+    /// Event and trailer.
     pub fn bytes(&self) -> &'a [u8] {
         self.bytes
     }
@@ -200,11 +207,11 @@ mod tests {
     }
 
     #[test]
-    fn a_raw_path_follows_the_trailer() {
+    fn a_raw_path_is_no_part_of_the_record() {
         let bytes = sample(26, FLAG_RAW_PATH, b"../x\0");
         let record = Record::from_bytes(&bytes).unwrap();
         assert_eq!(record.raw_path(), Some(&b"../x"[..]));
-        assert_eq!(record.bytes(), bytes);
+        assert_eq!((record.bytes().len(), record.whole().len()), (58, 63));
         assert_eq!(Record::from_bytes(&sample(26, 0, &[])).unwrap().raw_path(), None);
     }
 }

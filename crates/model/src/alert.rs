@@ -145,6 +145,9 @@ pub struct Alert {
     /// The container, when it acted in one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container: Option<Container>,
+    /// File with the recording of what was before and after, where one is written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recording: Option<String>,
 }
 
 impl Alert {

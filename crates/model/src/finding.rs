@@ -256,6 +256,12 @@ pub struct Coverage {
     /// Language packages that are parts of a distribution's packages and are judged as those.
     #[serde(default)]
     pub n_packages_folded: u64,
+    /// Packages that lock files name for development alone; they are not in the inventory.
+    #[serde(default)]
+    pub n_packages_development: u64,
+    /// Entries of lock files whose packages are in the inventory as installed.
+    #[serde(default)]
+    pub n_packages_declared: u64,
     /// Advisories whose versions could not be compared with the installed one.
     #[serde(default)]
     pub n_incomparable: u64,

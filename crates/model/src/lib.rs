@@ -10,6 +10,7 @@ pub mod finding;
 pub mod incident;
 pub mod package;
 pub mod process;
+pub mod repeats;
 pub mod target;
 pub mod wire;
 
@@ -19,4 +20,5 @@ pub use finding::{Finding, Severity};
 pub use incident::{Incident, IncidentState};
 pub use package::{Distribution, Inventory, Package, PackageKind};
 pub use process::Process;
+pub use repeats::Repeats;
 pub use target::Target;

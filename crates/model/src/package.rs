@@ -20,13 +20,51 @@ pub enum PackageKind {
     Python,
     /// npm.
     Node,
-    /// Go modules in binaries.
+    /// Go modules in binaries and `go.mod`.
     Go,
     /// Rust crates in binaries and lock files.
     Cargo,
+    /// Arch Linux and derivatives.
+    Pacman,
+    /// RubyGems.
+    Ruby,
+    /// Packagist.
+    Composer,
+    /// Maven artifacts in Java archives and lock files; the name is `GROUP:ARTIFACT`.
+    Maven,
+    /// NuGet.
+    Nuget,
+    /// Conda channels.
+    Conda,
+    /// Programs that no package manager installed, known by the version in them.
+    Binary,
 }
 
 impl PackageKind {
+    /// All kinds, in their order.
+    pub const ALL: [Self; 14] = [
+        Self::Dpkg,
+        Self::Apk,
+        Self::Rpm,
+        Self::Python,
+        Self::Node,
+        Self::Go,
+        Self::Cargo,
+        Self::Pacman,
+        Self::Ruby,
+        Self::Composer,
+        Self::Maven,
+        Self::Nuget,
+        Self::Conda,
+        Self::Binary,
+    ];
+
+    /// Whether a distribution's package manager installs it. Everything else is of a language,
+    /// or was copied into the image.
+    pub const fn is_of_distribution(self) -> bool {
+        matches!(self, Self::Dpkg | Self::Apk | Self::Rpm | Self::Pacman)
+    }
+
     /// The type of its package URLs: `deb`, `pypi`.
     pub const fn purl_type(self) -> &'static str {
         match self {
@@ -37,6 +75,13 @@ impl PackageKind {
             Self::Node => "npm",
             Self::Go => "golang",
             Self::Cargo => "cargo",
+            Self::Pacman => "alpm",
+            Self::Ruby => "gem",
+            Self::Composer => "composer",
+            Self::Maven => "maven",
+            Self::Nuget => "nuget",
+            Self::Conda => "conda",
+            Self::Binary => "generic",
         }
     }
 }
@@ -57,7 +102,28 @@ pub struct SourcePackage {
     pub version: String,
 }
 
-/// One installed package.
+/// How certain it is that a package is in the image.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum PackageState {
+    /// Its files are there.
+    #[default]
+    Installed,
+    /// A lock file or manifest names it, and nothing shows that it was installed.
+    Declared,
+}
+
+impl PackageState {
+    /// Whether the package is installed.
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's skip_serializing_if wants it")]
+    pub fn is_installed(&self) -> bool {
+        *self == Self::Installed
+    }
+}
+
+/// One package.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Package {
     /// Ecosystem.
@@ -83,11 +149,50 @@ pub struct Package {
     /// Files it installed, absolute within the image.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<String>,
-    /// File that proves it: `/var/lib/dpkg/status`.
+    /// File that proves it: `/var/lib/dpkg/status`. Inside an archive, the path within it
+    /// follows `!/`: `/app.war!/WEB-INF/lib/a.jar`.
     pub evidence: String,
-    /// Layer (diff id) that brought the evidence.
+    /// Layer (diff id) that brought the package: the one with most of its files; where they
+    /// are not known, the one with the evidence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub layer: Option<Digest>,
+    /// Whether it is installed or only named by a lock file.
+    #[serde(default, skip_serializing_if = "PackageState::is_installed")]
+    pub state: PackageState,
+    /// RPM's modularity label (`NAME:STREAM:VERSION:CONTEXT`): advisories of a module count
+    /// for its packages alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub module: Option<String>,
+    /// Package URL of the distribution's package of which it is a part.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+}
+
+impl Package {
+    /// A package of which no more is known. `evidence` is a path with its leading slash.
+    pub fn new(
+        kind: PackageKind,
+        name: impl Into<String>,
+        version: impl Into<String>,
+        evidence: impl Into<String>,
+    ) -> Self {
+        Self {
+            kind,
+            name: name.into(),
+            version: version.into(),
+            architecture: None,
+            source: None,
+            purl: String::new(),
+            licences: Vec::new(),
+            maintainer: None,
+            files: Vec::new(),
+            evidence: evidence.into(),
+            layer: None,
+            state: PackageState::Installed,
+            module: None,
+            owner: None,
+        }
+    }
 }
 
 /// The distribution of an image, from `os-release(5)`.
@@ -114,6 +219,10 @@ pub struct Inventory {
     pub distribution: Option<Distribution>,
     /// Its packages, sorted by kind, name and version.
     pub packages: Vec<Package>,
+    /// Packages of languages that are parts of a distribution's package, which each names as
+    /// its owner. They are that package's business and not counted a second time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<Package>,
     /// Files seen in the squashed view.
     pub n_files: u64,
     /// What could not be examined. Empty means that everything was.

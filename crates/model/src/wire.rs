@@ -21,6 +21,8 @@ pub mod schema {
     pub const SCAN_REPORT: &str = "palisade.dev/scan-report/v1";
     /// [`crate::Alert`].
     pub const ALERT: &str = "palisade.dev/alert/v1";
+    /// [`crate::Repeats`].
+    pub const ALERT_REPEATS: &str = "palisade.dev/alert-repeats/v1";
     /// [`crate::Incident`].
     pub const INCIDENT: &str = "palisade.dev/incident/v1";
 }

@@ -1,20 +1,24 @@
 //! Gathers what the catalogers find and makes the inventory of it.
 
 use std::collections::{HashMap, HashSet};
+use std::io::Read;
 
 use palisade_base::Digest;
-use palisade_model::package::{Gap, Subject};
+use palisade_model::package::{Gap, PackageState, Subject};
 use palisade_model::{Distribution, Inventory, Package, PackageKind};
 
-use crate::catalog::{CatalogFile, catalogers};
-use crate::{os_release, purl};
+use crate::catalog::{CatalogFile, FilePath, catalogers};
+use crate::layers::Layers;
+use crate::{os_release, program, purl};
 
 /// Packages of one image.
-const PACKAGES_MAX: usize = 500_000;
+pub const PACKAGES_MAX: usize = 500_000;
 /// Files that all packages together own.
-const OWNED_FILES_MAX: usize = 8_000_000;
+pub const OWNED_FILES_MAX: usize = 8_000_000;
 /// Gaps that are kept one by one.
-const GAPS_MAX: usize = 10_000;
+pub const GAPS_MAX: usize = 10_000;
+/// Longer names and versions are nobody's, in bytes.
+pub const NAME_BYTES_MAX: usize = 1024;
 
 /// Where catalogers put what they find.
 #[derive(Debug, Default)]
@@ -22,41 +26,71 @@ pub struct Sink {
     packages: Vec<Package>,
     owned: HashMap<(PackageKind, String), Vec<String>>,
     n_owned_files: usize,
+    licences: HashMap<(PackageKind, String), Vec<String>>,
     gaps: Vec<Gap>,
+    n_development: u64,
     n_more: u64,
 }
 
 impl Sink {
     /// Adds a package; its package URL is written later, when the distribution is known.
-    pub fn add(&mut self, package: Package) {
-        if self.packages.len() < PACKAGES_MAX {
+    pub fn add(&mut self, mut package: Package) {
+        package.name = clean(package.name);
+        package.version = clean(package.version);
+        if package.name.is_empty() || package.name.len().max(package.version.len()) > NAME_BYTES_MAX
+        {
+            self.gap(&package.evidence, "a package without a name, or with an endless one");
+        } else if self.packages.len() < PACKAGES_MAX {
             self.packages.push(package);
         } else {
             self.n_more += 1;
         }
     }
 
-    /// Notes the files of the package `name`, which may have `:ARCHITECTURE` after it.
-    pub fn owns(&mut self, kind: PackageKind, name: &str, files: impl Iterator<Item = String>) {
+    /// Counts packages that a lock file names for development alone. They are not in the
+    /// inventory: what is installed of them is found where it is installed.
+    pub fn development(&mut self, n: u64) {
+        self.n_development += n;
+    }
+
+    /// Notes the files of a package: by name, which may have `:ARCHITECTURE` after it, or by
+    /// the folder of its evidence, with its leading slash.
+    pub fn owns(&mut self, kind: PackageKind, key: &str, files: impl Iterator<Item = String>) {
         let room = OWNED_FILES_MAX.saturating_sub(self.n_owned_files);
         let mut files = files.peekable();
         let kept: Vec<String> = files.by_ref().take(room).collect();
         if files.peek().is_some() {
-            self.gap(name, "more owned files than are kept");
+            self.gap(key, "more owned files than are kept");
         }
         self.n_owned_files += kept.len();
-        self.owned.entry((kind, name.to_string())).or_default().extend(kept);
+        self.owned.entry((kind, key.to_string())).or_default().extend(kept);
+    }
+
+    /// Notes the licences of the package `name` that states none with its name and version.
+    pub fn licences(&mut self, kind: PackageKind, name: &str, licences: Vec<String>) {
+        if self.licences.len() < PACKAGES_MAX {
+            self.licences.insert((kind, name.to_string()), licences);
+        }
     }
 
     /// Notes what could not be read.
     pub fn gap(&mut self, path: &str, reason: impl Into<String>) {
         if self.gaps.len() < GAPS_MAX {
-            let path = if path.starts_with('/') { path.into() } else { format!("/{path}") };
+            let path = crate::catalog::absolute(path);
             self.gaps.push(Gap { path, reason: reason.into() });
         } else {
             self.n_more += 1;
         }
     }
+}
+
+/// Without blanks around it and without control characters, which would break reports.
+fn clean(text: String) -> String {
+    let trimmed = text.trim();
+    if trimmed.len() == text.len() && !text.contains(char::is_control) {
+        return text;
+    }
+    trimmed.chars().filter(|c| !c.is_control()).collect()
 }
 
 /// Takes the files that the catalogers want and gives the inventory.
@@ -66,24 +100,33 @@ pub struct Collector {
     distribution: Option<Distribution>,
     /// `etc/os-release` decides over `usr/lib/os-release`.
     distribution_is_final: bool,
+    layers: Layers,
+    /// Reused for every program.
+    buffer: Vec<u8>,
 }
 
 /// The files of `os-release(5)`, the first decides.
 const OS_RELEASE: [&str; 2] = ["etc/os-release", "usr/lib/os-release"];
+/// Largest `os-release` that is read, in bytes.
+const OS_RELEASE_BYTES_MAX: u64 = 1 << 20;
 
 impl Collector {
-    /// Largest file that catalogers read, in bytes; a larger one is a gap, see
-    /// [`Collector::gap`].
-    pub const FILE_BYTES_MAX: u64 = 64 << 20;
+    /// Bytes of a file's beginning that [`Collector::is_program`] needs.
+    pub const PROGRAM_HEAD_BYTES: usize = program::HEAD_BYTES;
 
     /// An empty collector.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Whether the content of the file at `path` (without leading slash) is wanted.
-    pub fn wants(&self, path: &str) -> bool {
-        OS_RELEASE.contains(&path) || catalogers().iter().any(|one| one.wants(path))
+    /// Whether the content of the file at `path` (without leading slash) is wanted, and the
+    /// largest size in bytes in which it is. A larger one is to be a gap, see
+    /// [`Collector::gap`].
+    pub fn wants(&self, path: &str) -> Option<u64> {
+        let path = FilePath::new(path);
+        let catalogers = catalogers().iter().filter(|one| one.wants(&path));
+        let is_os_release = OS_RELEASE.contains(&path.whole).then_some(OS_RELEASE_BYTES_MAX);
+        catalogers.map(|one| one.bytes_max()).chain(is_os_release).max()
     }
 
     /// Takes a wanted file with its whole content.
@@ -92,9 +135,52 @@ impl Collector {
             self.os_release(path, bytes);
         }
         let file = CatalogFile { path, bytes, layer };
-        for cataloger in catalogers().iter().filter(|one| one.wants(path)) {
+        let path = FilePath::new(path);
+        for cataloger in catalogers().iter().filter(|one| one.wants(&path)) {
             cataloger.catalog(&file, &mut self.sink);
         }
+    }
+
+    /// Whether packages are looked for in the file at `path` with the permission bits `mode`,
+    /// if it is a program, which its beginning tells: see [`Collector::is_program`].
+    pub fn wants_program(&self, path: &str, mode: u32) -> bool {
+        program::wants(&FilePath::new(path), mode)
+    }
+
+    /// Whether a file that begins with `head`, [`Collector::PROGRAM_HEAD_BYTES`] or more, is a
+    /// program.
+    pub fn is_program(head: &[u8]) -> bool {
+        program::is_program(head)
+    }
+
+    /// Takes a wanted program: `head` is what was read of it already, `rest` gives the rest,
+    /// `size` is that of both.
+    ///
+    /// # Errors
+    ///
+    /// Those of `rest`.
+    pub fn add_program(
+        &mut self,
+        path: &str,
+        layer: Option<Digest>,
+        size: u64,
+        head: &[u8],
+        rest: &mut dyn Read,
+    ) -> std::io::Result<()> {
+        program::examine(path, layer, size, head, rest, &mut self.buffer, &mut self.sink)
+    }
+
+    /// Notes which layer brought the file at `path`, wanted or not: packages whose database
+    /// is one file for all are given the layer of their files.
+    pub fn see(&mut self, path: &str, layer: Option<Digest>) {
+        if let Some(layer) = layer {
+            self.layers.see(path, layer);
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn sink(&mut self) -> &mut Sink {
+        &mut self.sink
     }
 
     fn os_release(&mut self, path: &str, bytes: &[u8]) {
@@ -120,15 +206,27 @@ impl Collector {
 
     /// The inventory of all files added: sorted, each package once.
     ///
-    /// A package of a language whose evidence a distribution's package owns is that package:
-    /// Debian's `python3-yaml` and the `PyYAML` in it. Reported twice, it would be judged by
-    /// advisories that do not know the distribution's patches.
+    /// A package of a language whose evidence a distribution's package owns is a part of that
+    /// package: Debian's `python3-yaml` and the `PyYAML` in it. Counted twice, it would be
+    /// judged by advisories that do not know the distribution's patches.
+    ///
+    /// A package that a lock file names and that is installed as well is the installed one.
     pub fn finish(self, subject: Subject, n_files: u64, walk_gaps: Vec<Gap>) -> Collected {
-        let Self { sink, distribution, .. } = self;
-        let Sink { mut packages, mut owned, mut gaps, n_more, .. } = sink;
+        let Self { sink, distribution, layers, .. } = self;
+        let Sink { mut packages, mut owned, licences, mut gaps, n_development, n_more, .. } = sink;
         for package in &mut packages {
             if let Some(files) = owned_files(&mut owned, package) {
                 package.files = files;
+            }
+            if package.licences.is_empty()
+                && let Some(found) = licences.get(&(package.kind, package.name.clone()))
+            {
+                package.licences.clone_from(found);
+            }
+            if package.kind.is_of_distribution()
+                && let Some(layer) = layers.of_most(&package.files)
+            {
+                package.layer = Some(layer);
             }
             package.purl = purl::write(&purl::Parts {
                 kind: package.kind,
@@ -137,25 +235,25 @@ impl Collector {
                 architecture: package.architecture.as_deref(),
                 source: package.source.as_ref(),
                 distribution: distribution.as_ref(),
+                module: package.module.as_deref(),
             });
         }
         packages.sort_by(|a, b| key(a).cmp(&key(b)));
         packages.dedup_by(|a, b| key(a) == key(b));
-        let owned: HashSet<String> = packages
-            .iter()
-            .filter(|package| is_of_distribution(package.kind))
-            .flat_map(|package| package.files.iter().map(|file| merged_usr(file).to_string()))
-            .collect();
-        let (owned_by_distribution, packages) = packages.into_iter().partition(|package| {
-            !is_of_distribution(package.kind) && owned.contains(merged_usr(&package.evidence))
-        });
+        let owners = owners(&packages);
+        for (package, owner) in packages.iter_mut().zip(owners) {
+            package.owner = owner;
+        }
+        let (parts, mut packages): (Vec<Package>, Vec<Package>) =
+            packages.into_iter().partition(|package| package.owner.is_some());
+        let n_declared = drop_declared_twice(&mut packages, &parts);
         gaps.extend(walk_gaps);
         if n_more > 0 {
             let reason = format!("{n_more} more packages or gaps than are kept");
             gaps.push(Gap { path: "/".into(), reason });
         }
-        let inventory = Inventory { subject, distribution, packages, n_files, gaps };
-        Collected { inventory, owned_by_distribution }
+        let inventory = Inventory { subject, distribution, packages, parts, n_files, gaps };
+        Collected { inventory, n_development, n_declared }
     }
 }
 
@@ -164,38 +262,93 @@ impl Collector {
 pub struct Collected {
     /// The packages of the image.
     pub inventory: Inventory,
-    /// Packages of languages that are parts of the distribution's packages, and are not in
-    /// the inventory.
-    pub owned_by_distribution: Vec<Package>,
+    /// Packages that lock files name for development alone; they are not in the inventory.
+    pub n_development: u64,
+    /// Entries of lock files whose packages are in the inventory as installed.
+    pub n_declared: u64,
 }
 
-fn is_of_distribution(kind: PackageKind) -> bool {
-    matches!(kind, PackageKind::Dpkg | PackageKind::Apk | PackageKind::Rpm)
+/// For each package, the package URL of the distribution's package that owns its evidence.
+fn owners(packages: &[Package]) -> Vec<Option<String>> {
+    let mut owners: HashMap<&str, Option<&str>> = packages
+        .iter()
+        .filter(|package| !package.kind.is_of_distribution())
+        .map(|package| (evidence_path(package), None))
+        .collect();
+    if !owners.is_empty() {
+        for package in packages.iter().filter(|package| package.kind.is_of_distribution()) {
+            for file in &package.files {
+                if let Some(owner) = owners.get_mut(normal_path(file)) {
+                    *owner = Some(&package.purl);
+                }
+            }
+        }
+    }
+    let owner = |package: &Package| {
+        let is_language = !package.kind.is_of_distribution();
+        let owner = is_language.then(|| owners.get(evidence_path(package)))??;
+        owner.map(str::to_string)
+    };
+    packages.iter().map(owner).collect()
 }
 
-/// A path as it is where `/lib` is a link to `/usr/lib`: packages list either.
-fn merged_usr(path: &str) -> &str {
-    path.strip_prefix("/usr").filter(|rest| rest.starts_with("/lib")).unwrap_or(path)
+/// Removes packages that are only declared and are also installed; returns their number.
+fn drop_declared_twice(packages: &mut Vec<Package>, parts: &[Package]) -> u64 {
+    let is_installed = |package: &&Package| package.state == PackageState::Installed;
+    let installed: HashSet<String> = packages
+        .iter()
+        .filter(is_installed)
+        .chain(parts)
+        .filter(|package| !package.kind.is_of_distribution() && !package.purl.is_empty())
+        .map(|package| package.purl.clone())
+        .collect();
+    let n_before = packages.len();
+    packages.retain(|package| {
+        package.state == PackageState::Installed || !installed.contains(&package.purl)
+    });
+    (n_before - packages.len()) as u64
 }
 
-/// What makes an installed package the same as another.
-fn key(package: &Package) -> (PackageKind, &str, &str, Option<&str>, &str) {
+/// The file of the image that is or contains the evidence.
+fn evidence_path(package: &Package) -> &str {
+    normal_path(package.evidence.split("!/").next().unwrap_or_default())
+}
+
+/// A path as it is where `/lib`, `/bin` and `/sbin` are links into `/usr`: packages list
+/// either. Without leading slash.
+pub(crate) fn normal_path(path: &str) -> &str {
+    let path = path.trim_start_matches('/');
+    match path.strip_prefix("usr/") {
+        Some(rest) if ["lib", "bin", "sbin"].iter().any(|folder| rest.starts_with(folder)) => rest,
+        _ => path,
+    }
+}
+
+/// What makes a package the same as another.
+fn key(package: &Package) -> (PackageKind, &str, &str, Option<&str>, &str, PackageState) {
     (
         package.kind,
         &package.name,
         &package.version,
         package.architecture.as_deref(),
         &package.evidence,
+        package.state,
     )
 }
 
 /// The files noted for a package: by `name:architecture`, as dpkg does for packages that may
-/// be installed for several, or by name.
+/// be installed for several, by name, or by the folder of the evidence.
 fn owned_files(
     owned: &mut HashMap<(PackageKind, String), Vec<String>>,
     package: &Package,
 ) -> Option<Vec<String>> {
+    if owned.is_empty() {
+        return None;
+    }
     let architecture = package.architecture.as_deref().unwrap_or_default();
-    let full = (package.kind, format!("{}:{architecture}", package.name));
-    owned.remove(&full).or_else(|| owned.remove(&(package.kind, package.name.clone())))
+    let mut remove = |key: String| owned.remove(&(package.kind, key));
+    let folder = package.evidence.rsplit_once('/').map_or("", |(folder, _)| folder);
+    remove(format!("{}:{architecture}", package.name))
+        .or_else(|| remove(package.name.clone()))
+        .or_else(|| remove(folder.to_string()))
 }

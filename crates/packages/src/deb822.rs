@@ -20,6 +20,13 @@ impl<'a> Paragraph<'a> {
         Some(value)
     }
 
+    /// The first lines of all fields of this name.
+    pub fn all(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
+        let named =
+            self.fields.iter().filter(move |(key, _)| key.eq_ignore_ascii_case(name.as_bytes()));
+        named.map(|(_, value)| *value)
+    }
+
     /// As [`Paragraph::get`], as text; invalid UTF-8 is replaced.
     pub fn text(&self, name: &str) -> Option<String> {
         self.get(name).map(|value| String::from_utf8_lossy(value).into_owned())

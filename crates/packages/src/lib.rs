@@ -12,9 +12,14 @@
 pub mod catalog;
 mod collect;
 pub mod deb822;
+mod layers;
 pub mod os_release;
+pub mod program;
 pub mod purl;
 pub mod version;
+mod zip;
 
-pub use catalog::{CatalogFile, Cataloger, catalogers};
-pub use collect::{Collected, Collector, Sink};
+pub use catalog::{CatalogFile, Cataloger, FilePath, VALUES_MAX, catalogers};
+pub use collect::{
+    Collected, Collector, GAPS_MAX, NAME_BYTES_MAX, OWNED_FILES_MAX, PACKAGES_MAX, Sink,
+};

@@ -3,13 +3,17 @@
 //! Environment variables and configuration keys are not listed here: `settings` gives
 //! one of each to every flag.
 
+mod capture;
 mod rules;
+mod sink;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(crate) use capture::{Capture, CaptureConvert, CaptureInfo, Recorded, Recording};
 pub(crate) use rules::*;
+pub(crate) use sink::*;
 
 /// From image to incident: judge, verify, run, watch, stop and keep the evidence.
 #[derive(Debug, Parser)]
@@ -100,6 +104,9 @@ pub(crate) enum Command {
     Stop(Stop),
     /// Watch containers live and act on alerts
     Watch(Watch),
+    /// Where alerts are sent
+    #[command(subcommand)]
+    Sink(Sink),
     /// Incidents and what is done about them
     #[command(subcommand)]
     Respond(Respond),
@@ -114,6 +121,9 @@ pub(crate) enum Command {
     Rules(Rules),
     /// Run rules over a capture file
     Replay(Replay),
+    /// Recordings and captures
+    #[command(subcommand)]
+    Capture(Capture),
     /// What this machine can do for Palisade, and the remedy for what it cannot
     Doctor(Doctor),
     /// The advisory database
@@ -328,7 +338,10 @@ pub(crate) struct Stop {
 #[command(after_help = "Examples:\n  \
     palisade watch                                  # built-in rules, alerts only\n  \
     palisade watch --policy shop.yaml --respond on  # carry out the policy's response\n  \
-    palisade watch --rules falco_rules.yaml --format falco-json\n\n\
+    palisade watch --rules falco_rules.yaml --format falco-json\n  \
+    palisade watch --record-on-alert /var/lib/palisade/recordings  # 30 s before, 5 s after\n  \
+    palisade watch --record night.palcap --record-size 512\n  \
+    palisade watch --sink https://hooks.example/alerts --sink syslog:/dev/log\n\n\
     Alerts are written to <data-dir>/alerts.jsonl before they are shown or acted upon.")]
 pub(crate) struct Watch {
     /// Policy: a built-in name or a file
@@ -343,6 +356,13 @@ pub(crate) struct Watch {
     /// Form of alerts on stdout
     #[arg(long, value_enum, default_value_t = WatchFormat::Text)]
     pub(crate) format: WatchFormat,
+    /// Send alerts there as well: https://…, syslog:/dev/log, syslog+tcp://HOST:PORT,
+    /// file:/PATH; may be repeated
+    #[arg(long, value_name = "URL")]
+    pub(crate) sink: Vec<String>,
+    /// Form of alerts in the sinks of --sink
+    #[arg(long, value_enum, default_value_t = SinkForm::Auto, value_name = "FORMAT")]
+    pub(crate) sink_format: SinkForm,
     /// Whether the policy's response is carried out
     #[arg(long, value_enum, default_value_t = RespondMode::Off, value_name = "MODE")]
     pub(crate) respond: RespondMode,
@@ -367,6 +387,8 @@ pub(crate) struct Watch {
     /// Print the sensor's figures on stderr at the end
     #[arg(long)]
     pub(crate) stats: bool,
+    #[command(flatten)]
+    pub(crate) recording: Recording,
 }
 
 /// Forms of an alert.
@@ -380,6 +402,8 @@ pub(crate) enum WatchFormat {
     Falco,
     /// Falco's JSON, one object a line.
     FalcoJson,
+    /// OCSF Detection Findings, one object a line.
+    Ocsf,
 }
 
 /// Whether a response is carried out.

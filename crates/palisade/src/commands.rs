@@ -1,6 +1,7 @@
 //! One module for each command.
 
 mod admission;
+mod capture;
 mod completions;
 mod confinement;
 mod context;
@@ -15,6 +16,7 @@ mod rules;
 mod run;
 mod scan;
 mod sign;
+mod sink;
 mod version;
 mod watch;
 
@@ -41,11 +43,13 @@ pub(crate) fn run(
         Command::Exec(args) => run::exec(&context, args),
         Command::Stop(args) => run::stop(&context, args),
         Command::Watch(args) => watch::watch(&context, args),
+        Command::Sink(command) => sink::sink(&context, command),
         Command::Respond(command) => respond::respond(&context, command),
         Command::Evidence(command) => evidence::evidence(&context, command),
         Command::Policy(command) => policy::policy(&context, command),
         Command::Rules(command) => rules::rules(&context, command),
         Command::Replay(args) => replay::replay(&context, args),
+        Command::Capture(command) => capture::capture(&context, command),
         Command::Doctor(args) => doctor::doctor(&context, args),
         Command::Db(command) => db::db(&context, command),
         Command::Completions(args) => completions::completions(&context, args),

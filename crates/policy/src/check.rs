@@ -17,9 +17,18 @@ pub(crate) fn check(reader: &mut Reader) {
     for i in 0..reader.policy.response.len() {
         response(reader, i);
     }
+    crate::sinks::check(reader);
 }
 
-fn note(reader: &mut Reader, code: Code, severity: Severity, path: &str, what: &str, help: &str) {
+/// Adds a problem at the place of `path`.
+pub(crate) fn note(
+    reader: &mut Reader,
+    code: Code,
+    severity: Severity,
+    path: &str,
+    what: &str,
+    help: &str,
+) {
     let place = reader.place(path).unwrap_or(Place::START);
     reader.problem(code, severity, place, what.to_string(), Some(help.to_string()));
 }

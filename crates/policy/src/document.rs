@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use palisade_base::Digest;
 use palisade_model::{Priority, Severity};
 
+use crate::endpoint::Endpoint;
+
 /// A valid policy.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Policy {
@@ -24,6 +26,8 @@ pub struct Policy {
     pub runtime: Runtime,
     /// What is done about an alert; the first rule that matches decides.
     pub response: Vec<ResponseRule>,
+    /// Where alerts are sent.
+    pub sinks: Vec<Sink>,
 }
 
 /// Which images may run.
@@ -207,5 +211,103 @@ impl Action {
             Self::Evidence => "evidence",
             Self::Kill => "kill",
         }
+    }
+}
+
+/// Where alerts are sent, in which form, and how much may wait.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sink {
+    /// Name, under which its place in the journal is kept.
+    pub name: String,
+    /// Where to.
+    pub to: Endpoint,
+    /// In which form.
+    pub format: SinkFormat,
+    /// Lowest priority that is sent.
+    pub priority: Priority,
+    /// Alerts that may wait; the oldest are dropped first.
+    pub queue_max: u32,
+    /// Alerts of one HTTP request; above 1 they are an array.
+    pub batch_max: u32,
+    /// Files of HTTP header lines.
+    pub headers: Vec<PathBuf>,
+    /// Certificates (PEM files) to trust instead of the system's.
+    pub ca: Vec<PathBuf>,
+    /// How long one delivery may take, in seconds.
+    pub timeout_seconds: u32,
+    /// Syslog facility, 0 to 23.
+    pub facility: u8,
+    /// Size in bytes at which a file is rotated.
+    pub rotate_bytes: u64,
+    /// Old files that are kept.
+    pub n_kept: u32,
+}
+
+impl Sink {
+    /// A sink with the defaults of the table of keys.
+    pub fn new(name: &str, to: Endpoint) -> Self {
+        Self {
+            name: name.to_string(),
+            to,
+            format: SinkFormat::Auto,
+            priority: Priority::Debug,
+            queue_max: 10_000,
+            batch_max: 1,
+            headers: Vec::new(),
+            ca: Vec::new(),
+            timeout_seconds: 10,
+            facility: 10,
+            rotate_bytes: 100 << 20,
+            n_kept: 5,
+        }
+    }
+
+    /// The form in which alerts are sent, with `auto` resolved.
+    pub fn resolved_format(&self) -> SinkFormat {
+        match (self.format, &self.to) {
+            (SinkFormat::Auto, Endpoint::Syslog(_)) => SinkFormat::Falco,
+            (SinkFormat::Auto, _) => SinkFormat::Json,
+            (chosen, _) => chosen,
+        }
+    }
+}
+
+/// The form of an alert in a sink.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SinkFormat {
+    /// Falco's line for syslog, versioned JSON for everything else.
+    Auto,
+    /// Versioned JSON.
+    Json,
+    /// Falco's line.
+    Falco,
+    /// Falco's JSON.
+    FalcoJson,
+    /// OCSF Detection Finding.
+    Ocsf,
+    /// ArcSight Common Event Format.
+    Cef,
+}
+
+impl SinkFormat {
+    /// All forms.
+    pub const ALL: [Self; 6] =
+        [Self::Auto, Self::Json, Self::Falco, Self::FalcoJson, Self::Ocsf, Self::Cef];
+
+    /// The name in policies.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Json => "json",
+            Self::Falco => "falco",
+            Self::FalcoJson => "falco-json",
+            Self::Ocsf => "ocsf",
+            Self::Cef => "cef",
+        }
+    }
+
+    /// Whether a document of this form is JSON.
+    pub const fn is_json(self) -> bool {
+        matches!(self, Self::Json | Self::FalcoJson | Self::Ocsf)
     }
 }

@@ -83,8 +83,7 @@ impl Reader {
             }
         };
         for (i, (key, _)) in entries.iter().enumerate() {
-            let repeated =
-                entries[..i.min(table::KEYS.len())].iter().any(|(k, _)| k.text == key.text);
+            let repeated = entries[..i.min(table::N_KEYS)].iter().any(|(k, _)| k.text == key.text);
             if !repeated && !table::children(parent).any(|known| known.name() == key.text) {
                 self.unknown_key(parent, key);
             }
@@ -111,7 +110,7 @@ impl Reader {
             palisade_base::suggest::nearest(&key.text, siblings.iter().copied())
         {
             format!("did you mean `{near}`?")
-        } else if let Some(elsewhere) = table::KEYS.iter().find(|known| known.name() == key.text) {
+        } else if let Some(elsewhere) = table::keys().find(|known| known.name() == key.text) {
             format!("the key `{}` stands elsewhere", elsewhere.path)
         } else {
             format!("known here are {}", siblings.join(", "))
@@ -451,7 +450,7 @@ fn type_help(key: &Key, text: &str) -> String {
 }
 
 /// A text as one would write it in the file.
-fn quote(text: &str) -> String {
+pub(crate) fn quote(text: &str) -> String {
     let plain = !text.is_empty()
         && !not_text(text)
         && text
@@ -461,7 +460,9 @@ fn quote(text: &str) -> String {
 }
 
 fn resolve_files(policy: &mut Policy, folder: &Path) {
-    let files = policy.images.keys.iter_mut().chain(&mut policy.runtime.rules);
+    let sinks = policy.sinks.iter_mut();
+    let sinks = sinks.flat_map(|sink| sink.headers.iter_mut().chain(&mut sink.ca));
+    let files = policy.images.keys.iter_mut().chain(&mut policy.runtime.rules).chain(sinks);
     for file in files {
         *file = folder.join(&*file);
     }
@@ -496,5 +497,6 @@ fn blank() -> Policy {
         },
         runtime: Runtime { rules: Vec::new(), builtin_rules: true, priority_min: Priority::Debug },
         response: Vec::new(),
+        sinks: Vec::new(),
     }
 }

@@ -19,7 +19,7 @@ pub fn schema() -> Value {
     let head = json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Palisade policy",
-        "description": "Which images may run, how containers are confined, what is watched and what is done about an alert.",
+        "description": "Which images may run, how containers are confined, what is watched, what is done about an alert and where alerts are sent.",
     });
     if let (Value::Object(head), Value::Object(root)) = (head, &mut root) {
         let rest = std::mem::replace(root, head);
@@ -136,6 +136,11 @@ fn text_schema(rule: &TextRule) -> Value {
             json!({"type": "string", "pattern": format!("^([Cc][Aa][Pp]_)?({names}|{})$", names.to_lowercase())})
         }
         TextRule::Action => json!({"enum": Action::ALL.map(Action::as_str)}),
+        TextRule::Endpoint => json!({
+            "type": "string",
+            "pattern": "^(https?://|syslog:/|syslog\\+(udp|tcp|tls)://|file:/)[^\\s]+$",
+            "maxLength": crate::endpoint::ENDPOINT_CHARS_MAX,
+        }),
     }
 }
 
@@ -149,8 +154,8 @@ pub fn markdown() -> String {
         "# The policy file\n\n\
          <!-- Generated from the table of keys in crates/policy. Do not edit by hand: run\n\
          `UPDATE_GOLDEN=1 cargo test -p palisade-policy` after a change of the table. -->\n\n\
-         One YAML file says which images may run, how containers are confined, what is watched\n\
-         and what is done about an alert.\n\
+         One YAML file says which images may run, how containers are confined, what is watched,\n\
+         what is done about an alert and where alerts are sent.\n\
          `palisade policy check FILE` reports every problem with its line and column,\n\
          `palisade policy explain FILE` shows the value of every key and where it comes from, and\n\
          `palisade policy schema` prints a JSON Schema for editors.\n\n\
@@ -161,10 +166,10 @@ pub fn markdown() -> String {
          ## Keys\n\n\
          | key | takes | default |\n|---|---|---|\n",
     );
-    for key in table::KEYS.iter().filter(|key| !key.is_section()) {
+    for key in table::keys().filter(|key| !key.is_section()) {
         let _ = writeln!(out, "| `{}` | {} | {} |", key.path, takes(key), default_text(key));
     }
-    for key in table::KEYS {
+    for key in table::keys() {
         let level = if key.path.contains('.') { "####" } else { "###" };
         let _ = write!(out, "\n{level} `{}`\n\n{}\n", key.path, key.doc);
         if let Kind::Choice(choices) | Kind::ChoiceOrFile(choices, _) = &key.kind {
@@ -222,6 +227,7 @@ fn one(rule: &TextRule) -> &'static str {
         TextRule::File => "a file",
         TextRule::Capability => "a capability",
         TextRule::Action => "`freeze`, `isolate`, `evidence`, `kill`",
+        TextRule::Endpoint => "an endpoint",
     }
 }
 
@@ -255,7 +261,7 @@ mod tests {
     #[test]
     fn schema_and_page_have_every_key() {
         let (schema, page) = (schema(), markdown());
-        for key in table::KEYS {
+        for key in table::keys() {
             let found = at(&schema, key.path).unwrap_or(&Value::Null);
             assert_eq!(found["description"], key.doc, "{}", key.path);
             assert!(page.contains(&format!("`{}`\n\n{}", key.path, key.doc)), "{}", key.path);
@@ -264,7 +270,7 @@ mod tests {
 
     #[test]
     fn every_example_is_a_legal_value() {
-        for key in table::KEYS.iter().filter(|key| !key.is_section()) {
+        for key in table::keys().filter(|key| !key.is_section()) {
             let line = format!("{}: {}", key.name(), key.example);
             let parent = key.parent();
             let mut text = match parent {
@@ -274,6 +280,15 @@ mod tests {
                 }
                 "containers.tmpfs[]" => {
                     format!("containers:\n  tmpfs:\n    - path: /tmp\n      {line}\n")
+                }
+                "sinks[]" => {
+                    let mut item = format!("sinks:\n  - {line}\n");
+                    for (name, value) in [("name", "x"), ("to", "https://h")] {
+                        if key.name() != name {
+                            let _ = writeln!(item, "    {name}: {value}");
+                        }
+                    }
+                    item
                 }
                 "response[]" => {
                     let mut item = format!("response:\n  - {line}\n");

@@ -61,6 +61,8 @@ pub(crate) enum TextRule {
     Capability,
     /// One of the actions of a response.
     Action,
+    /// Where a sink sends alerts.
+    Endpoint,
 }
 
 /// What a key takes, with the function that stores it.
@@ -247,6 +249,7 @@ const NETWORK: &[Choice] = &[
     },
 ];
 
+/// The words for a lowest priority, each with what it sets.
 macro_rules! priorities {
     ($set:expr) => {
         &[
@@ -282,12 +285,22 @@ macro_rules! priorities {
     };
 }
 
+pub(crate) use priorities;
+
 const PRIORITY_MIN: &[Choice] = priorities!(|p: &mut Policy, to| p.runtime.priority_min = to);
 const RESPONSE_PRIORITY: &[Choice] =
     priorities!(|p: &mut Policy, to| item_response(p, |rule| rule.priority = to));
 
+/// Keys there are.
+pub(crate) const N_KEYS: usize = KEYS.len() + crate::sinks::KEYS.len();
+
 /// Every key, in the order in which a policy is written and explained.
-pub(crate) const KEYS: &[Key] = &[
+pub(crate) fn keys() -> impl Iterator<Item = &'static Key> {
+    KEYS.iter().chain(crate::sinks::KEYS)
+}
+
+/// Every key but those of `sinks`, which stand in a table of their own.
+const KEYS: &[Key] = &[
     Key {
         path: "version",
         kind: Kind::Version,
@@ -683,7 +696,7 @@ impl Key {
 
 /// The keys that stand directly in `parent`, in table order.
 pub(crate) fn children(parent: &str) -> impl Iterator<Item = &'static Key> {
-    KEYS.iter().filter(move |key| key.parent() == parent)
+    keys().filter(move |key| key.parent() == parent)
 }
 
 #[cfg(test)]
@@ -692,8 +705,9 @@ mod tests {
 
     #[test]
     fn paths_are_unique_and_their_parents_come_first() {
-        for (i, key) in KEYS.iter().enumerate() {
-            let before = &KEYS[..i];
+        let keys: Vec<&Key> = keys().collect();
+        for (i, key) in keys.iter().enumerate() {
+            let before = &keys[..i];
             assert!(before.iter().all(|other| other.path != key.path), "{} twice", key.path);
             let parent = key.parent().trim_end_matches("[]");
             assert!(
@@ -706,7 +720,7 @@ mod tests {
 
     #[test]
     fn every_key_is_documented() {
-        for key in KEYS {
+        for key in keys() {
             assert!(key.doc.ends_with('.') && !key.doc.contains("  "), "{}", key.path);
             assert!(key.is_section() || !key.example.is_empty(), "{}", key.path);
         }

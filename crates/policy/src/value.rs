@@ -125,6 +125,10 @@ pub(crate) fn text(text: &str, rule: &TextRule) -> Result<String, Refusal> {
             Err(refuse("the path is empty", "name a file, relative to the policy file"))
         }
         TextRule::File | TextRule::Sentence => Ok(text.to_string()),
+        TextRule::Endpoint => match text.parse::<crate::endpoint::Endpoint>() {
+            Ok(endpoint) => Ok(endpoint.to_string()),
+            Err(error) => Err(refuse(error.message, error.help)),
+        },
         TextRule::Capability => capability::canonical(text).map(str::to_string).ok_or_else(|| {
             let upper = text.to_ascii_uppercase();
             let bare = upper.strip_prefix("CAP_").unwrap_or(&upper);

@@ -24,6 +24,11 @@ pub const FILE_BYTES_MAX: u64 = 1 << 30;
 /// Old files kept after a rotation.
 pub const OLD_FILES_MAX: usize = 4;
 
+/// How often the lock is tried again.
+const LOCK_ATTEMPTS_MAX: u32 = 10;
+/// Time between two attempts.
+const LOCK_INTERVAL: std::time::Duration = std::time::Duration::from_millis(20);
+
 /// Whether a record must survive the machine's death.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sync {
@@ -97,11 +102,12 @@ pub struct Journal<T> {
     records: PhantomData<T>,
 }
 
+/// One line of the file.
 #[derive(Serialize, Deserialize)]
-struct Line<T> {
-    seq: u64,
+pub(crate) struct Line<T> {
+    pub(crate) seq: u64,
     prev: Digest,
-    record: T,
+    pub(crate) record: T,
 }
 
 impl<T: Serialize + DeserializeOwned> Journal<T> {
@@ -124,7 +130,13 @@ impl<T: Serialize + DeserializeOwned> Journal<T> {
         lock(&file, path)?;
         let mut bytes = Vec::new();
         (&mut file).take(FILE_BYTES_MAX).read_to_end(&mut bytes).map_err(failed("read"))?;
-        let parsed = parse_lines(&bytes);
+        let mut parsed = parse_lines(&bytes);
+        if bytes.is_empty()
+            && let Some((next, last)) = end_of(&numbered(path, "1"))
+        {
+            // Somebody took the file away: numbers go on, so that none is used twice.
+            (parsed.next, parsed.last) = (next, last);
+        }
         if parsed.recovery.n_torn_bytes > 0 {
             file.set_len(parsed.n_whole_bytes).map_err(failed("repair"))?;
             file.sync_all().map_err(failed("repair"))?;
@@ -174,6 +186,11 @@ impl<T: Serialize + DeserializeOwned> Journal<T> {
     /// Whether the file has reached its bound and is to be rotated.
     pub fn is_full(&self) -> bool {
         self.n_bytes >= self.bytes_max
+    }
+
+    /// The number that the next record will have; numbers go on across rotations.
+    pub fn next_number(&self) -> u64 {
+        self.next
     }
 
     /// Size of the file in bytes.
@@ -232,20 +249,40 @@ impl<T: Serialize + DeserializeOwned> Journal<T> {
     }
 }
 
-fn numbered(path: &Path, suffix: &str) -> PathBuf {
+/// Number and digest with which the journal goes on after the file at `path`.
+fn end_of(path: &Path) -> Option<(u64, Digest)> {
+    let mut bytes = Vec::new();
+    File::open(path).ok()?.take(FILE_BYTES_MAX).read_to_end(&mut bytes).ok()?;
+    let parsed = parse_lines::<serde::de::IgnoredAny>(&bytes);
+    (parsed.recovery.n_records > 0).then_some((parsed.next, parsed.last))
+}
+
+pub(crate) fn numbered(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_os_string();
     name.push(".");
     name.push(suffix);
     path.with_file_name(name)
 }
 
+/// Takes the file's lock. A process that was forked off its last holder and has not called
+/// exec(2) yet still has it for a moment, so the first refusal is not believed.
 fn lock(file: &File, path: &Path) -> Result<(), JournalError> {
     use rustix::fs::{FlockOperation, flock};
-    match flock(file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(()),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(JournalError::Locked(path.to_path_buf())),
-        Err(error) => {
-            Err(JournalError::Io { action: "lock", path: path.to_path_buf(), source: error.into() })
+    let mut n_attempts = 0;
+    loop {
+        match flock(file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(()),
+            Err(rustix::io::Errno::WOULDBLOCK) if n_attempts < LOCK_ATTEMPTS_MAX => {
+                n_attempts += 1;
+                std::thread::sleep(LOCK_INTERVAL);
+            }
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                return Err(JournalError::Locked(path.to_path_buf()));
+            }
+            Err(error) => {
+                let path = path.to_path_buf();
+                return Err(JournalError::Io { action: "lock", path, source: error.into() });
+            }
         }
     }
 }

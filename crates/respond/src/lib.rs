@@ -16,6 +16,7 @@ pub mod execute;
 pub mod journal;
 pub mod network;
 pub mod plan;
+pub mod tail;
 pub mod target;
 
 pub use containment::{Containment, Effect, KernelContainment, NetworkCut};

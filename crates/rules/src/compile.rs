@@ -56,7 +56,7 @@ impl<'s> Compiler<'s> {
                 Err(error(format!("filter error: unexpected identifier '{name}'"), *position))
             }
             Expr::Exists(operand, _) => {
-                let operand = self.operand(operand)?;
+                let operand = self.asked_by_exists(operand)?;
                 let key = CheckKey {
                     operand,
                     relation: Relation::Exists,
@@ -66,6 +66,24 @@ impl<'s> Compiler<'s> {
                 self.graph.add_check(key, || Ok(Test::Exists))
             }
             Expr::Compare(comparison, position) => self.comparison(comparison, *position, warnings),
+        }
+    }
+
+    /// Numbers the operand whose presence `exists` asks for.
+    fn asked_by_exists(&mut self, operand: &Operand) -> Result<OperandId, OperandError> {
+        let id = self.operand(operand)?;
+        let twin = match &self.operands.info(id).source {
+            Source::Field(field, argument) => self.schema.exists_as(*field, argument),
+            _ => None,
+        };
+        let twin = twin.and_then(|twin| self.schema.fields().get(usize::from(twin.0)));
+        match (twin, operand) {
+            (Some(twin), Operand::Field(field)) => self.operand(&Operand::Field(FieldUse {
+                name: twin.name.into(),
+                argument: None,
+                ..field.clone()
+            })),
+            _ => Ok(id),
         }
     }
 
@@ -198,17 +216,28 @@ impl<'s> Compiler<'s> {
         position: u32,
         warnings: &mut Vec<Warning>,
     ) -> Result<NodeId, OperandError> {
-        let relation = comparison.operator.relation;
+        let mut relation = comparison.operator.relation;
         let quantifier = comparison.operator.quantifier;
+        let mut values = values;
         for value in values {
             self.warn_value(relation, value, position, warnings);
         }
-        if let Operand::Field(field) = &comparison.left
-            && field.name == "evt.type"
-        {
+        // Falco reads the constants as event types under transformers, too.
+        if under_transformers(&comparison.left).is_some_and(|field| field.name == "evt.type") {
             self.check_event_types(values, position)?;
         }
         let info = self.operands.info(left);
+        let mut windows = None;
+        if let Source::Field(field, _) = &info.source
+            && self.schema.is_window(*field)
+        {
+            if relation != Relation::Equal || quantifier.is_some() {
+                let message = format!("{} supports only '=' comparison operator", info.name);
+                return Err(error(message, position));
+            }
+            let windows = windows.insert(window(values).map_err(|m| error(m, position))?);
+            (relation, values) = (Relation::LessOrEqual, windows.as_slice());
+        }
         let constants = values
             .iter()
             .map(|value| read_constant(relation, value, info.value_type))
@@ -240,7 +269,8 @@ impl<'s> Compiler<'s> {
         for value in values {
             numbers.clear();
             self.schema.event_numbers(value, &mut numbers);
-            if numbers.is_empty() {
+            // Some types of Falco's table have no name, so no name is one of theirs.
+            if numbers.is_empty() && !value.is_empty() {
                 let names = self.schema.event_types().iter().copied();
                 return Err(OperandError {
                     message: format!("unknown event type {value}"),
@@ -319,28 +349,6 @@ pub(crate) fn is_left_side(schema: &dyn Schema, field: &str) -> bool {
     }
     crate::parser::parse_condition(&format!("{field} exists"))
         .is_ok_and(|expr| Compiler::new(schema).condition(&expr, &mut vec![]).is_ok())
-}
-
-/// Compiles the operand of an output.
-pub(crate) fn output_operand(
-    operands: &mut Operands,
-    schema: &dyn Schema,
-    operand: &Operand,
-) -> Result<OperandId, OperandError> {
-    let mut filter_only: Option<&FieldUse> = None;
-    operand.visit_fields(&mut |field| {
-        if let Some((id, _)) = schema.field(&field.name)
-            && schema.limits(id).filter_only
-        {
-            filter_only = Some(field);
-        }
-    });
-    if let Some(field) = filter_only {
-        let message =
-            format!("{} is filter only and cannot be used as a display field", field.name);
-        return Err(error(message, field.position));
-    }
-    operands.add(schema, operand)
 }
 
 fn read_constant(
@@ -438,6 +446,7 @@ fn check_comparable(
         ValueType::Ip | ValueType::Net => refuse("for ip address and network filters"),
         ValueType::Text | ValueType::Path => refuse("for string filters"),
         ValueType::Bytes => refuse("for buffer filters"),
+        ValueType::Opaque => refuse(&format!("for type '{}'", type_name(value_type))),
         _ => refuse("for numeric filters"),
     }
 }
@@ -453,6 +462,28 @@ fn is_list_type(value_type: ValueType) -> bool {
             | ValueType::Ip
             | ValueType::Net
     )
+}
+
+/// Milliseconds as nanoseconds.
+fn window(values: &[String]) -> Result<Vec<String>, String> {
+    let nanoseconds = |text: &String| {
+        let number = text.parse::<u64>().ok();
+        let number = number.and_then(|number| number.checked_mul(1_000_000));
+        number.map(|n| n.to_string()).ok_or_else(|| format!("{text} is not a valid number"))
+    };
+    values.iter().map(nanoseconds).collect()
+}
+
+/// The field under any number of transformers of one argument.
+fn under_transformers(operand: &Operand) -> Option<&FieldUse> {
+    match operand {
+        Operand::Field(field) => Some(field),
+        Operand::Transform(transform) => match transform.arguments.as_slice() {
+            [argument] => under_transformers(argument),
+            _ => None,
+        },
+        _ => None,
+    }
 }
 
 fn check_operands(

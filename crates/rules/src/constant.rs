@@ -49,6 +49,8 @@ impl Constant {
             }
             ValueType::Ip => parse_ip(text).map(Self::Ip),
             ValueType::Net => parse_net(text).map(Self::Net),
+            // Refused before a constant is read.
+            ValueType::Opaque => Err(format!("{text} cannot be compared with this type")),
             ValueType::Port => parse_port(text).map(|port| Self::Uint { wide: port, narrow: port }),
         }
     }

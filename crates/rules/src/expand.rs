@@ -289,7 +289,8 @@ impl Expansion<'_> {
             .filter(|(_, definition)| definition.index < self.visibility);
         let Some((index, definition)) = found else {
             let message = format!("Undefined macro '{name}' used in filter.");
-            let help = self.help_for(name);
+            let unknown = || "define it, or read the file that does before this one".to_owned();
+            let help = self.help_for(name).or_else(|| Some(unknown()));
             return Err(Some((message, position, help)));
         };
         if self.path.contains(&index) {

@@ -39,6 +39,9 @@ pub enum ValueType {
     RelativeTime,
     /// `ABSTIME`: nanoseconds since the epoch.
     AbsoluteTime,
+    /// What no operator reads (socket tuples, descriptor lists, ids as such): only
+    /// `exists` applies.
+    Opaque,
 }
 
 /// Whether a field takes an argument in brackets.
@@ -130,6 +133,14 @@ pub trait Fields {
     /// `argument` has been checked against the field's [`ArgumentRule`] by the compiler.
     fn extract<'e>(&'e self, field: FieldId, argument: &FieldArgument, out: &mut Values<'e>);
 
+    /// Appends what outputs show of `field`, or nothing when that is `<NA>`.
+    ///
+    /// Most fields show what they compare; those whose comparison is one of its own
+    /// (a line of ancestors, both ends of a connection) show something else.
+    fn display<'e>(&'e self, field: FieldId, argument: &FieldArgument, out: &mut Values<'e>) {
+        self.extract(field, argument, out);
+    }
+
     /// The event's type, an index into [`Schema::event_types`].
     fn event_type(&self) -> u16;
 }
@@ -137,7 +148,8 @@ pub trait Fields {
 /// What the language must not do with a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct FieldLimits {
-    /// It may stand in conditions only, not in outputs (`EPF_FILTER_ONLY`).
+    /// It is meant for conditions (`EPF_FILTER_ONLY`); an output that names it is
+    /// accepted, and shows what [`Fields::display`] says.
     pub filter_only: bool,
     /// It may not be compared with another field, on either side (`EPF_NO_RHS`).
     pub no_right_side: bool,
@@ -151,7 +163,7 @@ pub enum NumberFormat {
     /// `PF_DEC`, `PF_ID`.
     #[default]
     Decimal,
-    /// `PF_10_PADDED_DEC`: nine digits at least; text in JSON.
+    /// `PF_10_PADDED_DEC`: nine digits at least; a plain number in JSON.
     Padded,
     /// `PF_OCT`; text in JSON.
     Octal,
@@ -186,6 +198,24 @@ pub trait Schema {
     /// How outputs write the numbers of a field.
     fn number_format(&self, _field: FieldId) -> NumberFormat {
         NumberFormat::Decimal
+    }
+
+    /// The field whose number stands for `field` among the typed values of an output:
+    /// times of day, which are nanoseconds in JSON.
+    fn typed_as(&self, _field: FieldId) -> Option<FieldId> {
+        None
+    }
+
+    /// The field whose presence `exists` asks for instead of `field`'s own: there are
+    /// fields that exist before they have a value to compare.
+    fn exists_as(&self, _field: FieldId, _argument: &FieldArgument) -> Option<FieldId> {
+        None
+    }
+
+    /// Whether `field = n` asks if the field's value, in nanoseconds, is at most n
+    /// milliseconds; no other operator applies then.
+    fn is_window(&self, _field: FieldId) -> bool {
+        false
     }
 
     /// The type of a field's values when it depends on the argument (`evt.rawarg.flags`),

@@ -126,7 +126,7 @@ fn check(node: &Node, kind: &Kind, name: &str, report: &mut Report<'_>) {
     let scalar = node.scalar();
     let (holds, wanted) = match kind {
         Kind::Any => return,
-        Kind::Text => (scalar.is_some(), "text"),
+        Kind::Text => (scalar.is_some() && !node.is_null(), "text"),
         Kind::Bool => (matches!(scalar, Some("true" | "false")), "true or false"),
         Kind::Integer => (scalar.is_some_and(|t| t.parse::<i64>().is_ok()), "a whole number"),
         Kind::OneOf(values) => {
@@ -166,8 +166,11 @@ fn check_keys(node: &Node, keys: &[Key], name: &str, report: &mut Report<'_>) {
     if entries.is_empty() {
         return warn(node, format!("`{name}` is empty"), None, report);
     }
-    for (key, value) in entries {
+    for (at, (key, value)) in entries.iter().enumerate() {
         let text = key.scalar().unwrap_or_default();
+        if entries[..at].iter().any(|(before, _)| before.scalar() == Some(text)) {
+            warn(key, format!("key `{text}` stands twice; the first counts"), None, report);
+        }
         if let Some((known, kind, _)) = keys.iter().find(|(known, ..)| *known == text) {
             check(value, kind, known, report);
         } else {
@@ -208,6 +211,8 @@ mod tests {
                 "`override` is empty",
             ],
         );
+        check("- rule: r\n  desc: ~\n", &["`desc` is not text"]);
+        check("- rule: r\n  desc: a\n  desc: b\n", &["key `desc` stands twice; the first counts"]);
         check("a: b\n", &["`document` is not a list of mappings"]);
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use palisade_base::{Diagnostics, Location};
+use palisade_base::{Diagnostics, Location, Severity};
 
 use crate::ast::{Expr, Right};
 use crate::collect::{Collector, KnownFields, RuleInfo};
@@ -129,6 +129,9 @@ struct Conditions {
     lists: BTreeSet<String>,
 }
 
+/// The output and the further output fields of a rule.
+type Outputs = (OutputFormat, Vec<(String, OutputFormat)>);
+
 struct Loader<'l> {
     expander: Expander,
     /// For each schema its rules.
@@ -149,8 +152,7 @@ impl Loader<'_> {
         let condition_text = info.condition.text.clone();
         let exceptions = info.exceptions.iter().map(|e| e.name.clone()).collect();
         let output = self.output_text(&info);
-        let output_format = self.output(&output, &info, at)?;
-        let extra_fields = self.extra_fields(&info, at)?;
+        let outputs = self.outputs(&output, &info, at)?;
         let stateful = match &info.stateful {
             Some(stateful) => Some(Arc::new(self.stateful(stateful, &info, at)?)),
             None => None,
@@ -162,6 +164,7 @@ impl Loader<'_> {
         for condition in std::iter::once(first).chain(later) {
             roots.push(self.add_condition(condition, &info, at, &mut conditions)?);
         }
+        let (output_format, extra_fields) = outputs.ok_or(None)?;
         let Conditions { texts, expressions, declared_event_types, fields, macros, lists } =
             conditions;
         let of = &mut self.compilers[at];
@@ -278,6 +281,25 @@ impl Loader<'_> {
             output = output.replace("%container.info", "");
         }
         output
+    }
+
+    /// The outputs of a rule. Nothing if they have an error, which has been reported: the
+    /// condition is looked at all the same.
+    fn outputs(
+        &mut self,
+        output: &str,
+        info: &RuleInfo,
+        at: usize,
+    ) -> Result<Option<Outputs>, Option<Problem>> {
+        let format = self.output(output, info, at);
+        match format.and_then(|format| Ok((format, self.extra_fields(info, at)?))) {
+            Ok(outputs) => Ok(Some(outputs)),
+            Err(Some(problem)) if problem.severity == Severity::Error => {
+                self.report.push(problem);
+                Ok(None)
+            }
+            Err(problem) => Err(problem),
+        }
     }
 
     fn output(

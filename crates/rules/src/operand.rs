@@ -83,6 +83,7 @@ pub(crate) fn type_name(value_type: ValueType) -> &'static str {
         ValueType::Port => "PORT",
         ValueType::RelativeTime => "RELTIME",
         ValueType::AbsoluteTime => "ABSTIME",
+        ValueType::Opaque => "DYNAMIC",
     }
 }
 
@@ -127,11 +128,11 @@ pub(crate) fn find_field(
         return Ok(ResolvedField { id, argument, value_type, is_list });
     }
     if argument.is_none() {
-        // `evt.arg.path`: the longest field before a dot that needs an argument.
+        // `evt.arg.path`: the longest field before a dot that takes a name.
         for (at, _) in name.rmatch_indices('.') {
             if let Some((id, definition)) = schema.field(&name[..at])
-                && let ArgumentRule::Required(ArgumentKind::Key | ArgumentKind::Either) =
-                    definition.argument
+                && let ArgumentRule::Required(ArgumentKind::Key | ArgumentKind::Either)
+                | ArgumentRule::Optional(ArgumentKind::Key) = definition.argument
             {
                 let argument = FieldArgument::Key(name[at + 1..].into());
                 let value_type = schema

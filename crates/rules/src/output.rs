@@ -5,9 +5,8 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use crate::compile::output_operand;
 use crate::extract::{Extraction, Scratch};
-use crate::fields::{Fields, NumberFormat, Schema, Value};
+use crate::fields::{FieldArgument, FieldId, Fields, NumberFormat, Schema, Value, Values};
 use crate::operand::{OperandId, Operands};
 use crate::parser::parse_operand;
 
@@ -25,7 +24,14 @@ const FIELD_CHARS_MAX: usize = 256;
 pub struct OutputFormat {
     operands: Operands,
     pieces: Vec<Piece>,
-    fields: Vec<(String, OperandId)>,
+    fields: Vec<NamedField>,
+}
+
+#[derive(Debug)]
+struct NamedField {
+    name: String,
+    /// What the typed value is read from.
+    typed: OperandId,
 }
 
 #[derive(Debug)]
@@ -147,15 +153,13 @@ impl OutputFormat {
         let ends: Vec<usize> = ends.collect();
         for end in std::iter::once(rest.len()).chain(ends.into_iter().rev()) {
             let error = match parse_operand(&rest[..end]) {
-                Ok((operand, length)) => {
-                    match output_operand(&mut self.operands, schema, &operand) {
-                        Ok(id) => {
-                            self.add_fields(&operand, schema);
-                            return Ok((id, length));
-                        }
-                        Err(error) => (error.message, error.help),
+                Ok((operand, length)) => match self.operands.add(schema, &operand) {
+                    Ok(id) => {
+                        self.add_fields(&operand, schema);
+                        return Ok((id, length));
                     }
-                }
+                    Err(error) => (error.message, error.help),
+                },
                 Err(error) => (error.message, None),
             };
             first_error.get_or_insert(error);
@@ -175,26 +179,33 @@ impl OutputFormat {
         operand.visit_fields(&mut |field| found.push(field.clone()));
         for field in found {
             let name = field.to_string();
-            if self.fields.iter().any(|(known, _)| *known == name) {
+            if self.fields.iter().any(|known| known.name == name) {
                 continue;
             }
-            let operand = crate::ast::Operand::Field(field);
+            let mut typed = field;
+            if let Some((id, _)) = schema.field(&typed.name)
+                && let Some(twin) = schema.typed_as(id)
+                && let Some(twin) = schema.fields().get(usize::from(twin.0))
+            {
+                typed.name = twin.name.into();
+            }
             // It was added as a part of the operand, so it can be added by itself.
-            if let Ok(id) = self.operands.add(schema, &operand) {
-                self.fields.push((name, id));
+            if let Ok(typed) = self.operands.add(schema, &crate::ast::Operand::Field(typed)) {
+                self.fields.push(NamedField { name, typed });
             }
         }
     }
 
     /// The names of the fields, in order.
     pub fn field_names(&self) -> impl Iterator<Item = &str> {
-        self.fields.iter().map(|(name, _)| name.as_str())
+        self.fields.iter().map(|field| field.name.as_str())
     }
 
     /// The output's text for an event.
     pub fn render(&self, event: &dyn Fields) -> String {
         let mut scratch = Scratch::default();
-        let mut extraction = Extraction::new(&self.operands, event, &mut scratch);
+        let shown = Shown(event);
+        let mut extraction = Extraction::new(&self.operands, &shown, &mut scratch);
         let mut out = String::new();
         for piece in &self.pieces {
             match piece {
@@ -216,7 +227,7 @@ impl OutputFormat {
     fn render_value(
         &self,
         operand: OperandId,
-        extraction: &mut Extraction<'_, '_, dyn Fields + '_>,
+        extraction: &mut Extraction<'_, '_, Shown<'_>>,
         out: &mut String,
     ) {
         let Some(slot) = extraction.slot(operand) else {
@@ -226,7 +237,7 @@ impl OutputFormat {
         let info = self.operands.info(operand);
         let n = slot.n_values();
         if !info.is_list {
-            out.push_str(&value_text(extraction.value(slot, 0), info.format));
+            out.push_str(&shown_text(extraction.value(slot, 0), info.format));
             return;
         }
         out.push('(');
@@ -234,7 +245,7 @@ impl OutputFormat {
             if i > 0 {
                 out.push(',');
             }
-            out.push_str(&value_text(extraction.value(slot, i), info.format));
+            out.push_str(&shown_text(extraction.value(slot, i), info.format));
         }
         out.push(')');
     }
@@ -242,11 +253,12 @@ impl OutputFormat {
     /// The fields of the output with their values for an event, in order.
     pub fn values(&self, event: &dyn Fields) -> Vec<(&str, Option<FieldValue>)> {
         let mut scratch = Scratch::default();
-        let mut extraction = Extraction::new(&self.operands, event, &mut scratch);
+        let shown = Shown(event);
+        let mut extraction = Extraction::new(&self.operands, &shown, &mut scratch);
         let mut out = Vec::with_capacity(self.fields.len());
-        for (name, operand) in &self.fields {
-            let info = self.operands.info(*operand);
-            let value = extraction.slot(*operand).map(|slot| {
+        for NamedField { name, typed } in &self.fields {
+            let info = self.operands.info(*typed);
+            let value = extraction.slot(*typed).map(|slot| {
                 let n = slot.n_values();
                 let at = |i: usize| owned_value(extraction.value(slot, i), info.format);
                 if info.is_list { FieldValue::List((0..n).map(at).collect()) } else { at(0) }
@@ -257,7 +269,30 @@ impl OutputFormat {
     }
 }
 
-/// A value as outputs write it.
+/// An event of which outputs see what is meant to be shown.
+struct Shown<'s>(&'s dyn Fields);
+
+impl Fields for Shown<'_> {
+    fn extract<'e>(&'e self, field: FieldId, argument: &FieldArgument, out: &mut Values<'e>) {
+        self.0.display(field, argument, out);
+    }
+
+    fn event_type(&self) -> u16 {
+        self.0.event_type()
+    }
+}
+
+/// A value as outputs show it: without characters that could forge a line of output.
+fn shown_text(value: Value<'_>, format: NumberFormat) -> Cow<'_, str> {
+    match value {
+        Value::Text(bytes) => palisade_base::text::printable(bytes),
+        // What could not be read is named as a parameter would be.
+        Value::Bytes(b"") => "NULL".into(),
+        _ => value_text(value, format),
+    }
+}
+
+/// A value as text, unchanged.
 pub(crate) fn value_text(value: Value<'_>, format: NumberFormat) -> Cow<'_, str> {
     match value {
         Value::Text(bytes) => String::from_utf8_lossy(bytes),
@@ -277,7 +312,7 @@ pub(crate) fn value_text(value: Value<'_>, format: NumberFormat) -> Cow<'_, str>
             NumberFormat::Octal => format!("{n:o}").into(),
             NumberFormat::Hexadecimal => format!("{n:X}").into(),
         },
-        Value::Ip(address) => address.to_string().into(),
+        Value::Ip(address) => palisade_base::text::Address(address).to_string().into(),
         Value::Net(_) => "<IPNET>".into(),
     }
 }
@@ -293,9 +328,11 @@ fn printable(bytes: &[u8]) -> String {
 fn owned_value(value: Value<'_>, format: NumberFormat) -> FieldValue {
     match value {
         Value::Int(n) if format == NumberFormat::Decimal => FieldValue::Int(n),
-        Value::Uint(n) if format == NumberFormat::Decimal => FieldValue::Uint(n),
+        Value::Uint(n) if matches!(format, NumberFormat::Decimal | NumberFormat::Padded) => {
+            FieldValue::Uint(n)
+        }
         Value::Double(n) => FieldValue::Double(n),
         Value::Bool(b) => FieldValue::Bool(b),
-        other => FieldValue::Text(value_text(other, format).into_owned()),
+        other => FieldValue::Text(shown_text(other, format).into_owned()),
     }
 }

@@ -289,11 +289,13 @@ pub(crate) fn read_overrides<'n>(
     let Some(node) = item.get("override") else {
         return Ok(overrides);
     };
-    if node.is_null() {
-        return Ok(overrides);
-    }
     let Some(entries) = node.mapping() else {
-        return Err(shape(node.place, "Value of override must be a mapping"));
+        // Text and an empty list override nothing, as in Falco; the schema refuses them.
+        if node.sequence().is_none_or(<[_]>::is_empty) {
+            return Ok(overrides);
+        }
+        let message = "Value of override must be a mapping";
+        return Err(Problem::error(code::VALIDATE, node.place, message));
     };
     for (key, operation) in entries {
         let (Some(name), Some(word)) = (key.scalar(), operation.scalar()) else {

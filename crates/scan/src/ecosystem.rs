@@ -5,7 +5,8 @@
 use palisade_model::{Distribution, Package, PackageKind};
 
 /// Ecosystems without releases whose packages can be inventoried.
-const FLAT: [&str; 4] = ["PyPI", "npm", "Go", "crates.io"];
+const FLAT: [&str; 8] =
+    ["PyPI", "npm", "Go", "crates.io", "RubyGems", "Packagist", "Maven", "NuGet"];
 /// Ecosystems with releases.
 const RELEASED: [&str; 8] =
     ["Debian", "Ubuntu", "Alpine", "AlmaLinux", "Rocky Linux", "Red Hat", "Wolfi", "Chainguard"];
@@ -40,6 +41,12 @@ pub fn of_package(
         PackageKind::Node => return Ok("npm".to_string()),
         PackageKind::Go => return Ok("Go".to_string()),
         PackageKind::Cargo => return Ok("crates.io".to_string()),
+        PackageKind::Ruby => return Ok("RubyGems".to_string()),
+        PackageKind::Composer => return Ok("Packagist".to_string()),
+        PackageKind::Maven => return Ok("Maven".to_string()),
+        PackageKind::Nuget => return Ok("NuGet".to_string()),
+        PackageKind::Conda => return Err("no feed covers Conda"),
+        PackageKind::Binary => return Err("no feed covers programs outside packages"),
         _ => distribution.ok_or("the image does not say which distribution it is")?,
     };
     let version = distribution.version_id.as_str();
@@ -69,10 +76,12 @@ pub fn of_package(
 /// The spelling under which the database keeps `name`.
 ///
 /// PyPI: lower case, runs of `-`, `_` and `.` are one `-` (Python packaging specification,
-/// "Names and normalization"). Others are kept.
+/// "Names and normalization"). NuGet's and Packagist's have no case. Others are kept.
 pub fn normalise_name(ecosystem: &str, name: &str) -> String {
-    if ecosystem != "PyPI" {
-        return name.to_string();
+    match ecosystem {
+        "PyPI" => {}
+        "NuGet" | "Packagist" => return name.to_lowercase(),
+        _ => return name.to_string(),
     }
     let mut out = String::with_capacity(name.len());
     for c in name.chars() {
@@ -110,6 +119,7 @@ mod tests {
         check("Ubuntu:22.04:LTS:for:NVIDIA", Some("Ubuntu:22.04"));
         check("Alpine:v3.20", Some("Alpine:v3.20"));
         check("Wolfi", Some("Wolfi"));
+        check("NuGet", Some("NuGet"));
         check("Hex", None);
         check("", None);
     }
@@ -118,5 +128,6 @@ mod tests {
     fn python_names_are_normalised() {
         assert_eq!(normalise_name("PyPI", "Foo__Bar.-baz"), "foo-bar-baz");
         assert_eq!(normalise_name("npm", "@a/B_c"), "@a/B_c");
+        assert_eq!(normalise_name("NuGet", "Newtonsoft.Json"), "newtonsoft.json");
     }
 }

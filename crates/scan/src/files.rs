@@ -306,17 +306,8 @@ mod tests {
         inspector.see(&entry("usr/bin/su", FileKind::Regular, 0o4755, 0));
         inspector.see(&entry("opt/backdoor", FileKind::Regular, 0o4755, 0));
         let package = Package {
-            kind: palisade_model::PackageKind::Dpkg,
-            name: "util-linux".into(),
-            version: "1".into(),
-            architecture: None,
-            source: None,
-            purl: String::new(),
-            licences: vec![],
-            maintainer: None,
             files: vec!["/bin/su".into()],
-            evidence: String::new(),
-            layer: None,
+            ..Package::new(palisade_model::PackageKind::Dpkg, "util-linux", "1", "")
         };
         let (found, _) = inspector.finish(&[package]);
         assert_eq!(found[0].package.as_deref(), Some("util-linux"));

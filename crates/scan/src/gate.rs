@@ -6,6 +6,7 @@
 
 use palisade_base::Timestamp;
 use palisade_model::finding::ScanReport;
+use palisade_model::package::PackageKind;
 use palisade_model::{Finding, Severity};
 use palisade_policy::Gate;
 
@@ -109,7 +110,12 @@ fn obstacles(report: &ScanReport, gate: &Gate) -> Vec<String> {
                 "there is no advisory database, so vulnerabilities were not looked for".into(),
             );
         }
-        let blind = report.coverage.unmatched.iter().filter(|_| report.database.is_some());
+        // Programs outside packages have no feed, whatever the database: a demand that nobody
+        // could ever meet would shut out every image with a program built from source. They
+        // are listed as not judged.
+        let bare = PackageKind::Binary.purl_type();
+        let unmatched = report.coverage.unmatched.iter();
+        let blind = unmatched.filter(|u| report.database.is_some() && u.ecosystem != bare);
         why.extend(blind.map(|u| {
             format!(
                 "{} packages of {} could not be judged: {}",
@@ -158,6 +164,7 @@ mod tests {
                 subject: Subject { name: "x".into(), digest: None, platform: None },
                 distribution: None,
                 packages: vec![],
+                parts: vec![],
                 n_files: 1,
                 gaps: vec![],
             },
@@ -234,6 +241,8 @@ mod tests {
             reason: "r".into(),
         });
         not_evaluated(&unmatched, &all());
+        unmatched.coverage.unmatched[0].ecosystem = "generic".into();
+        assert_eq!(evaluate(&unmatched, &all(), NOW), GateDecision::Pass);
         let mut gap = report(vec![]);
         gap.inventory.gaps.push(Gap { path: "/x".into(), reason: "r".into() });
         not_evaluated(&gap, &Gate { secrets: true, ..Gate::default() });

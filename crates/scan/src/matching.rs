@@ -118,7 +118,7 @@ fn judge(
 }
 
 fn is_language(kind: PackageKind) -> bool {
-    !matches!(kind, PackageKind::Dpkg | PackageKind::Apk | PackageKind::Rpm)
+    !kind.is_of_distribution()
 }
 
 /// Binary packages that carry none of their source's code: kernel headers, documentation.

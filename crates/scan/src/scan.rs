@@ -104,7 +104,9 @@ pub fn scan_image(image: &Image, options: &ScanOptions<'_>) -> Result<ScanReport
     let Walk { collector, inspector, secrets, landmarks, empty_password, mut coverage, .. } = walk;
     let collected = collector.finish(image.subject(), walked.n_files, all_gaps(&walked));
     let inventory = collected.inventory;
-    coverage.n_packages_folded = collected.owned_by_distribution.len() as u64;
+    coverage.n_packages_folded = inventory.parts.len() as u64;
+    coverage.n_packages_development = collected.n_development;
+    coverage.n_packages_declared = collected.n_declared;
 
     let mut findings = Vec::new();
     if let Some(database) = options.database {
@@ -161,16 +163,23 @@ pub fn inventory_of(image: &Image) -> Result<Inventory, ScanError> {
     let mut collector = Collector::new();
     let walked = image
         .walk(&mut |entry, content| {
-            if !collector.wants(&entry.path) {
-                return Visit::Continue;
+            let layer = diff_id(image, entry);
+            if has_layer_of_its_own(entry) {
+                collector.see(&entry.path, layer);
             }
-            match entry.kind {
-                FileKind::HardLink => return Visit::Follow,
-                FileKind::Regular => {
-                    let layer = diff_id(image, entry);
-                    match read_wanted(entry, content) {
-                        Ok(bytes) => collector.add(&entry.path, &bytes, layer),
-                        Err(reason) => collector.gap(&entry.path, reason),
+            let limit = collector.wants(&entry.path);
+            match (entry.kind, limit) {
+                (FileKind::HardLink, Some(_)) => return Visit::Follow,
+                (FileKind::Regular, Some(limit)) => match read_wanted(entry, content, limit) {
+                    Ok(bytes) => collector.add(&entry.path, &bytes, layer),
+                    Err(reason) => collector.gap(&entry.path, reason),
+                },
+                (FileKind::Regular, None) if collector.wants_program(&entry.path, entry.mode) => {
+                    let mut head = Vec::with_capacity(Collector::PROGRAM_HEAD_BYTES);
+                    let n_head = Collector::PROGRAM_HEAD_BYTES as u64;
+                    match content.take(n_head).read_to_end(&mut head) {
+                        Ok(_) => see_program(&mut collector, entry, layer, &head, content),
+                        Err(error) => collector.gap(&entry.path, error.to_string()),
                     }
                 }
                 _ => {}
@@ -184,12 +193,32 @@ pub fn inventory_of(image: &Image) -> Result<Inventory, ScanError> {
     Ok(collector.finish(image.subject(), walked.n_files, all_gaps(&walked)).inventory)
 }
 
+/// Looks for packages in a file that begins with `head`, if it is a program.
+fn see_program(
+    collector: &mut Collector,
+    entry: &FileEntry,
+    layer: Option<palisade_base::Digest>,
+    head: &[u8],
+    rest: &mut dyn Read,
+) {
+    if !Collector::is_program(head) {
+        return;
+    }
+    if let Err(error) = collector.add_program(&entry.path, layer, entry.size, head, rest) {
+        collector.gap(&entry.path, error.to_string());
+    }
+}
+
 fn diff_id(image: &Image, entry: &FileEntry) -> Option<palisade_base::Digest> {
     Some(image.layers.get(entry.layer?)?.diff_id)
 }
 
-fn read_wanted(entry: &FileEntry, content: &mut dyn Read) -> Result<Vec<u8>, String> {
-    let limit = Collector::FILE_BYTES_MAX;
+/// Folders are shared between packages and layers.
+fn has_layer_of_its_own(entry: &FileEntry) -> bool {
+    matches!(entry.kind, FileKind::Regular | FileKind::HardLink | FileKind::Symlink)
+}
+
+fn read_wanted(entry: &FileEntry, content: &mut dyn Read, limit: u64) -> Result<Vec<u8>, String> {
     if entry.size > limit {
         return Err(format!("larger than the limit of {limit} bytes"));
     }
@@ -231,20 +260,25 @@ impl<'a> Walk<'a> {
         if configuration::is_landmark(&entry.path) && self.landmarks.len() < LANDMARKS_MAX {
             self.landmarks.push(entry.path.clone());
         }
-        let wanted = self.collector.wants(&entry.path) || is_account_file(&entry.path);
+        if has_layer_of_its_own(entry) {
+            self.collector.see(&entry.path, diff_id(self.image, entry));
+        }
+        let limit = self.collector.wants(&entry.path);
         match entry.kind {
             // Presented again as a regular file, and examined then.
-            FileKind::HardLink if wanted => return Visit::Follow,
-            FileKind::Regular => self.see_content(entry, content),
+            FileKind::HardLink if limit.is_some() || is_account_file(&entry.path) => {
+                return Visit::Follow;
+            }
+            FileKind::Regular => self.see_content(entry, content, limit),
             _ => {}
         }
         self.inspector.see(entry);
         Visit::Continue
     }
 
-    fn see_content(&mut self, entry: &FileEntry, content: &mut dyn Read) {
-        if self.collector.wants(&entry.path) {
-            match read_wanted(entry, content) {
+    fn see_content(&mut self, entry: &FileEntry, content: &mut dyn Read, limit: Option<u64>) {
+        if let Some(limit) = limit {
+            match read_wanted(entry, content, limit) {
                 Ok(bytes) => {
                     self.collector.add(&entry.path, &bytes, diff_id(self.image, entry));
                     self.search(entry, &bytes);
@@ -263,38 +297,54 @@ impl<'a> Walk<'a> {
                 }
                 Err(error) => self.collector.gap(&entry.path, error.to_string()),
             }
-        } else if self.wants_secrets {
+        } else if self.wants_secrets || self.collector.wants_program(&entry.path, entry.mode) {
             self.read_and_search(entry, content);
         }
     }
 
-    /// Reads the beginning of a file and, when it is text of a bearable size, the rest.
+    /// Reads the beginning of a file and, when it is a program or text of a bearable size, the
+    /// rest.
     fn read_and_search(&mut self, entry: &FileEntry, content: &mut dyn Read) {
-        if is_excluded(&entry.path) {
+        let may_be_program = self.collector.wants_program(&entry.path, entry.mode);
+        if is_excluded(&entry.path) && !may_be_program {
             self.coverage.n_files_excluded += 1;
             return;
         }
         let mut buffer = std::mem::take(&mut self.buffer);
         buffer.clear();
-        let result = (|| {
-            content.take(SNIFF_BYTES).read_to_end(&mut buffer)?;
-            if !secrets::is_text(&buffer) {
-                self.coverage.n_files_binary += 1;
-                return Ok(false);
+        let result = content.take(SNIFF_BYTES).read_to_end(&mut buffer).and_then(|_| {
+            if may_be_program {
+                let layer = diff_id(self.image, entry);
+                see_program(&mut self.collector, entry, layer, &buffer, content);
             }
-            if entry.size > secrets::FILE_BYTES_MAX {
-                self.coverage.n_files_large += 1;
-                return Ok(false);
-            }
-            content.take(secrets::FILE_BYTES_MAX).read_to_end(&mut buffer)?;
-            Ok::<bool, std::io::Error>(true)
-        })();
+            self.is_searched(entry, &buffer)
+                .then(|| content.take(secrets::FILE_BYTES_MAX).read_to_end(&mut buffer))
+                .transpose()
+        });
         match result {
-            Ok(true) => self.search(entry, &buffer),
-            Ok(false) => {}
+            Ok(Some(_)) => self.search(entry, &buffer),
+            Ok(None) => {}
             Err(error) => self.collector.gap(&entry.path, error.to_string()),
         }
         self.buffer = buffer;
+    }
+
+    /// Whether a file that begins with `head` is searched for secrets; counts it if not.
+    fn is_searched(&mut self, entry: &FileEntry, head: &[u8]) -> bool {
+        if !self.wants_secrets {
+            return false;
+        }
+        let n = if is_excluded(&entry.path) {
+            &mut self.coverage.n_files_excluded
+        } else if !secrets::is_text(head) {
+            &mut self.coverage.n_files_binary
+        } else if entry.size > secrets::FILE_BYTES_MAX {
+            &mut self.coverage.n_files_large
+        } else {
+            return true;
+        };
+        *n += 1;
+        false
     }
 
     fn search(&mut self, entry: &FileEntry, bytes: &[u8]) {

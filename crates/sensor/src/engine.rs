@@ -7,7 +7,7 @@ use crate::identity::{HostPaths, Resolver};
 use crate::record::{Record, RecordError};
 use crate::schema::{Origin, Traits};
 use crate::state::proc_scan::{ScanReport, proc_scan};
-use crate::state::{Live, State};
+use crate::state::{Header, Live, Observation, Part, State};
 
 /// Bytes of accounts that are read from the host.
 const ACCOUNTS_BYTES_MAX: u64 = 16 << 20;
@@ -52,6 +52,53 @@ impl Engine {
         state.live = Some(Live { resolver, lookups_left: 0, lookups_until_ns: 0 });
         let report = proc_scan(&mut state, &proc)?;
         Ok((Self::new(state), report))
+    }
+
+    /// An engine that goes on where a recording's section begins.
+    pub(crate) fn restored(state: State, header: &Header) -> Self {
+        let counters = EngineCounters { n_events: header.n_events, n_malformed: 0 };
+        let (first_ns, last_ns) = (header.first_ns, header.last_ns);
+        Self { state, counters, first_ns, last_ns, ..Self::default() }
+    }
+
+    /// What stands at the beginning of a section that begins here.
+    pub(crate) fn header(&self) -> Header {
+        Header {
+            n_events: self.counters.n_events,
+            first_ns: self.first_ns,
+            last_ns: self.last_ns,
+            ..self.state.header()
+        }
+    }
+
+    /// Keeps what the state learns beside the records, for a recorder.
+    pub(crate) fn begin_observing(&mut self) {
+        if self.state.live.is_some() {
+            self.state.note_observations();
+        }
+    }
+
+    /// Appends what was learned since the last call to `kept`; false when some is missing.
+    pub(crate) fn take_observations(&mut self, kept: &mut Vec<Observation>) -> bool {
+        self.state.take_observations(kept)
+    }
+
+    /// Gives what a recording says was learned before its next record.
+    pub(crate) fn learn(&mut self, observation: Observation) {
+        self.state.give_observation(observation);
+    }
+
+    /// The same, of an account, or of the descriptors of a thread that was found.
+    pub(crate) fn learn_account(&mut self, part: Part) {
+        match part {
+            Part::Fds { tid, fds } => self.state.give_descriptors(tid, fds),
+            part => self.state.restore(part),
+        }
+    }
+
+    /// Forgets what was given and not needed.
+    pub(crate) fn forget_observations(&mut self) {
+        self.state.forget_observations();
     }
 
     /// The state, as it is after the last event.

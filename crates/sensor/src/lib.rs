@@ -16,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 pub mod capture;
+mod codec;
 pub mod engine;
 pub mod event;
 pub mod identity;

@@ -438,7 +438,8 @@ impl<'a> Record<'a> {
             // A descriptor or a result behind a byte that says which.
             return first.bytes.get(1..).and_then(|bytes| Param { bytes, kind: first.kind }.i64());
         }
-        first.i64()
+        // One that is not there counts as success, as in Falco.
+        Some(first.i64().unwrap_or(0))
     }
 }
 

@@ -8,75 +8,14 @@
 use std::fmt::Write as _;
 use std::io::Write as _;
 
+use palisade_base::text::{REPLACEMENT, Step, step};
+pub use palisade_base::text::{is_printable, printable, push_printable};
+
 /// A joined path longer than this becomes [`PATH_TOO_LONG`].
 pub const PATH_BYTES_MAX: usize = 1024;
 
 /// What stands for a path that is too long.
 pub const PATH_TOO_LONG: &[u8] = b"/DIR_TOO_LONG/FILENAME_TOO_LONG";
-
-const REPLACEMENT: &[u8] = "\u{FFFD}".as_bytes();
-
-/// One step through text: a printable character of so many bytes, or so many bad bytes.
-enum Step {
-    Good(usize),
-    Bad(usize),
-}
-
-fn step(bytes: &[u8]) -> Step {
-    let Some(first) = bytes.first() else { return Step::Bad(0) };
-    if first.is_ascii() {
-        return if first.is_ascii_control() { Step::Bad(1) } else { Step::Good(1) };
-    }
-    let window = &bytes[..bytes.len().min(4)];
-    let valid = match std::str::from_utf8(window) {
-        Ok(text) => text,
-        Err(error) if error.valid_up_to() == 0 => {
-            return Step::Bad(error.error_len().unwrap_or(window.len()));
-        }
-        Err(error) => std::str::from_utf8(&window[..error.valid_up_to()]).unwrap_or(""),
-    };
-    let Some(character) = valid.chars().next() else { return Step::Bad(1) };
-    let code = character as u32;
-    let bad = code <= 0x9F || (0xFDD0..=0xFDEF).contains(&code) || code & 0xFFFE == 0xFFFE;
-    if bad { Step::Bad(character.len_utf8()) } else { Step::Good(character.len_utf8()) }
-}
-
-/// Whether all of `bytes` is printable UTF-8.
-pub fn is_printable(mut bytes: &[u8]) -> bool {
-    while !bytes.is_empty() {
-        match step(bytes) {
-            Step::Good(n) => bytes = &bytes[n..],
-            Step::Bad(_) => return false,
-        }
-    }
-    true
-}
-
-/// Appends `bytes` to `out` with U+FFFD for whatever is not printable UTF-8.
-pub fn push_printable(mut bytes: &[u8], out: &mut Vec<u8>) {
-    while !bytes.is_empty() {
-        match step(bytes) {
-            Step::Good(n) => {
-                out.extend_from_slice(&bytes[..n]);
-                bytes = &bytes[n..];
-            }
-            Step::Bad(n) => {
-                out.extend_from_slice(REPLACEMENT);
-                bytes = &bytes[n.max(1)..];
-            }
-        }
-    }
-}
-
-/// `bytes` as text for people, with U+FFFD for whatever is not printable UTF-8.
-pub fn printable(bytes: &[u8]) -> std::borrow::Cow<'_, str> {
-    if is_printable(bytes) {
-        return String::from_utf8_lossy(bytes);
-    }
-    let mut out = Vec::with_capacity(bytes.len());
-    push_printable(bytes, &mut out);
-    String::from_utf8_lossy(&out).into_owned().into()
-}
 
 /// Joins `path` to `base` (which ends in a slash) and removes `.`, `..` and doubled
 /// slashes; an absolute or empty `path` stands alone. Bytes behind a NUL do not count.

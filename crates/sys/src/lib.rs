@@ -17,6 +17,7 @@ pub mod mount;
 pub mod namespace;
 pub mod process;
 pub mod signals;
+pub mod socket;
 
 pub use cgroup::{Group, Hierarchies, Layout};
 pub use process::ProcessHandle;

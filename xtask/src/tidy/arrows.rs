@@ -20,12 +20,13 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("runtime", &["base", "model", "sys", "image", "policy", "harden"]),
     ("sensor", &["base", "model", "rules"]),
     ("respond", &["base", "model", "sys", "bpf", "policy"]),
-    ("agent", &["base", "model", "bpf", "rules", "policy", "sensor", "respond"]),
+    ("sinks", &["base", "model", "sys", "policy"]),
+    ("agent", &["base", "model", "bpf", "rules", "policy", "sensor", "respond", "sinks"]),
     (
         "palisade",
         &[
             "base", "model", "rules", "sys", "bpf", "image", "packages", "policy", "scan", "trust",
-            "harden", "runtime", "sensor", "respond", "agent",
+            "harden", "runtime", "sensor", "respond", "sinks", "agent",
         ],
     ),
     ("xtask", &[]),

@@ -624,6 +624,40 @@ mod tests {
         );
     }
 
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig {
+            cases: 300,
+            failure_persistence: None,
+            ..proptest::prelude::ProptestConfig::default()
+        })]
+
+        /// A damaged file is read without a panic, and every problem points into it.
+        #[test]
+        fn a_damaged_file_has_problems_with_places(
+            edits in proptest::collection::vec((0..600_usize, proptest::prelude::any::<char>(), 0..3_u8), 1..8)
+        ) {
+            let mut chars: Vec<char> =
+                include_str!("../../../../fuzz/seeds/fuzz_rule_test/whole.yaml").chars().collect();
+            for (at, char, kind) in edits {
+                let at = at % chars.len();
+                match kind {
+                    0 => chars[at] = char,
+                    1 => chars.insert(at, char),
+                    _ => drop(chars.remove(at)),
+                }
+            }
+            let text: String = chars.into_iter().collect();
+            if let Err(problems) = read(&text, "f.yaml") {
+                let n_lines = text.split(['\n', '\r']).count();
+                for problem in &problems.0 {
+                    assert!((1..=n_lines + 1).contains(&problem.location.line), "{problem}");
+                    assert!(!problem.render(Some(&text)).is_empty());
+                }
+                assert!(problems.has_errors());
+            }
+        }
+    }
+
     #[test]
     fn text_that_is_no_test_is_a_problem_and_not_a_crash() {
         for (text, line) in [("", 1), ("- [", 2), ("a: &a [*a]", 1), ("version: 1\n---\n", 2)] {

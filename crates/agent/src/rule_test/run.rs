@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use palisade_base::{Explain as _, Location, render_chain, suggest};
 use palisade_rules::fields::Fields as _;
 use palisade_rules::{
-    ExtraOutput, FILE_BYTES_MAX, LoadOptions, NOT_AVAILABLE, RuleMatching, RuleSet,
+    ExtraOutput, FILE_BYTES_MAX, LoadOptions, NOT_AVAILABLE, RuleMatching, RuleSet, Selector,
 };
 use palisade_sensor::capture::replay;
 use palisade_sensor::{EventView, SyscallSchema};
@@ -219,8 +219,29 @@ impl Runner {
                 )));
             }
         }
-        Ok(rules)
+        match case.select.iter().find_map(|selection| stranger(&selection.rules, &rules)) {
+            Some(what) => Err(Status::NotRun(format!("{}: `select`: {what}", case.location))),
+            None => Ok(rules),
+        }
     }
+}
+
+/// What a selector names, if no rule has it; a slip would change nothing, unnoticed.
+fn stranger(selector: &Selector, rules: &RuleSet) -> Option<String> {
+    let (what, word, is_known, near) = match selector {
+        // Patterns may match nothing.
+        Selector::Name(name) if name.contains(['*', '?', '[']) => return None,
+        Selector::Name(name) => {
+            let names = || rules.rules().iter().map(|rule| rule.name.as_str());
+            ("name", name, rules.find(name).is_some(), suggest::nearest(name, names()))
+        }
+        Selector::Tag(tag) => {
+            let tags = || rules.rules().iter().flat_map(|r| r.tags.iter().map(String::as_str));
+            ("tag", tag, tags().any(|known| known == tag), suggest::nearest(tag, tags()))
+        }
+    };
+    let help = near.map_or(String::new(), |near| format!("; did you mean `{near}`?"));
+    (!is_known).then(|| format!("no rule has the {what} `{word}`{help}"))
 }
 
 fn read_rules(path: &Path) -> Result<String, String> {
@@ -366,7 +387,8 @@ impl<'c> Judge<'c> {
     }
 }
 
-fn counted(n: u64) -> String {
+/// A number of alerts in words.
+pub(super) fn counted(n: u64) -> String {
     format!("{n} {}", if n == 1 { "alert" } else { "alerts" })
 }
 

@@ -6,5 +6,6 @@ mod catalogue;
 mod live;
 mod root;
 mod run;
+mod sinks;
 mod support;
 mod techniques;

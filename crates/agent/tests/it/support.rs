@@ -88,6 +88,8 @@ pub(crate) fn detection(
             priority,
             tags: vec!["T1059.004".into()],
             source: "syscall".into(),
+            capture: false,
+            capture_duration: None,
         }),
         time,
         output: format!("{rule} happened"),

@@ -1,10 +1,13 @@
 //! apk's database: `lib/apk/db/installed`, one letter a field (Alpine wiki, "Apk spec").
 
+use palisade_model::PackageKind;
 use palisade_model::package::SourcePackage;
-use palisade_model::{Package, PackageKind};
 
-use super::{CatalogFile, Cataloger};
+use super::{CatalogFile, Cataloger, FilePath};
 use crate::Sink;
+
+/// Largest database that is read, in bytes.
+const DATABASE_BYTES_MAX: u64 = 64 << 20;
 
 /// The cataloger of Alpine packages.
 pub(super) struct Apk;
@@ -14,8 +17,12 @@ impl Cataloger for Apk {
         "apk"
     }
 
-    fn wants(&self, path: &str) -> bool {
-        matches!(path, "lib/apk/db/installed" | "usr/lib/apk/db/installed")
+    fn wants(&self, path: &FilePath<'_>) -> bool {
+        matches!(path.whole, "lib/apk/db/installed" | "usr/lib/apk/db/installed")
+    }
+
+    fn bytes_max(&self) -> u64 {
+        DATABASE_BYTES_MAX
     }
 
     fn catalog(&self, file: &CatalogFile<'_>, sink: &mut Sink) {
@@ -87,19 +94,13 @@ impl Entry {
             name: entry.origin.unwrap_or_else(|| entry.name.clone()),
             version: entry.version.clone(),
         };
-        sink.add(Package {
-            kind: PackageKind::Apk,
-            name: entry.name,
-            version: entry.version,
-            architecture: entry.architecture,
-            source: Some(source),
-            purl: String::new(),
-            licences: entry.licence.into_iter().collect(),
-            maintainer: entry.maintainer,
-            files: entry.files,
-            evidence: format!("/{}", file.path),
-            layer: file.layer,
-        });
+        let mut package = file.package(PackageKind::Apk, entry.name, entry.version);
+        package.architecture = entry.architecture;
+        package.source = Some(source);
+        package.licences = entry.licence.into_iter().collect();
+        package.maintainer = entry.maintainer;
+        package.files = entry.files;
+        sink.add(package);
         0
     }
 }

@@ -3,13 +3,15 @@
 use palisade_model::package::SourcePackage;
 use palisade_model::{Package, PackageKind};
 
-use super::{CatalogFile, Cataloger, file_name};
+use super::{CatalogFile, Cataloger, FilePath, absolute, file_name};
 use crate::Sink;
 use crate::deb822::{Paragraph, paragraphs};
 
 const STATUS: &str = "var/lib/dpkg/status";
 const STATUS_FOLDER: &str = "var/lib/dpkg/status.d/";
 const INFO: &str = "var/lib/dpkg/info/";
+/// Largest database or list of files that is read, in bytes.
+const DATABASE_BYTES_MAX: u64 = 64 << 20;
 
 /// The cataloger of Debian packages.
 pub(super) struct Dpkg;
@@ -19,10 +21,15 @@ impl Cataloger for Dpkg {
         "dpkg"
     }
 
-    fn wants(&self, path: &str) -> bool {
+    fn wants(&self, path: &FilePath<'_>) -> bool {
+        let path = path.whole;
         path == STATUS
             || path.starts_with(STATUS_FOLDER)
             || path.strip_prefix(INFO).is_some_and(|name| name.strip_suffix(".list").is_some())
+    }
+
+    fn bytes_max(&self) -> u64 {
+        DATABASE_BYTES_MAX
     }
 
     fn catalog(&self, file: &CatalogFile<'_>, sink: &mut Sink) {
@@ -46,10 +53,6 @@ impl Cataloger for Dpkg {
             sink.owns(PackageKind::Dpkg, name, files.map(str::to_string));
         }
     }
-}
-
-fn absolute(path: &str) -> String {
-    if path.starts_with('/') { path.to_string() } else { format!("/{path}") }
 }
 
 /// Reads a status file. Entries of `status.d` state no status: they are installed.
@@ -83,19 +86,11 @@ fn package(paragraph: &Paragraph<'_>, file: &CatalogFile<'_>) -> Option<Package>
     let name = paragraph.text("Package").filter(|name| !name.is_empty())?;
     let version = paragraph.text("Version").filter(|version| !version.is_empty())?;
     let source = source(paragraph.text("Source").as_deref(), &name, &version);
-    Some(Package {
-        kind: PackageKind::Dpkg,
-        name,
-        version,
-        architecture: paragraph.text("Architecture"),
-        source: Some(source),
-        purl: String::new(),
-        licences: Vec::new(),
-        maintainer: paragraph.text("Maintainer"),
-        files: Vec::new(),
-        evidence: absolute(file.path),
-        layer: file.layer,
-    })
+    let mut package = file.package(PackageKind::Dpkg, name, version);
+    package.architecture = paragraph.text("Architecture");
+    package.source = Some(source);
+    package.maintainer = paragraph.text("Maintainer");
+    Some(package)
 }
 
 /// `Source: name (version)`; what is not said is as the binary package's. A version without

@@ -1,10 +1,29 @@
 //! Installed npm packages: `package.json` below `node_modules`.
 
-use palisade_model::{Package, PackageKind};
+use palisade_model::PackageKind;
+use serde::Deserialize;
 use serde_json::Value;
 
-use super::{CatalogFile, Cataloger};
+use super::{CatalogFile, Cataloger, FilePath, form};
 use crate::Sink;
+
+/// Largest manifest that is read, in bytes.
+const MANIFEST_BYTES_MAX: u64 = 4 << 20;
+
+#[derive(Deserialize)]
+struct Manifest {
+    #[serde(default, deserialize_with = "form::text")]
+    name: Option<String>,
+    #[serde(default, deserialize_with = "form::text")]
+    version: Option<String>,
+    #[serde(default)]
+    license: Value,
+    /// Until npm 1: a list of objects.
+    #[serde(default)]
+    licenses: Value,
+    #[serde(default)]
+    author: Value,
+}
 
 /// The cataloger of npm packages.
 pub(super) struct Node;
@@ -16,8 +35,8 @@ impl Cataloger for Node {
 
     /// `node_modules/NAME/package.json` and `node_modules/@SCOPE/NAME/package.json`, no
     /// deeper: packages carry other `package.json` that name no package.
-    fn wants(&self, path: &str) -> bool {
-        let Some(folder) = path.strip_suffix("/package.json") else {
+    fn wants(&self, path: &FilePath<'_>) -> bool {
+        let Some(folder) = path.whole.strip_suffix("/package.json") else {
             return false;
         };
         let mut parts = folder.rsplit('/');
@@ -33,43 +52,28 @@ impl Cataloger for Node {
         }
     }
 
+    fn bytes_max(&self) -> u64 {
+        MANIFEST_BYTES_MAX
+    }
+
     fn catalog(&self, file: &CatalogFile<'_>, sink: &mut Sink) {
-        let json: Value = match serde_json::from_slice(file.bytes) {
-            Ok(json) => json,
-            Err(error) => {
-                sink.gap(file.path, format!("no JSON: {error}"));
-                return;
-            }
-        };
-        let text =
-            |key: &str| json.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
-        let (Some(name), Some(version)) = (text("name"), text("version")) else {
-            // Legal in folders that only redirect; a gap all the same: it hides a package.
-            sink.gap(file.path, "package.json without name and version");
+        let Some(manifest) = file.json::<Manifest>(sink) else {
             return;
         };
-        let licence = match json.get("license") {
-            Some(Value::String(licence)) => Some(licence.clone()),
-            Some(other) => other.get("type").and_then(Value::as_str).map(str::to_string),
-            None => None,
+        // Folders that only say `{"type": "module"}` or redirect are no packages.
+        let (Some(name), Some(version)) = (manifest.name, manifest.version) else {
+            return;
         };
-        let author = match json.get("author") {
-            Some(Value::String(author)) => Some(author.clone()),
-            Some(other) => other.get("name").and_then(Value::as_str).map(str::to_string),
-            None => None,
+        let mut package = file.package(PackageKind::Node, name, version);
+        package.licences = form::licences(&manifest.license);
+        if package.licences.is_empty() {
+            package.licences = form::licences(&manifest.licenses);
+        }
+        package.maintainer = match manifest.author {
+            Value::String(author) => Some(author),
+            other => other.get("name").and_then(Value::as_str).map(str::to_string),
         };
-        sink.add(Package {
-            kind: PackageKind::Node,
-            name: name.to_string(),
-            version: version.to_string(),
-            architecture: None,
-            source: None,
-            purl: String::new(),
-            licences: licence.into_iter().collect(),
-            maintainer: author,
-            files: vec![format!("/{}", file.path)],
-            evidence: format!("/{}", file.path),
-            layer: file.layer,
-        });
+        package.files = vec![package.evidence.clone()];
+        sink.add(package);
     }
 }

@@ -4,8 +4,13 @@
 //! in it, and the comparison says so with `None`; Alpine's alone gives such text a place, as
 //! apk does, and is then no order that a sort could rely on.
 
+pub mod alpm;
 pub mod apk;
 pub mod dpkg;
+pub mod gem;
+pub mod maven;
+pub mod nuget;
+pub mod packagist;
 pub mod pep440;
 pub mod rpm;
 pub mod semver;
@@ -28,6 +33,11 @@ pub fn order(kind: PackageKind) -> Option<Compare> {
         PackageKind::Rpm => Some(rpm::compare),
         PackageKind::Python => Some(pep440::compare),
         PackageKind::Node | PackageKind::Cargo | PackageKind::Go => Some(semver::compare),
+        PackageKind::Pacman => Some(alpm::compare),
+        PackageKind::Ruby => Some(gem::compare),
+        PackageKind::Composer => Some(packagist::compare),
+        PackageKind::Maven => Some(maven::compare),
+        PackageKind::Nuget => Some(nuget::compare),
         _ => None,
     }
 }

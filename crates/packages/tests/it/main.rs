@@ -6,11 +6,20 @@
     reason = "a test fails by panicking, and reports to whoever runs it"
 )]
 
+mod bounds;
 mod catalogs;
+mod java;
+mod locks;
+mod programs;
 mod purls;
+mod rpm;
+mod trivy;
 mod versions;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use palisade_model::package::Subject;
+use palisade_packages::{Collected, Collector};
 
 /// A folder of the conformance material; the reason for skipping is printed where it is
 /// absent.
@@ -24,4 +33,30 @@ fn conformance(folder: &str) -> Option<PathBuf> {
         return None;
     }
     Some(path)
+}
+
+/// What the catalogers find in the files below `root`.
+fn collect_folder(root: &Path) -> Collected {
+    let mut collector = Collector::new();
+    let mut folders = vec![root.to_path_buf()];
+    let mut n_files = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            n_files += 1;
+            let name = path.strip_prefix(root).unwrap().to_str().unwrap();
+            if collector.wants(name).is_some() {
+                collector.add(name, &std::fs::read(&path).unwrap(), None);
+            }
+        }
+    }
+    collector.finish(subject(), n_files, Vec::new())
+}
+
+fn subject() -> Subject {
+    Subject { name: "test".into(), digest: None, platform: None }
 }

@@ -83,19 +83,7 @@ fn release(flag: Option<&str>) -> Result<String, Failure> {
     };
     let distribution =
         Distribution { id, version_id, codename: String::new(), name: String::new() };
-    let any_package = Package {
-        kind: PackageKind::Dpkg,
-        name: String::new(),
-        version: String::new(),
-        architecture: None,
-        source: None,
-        purl: String::new(),
-        licences: Vec::new(),
-        maintainer: None,
-        files: Vec::new(),
-        evidence: String::new(),
-        layer: None,
-    };
+    let any_package = Package::new(PackageKind::Dpkg, "", "", "");
     ecosystem::of_package(&any_package, Some(&distribution)).map_err(|reason| {
         let name = format!("{}:{}", distribution.id, distribution.version_id);
         Failure::message(Exit::Usage, format!("release `{name}`: {reason}")).with_hint(hint)

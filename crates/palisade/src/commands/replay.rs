@@ -94,9 +94,10 @@ impl Player<'_> {
         totals.add(&report);
         written?;
         context.terminal.progress(&format!(
-            "{}: {} events, {n_alerts} alerts",
+            "{}: {} events, {n_alerts} {}",
             path.display(),
-            report.n_events
+            report.n_events,
+            if n_alerts == 1 { "alert" } else { "alerts" }
         ));
         Ok(say_damage(context, path, &report))
     }
@@ -124,6 +125,7 @@ fn render(args: &cli::Replay, alert: &Alert) -> String {
         WatchFormat::Json => output::json(alert),
         WatchFormat::Falco => output::falco_text(alert, time),
         WatchFormat::FalcoJson => output::falco_json(alert, time),
+        WatchFormat::Ocsf => super::sink::ocsf(alert),
     }
 }
 
@@ -149,6 +151,9 @@ pub(super) fn say_damage(context: &Context<'_>, path: &Path, report: &Replay) ->
         let first = first.unwrap_or_default();
         warn(format!("{} events could not be decoded{first}", report.n_malformed));
     }
+    if report.n_not_recorded > 0 {
+        warn(format!("{} events were not kept by the recorder", report.n_not_recorded));
+    }
     if report.n_newer > 0 {
         warn(format!(
             "{} events have parameters of a later version, which were left out",
@@ -162,7 +167,7 @@ pub(super) fn say_damage(context: &Context<'_>, path: &Path, report: &Replay) ->
             report.n_unknown_blocks
         ));
     }
-    report.problem.is_none() && report.n_malformed == 0
+    report.problem.is_none() && report.n_malformed == 0 && report.n_not_recorded == 0
 }
 
 /// An alert of a recorded event: raised when it happened, on a host that the capture names.
@@ -183,6 +188,7 @@ fn alert_of(number: u64, hostname: String, detection: Detection) -> Alert {
         process: detection.process,
         ancestors: detection.ancestors,
         container: detection.container,
+        recording: None,
     }
 }
 

@@ -8,12 +8,15 @@ use anyhow::Context as _;
 use palisade_agent::agent::OnNotice;
 use palisade_agent::detector::concerns_containers_only;
 use palisade_agent::output::FalcoTime;
-use palisade_agent::{Agent, Detector, Notice, ResponseMeans, Resumed, Settings, output};
+use palisade_agent::recorder::{Choice, Continuous, FILES_MAX, OnAlert, RecorderHealth, Recording};
+use palisade_agent::{
+    Agent, AgentError, Detector, Notice, ResponseMeans, Resumed, Settings, output,
+};
 use palisade_bpf::Options;
 use palisade_model::Alert;
 use palisade_policy::{Policy, response_for};
 use palisade_respond::network::BpfNetwork;
-use palisade_rules::LoadOptions;
+use palisade_rules::{LoadOptions, RuleSet};
 use palisade_sensor::identity::HostPaths;
 use palisade_sys::Hierarchies;
 use palisade_sys::signals::SignalPipe;
@@ -55,12 +58,18 @@ pub(crate) fn watch(context: &Context<'_>, args: &cli::Watch) -> Result<Exit, Fa
         palisade_containers: context.global.run_dir.join("containers"),
         ..HostPaths::default()
     };
+    tell_unrecorded(context, args, &rules);
     let (mut detector, started) =
         Detector::start(rules, &options, paths).or_exit(Exit::Incomplete)?;
     let means = means::for_agent(context, args.evidence_key.as_deref(), args.evidence_memory)?;
     let signals = SignalPipe::install().context("catch signals")?;
     let dry_run = Policy { response: planned, ..policy.clone() };
-    let (agent, resumed) = open_agent(context, args, policy, means)?;
+    let (mut agent, resumed) = open_agent(context, args, policy, means)?;
+    if let Some(recording) = recording(&args.recording)
+        && let Some(desk) = detector.record(recording).or_exit(Exit::Incomplete)?
+    {
+        agent.record_alerts(desk);
+    }
     report_resumed(context, &resumed);
 
     sweep_isolations(context);
@@ -109,6 +118,14 @@ pub(crate) fn watch(context: &Context<'_>, args: &cli::Watch) -> Result<Exit, Fa
         let text = serde_json::to_string_pretty(&status).context("write the figures")?;
         context.terminal.error(&format!("{text}\n"));
     }
+    let recorder = status.source.recorder.unwrap_or_default();
+    if args.recording.file.is_some() || args.recording.on_alert.is_some() {
+        context.terminal.progress(&format!(
+            "recorded {} events; {} recordings of alerts",
+            recorder.n_records, recorder.n_files
+        ));
+    }
+    let is_recorded = tell_missing(context, &recorder);
     let lost: u64 = status.source.losses.values().sum();
     if lost > 0 {
         let classes: Vec<String> =
@@ -116,7 +133,66 @@ pub(crate) fn watch(context: &Context<'_>, args: &cli::Watch) -> Result<Exit, Fa
         context.terminal.error(&format!("warning: events were lost: {}\n", classes.join(", ")));
         return Ok(Exit::Partial);
     }
-    Ok(Exit::Clean)
+    Ok(if is_recorded { Exit::Clean } else { Exit::Partial })
+}
+
+/// Says what recordings lack; false when they lack something.
+fn tell_missing(context: &Context<'_>, recorder: &RecorderHealth) -> bool {
+    if recorder.n_evicted_early > 0 {
+        context.terminal.error(&format!(
+            "warning: {} events left the memory of recordings before their time; see --record-memory\n",
+            recorder.n_evicted_early
+        ));
+    }
+    if recorder.n_not_recorded > 0 {
+        let n = recorder.n_not_recorded;
+        context.terminal.error(&format!("warning: {n} events are in no recording\n"));
+    }
+    recorder.n_not_recorded == 0 && recorder.n_failures == 0
+}
+
+/// What is to be recorded, if anything.
+fn recording(flags: &cli::Recording) -> Option<Recording> {
+    const MIB: u64 = 1 << 20;
+    let on_alert = flags.on_alert.as_ref().map(|folder| OnAlert {
+        // Alerts name the file, and are read from elsewhere.
+        folder: std::path::absolute(folder).unwrap_or_else(|_| folder.clone()),
+        before: Duration::from_secs(flags.before),
+        after: Duration::from_secs(flags.after),
+        ring_bytes: usize::try_from(flags.memory * MIB).unwrap_or(usize::MAX),
+        files_bytes: flags.size * MIB,
+        files_max: FILES_MAX,
+        choice: match flags.alerts {
+            cli::Recorded::All => Choice::All,
+            cli::Recorded::Marked => Choice::Marked,
+        },
+    });
+    let continuous = flags
+        .file
+        .as_ref()
+        .map(|file| Continuous { file: file.clone(), files_bytes: flags.size * MIB });
+    let writer = concat!("palisade ", env!("CARGO_PKG_VERSION")).to_string();
+    let is_wanted = on_alert.is_some() || continuous.is_some();
+    is_wanted.then_some(Recording { writer, on_alert, continuous })
+}
+
+/// Rules that ask for a recording are named when none is made.
+fn tell_unrecorded(context: &Context<'_>, args: &cli::Watch, rules: &RuleSet) {
+    if args.recording.on_alert.is_some() {
+        return;
+    }
+    let marked: Vec<&str> = rules
+        .rules()
+        .iter()
+        .filter(|rule| rule.enabled && rule.capture)
+        .map(|rule| rule.name.as_str())
+        .collect();
+    if let Some(first) = marked.first() {
+        context.terminal.error(&format!(
+            "warning: {} rule(s) ask for a recording (`capture: true`), the first is \"{first}\"; see --record-on-alert\n",
+            marked.len()
+        ));
+    }
 }
 
 fn open_agent(
@@ -129,7 +205,12 @@ fn open_agent(
     let tool = concat!("palisade ", env!("CARGO_PKG_VERSION"));
     let mut settings = Settings::new(&context.global.data_dir, hostname.trim(), tool);
     settings.fold_window = Duration::from_secs(args.fold_seconds);
-    Agent::open(settings, policy, means).or_exit(Exit::Incomplete)
+    settings.sinks = super::sink::of_watch(&policy, args)?;
+    Agent::open(settings, policy, means).map_err(|error| {
+        let is_configuration = matches!(error, AgentError::Delivery(_));
+        let exit = if is_configuration { Exit::Usage } else { Exit::Incomplete };
+        Failure::from_explained(error, exit)
+    })
 }
 
 /// Removes the pinned network cuts of containers that are gone; their programs went with
@@ -229,6 +310,7 @@ fn render(format: WatchFormat, alert: &Alert) -> String {
         WatchFormat::Json => output::json(alert),
         WatchFormat::Falco => output::falco_text(alert, FalcoTime::OfDay),
         WatchFormat::FalcoJson => output::falco_json(alert, FalcoTime::OfDay),
+        WatchFormat::Ocsf => super::sink::ocsf(alert),
     }
 }
 

@@ -24,6 +24,7 @@ fn alert(rule: &str, priority: Priority, tags: &[&str]) -> Alert {
         process: None,
         ancestors: Vec::new(),
         container: None,
+        recording: None,
     }
 }
 

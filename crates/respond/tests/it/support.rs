@@ -51,6 +51,7 @@ pub(crate) fn alert(container: Option<Container>) -> Alert {
         process: None,
         ancestors: Vec::new(),
         container,
+        recording: None,
     }
 }
 

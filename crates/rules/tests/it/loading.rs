@@ -52,6 +52,7 @@ fn problems_have_places_and_help() {
          proc.name = x and spwaned\n  output: '%no.such'\n  priority: INFO\n  warn_evttypes: false\n",
         &[
             (code::COMPILE_OUTPUT, 6, 11, "nonexistent field no.such"),
+            (code::VALIDATE, 5, 32, "did you mean `spawned`?"),
             (code::UNUSED_MACRO, 1, 3, ""),
         ],
     );

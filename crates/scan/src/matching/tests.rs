@@ -23,17 +23,9 @@ fn advisory(id: &str, aliases: &[&str], fixed: Option<&str>) -> Advisory {
 
 fn package(kind: PackageKind, name: &str, version: &str, source: Option<(&str, &str)>) -> Package {
     Package {
-        kind,
-        name: name.into(),
-        version: version.into(),
-        architecture: None,
         source: source.map(|(n, v)| SourcePackage { name: n.into(), version: v.into() }),
         purl: format!("pkg:{kind}/{name}@{version}"),
-        licences: vec![],
-        maintainer: None,
-        files: vec![],
-        evidence: "/var/lib/dpkg/status".into(),
-        layer: None,
+        ..Package::new(kind, name, version, "/var/lib/dpkg/status")
     }
 }
 
@@ -47,6 +39,7 @@ fn inventory(packages: Vec<Package>) -> Inventory {
             name: "Debian".into(),
         }),
         packages,
+        parts: vec![],
         n_files: 0,
         gaps: vec![],
     }

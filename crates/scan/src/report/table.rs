@@ -69,11 +69,8 @@ impl Upgrade<'_> {
 }
 
 fn kind_of(purl: &str) -> Option<PackageKind> {
-    use PackageKind as K;
     let kind = purl.strip_prefix("pkg:")?.split('/').next()?;
-    [K::Dpkg, K::Apk, K::Rpm, K::Python, K::Node, K::Go, K::Cargo]
-        .into_iter()
-        .find(|candidate| candidate.purl_type() == kind)
+    PackageKind::ALL.into_iter().find(|candidate| candidate.purl_type() == kind)
 }
 
 /// Groups by source package (or package) and by whether a fix exists; the upgrade is to the
@@ -386,6 +383,7 @@ pub fn summary(report: &ScanReport, n_hidden: u64) -> String {
     aside(coverage.n_ignores_expired, "ignore entries expired");
     aside(coverage.n_harmless, "of headers and manuals left out");
     aside(coverage.n_packages_folded, "language packages counted as the distribution's");
+    aside(coverage.n_packages_development, "packages for development left out");
     aside(coverage.n_distribution_owned, "left to the distribution's packages");
     aside(coverage.n_incomparable, "advisories not comparable with what is installed");
     aside(coverage.n_dropped, "beyond the bounds dropped");

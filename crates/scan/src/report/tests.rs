@@ -16,17 +16,13 @@ const TIME: Timestamp = Timestamp::from_nanos(1_795_326_835_000_000_000);
 
 fn package(name: &str, version: &str, source: &str) -> Package {
     Package {
-        kind: PackageKind::Dpkg,
-        name: name.into(),
-        version: version.into(),
         architecture: Some("amd64".into()),
         source: Some(SourcePackage { name: source.into(), version: version.into() }),
         purl: format!("pkg:deb/debian/{name}@{version}?arch=amd64&distro=debian-12"),
-        licences: vec![],
         maintainer: Some("Debian OpenSSL Team <x@lists.example.org>".into()),
         files: vec![format!("/usr/share/doc/{name}/copyright")],
-        evidence: "/var/lib/dpkg/status".into(),
         layer: Some(Digest::of(b"layer")),
+        ..Package::new(PackageKind::Dpkg, name, version, "/var/lib/dpkg/status")
     }
 }
 
@@ -71,6 +67,7 @@ pub(crate) fn clean() -> ScanReport {
                 package("libssl3", "3.0.11-1~deb12u1", "openssl"),
                 package("openssl", "3.0.11-1~deb12u1", "openssl"),
             ],
+            parts: vec![],
             n_files: 42,
             gaps: vec![],
         },

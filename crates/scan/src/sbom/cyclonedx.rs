@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use palisade_model::{Inventory, Package};
+use palisade_model::package::PackageState;
+use palisade_model::{Inventory, Package, PackageKind};
 use serde::Serialize;
 
 use super::DocumentInfo;
@@ -46,6 +47,8 @@ struct Component<'a> {
     bom_ref: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     publisher: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group: Option<&'a str>,
     name: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     version: Option<String>,
@@ -59,6 +62,9 @@ struct Component<'a> {
     evidence: Option<Evidence<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     properties: Vec<Property>,
+    /// Parts: packages of languages in a distribution's package.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    components: Vec<Component<'a>>,
 }
 
 #[derive(Serialize)]
@@ -161,7 +167,7 @@ fn metadata<'a>(inventory: &'a Inventory, info: &DocumentInfo) -> Metadata<'a> {
     }
 }
 
-/// The operating system, then the packages.
+/// The operating system, then the packages, each with its parts.
 fn components(inventory: &Inventory) -> Vec<Component<'_>> {
     let system = inventory.distribution.as_ref().map(|distribution| Component {
         kind: "operating-system",
@@ -171,18 +177,30 @@ fn components(inventory: &Inventory) -> Vec<Component<'_>> {
         description: Some(&distribution.name),
         ..Component::default()
     });
+    let mut parts: BTreeMap<&str, Vec<&Package>> = BTreeMap::new();
+    for part in &inventory.parts {
+        parts.entry(part.owner.as_deref().unwrap_or_default()).or_default().push(part);
+    }
     let mut seen: BTreeMap<&str, u32> = BTreeMap::new();
-    let packages = inventory.packages.iter().map(|package| {
-        // References are unique; two installations of one package differ by a number.
-        let n = seen.entry(&package.purl).or_default();
-        *n += 1;
-        let reference = match *n {
-            1 => package.purl.clone(),
-            n => format!("{}#{n}", package.purl),
-        };
-        component(package, reference)
-    });
-    system.into_iter().chain(packages).collect()
+    let mut component = |package| component(package, reference(package, &mut seen));
+    let mut all: Vec<Component<'_>> = system.into_iter().collect();
+    for package in &inventory.packages {
+        let mut whole = component(package);
+        let parts = parts.remove(package.purl.as_str()).unwrap_or_default();
+        whole.components = parts.into_iter().map(&mut component).collect();
+        all.push(whole);
+    }
+    all
+}
+
+/// References are unique; two installations of one package differ by a number.
+fn reference<'a>(package: &'a Package, seen: &mut BTreeMap<&'a str, u32>) -> String {
+    let n = seen.entry(&package.purl).or_default();
+    *n += 1;
+    match *n {
+        1 => package.purl.clone(),
+        n => format!("{}#{n}", package.purl),
+    }
 }
 
 fn property(name: &'static str) -> impl Fn(&String) -> Property {
@@ -196,18 +214,29 @@ fn component(package: &Package, reference: String) -> Component<'_> {
         properties
             .push(Property { name: "palisade:source:version", value: source.version.clone() });
     }
+    if package.state == PackageState::Declared {
+        properties.push(Property { name: "palisade:state", value: "declared".into() });
+    }
+    if let Some(module) = &package.module {
+        properties.push(Property { name: "palisade:rpm:module", value: module.clone() });
+    }
     if let Some(layer) = package.layer {
         properties.push(Property { name: "palisade:layer:diff-id", value: layer.to_string() });
     }
+    let (group, name) = match package.name.split_once(':') {
+        Some((group, name)) if package.kind == PackageKind::Maven => (Some(group), name),
+        _ => (None, package.name.as_str()),
+    };
     let licenses = package.licences.iter().filter(|name| !name.is_empty());
     Component {
         kind: "library",
         bom_ref: Some(reference),
         publisher: package.maintainer.as_deref(),
-        name: &package.name,
-        version: Some(package.version.clone()),
+        group,
+        name,
+        version: Some(package.version.clone()).filter(|version| !version.is_empty()),
         licenses: licenses.map(|name| LicenceChoice { license: LicenceName { name } }).collect(),
-        purl: Some(&package.purl),
+        purl: Some(package.purl.as_str()).filter(|purl| !purl.is_empty()),
         evidence: Some(Evidence { occurrences: vec![Occurrence { location: &package.evidence }] }),
         properties,
         ..Component::default()

@@ -1,5 +1,8 @@
 //! SPDX 2.3 (ISO/IEC 5962), JSON.
 
+use std::collections::HashMap;
+
+use palisade_model::package::PackageState;
 use palisade_model::{Inventory, Package};
 use serde_json::{Value, json};
 
@@ -27,10 +30,14 @@ pub fn render(inventory: &Inventory, info: &DocumentInfo) -> Result<String, serd
         "copyrightText": NO_ASSERTION,
     })];
     let mut relationships = vec![relation("SPDXRef-DOCUMENT", "DESCRIBES", "SPDXRef-Image")];
-    for (index, package) in inventory.packages.iter().enumerate() {
+    let mut ids: HashMap<&str, String> = HashMap::new();
+    for (index, package) in inventory.packages.iter().chain(&inventory.parts).enumerate() {
         let id = format!("SPDXRef-Package-{}", index + 1);
         packages.push(describe(package, &id));
-        relationships.push(relation("SPDXRef-Image", "CONTAINS", &id));
+        let owner = package.owner.as_deref().and_then(|owner| ids.get(owner));
+        let container = owner.map_or("SPDXRef-Image", String::as_str);
+        relationships.push(relation(container, "CONTAINS", &id));
+        ids.entry(&package.purl).or_insert(id);
     }
     let mut document = json!({
         "spdxVersion": "SPDX-2.3",
@@ -90,8 +97,21 @@ fn describe(package: &Package, id: &str) -> Value {
         out["supplier"] =
             json!(format!("Organization: {}", maintainer.replace('<', "(").replace('>', ")")));
     }
-    if let Some(source) = &package.source {
-        out["sourceInfo"] = json!(format!("built from {} {}", source.name, source.version));
+    let info = source_info(package);
+    if !info.is_empty() {
+        out["sourceInfo"] = json!(info);
     }
     out
+}
+
+/// Where a package comes from, in words: SPDX has no field for each.
+fn source_info(package: &Package) -> String {
+    let mut parts = Vec::new();
+    if let Some(source) = &package.source {
+        parts.push(format!("built from {} {}", source.name, source.version));
+    }
+    if package.state == PackageState::Declared {
+        parts.push(format!("named by {}, not found installed", package.evidence));
+    }
+    parts.join("; ")
 }

@@ -14,10 +14,10 @@ use palisade_scan::gate::{self, GateDecision};
 use palisade_scan::ignore::Ignore;
 use palisade_scan::{ScanOptions, report, scan_target};
 
-const NOW: Timestamp = Timestamp::from_nanos(1_795_326_835_000_000_000);
+pub(crate) const NOW: Timestamp = Timestamp::from_nanos(1_795_326_835_000_000_000);
 
 /// A file of a layer.
-struct File<'a> {
+pub(crate) struct File<'a> {
     path: &'a str,
     mode: u32,
     bytes: &'a [u8],
@@ -25,11 +25,11 @@ struct File<'a> {
     capability: Option<&'a [u8]>,
 }
 
-const fn file<'a>(path: &'a str, mode: u32, bytes: &'a [u8]) -> File<'a> {
+pub(crate) const fn file<'a>(path: &'a str, mode: u32, bytes: &'a [u8]) -> File<'a> {
     File { path, mode, bytes, capability: None }
 }
 
-fn layer(folder: &Path, name: &str, files: &[File<'_>]) -> LayerSource {
+pub(crate) fn layer(folder: &Path, name: &str, files: &[File<'_>]) -> LayerSource {
     let path = folder.join(name);
     let mut tar = tar::Builder::new(std::fs::File::create(&path).unwrap());
     for file in files {
@@ -65,7 +65,7 @@ Architecture: amd64
 Version: 1
 ";
 
-const OS_RELEASE: &[u8] =
+pub(crate) const OS_RELEASE: &[u8] =
     b"ID=debian\nVERSION_ID=\"12\"\nVERSION_CODENAME=bookworm\nPRETTY_NAME=\"Debian 12\"\n";
 
 const LOG: &str = "\

@@ -8,3 +8,4 @@
 mod deb;
 mod feeds;
 mod image;
+mod packages;

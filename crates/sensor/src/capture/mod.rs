@@ -8,8 +8,11 @@
 //! A capture is input from anywhere: sizes are bounded, every length is checked, and a
 //! file that ends early is used as far as it goes ([`replay::Replay`] says where and why
 //! it ended).
+//!
+//! Palisade records in a form of its own ([`compact`]); [`replay::replay`] reads both.
 
 mod blocks;
+pub mod compact;
 pub mod reader;
 pub mod replay;
 pub mod upgrade;

@@ -30,6 +30,9 @@ pub enum CaptureError {
         /// Minor version in the file.
         minor: u16,
     },
+    /// It is a recording of our own, and damaged.
+    #[error(transparent)]
+    Recording(#[from] super::compact::RecordingError),
     /// It ends inside a block.
     #[error("capture ends inside a block at offset {offset}")]
     Truncated {
@@ -82,10 +85,13 @@ pub enum CaptureError {
 impl palisade_base::Explain for CaptureError {
     fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::NotACapture => "pass a .scap file, compressed with gzip or not".into(),
+            Self::NotACapture => {
+                "pass a .scap file, compressed with gzip or not, or a .palcap file".into()
+            }
             Self::NewerVersion { .. } => "update palisade, or convert the capture".into(),
             Self::TooLarge { .. } => "raise the limit, or cut the capture".into(),
             Self::Io { .. } => return None,
+            Self::Recording(error) => return error.hint(),
             _ => "the events before that offset were used; the rest of the file is damaged".into(),
         })
     }

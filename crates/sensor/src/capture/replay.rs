@@ -1,10 +1,10 @@
 //! A capture played through the engine.
 
-use std::io::Read;
+use std::io::{BufRead as _, BufReader, Read};
 
-use super::blocks;
 use super::reader::{Block, Capture, CaptureError};
 use super::upgrade::{Upgraded, Upgrader};
+use super::{blocks, compact};
 use crate::engine::Engine;
 use crate::event::EventView;
 use crate::record::{Record, RecordError};
@@ -30,6 +30,8 @@ pub struct Replay {
     pub first_malformed: Option<RecordError>,
     /// Events with parameters of a later version, which were left out.
     pub n_newer: u64,
+    /// Records that the recorder says it did not keep.
+    pub n_not_recorded: u64,
     /// Blocks of unknown types that were skipped.
     pub n_unknown_blocks: u64,
     /// Why reading stopped before the end of the file.
@@ -42,6 +44,11 @@ pub fn replay<R: Read>(
     input: R,
     mut on_event: impl FnMut(&EventView<'_>),
 ) -> Result<Replay, CaptureError> {
+    let mut input = BufReader::new(input);
+    let start = input.fill_buf().map_err(|source| CaptureError::Io { offset: 0, source })?;
+    if start.starts_with(&compact::MAGIC) {
+        return compact::replay(input, &mut on_event);
+    }
     let mut capture = Capture::open(input)?;
     let mut player = Player::default();
     if let Err(problem) = player.run(&mut capture, &mut on_event) {

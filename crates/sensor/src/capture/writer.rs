@@ -8,11 +8,12 @@ use std::io::{self, Write};
 use std::net::{IpAddr, Ipv6Addr};
 
 use super::kind;
+use crate::identity::Facts;
 use crate::record::{Record, RecordBuilder};
 use crate::schema::Traits;
 use crate::schema::number::{CONTAINER_JSON_2_E, USER_ADDED_E};
 use crate::state::thread::Thread;
-use crate::state::{Fd, FdKind, State, Transport};
+use crate::state::{Fd, FdKind, State};
 
 /// Bytes of one text in a process list.
 const TEXT_BYTES_MAX: usize = 4096;
@@ -163,27 +164,34 @@ impl<W: Write> CaptureWriter<W> {
         let mut record = Vec::new();
         let mut builder = RecordBuilder::new();
         for facts in state.known_containers() {
-            builder.clear().push_text(facts.to_capture_json().to_string().as_bytes());
-            self.write_own(&builder, CONTAINER_JSON_2_E, &mut record)?;
+            self.write_container(&facts, 0)?;
         }
         for container in state.accounts.containers() {
             for (uid, user) in state.accounts.users_of(&container) {
                 builder.clear().push_u32(uid).push_u32(u32::MAX);
                 builder.push_text(&user.name).push_text(&user.home).push_text(&user.shell);
                 builder.push_text(&container);
-                self.write_own(&builder, USER_ADDED_E, &mut record)?;
+                self.write_own(&builder, USER_ADDED_E, 0, &mut record)?;
             }
         }
         Ok(())
+    }
+
+    /// Appends the event by which readers learn of a container.
+    pub(crate) fn write_container(&mut self, facts: &Facts, time_ns: u64) -> io::Result<()> {
+        let mut builder = RecordBuilder::new();
+        builder.push_text(facts.to_capture_json().to_string().as_bytes());
+        self.write_own(&builder, CONTAINER_JSON_2_E, time_ns, &mut Vec::new())
     }
 
     fn write_own(
         &mut self,
         builder: &RecordBuilder,
         number: u16,
+        time_ns: u64,
         bytes: &mut Vec<u8>,
     ) -> io::Result<()> {
-        let built = builder.build(bytes, number, 0, -1).map_err(io::Error::other);
+        let built = builder.build(bytes, number, time_ns, -1).map_err(io::Error::other);
         built?;
         match Record::decode(bytes) {
             Ok(record) => self.write(&record),
@@ -246,17 +254,6 @@ fn push_process(out: &mut Vec<u8>, thread: &Thread, state: &State) {
     out.extend(thread.pgid.to_le_bytes());
 }
 
-fn transport_number(transport: Transport) -> u8 {
-    match transport {
-        Transport::Unknown => 0,
-        Transport::NotASocket => 1,
-        Transport::Tcp => 2,
-        Transport::Udp => 3,
-        Transport::Icmp => 4,
-        Transport::Raw => 5,
-    }
-}
-
 fn push_ip(out: &mut Vec<u8>, address: IpAddr, wide: bool) {
     match (address, wide) {
         (IpAddr::V4(address), false) => out.extend(address.octets()),
@@ -280,12 +277,12 @@ fn push_fd(out: &mut Vec<u8>, number: i64, fd: &Fd) {
             push_ip(out, ends.dest, wide);
             out.extend(ends.source_port.to_le_bytes());
             out.extend(ends.dest_port.to_le_bytes());
-            out.push(transport_number(fd.transport));
+            out.push(fd.transport.number());
         }
         FdKind::Ipv4Server | FdKind::Ipv6Server => {
             push_ip(out, fd.ends.dest, fd.kind == FdKind::Ipv6Server);
             out.extend(fd.ends.dest_port.to_le_bytes());
-            out.push(transport_number(fd.transport));
+            out.push(fd.transport.number());
         }
         FdKind::UnixSocket => {
             out.extend(fd.unix_ends.0.to_le_bytes());

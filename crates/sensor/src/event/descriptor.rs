@@ -102,6 +102,11 @@ impl<'e> EventView<'e> {
                 FdKind::UnixSocket => Some(b"unix"),
                 _ => None,
             },
+            // Names are not looked up: an address has none, which is not a given one.
+            Field::FdCipName | Field::FdSipName | Field::FdLipName | Field::FdRipName => {
+                let fd = fd?;
+                (fd.kind.is_ip_socket() && fd.role != Role::None).then_some(b"")
+            }
             Field::FdUid => Some(
                 self.build(|out| push_fmt(out, format_args!("{}{}", thread.tid, thread.last_fd))),
             ),
@@ -274,7 +279,9 @@ impl<'e> EventView<'e> {
             Field::FdSproto if has_both => fd.ends.dest_port,
             Field::FdLproto if has_both => self.sides(thread, &fd.ends).0.1,
             Field::FdRproto if has_both => self.sides(thread, &fd.ends).1.1,
+            // Without both ends there is a name for neither, and it is not missing.
             Field::FdSproto if is_server => return Some(b""),
+            Field::FdCproto if fd.role != Role::None => return Some(b""),
             _ => return None,
         };
         Some(self.build(|out| push_fmt(out, format_args!("{port}"))))

@@ -3,14 +3,16 @@
 use palisade_rules::fields::{FieldArgument, Value, Values};
 
 use super::EventView;
+use crate::identity::SHORT_ID_CHARS;
 use crate::record::Param;
 use crate::schema::number::{
-    ACCEPT_5_X, ACCEPT4_6_X, CONNECT_X, CREAT_X, GENERIC_X, OPEN_BY_HANDLE_AT_X, OPEN_X,
-    OPENAT_2_X, OPENAT2_X,
+    ACCEPT_5_X, ACCEPT4_6_X, CONNECT_X, CREAT_X, GENERIC_X, INFRASTRUCTURE_EVENT_E,
+    OPEN_BY_HANDLE_AT_X, OPEN_X, OPENAT_2_X, OPENAT2_X, PROCINFO_E,
 };
 use crate::schema::{Category, Field, Origin, ParamType, Traits};
-use crate::state::FdKind;
 use crate::state::apply_socket::ip_and_port;
+use crate::state::thread::Thread;
+use crate::state::{Fd, FdKind};
 use crate::text::{civil_from_seconds, push_fmt};
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -47,6 +49,13 @@ impl<'e> EventView<'e> {
                 (record.info.origin == Origin::Meta).then(|| text(self.type_name()))
             }
             Field::EvtHostname => Some(text(&self.state.machine.hostname)),
+            Field::EvtOutputtime => Some(self.text(|out| push_clock(Field::EvtTime, time, out))),
+            Field::EvtLatency
+            | Field::EvtLatencyS
+            | Field::EvtLatencyNs
+            | Field::EvtLatencyQuantized
+            | Field::EvtWaitLatency => Some(Value::Uint(0)),
+            Field::EvtLatencyHuman => Some(text("0ns")),
             Field::EvtType => Some(text(self.type_name())),
             Field::EvtTypeIs => Some(Value::Uint(u64::from(self.is_type(argument)))),
             Field::EvtDir => Some(text(if record.info.is_enter() { ">" } else { "<" })),
@@ -61,7 +70,15 @@ impl<'e> EventView<'e> {
             Field::EvtBuffer => {
                 record.param_by_name("data").map(|(_, param)| Value::Bytes(param.bytes))
             }
-            Field::EvtBuflen => self.transferred().map(Value::Uint),
+            Field::EvtBuflen
+            | Field::EvtBuflenIn
+            | Field::EvtBuflenOut
+            | Field::EvtBuflenFile
+            | Field::EvtBuflenFileIn
+            | Field::EvtBuflenFileOut
+            | Field::EvtBuflenNet
+            | Field::EvtBuflenNetIn
+            | Field::EvtBuflenNetOut => self.transferred(field).map(Value::Uint),
             Field::EvtRes => record.result().map(|result| {
                 if result >= 0 {
                     text("SUCCESS")
@@ -87,6 +104,24 @@ impl<'e> EventView<'e> {
             | Field::EvtCountErrorNet
             | Field::EvtCountErrorMemory
             | Field::EvtCountErrorOther => self.error_count(field).map(Value::Uint),
+            Field::EvtCountProcinfo | Field::EvtCountThreadinfo => {
+                Some(Value::Uint(u64::from(self.is_statistics(field))))
+            }
+            Field::EvtInfraDockerName
+            | Field::EvtInfraDockerContainerId
+            | Field::EvtInfraDockerContainerName
+            | Field::EvtInfraDockerContainerImage => self.engine_event(field).map(Value::Text),
+            Field::UtilCnt => {
+                let count = self.buffers.count.get() + 1;
+                self.buffers.count.set(count);
+                Some(Value::Uint(count))
+            }
+            Field::EvtAround => match argument {
+                FieldArgument::Key(time) => time.parse().ok(),
+                FieldArgument::Index(time) => Some(u64::from(*time)),
+                FieldArgument::None => None,
+            }
+            .map(|around: u64| Value::Uint(time.abs_diff(around))),
             Field::EvtAbspath => self.absolute_path(argument),
             Field::EvtIsOpenRead
             | Field::EvtIsOpenWrite
@@ -209,18 +244,73 @@ impl<'e> EventView<'e> {
         raw_value(param)
     }
 
-    fn transferred(&self) -> Option<u64> {
+    /// The descriptor that the event itself is about; not one from before.
+    fn own_fd(&self) -> Option<&'e Fd> {
+        self.state.fds_of(self.thread()?)?.get(self.touched.fd?)
+    }
+
+    fn transferred(&self, field: Field) -> Option<u64> {
+        use Field::{
+            EvtBuflenFile, EvtBuflenFileIn, EvtBuflenFileOut, EvtBuflenIn, EvtBuflenNet,
+            EvtBuflenNetIn, EvtBuflenNetOut, EvtBuflenOut,
+        };
+        let fd = self.own_fd()?;
         let category = self.record.info.category;
-        let moves = matches!(category, Category::IoRead | Category::IoWrite | Category::IoOther);
-        self.fd().filter(|_| moves)?;
-        self.record.result().and_then(|result| u64::try_from(result).ok())
+        let moves = match field {
+            EvtBuflenIn | EvtBuflenFileIn | EvtBuflenNetIn => category == Category::IoRead,
+            EvtBuflenOut | EvtBuflenFileOut | EvtBuflenNetOut => category == Category::IoWrite,
+            _ => matches!(category, Category::IoRead | Category::IoWrite | Category::IoOther),
+        };
+        let is_kind = match field {
+            EvtBuflenFile | EvtBuflenFileIn | EvtBuflenFileOut => fd.kind == FdKind::File,
+            EvtBuflenNet | EvtBuflenNetIn | EvtBuflenNetOut => fd.kind.is_ip(),
+            _ => true,
+        };
+        let result = self.record.result().filter(|_| moves && is_kind)?;
+        u64::try_from(result).ok()
+    }
+
+    fn is_statistics(&self, field: Field) -> bool {
+        let of_main = || self.thread().is_some_and(Thread::is_main);
+        self.record.number() == PROCINFO_E && (field == Field::EvtCountThreadinfo || of_main())
+    }
+
+    /// A part of an engine's event that an old agent put into a capture:
+    /// `Event: start; ID: 3b5…; name: web; Image: nginx@sha256:…`.
+    fn engine_event(&self, field: Field) -> Option<&'e [u8]> {
+        if self.record.number() != INFRASTRUCTURE_EVENT_E {
+            return None;
+        }
+        let name: &[u8] = match field {
+            Field::EvtInfraDockerName => b"Event",
+            Field::EvtInfraDockerContainerId => b"ID",
+            Field::EvtInfraDockerContainerName => b"name",
+            _ => b"Image",
+        };
+        let description = self.record.param(2).text();
+        let parts = description.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
+        let part = parts.into_iter().find(|part| part.starts_with(name))?;
+        let at_colon = part.iter().position(|byte| *byte == b':')?;
+        let mut value = part.get(at_colon + 1..)?;
+        match field {
+            Field::EvtInfraDockerContainerImage => {
+                let end = value.iter().position(|byte| *byte == b'@');
+                value = &value[..end.unwrap_or(value.len())];
+            }
+            _ => value = value.split(|byte| *byte == b':').next()?,
+        }
+        value = value.trim_ascii();
+        if field == Field::EvtInfraDockerContainerId {
+            value = value.get(..SHORT_ID_CHARS).unwrap_or(value);
+        }
+        Some(value)
     }
 
     fn is_syslog(&self) -> bool {
         const NEEDLE: &[u8] = b"/dev/log";
         self.record.info.traits.any(Traits::WRITES_FD)
             && self
-                .fd()
+                .own_fd()
                 .is_some_and(|fd| fd.name().windows(NEEDLE.len()).any(|part| part == NEEDLE))
     }
 
@@ -228,7 +318,8 @@ impl<'e> EventView<'e> {
         let failed = u64::from(self.record.result()? < 0);
         let number = self.record.number();
         let is_memory = self.record.info.category == Category::Memory;
-        let (is_file, is_net) = match self.fd().map(|fd| fd.kind) {
+        let fd = self.own_fd().map(|fd| fd.kind);
+        let (is_file, is_net) = match fd {
             Some(kind) => (
                 matches!(kind, FdKind::File | FdKind::Directory),
                 kind.is_ip() || kind == FdKind::UnixSocket,
@@ -242,7 +333,8 @@ impl<'e> EventView<'e> {
             Field::EvtCountErrorFile => is_file,
             Field::EvtCountErrorNet => is_net,
             Field::EvtCountErrorMemory => is_memory,
-            Field::EvtCountErrorOther => !is_file && !is_net && !is_memory,
+            // A memory call about a descriptor counts on both sides.
+            Field::EvtCountErrorOther => !is_file && !is_net && (fd.is_some() || !is_memory),
             _ => true,
         };
         counts.then_some(failed)

@@ -29,6 +29,8 @@ pub(crate) struct Scratch {
     pub(crate) bump: Bump,
     pub(crate) buffer: Cell<Vec<u8>>,
     pub(crate) rendered: Cell<Rendered>,
+    /// What `util.cnt` said last.
+    pub(crate) count: Cell<u64>,
 }
 
 impl std::fmt::Debug for Scratch {
@@ -185,6 +187,33 @@ impl Fields for EventView<'_> {
             [b'f', b's', ..] => self.extract_path(field, out),
             [b'f', ..] => self.extract_fd(field, argument, out),
             _ => self.extract_event(field, argument, out),
+        }
+    }
+
+    fn display<'v>(&'v self, field: FieldId, argument: &FieldArgument, out: &mut Values<'v>) {
+        let Some(known) = Field::from_id(field) else { return };
+        match known {
+            // They mean either end and are there to be compared, or are names that are not
+            // looked up.
+            Field::FdIp
+            | Field::FdPort
+            | Field::FdProto
+            | Field::FdNet
+            | Field::EvtAround
+            | Field::FdCipName
+            | Field::FdSipName
+            | Field::FdLipName
+            | Field::FdRipName => {}
+            _ if self.display_ancestors(known, argument, out) => {}
+            Field::FdCnet | Field::FdSnet | Field::FdLnet | Field::FdRnet => {
+                self.extract(field, argument, out);
+                for value in out {
+                    if let Value::Ip(address) = *value {
+                        *value = Value::Net(address.into());
+                    }
+                }
+            }
+            _ => self.extract(field, argument, out),
         }
     }
 

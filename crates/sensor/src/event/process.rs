@@ -6,9 +6,10 @@ use super::EventView;
 use crate::names::CAPABILITIES;
 use crate::record::NOT_AVAILABLE;
 use crate::schema::Field;
+use crate::schema::number::PROCINFO_E;
 use crate::state::thread::{Thread, cgroup_entries};
 use crate::state::{NO_ID, State};
-use crate::text::push_joined;
+use crate::text::{push_fmt, push_joined};
 
 impl<'e> EventView<'e> {
     pub(super) fn extract_process<'v>(
@@ -17,9 +18,10 @@ impl<'e> EventView<'e> {
         argument: &FieldArgument,
         out: &mut Values<'v>,
     ) {
-        if field == Field::ThreadTid {
-            out.push(Value::Int(self.record.tid));
-            return;
+        match field {
+            Field::ThreadTid => return out.push(Value::Int(self.record.tid)),
+            Field::ThreadExectime => return out.push(Value::Uint(0)),
+            _ => {}
         }
         let Some(thread) = self.thread() else { return };
         if self.extract_ancestors(field, argument, thread, out) {
@@ -76,6 +78,10 @@ impl<'e> EventView<'e> {
                 FieldArgument::Key(name) => thread.cgroup(name.as_bytes())?,
                 _ => return None,
             },
+            Field::ThreadNametid => self.build(|out| {
+                out.extend_from_slice(&thread.comm);
+                push_fmt(out, format_args!("{}", self.record.tid));
+            }),
             Field::ProcStdinType => state.fds_of(thread)?.get(0)?.kind.name().as_bytes(),
             Field::ProcStdoutType => state.fds_of(thread)?.get(1)?.kind.name().as_bytes(),
             Field::ProcStderrType => state.fds_of(thread)?.get(2)?.kind.name().as_bytes(),
@@ -93,6 +99,10 @@ impl<'e> EventView<'e> {
         let of_main = |index: usize| {
             let kib = if thread.is_main() { thread.memory_kib[index] } else { 0 };
             Value::Uint(u64::from(kib))
+        };
+        let in_bytes = |index: usize| {
+            let kib = if thread.is_main() { thread.memory_kib[index] } else { 0 };
+            Value::Uint(u64::from(kib) * 1024)
         };
         let known = |number: u64| (number != 0).then_some(Value::Uint(number));
         Some(match field {
@@ -118,7 +128,9 @@ impl<'e> EventView<'e> {
             },
             Field::ProcPidTs => known(thread.cloned_ns)?,
             Field::ProcPpidTs => Value::Uint(state.thread(thread.ptid)?.cloned_ns),
-            Field::ProcExeIno => known(thread.exe_ino)?,
+            Field::ProcExeIno => {
+                Value::Int(Some(thread.exe_ino).filter(|inode| *inode != 0)?.cast_signed())
+            }
             Field::ProcExeInoCtime => known(thread.exe_ctime_ns)?,
             Field::ProcExeInoMtime => known(thread.exe_mtime_ns)?,
             Field::ProcExeInoCtimeDurationProcStart => known(thread.exe_ctime_to_clone_ns)?,
@@ -145,7 +157,12 @@ impl<'e> EventView<'e> {
                 let main_lives = main().is_some_and(|main| !main.is_dead());
                 Value::Uint(n_threads.saturating_sub(u64::from(main_lives)))
             }
-            Field::ThreadExectime | Field::ThreadTotexectime => Value::Uint(0),
+            Field::ThreadTotexectime => Value::Uint(0),
+            Field::ThreadCpu => self.cpu_share(thread, 0..2)?,
+            Field::ThreadCpuUser => self.cpu_share(thread, 0..1)?,
+            Field::ThreadCpuSystem => self.cpu_share(thread, 1..2)?,
+            Field::ThreadVmsizeB => in_bytes(0),
+            Field::ThreadVmrssB => in_bytes(1),
             _ => return None,
         })
     }
@@ -157,6 +174,28 @@ impl<'e> EventView<'e> {
     fn since(&self, time_ns: u64) -> Option<Value<'e>> {
         let elapsed = self.record.time_ns.wrapping_sub(time_ns).cast_signed();
         (time_ns != 0).then_some(Value::Int(elapsed))
+    }
+
+    /// Processor time between the last two statistics of a thread, at most 100; nothing
+    /// but statistics has it.
+    fn cpu_share(&self, thread: &Thread, parts: std::ops::Range<usize>) -> Option<Value<'e>> {
+        const SHARE_MAX: u64 = 100;
+        if self.record.number() != PROCINFO_E {
+            return None;
+        }
+        let sum = |times: [u64; 2]| {
+            times
+                .get(parts.clone())
+                .into_iter()
+                .flatten()
+                .fold(0, |sum: u64, part| sum.wrapping_add(*part))
+        };
+        let times = thread.cpu_times.as_deref().copied().unwrap_or_default();
+        let share = match sum(times.before) {
+            0 => 0,
+            before => sum(times.now).wrapping_sub(before).min(SHARE_MAX),
+        };
+        Some(Value::Double(share as f64))
     }
 
     fn login_shell(&self, thread: &Thread) -> Option<i64> {
@@ -194,16 +233,16 @@ impl<'e> EventView<'e> {
         let state = self.state;
         match argument {
             FieldArgument::Key(name) => {
-                let main = state.main_of(thread)?;
+                let Some(main) = state.main_of(thread) else { return Some(b"") };
                 let mut parents = state.parents(main).take(LEVELS_MAX);
-                Some(
-                    parents
-                        .find_map(|parent| state.env_of(parent).env_value(name.as_bytes()))
-                        .unwrap_or(b""),
-                )
+                let value = parents.find_map(|parent| {
+                    let value = state.env_of(parent).env_value(name.as_bytes());
+                    value.filter(|value| !value.is_empty())
+                });
+                Some(value.unwrap_or(b""))
             }
             FieldArgument::Index(distance) if *distance > 0 => {
-                let main = state.main_of(thread)?;
+                let Some(main) = state.main_of(thread) else { return Some(b"") };
                 let parent = state.parents(main).nth(*distance as usize - 1)?;
                 Some(self.joined(&state.env_of(parent).env))
             }
@@ -258,20 +297,65 @@ impl<'e> EventView<'e> {
             out.extend(inside.map(|parent| Value::Text(&parent.comm)));
             return true;
         }
-        let read: fn(&'e Thread, &Self) -> Value<'e> = match field {
-            Field::ProcAname => |thread, _| Value::Text(&thread.comm),
-            Field::ProcAexe => |thread, _| Value::Text(&thread.exe),
-            Field::ProcAexepath => |thread, _| Value::Text(&thread.exe_path),
-            Field::ProcAcmdline => |thread, _| Value::Text(&thread.cmdline),
-            Field::ProcAargs => |thread, view| Value::Text(view.joined(&thread.args)),
-            Field::ProcApid => |thread, _| Value::Int(thread.pid),
+        let Some(read) = of_ancestor(field) else { return false };
+        if field == Field::ProcAenv && matches!(argument, FieldArgument::Key(_)) {
+            return false;
+        }
+        match argument {
+            // The environment of one ancestor is compared as that of all.
+            FieldArgument::Index(distance) if field != Field::ProcAenv => {
+                let ancestor = self.state.ancestor(thread, *distance as usize);
+                out.extend(ancestor.map(|ancestor| read(ancestor, self)));
+            }
+            // The arguments of all ancestors are one text.
+            _ if field == Field::ProcAargs => {
+                out.extend(self.all_ancestors(read, thread).map(Value::Text));
+            }
+            _ => {
+                if let Some(main) = self.state.main_of(thread) {
+                    out.extend(self.state.parents(main).map(|parent| read(parent, self)));
+                }
+            }
+        }
+        true
+    }
+
+    /// What all ancestors answer, joined by blanks; nothing when that is empty.
+    fn all_ancestors(&self, read: ReadAncestor<'e>, thread: &'e Thread) -> Option<&'e [u8]> {
+        let main = self.state.main_of(thread)?;
+        let values: Vec<_> = self.state.parents(main).map(|parent| read(parent, self)).collect();
+        let joined = self.build(|out| {
+            for value in values {
+                if !out.is_empty() {
+                    out.push(b' ');
+                }
+                if let Value::Text(text) = value {
+                    out.extend_from_slice(text);
+                }
+            }
+        });
+        (!joined.is_empty()).then_some(joined)
+    }
+
+    /// What outputs show of a field that asks about ancestors; false for other fields.
+    pub(super) fn display_ancestors<'v>(
+        &'v self,
+        field: Field,
+        argument: &FieldArgument,
+        out: &mut Values<'v>,
+    ) -> bool {
+        let (Some(read), Some(thread)) = (of_ancestor(field), self.thread()) else { return false };
+        match (field, argument) {
+            (Field::ProcApid, FieldArgument::None) => {
+                out.extend(self.state.main_of(thread).map(|main| Value::Int(main.pid)));
+            }
+            (Field::ProcAenv, argument) => {
+                out.extend(self.ancestor_environment(argument, thread).map(Value::Text));
+            }
+            (_, FieldArgument::None) => {
+                out.extend(self.all_ancestors(read, thread).map(Value::Text));
+            }
             _ => return false,
-        };
-        if let FieldArgument::Index(distance) = argument {
-            let ancestor = self.state.ancestor(thread, *distance as usize);
-            out.extend(ancestor.map(|ancestor| read(ancestor, self)));
-        } else if let Some(main) = self.state.main_of(thread) {
-            out.extend(self.state.parents(main).map(|parent| read(parent, self)));
         }
         true
     }
@@ -302,6 +386,22 @@ impl<'e> EventView<'e> {
             _ => or_root(accounts.group(container, thread.gid), thread.gid, b"root"),
         });
     }
+}
+
+type ReadAncestor<'e> = fn(&'e Thread, &EventView<'e>) -> Value<'e>;
+
+/// How a field that asks about ancestors reads one of them.
+fn of_ancestor<'e>(field: Field) -> Option<ReadAncestor<'e>> {
+    Some(match field {
+        Field::ProcAname => |thread, _| Value::Text(&thread.comm),
+        Field::ProcAexe => |thread, _| Value::Text(&thread.exe),
+        Field::ProcAexepath => |thread, _| Value::Text(&thread.exe_path),
+        Field::ProcAcmdline => |thread, _| Value::Text(&thread.cmdline),
+        Field::ProcAargs => |thread, view| Value::Text(view.joined(&thread.args)),
+        Field::ProcAenv => |thread, view| Value::Text(view.joined(&view.state.env_of(thread).env)),
+        Field::ProcApid => |thread, _| Value::Int(thread.pid),
+        _ => return None,
+    })
 }
 
 fn process_flag(field: Field, thread: &Thread) -> Option<bool> {

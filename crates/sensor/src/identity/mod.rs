@@ -209,7 +209,9 @@ impl Facts {
     /// plugin of Falco and older libraries write it.
     pub fn from_capture_json(text: &[u8]) -> Option<Self> {
         let document: Value = serde_json::from_slice(text).ok()?;
-        let json = document.get("container")?;
+        // What the oldest captures say of a container has no frame around it.
+        let bare = document.get("id").is_some().then_some(&document);
+        let json = document.get("container").or(bare)?;
         let text = |key: &str| json.get(key).and_then(Value::as_str).unwrap_or("").to_string();
         let flag = |key: &str| json.get(key).and_then(Value::as_bool).unwrap_or(false);
         let id = text("id");

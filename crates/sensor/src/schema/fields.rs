@@ -94,8 +94,8 @@ impl Schema for SyscallSchema {
             ProcAexepath, ProcAname, ProcApid,
         };
         let Some(field) = Field::from_id(field) else { return FieldLimits::default() };
-        let filter_only =
-            matches!(field, FdIp | FdPort | FdProto | FdNet | FdCnet | FdSnet | FdLnet | FdRnet);
+        let filter_only = field == Field::EvtAround
+            || matches!(field, FdIp | FdPort | FdProto | FdNet | FdCnet | FdSnet | FdLnet | FdRnet);
         let alone = matches!(
             field,
             EvtRawarg
@@ -120,23 +120,73 @@ impl Schema for SyscallSchema {
     fn number_format(&self, field: FieldId) -> NumberFormat {
         match Field::from_id(field) {
             Some(Field::FdDev) => NumberFormat::Hexadecimal,
-            Some(Field::EvtRawtimeNs | Field::EvtReltimeNs | Field::EvtDeltatimeNs) => {
-                NumberFormat::Padded
-            }
+            Some(
+                Field::EvtRawtimeNs
+                | Field::EvtReltime
+                | Field::EvtReltimeNs
+                | Field::EvtDeltatimeNs
+                | Field::EvtLatencyNs,
+            ) => NumberFormat::Padded,
             _ => NumberFormat::Decimal,
         }
     }
 
+    fn typed_as(&self, field: FieldId) -> Option<FieldId> {
+        matches!(
+            Field::from_id(field)?,
+            Field::EvtTime
+                | Field::EvtTimeS
+                | Field::EvtTimeIso8601
+                | Field::EvtDatetime
+                | Field::EvtDatetimeS
+                | Field::EvtOutputtime
+        )
+        .then_some(Field::EvtRawtime.id())
+    }
+
     fn argument_type(&self, field: FieldId, argument: &FieldArgument) -> Option<ValueType> {
         let known = Field::from_id(field)?;
+        match (known, argument) {
+            (Field::EvtAbspath, FieldArgument::Key(side)) => {
+                matches!(&**side, "src" | "dst").then_some(())?;
+            }
+            (Field::EvtAround, FieldArgument::Key(time)) => {
+                time.parse::<u64>().ok()?;
+            }
+            (Field::EvtTypeIs, FieldArgument::Key(name)) => {
+                events().iter().any(|event| *event.name == **name).then_some(())?;
+            }
+            _ => {}
+        }
         let (Field::EvtArg | Field::EvtRawarg, FieldArgument::Key(name)) = (known, argument) else {
             return Some(DEFINITIONS[known as usize].value_type);
         };
-        // Events agree on the type of a parameter name, as far as rules use it; the
-        // newest event decides.
-        let params = events().iter().rev().flat_map(|event| &event.params);
-        let param = params.into_iter().find(|param| *param.name == **name)?;
+        // Events agree on the type of a parameter name, as far as rules use it; the first
+        // in the table decides.
+        let mut params = events().iter().flat_map(|event| &event.params);
+        let param = params.find(|param| *param.name == **name)?;
         Some(if known == Field::EvtArg { ValueType::Text } else { raw_type(param.kind) })
+    }
+
+    fn is_window(&self, field: FieldId) -> bool {
+        Field::from_id(field) == Some(Field::EvtAround)
+    }
+
+    fn exists_as(&self, field: FieldId, argument: &FieldArgument) -> Option<FieldId> {
+        match Field::from_id(field)? {
+            // Any descriptor has them, whether it has addresses or not.
+            Field::FdIp
+            | Field::FdPort
+            | Field::FdProto
+            | Field::FdNet
+            | Field::FdCipName
+            | Field::FdSipName
+            | Field::FdLipName
+            | Field::FdRipName => Some(Field::FdType.id()),
+            // Any event about descriptors has them, though there may be none.
+            Field::FdTypes => (*argument == FieldArgument::None).then_some(Field::FdNum.id()),
+            _ => Option::None,
+        }
     }
 
     fn event_names_itself(&self, number: u16) -> bool {
@@ -144,6 +194,7 @@ impl Schema for SyscallSchema {
     }
 }
 
+/// The type by which conditions may compare a parameter.
 fn raw_type(kind: ParamType) -> ValueType {
     match kind {
         ParamType::Int(_) | ParamType::Errno | ParamType::Fd | ParamType::Pid => ValueType::Int,
@@ -152,13 +203,21 @@ fn raw_type(kind: ParamType) -> ValueType {
         ParamType::Bool => ValueType::Bool,
         ParamType::RelativeTime => ValueType::RelativeTime,
         ParamType::AbsoluteTime => ValueType::AbsoluteTime,
-        ParamType::Bytes
+        ParamType::Uint(_)
+        | ParamType::Syscall
+        | ParamType::Signal
+        | ParamType::Flags(_)
+        | ParamType::Enumeration(_)
+        | ParamType::Mode => ValueType::Uint,
+        ParamType::Uid
+        | ParamType::Gid
+        | ParamType::SignalSet
+        | ParamType::Bytes
         | ParamType::SockAddr
         | ParamType::SockTuple
         | ParamType::FdList
         | ParamType::Dynamic(_)
-        | ParamType::Other => ValueType::Bytes,
-        _ => ValueType::Uint,
+        | ParamType::Other => ValueType::Opaque,
     }
 }
 
@@ -190,12 +249,27 @@ fields! {
     SyscallType "syscall.type" Text (None) "Name of the system call, absent for other events.",
     EvtCategory "evt.category" Text (None) "What the event is about: file, net, process, memory, user and so on.",
     EvtCpu "evt.cpu" Int (None) "Processor on which it happened.",
+    EvtLatency "evt.latency" RelativeTime (None) "Always 0: there are no enter events; deprecated.",
+    EvtLatencyS "evt.latency.s" RelativeTime (None) "Always 0, as evt.latency; deprecated.",
+    EvtLatencyNs "evt.latency.ns" RelativeTime (None) "Always 0, as evt.latency; deprecated.",
+    EvtLatencyQuantized "evt.latency.quantized" Uint (None) "Always 0, as evt.latency; deprecated.",
+    EvtLatencyHuman "evt.latency.human" Text (None) "Always 0ns, as evt.latency; deprecated.",
+    EvtWaitLatency "evt.wait_latency" RelativeTime (None) "Always 0, as evt.latency; deprecated.",
+    EvtOutputtime "evt.outputtime" Text (None) "Time as outputs begin with it: same as evt.time.",
     EvtArgs "evt.args" Text (None) "All parameters as name=value, separated by blanks.",
     EvtArg "evt.arg" Text (Required(Either)) "One parameter by index or name, resolved for people.",
     EvtRawarg "evt.rawarg" Int (Required(Key)) "One parameter by name with its own type, unresolved.",
     EvtInfo "evt.info" Text (None) "Same as evt.args.",
     EvtBuffer "evt.buffer" Bytes (None) "Data read or written, as far as it was captured.",
     EvtBuflen "evt.buflen" Uint (None) "Bytes read or written.",
+    EvtBuflenIn "evt.buflen.in" Uint (None) "evt.buflen of calls that read.",
+    EvtBuflenOut "evt.buflen.out" Uint (None) "evt.buflen of calls that write.",
+    EvtBuflenFile "evt.buflen.file" Uint (None) "evt.buflen of calls on files.",
+    EvtBuflenFileIn "evt.buflen.file.in" Uint (None) "evt.buflen of calls that read files.",
+    EvtBuflenFileOut "evt.buflen.file.out" Uint (None) "evt.buflen of calls that write files.",
+    EvtBuflenNet "evt.buflen.net" Uint (None) "evt.buflen of calls on network sockets.",
+    EvtBuflenNetIn "evt.buflen.net.in" Uint (None) "evt.buflen of calls that read from network sockets.",
+    EvtBuflenNetOut "evt.buflen.net.out" Uint (None) "evt.buflen of calls that write to network sockets.",
     EvtRes "evt.res" Text (None) "Result: SUCCESS or the name of the error.",
     EvtRawres "evt.rawres" Int (None) "Result as the kernel returned it; failures are negative error numbers.",
     EvtFailed "evt.failed" Bool (None) "Whether the call failed.",
@@ -212,7 +286,14 @@ fields! {
     EvtCountErrorMemory "evt.count.error.memory" Uint (None) "1 for a failed memory call, else 0; absent for other calls.",
     EvtCountErrorOther "evt.count.error.other" Uint (None) "1 for any other failed call, else 0; absent for those above.",
     EvtCountExit "evt.count.exit" Uint (None) "1 for returns.",
-    EvtAround "evt.around" Uint (Required(Either)) "Reserved for selecting events around a time; never present.",
+    EvtCountProcinfo "evt.count.procinfo" Uint (None) "1 for process statistics of a main thread, else 0.",
+    EvtCountThreadinfo "evt.count.threadinfo" Uint (None) "1 for process statistics, else 0.",
+    EvtInfraDockerName "evt.infra.docker.name" Text (None) "Name of an engine's event in captures of old agents.",
+    EvtInfraDockerContainerId "evt.infra.docker.container.id" Text (None) "Container of an engine's event in captures of old agents.",
+    EvtInfraDockerContainerName "evt.infra.docker.container.name" Text (None) "Container's name in an engine's event in captures of old agents.",
+    EvtInfraDockerContainerImage "evt.infra.docker.container.image" Text (None) "Container's image in an engine's event in captures of old agents.",
+    UtilCnt "util.cnt" Uint (None) "Counts up each time it is asked for; never the same twice.",
+    EvtAround "evt.around" Uint (Required(Either)) "Nanoseconds between the event and the time in brackets; = asks for at most so many milliseconds.",
     EvtAbspath "evt.abspath" Text (Optional(Key)) "Absolute path that a call with a directory descriptor means; src and dst choose one of two.",
     EvtIsOpenRead "evt.is_open_read" Bool (None) "Whether an open asks to read.",
     EvtIsOpenWrite "evt.is_open_write" Bool (None) "Whether an open asks to write.",
@@ -302,6 +383,9 @@ fields! {
     ThreadCpuSystem "thread.cpu.system" Double (None) "Processor time in the kernel in the last second; from process statistics only.",
     ThreadVmsize "thread.vmsize" Uint (None) "proc.vmsize for the main thread, 0 for others.",
     ThreadVmrss "thread.vmrss" Uint (None) "proc.vmrss for the main thread, 0 for others.",
+    ThreadVmsizeB "thread.vmsize.b" Uint (None) "thread.vmsize in bytes.",
+    ThreadVmrssB "thread.vmrss.b" Uint (None) "thread.vmrss in bytes.",
+    ThreadNametid "thread.nametid" Text (None) "Name of the thread and its id, without a gap.",
     ProcStdinType "proc.stdin.type" Text (None) "Type of descriptor 0.",
     ProcStdoutType "proc.stdout.type" Text (None) "Type of descriptor 1.",
     ProcStderrType "proc.stderr.type" Text (None) "Type of descriptor 2.",

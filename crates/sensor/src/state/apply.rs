@@ -1,7 +1,7 @@
 //! How one event changes the state: the frame around the parsers of `apply_*`.
 
 use super::thread::{Thread, flag};
-use super::{Fd, FdKind, Live, State, Touched};
+use super::{Fd, FdKind, Live, Observation, State, Touched};
 use crate::record::Record;
 use crate::schema::Traits;
 use crate::schema::number::{
@@ -164,10 +164,17 @@ impl State {
         if self.threads.contains_key(&tid) {
             return;
         }
-        let scanned =
-            self.allow_lookup(now_ns).and_then(|proc| super::proc_scan::scan_thread(&proc, tid));
+        let scanned = if self.is_given() {
+            self.given_thread(tid)
+        } else {
+            self.allow_lookup(now_ns).and_then(|proc| super::proc_scan::scan_thread(&proc, tid))
+        };
         if let Some((thread, fds)) = scanned {
             self.counters.n_threads_scanned += 1;
+            self.note(|| Observation::Thread {
+                thread: Box::new(thread.clone()),
+                fds: fds.clone(),
+            });
             if self.add_thread(thread, true) {
                 for (number, fd) in fds {
                     self.add_initial_fd(tid, number, fd);

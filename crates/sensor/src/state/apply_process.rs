@@ -10,9 +10,9 @@ use crate::record::{NOT_AVAILABLE, Record};
 use crate::schema::number::{
     ASYNCEVENT_E, BRK_4_X, CAPSET_X, CHROOT_X, CONTAINER_E, CONTAINER_JSON_2_E, CONTAINER_JSON_E,
     EXECVE_19_E, GETRLIMIT_X, GROUP_ADDED_E, GROUP_DELETED_E, MMAP_X, MMAP2_X, MUNMAP_X, PRCTL_X,
-    PRLIMIT_X, SCHEDSWITCH_6_E, SETGID_X, SETNS_X, SETREGID_X, SETRESGID_X, SETRESUID_X,
-    SETREUID_X, SETRLIMIT_X, SETSID_X, SETUID_X, UNSHARE_X, USER_ADDED_E, USER_DELETED_E,
-    VFORK_20_X,
+    PRLIMIT_X, PROCINFO_E, SCHEDSWITCH_6_E, SETGID_X, SETNS_X, SETREGID_X, SETRESGID_X,
+    SETRESUID_X, SETREUID_X, SETRLIMIT_X, SETSID_X, SETUID_X, UNSHARE_X, USER_ADDED_E,
+    USER_DELETED_E, VFORK_20_X,
 };
 use crate::text::join_path;
 
@@ -350,6 +350,7 @@ impl State {
                 self.on_rlimit(record, if tid == 0 { record.tid } else { tid }, 6, 1);
             }
             SCHEDSWITCH_6_E => self.on_switch(record),
+            PROCINFO_E => self.on_statistics(record),
             BRK_4_X | MMAP_X | MMAP2_X | MUNMAP_X => self.on_memory(record),
             USER_ADDED_E | USER_DELETED_E | GROUP_ADDED_E | GROUP_DELETED_E => {
                 self.on_account(record);
@@ -442,6 +443,14 @@ impl State {
         {
             let size = record.param(3).u32().unwrap_or(0);
             main.memory_kib = [size, record.param(4).u32().unwrap_or(0), swap];
+        }
+    }
+
+    fn on_statistics(&mut self, record: &Record<'_>) {
+        if let Some(thread) = self.threads.get_mut(&record.tid) {
+            let times = thread.cpu_times.get_or_insert_default();
+            times.before = times.now;
+            times.now = [0, 1].map(|index| record.param(index).u64().unwrap_or(0));
         }
     }
 

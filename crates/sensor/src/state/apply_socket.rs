@@ -2,9 +2,10 @@
 
 use std::net::IpAddr;
 
+use palisade_base::text::Address;
+
 use super::fd::{
-    Address, Ends, Fd, FdKind, Role, SocketName, Transport, decode_address, decode_tuple,
-    format_unix,
+    Ends, Fd, FdKind, Role, SocketName, Transport, decode_address, decode_tuple, format_unix,
 };
 use super::users::Interfaces;
 use super::{State, Touched};
@@ -75,9 +76,16 @@ impl State {
             }
             return;
         }
+        let enter = enter.as_deref().and_then(|bytes| Record::decode(bytes).ok());
+        let asked = enter.as_ref().and_then(|enter| decode_address(enter.param(1).bytes));
+        let named = decode_address(record.param(3).bytes);
         match decode_tuple(tuple.bytes) {
-            Some(SocketName::Ipv4(ends)) => connect_ends(entry, FdKind::Ipv4Socket, &ends),
-            Some(SocketName::Ipv6(ends)) => connect_ends(entry, FdKind::Ipv6Socket, &ends),
+            Some(SocketName::Ipv4(ends)) => {
+                connect_ends(entry, FdKind::Ipv4Socket, &destination(ends, named, asked));
+            }
+            Some(SocketName::Ipv6(ends)) => {
+                connect_ends(entry, FdKind::Ipv6Socket, &destination(ends, named, asked));
+            }
             Some(SocketName::Unix { source, dest, path }) => {
                 if entry.kind != FdKind::UnixSocket {
                     return;
@@ -232,6 +240,25 @@ fn connect_to(entry: &mut Fd, address: &[u8]) {
         Some(_) => entry.set_name(&address_text(address)),
         None => {}
     }
+}
+
+/// Where a connection leads: what the program named on return can have been changed while
+/// the call was under way, so if the connection's end was read from there, the address that
+/// was named on entry counts.
+fn destination(
+    mut ends: Ends,
+    named: Option<SocketName<'_>>,
+    asked: Option<SocketName<'_>>,
+) -> Ends {
+    if let (
+        Some(SocketName::Ipv4(named) | SocketName::Ipv6(named)),
+        Some(SocketName::Ipv4(asked) | SocketName::Ipv6(asked)),
+    ) = (named, asked)
+        && (named.dest, named.dest_port) == (ends.dest, ends.dest_port)
+    {
+        (ends.dest, ends.dest_port) = (asked.dest, asked.dest_port);
+    }
+    ends
 }
 
 fn connect_ends(entry: &mut Fd, kind: FdKind, ends: &Ends) {

@@ -10,6 +10,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use crate::record::Cursor;
+use palisade_base::text::Address;
+
 use crate::text;
 
 /// Text that several processes share.
@@ -171,6 +173,18 @@ impl Transport {
             4 => Self::Icmp,
             5 => Self::Raw,
             _ => Self::Unknown,
+        }
+    }
+
+    /// Its number in the scap format.
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Unknown => 0,
+            Self::NotASocket => 1,
+            Self::Tcp => 2,
+            Self::Udp => 3,
+            Self::Icmp => 4,
+            Self::Raw => 5,
         }
     }
 
@@ -352,24 +366,6 @@ fn write_ends(out: &mut String, ends: &Ends) -> std::fmt::Result {
         Address(ends.dest),
         ends.dest_port
     )
-}
-
-/// An address as `inet_ntop(3)` writes it: with the last two groups of an embedded IPv4
-/// address in dots.
-pub struct Address(pub IpAddr);
-
-impl std::fmt::Display for Address {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let IpAddr::V6(address) = self.0 else { return self.0.fmt(f) };
-        let segments = address.segments();
-        // IPv4-compatible addresses (RFC 4291, 2.5.5.1), which Rust writes in groups.
-        if segments[..6] == [0; 6] && segments[6] != 0 {
-            let [.., high, low] = segments;
-            let embedded = Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low));
-            return write!(f, "::{embedded}");
-        }
-        address.fmt(f)
-    }
 }
 
 /// Both ends of a connection as text: `10.0.0.1:80->10.0.0.2:5000`.

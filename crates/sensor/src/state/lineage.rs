@@ -22,10 +22,29 @@ const GRACE_NS: u64 = 600_000_000_000;
 /// What is left of a process.
 #[derive(Debug, Clone)]
 pub(crate) struct Grave {
-    process: Process,
-    origin: i64,
-    container: Option<Arc<Facts>>,
-    exited_ns: u64,
+    pub(super) process: Process,
+    pub(super) origin: i64,
+    pub(super) container: Option<Arc<Facts>>,
+    pub(super) exited_ns: u64,
+}
+
+impl Grave {
+    /// A grave to be read into.
+    pub(super) fn nobody() -> Self {
+        let text = String::new;
+        let process = Process {
+            pid: 0,
+            vpid: None,
+            ppid: 0,
+            start: Timestamp::from_nanos(0),
+            name: text(),
+            exe: text(),
+            cmdline: text(),
+            cwd: text(),
+            uid: 0,
+        };
+        Self { process, origin: -1, container: None, exited_ns: 0 }
+    }
 }
 
 /// Exited processes, oldest first.
@@ -51,6 +70,19 @@ impl Graveyard {
         }
         self.order.push_back((pid, now_ns));
         self.by_pid.insert(pid, grave);
+    }
+
+    /// The graves that can still be found, oldest first.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (i64, &Grave)> {
+        self.order.iter().filter_map(|(pid, exited_ns)| {
+            let grave = self.by_pid.get(pid)?;
+            (grave.exited_ns == *exited_ns).then_some((*pid, grave))
+        })
+    }
+
+    /// Puts back what [`Self::iter`] gave.
+    pub(super) fn restore(&mut self, pid: i64, grave: Grave) {
+        self.bury(pid, grave);
     }
 
     #[cfg(test)]

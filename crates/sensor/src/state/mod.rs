@@ -11,14 +11,19 @@ mod apply_process;
 pub(crate) mod apply_socket;
 pub mod fd;
 mod lineage;
+mod observe;
 pub mod proc_scan;
+mod snapshot;
 pub(crate) mod thread;
 pub mod users;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
-pub use fd::{Address, Ends, Fd, FdKind, FdTable, Role, Text, Transport};
+pub use fd::{Ends, Fd, FdKind, FdTable, Role, Text, Transport};
+pub use observe::{OBSERVATIONS_MAX, Observation};
+pub use palisade_base::text::Address;
+pub(crate) use snapshot::{Header, Part, code_thread};
 pub use thread::{NO_ID, Thread};
 use users::ContainerAccounts;
 pub use users::{Accounts, Interfaces, User};
@@ -111,6 +116,8 @@ pub struct State {
     pub(crate) described: Option<Arc<Facts>>,
     pub(crate) graveyard: Graveyard,
     pub(crate) live: Option<Live>,
+    /// What a recorder or a replay has to do with answers from outside.
+    outside: observe::Outside,
     counters: Counters,
     recent_exits: VecDeque<(i64, i64, u64)>,
     recent_exit_keys: HashSet<(i64, i64)>,
@@ -143,6 +150,7 @@ impl State {
             described: None,
             graveyard: Graveyard::default(),
             live: None,
+            outside: observe::Outside::default(),
             counters: Counters::default(),
             recent_exits: VecDeque::new(),
             recent_exit_keys: HashSet::new(),
@@ -566,15 +574,20 @@ impl State {
     /// Finds the container of a thread: in a live system by its control group and the
     /// engines' files, in a capture by its control group's path alone.
     pub(crate) fn identify(&mut self, tid: i64, now_ns: u64) {
+        if self.is_given() {
+            self.find_given(tid);
+            return;
+        }
         let Some(thread) = self.threads.get_mut(&tid) else { return };
         if let Some(live) = &mut self.live {
             let facts =
                 live.resolver.resolve(thread.cgroup_id, &thread.cgroups, thread.pid, now_ns);
-            let id = facts.as_ref().map_or(&b""[..], |facts| facts.id.as_bytes());
-            if *thread.container_id != *id {
-                thread.container_id = id.into();
+            // The same answer in other memory is no news, and a recording is not to learn of
+            // it as of another container.
+            if !observe::is_same(thread.container.as_ref(), facts.as_ref()) {
+                self.note(|| Observation::Container { tid, facts: facts.clone() });
+                self.set_container(tid, facts);
             }
-            thread.container = facts;
             return;
         }
         if let Some(known) = self.identities.get(&thread.cgroups) {
@@ -594,6 +607,15 @@ impl State {
         thread.container_id = id;
     }
 
+    fn set_container(&mut self, tid: i64, facts: Option<Arc<Facts>>) {
+        let Some(thread) = self.threads.get_mut(&tid) else { return };
+        let id = facts.as_ref().map_or(&b""[..], |facts| facts.id.as_bytes());
+        if *thread.container_id != *id {
+            thread.container_id = id.into();
+        }
+        thread.container = facts;
+    }
+
     /// Reads the accounts of a container when a program starts in it and they are not known
     /// yet. The program may have ended by now, so its ancestors in the container are tried
     /// as well.
@@ -610,6 +632,7 @@ impl State {
         let found = { pids }.find_map(|pid| ContainerAccounts::read(proc, pid));
         if let Some(found) = found {
             found.add_to(&mut self.accounts, &container);
+            self.note(|| Observation::Accounts { container });
         }
     }
 

@@ -25,6 +25,16 @@ pub(crate) mod flag {
     pub(crate) const MAIN: u32 = 1 << 30;
 }
 
+/// Processor times in user mode and in the kernel, as two statistics said one after the
+/// other.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct CpuTimes {
+    /// The earlier ones.
+    pub before: [u64; 2],
+    /// The later ones.
+    pub now: [u64; 2],
+}
+
 /// No user, group or login.
 pub const NO_ID: u32 = u32::MAX;
 
@@ -67,6 +77,8 @@ pub struct Thread {
     pub memory_kib: [u32; 3],
     /// Major and minor page faults.
     pub faults: [u64; 2],
+    /// Processor times of the last two statistics that a capture has of it.
+    pub cpu_times: Option<Box<CpuTimes>>,
     /// When it was cloned; 0 when that was not seen.
     pub cloned_ns: u64,
     /// When it last executed a program; 0 when that was not seen.
@@ -163,6 +175,7 @@ impl Default for Thread {
             fd_limit: -1,
             memory_kib: [0; 3],
             faults: [0; 2],
+            cpu_times: None,
             cloned_ns: 0,
             executed_ns: 0,
             started_ns: 0,

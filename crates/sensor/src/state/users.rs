@@ -61,6 +61,22 @@ impl Accounts {
         self.groups.get(container).into_iter().flatten().map(|(gid, name)| (*gid, &**name))
     }
 
+    /// All users, with the containers that they belong to.
+    pub fn users(&self) -> impl Iterator<Item = (&Text, u32, &User)> {
+        let lists = self.users.iter();
+        lists.flat_map(|(container, list)| {
+            list.iter().map(move |(uid, user)| (container, *uid, user))
+        })
+    }
+
+    /// All groups, with the containers that they belong to.
+    pub fn groups(&self) -> impl Iterator<Item = (&Text, u32, &Text)> {
+        let lists = self.groups.iter();
+        lists.flat_map(|(container, list)| {
+            list.iter().map(move |(gid, name)| (container, *gid, name))
+        })
+    }
+
     /// The containers whose users are known.
     pub fn containers(&self) -> impl Iterator<Item = Text> {
         self.users.keys().filter(|id| !id.is_empty()).cloned()

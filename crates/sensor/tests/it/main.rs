@@ -9,6 +9,8 @@
 mod conformance;
 mod header;
 mod identity;
+mod legacy;
 mod live;
 mod recording;
+mod shown;
 mod steady;

@@ -41,7 +41,6 @@ struct Checked {
     /// The others.
     unread: Vec<(String, Failure)>,
     problems: Diagnostics,
-    /// Which problems are deviations from the schema alone.
     rules: RuleSet,
     definitions: Vec<Definition>,
 }
@@ -82,10 +81,12 @@ impl Checked {
 
     fn exit(&self, strict: bool) -> Exit {
         let (n_errors, n_warnings) = self.problems.counts();
-        match () {
-            () if !self.unread.is_empty() => Exit::Incomplete,
-            () if n_errors > 0 || (strict && n_warnings > 0) => Exit::Usage,
-            () => Exit::Clean,
+        if !self.unread.is_empty() {
+            Exit::Incomplete
+        } else if n_errors > 0 || (strict && n_warnings > 0) {
+            Exit::Usage
+        } else {
+            Exit::Clean
         }
     }
 

@@ -268,6 +268,7 @@ pub(super) fn type_name(value_type: ValueType) -> &'static str {
         ValueType::Port => "port",
         ValueType::RelativeTime => "duration, ns",
         ValueType::AbsoluteTime => "time, ns",
+        ValueType::Opaque => "opaque",
     }
 }
 
@@ -286,6 +287,7 @@ fn falco_type(value_type: ValueType) -> &'static str {
         ValueType::Port => "PORT",
         ValueType::RelativeTime => "RELTIME",
         ValueType::AbsoluteTime => "ABSTIME",
+        ValueType::Opaque => "DYNAMIC",
     }
 }
 

@@ -3,7 +3,9 @@
 
 mod bed;
 mod crash;
+mod record;
 mod run;
+mod sinks;
 mod watch;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

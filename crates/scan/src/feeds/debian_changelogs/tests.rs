@@ -164,20 +164,12 @@ fn a_rebuild_for_the_release_has_the_fixes_of_what_it_continues() {
 #[test]
 fn one_package_of_each_source_stands_for_it() {
     let package = |name: &str, source: &str, files: &[&str]| Package {
-        kind: PackageKind::Dpkg,
-        name: name.into(),
-        version: "1".into(),
-        architecture: None,
         source: Some(palisade_model::package::SourcePackage {
             name: source.into(),
             version: "1".into(),
         }),
-        purl: String::new(),
-        licences: vec![],
-        maintainer: None,
         files: files.iter().map(ToString::to_string).collect(),
-        evidence: String::new(),
-        layer: None,
+        ..Package::new(PackageKind::Dpkg, name, "1", "")
     };
     let mut inventory = crate::report::tests::clean().inventory;
     inventory.packages = vec![

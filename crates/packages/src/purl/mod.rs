@@ -1,15 +1,19 @@
 //! Package URLs (ECMA-427), as advisories and other scanners write them.
 
-use packageurl::PackageUrl;
+mod rules;
+mod url;
+
 use palisade_model::package::SourcePackage;
 use palisade_model::{Distribution, PackageKind};
+
+pub use url::{PackageUrl, PackageUrlError, QUALIFIERS_MAX, URL_BYTES_MAX};
 
 /// What a package URL is made of.
 #[derive(Debug, Clone, Copy)]
 pub struct Parts<'p> {
     /// Ecosystem.
     pub kind: PackageKind,
-    /// Name as the ecosystem writes it; `@scope/name` for npm.
+    /// Name as the ecosystem writes it; `@scope/name` for npm, `group:artifact` for Maven.
     pub name: &'p str,
     /// Version.
     pub version: &'p str,
@@ -19,6 +23,8 @@ pub struct Parts<'p> {
     pub source: Option<&'p SourcePackage>,
     /// Distribution, for packages of one.
     pub distribution: Option<&'p Distribution>,
+    /// RPM's modularity label.
+    pub module: Option<&'p str>,
 }
 
 /// Writes the package URL; empty for a name that no package URL can hold.
@@ -26,63 +32,68 @@ pub fn write(parts: &Parts<'_>) -> String {
     build(parts).map(|purl| purl.to_string()).unwrap_or_default()
 }
 
-fn build(parts: &Parts<'_>) -> packageurl::Result<PackageUrl<'static>> {
-    let mut name = parts.name.to_string();
-    let mut namespace = String::new();
-    match parts.kind {
-        PackageKind::Dpkg | PackageKind::Apk | PackageKind::Rpm => {
+fn build(parts: &Parts<'_>) -> Result<PackageUrl, PackageUrlError> {
+    let mut version = parts.version;
+    let mut qualifiers: Vec<(String, String)> = Vec::new();
+    let mut add = |key: &str, value: &str| qualifiers.push((key.to_string(), value.to_string()));
+    let (namespace, name) = match parts.kind {
+        PackageKind::Dpkg | PackageKind::Apk | PackageKind::Rpm | PackageKind::Pacman => {
             let default = match parts.kind {
                 PackageKind::Dpkg => "debian",
                 PackageKind::Apk => "alpine",
+                PackageKind::Pacman => "arch",
                 _ => "redhat",
             };
-            let id = parts.distribution.map_or(default, |found| found.id.as_str());
-            namespace = id.to_string();
+            (parts.distribution.map_or(default, |found| found.id.as_str()), parts.name)
         }
-        PackageKind::Python => name = normalised_python_name(parts.name),
-        PackageKind::Node | PackageKind::Go => {
-            if let Some((before, last)) = parts.name.rsplit_once('/') {
-                namespace = before.to_string();
-                name = last.to_string();
-            }
+        PackageKind::Maven => parts.name.split_once(':').unwrap_or(("", parts.name)),
+        PackageKind::Node | PackageKind::Go | PackageKind::Composer => {
+            parts.name.rsplit_once('/').unwrap_or(("", parts.name))
         }
-        _ => {}
+        _ => ("", parts.name),
+    };
+    // The type definition of rpm puts the epoch among the qualifiers.
+    if parts.kind == PackageKind::Rpm
+        && let Some((epoch, rest)) = version.split_once(':')
+    {
+        add("epoch", epoch);
+        version = rest;
     }
-    let mut purl = PackageUrl::new(parts.kind.purl_type(), name)?;
-    if !namespace.is_empty() {
-        purl.with_namespace(namespace)?;
-    }
-    // The crate writes a version's slash as it is, and readers take it for a namespace; no
-    // ecosystem's versions have one, so such a version is left out rather than misread.
-    if !parts.version.is_empty() && !parts.version.contains('/') {
-        purl.with_version(parts.version.to_string())?;
+    if let Some(module) = parts.module {
+        add("rpmmod", module);
     }
     if let Some(architecture) = parts.architecture {
-        purl.add_qualifier("arch", architecture.to_string())?;
+        add("arch", architecture);
     }
-    if namespace_is_distribution(parts.kind)
+    if parts.kind.is_of_distribution()
         && let Some(found) = parts.distribution
     {
         let release = match found.version_id.as_str() {
             "" => found.codename.as_str(),
             version => version,
         };
-        let distro =
-            if release.is_empty() { found.id.clone() } else { format!("{}-{release}", found.id) };
-        purl.add_qualifier("distro", distro)?;
+        if release.is_empty() {
+            add("distro", &found.id);
+        } else {
+            add("distro", &format!("{}-{release}", found.id));
+        }
     }
     if let Some(source) = parts.source {
         if source.version != parts.version {
-            purl.add_qualifier("upstream", format!("{}@{}", source.name, source.version))?;
+            add("upstream", &format!("{}@{}", source.name, source.version));
         } else if source.name != parts.name {
-            purl.add_qualifier("upstream", source.name.clone())?;
+            add("upstream", &source.name);
         }
     }
-    Ok(purl)
-}
-
-fn namespace_is_distribution(kind: PackageKind) -> bool {
-    matches!(kind, PackageKind::Dpkg | PackageKind::Apk | PackageKind::Rpm)
+    PackageUrl {
+        kind: parts.kind.purl_type().to_string(),
+        namespace: namespace.to_string(),
+        name: name.to_string(),
+        version: version.to_string(),
+        qualifiers,
+        subpath: String::new(),
+    }
+    .new()
 }
 
 /// The form of a project's name by which PyPI compares (PEP 503).
@@ -120,6 +131,7 @@ mod tests {
             architecture: Some("amd64"),
             source: Some(&source),
             distribution: Some(&distribution),
+            module: None,
         };
         let check = |parts: &Parts<'_>, expected: &str| assert_eq!(write(parts), expected);
         check(&parts, "pkg:deb/debian/openssl@3.0.11-1~deb12u2?arch=amd64&distro=debian-12");
@@ -135,6 +147,7 @@ mod tests {
             architecture: None,
             source: None,
             distribution: Some(&distribution),
+            module: None,
         };
         check(&plain, "pkg:npm/%40angular/core@1.0.0");
         check(
@@ -144,6 +157,19 @@ mod tests {
         check(
             &Parts { kind: PackageKind::Go, name: "github.com/a/b", version: "v1.2.3", ..plain },
             "pkg:golang/github.com/a/b@v1.2.3",
+        );
+        check(
+            &Parts { kind: PackageKind::Maven, name: "org.a:b", ..plain },
+            "pkg:maven/org.a/b@1.0.0",
+        );
+        check(
+            &Parts { kind: PackageKind::Composer, name: "Guzzle/psr7", ..plain },
+            "pkg:composer/guzzle/psr7@1.0.0",
+        );
+        let module = Some("nodejs:18");
+        check(
+            &Parts { kind: PackageKind::Rpm, name: "a", version: "1:2-3.el9", module, ..plain },
+            "pkg:rpm/debian/a@2-3.el9?distro=debian-12&epoch=1&rpmmod=nodejs:18",
         );
     }
 }
