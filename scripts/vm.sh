@@ -87,13 +87,16 @@ boot() { # kernel series, control groups
     results=$out/$name.results.tsv console=$out/$name.console.log
     kernel=$(scripts/vm/kernel.sh "$series" "$cache")
     scripts/vm/initramfs.sh "$kernel" "$work/system" "$work/initramfs"
+    rm -f "$work/disk"
+    truncate -s 1G "$work/disk"
+    /sbin/mkfs.ext4 -q -O ^has_journal "$work/disk"
     printf '\n== Linux %s, control groups %s\n' "$(cat "$kernel/version")" "$cgroups"
     rm -f "$results" "$console"
     timeout --kill-after=10 "$seconds" "$qemu" \
         -machine q35 "${accelerator[@]}" -smp 1 -m 1024 \
         -kernel "$kernel/vmlinuz" -initrd "$work/initramfs" \
         -append "console=ttyS0 quiet loglevel=4 oops=panic panic=-1 mitigations=off palisade.cgroups=$cgroups palisade.only=$only" \
-        -nodefaults -display none -no-reboot \
+        -drive "file=$work/disk,format=raw,if=virtio,cache=unsafe" -nodefaults -display none -no-reboot \
         -serial "file:$console" -serial "file:$results" 2>"$out/$name.qemu.log" &
     running=$!
     follow "$results" "$running"

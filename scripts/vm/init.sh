@@ -11,6 +11,8 @@ $b mount -t tmpfs -o mode=1777 shm /dev/shm
 $b mount -t tmpfs run /run
 $b mount -t securityfs securityfs /sys/kernel/security
 $b ln -s /proc/self/fd /dev/fd
+# Containers' layers lie on a disk, as they do in life: a tmpfs cannot map ids before Linux 6.3.
+$b mount -t ext4 /dev/vda /var/tmp && $b chmod 1777 /var/tmp && $b mount --bind /var/tmp /tmp
 exec >/dev/ttyS0 2>&1 </dev/null
 $b stty -F /dev/ttyS1 raw 2>/dev/null
 $b hostname "$($b cat /etc/hostname)"

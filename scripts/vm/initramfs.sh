@@ -4,8 +4,8 @@
 set -euo pipefail
 kernel=$1 system=$2 file=$3
 version=$(cat "$kernel/version")
-# The layers of containers; the rest that tests need is built into Debian's kernels.
-modules=(overlay)
+# The layers of containers, and a disk: the rest that tests need is built into Debian's kernels.
+modules=(overlay virtio_pci virtio_blk ext4)
 
 tree=$(mktemp -d "$file.XXXXXX")
 trap 'rm -rf "$tree"' EXIT
@@ -14,15 +14,13 @@ cp /bin/busybox "$tree/bin/busybox"
 cp "$(dirname "$0")/stage1.sh" "$tree/init"
 PATH=$PATH:/sbin:/usr/sbin
 n=0
-modprobe -d "$kernel" -S "$version" --show-depends "${modules[@]}" | awk '$1 == "insmod" { print $2 }' |
+modprobe -d "$kernel" -S "$version" --show-depends -a "${modules[@]}" | awk '$1 == "insmod" && !seen[$2]++ { print $2 }' |
     while read -r module; do
         n=$((n + 1))
         to=$tree/modules/$(printf '%02d' "$n")-$(basename "${module%.xz}")
         # Busybox cannot unpack them.
         case "$module" in *.xz) xz -dc "$module" >"$to" ;; *) cp "$module" "$to" ;; esac
     done
-ln -s "$(realpath "$system")" "$tree/system"
-rm "$tree/system"
 # Uncompressed: an emulated machine unpacks slowly.
 (cd "$tree" && find . -print0 | cpio --quiet --null -o -H newc) >"$file"
 (cd "$(dirname "$system")" && find "$(basename "$system")" -print0 | cpio --quiet --null -o -H newc) >>"$file"
