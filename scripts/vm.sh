@@ -6,12 +6,13 @@ cd "$(dirname "$0")/.."
 
 usage() {
     cat <<'TEXT'
-usage: scripts/vm.sh [--on KERNEL[/CGROUPS]]… [--suite NAME]… [--test TEXT] [--palisade FILE]
+usage: scripts/vm.sh [--on KERNEL[/KIND]]… [--suite NAME]… [--test TEXT] [--palisade FILE]
 
-  --on KERNEL[/CGROUPS]  5.10, 6.1 or 6.12; `v2` (the default) or `hybrid` control groups
-                         [default: 5.10, 6.1, 6.1/hybrid, 6.12]
+  --on KERNEL[/KIND]     5.10, 6.1 or 6.12, with control groups of kind `v2` (the default) or
+                         `hybrid`; `systemd`: v2, started by systemd, for the suite `service`
+                         [default: 5.10, 6.1, 6.1/hybrid, 6.12, 6.12/systemd]
   --suite NAME           doctor, watch, bpf, sensor, sys, respond, agent, runtime, palisade
-                         [default: all of them]
+                         [default: all but `palisade`, which takes half an hour emulated]
   --test TEXT            only tests whose name contains TEXT
   --palisade FILE        the program [default: target/release/palisade]
 
@@ -36,13 +37,19 @@ while [ $# -gt 0 ]; do
         *) echo "error: unknown argument \`$1\`" >&2; usage >&2; exit 2 ;;
     esac
 done
-[ ${#guests[@]} -gt 0 ] || guests=(5.10 6.1 6.1/hybrid 6.12)
-[ ${#suites[@]} -gt 0 ] || suites=(doctor watch bpf sensor sys respond agent runtime palisade)
+[ ${#guests[@]} -gt 0 ] || guests=(5.10 6.1 6.1/hybrid 6.12 6.12/systemd)
+[ ${#suites[@]} -gt 0 ] || suites=(doctor watch bpf sensor sys respond agent runtime)
 for guest in "${guests[@]}"; do
-    case "$guest" in
-        5.10 | 6.1 | 6.12 | 5.10/v2 | 6.1/v2 | 6.12/v2 | 5.10/hybrid | 6.1/hybrid | 6.12/hybrid) ;;
-        *) echo "error: no guest \`$guest\`" >&2; usage >&2; exit 2 ;;
-    esac
+    if ! [[ $guest =~ ^(5\.10|6\.1|6\.12)(/(v2|hybrid|systemd))?$ ]]; then
+        echo "error: no guest \`$guest\`" >&2
+        usage >&2
+        exit 2
+    fi
+    if [[ $guest == */systemd && ! -x /lib/systemd/systemd ]]; then
+        echo "error: this machine has no systemd to put into the guest \`$guest\`" >&2
+        echo "  remedy: apt-get install systemd, or name the guests with --on" >&2
+        exit 3
+    fi
 done
 
 if [ "$(uname -m)" != x86_64 ]; then
@@ -82,20 +89,21 @@ echo "==> Building the tests" >&2
 scripts/vm/system.sh "$work/system" "$target" "$palisade" "${suites[@]}"
 
 n_passed=0 n_failed=0 n_skipped=0 failures=()
-boot() { # kernel series, control groups
-    local series=$1 cgroups=$2 name=$1-$2 kernel results console status=0
+boot() { # kernel series, kind
+    local series=$1 cgroups=$2 name=$1-$2 init=tests kernel results console status=0
+    if [ "$2" = systemd ]; then cgroups=v2 init=systemd; fi
     results=$out/$name.results.tsv console=$out/$name.console.log
     kernel=$(scripts/vm/kernel.sh "$series" "$cache")
     scripts/vm/initramfs.sh "$kernel" "$work/system" "$work/initramfs"
     rm -f "$work/disk"
     truncate -s 1G "$work/disk"
     /sbin/mkfs.ext4 -q -O ^has_journal "$work/disk"
-    printf '\n== Linux %s, control groups %s\n' "$(cat "$kernel/version")" "$cgroups"
+    printf '\n== Linux %s, %s\n' "$(cat "$kernel/version")" "$2"
     rm -f "$results" "$console"
     timeout --kill-after=10 "$seconds" "$qemu" \
         -machine q35 "${accelerator[@]}" -smp 1 -m 1024 \
         -kernel "$kernel/vmlinuz" -initrd "$work/initramfs" \
-        -append "console=ttyS0 quiet loglevel=4 oops=panic panic=-1 mitigations=off palisade.cgroups=$cgroups palisade.only=$only" \
+        -append "console=ttyS0 quiet loglevel=4 oops=panic panic=-1 mitigations=off palisade.cgroups=$cgroups palisade.only=$only palisade.init=$init" \
         -drive "file=$work/disk,format=raw,if=virtio,cache=unsafe" -nodefaults -display none -no-reboot \
         -serial "file:$console" -serial "file:$results" 2>"$out/$name.qemu.log" &
     running=$!
@@ -115,7 +123,7 @@ follow() { # file pid
                 awk -F'\t' '$1 == "RESULT" { printf "%-4s  %-8s %s  (%s ms)%s\n", toupper($2), $3, $4, $5, $6 == "" ? "" : ": " $6 }'
             shown=$lines
         fi
-        sleep 0.5
+        sleep 1
     done
 }
 lines_of() { if [ -f "$1" ]; then wc -l <"$1"; else echo 0; fi; }
@@ -139,6 +147,9 @@ judge() { # name results console status
     n_passed=$((n_passed + passed)) n_failed=$((n_failed + failed)) n_skipped=$((n_skipped + skipped))
 }
 
+# In one piece, so that bash has read all of this file before the minutes begin in which it may
+# be edited.
+{
 for guest in "${guests[@]}"; do
     case "$guest" in
         */*) boot "${guest%/*}" "${guest#*/}" ;;
@@ -150,4 +161,6 @@ echo
 if [ ${#failures[@]} -gt 0 ]; then printf 'failed: %s\n' "${failures[@]}"; fi
 if [ "$n_skipped" -gt 0 ]; then echo "$n_skipped skipped: what the kernel or the guest lacks, each with its reason above"; fi
 echo "$n_passed passed, $n_failed failed"
-[ "$n_failed" -eq 0 ]
+[ "$n_failed" -eq 0 ] || exit 1
+exit 0
+}

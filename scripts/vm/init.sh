@@ -22,6 +22,7 @@ $b ip -6 addr add ::1/128 dev lo 2>/dev/null
 option() { $b tr ' ' '\n' </proc/cmdline | $b sed -n "s/^palisade.$1=//p"; }
 case "$(option cgroups)" in
     v2)
+        # systemd mounts the same and finds it there.
         $b mount -t cgroup2 cgroup2 /sys/fs/cgroup
         for controller in cpuset cpu io memory pids; do
             echo "+$controller" >/sys/fs/cgroup/cgroup.subtree_control
@@ -37,6 +38,10 @@ case "$(option cgroups)" in
         $b mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified
         ;;
 esac
+if [ "$(option init)" = systemd ]; then
+    echo service >/tests/suites
+    exec /lib/systemd/systemd
+fi
 echo "guest: $($b uname -r), control groups $(option cgroups), security modules $($b cat /sys/kernel/security/lsm)"
 /bin/bash /tests/tests.sh "$(option only)"
 $b sync

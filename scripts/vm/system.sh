@@ -9,7 +9,7 @@ suites=("$@")
 
 # Programs of this machine that the tests call, and the real bash: /dev/tcp is a feature of it.
 programs=(bash sh cat cp rm mkdir rmdir mv ln ls chmod touch true false sleep date id env head tail
-    tr grep sed awk timeout mount umount mktemp stat wc sort cut unshare nsenter runc dpkg-deb)
+    tr grep sed awk timeout mount umount mktemp stat wc sort cut unshare nsenter runc dpkg-deb tar gzip xz)
 
 mkdir -p "$system"/{bin,sbin,lib,lib64,usr/bin,usr/sbin,usr/lib,etc,proc,sys,dev,run,tmp,root,mnt,tests}
 mkdir -p "$system"/var/{tmp,lib,log}
@@ -41,11 +41,10 @@ add "$palisade"
 [ -e "$system/usr/bin/palisade" ] || ln -s "$palisade" "$system/usr/bin/palisade"
 
 # The tests of crates, by suite; doctor and watch are scripts.
-cargo=$(command -v cargo)
-"$cargo" test --quiet --workspace --locked --test it --no-run --message-format=json >"$system.build" ||
+"${CARGO:-cargo}" test --quiet --workspace --locked --test it --no-run --message-format=json >"$system.build" ||
     { echo "error: the tests do not build" >&2; exit 3; }
 for suite in "${suites[@]}"; do
-    case "$suite" in doctor | watch) continue ;; esac
+    case "$suite" in doctor | watch | service) continue ;; esac
     binary=$(sed -n "s|.*\"package_id\":\"[^\"]*/crates/$suite#.*\"kind\":\\[\"test\"\\].*\"executable\":\"\\([^\"]*\\)\".*|\\1|p" "$system.build")
     if [ -z "$binary" ]; then
         echo "error: cargo names no test program of crate $suite" >&2
@@ -60,6 +59,13 @@ rm "$system.build"
 mkdir -p "$system$target/debug"
 ln -sf "$palisade" "$system$target/debug/palisade"
 
+# systemd, for the guests that it starts.
+if [ -x /lib/systemd/systemd ]; then
+    add /lib/systemd/systemd
+    add /bin/systemctl
+    [ -e "$system/usr/bin/systemctl" ] || ln -s /bin/systemctl "$system/usr/bin/systemctl"
+    scripts/vm/systemd.sh "$system"
+fi
 cp scripts/vm/{init.sh,tests.sh,doctor.sh,watch.sh} "$system/tests/"
 printf '%s\n' "${suites[@]}" >"$system/tests/suites"
 

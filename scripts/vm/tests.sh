@@ -54,13 +54,26 @@ run_crate() { # suite filter
     done
 }
 
+has_id_mapped_layers() {
+    local major minor
+    IFS=.- read -r major minor _ </proc/sys/kernel/osrelease
+    [ "$major" -gt 5 ] || { [ "$major" -eq 5 ] && [ "$minor" -ge 19 ]; }
+}
+
 while read -r suite; do
     case "$suite" in
-        doctor | watch)
+        doctor | watch | service)
             # shellcheck source=/dev/null
             . "/tests/$suite.sh"
             ;;
         sensor) run_crate sensor live ;;
+        runtime | palisade)
+            if has_id_mapped_layers; then
+                run_crate "$suite" root
+            else
+                result skip "$suite" all 0 "\`run\` needs Linux 5.19 or later, for id-mapped layers"
+            fi
+            ;;
         *) run_crate "$suite" root ;;
     esac
 done </tests/suites
