@@ -29,10 +29,15 @@ palisade=$target/release/palisade
 guests=() suites=() only=""
 while [ $# -gt 0 ]; do
     case "$1" in
-        --on) guests+=("${2:?}"); shift 2 ;;
-        --suite) suites+=("${2:?}"); shift 2 ;;
-        --test) only=${2:?}; shift 2 ;;
-        --palisade) palisade=$(realpath "${2:?}"); shift 2 ;;
+        --on | --suite | --test | --palisade)
+            if [ $# -lt 2 ]; then echo "error: \`$1\` takes a value" >&2; exit 2; fi
+            ;;
+    esac
+    case "$1" in
+        --on) guests+=("$2"); shift 2 ;;
+        --suite) suites+=("$2"); shift 2 ;;
+        --test) only=$2; shift 2 ;;
+        --palisade) palisade=$(realpath -m "$2"); shift 2 ;;
         --help | -h) usage; exit 0 ;;
         *) echo "error: unknown argument \`$1\`" >&2; usage >&2; exit 2 ;;
     esac
@@ -51,6 +56,17 @@ for guest in "${guests[@]}"; do
         exit 3
     fi
 done
+known=" doctor watch bpf sensor sys respond agent runtime palisade "
+for suite in "${suites[@]}"; do
+    if [[ $known != *" $suite "* ]]; then
+        echo "error: no suite \`$suite\`; there are:$known" >&2
+        exit 2
+    fi
+done
+if ! [[ $only =~ ^[a-zA-Z0-9_:]*$ ]]; then
+    echo "error: names of tests have letters, digits, \`_\` and \`:\`, not \`$only\`" >&2
+    exit 2
+fi
 
 if [ "$(uname -m)" != x86_64 ]; then
     echo "error: the guests run this machine's own binaries on x86_64 kernels; this is $(uname -m)" >&2
@@ -70,6 +86,8 @@ fi
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/palisade/vm
 out=$target/vm
 seconds=${PALISADE_VM_SECONDS:-1500}
+# The emulated processor goes without cmpxchg16b, which QEMU 7.2 gets wrong: the kernel's memory
+# allocator dies of it.
 case "${PALISADE_VM_ACCEL:-tcg}" in
     tcg) accelerator=(-accel tcg -cpu "qemu64,+rdrand,-cx16") ;;
     kvm) accelerator=(-accel kvm -cpu host) ;;

@@ -34,10 +34,17 @@ is_contained() { palisade respond list --format tsv | grep -q contained; }
 service_answers_an_attack() {
     local group=/sys/fs/cgroup/docker/$container victim
     mkdir -p "$group"
+    # In a file: a shell with all of it as an argument would be taken for the miner itself.
+    cat >/tmp/victim.sh <<'SH'
+cat /etc/shadow >/dev/null
+sleep 3
+cp /bin/true /dev/shm/xmrig
+/dev/shm/xmrig stratum+tcp://pool
+rm -f /dev/shm/xmrig
+while :; do sleep 1; done
+SH
     (echo "$BASHPID" >"$group/cgroup.procs"
-        exec unshare -mpf /bin/sh -c 'cat /etc/shadow >/dev/null; sleep 1
-            cp /bin/true /dev/shm/xmrig; /dev/shm/xmrig stratum+tcp://pool; rm -f /dev/shm/xmrig
-            while :; do sleep 1; done') &
+        exec unshare -mpf /bin/sh /tmp/victim.sh) &
     victim=$!
     wait_until 30 has_alert 'Sensitive file read' && wait_until 30 has_alert 'Crypto miner' &&
         wait_until 60 is_contained
@@ -50,6 +57,8 @@ service_answers_an_attack() {
         palisade respond show latest | grep -qi "action *$action: Done" ||
             { echo "not done: $action"; return 1; }
     done
+    palisade evidence list /var/lib/palisade/evidence/*.tar
+    palisade evidence verify /var/lib/palisade/evidence/*.tar || return 1
     wait_until 5 eval "! kill -0 $victim 2>/dev/null"
 }
 
