@@ -21,11 +21,12 @@ use crate::recorder::{Desk, Recorder, RecorderError, Recording};
 
 /// Events that the state needs even if no rule asks for them: what a descriptor is, where
 /// a process stands, who it is.
-const STATE_EVENTS: [&str; 18] = [
+const STATE_EVENTS: [&str; 19] = [
     "execve",
     "clone",
     "procexit",
     "socket",
+    "bind",
     "connect",
     "accept",
     "accept4",
@@ -312,8 +313,7 @@ mod tests {
 
     #[test]
     fn the_built_in_rules_load_without_a_word() {
-        let sources = [(crate::BUILTIN_RULES_NAME, crate::BUILTIN_RULES)];
-        let (rules, diagnostics) = load_rules(&sources, &LoadOptions::default());
+        let (rules, diagnostics) = load_rules(&crate::BUILTIN_RULES, &LoadOptions::default());
         assert_eq!(diagnostics.0, [], "{diagnostics}");
         assert!(rules.rules().len() >= 25, "{} rules", rules.rules().len());
         for rule in rules.rules() {
@@ -336,8 +336,7 @@ mod tests {
 
     #[test]
     fn every_event_of_the_built_in_rules_has_a_probe() {
-        let sources = [(crate::BUILTIN_RULES_NAME, crate::BUILTIN_RULES)];
-        let (rules, _) = load_rules(&sources, &LoadOptions::default());
+        let (rules, _) = load_rules(&crate::BUILTIN_RULES, &LoadOptions::default());
         let (interest, unserved) = interest(&rules);
         assert_eq!(unserved, [""; 0]);
         assert!(interest.contains("openat") && interest.contains("memfd_create"));
@@ -358,8 +357,15 @@ mod tests {
         check("evt.type = open and (container.id != host or proc.name = a)", false);
         check("evt.type = open and not container.id != host", false);
         check("evt.type = open and container.id = host", false);
-        let sources = [(crate::BUILTIN_RULES_NAME, crate::BUILTIN_RULES)];
-        let (rules, _) = load_rules(&sources, &LoadOptions::default());
+        let (rules, _) = load_rules(&crate::BUILTIN_RULES, &LoadOptions::default());
+        for rule in rules.rules() {
+            let conditions = std::iter::once(&rule.condition).filter(|_| rule.steps.is_empty());
+            for condition in conditions.chain(&rule.steps) {
+                let parsed = parse_condition(condition);
+                let parsed = parsed.unwrap_or_else(|error| panic!("{}: {error}", rule.name));
+                assert!(demands_container(&parsed), "{}", rule.name);
+            }
+        }
         assert!(concerns_containers_only(&rules));
         assert!(!concerns_containers_only(&RuleSet::default()));
     }

@@ -23,7 +23,12 @@ pub use detection::{Detection, RuleInfo, Source, SourceError, SourceHealth};
 pub use detector::Detector;
 pub use worker::{ContainerFiles, ResponseMeans};
 
-/// The rules that come with the product, in Falco's language.
-pub const BUILTIN_RULES: &str = include_str!("../rules/palisade.yaml");
-/// The name of [`BUILTIN_RULES`] in diagnostics.
-pub const BUILTIN_RULES_NAME: &str = "builtin:palisade.yaml";
+/// The rules that come with the product, in Falco's language: for each file its name in
+/// diagnostics and its text, the most urgent rules first.
+pub const BUILTIN_RULES: [(&str, &str); 5] = [
+    ("builtin:common.yaml", include_str!("../rules/common.yaml")),
+    ("builtin:critical.yaml", include_str!("../rules/critical.yaml")),
+    ("builtin:error.yaml", include_str!("../rules/error.yaml")),
+    ("builtin:warning.yaml", include_str!("../rules/warning.yaml")),
+    ("builtin:notice.yaml", include_str!("../rules/notice.yaml")),
+];

@@ -12,6 +12,7 @@
 #define FSCONFIG_SET_BINARY 2
 #define FSCONFIG_SET_PATH 3
 #define FSCONFIG_SET_PATH_EMPTY 4
+#define IO_URING_FEATURES 0x7ff /* that the format has names for; the bits are the kernel's */
 #define MODULE_BYTES_MAX 64 /* of the image: enough to tell what it is */
 
 /* A call whose parameters are its result and its arguments. */
@@ -111,6 +112,26 @@ CALL(ptrace)
 }
 
 SIMPLE_CALL(userfaultfd, USERFAULTFD, CLASS_MEMORY, U32(open_flags(ARG(0)) & ~PLS_O_RDWR))
+
+CALL(io_uring_setup)
+{
+	/* struct io_uring_params of uapi/linux/io_uring.h, as the kernel has filled it in. */
+	struct {
+		u32 sq_entries, cq_entries, flags, sq_thread_cpu, sq_thread_idle, features;
+	} params = {};
+	BEGIN(IO_URING_SETUP, CLASS_MEMORY)
+	bpf_probe_read_user(&params, sizeof(params), (void *)ARG(1));
+	push_s64(s, ret);
+	push_u32(s, ARG(0));
+	push_u32(s, params.sq_entries);
+	push_u32(s, params.cq_entries);
+	/* The format has a bit between IORING_SETUP_SQPOLL and IORING_SETUP_SQ_AFF that the kernel has not. */
+	push_u32(s, (params.flags & 3) | (params.flags & 0x7c) << 1);
+	push_u32(s, params.sq_thread_cpu);
+	push_u32(s, params.sq_thread_idle);
+	push_u32(s, params.features & IO_URING_FEATURES);
+	END(CLASS_MEMORY)
+}
 
 /* --- namespaces and mounts ------------------------------------------------------------------------- */
 SIMPLE_CALL(unshare, UNSHARE, CLASS_NAMESPACE, U32(clone_flags(ARG(0))))

@@ -98,6 +98,16 @@
 #define PLS_EVENT_LISTEN 25
 #define PLS_NPARAMS_LISTEN 3
 
+/* recvfrom
+ *    0 res: i64
+ *    1 data: bytes
+ *    2 tuple: socktuple
+ *    3 fd: i64
+ *    4 size: u32
+ */
+#define PLS_EVENT_RECVFROM 35
+#define PLS_NPARAMS_RECVFROM 5
+
 /* sendto
  *    0 res: i64
  *    1 data: bytes
@@ -547,6 +557,19 @@
  */
 #define PLS_EVENT_USERFAULTFD 321
 #define PLS_NPARAMS_USERFAULTFD 2
+
+/* io_uring_setup
+ *    0 res: i64
+ *    1 entries: u32
+ *    2 sq_entries: u32
+ *    3 cq_entries: u32
+ *    4 flags: u32 io_uring_setup_flags
+ *    5 sq_thread_cpu: u32
+ *    6 sq_thread_idle: u32
+ *    7 features: u32 io_uring_setup_feats
+ */
+#define PLS_EVENT_IO_URING_SETUP 339
+#define PLS_NPARAMS_IO_URING_SETUP 8
 
 /* openat2
  *    0 fd: i64

@@ -255,6 +255,24 @@ CALL(sendto)
 	END(CLASS_NETWORK)
 }
 
+CALL(recvfrom)
+{
+	u32 address_bytes = 0;
+	BEGIN(RECVFROM, CLASS_NETWORK)
+	push_s64(s, ret);
+	push_user_bytes(s, ARG(1), ret > 0 ? ret : 0, DATA_BYTES_MAX);
+	s->trailer_flags &= ~TRAILER_TRUNCATED;
+	if (ret >= 0) {
+		bpf_probe_read_user(&address_bytes, sizeof(address_bytes), (void *)ARG(5));
+		push_tuple(ARG_INT(0), ARG(4), address_bytes, 1);
+	} else {
+		push_empty(s);
+	}
+	push_s64(s, ARG_INT(0));
+	push_u32(s, ARG(2));
+	END(CLASS_NETWORK)
+}
+
 CALL(sendmsg)
 {
 	struct {

@@ -14,9 +14,9 @@ use palisade_sensor::capture::replay;
 use palisade_sensor::{EventView, SyscallSchema};
 
 use super::spec::{BUILTIN, Case, Expectation, Suite};
+use crate::BUILTIN_RULES;
 use crate::detection::Detection;
 use crate::detector::Matcher;
-use crate::{BUILTIN_RULES, BUILTIN_RULES_NAME};
 
 /// Alerts that a failed expectation shows.
 const NEAR_MAX: usize = 3;
@@ -181,9 +181,14 @@ impl Runner {
         let mut names = names.iter();
         let sources: Vec<(&str, &str)> = paths
             .iter()
-            .filter_map(|path| match path {
-                None => Some((BUILTIN_RULES_NAME, BUILTIN_RULES)),
-                Some(path) => Some((names.next()?.as_str(), self.texts.get(path)?.as_str())),
+            .flat_map(|path| match path {
+                None => BUILTIN_RULES.to_vec(),
+                Some(path) => names
+                    .next()
+                    .zip(self.texts.get(path))
+                    .map(|(name, text)| (name.as_str(), text.as_str()))
+                    .into_iter()
+                    .collect(),
             })
             .collect();
         let options = LoadOptions {

@@ -9,8 +9,7 @@ mod root {
 
     use palisade_agent::detector::load_rules;
     use palisade_agent::{
-        Agent, BUILTIN_RULES, BUILTIN_RULES_NAME, ContainerFiles, Detector, Notice, ResponseMeans,
-        Settings,
+        Agent, BUILTIN_RULES, ContainerFiles, Detector, Notice, ResponseMeans, Settings,
     };
     use palisade_bpf::{CgroupFilter, Options};
     use palisade_model::{IncidentState, Verdict};
@@ -24,8 +23,7 @@ mod root {
     use crate::support::{Sandbox, is_root, line, policy};
 
     fn detector(records: &Path, cgroup: u64) -> Detector {
-        let sources = [(BUILTIN_RULES_NAME, BUILTIN_RULES)];
-        let (rules, diagnostics) = load_rules(&sources, &LoadOptions::default());
+        let (rules, diagnostics) = load_rules(&BUILTIN_RULES, &LoadOptions::default());
         assert!(!diagnostics.has_errors(), "{diagnostics}");
         let paths = HostPaths { palisade_containers: records.into(), ..HostPaths::default() };
         // This machine may be busy with other things, such as compiling the next test.

@@ -2,7 +2,10 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(clippy::print_stderr, reason = "a skipped test says why")]
 
+mod catalogue;
 mod live;
+mod root;
 mod run;
 mod sinks;
 mod support;
+mod techniques;

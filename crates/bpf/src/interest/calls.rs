@@ -65,7 +65,7 @@ const fn generic(
 }
 
 #[rustfmt::skip] // a table
-pub(crate) const CALLS: [Call; 66] = [
+pub(crate) const CALLS: [Call; 68] = [
     call("execve", "call_execve", Class::Exec, Some(libc::SYS_execve), Some(520), &[11]),
     call("execveat", "call_execveat", Class::Exec, Some(libc::SYS_execveat), Some(545), &[358]),
     call("open", "call_open", Class::Open, legacy!(SYS_open), None, &[5]),
@@ -79,6 +79,7 @@ pub(crate) const CALLS: [Call; 66] = [
     call("bind", "call_bind", Class::Network, Some(libc::SYS_bind), None, &[361]),
     call("listen", "call_listen", Class::Network, Some(libc::SYS_listen), None, &[363]),
     call("sendto", "call_sendto", Class::Network, Some(libc::SYS_sendto), None, &[369]),
+    call("recvfrom", "call_recvfrom", Class::Network, Some(libc::SYS_recvfrom), Some(517), &[371]),
     call("sendmsg", "call_sendmsg", Class::Network, Some(libc::SYS_sendmsg), Some(518), &[370]),
     call("dup", "call_dup", Class::Descriptor, Some(libc::SYS_dup), None, &[41]),
     call("dup2", "call_dup2", Class::Descriptor, legacy!(SYS_dup2), None, &[63]),
@@ -92,6 +93,7 @@ pub(crate) const CALLS: [Call; 66] = [
     call("memfd_create", "call_memfd_create", Class::Memory, Some(libc::SYS_memfd_create), None, &[356]),
     call("ptrace", "call_ptrace", Class::Memory, Some(libc::SYS_ptrace), Some(521), &[26]),
     call("userfaultfd", "call_userfaultfd", Class::Memory, Some(libc::SYS_userfaultfd), None, &[374]),
+    call("io_uring_setup", "call_io_uring_setup", Class::Memory, Some(libc::SYS_io_uring_setup), None, &[425]),
     call("unshare", "call_unshare", Class::Namespace, Some(libc::SYS_unshare), None, &[310]),
     call("setns", "call_setns", Class::Namespace, Some(libc::SYS_setns), None, &[346]),
     call("mount", "call_mount", Class::Namespace, Some(libc::SYS_mount), None, &[21]),

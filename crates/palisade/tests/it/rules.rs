@@ -319,7 +319,7 @@ fn every_builtin_rule_can_be_explained_and_measured() {
         let args = ["explain", name, "--capture", "a.scap", "--format", "json"];
         let document = json(&rules(folder.path(), &args).expect(0));
         assert_eq!(document["measured"]["n_not_ranked"], 0, "{name}");
-        assert_eq!(document["measured"]["n_ranked"], 42, "{name}");
+        assert_eq!(document["measured"]["n_ranked"], names.lines().count(), "{name}");
         assert!(document["cost"]["n_predicates"].as_u64().unwrap() > 1, "{name}");
     }
 }

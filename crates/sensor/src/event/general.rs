@@ -10,6 +10,7 @@ use crate::schema::number::{
     OPEN_BY_HANDLE_AT_X, OPEN_X, OPENAT_2_X, OPENAT2_X, PROCINFO_E,
 };
 use crate::schema::{Category, Field, Origin, ParamType, Traits};
+use crate::state::apply_socket::ip_and_port;
 use crate::state::thread::Thread;
 use crate::state::{Fd, FdKind};
 use crate::text::{civil_from_seconds, push_fmt};
@@ -126,9 +127,17 @@ impl<'e> EventView<'e> {
             | Field::EvtIsOpenWrite
             | Field::EvtIsOpenExec
             | Field::EvtIsOpenCreate => Some(Value::Bool(self.is_open(field))),
+            Field::EvtAddrIp => self.address().map(|(address, _)| Value::Ip(address)),
+            Field::EvtAddrPort => self.address().map(|(_, port)| Value::Uint(u64::from(port))),
             _ => None,
         };
         out.extend(value);
+    }
+
+    /// The IP address and port that the call names.
+    fn address(&self) -> Option<(std::net::IpAddr, u16)> {
+        let (_, param) = self.record.param_by_name("addr")?;
+        ip_and_port(param.bytes)
     }
 
     fn relative_ns(&self) -> u64 {

@@ -288,6 +288,15 @@ impl<'e> EventView<'e> {
         thread: &'e Thread,
         out: &mut Values<'v>,
     ) -> bool {
+        if field == Field::ProcContainerAname {
+            // Beyond the container come its runtime and whoever started that.
+            let container = &thread.container_id;
+            let parents = self.state.main_of(thread).map(|main| self.state.parents(main));
+            let inside = parents.into_iter().flatten();
+            let inside = inside.take_while(|parent| parent.container_id == *container);
+            out.extend(inside.map(|parent| Value::Text(&parent.comm)));
+            return true;
+        }
         let Some(read) = of_ancestor(field) else { return false };
         if field == Field::ProcAenv && matches!(argument, FieldArgument::Key(_)) {
             return false;

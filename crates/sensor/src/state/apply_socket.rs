@@ -335,6 +335,14 @@ pub(super) fn infer_local(interfaces: &Interfaces, entry: &mut Fd) {
     *open = local;
 }
 
+/// The IP address and port of a `sockaddr` parameter.
+pub(crate) fn ip_and_port(bytes: &[u8]) -> Option<(IpAddr, u16)> {
+    match decode_address(bytes)? {
+        SocketName::Ipv4(ends) | SocketName::Ipv6(ends) => Some((ends.dest, ends.dest_port)),
+        _ => None,
+    }
+}
+
 /// A `sockaddr` parameter as text: `10.0.0.1:80`, or the path of a unix socket.
 pub(crate) fn address_text(bytes: &[u8]) -> Vec<u8> {
     let Some(family) = bytes.first() else { return Vec::new() };

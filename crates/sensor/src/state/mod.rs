@@ -25,6 +25,7 @@ pub use observe::{OBSERVATIONS_MAX, Observation};
 pub use palisade_base::text::Address;
 pub(crate) use snapshot::{Header, Part, code_thread};
 pub use thread::{NO_ID, Thread};
+use users::ContainerAccounts;
 pub use users::{Accounts, Interfaces, User};
 
 use crate::identity::{Facts, Resolver};
@@ -531,6 +532,7 @@ impl State {
         }
         for tid in tids {
             self.identify(tid, 0);
+            self.learn_accounts(tid);
         }
     }
 
@@ -614,25 +616,24 @@ impl State {
         thread.container = facts;
     }
 
-    /// Reads the accounts of a container when its first program starts. The files are the
-    /// container's own: they are opened inside its root and bounded.
+    /// Reads the accounts of a container when a program starts in it and they are not known
+    /// yet. The program may have ended by now, so its ancestors in the container are tried
+    /// as well.
     pub(crate) fn learn_accounts(&mut self, tid: i64) {
-        const FILE_BYTES_MAX: u64 = 1 << 20;
         let Some(live) = &self.live else { return };
         let Some(thread) = self.threads.get(&tid) else { return };
         let container = Arc::clone(&thread.container_id);
         if container.is_empty() || self.accounts.knows(&container) {
             return;
         }
-        let root = live.resolver.paths().proc.join(thread.pid.to_string()).join("root");
-        let Ok(root) = palisade_base::Root::open(&root) else { return };
-        let file = |name: &str| root.read(std::path::Path::new(name), FILE_BYTES_MAX);
-        let (passwd, group) = (file("etc/passwd"), file("etc/group"));
-        // An image without the files has no names; that is remembered as well.
-        self.accounts.add_user(&container, 0, b"root", b"/root", b"");
-        self.accounts.read_passwd(&container, &passwd.unwrap_or_default());
-        self.accounts.read_group(&container, &group.unwrap_or_default());
-        self.note(|| Observation::Accounts { container });
+        let proc = &live.resolver.paths().proc;
+        let inside = self.parents(thread).take_while(|parent| parent.container_id == container);
+        let pids = std::iter::once(thread.pid).chain(inside.map(|parent| parent.pid));
+        let found = { pids }.find_map(|pid| ContainerAccounts::read(proc, pid));
+        if let Some(found) = found {
+            found.add_to(&mut self.accounts, &container);
+            self.note(|| Observation::Accounts { container });
+        }
     }
 
     /// Whether an address is the machine's own, seen from a thread.

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::Path;
 
 use super::fd::{NumberMap, Text};
 
@@ -124,11 +125,16 @@ impl Accounts {
 
     /// Reads a `passwd(5)` file.
     pub fn read_passwd(&mut self, container: &[u8], text: &[u8]) {
+        self.read_passwd_mapped(container, text, &IdMap::default());
+    }
+
+    fn read_passwd_mapped(&mut self, container: &[u8], text: &[u8], map: &IdMap) {
         for line in text.split(|byte| *byte == b'\n') {
             let mut parts = line.split(|byte| *byte == b':');
             let (Some(name), Some(uid)) = (parts.next(), parts.nth(1).and_then(parse_id)) else {
                 continue;
             };
+            let Some(uid) = map.outside(uid) else { continue };
             let home = parts.nth(2).unwrap_or(b"");
             let shell = parts.next().unwrap_or(b"");
             if self.user(container, uid).is_none() {
@@ -139,15 +145,89 @@ impl Accounts {
 
     /// Reads a `group(5)` file.
     pub fn read_group(&mut self, container: &[u8], text: &[u8]) {
+        self.read_group_mapped(container, text, &IdMap::default());
+    }
+
+    fn read_group_mapped(&mut self, container: &[u8], text: &[u8], map: &IdMap) {
         for line in text.split(|byte| *byte == b'\n') {
             let mut parts = line.split(|byte| *byte == b':');
             let (Some(name), Some(gid)) = (parts.next(), parts.nth(1).and_then(parse_id)) else {
                 continue;
             };
+            let Some(gid) = map.outside(gid) else { continue };
             if self.group(container, gid).is_none() {
                 self.add_group(container, gid, name);
             }
         }
+    }
+}
+
+/// Bytes of an account file of a container.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// Bytes of an id map; the kernel allows 340 lines.
+const MAP_BYTES_MAX: u64 = 16 << 10;
+
+/// The account files of a container and how its user namespace maps ids.
+pub(super) struct ContainerAccounts {
+    passwd: Vec<u8>,
+    group: Vec<u8>,
+    uids: IdMap,
+    gids: IdMap,
+}
+
+impl ContainerAccounts {
+    /// As a process sees them; `None` when it has ended. The files are the container's own:
+    /// they are opened inside its root and bounded.
+    pub(super) fn read(proc: &Path, pid: i64) -> Option<Self> {
+        let folder = proc.join(pid.to_string());
+        let root = palisade_base::Root::open(&folder.join("root")).ok()?;
+        // An image without the files has no names; that is remembered as well.
+        let file = |name: &str| root.read(Path::new(name), FILE_BYTES_MAX).unwrap_or_default();
+        let map = |name: &str| {
+            let file = std::fs::File::open(folder.join(name)).ok()?;
+            let text = palisade_base::read_bounded(file, "id map", MAP_BYTES_MAX).ok()?;
+            Some(IdMap::parse(&text))
+        };
+        Some(Self {
+            passwd: file("etc/passwd"),
+            group: file("etc/group"),
+            uids: map("uid_map")?,
+            gids: map("gid_map")?,
+        })
+    }
+
+    pub(super) fn add_to(&self, accounts: &mut Accounts, container: &[u8]) {
+        accounts.add_user(container, self.uids.outside(0).unwrap_or(0), b"root", b"/root", b"");
+        accounts.read_passwd_mapped(container, &self.passwd, &self.uids);
+        accounts.read_group_mapped(container, &self.group, &self.gids);
+    }
+}
+
+/// How a user namespace maps its ids to those of the host (`user_namespaces(7)`): events
+/// have the host's. Without ranges an id is itself.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct IdMap(Vec<(u32, u32, u32)>);
+
+impl IdMap {
+    fn parse(text: &[u8]) -> Self {
+        let line = |line: &[u8]| {
+            let text = std::str::from_utf8(line).ok()?;
+            let mut words = text.split_whitespace().map(|word| word.parse::<u32>().ok());
+            Some((words.next()??, words.next()??, words.next()??))
+        };
+        Self(text.split(|byte| *byte == b'\n').filter_map(line).collect())
+    }
+
+    /// The host's id for one of the namespace; `None` where it has none.
+    fn outside(&self, inside: u32) -> Option<u32> {
+        if self.0.is_empty() {
+            return Some(inside);
+        }
+        self.0.iter().find_map(|(first, outside, n)| {
+            let offset = inside.checked_sub(*first).filter(|offset| offset < n)?;
+            outside.checked_add(offset)
+        })
     }
 }
 
@@ -243,6 +323,35 @@ mod tests {
         assert!(accounts.user(b"", 1).is_none());
         assert_eq!(accounts.group(b"", 33), Some(&b"www"[..]));
         assert!(accounts.user(b"other", 0).is_none());
+    }
+
+    #[test]
+    fn the_names_of_a_container_stand_under_the_ids_of_the_host() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = [
+            ("7/uid_map", "         0   16777216      65536\n"),
+            ("7/gid_map", "0 4294967290 10\n"),
+            (
+                "7/root/etc/passwd",
+                "root:x:0:0::/root:/bin/sh\nwww:x:33:33::/:\nhigh:x:70000:0::/:\n",
+            ),
+            ("7/root/etc/group", "root:x:0:\nnear:x:5:\nbeyond:x:6:\n"),
+        ];
+        for (name, text) in files {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        assert!(ContainerAccounts::read(folder.path(), 8).is_none(), "it has ended");
+        let mut accounts = Accounts::default();
+        ContainerAccounts::read(folder.path(), 7).unwrap().add_to(&mut accounts, b"c");
+        let name = |uid| accounts.user(b"c", uid).map(|user| &*user.name);
+        assert_eq!(name(16_777_216), Some(&b"root"[..]));
+        assert_eq!(name(16_777_249), Some(&b"www"[..]));
+        assert_eq!((name(0), name(33), name(16_777_216 + 70_000)), (None, None, None));
+        // An id beyond the last one is none.
+        assert_eq!(accounts.group(b"c", u32::MAX), Some(&b"near"[..]));
+        assert_eq!(accounts.groups_of(b"c").count(), 2);
     }
 
     #[test]

@@ -37,10 +37,10 @@ fn every_handler_sends_all_parameters() {
     let calls = calls![
         execve: SYS_execve, execveat: SYS_execveat, open: SYS_open, openat: SYS_openat, openat2: SYS_openat2,
         creat: SYS_creat, connect: SYS_connect, socket: SYS_socket, accept: SYS_accept, accept4: SYS_accept4,
-        bind: SYS_bind, listen: SYS_listen, sendto: SYS_sendto, sendmsg: SYS_sendmsg, dup: SYS_dup, dup2: SYS_dup2,
+        bind: SYS_bind, listen: SYS_listen, sendto: SYS_sendto, recvfrom: SYS_recvfrom, sendmsg: SYS_sendmsg, dup: SYS_dup, dup2: SYS_dup2,
         dup3: SYS_dup3, close: SYS_close, pipe: SYS_pipe, pipe2: SYS_pipe2, chdir: SYS_chdir, fchdir: SYS_fchdir,
         pidfd_getfd: SYS_pidfd_getfd, memfd_create: SYS_memfd_create, ptrace: SYS_ptrace,
-        userfaultfd: SYS_userfaultfd, unshare: SYS_unshare, setns: SYS_setns, mount: SYS_mount, umount2: SYS_umount2,
+        userfaultfd: SYS_userfaultfd, io_uring_setup: SYS_io_uring_setup, unshare: SYS_unshare, setns: SYS_setns, mount: SYS_mount, umount2: SYS_umount2,
         chroot: SYS_chroot, fsconfig: SYS_fsconfig, unlink: SYS_unlink, unlinkat: SYS_unlinkat, rename: SYS_rename,
         renameat: SYS_renameat, renameat2: SYS_renameat2, chmod: SYS_chmod, fchmod: SYS_fchmod,
         fchmodat: SYS_fchmodat, link: SYS_link, linkat: SYS_linkat, symlink: SYS_symlink, symlinkat: SYS_symlinkat,

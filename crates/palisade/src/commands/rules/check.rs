@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use palisade_agent::{BUILTIN_RULES, BUILTIN_RULES_NAME};
+use palisade_agent::BUILTIN_RULES;
 use palisade_base::{Diagnostic, Diagnostics, Location, Severity};
 use palisade_rules::{
     Definition, DefinitionKind, LoadOptions, RULE_SCHEMA, RuleSet, check_schema, code, definitions,
@@ -49,7 +49,7 @@ impl Checked {
     fn of(args: &cli::RulesCheck) -> Self {
         let (mut texts, mut unread, mut problems) = (Vec::new(), Vec::new(), Vec::new());
         if args.files.is_empty() {
-            texts.push((BUILTIN_RULES_NAME.to_string(), BUILTIN_RULES.to_string()));
+            texts.extend(BUILTIN_RULES.map(|(name, text)| (name.to_string(), text.to_string())));
         }
         for path in &args.files {
             let name = path.display().to_string();

@@ -4,7 +4,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use palisade_agent::{BUILTIN_RULES, BUILTIN_RULES_NAME};
+use palisade_agent::BUILTIN_RULES;
 use palisade_base::{Diagnostics, Explain as _, suggest};
 use palisade_rules::fields::Schema as _;
 use palisade_rules::{
@@ -27,7 +27,7 @@ impl Sources {
     pub(crate) fn read(files: &[PathBuf], builtin: bool) -> Result<Self, Failure> {
         let mut sources = Vec::new();
         if builtin {
-            sources.push((BUILTIN_RULES_NAME.to_string(), BUILTIN_RULES.to_string()));
+            sources.extend(BUILTIN_RULES.map(|(name, text)| (name.to_string(), text.to_string())));
         }
         for file in files {
             sources.push((file.display().to_string(), read_text(file)?));

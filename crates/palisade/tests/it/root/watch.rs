@@ -196,6 +196,27 @@ fn a_person_freezes_isolates_collects_releases_and_kills() {
     bed.expect_nothing_left(&id);
 }
 
+#[test]
+fn starting_a_container_and_a_program_in_it_raises_nothing_above_notice() {
+    let Some(bed) = Bed::new() else { return };
+    let watch = bed.watch(&["--fold-seconds", "0"]);
+    bed.detach("calm", &[], IDLE);
+    bed.run(&["exec", "calm", "--", "/bin/true"]).expect(0);
+    // By then everything before has been seen.
+    bed.run(&["exec", "calm", "--", "/bin/busybox", "true", "stratum+tcp://pool"]).expect(0);
+    let of_it = || -> Vec<(String, String)> {
+        let rows = bed.alerts().into_iter().filter(|row| row[10] == "calm");
+        rows.map(|row| (row[2].clone(), row[3].clone())).collect()
+    };
+    wait_for("alert", SOON, || {
+        of_it().iter().any(|(_, rule)| rule == "Crypto miner").then_some(())
+    });
+    watch.signal(Signal::TERM);
+    watch.wait(SOON).expect(0);
+    let above: Vec<_> = of_it().into_iter().filter(|(priority, _)| priority != "Notice").collect();
+    assert_eq!(above, [("Critical".to_string(), "Crypto miner".to_string())]);
+}
+
 /// As rule authors write them for Falco: lists, macros, an exception, an override, and
 /// its names of fields.
 const FALCO_RULES: &str = r#"- required_engine_version: 0.31.0
