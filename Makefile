@@ -31,6 +31,11 @@ test: build ## Install what the tests need and run every test, the demo included
 	$(SUDO) env "PATH=$$PATH" $(CARGO) test --workspace --locked
 	$(SUDO) demo/run.sh --palisade $(PALISADE) --headless
 
+.PHONY: test-vm
+test-vm: build ## Run the kernel's tests on Linux 5.10, 6.1 and 6.12 in QEMU guests (VM="--help")
+	@scripts/install-deps.sh build demo test vm
+	@CARGO="$(CARGO)" scripts/vm.sh --palisade $(PALISADE) $(VM)
+
 .PHONY: conformance
 conformance: ## Run the conformance material in $PALISADE_SHARED/conformance
 	@scripts/install-deps.sh build

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what a make target needs and the machine lacks, by apt; says what and why.
-# usage: scripts/install-deps.sh build|demo|test|lint …   (asks nothing)
+# usage: scripts/install-deps.sh build|demo|test|vm …   (asks nothing)
 set -euo pipefail
 
 # package | command or file that proves it | needed for | why
@@ -16,6 +16,15 @@ mmdebstrap|mmdebstrap|demo|makes the demo's image from real Debian packages
 util-linux|nsenter|demo|lets the demo's attacker speak to the container's loopback
 busybox-static|/bin/busybox|test|the smallest real container for the tests
 binutils|strip|test|measures the stripped program
+qemu-system-x86|qemu-system-x86_64|vm|runs other kernels
+kmod|depmod|vm|finds the modules of the guests' kernels
+cpio|cpio|vm|packs the guests' first file system
+xz-utils|xz|vm|unpacks the modules of newer kernels
+e2fsprogs|mkfs.ext4|vm|makes the guests' disk
+debian-archive-keyring|/usr/share/keyrings/debian-archive-keyring.gpg|vm|verifies Debian's kernels
+busybox-static|/bin/busybox|vm|is the guests' init
+binutils|strip|vm|shortens the tests for the guests
+runc|runc|vm|starts containers in the guests
 TABLE
 }
 
@@ -80,5 +89,6 @@ if [ "$needs_clang" = yes ]; then
 fi
 echo "==> Installing, by apt, what is missing:" >&2
 printf '      %s\n' "${reasons[@]}" >&2
+# Nothing that is there is taken away for it.
 as_root env DEBIAN_FRONTEND=noninteractive \
-    apt-get -qq install -y --no-install-recommends "${missing[@]}" >/dev/null
+    apt-get -qq install -y --no-install-recommends --no-remove "${missing[@]}" >/dev/null

@@ -8,14 +8,14 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use palisade_base::{Diagnostics, Timestamp};
+use palisade_image::{FileEntry, FileKind, Image, Visit, Walked};
 use palisade_model::package::Subject;
 use palisade_packages::Collector;
 use palisade_packages::purl::PackageUrl;
-use palisade_scan::sbom::{DocumentInfo, cyclonedx, spdx};
-use palisade_image::{FileEntry, FileKind, Image, Visit, Walked};
 use palisade_rules::fields::{
     ArgumentKind, ArgumentRule, FieldArgument, FieldId, Fields, Schema, Value, ValueType, Values,
 };
+use palisade_scan::sbom::{DocumentInfo, cyclonedx, spdx};
 
 /// The present, as far as targets are concerned.
 pub const NOW: Timestamp = Timestamp::from_nanos(1_795_326_835_000_000_000);

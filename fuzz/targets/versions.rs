@@ -1,6 +1,8 @@
 //! Version orders: each is a total order over what it accepts.
 //!
-//! Alpine's accepts any text, as apk does, and is an order of versions only.
+//! Alpine's accepts any text, as apk does, and is an order of versions only. pacman's ignores a
+//! release that one side lacks, so that `1-1` and `1-2` are both `1`, and Maven's puts `1.x`
+//! before `1-beta` though that is before `1` and `1` before `1.x`: no orders of three.
 #![no_main]
 
 use std::cmp::Ordering;
@@ -59,7 +61,9 @@ fuzz_target!(|data: &[u8]| {
             assert_eq!(found, table[j][i].map(Ordering::reverse), "{kind}: {a:?} and {b:?}");
             let both = table[i][i].is_some() && table[j][j].is_some();
             assert_eq!(found.is_some(), both, "{kind}: {a:?} and {b:?}");
-            for (k, c) in versions.iter().enumerate() {
+            let is_pairwise = matches!(kind, PackageKind::Pacman | PackageKind::Maven);
+            let n_third = if is_pairwise { 0 } else { versions.len() };
+            for (k, c) in versions.iter().enumerate().take(n_third) {
                 if let (Some(ab), Some(bc), Some(ac)) = (found, table[j][k], table[i][k])
                     && ab.is_le()
                     && bc.is_le()

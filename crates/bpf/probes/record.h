@@ -337,7 +337,10 @@ static __always_inline void finish(struct scratch *s, struct actor *a, u32 class
 	u32 total = len + TRAILER_BYTES;
 	if (s->raw_path)
 		total += append_raw_path(s, trailer);
-	total &= 2 * RECORD_BYTES_MAX - 1;
+	/* Never more than this; kernels before 6.18 do not find it out from the sum, and want to be told. */
+	barrier_var(total);
+	if (total > RECORD_BYTES_MAX + RAW_PATH_BYTES_MAX)
+		total = RECORD_BYTES_MAX + RAW_PATH_BYTES_MAX;
 	/* One forced wake-up per window; the reader polls through the window's end (see src/load.rs). */
 	u64 flags = BPF_RB_NO_WAKEUP;
 	if (s->ts - reader_woken_ns > settings.wake_after_ns) {

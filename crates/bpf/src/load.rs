@@ -5,11 +5,13 @@ mod setup;
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use libbpf_rs::{Link, MapCore as _, MapFlags, Object, ObjectBuilder};
+use libbpf_rs::{Link, MapCore as _, MapFlags, MapType, Object, ObjectBuilder};
 
 pub use error::{LoadError, PollError};
+pub(crate) use setup::programs as programs_of;
 
 use crate::interest::{Class, Interest};
 use crate::libbpf_log;
@@ -23,6 +25,8 @@ struct Aligned<T: ?Sized>(T);
 static OBJECT: &Aligned<[u8]> =
     &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/sensor.bpf.o")));
 
+/// Where the kernel describes its types (`kernel/bpf/sysfs_btf.c`).
+pub const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
 /// Prefixes in an [`OpenFilter`]; with more of them, every open crosses (`open_prefixes` in
 /// `probes/files.h`).
 pub const PREFIXES_MAX: usize = 4096;
@@ -64,6 +68,9 @@ pub struct Options {
     /// record, and a record waits no longer than the window; after a silence, the first record
     /// wakes at once.
     pub wake_after: Duration,
+    /// The running kernel's type information, to which the probes are fitted; [`BTF_PATH`] but on
+    /// hosts that keep it elsewhere.
+    pub btf: PathBuf,
 }
 
 impl Default for Options {
@@ -75,6 +82,7 @@ impl Default for Options {
             cgroups: CgroupFilter::All,
             exclude_self: true,
             wake_after: Duration::from_micros(500),
+            btf: BTF_PATH.into(),
         }
     }
 }
@@ -115,21 +123,12 @@ impl std::fmt::Debug for Sensor {
 impl Sensor {
     /// Loads and attaches the probes that serve `interest`.
     pub fn load(interest: &Interest, options: &Options) -> Result<Self, LoadError> {
-        setup::check(options)?;
-        let (result, log) = libbpf_log::capture(|| -> Result<Object, LoadError> {
-            let mut object = ObjectBuilder::default()
-                .name("palisade")
-                .and_then(|builder| builder.open_memory(&OBJECT.0))
-                .map_err(|source| LoadError::Verifier { log: String::new(), source })?;
-            setup::configure(&mut object, interest, options)?;
-            object.load().map_err(|source| LoadError::Verifier { log: String::new(), source })
-        });
-        let object = result.map_err(|error| setup::classify(error, log))?;
+        let object = load_object(interest, options, None)?;
         setup::fill(&object, interest, options)?;
         let priority = setup::open_ring(&object, "ring_priority", options.priority_ring_bytes)?;
         let bulk = setup::open_ring(&object, "ring_bulk", options.bulk_ring_bytes)?;
         // The dispatcher goes last: nothing is seen before everything can be.
-        let (links, hooks) = setup::attach(&object, interest)?;
+        let (links, hooks) = setup::attach(&object, &setup::programs(interest))?;
         let now = Instant::now();
         Ok(Self {
             _links: links,
@@ -236,8 +235,15 @@ impl Sensor {
     }
 
     /// Kernel memory of the maps, rings included, in bytes, as the kernel accounts for it.
+    ///
+    /// Linux 5.11 to 6.3 account for a ring as if it held nothing; its size is known here.
     pub fn kernel_memory_bytes(&self) -> u64 {
-        self.object.maps().map(|map| memlock_bytes(map.as_fd())).sum()
+        let bytes = |map: libbpf_rs::Map<'_>| {
+            let accounted = memlock_bytes(map.as_fd());
+            let is_ring = map.map_type() == MapType::RingBuf;
+            if is_ring { accounted.max(map.max_entries().into()) } else { accounted }
+        };
+        self.object.maps().map(bytes).sum()
     }
 
     /// Puts the cgroup `id` on the list of [`CgroupFilter::AllBut`] or [`CgroupFilter::Only`].
@@ -252,6 +258,42 @@ impl Sensor {
             let _absent = map.delete(&id.to_ne_bytes());
         }
     }
+}
+
+/// Loads the programs that `interest` needs, or of these only the one named `alone`.
+fn load_object(
+    interest: &Interest,
+    options: &Options,
+    alone: Option<&str>,
+) -> Result<Object, LoadError> {
+    setup::check(options)?;
+    let (result, log) = libbpf_log::capture(|| -> Result<Object, LoadError> {
+        let mut builder = ObjectBuilder::default();
+        let mut object = builder
+            .name("palisade")
+            .and_then(|builder| {
+                if options.btf.as_os_str() == BTF_PATH {
+                    // libbpf looks there by itself, and keeps what it has read.
+                    return Ok(builder);
+                }
+                builder.btf_custom_path(&options.btf)
+            })
+            .and_then(|builder| builder.open_memory(&OBJECT.0))
+            .map_err(|source| LoadError::Verifier { log: String::new(), source })?;
+        setup::configure(&mut object, interest, options, alone)?;
+        object.load().map_err(|source| LoadError::Verifier { log: String::new(), source })
+    });
+    result.map_err(|error| setup::classify(error, log))
+}
+
+/// Loads one program alone and, if it sits at a hook itself, attaches it for a moment.
+pub(crate) fn load_alone(
+    program: &'static str,
+    interest: &Interest,
+    options: &Options,
+) -> Result<(), LoadError> {
+    let object = load_object(interest, options, Some(program))?;
+    setup::attach(&object, &[(program, Vec::new())].into()).map(drop)
 }
 
 /// The map `name` of the object.

@@ -5,10 +5,14 @@
 //! at once. Nothing is left behind, and no setting is touched.
 #![expect(unsafe_code, reason = "loads programs of two instructions through libbpf's C interface")]
 
+mod hooks;
+
 use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::path::Path;
+
+pub use hooks::{Hook, Refusal, hooks};
 
 /// What came of a try.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,82 +42,122 @@ impl Support {
     }
 }
 
+/// What a feature is to palisade.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// The sensor does not start without it: nothing is detected.
+    Sensor,
+    /// Containers are not cut off the network without it; everything else works.
+    Isolation,
+    /// Palisade does not use it. Worth knowing for those who compare machines.
+    Unused,
+}
+
+impl Role {
+    /// What does not work when the feature is missing.
+    pub const fn without(self) -> &'static str {
+        match self {
+            Self::Sensor => "`watch` does not start, so nothing is detected or answered",
+            Self::Isolation => {
+                "the response action `isolate` fails; detection, `freeze`, `evidence` and `kill` work"
+            }
+            Self::Unused => "nothing: palisade does not use it",
+        }
+    }
+}
+
 /// One feature and what came of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Feature {
     /// A short stable name: `tp_btf`, `cgroup_skb`, `ringbuf`.
     pub name: &'static str,
-    /// What palisade uses it for, or would.
+    /// What it does for palisade, or would.
     pub purpose: &'static str,
-    /// Whether the sensor or the isolation cannot work without it.
-    pub required: bool,
+    /// What depends on it.
+    pub role: Role,
+    /// What an administrator can do when it is missing.
+    pub remedy: &'static str,
     /// What came of the try.
     pub support: Support,
 }
 
+const REMEDY_BTF: &str = "use a kernel built with CONFIG_DEBUG_INFO_BTF=y; those of current \
+    distributions are";
+const REMEDY_TRACING: &str = "run as root on Linux 5.8 or later with CONFIG_BPF_EVENTS=y; a \
+    sandbox or a lockdown of level `confidentiality` refuses it";
+const REMEDY_CGROUP: &str = "run as root on a kernel with CONFIG_CGROUP_BPF=y";
+
 /// Tries everything. Takes a few milliseconds and the reading of the kernel's type information.
 pub fn features() -> Vec<Feature> {
-    let btf = Btf::vmlinux();
-    let feature = |name, purpose, required, support| Feature { name, purpose, required, support };
+    features_with(Path::new(crate::load::BTF_PATH))
+}
+
+/// As [`features`], with the kernel's type information looked for at `btf`.
+fn features_with(btf: &Path) -> Vec<Feature> {
+    let btf = Btf::vmlinux(btf);
+    let feature =
+        |name, purpose, role, remedy, support| Feature { name, purpose, role, remedy, support };
+    let unused = |name, purpose, support| feature(name, purpose, Role::Unused, "", support);
     let typed = |kind: &Typed| btf.as_ref().map_or(Support::Absent, |btf| kind.probe(btf));
     let plain = |program_type, attach_type| Support::of(&load(program_type, attach_type, 0));
+    let has_btf = if btf.is_some() { Support::Supported } else { Support::Absent };
+    let isolation = |name, purpose, program_type, attach_type| {
+        let support = plain(program_type, attach_type);
+        feature(name, purpose, Role::Isolation, REMEDY_CGROUP, support)
+    };
     vec![
         feature(
             "btf",
             "type information that fits the probes to this kernel",
-            true,
-            match &btf {
-                Some(_) => Support::Supported,
-                None => Support::Absent,
-            },
-        ),
-        feature("ringbuf", "the buffer between kernel and sensor", true, ringbuf()),
-        feature("tp_btf", "the sensor's probes", true, typed(&TP_BTF)),
-        feature(
-            "raw_tp",
-            "probes without type information",
-            false,
-            plain(libbpf_sys::BPF_PROG_TYPE_RAW_TRACEPOINT, 0),
+            Role::Sensor,
+            REMEDY_BTF,
+            has_btf,
         ),
         feature(
-            "tracepoint",
-            "probes of single system calls",
-            false,
-            plain(libbpf_sys::BPF_PROG_TYPE_TRACEPOINT, 0),
+            "ringbuf",
+            "the buffer between kernel and sensor",
+            Role::Sensor,
+            "use Linux 5.8 or later, as root",
+            ringbuf(),
         ),
-        feature(
+        feature("tp_btf", "the sensor's probes", Role::Sensor, REMEDY_TRACING, typed(&TP_BTF)),
+        isolation(
             "cgroup_skb",
             "network isolation: packets",
-            true,
-            plain(libbpf_sys::BPF_PROG_TYPE_CGROUP_SKB, libbpf_sys::BPF_CGROUP_INET_EGRESS),
+            libbpf_sys::BPF_PROG_TYPE_CGROUP_SKB,
+            libbpf_sys::BPF_CGROUP_INET_EGRESS,
         ),
-        feature(
+        isolation(
             "cgroup_connect4",
             "network isolation: connections",
-            true,
-            plain(libbpf_sys::BPF_PROG_TYPE_CGROUP_SOCK_ADDR, libbpf_sys::BPF_CGROUP_INET4_CONNECT),
+            libbpf_sys::BPF_PROG_TYPE_CGROUP_SOCK_ADDR,
+            libbpf_sys::BPF_CGROUP_INET4_CONNECT,
         ),
-        feature(
+        isolation(
             "cgroup_sock_create",
             "network isolation: sockets",
-            true,
-            plain(libbpf_sys::BPF_PROG_TYPE_CGROUP_SOCK, libbpf_sys::BPF_CGROUP_INET_SOCK_CREATE),
+            libbpf_sys::BPF_PROG_TYPE_CGROUP_SOCK,
+            libbpf_sys::BPF_CGROUP_INET_SOCK_CREATE,
         ),
-        feature("kprobe", "not used", false, kprobe()),
-        feature("fentry", "not used", false, typed(&FENTRY)),
-        feature("lsm", "blocking in the kernel, where it is allowed", false, typed(&LSM)),
-        feature(
+        unused("lsm", "would deny a call in the kernel before it happens", typed(&LSM)),
+        unused("fentry", "would see what is done without a system call", typed(&FENTRY)),
+        unused("kprobe", "a place inside of any kernel function", kprobe()),
+        unused(
+            "raw_tp",
+            "probes without type information",
+            plain(libbpf_sys::BPF_PROG_TYPE_RAW_TRACEPOINT, 0),
+        ),
+        unused(
+            "tracepoint",
+            "probes of single system calls",
+            plain(libbpf_sys::BPF_PROG_TYPE_TRACEPOINT, 0),
+        ),
+        unused(
             "xdp",
-            "not used",
-            false,
+            "packets at the network card",
             plain(libbpf_sys::BPF_PROG_TYPE_XDP, libbpf_sys::BPF_XDP),
         ),
-        feature(
-            "tc",
-            "network policy of interfaces",
-            false,
-            plain(libbpf_sys::BPF_PROG_TYPE_SCHED_CLS, 0),
-        ),
+        unused("tc", "packets of an interface", plain(libbpf_sys::BPF_PROG_TYPE_SCHED_CLS, 0)),
     ]
 }
 
@@ -167,10 +211,10 @@ impl Typed {
 struct Btf(std::ptr::NonNull<libbpf_sys::btf>);
 
 impl Btf {
-    fn vmlinux() -> Option<Self> {
+    fn vmlinux(path: &Path) -> Option<Self> {
         // Without the file libbpf would search for an image of the kernel under /boot and
         // elsewhere.
-        if !Path::new("/sys/kernel/btf/vmlinux").exists() {
+        if !path.exists() {
             return None;
         }
         let load = || {
@@ -277,5 +321,19 @@ mod tests {
         check(libc::EACCES, Support::Refused { errno: libc::EACCES });
         check(libc::EINVAL, Support::Absent);
         assert_eq!(Support::of(&Ok(())), Support::Supported);
+    }
+
+    #[test]
+    fn a_kernel_without_type_information_is_told_with_its_remedy() {
+        let found = features_with(Path::new("/nonexistent/vmlinux"));
+        let of = |name: &str| found.iter().find(|feature| feature.name == name).unwrap();
+        for name in ["btf", "tp_btf", "lsm", "fentry"] {
+            assert_eq!(of(name).support, Support::Absent, "{name}");
+        }
+        assert!(of("btf").remedy.contains("CONFIG_DEBUG_INFO_BTF"));
+        assert!(of("btf").role.without().contains("nothing is detected"));
+        for feature in &found {
+            assert_eq!(feature.remedy.is_empty(), feature.role == Role::Unused, "{feature:?}");
+        }
     }
 }

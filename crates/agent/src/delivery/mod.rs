@@ -7,7 +7,7 @@
 //! never waits for a disk or a network.
 //!
 //! Delivery is at least once and in order: a record is passed when its receiver has taken
-//! it, and what a crash interrupts is sent again with the same identifier. ADR 0011 has the
+//! it, and what a crash interrupts is sent again with the same identifier. ADR 0010 has the
 //! reasons.
 
 pub mod backoff;

@@ -1,5 +1,7 @@
 //! Why probes could not be loaded or read.
 
+use std::path::PathBuf;
+
 use palisade_base::Explain;
 
 use super::CGROUPS_MAX;
@@ -8,8 +10,11 @@ use super::CGROUPS_MAX;
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// The kernel does not describe its types.
-    #[error("kernel has no type information at `/sys/kernel/btf/vmlinux`")]
-    NoBtf,
+    #[error("kernel has no type information at `{}`", path.display())]
+    NoBtf {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
     /// BPF was refused.
     #[error("kernel refuses to load BPF programs")]
     NoPermission(#[source] libbpf_rs::Error),
@@ -71,10 +76,29 @@ pub enum LoadError {
     },
 }
 
+impl LoadError {
+    /// The one line of the verifier's log that says what it does not like, if there is one: the
+    /// last before the count of instructions.
+    pub fn verdict(&self) -> Option<&str> {
+        let Self::Verifier { log, .. } = self else { return None };
+        let mut before = None;
+        for line in log.lines() {
+            if line.starts_with("processed ") && line.contains(" insns") {
+                break;
+            }
+            // Lines of the listing and of the sources it came from begin otherwise.
+            if !line.starts_with([';', '-']) && !line.trim().is_empty() {
+                before = Some(line);
+            }
+        }
+        before
+    }
+}
+
 impl Explain for LoadError {
     fn hint(&self) -> Option<String> {
         let text = match self {
-            Self::NoBtf => {
+            Self::NoBtf { .. } => {
                 "use a kernel built with CONFIG_DEBUG_INFO_BTF=y; those of current distributions are"
             }
             Self::NoPermission(_) => {

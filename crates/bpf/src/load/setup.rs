@@ -5,7 +5,6 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::fd::{AsFd as _, AsRawFd as _};
-use std::path::Path;
 
 use libbpf_rs::{Link, MapCore as _, MapFlags, MapType, Object, OpenObject, Program};
 
@@ -34,8 +33,8 @@ pub(super) fn check(options: &Options) -> Result<(), LoadError> {
     if kernel_version(&release).is_some_and(|version| version < (5, 8)) {
         return Err(LoadError::KernelTooOld { release: release.trim().into() });
     }
-    if !Path::new("/sys/kernel/btf/vmlinux").exists() {
-        return Err(LoadError::NoBtf);
+    if !options.btf.exists() {
+        return Err(LoadError::NoBtf { path: options.btf.clone() });
     }
     Ok(())
 }
@@ -53,8 +52,8 @@ pub(super) fn classify(error: LoadError, log: String) -> LoadError {
             if source.kind() == libbpf_rs::ErrorKind::PermissionDenied =>
         {
             // The verifier's own "no" to a program is EACCES as well, but then it has written a
-            // log.
-            if log.contains("BEGIN PROG LOAD LOG") {
+            // log. Of a long one only the end is kept, so that either of its two frames counts.
+            if log.contains("PROG LOAD LOG --") {
                 LoadError::Verifier { log, source }
             } else {
                 LoadError::NoPermission(source)
@@ -100,7 +99,7 @@ pub(super) fn filtered_prefixes(interest: &Interest) -> Option<&[String]> {
 }
 
 /// The programs that `interest` needs, with the events that each serves.
-pub(super) fn programs(interest: &Interest) -> BTreeMap<&'static str, Vec<&'static str>> {
+pub(crate) fn programs(interest: &Interest) -> BTreeMap<&'static str, Vec<&'static str>> {
     let mut programs: BTreeMap<&'static str, Vec<&'static str>> = BTreeMap::new();
     for call in CALLS.iter().filter(|call| interest.contains(call.name)) {
         programs.entry(call.program).or_default().push(call.name);
@@ -124,11 +123,12 @@ pub(super) fn configure(
     object: &mut OpenObject,
     interest: &Interest,
     options: &Options,
+    alone: Option<&str>,
 ) -> Result<(), LoadError> {
     let wanted = programs(interest);
     for mut program in object.progs_mut() {
         let name = program.name().to_str().unwrap_or_default();
-        let load = wanted.contains_key(name);
+        let load = wanted.contains_key(name) && alone.is_none_or(|alone| alone == name);
         program.set_autoload(load);
     }
     for mut map in object.maps_mut() {
@@ -259,13 +259,13 @@ pub(super) fn open_ring(
     Ring::open(map.as_fd(), bytes as usize).map_err(|source| LoadError::Ring { map: name, source })
 }
 
+/// Attaches those of the `wanted` programs that sit at a hook themselves.
 pub(super) fn attach(
     object: &Object,
-    interest: &Interest,
+    wanted: &BTreeMap<&'static str, Vec<&'static str>>,
 ) -> Result<(Vec<Link>, Vec<HookInfo>), LoadError> {
     let mut links = Vec::new();
     let mut hooks = Vec::new();
-    let wanted = programs(interest);
     for name in ["on_fork", "on_exec", "on_exit", "dispatch"] {
         let Some(events) = wanted.get(name) else {
             continue;
@@ -311,6 +311,37 @@ mod tests {
             assert!(error.hint().is_some());
         };
         [0, 1, 4095, 2048, 12_288, 1 << 31].into_iter().for_each(check);
+    }
+
+    #[test]
+    fn a_kernel_without_type_information_is_refused_with_the_remedy() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = Options { btf: folder.path().join("vmlinux"), ..Options::default() };
+        let error = Sensor::load(&Interest::processes(), &options).unwrap_err();
+        assert!(matches!(&error, LoadError::NoBtf { path } if *path == options.btf), "{error}");
+        assert!(error.to_string().contains("vmlinux"), "{error}");
+        assert!(error.hint().unwrap().contains("CONFIG_DEBUG_INFO_BTF=y"));
+    }
+
+    #[test]
+    fn a_refusal_of_the_verifier_is_no_lack_of_permission() {
+        let denied = || LoadError::Verifier {
+            log: String::new(),
+            source: libbpf_rs::Error::from_raw_os_error(libc::EACCES),
+        };
+        let check = |log: &str, is_verifier: bool, verdict: Option<&str>| {
+            let error = classify(denied(), log.into());
+            assert_eq!(matches!(error, LoadError::Verifier { .. }), is_verifier, "{log}");
+            assert_eq!(error.verdict(), verdict, "{log}");
+        };
+        check("", false, None);
+        check("libbpf: cannot raise the limit\n", false, None);
+        let end = "R2 invalid mem access 'scalar'\nprocessed 5 insns (limit 1000000)\n\
+            -- END PROG LOAD LOG --\nlibbpf: failed to load object\n";
+        let verdict = Some("R2 invalid mem access 'scalar'");
+        check(&format!("-- BEGIN PROG LOAD LOG --\n0: R1=ctx()\n{end}"), true, verdict);
+        // The beginning of a long log has been cut.
+        check(end, true, verdict);
     }
 
     #[test]

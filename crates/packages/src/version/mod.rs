@@ -2,7 +2,9 @@
 //!
 //! Each order is total over the ecosystem's versions. Text that is no version has no place
 //! in it, and the comparison says so with `None`; Alpine's alone gives such text a place, as
-//! apk does, and is then no order that a sort could rely on.
+//! apk does, and is then no order that a sort could rely on. pacman's and Maven's
+//! are none either, as their tools define them: a release counts only where both have one, and
+//! `1.x` comes before `1-beta`, which comes before `1`, which comes before `1.x`.
 
 pub mod alpm;
 pub mod apk;

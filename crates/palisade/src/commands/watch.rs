@@ -26,6 +26,7 @@ use super::means;
 use super::rules::Sources;
 use crate::cli::{self, RespondMode, WatchFormat};
 use crate::exit::{Exit, Failure, OrExit as _};
+use crate::notify::ServiceManager;
 use crate::terminal::Terminal;
 
 /// How often signals and the time are looked at.
@@ -59,6 +60,7 @@ pub(crate) fn watch(context: &Context<'_>, args: &cli::Watch) -> Result<Exit, Fa
         ..HostPaths::default()
     };
     tell_unrecorded(context, args, &rules);
+    let manager = ServiceManager::of_environment();
     let (mut detector, started) =
         Detector::start(rules, &options, paths).or_exit(Exit::Incomplete)?;
     let means = means::for_agent(context, args.evidence_key.as_deref(), args.evidence_memory)?;
@@ -95,6 +97,9 @@ pub(crate) fn watch(context: &Context<'_>, args: &cli::Watch) -> Result<Exit, Fa
             .with_context(|| format!("write `{}`", file.display()))?;
     }
 
+    manager.ready(&format!("watching with {} rules", started.n_rules));
+    let mut source = manager.watching(detector);
+
     let stop = AtomicBool::new(false);
     let format = args.format;
     let terminal = context.terminal;
@@ -108,12 +113,13 @@ pub(crate) fn watch(context: &Context<'_>, args: &cli::Watch) -> Result<Exit, Fa
     };
     let status = std::thread::scope(|scope| {
         scope.spawn(|| wait_for_end(&signals, args.duration.map(Duration::from_secs), &stop));
-        let status = agent.run(&mut detector, &stop, &mut on_notice as OnNotice<'_>);
+        let status = agent.run(&mut source, &stop, &mut on_notice as OnNotice<'_>);
         // However the loop ended, the thread that waits for signals ends too.
         stop.store(true, Ordering::Relaxed);
         status
     })
     .or_exit(Exit::Incomplete)?;
+    manager.stopping();
     if args.stats {
         let text = serde_json::to_string_pretty(&status).context("write the figures")?;
         context.terminal.error(&format!("{text}\n"));

@@ -220,6 +220,7 @@ pub(crate) fn restricted() -> Policy {
         name: "restricted".into(),
         description: "everything off".into(),
         digest: Digest::of(b"restricted"),
+        sinks: Vec::new(),
         images: Images { verify: ImageVerification::Off, keys: Vec::new(), gate: Gate::default() },
         containers: Containers {
             user: UserMode::Fallback(65_532),

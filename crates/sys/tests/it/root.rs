@@ -1,7 +1,8 @@
 //! Tests against the real kernel, in groups and folders that they create themselves.
 
+use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::MetadataExt as _;
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use palisade_sys::cgroup::{CgroupError, Group, Hierarchies};
@@ -39,9 +40,12 @@ fn busy(folders: &[&std::path::Path]) -> Child {
         let folder = folder.display();
         write!(script, "echo 0 2>/dev/null > {folder}/cgroup.procs; ").unwrap();
     }
-    script.push_str("while :; do :; done");
-    let child = Command::new("sh").arg("-c").arg(script).spawn().unwrap();
-    std::thread::sleep(Duration::from_millis(100));
+    script.push_str("echo entered; while :; do :; done");
+    let mut shell = Command::new("sh");
+    let mut child = shell.arg("-c").arg(script).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(line, "entered\n");
     child
 }
 
@@ -116,6 +120,10 @@ fn children_below_are_killed_and_everything_is_removed() {
 #[test]
 fn files_of_an_id_mapped_overlay_belong_to_the_range() {
     if !super::is_root() {
+        return;
+    }
+    if !palisade_sys::facts::KernelRelease::running().at_least(5, 19) {
+        eprintln!("skipped: overlay takes id-mapped layers since Linux 5.19");
         return;
     }
     let folder = tempfile::tempdir_in("/var/tmp").unwrap();

@@ -1,6 +1,6 @@
 //! The features that the other tests rely on are reported as such.
 
-use palisade_bpf::probe::{Support, features};
+use palisade_bpf::probe::{Role, Support, features, hooks};
 
 use super::*;
 
@@ -12,10 +12,28 @@ fn what_works_here_is_reported_to_work() {
     let took = start.elapsed();
     say(&format!("probing took {took:?}"));
     for feature in &found {
-        assert!(!feature.required || feature.support == Support::Supported, "{feature:?}");
+        assert!(
+            feature.role == Role::Unused || feature.support == Support::Supported,
+            "{feature:?}"
+        );
     }
     let kprobe = found.iter().find(|feature| feature.name == "kprobe").unwrap();
     let has_kprobes = std::path::Path::new("/sys/bus/event_source/devices/kprobe").exists();
     assert_eq!(kprobe.support == Support::Absent, !has_kprobes);
     assert!(took < Duration::from_secs(3), "{took:?}");
+}
+
+#[test]
+fn every_hook_and_handler_of_the_sensor_loads() {
+    let Some(_alone) = root() else { return };
+    let found = hooks().unwrap();
+    let names: Vec<&str> = found.iter().map(|hook| hook.hook).collect();
+    let sched = ["fork", "exec", "exit"].map(|name| format!("tp_btf/sched_process_{name}"));
+    assert_eq!(names[..3], sched);
+    assert_eq!(names[3..], ["tp_btf/sys_exit"]);
+    for hook in &found {
+        assert!(hook.refusals.is_empty(), "{hook:?}");
+    }
+    assert!(found[3].events.len() > 60, "{:?}", found[3].events);
+    assert!(found[3].events.contains(&"close"));
 }

@@ -11,6 +11,7 @@ pub(super) fn all() -> Vec<Check> {
     let kernel = facts::kernel();
     let mut checks = kernel_checks(&kernel);
     checks.extend(ebpf_checks());
+    checks.extend(sensor_checks());
     checks.extend(cgroup_checks());
     checks.extend(namespace_checks());
     checks.extend(module_checks(&kernel));
@@ -27,6 +28,9 @@ fn kernel_checks(kernel: &facts::KernelFacts) -> Vec<Check> {
         Check::required("kernel", "type information (BTF)", kernel.btf)
             .detail("/sys/kernel/btf/vmlinux")
             .remedy("use a distribution's kernel: CONFIG_DEBUG_INFO_BTF=y"),
+        Check::required("kernel", "id-mapped layers", kernel.release.at_least(5, 19))
+            .detail("a container's root with owners of its own, without a copy")
+            .remedy("`run` needs Linux 5.19 or later, and 6.3 for layers on a tmpfs; the other commands do not"),
         Check::required("kernel", "overlay file system", kernel.overlay)
             .remedy("load it: modprobe overlay"),
         Check::required("kernel", "seccomp filters", !kernel.seccomp_actions.is_empty())
@@ -52,7 +56,7 @@ fn ebpf_checks() -> Vec<Check> {
     palisade_bpf::probe::features()
         .into_iter()
         .map(|feature| {
-            use palisade_bpf::probe::Support;
+            use palisade_bpf::probe::{Role, Support};
             let name = feature.name;
             let (works, detail) = match feature.support {
                 Support::Supported => (true, "loads".to_string()),
@@ -61,21 +65,63 @@ fn ebpf_checks() -> Vec<Check> {
                 }
                 Support::Absent => (false, "not in this kernel".to_string()),
             };
-            if feature.purpose == "not used" {
+            if feature.role == Role::Unused {
                 // Worth knowing for those who compare machines; no fault of this one.
-                return Check::new("ebpf", name, Status::Ok).detail(format!("{detail}; not used"));
+                let detail = format!("{detail}; not used ({})", feature.purpose);
+                return Check::new("ebpf", name, Status::Ok).detail(detail);
             }
-            let check = if feature.required {
-                Check::required("ebpf", name, works)
+            let detail = if works {
+                format!("{detail}: {}", feature.purpose)
             } else {
-                Check::optional("ebpf", name, works)
+                format!("{detail}: without it {}", feature.role.without())
             };
-            check.detail(detail).remedy(format!(
-                "needed for {}; the kernel or its policy (lockdown, lsm=) decides",
-                feature.purpose
-            ))
+            Check::required("ebpf", name, works).detail(detail).remedy(feature.remedy)
         })
         .collect()
+}
+
+/// The sensor's own programs, which the kernel's verifier judges one by one, and what the answer
+/// means.
+fn sensor_checks() -> Vec<Check> {
+    use palisade_base::Explain as _;
+    let hooks = match palisade_bpf::probe::hooks() {
+        Ok(hooks) => hooks,
+        Err(error) => {
+            let detail = format!("nothing is detected or answered: {error}");
+            let check = Check::new("sensor", "probes", Status::Missing).detail(detail);
+            return vec![check.remedy(error.hint().unwrap_or_default())];
+        }
+    };
+    let mut checks: Vec<Check> = hooks.iter().map(hook_check).collect();
+    if checks.iter().all(|check| check.status != Status::Missing) {
+        let detail = "detects and answers after the call (freeze, isolate, kill); what `run` \
+            forbids is denied before it happens, other calls are not";
+        checks.push(Check::new("sensor", "enforcement", Status::Ok).detail(detail));
+    }
+    checks
+}
+
+fn hook_check(hook: &palisade_bpf::probe::Hook) -> Check {
+    let seen = match hook.events.as_slice() {
+        [event] => (*event).to_string(),
+        events => format!("{} events", events.len()),
+    };
+    let Some(refusal) = hook.refusals.first() else {
+        return Check::new("sensor", hook.hook, Status::Ok).detail(format!("loads: {seen}"));
+    };
+    let reason = refusal.error.verdict().map_or_else(|| refusal.error.to_string(), str::to_string);
+    let lost: Vec<&str> = if hook.is_lost() {
+        hook.events.clone()
+    } else {
+        hook.refusals.iter().flat_map(|refusal| refusal.events.clone()).collect()
+    };
+    let detail =
+        format!("`{}` is refused ({reason}); not seen: {}", refusal.program, lost.join(" "));
+    // The sensor loads all that its rules need or nothing.
+    Check::new("sensor", hook.hook, Status::Missing).detail(detail).remedy(
+        "`watch` does not start with rules about these events, so leave them out; report the \
+         kernel's version with this line, for it is a bug in the probes",
+    )
 }
 
 fn cgroup_checks() -> Vec<Check> {
@@ -140,8 +186,13 @@ fn module_checks(kernel: &facts::KernelFacts) -> Vec<Check> {
         Check::optional("security modules", "AppArmor or SELinux", mandatory)
             .detail(shown)
             .remedy("Palisade makes no profiles for them yet; engines' own need lsm=…,apparmor"),
-        Check::optional("security modules", "BPF LSM", modules.iter().any(|name| name == "bpf"))
-            .remedy("boot with lsm=…,bpf"),
+        Check::new("security modules", "BPF LSM", Status::Ok).detail(
+            if modules.iter().any(|name| name == "bpf") {
+                "active; not used"
+            } else {
+                "not active; not used"
+            },
+        ),
     ]
 }
 
@@ -198,5 +249,32 @@ mod tests {
         assert_eq!(check.remedy, None);
         let check = Check::required("kernel", "x", false).remedy("do this");
         assert_eq!(check.remedy.as_deref(), Some("do this"));
+    }
+
+    #[test]
+    fn a_refused_hook_says_what_is_not_seen() {
+        use palisade_bpf::LoadError;
+        use palisade_bpf::probe::{Hook, Refusal};
+        let hook = |refused: Option<(&'static str, &'static str)>| Hook {
+            hook: "tp_btf/sys_exit",
+            events: vec!["openat", "connect"],
+            refusals: refused
+                .map(|(program, event)| Refusal {
+                    program,
+                    events: vec![event],
+                    error: LoadError::KernelTooOld { release: "4.19".into() },
+                })
+                .into_iter()
+                .collect(),
+        };
+        let check = |refused, status, expected: &str| {
+            let check = hook_check(&hook(refused));
+            assert_eq!(check.status, status);
+            assert!(check.detail.ends_with(expected), "{}", check.detail);
+            assert_eq!(check.remedy.is_some(), status != Status::Ok);
+        };
+        check(None, Status::Ok, "loads: 2 events");
+        check(Some(("call_openat", "openat")), Status::Missing, "not seen: openat");
+        check(Some(("dispatch", "openat")), Status::Missing, "not seen: openat connect");
     }
 }

@@ -1,0 +1,79 @@
+#!/usr/bin/env bash
+# Builds the tests and puts them, with the programs and libraries they use, into the folder that
+# becomes the guest's root. usage: scripts/vm/system.sh FOLDER TARGET PALISADE SUITE…
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+system=$1 target=$2 palisade=$3
+shift 3
+suites=("$@")
+
+# Programs of this machine that the tests call, and the real bash: /dev/tcp is a feature of it.
+programs=(bash sh cat cp rm mkdir rmdir mv ln ls chmod touch true false sleep date id env head tail
+    tr grep sed awk timeout mount umount mktemp stat wc sort cut unshare nsenter runc dpkg-deb tar gzip xz)
+
+mkdir -p "$system"/{bin,sbin,lib,lib64,usr/bin,usr/sbin,usr/lib,etc,proc,sys,dev,run,tmp,root,mnt,tests}
+mkdir -p "$system"/var/{tmp,lib,log}
+chmod 1777 "$system/tmp" "$system/var/tmp"
+
+# A program or library at its own path, links resolved, and the libraries that it is linked with.
+add() { # file
+    local file=$1 library
+    [ -e "$system$file" ] || install -D "$file" "$system$file"
+    { ldd "$file" 2>/dev/null || true; } | awk '/=> \// { print $3 } /^\t\// { print $1 }' |
+        while read -r library; do
+            [ -e "$system$library" ] || install -D "$library" "$system$library"
+        done
+}
+for name in "${programs[@]}"; do
+    file=$(type -P "$name" || { [ -x "/usr/sbin/$name" ] && echo "/usr/sbin/$name"; } || true)
+    if [ -z "$file" ]; then
+        echo "error: no program \`$name\`, which the tests call in the guest" >&2
+        echo "  remedy: scripts/install-deps.sh build demo test vm" >&2
+        exit 3
+    fi
+    add "$file"
+    # `/bin/true` is what tests call, wherever it lies here.
+    [ -e "$system/bin/$name" ] || ln -s "$file" "$system/bin/$name"
+    [ -e "$system/usr/bin/$name" ] || ln -s "$file" "$system/usr/bin/$name"
+done
+install -D /bin/busybox "$system/bin/busybox"
+add "$palisade"
+[ -e "$system/usr/bin/palisade" ] || ln -s "$palisade" "$system/usr/bin/palisade"
+
+# The tests of crates, by suite; doctor and watch are scripts.
+"${CARGO:-cargo}" test --quiet --workspace --locked --test it --no-run --message-format=json >"$system.build" ||
+    { echo "error: the tests do not build" >&2; exit 3; }
+for suite in "${suites[@]}"; do
+    case "$suite" in doctor | watch | service) continue ;; esac
+    binary=$(sed -n "s|.*\"package_id\":\"[^\"]*/crates/$suite#.*\"kind\":\\[\"test\"\\].*\"executable\":\"\\([^\"]*\\)\".*|\\1|p" "$system.build")
+    if [ -z "$binary" ]; then
+        echo "error: cargo names no test program of crate $suite" >&2
+        exit 3
+    fi
+    add "$binary"
+    mv "$system$binary" "$system/tests/$suite"
+    strip --strip-debug "$system/tests/$suite"
+done
+rm "$system.build"
+# Tests of the program call it by the path where cargo built it.
+mkdir -p "$system$target/debug"
+ln -sf "$palisade" "$system$target/debug/palisade"
+
+# systemd, for the guests that it starts.
+if [ -x /lib/systemd/systemd ]; then
+    add /lib/systemd/systemd
+    add /bin/systemctl
+    [ -e "$system/usr/bin/systemctl" ] || ln -s /bin/systemctl "$system/usr/bin/systemctl"
+    scripts/vm/systemd.sh "$system"
+fi
+cp scripts/vm/{init.sh,tests.sh,doctor.sh,watch.sh} "$system/tests/"
+printf '%s\n' "${suites[@]}" >"$system/tests/suites"
+
+echo palisade-guest >"$system/etc/hostname"
+printf 'root:x:0:0:root:/root:/bin/bash\nnobody:x:65534:65534::/:/bin/false\n' >"$system/etc/passwd"
+printf 'root:x:0:\nnogroup:x:65534:\n' >"$system/etc/group"
+(umask 077 && printf 'root:*:19000:0:99999:7:::\n' >"$system/etc/shadow")
+printf '127.0.0.1 localhost palisade-guest\n::1 localhost\n' >"$system/etc/hosts"
+echo 0123456789abcdef0123456789abcdef >"$system/etc/machine-id"
+cp /etc/os-release "$system/etc/os-release"
+: >"$system/etc/ld.so.cache"
