@@ -110,7 +110,7 @@ fn what_was_before_and_after_an_alert_is_in_its_file() {
     let (health, problems) = end(recorder);
     assert_eq!(problems, [""; 0]);
     assert_eq!((health.n_records, health.n_not_recorded, health.n_files), (900, 0, 1));
-    assert_eq!(list(folder.path()), [path.clone()]);
+    assert_eq!(list(folder.path()), std::slice::from_ref(&path));
     assert_eq!(played(&path).0, (0..700).collect::<Vec<_>>());
 }
 
