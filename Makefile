@@ -45,6 +45,7 @@ conformance: ## Run the conformance material in $PALISADE_SHARED/conformance
 bench: build ## Measure and print the performance table
 	@scripts/install-deps.sh build demo
 	@$(SUDO) scripts/bench.sh --palisade $(PALISADE)
+	@scripts/bench-replay.sh --palisade $(PALISADE)
 
 .PHONY: fuzz
 fuzz: ## Fuzz every parser for FUZZ_SECONDS (default 60) each

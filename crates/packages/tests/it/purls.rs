@@ -75,7 +75,7 @@ fn specification() {
             }
         }
     }
-    println!("purl: {n_passed} passed, {} failed", failures.len());
+    println!("conformance purl: {n_passed} passed, {} failed", failures.len());
     assert!(n_passed > 500);
     assert!(failures.is_empty(), "{failures:#?}");
 }

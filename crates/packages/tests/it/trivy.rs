@@ -122,7 +122,7 @@ fn packages_are_trivys() {
             failures.push(format!("{golden}: missing {missing:?}, not Trivy's {more:?}"));
         }
     }
-    println!("trivy: {n_passed} passed, {} failed", failures.len());
+    println!("conformance trivy: {n_passed} passed, {} failed", failures.len());
     assert!(failures.is_empty(), "{failures:#?}");
 }
 

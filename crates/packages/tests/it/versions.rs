@@ -276,7 +276,11 @@ fn constraint_tables() {
                 failures.push(format!("{case}: {found:?}"));
             }
         }
-        println!("versions/{name}: {} passed", cases.len() - failures.len());
+        println!(
+            "conformance versions/{name}: {} passed, {} failed",
+            cases.len() - failures.len(),
+            failures.len()
+        );
         assert!(failures.is_empty(), "{name}: {failures:#?}");
     }
 }

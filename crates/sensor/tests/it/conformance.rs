@@ -231,7 +231,10 @@ fn fields_are_those_that_falco_extracts() {
             }
         }
     }
-    println!("fields: {n_equal} passed, {} failed, {n_known} known differences", unknown.len());
+    println!(
+        "conformance fields: {n_equal} passed, {} failed, {n_known} known differences",
+        unknown.len()
+    );
     for known in KNOWN {
         println!("  known: {} {}: {}", known.capture, known.field, known.reason);
     }
@@ -286,6 +289,9 @@ fn alerts_are_those_that_falco_raises() {
             wrong.push(format!("{name}: falco {expected:?} ours {actual:?}"));
         }
     }
-    println!("alerts: {n_alerts} expected, {} captures differ", wrong.len());
+    println!(
+        "conformance alerts: {n_alerts} passed, {} failed (captures that differ)",
+        wrong.len()
+    );
     assert!(wrong.is_empty(), "{wrong:#?}");
 }

@@ -161,7 +161,7 @@ fn legacy_tests_end_as_in_falco() {
             wrong.push(format!("{name}: falco {truth:?} ours {outcome:?}"));
         }
     }
-    println!("legacy: {n_passed} passed with {n_alerts} alerts, {} failed", wrong.len());
+    println!("conformance legacy: {n_passed} passed, {} failed ({n_alerts} alerts)", wrong.len());
     println!("  skipped: {skipped:?}");
     assert!(wrong.is_empty(), "{wrong:#?}");
     assert!(n_passed > 0 && n_alerts > 0, "nothing was decided");

@@ -59,7 +59,10 @@ impl Tally {
             eprintln!("skipped {line}");
         }
         let (n_failed, n_skipped) = (self.failed.len(), self.skipped.len());
-        eprintln!("{what}: {} passed, {n_failed} failed, {n_skipped} skipped", self.n_passed);
+        eprintln!(
+            "conformance {what}: {} passed, {n_failed} failed, {n_skipped} skipped",
+            self.n_passed
+        );
         assert!(self.failed.is_empty(), "{}", self.failed.join("\n"));
         assert!(self.n_passed > 0, "nothing was tried");
     }

@@ -37,7 +37,7 @@ impl Table {
         let (n_failed, n_skipped) = (self.failures.len(), self.skipped.len());
         let reasons: std::collections::BTreeSet<_> = self.skipped.iter().collect();
         println!(
-            "{}: {} passed, {n_failed} failed, {n_skipped} skipped {reasons:?}",
+            "conformance {}: {} passed, {n_failed} failed, {n_skipped} skipped {reasons:?}",
             self.name, self.n_passed
         );
         assert!(n_failed == 0, "{}: {n_failed} failed\n{}", self.name, self.failures.join("\n"));
