@@ -53,6 +53,12 @@ fuzz_target!(|data: &[u8]| {
             }
             let printed = expr.to_string();
             match parse_condition(&printed) {
+                // As in Falco, `not not` is printed, and read as nothing.
+                Ok(again) if printed.contains("not not ") => {
+                    let settled = again.to_string();
+                    let once_more = parse_condition(&settled).map(|expr| expr.to_string());
+                    assert_eq!(once_more.as_ref(), Ok(&settled), "from {text:?}");
+                }
                 Ok(again) => assert_eq!(again.to_string(), printed, "from {text:?}"),
                 Err(error) => panic!("{text:?} prints as {printed:?}: {error}"),
             }

@@ -374,13 +374,17 @@ impl Loader<'_> {
 
     /// Warns about deprecated fields and comparisons with `<NA>`, once for each rule.
     fn warn_fields(&mut self, expr: &Expr, info: &RuleInfo) {
-        let place = self.report.place_in(&info.condition, 0);
         let mut fields = BTreeSet::new();
         let mut has_na = false;
         expr.visit_leaves(&mut |leaf| {
             leaf_fields(leaf, &mut fields);
             has_na |= compares_with_na(leaf);
         });
+        if !has_na && !DEPRECATED_FIELDS.iter().any(|field| fields.contains(*field)) {
+            // The place is found by reading the file up to it, which is not done in vain.
+            return;
+        }
+        let place = self.report.place_in(&info.condition, 0);
         for field in DEPRECATED_FIELDS.iter().filter(|field| fields.contains(**field)) {
             let message = if *field == "evt.dir" {
                 "due to the drop of enter events, 'evt.dir = <' always evaluates to true, and \
