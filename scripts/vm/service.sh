@@ -38,15 +38,13 @@ service_answers_an_attack() {
     cat >/tmp/victim.sh <<'SH'
 cat /etc/shadow >/dev/null
 sleep 3
-cp /bin/true /dev/shm/xmrig
-/dev/shm/xmrig stratum+tcp://pool
-rm -f /dev/shm/xmrig
+/bin/busybox true stratum+tcp://pool
 while :; do sleep 1; done
 SH
     (echo "$BASHPID" >"$group/cgroup.procs"
         exec unshare -mpf /bin/sh /tmp/victim.sh) &
     victim=$!
-    wait_until 30 has_alert 'Sensitive file read' && wait_until 30 has_alert 'Crypto miner' &&
+    wait_until 15 has_alert 'Sensitive file read' && wait_until 15 has_alert 'Crypto miner' &&
         wait_until 60 is_contained
     local code=$?
     palisade respond list
