@@ -29,6 +29,8 @@ fn has_unwritable_text(expr: &Expr) -> bool {
     }
     let mut found = false;
     expr.visit_leaves(&mut |leaf| match leaf {
+        // A backspace is a blank, but not behind `not`, which then is a macro's name.
+        Expr::Macro(name, _) => found |= name == "not",
         Expr::Exists(used, _) => found |= operand(used),
         Expr::Compare(comparison, _) => {
             found |= operand(&comparison.left);
