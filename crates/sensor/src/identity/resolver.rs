@@ -119,6 +119,27 @@ enum Memory {
     Nameless(u64),
 }
 
+/// Where the paths that decided came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    /// The record: they are those of the task's last exec.
+    Record,
+    /// The folder that has the group's id as its inode.
+    Folder,
+    /// `/proc`: where the task is by now.
+    Proc,
+}
+
+/// What a task's control groups were found to be.
+struct Asked {
+    paths: Vec<String>,
+    /// Those of them that containers have.
+    matches: Vec<CgroupMatch>,
+    origin: Origin,
+    /// Whether the paths are those of the group's id, or there is no id to be mistaken about.
+    is_named: bool,
+}
+
 /// Finds and remembers containers.
 #[derive(Debug)]
 pub struct Resolver {
@@ -185,27 +206,49 @@ impl Resolver {
             }
             _ => {}
         }
-        let memory = self.look_up(cgroup_id, cgroups, pid, now_ns);
+        let (memory, origin) = self.look_up(cgroup_id, cgroups, pid, now_ns);
         let answer = match &memory {
             Memory::Container(facts) | Memory::Bare(facts, _) => Some(Arc::clone(facts)),
             Memory::Host(_) | Memory::Nameless(_) => None,
         };
-        // A group that several containers share is no key to one of them.
-        let key = if answer.as_ref().is_none_or(|facts| is_own_group(&facts.id, cgroups)) {
-            cgroup_id
-        } else {
-            0
-        };
-        self.remember(key, cgroups, memory);
+        let is_container = answer.is_some();
+        match origin {
+            // The task is elsewhere than its record says, so that says nothing of others.
+            Origin::Proc if is_container && !cgroups.is_empty() => {}
+            // A group that several containers share is no key to one of them.
+            Origin::Record
+                if answer.as_ref().is_some_and(|facts| !is_own_group(&facts.id, cgroups)) =>
+            {
+                self.remember(0, cgroups, memory);
+            }
+            _ => self.remember(cgroup_id, cgroups, memory),
+        }
         answer
     }
 
-    fn look_up(&mut self, cgroup_id: u64, cgroups: &[u8], pid: i64, now_ns: u64) -> Memory {
-        let Some((paths, matches)) = self.cgroup_paths(cgroup_id, cgroups, pid) else {
-            return Memory::Nameless(now_ns.saturating_add(RETRY_NS));
+    fn look_up(
+        &mut self,
+        cgroup_id: u64,
+        cgroups: &[u8],
+        pid: i64,
+        now_ns: u64,
+    ) -> (Memory, Origin) {
+        let nameless = Memory::Nameless(now_ns.saturating_add(RETRY_NS));
+        let Some(asked) = self.cgroup_paths(cgroup_id, cgroups, pid) else {
+            return (nameless, Origin::Record);
         };
+        let memory = match self.judge(&asked.paths, &asked.matches, now_ns) {
+            // The paths are not those of the id: they say nothing of who else has it.
+            Memory::Host(_) if !asked.is_named => nameless,
+            memory => memory,
+        };
+        (memory, asked.origin)
+    }
+
+    /// What the engines say of a task with these paths.
+    fn judge(&mut self, paths: &[String], matches: &[CgroupMatch], now_ns: u64) -> Memory {
         let mut bare = None;
-        for found in &matches {
+        for found in matches {
             match look_up(&self.paths, found) {
                 Lookup::Found(mut facts) => {
                     self.counters.n_found += 1;
@@ -246,32 +289,34 @@ impl Resolver {
     ///
     /// The record's paths may be older than its id, because a task that is moved keeps what
     /// its last exec said; so an id is never taken for the host's on their word alone.
-    fn cgroup_paths(
-        &self,
-        cgroup_id: u64,
-        cgroups: &[u8],
-        pid: i64,
-    ) -> Option<(Vec<String>, Vec<CgroupMatch>)> {
+    fn cgroup_paths(&self, cgroup_id: u64, cgroups: &[u8], pid: i64) -> Option<Asked> {
         let matches = |paths: &[String]| -> Vec<CgroupMatch> {
             paths.iter().filter_map(|path| match_cgroup(path)).collect()
         };
+        // Some shapes (`/a/b`) are those of containers and of the host's own groups.
+        let is_certain = |found: &[CgroupMatch]| found.iter().any(|found| found.certain);
         let mut paths: Vec<String> = crate::state::thread::cgroup_entries(cgroups)
             .map(|(_, path)| String::from_utf8_lossy(path).into_owned())
             .collect();
         let mut found = matches(&paths);
-        if found.is_empty() && cgroup_id != 0 {
+        let mut is_named = cgroup_id == 0;
+        let mut origin = Origin::Record;
+        if !is_certain(&found) && cgroup_id != 0 {
             let folder = self.paths.cgroup_trees.iter().find_map(|tree| folder_of(tree, cgroup_id));
+            is_named = folder.is_some();
             paths.extend(folder);
             found = matches(&paths);
+            origin = Origin::Folder;
         }
-        if found.is_empty() && paths.iter().all(|path| path == "/") {
+        if !is_certain(&found) && (!is_named || paths.iter().all(|path| path == "/")) {
             paths.extend(proc_cgroups(&self.paths.proc, pid));
             found = matches(&paths);
+            origin = Origin::Proc;
         }
         let is_known = !paths.is_empty();
         paths.retain(|path| path != "/");
         paths.dedup();
-        is_known.then_some((paths, found))
+        is_known.then_some(Asked { paths, matches: found, origin, is_named })
     }
 
     fn remember(&mut self, cgroup_id: u64, cgroups: &[u8], memory: Memory) {

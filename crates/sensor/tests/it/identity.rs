@@ -191,6 +191,25 @@ fn a_task_that_was_moved_is_found_although_its_last_exec_named_a_group_of_the_ho
 }
 
 #[test]
+fn a_group_that_no_tree_shows_is_not_the_hosts_on_the_word_of_an_older_exec() {
+    let host = tempfile::tempdir().unwrap();
+    let record = r#"{"id":"web-1","name":"web","engine":"palisade","policy":null,"image":null}"#;
+    write(host.path(), "run/palisade/containers/web-1.json", record);
+    write(host.path(), "proc/6/cgroup", "3:memory:/palisade/web-1\n0::/\n");
+    // The caller of the container was in a group of the host other than the root; the second
+    // has the shape of a container of `ctr`.
+    for stale in [&b"memory=/user.slice\0unified=/"[..], b"memory=/builds/42\0unified=/"] {
+        let mut resolver = Resolver::new(HostPaths::under(host.path()));
+        // The task is gone before anybody can ask, so nothing is known, and nothing believed.
+        assert!(resolver.resolve(77, stale, 5, 1).is_none());
+        let facts = resolver.resolve(77, stale, 6, 2).expect("asked again at once");
+        assert_eq!(facts.container.name, "web");
+        // The caller's own group is the host's all the same.
+        assert!(resolver.resolve(0, stale, 0, 3).is_none());
+    }
+}
+
+#[test]
 fn the_root_group_belongs_to_nobody() {
     let host = tempfile::tempdir().unwrap();
     container_with_group(host.path(), "early-1");
