@@ -16,6 +16,8 @@ trap 'rm -f "$output"' EXIT
 cargo test --workspace --locked --no-fail-fast --test it -- --nocapture --test-threads=1 \
     conformance legacy:: purls:: trivy:: versions:: root::e2e root::event_generator >"$output" 2>&1
 code=$?
+# The test's name stands on the line of the first thing that it prints.
+sed -i 's/^test [^ ]* \.\.\. //' "$output"
 # Each group prints `conformance GROUP: N passed, N failed[, N skipped (reason)]`.
 grep -E '^conformance [^:]+: ' "$output" | sort -u
 awk '
