@@ -78,6 +78,9 @@ pub struct SourceHealth {
     pub hooks: Vec<String>,
     /// Rules that are loaded.
     pub n_rules: usize,
+    /// Memories of stateful rules that were given up for want of room although they could
+    /// still have mattered: those rules may have missed something.
+    pub n_memories_forgotten: u64,
     /// The recorder, where one runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recorder: Option<RecorderHealth>,

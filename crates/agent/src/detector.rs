@@ -159,6 +159,12 @@ impl Matcher {
         self.matched.len()
     }
 
+    /// Memories of stateful rules that were given up for want of room, since the start or
+    /// the last [`Self::forget`].
+    pub fn n_forgotten(&self) -> u64 {
+        self.evaluator.n_forgotten()
+    }
+
     /// Forgets what stateful rules remember, before another capture.
     pub fn forget(&mut self) {
         self.evaluator.forget();
@@ -290,6 +296,7 @@ impl Source for Detector {
                 .collect(),
             hooks: self.hooks.clone(),
             n_rules: self.matcher.n_rules(),
+            n_memories_forgotten: self.matcher.n_forgotten(),
             recorder: self.recorder.as_ref().map(Recorder::health),
         }
     }

@@ -6,9 +6,7 @@ use crate::event_types::{EventTypes, is_event_type_field};
 use crate::fields::{Schema, ValueType};
 use crate::graph::{CheckKey, Graph, Node, NodeId, Over, RightKey, Test};
 use crate::matcher::Matcher;
-use crate::operand::{
-    OperandError, OperandId, OperandInfo, Operands, Source, find_field, type_name,
-};
+use crate::operand::{OperandError, OperandId, OperandInfo, Operands, Source, find_field};
 
 /// A doubtful spot of a condition: position and message.
 pub(crate) type Warning = (u32, String);
@@ -413,7 +411,7 @@ fn check_comparable(
     if is_list {
         return match value_type {
             _ if !is_list_type(value_type) => {
-                Err(format!("list filters are not supported for type '{}'", type_name(value_type)))
+                Err(format!("list filters are not supported for type '{}'", value_type.name()))
             }
             _ if is_set => Ok(()),
             _ => refuse("list filters"),
@@ -446,7 +444,7 @@ fn check_comparable(
         ValueType::Ip | ValueType::Net => refuse("for ip address and network filters"),
         ValueType::Text | ValueType::Path => refuse("for string filters"),
         ValueType::Bytes => refuse("for buffer filters"),
-        ValueType::Opaque => refuse(&format!("for type '{}'", type_name(value_type))),
+        ValueType::Opaque => refuse(&format!("for type '{}'", value_type.name())),
         _ => refuse("for numeric filters"),
     }
 }
@@ -514,11 +512,7 @@ fn check_operands(
         return Ok(());
     }
     let shown = |info: &OperandInfo| {
-        format!(
-            "type '{}'{}",
-            type_name(info.value_type),
-            if info.is_list { " (list)" } else { "" }
-        )
+        format!("type '{}'{}", info.value_type.name(), if info.is_list { " (list)" } else { "" })
     };
     Err(format!(
         "field '{}' has {} while the right-hand side field '{}' has incompatible {}",

@@ -44,6 +44,27 @@ pub enum ValueType {
     Opaque,
 }
 
+impl ValueType {
+    /// The type's name in Falco's lists and messages, without a width.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Int => "INT64",
+            Self::Uint => "UINT64",
+            Self::Double => "DOUBLE",
+            Self::Bool => "BOOL",
+            Self::Text => "CHARBUF",
+            Self::Path => "FSPATH",
+            Self::Bytes => "BYTEBUF",
+            Self::Ip => "IPADDR",
+            Self::Net => "IPNET",
+            Self::Port => "PORT",
+            Self::RelativeTime => "RELTIME",
+            Self::AbsoluteTime => "ABSTIME",
+            Self::Opaque => "DYNAMIC",
+        }
+    }
+}
+
 /// Whether a field takes an argument in brackets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ArgumentRule {

@@ -68,25 +68,6 @@ pub(crate) struct Operands {
     by_source: HashMap<Source, OperandId>,
 }
 
-/// The name of a value type in messages, as Falco's lists show it.
-pub(crate) fn type_name(value_type: ValueType) -> &'static str {
-    match value_type {
-        ValueType::Int => "INT64",
-        ValueType::Uint => "UINT64",
-        ValueType::Double => "DOUBLE",
-        ValueType::Bool => "BOOL",
-        ValueType::Text => "CHARBUF",
-        ValueType::Path => "FSPATH",
-        ValueType::Bytes => "BYTEBUF",
-        ValueType::Ip => "IPADDR",
-        ValueType::Net => "IPNET",
-        ValueType::Port => "PORT",
-        ValueType::RelativeTime => "RELTIME",
-        ValueType::AbsoluteTime => "ABSTIME",
-        ValueType::Opaque => "DYNAMIC",
-    }
-}
-
 /// A field name resolved against a schema.
 pub(crate) struct ResolvedField {
     pub(crate) id: FieldId,
@@ -344,7 +325,7 @@ impl Operands {
             let message = format!(
                 "can't add field transformer: type '{}' is not supported by '{}' transformer \
                  applied on {}field '{}'",
-                type_name(info.value_type),
+                info.value_type.name(),
                 transformer.name(),
                 if info.is_list { "list " } else { "" },
                 info.name

@@ -99,7 +99,8 @@ impl Player<'_> {
             report.n_events,
             if n_alerts == 1 { "alert" } else { "alerts" }
         ));
-        Ok(say_damage(context, path, &report))
+        let is_remembered = super::watch::tell_forgotten(context, matcher.n_forgotten());
+        Ok(say_damage(context, path, &report) && is_remembered)
     }
 }
 

@@ -132,6 +132,7 @@ pub(crate) fn watch(context: &Context<'_>, args: &cli::Watch) -> Result<Exit, Fa
         ));
     }
     let is_recorded = tell_missing(context, &recorder);
+    let is_remembered = tell_forgotten(context, status.source.n_memories_forgotten);
     let lost: u64 = status.source.losses.values().sum();
     if lost > 0 {
         let classes: Vec<String> =
@@ -139,7 +140,17 @@ pub(crate) fn watch(context: &Context<'_>, args: &cli::Watch) -> Result<Exit, Fa
         context.terminal.error(&format!("warning: events were lost: {}\n", classes.join(", ")));
         return Ok(Exit::Partial);
     }
-    Ok(if is_recorded { Exit::Clean } else { Exit::Partial })
+    Ok(if is_recorded && is_remembered { Exit::Clean } else { Exit::Partial })
+}
+
+/// Says that stateful rules gave up memories; false when they did.
+pub(super) fn tell_forgotten(context: &Context<'_>, n_forgotten: u64) -> bool {
+    if n_forgotten > 0 {
+        context.terminal.error(&format!(
+            "warning: stateful rules gave up {n_forgotten} memories for want of room, and may have missed something\n"
+        ));
+    }
+    n_forgotten == 0
 }
 
 /// Says what recordings lack; false when they lack something.

@@ -364,3 +364,23 @@ fn the_reference_page_is_what_the_program_prints() {
     let committed = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(committed == page, "docs/reference/fields.md differs; run with UPDATE_GOLDEN=1");
 }
+
+#[test]
+fn memories_that_stateful_rules_give_up_are_said() {
+    let folder = tempfile::tempdir().unwrap();
+    // Every event is counted by itself, so that there are more memories than there is room.
+    let rule = "- stateful_rule: same number twice\n  desc: d\n  condition: evt.type = openat\n  \
+                count: 2\n  within: 1h\n  per: [evt.num]\n  output: o\n  priority: INFO\n";
+    std::fs::write(folder.path().join("rule.yaml"), rule).unwrap();
+    let n_memories = palisade_rules::KEYS_MAX;
+    for (n_events, code, said) in [(n_memories, 0, false), (n_memories + 5, 4, true)] {
+        let mut recording = Recording::new();
+        for _ in 0..n_events {
+            recording.open(WORKER, "/etc/hostname", &["O_RDONLY"], 5);
+        }
+        recording.save(&folder.path().join("many.scap"));
+        let ended = run(folder.path(), &["replay", "--rules", "rule.yaml", "many.scap"]);
+        let ended = ended.expect(code);
+        assert_eq!(ended.stderr.contains("gave up 5 memories"), said, "{}", ended.stderr);
+    }
+}

@@ -80,7 +80,7 @@ impl Row {
         json!({
             "name": self.field.name,
             "class": self.class(),
-            "type": falco_type(self.field.value_type),
+            "type": self.field.value_type.name(),
             "list": self.field.is_list,
             "argument": argument,
             "sources": [self.source],
@@ -269,25 +269,6 @@ pub(super) fn type_name(value_type: ValueType) -> &'static str {
         ValueType::RelativeTime => "duration, ns",
         ValueType::AbsoluteTime => "time, ns",
         ValueType::Opaque => "opaque",
-    }
-}
-
-/// The type as Falco's lists name it, without a width.
-fn falco_type(value_type: ValueType) -> &'static str {
-    match value_type {
-        ValueType::Int => "INT64",
-        ValueType::Uint => "UINT64",
-        ValueType::Double => "DOUBLE",
-        ValueType::Bool => "BOOL",
-        ValueType::Text => "CHARBUF",
-        ValueType::Path => "FSPATH",
-        ValueType::Bytes => "BYTEBUF",
-        ValueType::Ip => "IPADDR",
-        ValueType::Net => "IPNET",
-        ValueType::Port => "PORT",
-        ValueType::RelativeTime => "RELTIME",
-        ValueType::AbsoluteTime => "ABSTIME",
-        ValueType::Opaque => "DYNAMIC",
     }
 }
 
