@@ -47,6 +47,11 @@ bench: build ## Measure and print the performance table
 	@$(SUDO) scripts/bench.sh --palisade $(PALISADE)
 	@scripts/bench-replay.sh --palisade $(PALISADE)
 
+.PHONY: flood
+flood: build ## Flood a running sensor: opens, a fork bomb, 1,000 containers, kills, a dead receiver (FLOOD="opens …")
+	@scripts/install-deps.sh build demo flood
+	@$(SUDO) scripts/flood.sh --palisade $(PALISADE) $(FLOOD)
+
 .PHONY: fuzz
 fuzz: ## Fuzz every parser for FUZZ_SECONDS (default 60) each
 	@scripts/fuzz.sh $(or $(FUZZ_SECONDS),60)

@@ -378,6 +378,10 @@ pub(crate) struct Watch {
     /// Fold equal alerts of one process within this many seconds into one, with a count
     #[arg(long, default_value_t = 10, value_name = "SECONDS")]
     pub(crate) fold_seconds: u64,
+    /// How the reader of events shares the processor: before everybody, so that a fork bomb
+    /// cannot starve it, or fairly
+    #[arg(long, value_enum, default_value_t = Scheduling::Realtime, value_name = "CLASS")]
+    pub(crate) scheduling: Scheduling,
     /// Write this file when the sensor is attached
     #[arg(long, value_name = "FILE")]
     pub(crate) ready_file: Option<PathBuf>,
@@ -404,6 +408,16 @@ pub(crate) enum WatchFormat {
     FalcoJson,
     /// OCSF Detection Findings, one object a line.
     Ocsf,
+}
+
+/// How the thread that reads events shares the processor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Scheduling {
+    /// The lowest real-time priority (SCHED_RR 1): events are made by others, so it sleeps when
+    /// they do.
+    Realtime,
+    /// As every other process.
+    Fair,
 }
 
 /// Whether a response is carried out.

@@ -16,6 +16,7 @@ pub mod idmap;
 pub mod mount;
 pub mod namespace;
 pub mod process;
+pub mod schedule;
 pub mod signals;
 pub mod socket;
 

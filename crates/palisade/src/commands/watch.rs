@@ -18,13 +18,13 @@ use palisade_policy::{Policy, response_for};
 use palisade_respond::network::BpfNetwork;
 use palisade_rules::{LoadOptions, RuleSet};
 use palisade_sensor::identity::HostPaths;
-use palisade_sys::Hierarchies;
 use palisade_sys::signals::SignalPipe;
+use palisade_sys::{Hierarchies, schedule};
 
 use super::Context;
 use super::means;
 use super::rules::Sources;
-use crate::cli::{self, RespondMode, WatchFormat};
+use crate::cli::{self, RespondMode, Scheduling, WatchFormat};
 use crate::exit::{Exit, Failure, OrExit as _};
 use crate::notify::ServiceManager;
 use crate::terminal::Terminal;
@@ -113,6 +113,7 @@ pub(crate) fn watch(context: &Context<'_>, args: &cli::Watch) -> Result<Exit, Fa
     };
     let status = std::thread::scope(|scope| {
         scope.spawn(|| wait_for_end(&signals, args.duration.map(Duration::from_secs), &stop));
+        take_precedence(context, args.scheduling);
         let status = agent.run(&mut source, &stop, &mut on_notice as OnNotice<'_>);
         // However the loop ended, the thread that waits for signals ends too.
         stop.store(true, Ordering::Relaxed);
@@ -141,6 +142,20 @@ pub(crate) fn watch(context: &Context<'_>, args: &cli::Watch) -> Result<Exit, Fa
         return Ok(Exit::Partial);
     }
     Ok(if is_recorded && is_remembered { Exit::Clean } else { Exit::Partial })
+}
+
+/// Puts this thread, which reads the events, before those that make them.
+///
+/// Each child of a fork bomb has a fair share of its own, so one bomb within its limits starves a
+/// reader that has but one, and what it hides is lost (`make flood`).
+fn take_precedence(context: &Context<'_>, scheduling: Scheduling) {
+    if scheduling == Scheduling::Realtime
+        && let Err(error) = schedule::set(schedule::Class::RealTime)
+    {
+        context.terminal.progress(&format!(
+            "events are read without precedence ({error}): a fork bomb can starve the sensor; give it CAP_SYS_NICE, or say --scheduling fair"
+        ));
+    }
 }
 
 /// Says that stateful rules gave up memories; false when they did.
