@@ -47,6 +47,11 @@ bench: build ## Measure and print the performance table
 	@$(SUDO) scripts/bench.sh --palisade $(PALISADE)
 	@scripts/bench-replay.sh --palisade $(PALISADE)
 
+.PHONY: bench-scan
+bench-scan: build ## Inventory a large image, beside Syft and Trivy where they are installed
+	@scripts/install-deps.sh build demo bench
+	@scripts/bench-scan.sh --palisade $(PALISADE)
+
 .PHONY: flood
 flood: build ## Flood a running sensor: opens, a fork bomb, 1,000 containers, kills, a dead receiver (FLOOD="opens …")
 	@scripts/install-deps.sh build demo flood

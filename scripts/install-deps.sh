@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what a make target needs and the machine lacks, by apt; says what and why.
-# usage: scripts/install-deps.sh build|demo|test|flood|vm …   (asks nothing)
+# usage: scripts/install-deps.sh build|demo|test|bench|flood|vm …   (asks nothing)
 set -euo pipefail
 
 # package | command or file that proves it | needed for | why
@@ -23,6 +23,8 @@ xz-utils|xz|vm|unpacks the modules of newer kernels
 e2fsprogs|mkfs.ext4|vm|makes the guests' disk
 debian-archive-keyring|/usr/share/keyrings/debian-archive-keyring.gpg|vm|verifies Debian's kernels
 busybox-static|/bin/busybox|vm|is the guests' init
+npm|npm|bench|installs packages into the large image
+python3-pip|pip3|bench|installs packages into the large image
 perl|perl|flood|is the receiver that comes back
 binutils|strip|vm|shortens the tests for the guests
 runc|runc|vm|starts containers in the guests

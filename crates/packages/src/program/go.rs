@@ -127,6 +127,13 @@ impl BuildInfo {
         if let Some(version) = self.standard_library() {
             found.push(("stdlib", version.to_string()));
         }
+        // Built without modules, as distributions do: the package's path is all that names it.
+        if !self.modules.lines().any(|line| line.starts_with("mod\t"))
+            && let Some(path) = self.modules.lines().find_map(|line| line.strip_prefix("path\t"))
+            && path.contains('.')
+        {
+            found.push((path, self.main_version("(devel)")));
+        }
         for line in self.modules.lines() {
             let mut fields = line.split('\t');
             let (key, name) = (fields.next().unwrap_or_default(), fields.next());
@@ -229,6 +236,23 @@ mod tests {
                 "pkg:golang/stdlib@1.21.5",
             ]
         );
+    }
+
+    #[test]
+    fn a_program_built_without_modules_has_its_path() {
+        let check = |modules: &str, expected: &[&str]| {
+            let info = BuildInfo { go_version: "go1.19.8".into(), modules: modules.into() };
+            assert_eq!(found(&info), expected, "{modules}");
+        };
+        check(
+            "path\tgithub.com/opencontainers/runc\nbuild\t-compiler=gc\n",
+            &["pkg:golang/github.com/opencontainers/runc", "pkg:golang/stdlib@1.19.8"],
+        );
+        check(
+            "path\texample.com/a\nbuild\t-ldflags=\"-X main.version=1.2.3\"\n",
+            &["pkg:golang/example.com/a@1.2.3", "pkg:golang/stdlib@1.19.8"],
+        );
+        check("path\tcommand-line-arguments\n", &["pkg:golang/stdlib@1.19.8"]);
     }
 
     #[test]
