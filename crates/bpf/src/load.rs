@@ -311,6 +311,11 @@ impl Sensor {
         counts
     }
 
+    /// Whether some program that is at work delivers the event `name`.
+    pub fn delivers(&self, name: &str) -> bool {
+        self.hooks.iter().any(|hook| hook.events.contains(&name))
+    }
+
     /// As [`Self::refusals`], of a sensor that has served its purpose.
     pub(crate) fn into_refusals(self) -> Vec<Refusal> {
         let Self { refusals, handlers, .. } = self;
