@@ -121,10 +121,10 @@ impl Ledger {
     pub fn take(&mut self, losses: &[Loss], old: bool, now: Instant) -> Vec<Loss> {
         let mut fresh = Vec::new();
         for loss in losses {
-            if loss.total == 0 && !old {
+            let known = self.kinds.contains_key(&loss.kind);
+            if loss.total == 0 && !old && !known {
                 continue;
             }
-            let known = self.kinds.contains_key(&loss.kind);
             if !known && self.kinds.len() >= KINDS_MAX {
                 continue;
             }
