@@ -4,6 +4,8 @@
 //! the container is frozen if the policy says so (the one step that cannot wait), it joins
 //! its incident, it is shown, and the rest of the response goes to the worker.
 
+mod operate;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -29,8 +31,11 @@ use crate::incident::IncidentBook;
 use crate::journal::{AlertJournal, JOURNAL_FILE};
 use crate::keeper::{self, Keeper, Work};
 use crate::recorder::Desk;
+use crate::reload::ReloadReport;
 use crate::status::{Counts, STATUS_SCHEMA, Status, memory_bytes};
 use crate::worker::{Job, Report, ResponseMeans, Worker};
+
+pub use operate::{INTERNAL_SOURCE, LOSS_RULE};
 
 /// How long one wait for events lasts at most.
 const POLL_TIMEOUT: Duration = Duration::from_millis(50);
@@ -136,7 +141,7 @@ pub enum Notice<'n> {
     Alert {
         /// The alert.
         alert: &'n Alert,
-        /// Its incident.
+        /// Its incident; empty for an alert about the agent itself.
         incident: &'n str,
     },
     /// Repeats of an alert were counted.
@@ -158,6 +163,8 @@ pub enum Notice<'n> {
         /// The incident.
         incident: &'n Incident,
     },
+    /// Rules, policy and sinks were read again.
+    Reloaded(&'n ReloadReport),
     /// Something went wrong that the operator must know.
     Problem(String),
 }
@@ -204,6 +211,7 @@ pub struct Agent {
     health: SourceHealth,
     /// Where recordings of alerts are asked for.
     desk: Option<Desk>,
+    operation: operate::Operation,
     last_kept: Instant,
     last_status: Option<Instant>,
 }
@@ -264,6 +272,7 @@ impl Agent {
             n_ids: 0,
             health: SourceHealth::default(),
             desk: None,
+            operation: operate::Operation::default(),
             last_kept: Instant::now(),
             last_status: None,
         };
@@ -301,10 +310,12 @@ impl Agent {
                 self.health = source.health();
             }
             source.problems(&mut |problem| on_notice(Notice::Problem(problem)));
+            self.operate(source, on_notice);
             self.tick(on_notice);
         }
         source.finish(&mut |problem| on_notice(Notice::Problem(problem)));
         self.health = source.health();
+        self.watch_losses(source, true, on_notice);
         let status = self.shut_down(on_notice);
         result.map(|()| status)
     }
@@ -312,6 +323,10 @@ impl Agent {
     /// Takes up the alerts that an earlier run raised and did not finish.
     pub fn resume(&mut self, on_notice: OnNotice<'_>) {
         for alert in std::mem::take(&mut self.resumed) {
+            if alert.source == INTERNAL_SOURCE {
+                self.settle_internal(&alert, on_notice);
+                continue;
+            }
             // They may have been shown before; only what was missing is done now.
             self.act(&alert, false, on_notice);
         }
@@ -365,6 +380,7 @@ impl Agent {
         self.journal.assign(&alert.id, &id, !actions.is_empty());
         if show {
             on_notice(Notice::Alert { alert, incident: &id });
+            self.operation.note_alert(alert, &id);
         }
         if !actions.is_empty() {
             self.respond(alert, &id, frozen, on_notice);
@@ -717,14 +733,17 @@ impl Agent {
 }
 
 fn start_delivery(settings: &Settings, next_number: u64) -> Result<Delivery, DeliveryError> {
-    let delivery = DeliverySettings {
+    Delivery::start(&settings.sinks, &delivery_settings(settings, next_number))
+}
+
+fn delivery_settings(settings: &Settings, next_number: u64) -> DeliverySettings {
+    DeliverySettings {
         state: settings.state.clone(),
         journal: JOURNAL_FILE,
         version: env!("CARGO_PKG_VERSION").to_string(),
         backoff: settings.backoff,
         next_number,
-    };
-    Delivery::start(&settings.sinks, &delivery)
+    }
 }
 
 fn make_folder(path: &Path) -> Result<(), AgentError> {

@@ -12,7 +12,12 @@ use palisade_model::alert::Outcome;
 use palisade_model::{Container, Priority, Process};
 use serde::Serialize;
 
+use crate::control::protocol::{Activity, Sample};
+use crate::detector::RuleChange;
+use crate::losses::Loss;
 use crate::recorder::RecorderHealth;
+use crate::standing::RuleStanding;
+use crate::status::SourceDetails;
 
 /// The parts of a rule that its alerts repeat.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,6 +91,19 @@ pub struct SourceHealth {
     pub recorder: Option<RecorderHealth>,
 }
 
+/// What a change of rules came to.
+#[derive(Debug)]
+pub struct Changed {
+    /// Rules that are evaluated.
+    pub n_rules: usize,
+    /// Rules that see less than they say, or nothing, for want of events.
+    pub limited: Vec<RuleStanding>,
+    /// Whether other handlers are at work in the kernel.
+    pub is_switched: bool,
+    /// What is no longer needed and takes a moment to drop: not on the thread of the events.
+    pub garbage: Option<Box<dyn std::any::Any + Send>>,
+}
+
 /// Where detections come from.
 pub trait Source {
     /// Waits up to `timeout` for events and passes those that a rule matched to `sink`.
@@ -98,6 +116,36 @@ pub trait Source {
 
     /// What it says about itself.
     fn health(&self) -> SourceHealth;
+
+    /// Puts other rules to work; events that happened before are the old rules' still. The error
+    /// says why not.
+    fn change_rules(&mut self, _change: RuleChange) -> Result<Changed, String> {
+        Err("the rules of this source cannot change".into())
+    }
+
+    /// What was lost so far, by counter. Called several times a second.
+    fn losses(&self) -> Vec<Loss> {
+        Vec::new()
+    }
+
+    /// Something was lost: what is known by events alone may be wrong now.
+    fn heed_losses(&mut self, _fresh: &[Loss]) {}
+
+    /// What it says about itself at length, for those who ask.
+    fn details(&self) -> SourceDetails {
+        SourceDetails::default()
+    }
+
+    /// Begins or ends to count what happens by container. Called often.
+    fn watch_activity(&mut self, _on: bool) {}
+
+    /// What was counted, and the processes of one container.
+    fn activity(&self, _container: Option<&str>) -> Activity {
+        Activity::default()
+    }
+
+    /// Takes the samples of events since the last call.
+    fn take_samples(&mut self, _sink: &mut dyn FnMut(Sample)) {}
 
     /// What went wrong beside reading events since the last call: a recording that could
     /// not be written.

@@ -5,19 +5,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use palisade_base::{Diagnostics, Explain};
-use palisade_bpf::{Interest, LoadError, Options};
+use palisade_bpf::{Interest, LoadError};
 use palisade_model::Priority;
 use palisade_rules::ast::{Expr, Operand, Right};
 use palisade_rules::fields::{Fields, Schema as _};
 use palisade_rules::{
-    Evaluator, LoadOptions, Rule, RuleId, RuleSet, SYSCALL_SOURCE, parse_condition,
+    Carried, Evaluator, LoadOptions, Rule, RuleId, RuleSet, SYSCALL_SOURCE, parse_condition,
 };
-use palisade_sensor::identity::HostPaths;
 use palisade_sensor::state::proc_scan::ScanReport;
-use palisade_sensor::{Engine, EventView, SyscallSchema};
+use palisade_sensor::{EventView, SyscallSchema};
 
-use crate::detection::{Detection, RuleInfo, Source, SourceError, SourceHealth};
-use crate::recorder::{Desk, Recorder, RecorderError, Recording};
+use crate::detection::{Detection, RuleInfo};
+use crate::standing::RuleStanding;
+
+mod activity;
+mod live;
+
+pub use activity::{CONTAINERS_MAX, PROCESSES_MAX};
+pub use live::{Detector, DetectorLoader, RuleChange};
 
 /// Events that the state needs even if no rule asks for them: what a descriptor is, where
 /// a process stands, who it is.
@@ -44,7 +49,7 @@ const STATE_EVENTS: [&str; 19] = [
 ];
 
 /// Event types that are made in user space, where they are known without a probe.
-const NO_CALLS: [&str; 4] = ["asyncevent", "container", "pluginevent", "notification"];
+pub(crate) const NO_CALLS: [&str; 4] = ["asyncevent", "container", "pluginevent", "notification"];
 
 /// Why watching cannot begin.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +80,10 @@ pub struct Started {
     pub processes: ScanReport,
     /// Rules that are evaluated.
     pub n_rules: usize,
+    /// Programs that this kernel refuses, each with the reason.
+    pub refused: Vec<(&'static str, String)>,
+    /// Rules that see less than they say, or nothing, for want of events.
+    pub limited: Vec<RuleStanding>,
 }
 
 /// Loads rule files for system calls: pairs of name and text, in order.
@@ -165,6 +174,16 @@ impl Matcher {
         self.evaluator.n_forgotten()
     }
 
+    /// Takes over what the stateful rules of `old` remember, as far as they count the same.
+    pub fn carry_over(&mut self, old: Self) -> Carried {
+        self.evaluator.carry_over(&self.rules, old.evaluator, &old.rules)
+    }
+
+    /// The rules.
+    pub fn rules(&self) -> &RuleSet {
+        &self.rules
+    }
+
     /// Forgets what stateful rules remember, before another capture.
     pub fn forget(&mut self) {
         self.evaluator.forget();
@@ -212,105 +231,6 @@ fn detection(rule: &Rule, info: &Arc<RuleInfo>, event: &EventView<'_>) -> Detect
         process: event.process(),
         ancestors: event.ancestors(),
         container: event.container().map(|container| (*container).clone()),
-    }
-}
-
-/// Watches this machine.
-#[derive(Debug)]
-pub struct Detector {
-    sensor: palisade_bpf::Sensor,
-    engine: Engine,
-    matcher: Matcher,
-    hooks: Vec<String>,
-    recorder: Option<Recorder>,
-}
-
-impl Detector {
-    /// Attaches the probes that `rules` need and reads what runs already.
-    ///
-    /// Probes first, then `/proc`: what starts in between is seen twice and missed never.
-    pub fn start(
-        rules: RuleSet,
-        options: &Options,
-        paths: HostPaths,
-    ) -> Result<(Self, Started), DetectorError> {
-        let (interest, unserved) = interest(&rules);
-        let sensor = palisade_bpf::Sensor::load(&interest, options)?;
-        let (engine, processes) = Engine::live(paths).map_err(DetectorError::Processes)?;
-        let matcher = Matcher::new(rules);
-        let started = Started { unserved, processes, n_rules: matcher.n_rules() };
-        let hooks = sensor.attached().iter().map(|hook| hook.hook.clone()).collect();
-        Ok((Self { sensor, engine, matcher, hooks, recorder: None }, started))
-    }
-
-    /// Records what is watched from here on. The desk is for whoever raises alerts.
-    pub fn record(&mut self, recording: Recording) -> Result<Option<Desk>, RecorderError> {
-        let (mut recorder, desk) = Recorder::start(recording)?;
-        // The state first, before the first record.
-        recorder.tick(&mut self.engine);
-        self.recorder = Some(recorder);
-        Ok(desk)
-    }
-
-    /// Kernel memory of the probes in bytes.
-    pub fn kernel_memory_bytes(&self) -> u64 {
-        self.sensor.kernel_memory_bytes()
-    }
-}
-
-impl Source for Detector {
-    fn poll(
-        &mut self,
-        timeout: Duration,
-        sink: &mut dyn FnMut(Detection),
-    ) -> Result<usize, SourceError> {
-        let Self { sensor, engine, matcher, recorder, .. } = self;
-        let mut n_passed = 0;
-        sensor
-            .poll(timeout, &mut |record| {
-                // A record that cannot be decoded is counted by the engine.
-                if let Ok(Some(event)) = engine.feed(record.whole()) {
-                    n_passed += matcher.evaluate(&event, sink);
-                }
-                if let Some(recorder) = recorder {
-                    recorder.append(record.whole(), engine);
-                }
-            })
-            .map_err(|error| SourceError::Failed(Box::new(error)))?;
-        if let Some(recorder) = recorder {
-            recorder.tick(engine);
-        }
-        Ok(n_passed)
-    }
-
-    fn health(&self) -> SourceHealth {
-        let losses = self.sensor.losses();
-        let counters = self.engine.counters();
-        SourceHealth {
-            n_events: counters.n_events,
-            n_malformed: counters.n_malformed + losses.n_malformed,
-            losses: losses
-                .iter()
-                .filter(|(_, counts)| counts.n_lost() > 0)
-                .map(|(class, counts)| (class.name().to_string(), counts.n_lost()))
-                .collect(),
-            hooks: self.hooks.clone(),
-            n_rules: self.matcher.n_rules(),
-            n_memories_forgotten: self.matcher.n_forgotten(),
-            recorder: self.recorder.as_ref().map(Recorder::health),
-        }
-    }
-
-    fn problems(&mut self, sink: &mut dyn FnMut(String)) {
-        if let Some(recorder) = &self.recorder {
-            recorder.problems(sink);
-        }
-    }
-
-    fn finish(&mut self, sink: &mut dyn FnMut(String)) {
-        if let Some(recorder) = &mut self.recorder {
-            recorder.finish(sink);
-        }
     }
 }
 

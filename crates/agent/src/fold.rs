@@ -77,6 +77,11 @@ impl Folder {
         Self { window, open, order, closed: Vec::new(), n_folded: 0 }
     }
 
+    /// Alerts whose repeats are being counted.
+    pub fn n_open(&self) -> usize {
+        self.open.len()
+    }
+
     /// Whether `alert` is to be raised; a repeat is counted and is not.
     pub fn admit(&mut self, alert: &Alert) -> bool {
         self.expire(alert.time);

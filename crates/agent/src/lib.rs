@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod agent;
+pub mod control;
 pub mod delivery;
 pub mod detection;
 pub mod detector;
@@ -9,17 +10,20 @@ pub mod fold;
 pub mod incident;
 pub mod journal;
 pub mod keeper;
+pub mod losses;
 pub mod output;
 pub mod recorder;
+pub mod reload;
 pub mod report;
 pub mod rule_test;
+pub mod standing;
 pub mod status;
 #[cfg(test)]
 mod testing;
 pub mod worker;
 
 pub use agent::{Agent, AgentError, BY_HAND_FOLDER, Notice, Resumed, Settings};
-pub use detection::{Detection, RuleInfo, Source, SourceError, SourceHealth};
+pub use detection::{Changed, Detection, RuleInfo, Source, SourceError, SourceHealth};
 pub use detector::Detector;
 pub use worker::{ContainerFiles, ResponseMeans};
 

@@ -1,7 +1,14 @@
 //! What the agent says about itself: `status.json` and `palisade status`.
 
+mod report;
+
 use palisade_base::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+
+pub use report::{
+    CpuStatus, EnforcementStatus, HookStatus, MemoryStatus, Mode, RefusedStatus, ReloadStatus,
+    RingStatus, STATUS_REPORT_SCHEMA, SourceDetails, StatusReport, TableStatus,
+};
 
 use crate::delivery::status::SinkStatus;
 use crate::detection::SourceHealth;
@@ -41,7 +48,7 @@ pub struct Status {
 }
 
 /// Everything that was counted, since the start. What is dropped is here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Counts {
     /// Rules that matched.
     pub n_detections: u64,
@@ -70,4 +77,11 @@ pub fn memory_bytes() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/self/statm").ok()?;
     let pages: u64 = text.split_whitespace().nth(1)?.parse().ok()?;
     Some(pages * rustix::param::page_size() as u64)
+}
+
+/// Processor time of this process since its start, in nanoseconds.
+pub fn cpu_ns() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    seconds.saturating_mul(1_000_000_000) + u64::try_from(time.tv_nsec).unwrap_or(0)
 }

@@ -3,7 +3,8 @@
  * System calls: the dispatcher and the frame of a handler.
  *
  * One program sits at sys_exit. It finds the handler of the call's number in a program array that the loader has
- * filled with what was asked for; every other call ends at a bit in a read-only table.
+ * filled with what was asked for; every other call ends at a bit in a table. Both change while the program runs, when
+ * other calls are asked for; each event goes through one handler, the old or the new one.
  * Arguments are read at exit, from the saved registers: what the kernel resolved (the opened file, the socket) is
  * then at hand, and a caller that rewrites its memory during the call deceives nobody about it.
  */
@@ -77,8 +78,11 @@ static __always_inline u64 argument(struct pt_regs *regs, bool compat, int index
 #endif
 }
 
-/* A bit for each number, native or 32-bit, that has a handler. Set by the loader. */
-const volatile u64 asked_for[CALLS_MAX / 64] SEC(".rodata.asked_for") = {};
+/*
+ * A bit for each number, native or 32-bit, that has a handler. The loader writes it whenever the handlers change;
+ * a bit that stays is never seen otherwise meanwhile, for the kernel copies the bytes as they are.
+ */
+volatile u64 asked_for[CALLS_MAX / 64] SEC(".data.asked_for") = {};
 
 SEC("tp_btf/sys_exit")
 int BPF_PROG(dispatch, struct pt_regs *regs, long ret)

@@ -156,9 +156,12 @@ impl Interest {
 
     /// Whether the event `name` is in the set, under any of its names.
     pub fn contains(&self, name: &str) -> bool {
-        let canonical =
-            LIFE.iter().find(|(alias, _)| *alias == name).map_or(name, |(_, canonical)| canonical);
-        self.names.contains(canonical)
+        self.names.contains(Self::canonical(name))
+    }
+
+    /// The name under which the event `name` is delivered: `execve` for `execveat`.
+    pub fn canonical(name: &str) -> &str {
+        LIFE.iter().find(|(alias, _)| *alias == name).map_or(name, |(_, canonical)| canonical)
     }
 
     /// The names in the set.

@@ -21,6 +21,9 @@ pub mod record;
 mod ring;
 
 pub use interest::{Class, Interest, OpenFilter, UnknownProbe};
-pub use load::{CgroupFilter, HookInfo, LoadError, Options, PollError, Sensor};
+pub use load::{
+    CgroupFilter, HandlerLoader, Handlers, HookInfo, LoadError, Options, PollError, Refusal,
+    RingDepth, Sensor,
+};
 pub use loss::{ClassCounts, Counts};
 pub use record::{Malformed, Record};

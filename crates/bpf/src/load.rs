@@ -1,29 +1,27 @@
 //! Loading the probes and reading their records.
 
 mod error;
+mod handlers;
+mod object;
 mod setup;
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use libbpf_rs::{Link, MapCore as _, MapFlags, MapType, Object, ObjectBuilder};
+use libbpf_rs::{Link, MapCore as _, MapFlags, MapType, Object};
 
 pub use error::{LoadError, PollError};
+pub use handlers::{HandlerLoader, Handlers};
+pub use object::Refusal;
 pub(crate) use setup::programs as programs_of;
 
 use crate::interest::{Class, Interest};
-use crate::libbpf_log;
 use crate::loss::ClassCounts;
 use crate::record::{RECORD_BYTES_MAX, Record};
 use crate::ring::{self, Ring};
-
-/// The compiled probes, aligned as libbpf's reader of ELF files wants them.
-#[repr(C, align(8))]
-struct Aligned<T: ?Sized>(T);
-static OBJECT: &Aligned<[u8]> =
-    &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/sensor.bpf.o")));
 
 /// Where the kernel describes its types (`kernel/bpf/sysfs_btf.c`).
 pub const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
@@ -34,6 +32,8 @@ pub const PREFIXES_MAX: usize = 4096;
 pub const CGROUPS_MAX: usize = 4096;
 /// Records handed out by one call of [`Sensor::poll`], so that its caller gets to its other work.
 const POLL_RECORDS_MAX: usize = 8192;
+/// The program that calls the handlers.
+pub(crate) const DISPATCHER: &str = "dispatch";
 /// The difference of the clocks moves when someone sets the time; it is read again this often.
 const CLOCK_REFRESH: Duration = Duration::from_secs(1);
 
@@ -98,12 +98,30 @@ pub struct HookInfo {
     pub events: Vec<&'static str>,
 }
 
+/// How full a ring is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RingDepth {
+    /// `priority` (fork, exec, exit) or `bulk`.
+    pub name: &'static str,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// Bytes of records that wait to be read.
+    pub used_bytes: u64,
+    /// When the oldest of them happened, nanoseconds since the epoch.
+    pub oldest_ns: Option<u64>,
+}
+
 /// Loaded probes. Dropping it takes them out of the kernel.
 pub struct Sensor {
     /// Order of the fields is order of the drop: hooks first.
-    _links: Vec<Link>,
+    links: Vec<Link>,
+    /// The programs at the hooks, and the maps.
     object: Object,
+    handlers: Option<Handlers>,
+    options: Options,
     hooks: Vec<HookInfo>,
+    /// What the kernel refused of the programs at hooks.
+    refusals: Vec<Refusal>,
     priority: Ring,
     bulk: Ring,
     buffer: Vec<u8>,
@@ -122,18 +140,27 @@ impl std::fmt::Debug for Sensor {
 
 impl Sensor {
     /// Loads and attaches the probes that serve `interest`.
+    ///
+    /// What the kernel refuses is left out: see [`Self::refusals`]. An error means that nothing
+    /// can be seen.
     pub fn load(interest: &Interest, options: &Options) -> Result<Self, LoadError> {
-        let object = load_object(interest, options, None)?;
-        setup::fill(&object, interest, options)?;
+        setup::check(options)?;
+        let mut wanted = setup::programs(interest);
+        wanted.retain(|program, _| !program.starts_with("call_"));
+        // The dispatcher as well, for calls that are asked for later.
+        wanted.entry(DISPATCHER).or_default();
+        let (object, refusals) = object::load(interest, options, &wanted, &BTreeMap::new())?;
+        setup::fill_shared(&object, options)?;
         let priority = setup::open_ring(&object, "ring_priority", options.priority_ring_bytes)?;
         let bulk = setup::open_ring(&object, "ring_bulk", options.bulk_ring_bytes)?;
-        // The dispatcher goes last: nothing is seen before everything can be.
-        let (links, hooks) = setup::attach(&object, &setup::programs(interest))?;
         let now = Instant::now();
-        Ok(Self {
-            _links: links,
+        let mut sensor = Self {
+            links: Vec::new(),
             object,
-            hooks,
+            handlers: None,
+            options: options.clone(),
+            hooks: Vec::new(),
+            refusals,
             priority,
             bulk,
             buffer: Vec::with_capacity(RECORD_BYTES_MAX),
@@ -142,7 +169,62 @@ impl Sensor {
             clock_read_at: now,
             last_record_at: None,
             wake_after: options.wake_after,
-        })
+        };
+        // The dispatcher goes last: nothing is seen before everything can be.
+        let handlers = sensor.loader()?.load(interest)?;
+        for program in ["on_fork", "on_exec", "on_exit"] {
+            if let Some(events) = wanted.remove(program) {
+                sensor.take_hook(program, events);
+            }
+        }
+        sensor.switch(handlers)?;
+        if sensor.hooks.is_empty()
+            && let Some(first) = sensor.refusals.drain(..).next()
+        {
+            return Err(first.error);
+        }
+        Ok(sensor)
+    }
+
+    /// Attaches the program at a hook; a refusal is noted.
+    fn take_hook(&mut self, program: &'static str, events: Vec<&'static str>) {
+        if self.refusals.iter().any(|refusal| refusal.program == program) {
+            return;
+        }
+        match setup::attach(&self.object, program) {
+            Ok((link, hook)) => {
+                self.links.push(link);
+                self.hooks.push(HookInfo { hook, program, events });
+            }
+            Err(error) => self.refusals.push(Refusal { program, events, error }),
+        }
+    }
+
+    /// What loads further handlers, to be used on another thread if need be: a load takes part
+    /// of a second.
+    pub fn loader(&self) -> Result<HandlerLoader, LoadError> {
+        Ok(HandlerLoader::new(object::shared_maps(&self.object)?, &self.options))
+    }
+
+    /// Puts `handlers` to work in the place of those that are, which are handed back: to drop
+    /// them takes a moment.
+    ///
+    /// Every call goes through one handler, the old or the new one. Records of the old ones may
+    /// still be in the rings.
+    pub fn switch(&mut self, handlers: Handlers) -> Result<Option<Handlers>, LoadError> {
+        handlers::switch(&self.object, self.handlers.as_ref(), &handlers)?;
+        let events = handlers.served();
+        match self.hooks.iter_mut().find(|hook| hook.program == DISPATCHER) {
+            Some(hook) => hook.events = events,
+            None if handlers.object.is_some() => self.take_hook(DISPATCHER, events),
+            None => {}
+        }
+        Ok(self.handlers.replace(handlers))
+    }
+
+    /// The programs that this kernel refuses; the events of each are not seen.
+    pub fn refusals(&self) -> impl Iterator<Item = &Refusal> {
+        self.refusals.iter().chain(self.handlers.iter().flat_map(|handlers| &handlers.refusals))
     }
 
     /// Hands records to `f` in the order of time, at least one if there is any before `timeout`
@@ -229,6 +311,33 @@ impl Sensor {
         counts
     }
 
+    /// Whether some program that is at work delivers the event `name`.
+    pub fn delivers(&self, name: &str) -> bool {
+        self.hooks.iter().any(|hook| hook.events.contains(&name))
+    }
+
+    /// As [`Self::refusals`], of a sensor that has served its purpose.
+    pub(crate) fn into_refusals(self) -> Vec<Refusal> {
+        let Self { refusals, handlers, .. } = self;
+        refusals.into_iter().chain(handlers.into_iter().flat_map(|h| h.refusals)).collect()
+    }
+
+    /// How full the rings are.
+    pub fn rings(&self) -> [RingDepth; 2] {
+        let depth = |name, ring: &Ring| RingDepth {
+            name,
+            bytes: ring.bytes(),
+            used_bytes: ring.used_bytes(),
+            oldest_ns: time_of(ring.look()).map(|time| time.saturating_add(self.boot_to_real_ns)),
+        };
+        [depth("priority", &self.priority), depth("bulk", &self.bulk)]
+    }
+
+    /// The time of now as records have it, nanoseconds since the epoch.
+    pub fn now_ns(&self) -> u64 {
+        ring::boot_ns().saturating_add(self.boot_to_real_ns)
+    }
+
     /// The hooks that are taken.
     pub fn attached(&self) -> &[HookInfo] {
         &self.hooks
@@ -243,7 +352,9 @@ impl Sensor {
             let is_ring = map.map_type() == MapType::RingBuf;
             if is_ring { accounted.max(map.max_entries().into()) } else { accounted }
         };
-        self.object.maps().map(bytes).sum()
+        let own = self.handlers.iter().flat_map(|handlers| &handlers.object).flat_map(Object::maps);
+        let own = own.filter(|map| map.name().to_str().is_none_or(|name| !object::is_shared(name)));
+        self.object.maps().chain(own).map(bytes).sum()
     }
 
     /// Puts the cgroup `id` on the list of [`CgroupFilter::AllBut`] or [`CgroupFilter::Only`].
@@ -258,42 +369,6 @@ impl Sensor {
             let _absent = map.delete(&id.to_ne_bytes());
         }
     }
-}
-
-/// Loads the programs that `interest` needs, or of these only the one named `alone`.
-fn load_object(
-    interest: &Interest,
-    options: &Options,
-    alone: Option<&str>,
-) -> Result<Object, LoadError> {
-    setup::check(options)?;
-    let (result, log) = libbpf_log::capture(|| -> Result<Object, LoadError> {
-        let mut builder = ObjectBuilder::default();
-        let mut object = builder
-            .name("palisade")
-            .and_then(|builder| {
-                if options.btf.as_os_str() == BTF_PATH {
-                    // libbpf looks there by itself, and keeps what it has read.
-                    return Ok(builder);
-                }
-                builder.btf_custom_path(&options.btf)
-            })
-            .and_then(|builder| builder.open_memory(&OBJECT.0))
-            .map_err(|source| LoadError::Verifier { log: String::new(), source })?;
-        setup::configure(&mut object, interest, options, alone)?;
-        object.load().map_err(|source| LoadError::Verifier { log: String::new(), source })
-    });
-    result.map_err(|error| setup::classify(error, log))
-}
-
-/// Loads one program alone and, if it sits at a hook itself, attaches it for a moment.
-pub(crate) fn load_alone(
-    program: &'static str,
-    interest: &Interest,
-    options: &Options,
-) -> Result<(), LoadError> {
-    let object = load_object(interest, options, Some(program))?;
-    setup::attach(&object, &[(program, Vec::new())].into()).map(drop)
 }
 
 /// The map `name` of the object.

@@ -12,7 +12,8 @@ use std::io;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::path::Path;
 
-pub use hooks::{Hook, Refusal, hooks};
+pub use crate::load::Refusal;
+pub use hooks::{Hook, hooks};
 
 /// What came of a try.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

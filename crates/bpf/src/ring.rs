@@ -96,34 +96,50 @@ impl Ring {
             .load(Ordering::Acquire)
     }
 
+    /// Size of the ring's data in bytes.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.data_bytes as u64
+    }
+
+    /// Bytes between the reader and the writers, headers included.
+    pub(crate) fn used_bytes(&self) -> u64 {
+        self.producer_position().saturating_sub(self.position)
+    }
+
     /// The next whole record, if there is one. It stays in the ring until [`Self::advance`].
     pub(crate) fn peek(&mut self) -> Option<&[u8]> {
-        loop {
-            if self.position >= self.producer_position() {
-                return None;
-            }
-            let header = self.header();
-            if header & BUSY != 0 {
-                return None;
-            }
-            if header & DISCARD != 0 {
-                self.advance();
-                continue;
-            }
-            let at = self.offset() + RECORD_HEADER_BYTES;
-            // The kernel bounds a record by the data's size; a larger one would leave the double
-            // mapping.
-            let bytes = (header as usize).min(self.data_bytes - RECORD_HEADER_BYTES);
-            // SAFETY: `at < data_bytes + 8` and `bytes <= data_bytes - 8`, and `2 * data_bytes` are
-            // mapped after the first page. The kernel does not write a committed record before
-            // `advance` has given it back, which needs `&mut self` and so the end of this borrow.
-            return Some(unsafe {
-                std::slice::from_raw_parts(
-                    self.producer.address.as_ptr().add(self.page_bytes + at),
-                    bytes,
-                )
-            });
+        while self.is_discarded() {
+            self.advance();
         }
+        self.look()
+    }
+
+    fn is_discarded(&self) -> bool {
+        self.position < self.producer_position() && self.header() & (BUSY | DISCARD) == DISCARD
+    }
+
+    /// As [`Self::peek`], but does not look behind a record that was given up.
+    pub(crate) fn look(&self) -> Option<&[u8]> {
+        if self.position >= self.producer_position() {
+            return None;
+        }
+        let header = self.header();
+        if header & (BUSY | DISCARD) != 0 {
+            return None;
+        }
+        let at = self.offset() + RECORD_HEADER_BYTES;
+        // The kernel bounds a record by the data's size; a larger one would leave the double
+        // mapping.
+        let bytes = (header as usize).min(self.data_bytes - RECORD_HEADER_BYTES);
+        // SAFETY: `at < data_bytes + 8` and `bytes <= data_bytes - 8`, and `2 * data_bytes` are
+        // mapped after the first page. The kernel does not write a committed record before
+        // `advance` has given it back, which needs `&mut self` and so the end of this borrow.
+        Some(unsafe {
+            std::slice::from_raw_parts(
+                self.producer.address.as_ptr().add(self.page_bytes + at),
+                bytes,
+            )
+        })
     }
 
     /// As [`Self::peek`], but waits a moment for a record that is being written.
@@ -188,14 +204,20 @@ pub(crate) fn wait(maps: [BorrowedFd<'_>; 2], timeout: std::time::Duration) -> i
     if error.kind() == io::ErrorKind::Interrupted { Ok(()) } else { Err(error) }
 }
 
+fn now(clock: libc::clockid_t) -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: fills the structure of this frame.
+    unsafe { libc::clock_gettime(clock, &raw mut time) };
+    (time.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec as u64)
+}
+
+/// The boot clock in nanoseconds, which records are stamped with.
+pub(crate) fn boot_ns() -> u64 {
+    now(libc::CLOCK_BOOTTIME)
+}
+
 /// Nanoseconds to add to the boot clock to have the real one.
 pub(crate) fn boot_to_real_ns() -> u64 {
-    let now = |clock| {
-        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-        // SAFETY: fills the structure of this frame.
-        unsafe { libc::clock_gettime(clock, &raw mut time) };
-        (time.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec as u64)
-    };
     // The boot clock is read on both sides of the real one; their middle belongs to it.
     let before = now(libc::CLOCK_BOOTTIME);
     let real = now(libc::CLOCK_REALTIME);

@@ -104,6 +104,8 @@ pub(crate) enum Command {
     Stop(Stop),
     /// Watch containers live and act on alerts
     Watch(Watch),
+    /// How the running watch is doing: hooks, rules, losses, queues, memory
+    Status(Status),
     /// Where alerts are sent
     #[command(subcommand)]
     Sink(Sink),
@@ -341,9 +343,15 @@ pub(crate) struct Stop {
     palisade watch --rules falco_rules.yaml --format falco-json\n  \
     palisade watch --record-on-alert /var/lib/palisade/recordings  # 30 s before, 5 s after\n  \
     palisade watch --record night.palcap --record-size 512\n  \
-    palisade watch --sink https://hooks.example/alerts --sink syslog:/dev/log\n\n\
-    Alerts are written to <data-dir>/alerts.jsonl before they are shown or acted upon.")]
+    palisade watch --sink https://hooks.example/alerts --sink syslog:/dev/log\n  \
+    palisade watch reload                           # of the watch that is running\n\n\
+    Alerts are written to <data-dir>/alerts.jsonl before they are shown or acted upon.\n\
+    Rules, policy and sinks are read again when their files change, on SIGHUP, and on\n\
+    `palisade watch reload`; what is wrong is said, and what was goes on.")]
 pub(crate) struct Watch {
+    /// Speak to the watch that is running instead
+    #[command(subcommand)]
+    pub(crate) action: Option<WatchAction>,
     /// Policy: a built-in name or a file
     #[arg(long, default_value = "audit", value_name = "POLICY")]
     pub(crate) policy: String,
@@ -369,6 +377,12 @@ pub(crate) struct Watch {
     /// Watch processes of the host as well (the built-in rules concern containers alone)
     #[arg(long)]
     pub(crate) host: bool,
+    /// Do not read rules and policy again when their files change
+    #[arg(long)]
+    pub(crate) no_auto_reload: bool,
+    /// Do not start when the kernel refuses a probe, or a rule needs events that nothing delivers
+    #[arg(long)]
+    pub(crate) strict: bool,
     /// Private key that signs evidence [default: <data-dir>/evidence.key, made when absent]
     #[arg(long, value_name = "FILE")]
     pub(crate) evidence_key: Option<PathBuf>,
@@ -393,6 +407,47 @@ pub(crate) struct Watch {
     pub(crate) stats: bool,
     #[command(flatten)]
     pub(crate) recording: Recording,
+}
+
+/// What a running watch can be told.
+#[derive(Debug, Subcommand)]
+pub(crate) enum WatchAction {
+    /// Read rules, policy and sinks again, and say what came of it
+    Reload(WatchReload),
+}
+
+/// `palisade watch reload`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Exit codes: 0 in force, 1 something is wrong with what was read and the old rules go on,\n\
+    3 no watch is running."
+)]
+pub(crate) struct WatchReload {
+    /// Form of the result
+    #[arg(long, value_enum, default_value_t = StatusFormat::Text)]
+    pub(crate) format: StatusFormat,
+}
+
+/// Forms of what a running watch says of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum StatusFormat {
+    /// For people.
+    Text,
+    /// Versioned JSON.
+    Json,
+}
+
+/// `palisade status`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    palisade status\n  \
+    palisade status --format json | jq .losses\n\n\
+    Exit codes: 0 healthy, 1 degraded (losses in the last minute, a sink that fails, a refused\n\
+    probe, a failed reload), 3 no watch is running.")]
+pub(crate) struct Status {
+    /// Form of the result
+    #[arg(long, value_enum, default_value_t = StatusFormat::Text)]
+    pub(crate) format: StatusFormat,
 }
 
 /// Forms of an alert.

@@ -17,6 +17,7 @@ mod run;
 mod scan;
 mod sign;
 mod sink;
+mod status;
 mod version;
 mod watch;
 
@@ -43,6 +44,7 @@ pub(crate) fn run(
         Command::Exec(args) => run::exec(&context, args),
         Command::Stop(args) => run::stop(&context, args),
         Command::Watch(args) => watch::watch(&context, args),
+        Command::Status(args) => status::status(&context, args),
         Command::Sink(command) => sink::sink(&context, command),
         Command::Respond(command) => respond::respond(&context, command),
         Command::Evidence(command) => evidence::evidence(&context, command),

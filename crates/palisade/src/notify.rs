@@ -10,7 +10,12 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::{Duration, Instant};
 
-use palisade_agent::{Detection, Source, SourceError, SourceHealth};
+use palisade_agent::control::protocol::{Activity, Sample};
+use palisade_agent::detector::RuleChange;
+use palisade_agent::losses::Loss;
+use palisade_agent::reload::ReloadReport;
+use palisade_agent::status::SourceDetails;
+use palisade_agent::{Changed, Detection, Source, SourceError, SourceHealth};
 
 /// The service manager, if there is one.
 #[derive(Debug, Default)]
@@ -64,6 +69,16 @@ impl ServiceManager {
         self.say(&format!("READY=1\nSTATUS={line}"));
     }
 
+    /// What was read again is in force, or not.
+    pub(crate) fn reloaded(&self, report: &ReloadReport) {
+        let text = if report.ok {
+            format!("watching with {} rules", report.n_rules)
+        } else {
+            format!("watching; the last reload failed with {} problem(s)", report.problems.len())
+        };
+        self.say(&format!("STATUS={text}"));
+    }
+
     /// The end has begun.
     pub(crate) fn stopping(&self) {
         self.say("STOPPING=1");
@@ -102,6 +117,34 @@ impl<S: Source> Source for Watched<'_, S> {
             self.told = Some(Instant::now());
         }
         self.source.poll(timeout, sink)
+    }
+
+    fn change_rules(&mut self, change: RuleChange) -> Result<Changed, String> {
+        self.source.change_rules(change)
+    }
+
+    fn losses(&self) -> Vec<Loss> {
+        self.source.losses()
+    }
+
+    fn heed_losses(&mut self, fresh: &[Loss]) {
+        self.source.heed_losses(fresh);
+    }
+
+    fn details(&self) -> SourceDetails {
+        self.source.details()
+    }
+
+    fn watch_activity(&mut self, on: bool) {
+        self.source.watch_activity(on);
+    }
+
+    fn activity(&self, container: Option<&str>) -> Activity {
+        self.source.activity(container)
+    }
+
+    fn take_samples(&mut self, sink: &mut dyn FnMut(Sample)) {
+        self.source.take_samples(sink);
     }
 
     fn problems(&mut self, sink: &mut dyn FnMut(String)) {

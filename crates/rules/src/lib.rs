@@ -10,6 +10,7 @@
 
 mod anatomy;
 pub mod ast;
+mod carry;
 mod collect;
 mod compile;
 mod constant;
@@ -45,6 +46,7 @@ mod version;
 mod yaml;
 
 pub use anatomy::{Predicate, predicates};
+pub use carry::Carried;
 pub use collect::{DEFINITIONS_MAX, PluginRequirement};
 pub use definitions::{Change, Definition, DefinitionKind, definitions};
 pub use event_types::EventTypes;

@@ -253,7 +253,8 @@ impl Loader<'_> {
         };
         let distinct = stateful.distinct.as_deref().map(compile).transpose()?;
         let awaited = stateful.awaited.clone();
-        Ok(Stateful { awaited, within_ns: stateful.within_ns, per, distinct })
+        let keys = (stateful.per.clone(), stateful.distinct.clone());
+        Ok(Stateful { awaited, within_ns: stateful.within_ns, per, distinct, keys })
     }
 
     fn location(&self, place: Place) -> Location {

@@ -202,7 +202,7 @@ pub struct Evaluator {
     memory: Memory,
     numbers: Vec<u32>,
     /// The memory of each stateful rule, by its number.
-    trackers: BTreeMap<u32, (Arc<Stateful>, Tracker)>,
+    pub(crate) trackers: BTreeMap<u32, (Arc<Stateful>, Tracker)>,
     /// The conditions of one stateful rule that hold.
     steps: Vec<usize>,
 }

@@ -88,6 +88,8 @@ pub struct Stateful {
     pub(crate) per: Option<OutputFormat>,
     /// The values that must differ, as an output.
     pub(crate) distinct: Option<OutputFormat>,
+    /// The texts of both, to tell whether another rule's memory has the same keys.
+    pub(crate) keys: (String, Option<String>),
 }
 
 impl Stateful {

@@ -73,6 +73,11 @@ impl Tracker {
         }
     }
 
+    /// Whether nothing is remembered.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.memories.is_empty()
+    }
+
     /// Memories that were given up although they could still have mattered.
     pub(crate) fn n_forgotten(&self) -> u64 {
         self.n_forgotten

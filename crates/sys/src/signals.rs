@@ -14,6 +14,9 @@ use rustix::pipe::PipeFlags;
 /// Write end of the pipe of the one live [`SignalPipe`]; -1 when there is none.
 static PIPE: AtomicI32 = AtomicI32::new(-1);
 
+/// The signal of a closed terminal, by which daemons are asked to read their files again.
+pub const SIGHUP: i32 = libc::SIGHUP;
+
 /// The signals that are caught: those a person or a service supervisor sends.
 pub const FORWARDED: [i32; 6] =
     [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT, libc::SIGUSR1, libc::SIGUSR2];

@@ -24,9 +24,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use palisade_base::Explain;
-use palisade_model::{Alert, Priority, Repeats};
+use palisade_model::{Alert, Repeats};
 use palisade_policy::Sink;
-use palisade_sinks::{Item, OpenError};
+use palisade_sinks::{Item, OpenError, Transport};
 
 use self::backoff::Backoff;
 use self::cursor::Cursor;
@@ -91,8 +91,8 @@ pub struct Delivery {
 
 #[derive(Debug)]
 struct Running {
+    sink: Sink,
     shared: Arc<Shared>,
-    priority: Priority,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -109,22 +109,47 @@ impl Delivery {
         }
         let mut this = Self::default();
         for (sink, transport) in opened {
-            let shared = Arc::new(Shared::new(sink));
-            let path = cursor_path(&settings.state, &sink.name);
-            let (cursor, notes) = Cursor::open(&path, settings.next_number);
-            for note in notes {
-                shared.say(&note);
-            }
-            shared.begin(&cursor.record());
-            let worker = Worker::new(sink, settings, Arc::clone(&shared), transport, cursor);
-            let thread = std::thread::Builder::new()
-                .name(format!("sink-{}", sink.name))
-                .spawn(move || worker.run())
-                .map_err(|source| DeliveryError::Thread { name: sink.name.clone(), source })?;
-            let priority = sink.priority;
-            this.sinks.push(Running { shared, priority, thread: Some(thread) });
+            this.sinks.push(run(sink, transport, settings, None)?);
         }
         Ok(this)
+    }
+
+    /// Puts other sinks to work. Those that are what they were go on untouched; one that is
+    /// gone ends, and keeps its place for the day when it comes back; one that changed begins
+    /// where the old one ends. Returns the names of those that are new, changed or gone.
+    ///
+    /// Never waits. A sink whose thread cannot be started is named in a problem.
+    pub fn replace(
+        &mut self,
+        sinks: Vec<(Sink, Box<dyn Transport>)>,
+        settings: &DeliverySettings,
+    ) -> (Vec<String>, Vec<DeliveryError>) {
+        let mut before = std::mem::take(&mut self.sinks);
+        let (mut changed, mut failed) = (Vec::new(), Vec::new());
+        for (sink, transport) in sinks {
+            let at = before.iter().position(|running| running.sink.name == sink.name);
+            let old = match at.map(|at| before.remove(at)) {
+                Some(same) if same.sink == sink => {
+                    self.sinks.push(same);
+                    continue;
+                }
+                old => old,
+            };
+            changed.push(sink.name.clone());
+            let old = old.map(|old| {
+                old.shared.halt();
+                Arc::clone(&old.shared)
+            });
+            match run(&sink, transport, settings, old) {
+                Ok(running) => self.sinks.push(running),
+                Err(error) => failed.push(error),
+            }
+        }
+        for gone in before {
+            gone.shared.halt();
+            changed.push(gone.sink.name);
+        }
+        (changed, failed)
     }
 
     /// Offers an alert, which is in the journal as record `number`, or in no journal.
@@ -140,7 +165,7 @@ impl Delivery {
     fn push(&self, number: Option<u64>, item: Item<'_>, hold: &dyn Fn() -> Held) {
         let mut held: Option<Arc<Held>> = None;
         for sink in &self.sinks {
-            if item.priority() < sink.priority {
+            if item.priority() < sink.sink.priority {
                 if let Some(number) = number {
                     sink.shared.pass(number);
                 }
@@ -190,6 +215,51 @@ impl Drop for Delivery {
             sink.shared.halt();
         }
     }
+}
+
+/// Starts the thread of a sink, which waits for the end of `before`: both have the same place
+/// in the journal.
+fn run(
+    sink: &Sink,
+    transport: Box<dyn Transport>,
+    settings: &DeliverySettings,
+    before: Option<Arc<Shared>>,
+) -> Result<Running, DeliveryError> {
+    let shared = Arc::new(Shared::new(sink));
+    let path = cursor_path(&settings.state, &sink.name);
+    let (theirs, sink, settings) = (Arc::clone(&shared), sink.clone(), settings.clone());
+    let begin = {
+        let theirs = Arc::clone(&shared);
+        move |sink: &Sink| {
+            let (cursor, notes) = Cursor::open(&path, settings.next_number);
+            for note in notes {
+                theirs.say(&note);
+            }
+            theirs.begin(&cursor.record());
+            Worker::new(sink, &settings, theirs, transport, cursor)
+        }
+    };
+    let failed = |source| DeliveryError::Thread { name: sink.name.clone(), source };
+    let thread = std::thread::Builder::new().name(format!("sink-{}", sink.name));
+    let thread = match before {
+        None => {
+            // Its place is known before the first alert is offered.
+            let worker = begin(&sink);
+            thread.spawn(move || worker.run()).map_err(failed)?
+        }
+        Some(before) => {
+            let sink = sink.clone();
+            let spawned = thread.spawn(move || {
+                // A delivery that is under way is confirmed or fails first.
+                while !before.wait_until_ended(Duration::from_mins(1)) {}
+                let worker = begin(&sink);
+                before.pass_held_to(&theirs);
+                worker.run();
+            });
+            spawned.map_err(failed)?
+        }
+    };
+    Ok(Running { sink, shared, thread: Some(thread) })
 }
 
 /// The file of a sink's place in the journal.

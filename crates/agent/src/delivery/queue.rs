@@ -91,6 +91,7 @@ impl Queue {
     /// Puts entries before all others: what an earlier run left.
     pub fn restore(&mut self, older: Vec<Entry>) -> u64 {
         for entry in older.into_iter().rev() {
+            self.n_held += usize::from(matches!(entry.what, What::Held(_)));
             self.entries.push_front(entry);
         }
         self.trim()
@@ -101,6 +102,15 @@ impl Queue {
         if self.entries.is_empty() {
             self.position = self.position.max(number + 1);
         }
+    }
+
+    /// Takes out the entries that are in memory alone.
+    pub fn take_held(&mut self) -> Vec<Entry> {
+        let is_held = |entry: &Entry| matches!(entry.what, What::Held(_));
+        let (held, logged) = self.entries.drain(..).partition(is_held);
+        self.entries = logged;
+        (self.n_in_flight, self.n_held) = (0, 0);
+        held.into()
     }
 
     /// The oldest entries, up to `n`; they are not dropped until [`Queue::end`].
@@ -212,6 +222,21 @@ mod tests {
         assert_eq!((queue.len(), queue.n_dropped()), (HELD_MAX + 1, 2));
         let first: Vec<u64> = queue.begin(2).iter().map(|entry| entry.time.as_nanos()).collect();
         assert_eq!(first, [0, 3]);
+    }
+
+    #[test]
+    fn what_is_in_memory_goes_over_to_another_queue() {
+        let (mut old, mut new) = (Queue::new(9), Queue::new(9));
+        for entry in [logged(0), held(1), logged(2), held(3)] {
+            old.push(entry);
+        }
+        new.push(logged(4));
+        new.restore(old.take_held());
+        let times = |queue: &mut Queue| -> Vec<u64> {
+            queue.begin(9).iter().map(|entry| entry.time.as_nanos()).collect()
+        };
+        assert_eq!((times(&mut old), times(&mut new)), (vec![0, 2], vec![1, 3, 4]));
+        assert_eq!((old.n_held, new.n_held), (0, 2));
     }
 
     #[test]

@@ -95,6 +95,16 @@ impl Shared {
         self.lock().queue.restore(entries);
     }
 
+    /// Hands what no disk took, and what is therefore in no journal, to the sink that comes
+    /// after this one.
+    pub(crate) fn pass_held_to(&self, next: &Self) {
+        let held = self.lock().queue.take_held();
+        if !held.is_empty() {
+            next.restore(held);
+            next.changed.notify_all();
+        }
+    }
+
     /// Tells the operator something.
     pub(crate) fn say(&self, text: &str) {
         let mut inner = self.lock();

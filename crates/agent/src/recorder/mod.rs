@@ -32,7 +32,7 @@ use palisade_base::Explain;
 use palisade_sensor::Engine;
 use palisade_sensor::capture::compact::chunk::Raw;
 use palisade_sensor::capture::compact::{Origin, Writer};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub use desk::{Choice, Desk, RECORDING_MAX};
 pub use files::FileError;
@@ -120,7 +120,7 @@ impl Explain for RecorderError {
 }
 
 /// What recording did so far; part of the status.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct RecorderHealth {
     /// Records that were taken.
     pub n_records: u64,

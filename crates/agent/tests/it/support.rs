@@ -148,6 +148,7 @@ pub(crate) fn line(notice: &Notice<'_>) -> String {
             format!("action {} {:?}", outcome.action.as_str(), outcome.result)
         }
         Notice::Incident { incident } => format!("incident {:?}", incident.state),
+        Notice::Reloaded(report) => format!("reloaded {}", report.ok),
         Notice::Problem(text) => format!("problem {text}"),
     }
 }

@@ -87,7 +87,8 @@ impl LoadError {
                 break;
             }
             // Lines of the listing and of the sources it came from begin otherwise.
-            if !line.starts_with([';', '-']) && !line.trim().is_empty() {
+            let is_verifiers = !line.starts_with([';', '-']) && !line.starts_with("libbpf: ");
+            if is_verifiers && !line.trim().is_empty() {
                 before = Some(line);
             }
         }

@@ -2,20 +2,20 @@
 //!
 //! The layouts of the settings and tables are those of the C sources; a comment names each.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
-use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::os::fd::AsFd as _;
 
 use libbpf_rs::{Link, MapCore as _, MapFlags, MapType, Object, OpenObject, Program};
 
-use super::{CGROUPS_MAX, CgroupFilter, HookInfo, LoadError, Options, PREFIXES_MAX, map};
+use super::{CGROUPS_MAX, CgroupFilter, LoadError, Options, PREFIXES_MAX, map};
 use crate::interest::{CALLS, GENERIC_CALLS, Interest, OpenFilter};
 use crate::ring::Ring;
 
 /// Bytes of a prefix that the kernel compares; a longer one is cut, so more crosses, never less.
 const PREFIX_BYTES_MAX: usize = 119;
 /// Slots of the tables of handlers (`CALLS_MAX` in `probes/call.h`).
-const CALLS_MAX: usize = 1024;
+pub(super) const CALLS_MAX: usize = 1024;
 const RING_BYTES_MAX: u32 = 1 << 30;
 
 pub(super) fn check(options: &Options) -> Result<(), LoadError> {
@@ -119,16 +119,15 @@ pub(crate) fn programs(interest: &Interest) -> BTreeMap<&'static str, Vec<&'stat
     programs
 }
 
+/// Prepares the opened object: the programs `wanted` are loaded, and the settings set.
 pub(super) fn configure(
     object: &mut OpenObject,
     interest: &Interest,
     options: &Options,
-    alone: Option<&str>,
+    wanted: &BTreeSet<&'static str>,
 ) -> Result<(), LoadError> {
-    let wanted = programs(interest);
     for mut program in object.progs_mut() {
-        let name = program.name().to_str().unwrap_or_default();
-        let load = wanted.contains_key(name) && alone.is_none_or(|alone| alone == name);
+        let load = program.name().to_str().is_some_and(|name| wanted.contains(name));
         program.set_autoload(load);
     }
     for mut map in object.maps_mut() {
@@ -140,7 +139,6 @@ pub(super) fn configure(
                     settings(interest, options).into_iter().flat_map(u32::to_ne_bytes).collect();
                 ("settings", map.set_initial_value(&bytes))
             }
-            ".rodata.asked_for" => ("asked_for", map.set_initial_value(&asked_for(interest))),
             ".rodata.generic" => ("generic", map.set_initial_value(&generic_codes())),
             _ => continue,
         };
@@ -186,34 +184,8 @@ pub(super) fn numbers(
         })
 }
 
-/// `asked_for` of `probes/call.h`: a bit for each number, native or 32-bit, in words of 64.
-pub(super) fn asked_for(interest: &Interest) -> Vec<u8> {
-    let mut words = [0_u64; CALLS_MAX / 64];
-    for number in numbers(interest).flat_map(|(_, native, compat)| native.into_iter().chain(compat))
-    {
-        if let Some(word) = words.get_mut(number as usize / 64) {
-            *word |= 1 << (number % 64);
-        }
-    }
-    words.into_iter().flat_map(u64::to_ne_bytes).collect()
-}
-
-/// Fills the tables of handlers and filters.
-pub(super) fn fill(
-    object: &Object,
-    interest: &Interest,
-    options: &Options,
-) -> Result<(), LoadError> {
-    for (name, native, compat) in numbers(interest) {
-        let program = program(object, name)?;
-        let fd = program.as_fd().as_raw_fd().to_ne_bytes();
-        for number in native {
-            update(object, "handlers", &number.to_ne_bytes(), &fd)?;
-        }
-        for number in compat {
-            update(object, "handlers_compat", &number.to_ne_bytes(), &fd)?;
-        }
-    }
+/// Fills the tables that are the handlers' own: prefixes of paths.
+pub(super) fn fill_filters(object: &Object, interest: &Interest) -> Result<(), LoadError> {
     for prefix in filtered_prefixes(interest).unwrap_or_default() {
         let text = &prefix.as_bytes()[..prefix.len().min(PREFIX_BYTES_MAX)];
         let mut key = vec![0_u8; 4 + PREFIX_BYTES_MAX + 1];
@@ -221,6 +193,11 @@ pub(super) fn fill(
         key[4..4 + text.len()].copy_from_slice(text);
         update(object, "open_prefixes", &key, &[1])?;
     }
+    Ok(())
+}
+
+/// Fills the tables that all handlers share: control groups.
+pub(super) fn fill_shared(object: &Object, options: &Options) -> Result<(), LoadError> {
     if let CgroupFilter::AllBut(ids) | CgroupFilter::Only(ids) = &options.cgroups {
         for id in ids {
             update(object, "cgroups_listed", &id.to_ne_bytes(), &[1])?;
@@ -259,29 +236,16 @@ pub(super) fn open_ring(
     Ring::open(map.as_fd(), bytes as usize).map_err(|source| LoadError::Ring { map: name, source })
 }
 
-/// Attaches those of the `wanted` programs that sit at a hook themselves.
-pub(super) fn attach(
-    object: &Object,
-    wanted: &BTreeMap<&'static str, Vec<&'static str>>,
-) -> Result<(Vec<Link>, Vec<HookInfo>), LoadError> {
-    let mut links = Vec::new();
-    let mut hooks = Vec::new();
-    for name in ["on_fork", "on_exec", "on_exit", "dispatch"] {
-        let Some(events) = wanted.get(name) else {
-            continue;
-        };
-        let program = program(object, name)?;
-        let link = object
-            .progs_mut()
-            .find(|program| program.name() == OsStr::new(name))
-            .ok_or(LoadError::Object { part: name })?
-            .attach_trace()
-            .map_err(|source| LoadError::Attach { program: name, source })?;
-        links.push(link);
-        let hook = program.section().to_string_lossy().into_owned();
-        hooks.push(HookInfo { hook, program: name, events: events.clone() });
-    }
-    Ok((links, hooks))
+/// Attaches the program `name`, which sits at a hook itself.
+pub(super) fn attach(object: &Object, name: &'static str) -> Result<(Link, String), LoadError> {
+    let hook = program(object, name)?.section().to_string_lossy().into_owned();
+    let link = object
+        .progs_mut()
+        .find(|program| program.name() == OsStr::new(name))
+        .ok_or(LoadError::Object { part: name })?
+        .attach_trace()
+        .map_err(|source| LoadError::Attach { program: name, source })?;
+    Ok((link, hook))
 }
 
 #[cfg(test)]

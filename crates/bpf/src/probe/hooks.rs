@@ -1,4 +1,4 @@
-//! The sensor's own hooks on this kernel, tried one by one when they do not go together.
+//! The sensor's own hooks on this kernel.
 //!
 //! That a kind of program loads does not mean that the kernel's verifier accepts every program of
 //! that kind, so the real ones are tried. They see nothing: no cgroup is watched.
@@ -6,18 +6,7 @@
 use std::collections::BTreeMap;
 
 use crate::interest::Interest;
-use crate::load::{CgroupFilter, LoadError, Options, Sensor, load_alone, programs_of};
-
-/// A program that this kernel refuses.
-#[derive(Debug)]
-pub struct Refusal {
-    /// The program: `call_openat`.
-    pub program: &'static str,
-    /// The events that are not seen without it.
-    pub events: Vec<&'static str>,
-    /// Why.
-    pub error: LoadError,
-}
+use crate::load::{CgroupFilter, LoadError, Options, Refusal, Sensor, programs_of};
 
 /// A place where the sensor sits in the kernel, and what came of taking it.
 #[derive(Debug)]
@@ -45,8 +34,7 @@ const HOOKS: [(&str, &str); 4] = [
     ("tp_btf/sys_exit", "dispatch"),
 ];
 
-/// Takes every hook with every program for a moment. If the kernel refuses that, each program is
-/// tried alone, which takes a second or two.
+/// Takes every hook with every program for a moment.
 ///
 /// The error is one that concerns all of them: no permission, no type information, no ring.
 pub fn hooks() -> Result<Vec<Hook>, LoadError> {
@@ -58,20 +46,9 @@ pub fn hooks() -> Result<Vec<Hook>, LoadError> {
         cgroups: CgroupFilter::Only(Vec::new()),
         ..Options::default()
     };
-    let programs = programs_of(&interest);
-    let mut refusals = BTreeMap::new();
-    match Sensor::load(&interest, &options) {
-        Ok(_taken_off) => {}
-        Err(LoadError::Verifier { .. } | LoadError::Attach { .. }) => {
-            for program in programs.keys().copied() {
-                if let Err(error) = load_alone(program, &interest, &options) {
-                    refusals.insert(program, error);
-                }
-            }
-        }
-        Err(error) => return Err(error),
-    }
-    Ok(sort(&programs, refusals))
+    let refusals = Sensor::load(&interest, &options)?.into_refusals();
+    let refusals = refusals.into_iter().map(|refusal| (refusal.program, refusal.error)).collect();
+    Ok(sort(&programs_of(&interest), refusals))
 }
 
 /// Puts programs and refusals to the hooks where they belong: handlers of calls to the dispatcher.

@@ -14,8 +14,10 @@ mod filter;
 mod handlers;
 mod isolation;
 mod performance;
+
 mod probe;
 mod sensor;
+mod switch;
 
 /// Numbers of `probes/events.h`.
 const EXECVE: u16 = 293;

@@ -36,17 +36,30 @@ pub(crate) fn sink(context: &Context<'_>, command: &cli::Sink) -> Result<Exit, F
     }
 }
 
-/// The sinks of a policy and those of `--sink`.
-pub(crate) fn of_watch(policy: &Policy, args: &cli::Watch) -> Result<Vec<Sink>, Failure> {
-    let mut sinks = policy.sinks.clone();
-    for text in &args.sink {
-        let mut sink = unnamed(text)?;
-        sink.format = args.sink_format.into();
-        if sinks.iter().all(|other| other.name != sink.name) {
-            sinks.push(sink);
-        }
+/// The flags of `watch` that are about sinks.
+#[derive(Debug, Clone)]
+pub(crate) struct SinkFlags {
+    sinks: Vec<String>,
+    format: cli::SinkForm,
+}
+
+impl SinkFlags {
+    pub(crate) fn new(args: &cli::Watch) -> Self {
+        Self { sinks: args.sink.clone(), format: args.sink_format }
     }
-    Ok(sinks)
+
+    /// The sinks of a policy and those of `--sink`.
+    pub(crate) fn with(&self, policy: &Policy) -> Result<Vec<Sink>, Failure> {
+        let mut sinks = policy.sinks.clone();
+        for text in &self.sinks {
+            let mut sink = unnamed(text)?;
+            sink.format = self.format.into();
+            if sinks.iter().all(|other| other.name != sink.name) {
+                sinks.push(sink);
+            }
+        }
+        Ok(sinks)
+    }
 }
 
 /// A sink that only says where it sends. Its name is made from that, so that its queue is

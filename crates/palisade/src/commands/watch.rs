@@ -1,29 +1,36 @@
 //! `palisade watch`: the agent, wired to this machine.
 
-use std::path::Path;
+use std::io::IsTerminal as _;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use palisade_agent::agent::OnNotice;
+use palisade_agent::detector::Started;
 use palisade_agent::detector::concerns_containers_only;
 use palisade_agent::output::FalcoTime;
 use palisade_agent::recorder::{Choice, Continuous, FILES_MAX, OnAlert, RecorderHealth, Recording};
+use palisade_agent::reload::{Cause, FILES_WATCHED_MAX, FileWatch, Handle, Reloader};
+use palisade_agent::status::Mode;
 use palisade_agent::{
     Agent, AgentError, Detector, Notice, ResponseMeans, Resumed, Settings, output,
 };
 use palisade_bpf::Options;
 use palisade_model::Alert;
-use palisade_policy::{Policy, response_for};
+use palisade_policy::{Policy, Sink, response_for};
 use palisade_respond::network::BpfNetwork;
 use palisade_rules::{LoadOptions, RuleSet};
 use palisade_sensor::identity::HostPaths;
-use palisade_sys::signals::SignalPipe;
+use palisade_sys::signals::{SIGHUP, SignalPipe};
 use palisade_sys::{Hierarchies, schedule};
 
+pub(super) mod control;
+mod inputs;
+
+use self::inputs::Inputs;
 use super::Context;
 use super::means;
-use super::rules::Sources;
 use crate::cli::{self, RespondMode, Scheduling, WatchFormat};
 use crate::exit::{Exit, Failure, OrExit as _};
 use crate::notify::ServiceManager;
@@ -36,16 +43,17 @@ const GROUP_DEPTH_MAX: usize = 8;
 
 /// Watches until a signal, the end of `--duration`, or a failure.
 pub(crate) fn watch(context: &Context<'_>, args: &cli::Watch) -> Result<Exit, Failure> {
-    let mut policy = context.load_policy(&args.policy)?.policy;
-    let planned = policy.response.clone();
-    if args.respond != RespondMode::On {
-        // The agent carries out whatever the policy says; here it is to say nothing.
-        policy.response.clear();
+    if let Some(cli::WatchAction::Reload(args)) = &args.action {
+        return control::reload(context, args);
     }
-    let mut files = policy.runtime.rules.clone();
-    files.extend(args.rules.iter().cloned());
-    let builtin = policy.runtime.builtin_rules && !args.no_builtin_rules;
-    let rules = Sources::read(&files, builtin)?.load_all(context, &LoadOptions::default())?;
+    let inputs = Inputs::new(args)?;
+    let loaded = context.load_policy(&args.policy)?;
+    let rules = inputs.sources(&loaded.policy)?.load_all(context, &LoadOptions::default())?;
+    // What changes from here on is a change.
+    let files =
+        if args.no_auto_reload { None } else { watch_files(context, &inputs.files(&loaded)) };
+    let mode = mode(&loaded.source, args.respond);
+    let policy = inputs.take_policy(loaded.policy);
 
     if !args.host && !concerns_containers_only(&rules) {
         context.terminal.progress(
@@ -65,8 +73,14 @@ pub(crate) fn watch(context: &Context<'_>, args: &cli::Watch) -> Result<Exit, Fa
         Detector::start(rules, &options, paths).or_exit(Exit::Incomplete)?;
     let means = means::for_agent(context, args.evidence_key.as_deref(), args.evidence_memory)?;
     let signals = SignalPipe::install().context("catch signals")?;
-    let dry_run = Policy { response: planned, ..policy.clone() };
-    let (mut agent, resumed) = open_agent(context, args, policy, means)?;
+    tell_limits(context, &started);
+    if args.strict && !(started.refused.is_empty() && started.limited.is_empty()) {
+        return Err(Failure::message(Exit::Incomplete, "not every rule can see what it asks for")
+            .with_hint("leave --strict out to watch with the others"));
+    }
+    let sinks = inputs.sinks(&policy)?;
+    let (mut agent, resumed) = open_agent(context, args, policy, sinks, means)?;
+    agent.set_mode(mode);
     if let Some(recording) = recording(&args.recording)
         && let Some(desk) = detector.record(recording).or_exit(Exit::Incomplete)?
     {
@@ -76,22 +90,29 @@ pub(crate) fn watch(context: &Context<'_>, args: &cli::Watch) -> Result<Exit, Fa
 
     sweep_isolations(context);
 
+    let loader = detector.loader().or_exit(Exit::Incomplete)?;
+    let read = inputs.clone();
+    let reloader = Reloader::start(
+        Box::new(move || read.read()),
+        Some(loader),
+        env!("CARGO_PKG_VERSION"),
+        files,
+    )
+    .context("start the thread that reloads")?;
+    let reloads = reloader.handle();
+    agent.reload_by(reloader);
+    let _socket = control::listen(context, &mut agent, reloads.clone());
+
+    let name = inputs.planned(|policy| policy.name.clone()).unwrap_or_default();
     context.terminal.progress(&format!(
-        "watching with {} rules; policy `{}`, response {}",
+        "watching with {} rules; policy `{name}`, response {}",
         started.n_rules,
-        dry_run.name,
         match args.respond {
             RespondMode::Off => "off",
             RespondMode::DryRun => "dry run",
             RespondMode::On => "on",
         }
     ));
-    if !started.unserved.is_empty() {
-        context.terminal.error(&format!(
-            "warning: no probe for {}: rules about them cannot fire\n",
-            started.unserved.join(", ")
-        ));
-    }
     if let Some(file) = &args.ready_file {
         palisade_base::fs::write_atomic(file, b"ready\n", 0o644)
             .with_context(|| format!("write `{}`", file.display()))?;
@@ -104,15 +125,23 @@ pub(crate) fn watch(context: &Context<'_>, args: &cli::Watch) -> Result<Exit, Fa
     let format = args.format;
     let terminal = context.terminal;
     let mut on_notice = |notice: Notice<'_>| {
-        if args.respond == RespondMode::DryRun
-            && let Notice::Alert { alert, incident } = &notice
-        {
-            say_what_would_be_done(terminal, &dry_run, alert, incident);
+        match &notice {
+            Notice::Alert { alert, incident }
+                if args.respond == RespondMode::DryRun && !incident.is_empty() =>
+            {
+                inputs.planned(|plan| say_what_would_be_done(terminal, plan, alert, incident));
+            }
+            Notice::Reloaded(report) => {
+                inputs.settle(report.ok);
+                manager.reloaded(report);
+            }
+            _ => {}
         }
         show(terminal, format, &notice);
     };
+    let duration = args.duration.map(Duration::from_secs);
     let status = std::thread::scope(|scope| {
-        scope.spawn(|| wait_for_end(&signals, args.duration.map(Duration::from_secs), &stop));
+        scope.spawn(|| wait_for_end(&signals, duration, &reloads, &stop));
         take_precedence(context, args.scheduling);
         let status = agent.run(&mut source, &stop, &mut on_notice as OnNotice<'_>);
         // However the loop ended, the thread that waits for signals ends too.
@@ -231,13 +260,14 @@ fn open_agent(
     context: &Context<'_>,
     args: &cli::Watch,
     policy: Policy,
+    sinks: Vec<Sink>,
     means: ResponseMeans,
 ) -> Result<(Agent, Resumed), Failure> {
     let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let tool = concat!("palisade ", env!("CARGO_PKG_VERSION"));
     let mut settings = Settings::new(&context.global.data_dir, hostname.trim(), tool);
     settings.fold_window = Duration::from_secs(args.fold_seconds);
-    settings.sinks = super::sink::of_watch(&policy, args)?;
+    settings.sinks = sinks;
     Agent::open(settings, policy, means).map_err(|error| {
         let is_configuration = matches!(error, AgentError::Delivery(_));
         let exit = if is_configuration { Exit::Usage } else { Exit::Incomplete };
@@ -288,11 +318,27 @@ fn report_resumed(context: &Context<'_>, resumed: &Resumed) {
     }
 }
 
-/// Sets `stop` at a signal that ends, or when `duration` has passed.
-fn wait_for_end(signals: &SignalPipe, duration: Option<Duration>, stop: &AtomicBool) {
+/// Sets `stop` at a signal that ends, or when `duration` has passed; SIGHUP reloads.
+fn wait_for_end(
+    signals: &SignalPipe,
+    duration: Option<Duration>,
+    reloads: &Handle,
+    stop: &AtomicBool,
+) {
     let began = std::time::Instant::now();
+    let had_terminal = std::io::stderr().is_terminal();
     while !stop.load(Ordering::Relaxed) {
-        let signalled = !matches!(signals.take(), Ok(None));
+        let signalled = match signals.take() {
+            Ok(None) => false,
+            // A terminal that was closed sends the same signal, and then it is the end.
+            Ok(Some(signal))
+                if signal == SIGHUP && had_terminal == std::io::stderr().is_terminal() =>
+            {
+                reloads.ask(Cause::Signal, None);
+                false
+            }
+            _ => true,
+        };
         if signalled || duration.is_some_and(|duration| began.elapsed() >= duration) {
             stop.store(true, Ordering::Relaxed);
         }
@@ -306,6 +352,53 @@ fn say_what_would_be_done(terminal: Terminal, policy: &Policy, alert: &Alert, in
         Ok(plan) => terminal.error(&format!("dry run: {plan}")),
         Err(refusal) => terminal.error(&format!("dry run: nothing would be done: {refusal}\n")),
     }
+}
+
+/// Says which probes are refused, and which rules see less than they say for it.
+fn tell_limits(context: &Context<'_>, started: &Started) {
+    for (program, reason) in &started.refused {
+        context.terminal.error(&format!("warning: probe {program} is left out: {reason}\n"));
+    }
+    if !started.unserved.is_empty() {
+        context.terminal.error(&format!(
+            "warning: no probe for {}: rules about them cannot fire\n",
+            started.unserved.join(", ")
+        ));
+    }
+    control::show_limited(context.terminal, &started.limited);
+}
+
+/// What those are told who ask the running watch.
+fn mode(policy_source: &str, respond: RespondMode) -> Mode {
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    Mode {
+        version: env!("CARGO_PKG_VERSION").into(),
+        kernel: kernel.trim().into(),
+        policy_source: policy_source.into(),
+        respond: match respond {
+            RespondMode::Off => "off",
+            RespondMode::DryRun => "dry-run",
+            RespondMode::On => "on",
+        }
+        .into(),
+    }
+}
+
+/// Watches the files that rules and policy come from, if the kernel lets us.
+fn watch_files(context: &Context<'_>, files: &[PathBuf]) -> Option<FileWatch> {
+    if files.len() > FILES_WATCHED_MAX {
+        context.terminal.error(&format!(
+            "warning: only the first {FILES_WATCHED_MAX} of {} files are watched for changes\n",
+            files.len()
+        ));
+    }
+    FileWatch::new(files)
+        .inspect_err(|error| {
+            context.terminal.error(&format!(
+                "warning: files are not watched for changes: {error}; SIGHUP reloads all the same\n"
+            ));
+        })
+        .ok()
 }
 
 /// Alerts are results; everything else is progress.
@@ -331,6 +424,7 @@ fn show(terminal: Terminal, format: WatchFormat, notice: &Notice<'_>) {
             incident.id,
             super::respond::state_name(incident.state)
         )),
+        Notice::Reloaded(report) => control::show_reload(terminal, report),
         Notice::Problem(problem) => terminal.error(&format!("warning: {problem}\n")),
     }
 }

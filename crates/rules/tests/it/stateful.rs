@@ -192,3 +192,51 @@ fn what_is_wrong_is_said() {
     assert_eq!(diagnostics.0[0].code, code::UNKNOWN_KEY);
     assert_eq!(diagnostics.0[0].help.as_deref(), Some("did you mean `count`?"));
 }
+
+/// Two of three events before the rules are loaded again as `after`, and one behind: whether it
+/// fires, and what the evaluator says of the memory.
+fn across_a_reload(after: &str) -> (bool, palisade_rules::Carried) {
+    let (before, _) = load(COUNT, &LoadOptions::default());
+    let (rules, diagnostics) = load(after, &LoadOptions::default());
+    assert!(!diagnostics.has_errors(), "{diagnostics}");
+    let mut old = Evaluator::new(&before);
+    let mut matched = Vec::new();
+    for second in 1..=2 {
+        old.evaluate_at(&event("open", "cat", 1), second * SECOND, &mut matched);
+    }
+    let mut new = Evaluator::new(&rules);
+    let carried = new.carry_over(&rules, old, &before);
+    matched.clear();
+    new.evaluate_at(&event("open", "cat", 1), 3 * SECOND, &mut matched);
+    (matched.iter().any(|id| rules.rule(*id).name == "three"), carried)
+}
+
+#[test]
+fn memories_outlive_a_reload_where_the_rule_counts_the_same() {
+    let check = |replaced: &str, by: &str, survives: bool| {
+        assert!(COUNT.contains(replaced), "{replaced}");
+        let (fired, carried) = across_a_reload(&COUNT.replace(replaced, by));
+        assert_eq!(fired, survives, "{replaced} -> {by}");
+        let (kept, dropped): (&[&str], &[&str]) =
+            if survives { (&["three"], &[]) } else { (&[], &["three"]) };
+        assert_eq!(carried.kept, kept, "{replaced} -> {by}");
+        assert_eq!(carried.dropped, dropped, "{replaced} -> {by}");
+    };
+    // Nothing; where it stands; what it says; how urgent it is.
+    check("desc: d", "desc: d", true);
+    check(
+        "- rule: every one",
+        "- rule: another\n  desc: d\n  condition: evt.type = openat\n  output: o\n  priority: INFO\n- rule: every one",
+        true,
+    );
+    check("output: three by %proc.name", "output: other words", true);
+    check("priority: WARNING", "priority: ERROR", true);
+    // What it counts, directly and through a macro; how long, how many, for whom; its name.
+    check("startswith c", "startswith ca", false);
+    check("(open, openat)", "(open)", false);
+    check("within: 10s", "within: 11s", false);
+    check("count: 3", "count: 4", false);
+    check("per: [proc.pid]", "per: host", false);
+    check("stateful_rule: three", "stateful_rule: four", false);
+    check("  tags: [t]", "  enabled: false", false);
+}

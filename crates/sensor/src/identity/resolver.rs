@@ -165,6 +165,11 @@ impl Resolver {
         &self.paths
     }
 
+    /// Entries of the memory of control groups, its bound, and how many answers were given up.
+    pub(crate) fn table(&self) -> (usize, usize, u64) {
+        (self.by_cgroup.len(), CACHE_MAX, self.counters.n_evicted)
+    }
+
     /// What it did so far.
     pub fn counters(&self) -> ResolverCounters {
         self.counters

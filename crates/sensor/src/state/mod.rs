@@ -178,6 +178,22 @@ impl State {
         self.live.as_ref().map(|live| live.resolver.counters())
     }
 
+    /// Every thread.
+    pub fn threads(&self) -> impl Iterator<Item = &Thread> {
+        self.threads.values()
+    }
+
+    /// The container of a thread; none for the host.
+    pub fn container_of(&self, thread: &Thread) -> Option<Arc<palisade_model::Container>> {
+        let facts = self.facts_of(thread)?;
+        (!facts.is_host()).then(|| Arc::clone(&facts.container))
+    }
+
+    /// Entries of the resolver's memory of control groups, its bound, and how many it gave up.
+    pub fn identity_table(&self) -> Option<(usize, usize, u64)> {
+        self.live.as_ref().map(|live| live.resolver.table())
+    }
+
     /// Number of threads in the table.
     pub fn n_threads(&self) -> usize {
         self.threads.len()

@@ -20,7 +20,7 @@ use crate::exit::{Exit, Failure};
 pub(crate) const STDIN: &str = "-";
 
 /// Rule files as read, with the built-in rules first when they are wanted.
-pub(crate) struct Sources(pub(super) Vec<(String, String)>);
+pub(crate) struct Sources(pub(in super::super) Vec<(String, String)>);
 
 impl Sources {
     /// Reads `files`.

@@ -4,6 +4,8 @@
 mod bed;
 mod crash;
 mod record;
+mod refusal;
+mod reload;
 mod run;
 mod sinks;
 mod watch;
