@@ -10,6 +10,11 @@ use palisade_base::{Digest, DigestReader, Root};
 
 use crate::archive::Archive;
 use crate::error::BlobError;
+use crate::layout::Descriptor;
+use crate::source::BlobSource;
+
+/// The bytes of a blob, not proved.
+pub(crate) type Blob = Box<dyn Read + Send>;
 
 /// Where the blobs of an image are.
 #[derive(Debug, Clone)]
@@ -18,6 +23,8 @@ pub(crate) enum Store {
     Layout(Arc<Root>),
     /// Entries of an archive, in place.
     Archive(Arc<Archive>),
+    /// Wherever a source of blobs gets them.
+    Source(Arc<dyn BlobSource>),
 }
 
 /// A part of a file, read by position so that several readers may share the file.
@@ -57,16 +64,17 @@ pub(crate) fn blob_path(digest: Digest) -> String {
 
 impl Store {
     /// Opens a blob without checking it; the size is what the store has.
-    fn open_raw(&self, digest: Digest) -> io::Result<(Box<dyn Read>, u64)> {
+    fn open_raw(&self, digest: Digest, stated: Option<u64>) -> io::Result<(Blob, u64)> {
         let path = blob_path(digest);
-        let opened: io::Result<(Box<dyn Read>, u64)> = match self {
+        let opened: io::Result<(Blob, u64)> = match self {
             Self::Layout(root) => root.open_file(Path::new(&path)).and_then(|file| {
                 let size = file.metadata()?.len();
-                Ok((Box::new(file) as Box<dyn Read>, size))
+                Ok((Box::new(file) as Blob, size))
             }),
             Self::Archive(archive) => {
                 archive.open_entry(&path).map(|(section, size)| (Box::new(section) as _, size))
             }
+            Self::Source(source) => Ok(source.open_blob(digest, stated)?),
         };
         opened.map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => BlobError::Missing(digest).into(),
@@ -75,22 +83,27 @@ impl Store {
     }
 
     /// Opens a blob; reading it to its end proves its digest and, when stated, its size.
-    pub(crate) fn open(
+    pub(crate) fn open(&self, digest: Digest, size: Option<u64>) -> io::Result<Verified<Blob>> {
+        Ok(self.open_sized(digest, size)?.0)
+    }
+
+    /// As [`Store::open`], with the size that is going to be proved.
+    pub(crate) fn open_sized(
         &self,
         digest: Digest,
         size: Option<u64>,
-    ) -> io::Result<Verified<Box<dyn Read>>> {
-        let (reader, found) = self.open_raw(digest)?;
+    ) -> io::Result<(Verified<Blob>, u64)> {
+        let (reader, found) = self.open_raw(digest, size)?;
         let expected = size.unwrap_or(found);
         if found != expected {
             return Err(BlobError::SizeMismatch { blob: digest, expected, found }.into());
         }
-        Ok(Verified::new(reader, digest, expected))
+        Ok((Verified::new(reader, digest, expected), expected))
     }
 
     /// Opens a layer that an archive stores under a path, not a digest. What it is shows only
     /// in its diff id.
-    pub(crate) fn open_entry(&self, path: &str, layer: Digest) -> io::Result<Box<dyn Read>> {
+    pub(crate) fn open_entry(&self, path: &str, layer: Digest) -> io::Result<Blob> {
         let Self::Archive(archive) = self else {
             return Err(BlobError::Missing(layer).into());
         };
@@ -100,6 +113,24 @@ impl Store {
                 Err(BlobError::Missing(layer).into())
             }
             Err(error) => Err(error),
+        }
+    }
+
+    /// Reads a manifest or an index of at most `limit` bytes and proves it: registries keep
+    /// them apart from blobs.
+    pub(crate) fn read_manifest(
+        &self,
+        descriptor: &Descriptor,
+        what: &'static str,
+        limit: u64,
+    ) -> io::Result<Vec<u8>> {
+        match self {
+            Self::Source(source) => {
+                let bytes = source.read_manifest(descriptor, limit)?;
+                let proved = Verified::new(&bytes[..], descriptor.digest, descriptor.size);
+                palisade_base::read_bounded(proved, what, limit)
+            }
+            _ => self.read(descriptor.digest, Some(descriptor.size), what, limit),
         }
     }
 

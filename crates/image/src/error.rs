@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use palisade_base::{Digest, Explain, LimitExceeded};
 
+use crate::source::SourceError;
+
 /// A blob that is not what its descriptor says.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BlobError {
@@ -131,6 +133,9 @@ pub enum ReadImageError {
         /// What happened.
         source: io::Error,
     },
+    /// The source of the image's blobs failed.
+    #[error(transparent)]
+    Source(#[from] SourceError),
     /// The folder cannot be opened or listed.
     #[error("read folder `{}`", path.display())]
     Folder {
@@ -154,6 +159,9 @@ impl ReadImageError {
             if let Some(blob) = inner.downcast_ref::<BlobError>() {
                 return Self::Blob(blob.clone());
             }
+            if let Some(source) = inner.downcast_ref::<SourceError>() {
+                return Self::Source(source.clone());
+            }
             if let Some(tar) = inner.downcast_ref::<TarError>() {
                 return Self::Tar { layer, source: tar.clone() };
             }
@@ -167,6 +175,9 @@ impl ReadImageError {
                     }
                     if let Some(limit) = LimitExceeded::find(io) {
                         return Self::Limit { layer, source: limit.clone() };
+                    }
+                    if let Some(source) = SourceError::find(io) {
+                        return Self::Source(source.clone());
                     }
                 }
                 link = cause.source();
@@ -191,6 +202,7 @@ impl Explain for ReadImageError {
                 "check that the folder exists and may be read; run as root".into()
             }
             Self::NoLayer(_) => return None,
+            Self::Source(source) => return source.hint(),
             Self::Blob(_) | Self::Tar { .. } | Self::Layer { .. } => GET_AGAIN.into(),
         })
     }
@@ -258,6 +270,9 @@ pub enum OpenImageError {
     /// A blob is not what its descriptor says.
     #[error(transparent)]
     Blob(#[from] BlobError),
+    /// The source of the image's blobs failed.
+    #[error(transparent)]
+    Source(#[from] SourceError),
     /// A document passed its size limit.
     #[error(transparent)]
     Limit(#[from] LimitExceeded),
@@ -308,6 +323,7 @@ impl Explain for OpenImageError {
                     .into()
             }
             Self::BadDocument { .. } | Self::Inconsistent { .. } | Self::Blob(_) => GET_AGAIN.into(),
+            Self::Source(source) => return source.hint(),
             Self::Limit(_) => "no honest image has a document of this size; do not run it".into(),
             Self::NoSuchImage { tags, .. } if tags.is_empty() => {
                 "the layout names no image; choose one by @sha256:…".into()
@@ -319,7 +335,9 @@ impl Explain for OpenImageError {
             Self::NoPlatform { found, .. } => {
                 format!("choose one with --platform; there is: {}", list(found))
             }
-            Self::Unsupported(_) => "use oci:DIR[:TAG], archive:FILE, dir:PATH or host".into(),
+            Self::Unsupported(_) => {
+                "this command takes oci:DIR[:TAG], archive:FILE, dir:PATH or host".into()
+            }
         })
     }
 }

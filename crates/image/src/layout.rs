@@ -22,6 +22,7 @@ use crate::document::{self, HistoryStep, Index, Platform, REF_NAME};
 use crate::error::{LayoutError, OpenImageError};
 use crate::open::{open_layout, read_file};
 use crate::pack::{self, LayerSource};
+use crate::source::{BlobSource, SourceError};
 use crate::{BlobError, Limits};
 
 /// How long a change waits for another process's.
@@ -283,6 +284,31 @@ fn check_tag(tag: &str) -> Result<(), LayoutError> {
         return Err(LayoutError::BadTag(tag.chars().take(100).collect()));
     }
     Ok(())
+}
+
+/// A layout gives blobs to whoever copies an image out of it.
+impl BlobSource for Layout {
+    fn read_manifest(&self, descriptor: &Descriptor, limit: u64) -> Result<Vec<u8>, SourceError> {
+        self.read_blob(descriptor.digest, Some(descriptor.size), limit).map_err(SourceError::new)
+    }
+
+    fn open_blob(
+        &self,
+        digest: Digest,
+        size: Option<u64>,
+    ) -> Result<(Box<dyn io::Read + Send>, u64), SourceError> {
+        let opened = self.store.open_sized(digest, size).map_err(|error| {
+            let blob = error.get_ref().and_then(|inner| inner.downcast_ref::<BlobError>());
+            match blob.cloned() {
+                Some(blob) => OpenImageError::from(blob),
+                None => {
+                    OpenImageError::Io { path: self.folder.join(blob_path(digest)), source: error }
+                }
+            }
+        });
+        let (reader, size) = opened.map_err(SourceError::new)?;
+        Ok((Box::new(reader), size))
+    }
 }
 
 /// An image to be written.

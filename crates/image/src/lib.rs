@@ -13,7 +13,8 @@
 //! - nothing is read into memory, decompressed or counted beyond [`Limits`];
 //! - no path or link of an image names anything outside the image.
 //!
-//! The crate opens no socket and starts no process.
+//! The crate opens no socket and starts no process: what is in a registry comes through a
+//! [`BlobSource`] that the caller brings ([`Image::from_source`]).
 #![forbid(unsafe_code)]
 
 mod archive;
@@ -30,6 +31,7 @@ mod limits;
 mod open;
 mod pack;
 mod read;
+mod source;
 mod squash;
 mod tarball;
 mod walk;
@@ -46,5 +48,6 @@ pub use layout::{Descriptor, Layout, NewImage, WrittenImage, write_layout};
 pub use limits::Limits;
 pub use open::{Image, Layer, OpenOptions};
 pub use pack::{LayerSource, PackOptions};
+pub use source::{BlobSource, SourceError};
 pub use tarball::{RawEntry, RawKind, TarReader};
 pub use walk::Visitor;

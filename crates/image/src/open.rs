@@ -13,6 +13,7 @@ use crate::blob::Store;
 use crate::document::{self, CONTAINERD_NAME, ImageConfig, Index, Manifest, Platform, REF_NAME};
 use crate::error::{BlobError, OpenImageError};
 use crate::layout::Descriptor;
+use crate::source::{BlobSource, SourceError};
 
 /// How to open an image.
 #[derive(Debug, Clone, Default)]
@@ -135,6 +136,19 @@ impl Image {
         })
     }
 
+    /// Opens the image that `root`, a manifest or an index, describes and `source` has. Layers
+    /// stream from it when they are read.
+    pub fn from_source(
+        target: &Target,
+        source: Arc<dyn BlobSource>,
+        root: &Descriptor,
+        options: &OpenOptions,
+    ) -> Result<Self, OpenImageError> {
+        let name = target.to_string();
+        let opening = Opening { target, options, path: Path::new(&name) };
+        opening.described_image(Store::Source(source), root)
+    }
+
     /// What a report about this image names as its subject.
     pub fn subject(&self) -> palisade_model::package::Subject {
         palisade_model::package::Subject {
@@ -229,6 +243,9 @@ impl Opening<'_> {
         if let Some(blob) = error.get_ref().and_then(|inner| inner.downcast_ref::<BlobError>()) {
             return blob.clone().into();
         }
+        if let Some(source) = SourceError::find(&error) {
+            return source.clone().into();
+        }
         OpenImageError::Io { path: self.path.into(), source: error }
     }
 
@@ -241,7 +258,15 @@ impl Opening<'_> {
         let limits = &self.options.limits;
         let index = Index::parse(bytes, "index.json", limits.index_manifests_max)?;
         let chosen = self.choose(&index, selector)?.clone();
-        let mut descriptor = chosen.clone();
+        let mut image = self.described_image(store, &chosen)?;
+        image.reference = ref_name(&chosen).map(str::to_string);
+        Ok(image)
+    }
+
+    /// Follows indexes to the manifest for the wanted platform.
+    fn described_image(&self, store: Store, root: &Descriptor) -> Result<Image, OpenImageError> {
+        let limits = &self.options.limits;
+        let mut descriptor = root.clone();
         let mut index_digests = Vec::new();
         while !document::is_manifest(&descriptor.media_type) {
             let name = descriptor.digest.to_string();
@@ -263,7 +288,6 @@ impl Opening<'_> {
         let manifest = self.read_document(&store, &descriptor, "manifest")?;
         let mut image = self.manifest_image(store, manifest, descriptor.digest)?;
         image.index_digests = index_digests;
-        image.reference = ref_name(&chosen).map(str::to_string);
         Ok(image)
     }
 
@@ -335,13 +359,14 @@ impl Opening<'_> {
         descriptor: &Descriptor,
         what: &'static str,
     ) -> Result<Vec<u8>, OpenImageError> {
-        let limit = match what {
-            "configuration" => self.options.limits.config_bytes_max,
-            _ => self.options.limits.manifest_bytes_max,
+        let limits = &self.options.limits;
+        let read = match what {
+            "configuration" => {
+                store.read(descriptor.digest, Some(descriptor.size), what, limits.config_bytes_max)
+            }
+            _ => store.read_manifest(descriptor, what, limits.manifest_bytes_max),
         };
-        store
-            .read(descriptor.digest, Some(descriptor.size), what, limit)
-            .map_err(|error| self.document_error(error))
+        read.map_err(|error| self.document_error(error))
     }
 
     fn manifest_image(

@@ -1,16 +1,17 @@
 //! One layer as a verified, decompressed tar stream.
 
-use std::io::{self, Read};
+use std::io;
 
-use palisade_base::DigestReader;
+use palisade_base::{Digest, DigestReader};
 
+use crate::blob::{Blob, Store};
 use crate::decompress::BoundedLayer;
 use crate::error::{BlobError, ReadImageError};
 use crate::open::{Image, Layer, Place, Source};
 use crate::tarball::TarReader;
 
 /// The stream of a layer's archive.
-pub(crate) type LayerStream<'a> = DigestReader<&'a mut BoundedLayer<Box<dyn Read>>>;
+pub(crate) type LayerStream<'a> = DigestReader<&'a mut BoundedLayer<Blob>>;
 
 impl Image {
     /// Reads layer `index` through `read`, then reads on to its end and proves blob digest,
@@ -40,7 +41,7 @@ impl Image {
         Ok(result)
     }
 
-    fn open_layer(&self, layer: &Layer) -> io::Result<Box<dyn Read>> {
+    fn open_layer(&self, layer: &Layer) -> io::Result<Blob> {
         let Source::Blobs(store) = &self.source else {
             return Err(BlobError::Missing(layer.digest).into());
         };
@@ -50,11 +51,22 @@ impl Image {
         }
     }
 
+    /// Says to a source that fetches blobs which are going to be read, top layer first.
+    pub(crate) fn announce_layers(&self) {
+        if let Source::Blobs(Store::Source(source)) = &self.source {
+            let blobs: Vec<(Digest, u64)> =
+                self.layers.iter().rev().map(|layer| (layer.digest, layer.size)).collect();
+            source.will_open(&blobs);
+        }
+    }
+
     /// Reads every layer to its end without looking inside: proves that each blob has the
     /// digest and size of its descriptor and unpacks to its diff id. Manifest and
     /// configuration were proved when the image was opened.
     pub fn verify_blobs(&self) -> Result<(), ReadImageError> {
+        self.announce_layers();
         (0..self.layers.len())
+            .rev()
             .try_for_each(|index| self.read_layer(index, u64::MAX, |_| Ok::<_, ReadImageError>(())))
     }
 }

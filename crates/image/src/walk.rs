@@ -56,6 +56,7 @@ impl Image {
                     links: HashMap::new(),
                     wanted: Vec::new(),
                 };
+                self.announce_layers();
                 for index in (0..self.layers.len()).rev() {
                     walk.layer(index, visitor)?;
                     if walk.walked.stopped {

@@ -4,6 +4,7 @@
 //! one of each to every flag.
 
 mod capture;
+mod image;
 mod rules;
 mod sink;
 
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use capture::{Capture, CaptureConvert, CaptureInfo, Recorded, Recording};
+pub(crate) use image::*;
 pub(crate) use rules::*;
 pub(crate) use sink::*;
 
@@ -139,13 +141,11 @@ pub(crate) enum Command {
     Version(Version),
 }
 
-/// Targets, for the help of the commands that take one.
-const TARGETS: &str = "Targets: oci:DIR[:TAG|@DIGEST], archive:FILE[:TAG], dir:PATH, host";
-
 /// `palisade scan`.
 #[derive(Debug, Args)]
 #[command(after_help = format!("{TARGETS}\n\nExamples:\n  \
-    palisade scan oci:./shop\n  \
+    palisade scan nginx:1.27                       # of this machine's stores, else the registry\n  \
+    palisade scan --platform linux/arm64 registry:ghcr.io/team/shop\n  \
     palisade scan --format json --output report.json archive:shop.tar\n  \
     palisade scan --policy restricted oci:./shop   # exit code 1 when the gate refuses"))]
 pub(crate) struct Scan {
@@ -169,6 +169,8 @@ pub(crate) struct Scan {
     /// File of findings to ignore, each with a reason and an expiry
     #[arg(long, value_name = "FILE")]
     pub(crate) ignore: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) source: ImageSource,
 }
 
 /// Forms of a scan report.
@@ -195,6 +197,8 @@ pub(crate) struct Sbom {
     /// Write the document to a file instead of stdout
     #[arg(long, short, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) source: ImageSource,
 }
 
 /// Forms of a bill of materials.
@@ -262,7 +266,7 @@ pub(crate) enum ListFormat {
     palisade run oci:./shop -- /bin/sh -c id\n  \
     palisade run --explain --policy restricted oci:./shop   # show every change, run nothing")]
 pub(crate) struct Run {
-    /// The image: oci:DIR[:TAG], archive:FILE
+    /// The image: NAME, registry:NAME, docker:NAME, oci:DIR[:TAG], archive:FILE, …
     pub(crate) target: String,
     /// Arguments instead of the image's command
     #[arg(last = true)]
@@ -297,6 +301,8 @@ pub(crate) struct Run {
     /// OCI runtime to hand over to [default: runc, then crun, of the system]
     #[arg(long, value_name = "FILE")]
     pub(crate) runtime: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) source: ImageSource,
 }
 
 /// `palisade ps`.

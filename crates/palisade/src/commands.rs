@@ -8,6 +8,7 @@ mod context;
 mod db;
 mod doctor;
 mod evidence;
+mod image;
 mod means;
 mod policy;
 mod replay;

@@ -36,6 +36,14 @@ struct Environment {
     key_password: Option<String>,
     /// What Falco's JSON calls the machine, as in Falco.
     falco_hostname: Option<String>,
+    /// Where Docker and Podman keep credentials, when not in their usual places.
+    docker_config: Option<PathBuf>,
+    registry_auth_file: Option<PathBuf>,
+    registries_conf: Option<PathBuf>,
+    xdg_runtime_dir: Option<PathBuf>,
+    xdg_cache_home: Option<PathBuf>,
+    /// Proxies for registries.
+    proxies: palisade_http::Proxies,
 }
 
 impl Environment {
@@ -49,8 +57,29 @@ impl Environment {
             key_password: std::env::var("PALISADE_KEY_PASSWORD")
                 .or_else(|_| std::env::var("COSIGN_PASSWORD"))
                 .ok(),
+            docker_config: path("DOCKER_CONFIG"),
+            registry_auth_file: path("REGISTRY_AUTH_FILE"),
+            registries_conf: path("CONTAINERS_REGISTRIES_CONF"),
+            xdg_runtime_dir: path("XDG_RUNTIME_DIR"),
+            xdg_cache_home: path("XDG_CACHE_HOME"),
+            proxies: read_proxies(),
             falco_hostname: std::env::var("FALCO_HOSTNAME").ok().filter(|name| !name.is_empty()),
         }
+    }
+}
+
+/// The variables of curl and Go's programs; the lower-case ones come first, and `HTTP_PROXY`
+/// in capitals is left to CGI programs (httpoxy, CVE-2016-5385).
+#[expect(clippy::disallowed_methods, reason = "a part of the one place")]
+fn read_proxies() -> palisade_http::Proxies {
+    let first = |names: &[&str]| {
+        names.iter().find_map(|name| std::env::var(name).ok().filter(|text| !text.is_empty()))
+    };
+    let all = first(&["all_proxy", "ALL_PROXY"]);
+    palisade_http::Proxies {
+        https: first(&["https_proxy", "HTTPS_PROXY"]).or_else(|| all.clone()),
+        http: first(&["http_proxy"]).or(all),
+        except: first(&["no_proxy", "NO_PROXY"]).unwrap_or_default(),
     }
 }
 

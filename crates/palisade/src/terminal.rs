@@ -49,6 +49,15 @@ impl Terminal {
         }
     }
 
+    /// Shows how far something is, in a line that the next call replaces; nothing where
+    /// stderr is no terminal.
+    pub(crate) fn status(self, text: &str) {
+        if !self.quiet && io::IsTerminal::is_terminal(&io::stderr()) {
+            let mut out = io::stderr().lock();
+            let _ = write!(out, "\r{text}\x1b[K").and_then(|()| out.flush());
+        }
+    }
+
     /// Says what went wrong; never suppressed.
     #[expect(clippy::unused_self, reason = "the terminal is where errors go")]
     pub(crate) fn error(self, text: &str) {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use palisade_base::Explain;
+use palisade_http::TlsError;
 
 /// Why a sink cannot be opened: its configuration is wrong. What only the receiver can
 /// cause is a [`SendError`].
@@ -13,7 +14,7 @@ pub enum OpenError {
     /// A file that the sink names cannot be read.
     #[error("read {what} `{path}`")]
     Read {
-        /// `headers`, `certificates`.
+        /// `headers`.
         what: &'static str,
         /// The file.
         path: PathBuf,
@@ -30,15 +31,9 @@ pub enum OpenError {
         /// What is wrong; never the value.
         problem: &'static str,
     },
-    /// No certificate in a file that should hold some.
-    #[error("no usable certificate in `{0}`")]
-    NoCertificates(PathBuf),
-    /// No certificates of the system.
-    #[error("no certificates of authorities on this system")]
-    NoSystemCertificates,
-    /// TLS cannot be set up.
-    #[error("set up TLS")]
-    Tls(#[source] rustls::Error),
+    /// TLS cannot be set up: certificates are missing or unusable.
+    #[error(transparent)]
+    Tls(#[from] palisade_http::TlsError),
 }
 
 impl Explain for OpenError {
@@ -46,11 +41,13 @@ impl Explain for OpenError {
         Some(match self {
             Self::Read { .. } => "check the path; it is relative to the policy file".into(),
             Self::Header { .. } => "write one `Name: value` a line".into(),
-            Self::NoCertificates(_) => "name a PEM file with `-----BEGIN CERTIFICATE-----`".into(),
-            Self::NoSystemCertificates => {
+            Self::Tls(TlsError::Read { .. }) => {
+                "check the path; it is relative to the policy file".into()
+            }
+            Self::Tls(TlsError::NoSystemCertificates) => {
                 "install the package `ca-certificates`, or name files in `ca`".into()
             }
-            Self::Tls(_) => return None,
+            Self::Tls(error) => return error.hint(),
         })
     }
 }

@@ -3,8 +3,7 @@
 //! Forms are pure functions of an alert: [`ocsf`], [`cef`], the messages of [`syslog`].
 //! Transports send finished documents and say what became of them; they keep no queue and
 //! do not retry, because whoever owns the journal knows what has to be sent again.
-//! The crate is the boundary to the network: the one HTTP client and the one TLS stack are
-//! used here.
+//! Clients come from `palisade_http`.
 #![forbid(unsafe_code)]
 
 pub mod cef;
@@ -15,7 +14,6 @@ pub mod ocsf;
 pub mod syslog;
 #[cfg(test)]
 mod testing;
-mod tls;
 mod transport;
 mod webhook;
 

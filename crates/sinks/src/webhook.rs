@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use palisade_base::{Digest, Timestamp};
+use palisade_http::{ClientOptions, TlsOptions, retry_after};
 use palisade_policy::Sink;
 
 use crate::error::{OpenError, SendError};
@@ -22,8 +23,6 @@ const HEADERS_MAX: usize = 64;
 const ANSWER_BYTES_MAX: u64 = 4096;
 /// What is shown of an answer, in characters.
 const SAID_CHARS_MAX: usize = 160;
-/// The longest that a receiver may ask us to wait.
-pub(crate) const RETRY_AFTER_MAX: Duration = Duration::from_mins(10);
 
 /// Headers that the client sets itself; a second one would make two meanings of a request.
 const OWN_HEADERS: [&str; 5] =
@@ -59,27 +58,14 @@ impl Webhook {
         timeout: Duration,
         version: &str,
     ) -> Result<Self, OpenError> {
-        let mut config = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .proxy(None)
-            .timeout_global(Some(timeout))
-            .user_agent(format!("palisade/{version}"));
-        if is_tls {
-            let roots: Vec<_> = crate::tls::roots(&sink.ca)?
-                .iter()
-                .map(|der| ureq::tls::Certificate::from_der(der).to_owned())
-                .collect();
-            let tls = ureq::tls::TlsConfig::builder()
-                .provider(ureq::tls::TlsProvider::Rustls)
-                .root_certs(ureq::tls::RootCerts::from(roots))
-                .unversioned_rustls_crypto_provider(crate::tls::provider())
-                .build();
-            config = config.tls_config(tls);
-        }
+        let options = ClientOptions {
+            user_agent: format!("palisade/{version}"),
+            tls: is_tls.then(|| TlsOptions { only: sink.ca.clone(), ..TlsOptions::default() }),
+            timeout_total: Some(timeout),
+            ..ClientOptions::default()
+        };
         Ok(Self {
-            client: config.build().new_agent(),
+            client: palisade_http::client(&options)?,
             url: url.to_string(),
             files: sink.headers.clone(),
             headers: read_headers(&sink.headers)?,
@@ -161,16 +147,6 @@ fn key(messages: &[Message]) -> String {
     }
 }
 
-/// The value of `Retry-After` (RFC 9110, section 10.2.3): seconds, or a date.
-fn retry_after(text: &str, now: Timestamp) -> Option<Duration> {
-    let text = text.trim();
-    let wait = match text.parse::<u64>() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => Timestamp::from_http_date(text)?.since(now),
-    };
-    Some(wait.min(RETRY_AFTER_MAX))
-}
-
 fn read_headers(files: &[PathBuf]) -> Result<Headers, OpenError> {
     let mut all = Vec::new();
     for path in files {
@@ -244,22 +220,5 @@ mod tests {
         check(many.as_bytes(), "`h`, line 65: too many headers");
         let shown = format!("{:?}", Headers(vec![("A".into(), "secret".into())]));
         assert_eq!(shown, "[\"A\"]");
-    }
-
-    #[test]
-    fn retry_after_is_seconds_or_a_date_and_bounded() {
-        let now = Timestamp::from_http_date("Sun, 06 Nov 1994 08:49:37 GMT").unwrap();
-        let check = |text: &str, expected: Option<u64>| {
-            assert_eq!(retry_after(text, now), expected.map(Duration::from_secs), "{text}");
-        };
-        check("7", Some(7));
-        check(" 0 ", Some(0));
-        check("99999999999", Some(600));
-        check("Sun, 06 Nov 1994 08:50:07 GMT", Some(30));
-        check("Sun, 06 Nov 1994 08:00:00 GMT", Some(0));
-        check("Sat, 06 Nov 2094 08:49:37 GMT", Some(600));
-        check("soon", None);
-        check("-1", None);
-        check("", None);
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use palisade_bpf::isolate;
 use palisade_harden::Change;
-use palisade_image::{Image, OpenOptions};
+use palisade_image::Image;
 use palisade_model::Target;
 use palisade_policy::{Admission, Policy, Seccomp};
 use palisade_runtime::{
@@ -29,15 +29,15 @@ pub(crate) fn run(context: &Context<'_>, args: &cli::Run) -> Result<Exit, Failur
     let mut policy = loaded.policy;
     policy.images.keys.extend(args.key.iter().cloned());
     let target: Target = args.target.parse().or_exit(Exit::Usage)?;
-    if !matches!(target, Target::Layout { .. } | Target::Archive { .. }) {
+    if matches!(target, Target::Folder(_) | Target::Host | Target::Container(_)) {
         return Err(Failure::message(Exit::Usage, format!("`{target}` is no image"))
-            .with_hint("run an OCI layout or an archive: oci:DIR[:TAG], archive:FILE"));
+            .with_hint("run an image: NAME, registry:NAME, oci:DIR[:TAG], archive:FILE"));
     }
     if args.db.as_ref().is_some_and(|path| !path.exists()) {
         // Without a name the usual place may be empty; one that was named must be there.
         Database::open(&context.database(args.db.as_ref())).or_exit(Exit::Incomplete)?;
     }
-    let image = Image::open(&target, &OpenOptions::default()).or_exit(Exit::Incomplete)?;
+    let image = super::image::open_target(context, &target, &args.source)?;
     let database = context.database(args.db.as_ref());
     let admitter = Admitter::new(&policy, &database);
     let mut command = args.command.clone();
@@ -105,7 +105,8 @@ pub(crate) fn run(context: &Context<'_>, args: &cli::Run) -> Result<Exit, Failur
 fn reference(target: &Target, image: &Image) -> String {
     let path = match target {
         Target::Layout { folder: path, .. } | Target::Archive { file: path, .. } => path,
-        other => return other.to_string(),
+        // The name in the registry or store, complete.
+        other => return image.reference.clone().unwrap_or_else(|| other.to_string()),
     };
     let name = path.file_stem().map_or_else(|| target.to_string(), |n| n.to_string_lossy().into());
     match &image.reference {

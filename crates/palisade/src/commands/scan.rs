@@ -4,8 +4,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use palisade_base::{Diagnostics, Timestamp};
-use palisade_image::{Image, OpenOptions};
-use palisade_model::Target;
+use palisade_image::Image;
 use palisade_model::finding::ScanReport;
 use palisade_policy::Gate;
 use palisade_scan::db::{Database, ReadDatabaseError};
@@ -34,10 +33,9 @@ pub(crate) fn scan(context: &Context<'_>, args: &cli::Scan) -> Result<Exit, Fail
         Some(file) => read_ignores(context, file)?,
         None => Vec::new(),
     };
-    let target: Target = args.target.parse().or_exit(Exit::Usage)?;
-    let image = Image::open(&target, &OpenOptions::default()).or_exit(Exit::Incomplete)?;
+    let image = super::image::open(context, &args.target, &args.source)?;
     let database = open_database(context, args)?;
-    context.terminal.progress(&format!("examining {target}"));
+    context.terminal.progress(&format!("examining {}", image.target));
     let options =
         ScanOptions { now, database: database.as_ref(), ignores: &ignores, secrets: true };
     let report = scan::scan_image(&image, &options).or_exit(Exit::Incomplete)?;
@@ -139,8 +137,7 @@ pub(crate) fn scan_image(
 
 /// Writes the bill of materials of an image.
 pub(crate) fn sbom(context: &Context<'_>, args: &cli::Sbom) -> Result<Exit, Failure> {
-    let target: Target = args.target.parse().or_exit(Exit::Usage)?;
-    let image = Image::open(&target, &OpenOptions::default()).or_exit(Exit::Incomplete)?;
+    let image = super::image::open(context, &args.target, &args.source)?;
     let now = Timestamp::now();
     let options = ScanOptions { now, database: None, ignores: &[], secrets: false };
     let inventory = scan::scan_image(&image, &options).or_exit(Exit::Incomplete)?.inventory;

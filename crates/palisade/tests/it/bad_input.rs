@@ -133,7 +133,8 @@ fn what_is_no_image_is_3_and_what_is_no_target_2() {
         ("archive:file", 3, "read archive `file`"),
         ("archive:empty", 3, "empty"),
         ("oci:image:nosuchtag", 3, "nosuchtag"),
-        ("docker.io/library/debian", 2, "is not a target"),
+        ("./image", 2, "is a path; say what is there"),
+        ("docker.io/library/Debian", 2, "is not the name of an image"),
         ("oci:", 2, "names nothing"),
     ] {
         for command in [&["scan"][..], &["sbom"], &["run"], &["run", "--explain"]] {

@@ -8,6 +8,7 @@ mod capture;
 mod frame;
 mod layout;
 mod recordings;
+mod registry;
 mod replay;
 mod root;
 mod rule_tests;

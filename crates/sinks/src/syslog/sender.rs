@@ -64,7 +64,7 @@ impl SyslogSender {
         timeout: Duration,
     ) -> Result<Self, OpenError> {
         let tls = match &to {
-            SyslogTransport::Tls(_) => Some(crate::tls::client(ca)?),
+            SyslogTransport::Tls(_) => Some(palisade_http::tls::client(ca)?),
             _ => None,
         };
         Ok(Self { to, facility, timeout, tls, socket: None, last: None })

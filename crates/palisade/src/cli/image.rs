@@ -1,0 +1,38 @@
+//! What names an image, and how it is got.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+/// Targets, for the help of the commands that take one.
+pub(crate) const TARGETS: &str = "Targets:\n  \
+    NAME[:TAG|@DIGEST]           an image of this machine's stores, else of its registry\n  \
+    registry:NAME                an image in a registry\n  \
+    docker:NAME, podman:NAME     an image in an engine's store, by name or id\n  \
+    containerd:NAME[@NAMESPACE]\n  \
+    oci:DIR[:TAG|@DIGEST]        an OCI layout\n  \
+    archive:FILE[:TAG]           an archive of `docker save` or of a layout; - is stdin\n  \
+    container:ID                 the files of a running container of any engine\n  \
+    dir:PATH, host, aci:FILE     a root file system, this machine, an App Container Image";
+
+/// How images of registries are got.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Image options")]
+pub(crate) struct ImageSource {
+    /// Which image of several platforms, like linux/arm64 [default: this machine's]
+    #[arg(long, value_name = "OS/ARCH")]
+    pub(crate) platform: Option<String>,
+    /// Speak plain HTTP with this registry (HOST[:PORT]); may be repeated
+    #[arg(long, value_name = "HOST")]
+    pub(crate) plain_http: Vec<String>,
+    /// Folder for fetched layers and inventories [default: <data-dir>/cache, or
+    /// ~/.cache/palisade for others than root]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) cache_dir: Option<PathBuf>,
+    /// Most MiB that fetched layers take in the cache
+    #[arg(long, value_name = "MIB", default_value_t = 4096)]
+    pub(crate) cache_size: u64,
+    /// Keep nothing and use nothing of what was kept
+    #[arg(long)]
+    pub(crate) no_cache: bool,
+}

@@ -1,0 +1,145 @@
+//! Images in a registry: one on loopback that serves a layout to those who know the password.
+
+use std::io::{BufReader, Write as _};
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use crate::layout;
+use crate::support::{finish, palisade, run};
+
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+
+/// Serves `layout` under every name and tag; gives its host and port.
+fn registry(layout: PathBuf) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let host = listener.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let layout = layout.clone();
+            std::thread::spawn(move || {
+                let mut reader = BufReader::new(stream.try_clone().unwrap());
+                let mut writer = stream;
+                while let Some((is_head, path, authorization)) = request(&mut reader) {
+                    let (status, body) = answer(&layout, &path, authorization.as_deref());
+                    let head = format!(
+                        "HTTP/1.1 {status} X\r\ncontent-type: {MANIFEST}\r\n\
+                         www-authenticate: Basic realm=\"test\"\r\ncontent-length: {}\r\n\r\n",
+                        body.len()
+                    );
+                    let body = if is_head { &[][..] } else { &body };
+                    if writer.write_all(&[head.as_bytes(), body].concat()).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    host
+}
+
+fn request(reader: &mut impl std::io::BufRead) -> Option<(bool, String, Option<String>)> {
+    let mut line = String::new();
+    reader.read_line(&mut line).ok()?;
+    let mut words = line.split_whitespace();
+    let (method, path) = (words.next()?.to_string(), words.next()?.to_string());
+    let mut authorization = None;
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).ok()?;
+        match line.trim_end().split_once(": ") {
+            Some((name, value)) if name.eq_ignore_ascii_case("authorization") => {
+                authorization = Some(value.to_string());
+            }
+            Some(_) => {}
+            None => break,
+        }
+    }
+    Some((method == "HEAD", path, authorization))
+}
+
+fn answer(layout: &Path, path: &str, authorization: Option<&str>) -> (u16, Vec<u8>) {
+    // `user:secret`.
+    if authorization != Some("Basic dXNlcjpzZWNyZXQ=") {
+        let body = r#"{"errors":[{"code":"UNAUTHORIZED","message":"authentication required"}]}"#;
+        return (401, body.into());
+    }
+    let last = path.rsplit('/').next().unwrap();
+    let blob = |digest: &str| {
+        std::fs::read(layout.join("blobs/sha256").join(digest.trim_start_matches("sha256:"))).ok()
+    };
+    let found = if last == "1.0" {
+        let index = std::fs::read(layout.join("index.json")).unwrap();
+        let index: serde_json::Value = serde_json::from_slice(&index).unwrap();
+        blob(index["manifests"][0]["digest"].as_str().unwrap())
+    } else {
+        blob(last)
+    };
+    found.map_or((404, b"{}".to_vec()), |bytes| (200, bytes))
+}
+
+/// A helper that knows the password of one registry.
+fn helper(folder: &Path, host: &str) {
+    let path = folder.join("docker-credential-test");
+    let script = format!(
+        "#!/bin/sh\nread -r host\nif [ \"$1 $host\" = \"get {host}\" ]; then\n\
+         echo '{{\"ServerURL\":\"{host}\",\"Username\":\"user\",\"Secret\":\"secret\"}}'\nelse\n\
+         echo 'credentials not found in native keychain'; exit 1\nfi\n"
+    );
+    std::fs::write(&path, script).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::fs::create_dir_all(folder.join(".docker")).unwrap();
+    std::fs::write(folder.join(".docker/config.json"), r#"{"credsStore":"test"}"#).unwrap();
+}
+
+#[test]
+fn an_image_of_a_private_registry_is_examined() {
+    let folder = tempfile::tempdir().unwrap();
+    layout::plain(&folder.path().join("image"));
+    let host = registry(folder.path().join("image"));
+    let name = format!("registry:{host}/team/shop:1.0");
+    let path = format!("{}:/usr/bin:/bin", folder.path().display());
+    let command = |args: &[&str]| {
+        let mut command = palisade(folder.path());
+        command.args(args).env("PATH", &path);
+        finish(command)
+    };
+
+    let refused = command(&["scan", &name]);
+    refused.expect_error(3, "without credentials: UNAUTHORIZED: authentication required");
+    assert!(refused.stderr.contains(&format!("docker login {host}")), "{}", refused.stderr);
+
+    helper(folder.path(), &host);
+    let files = |ended: &crate::support::Ended| -> serde_json::Value {
+        let report: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+        report["inventory"]["n_files"].clone()
+    };
+    let remote = command(&["scan", "--format", "json", &name]).expect(0);
+    let local = run(folder.path(), &["scan", "--format", "json", "oci:image"]).expect(0);
+    assert_eq!(files(&remote), files(&local));
+    assert!(files(&local).as_u64().is_some_and(|n| n > 0), "{}", local.stdout);
+    assert!(remote.stderr.contains(&format!("from {host}")), "{}", remote.stderr);
+
+    // What was fetched is there the next time.
+    let again = command(&["scan", "--format", "json", &name]).expect(0);
+    assert!(!again.stderr.contains("fetching"), "{}", again.stderr);
+    let fresh = command(&["scan", "--no-cache", "--format", "json", &name]).expect(0);
+    assert!(fresh.stderr.contains("fetching"), "{}", fresh.stderr);
+
+    command(&["scan", &format!("registry:{host}/team/shop:2.0")])
+        .expect_error(3, "has no manifest 2.0 of team/shop");
+    command(&["scan", "--platform", "linux", &name]).expect_error(2, "is not a platform");
+    command(&["scan", "--platform", "linux/s390x", &name]).expect_error(3, "linux/s390x");
+}
+
+#[test]
+fn configuration_that_is_not_usable_is_2_and_says_where() {
+    let folder = tempfile::tempdir().unwrap();
+    let conf = folder.path().join("registries.conf");
+    std::fs::write(&conf, "[[registry]]\nlocation = 5\n").unwrap();
+    let mut command = palisade(folder.path());
+    command.args(["scan", "registry:localhost:1/shop"]).env("CONTAINERS_REGISTRIES_CONF", &conf);
+    let ended = finish(command);
+    assert_eq!(ended.code, 2, "{}", ended.stderr);
+    assert!(ended.stderr.contains("registries.conf:2:12"), "{}", ended.stderr);
+}
