@@ -33,7 +33,7 @@ pub struct Dialect {
 }
 
 /// Line and column, both from 1; columns count characters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Place {
     /// Line, from 1.
     pub line: usize,
@@ -222,7 +222,27 @@ struct Builder {
     alias_bytes: usize,
     n_documents: usize,
     root: Option<Node>,
+    /// The documents that are whole, when several are read.
+    stream: Option<Vec<Node>>,
     problems: Vec<Problem>,
+}
+
+/// Documents of one stream.
+pub const DOCUMENTS_MAX: usize = 10_000;
+
+/// Reads `text` as a stream of documents of `dialect`, as Kubernetes manifests are. Tags are
+/// passed over: they say how a value is stored, not what it is. When a problem ends the
+/// reading, what stands before it is still there, and the last problem says where it ended.
+///
+/// The caller bounds the size of `text`; the dialect's bounds are those of the whole stream.
+pub fn parse_stream(text: &str, dialect: Dialect) -> (Vec<Node>, Vec<Problem>) {
+    if let Some(problem) = lone_carriage_return(text) {
+        return (Vec::new(), vec![problem]);
+    }
+    let mut builder = Builder::new(dialect);
+    builder.stream = Some(Vec::new());
+    builder.run(text);
+    (builder.stream.unwrap_or_default(), builder.problems)
 }
 
 /// Reads `text` as one document of `dialect`. The tree is absent when the text is empty or
@@ -234,29 +254,8 @@ pub fn parse(text: &str, dialect: Dialect) -> (Option<Node>, Vec<Problem>) {
         return (None, vec![problem]);
     }
     let mut builder = Builder::new(dialect);
-    let mut parser = Parser::new_from_str(text);
-    while let Some(next) = parser.next_event() {
-        let step = match next {
-            Ok((event, span)) => builder.event(event, Place::of(span)),
-            Err(error) => Err(Problem {
-                kind: ProblemKind::Syntax,
-                place: Place {
-                    line: error.marker().line().max(1),
-                    column: error.marker().col() + 1,
-                },
-                message: format!("not YAML: {}", error.info()),
-                help: None,
-            }),
-        };
-        if let Err(problem) = step {
-            builder.problems.push(problem);
-            return (None, builder.problems);
-        }
-        if builder.problems.len() >= PROBLEMS_MAX {
-            return (None, builder.problems);
-        }
-    }
-    (builder.root, builder.problems)
+    let whole = builder.run(text);
+    (builder.root.filter(|_| whole), builder.problems)
 }
 
 /// YAML ends a line at a carriage return alone, and nothing else does: the lines of the
@@ -288,16 +287,53 @@ impl Builder {
             alias_bytes: 0,
             n_documents: 0,
             root: None,
+            stream: None,
             problems: Vec::new(),
         }
     }
 
+    /// Takes every event of `text`; whether none of them ended the reading.
+    fn run(&mut self, text: &str) -> bool {
+        let mut parser = Parser::new_from_str(text);
+        while let Some(next) = parser.next_event() {
+            let step = match next {
+                Ok((event, span)) => self.event(event, Place::of(span)),
+                Err(error) => Err(Problem {
+                    kind: ProblemKind::Syntax,
+                    place: Place {
+                        line: error.marker().line().max(1),
+                        column: error.marker().col() + 1,
+                    },
+                    message: format!("not YAML: {}", error.info()),
+                    help: None,
+                }),
+            };
+            if let Err(problem) = step {
+                self.problems.push(problem);
+                return false;
+            }
+            if self.problems.len() >= PROBLEMS_MAX {
+                return false;
+            }
+        }
+        true
+    }
+
     fn event(&mut self, event: Event<'_>, place: Place) -> Result<(), Problem> {
         match event {
-            Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => Ok(()),
+            Event::Nothing | Event::StreamStart | Event::StreamEnd => Ok(()),
+            Event::DocumentEnd => {
+                self.end_document();
+                Ok(())
+            }
             Event::DocumentStart(_) => {
                 self.n_documents += 1;
-                if self.n_documents == 1 {
+                if self.stream.is_some() && self.n_documents > DOCUMENTS_MAX {
+                    let message = format!("more than {DOCUMENTS_MAX} documents");
+                    let help = Some("split the file".to_string());
+                    return Err(Problem { kind: ProblemKind::TooLarge, place, message, help });
+                }
+                if self.n_documents == 1 || self.stream.is_some() {
                     return Ok(());
                 }
                 let help = format!("keep one {} to a file", self.dialect.document);
@@ -334,8 +370,17 @@ impl Builder {
         }
     }
 
+    /// Of a stream: what an alias may name ends with its document.
+    fn end_document(&mut self) {
+        let Some(documents) = &mut self.stream else { return };
+        documents.extend(self.root.take());
+        self.anchors.clear();
+        self.n_nodes_kept = 0;
+        self.bytes_kept = 0;
+    }
+
     fn refuse_tag(&mut self, tagged: bool, place: Place) {
-        if tagged {
+        if tagged && self.stream.is_none() {
             let problem = self.unsupported(place, "a tag", "remove the `!` word");
             self.problems.push(problem);
         }
@@ -528,6 +573,25 @@ mod tests {
         assert_eq!(codes("a: 1\rb: 2\n"), ["syntax"]);
         assert!(codes("a: 1\r\nb: 2\r\n").is_empty());
         assert!(codes("").is_empty());
+    }
+
+    #[test]
+    fn a_stream_has_documents_with_anchors_of_their_own() {
+        let (documents, problems) =
+            parse_stream("a: &x !y 1\nb: *x\n---\nc: 2\n---\n# nothing\n---\nd: 3\n", DIALECT);
+        assert!(problems.is_empty(), "{problems:?}");
+        let places: Vec<usize> = documents.iter().map(|node| node.place.line).collect();
+        assert_eq!(places.len(), 4);
+        assert_eq!((places[0], places[1], places[3]), (1, 4, 8));
+        // What stands before a problem is kept.
+        let (documents, problems) = parse_stream("a: 1\n---\nb: [\n", DIALECT);
+        assert_eq!((documents.len(), problems.len()), (1, 1));
+        let (_, problems) = parse_stream("a: &x 1\n---\nb: *x\n", DIALECT);
+        assert_eq!(problems.len(), 1);
+        let many = "---\na\n".repeat(DOCUMENTS_MAX + 1);
+        let wide = Dialect { n_nodes_max: 1 << 20, ..DIALECT };
+        let (documents, problems) = parse_stream(&many, wide);
+        assert_eq!((documents.len(), problems.len()), (DOCUMENTS_MAX, 1));
     }
 
     #[test]

@@ -186,7 +186,7 @@ pub struct DangerousFile {
 }
 
 /// A setting that weakens the container.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Misconfiguration {
     /// Check: `image-runs-as-root`.
     pub check: String,
@@ -196,6 +196,45 @@ pub struct Misconfiguration {
     pub fix: String,
     /// How bad it is.
     pub severity: Severity,
+    /// Number in the check catalogue: `IMG-001`. Several checks may share one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// What has the setting: `Deployment/shop, container web`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource: Option<String>,
+    /// Where it is written, or where it is missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub location: Option<SourceLocation>,
+    /// Why it matters.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub why: String,
+    /// Pages that say more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub references: Vec<String>,
+    /// Controls of published frameworks, mapped by the project.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub controls: Vec<Control>,
+}
+
+/// A place in a file that people wrote.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct SourceLocation {
+    /// The file as the user named it.
+    pub file: String,
+    /// Line, from 1.
+    pub line: u64,
+    /// Column in characters, from 1.
+    pub column: u64,
+}
+
+/// A control of a published framework. The pairing with a check is the project's own, not an
+/// auditor's view.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Control {
+    /// Framework: `CIS Kubernetes 1.12`.
+    pub framework: String,
+    /// Identifier within it: `5.2.2`.
+    pub id: String,
 }
 
 /// The state of the advisory database that a scan used.

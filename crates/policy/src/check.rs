@@ -18,6 +18,7 @@ pub(crate) fn check(reader: &mut Reader) {
         response(reader, i);
     }
     crate::sinks::check(reader);
+    crate::checks::check(reader);
 }
 
 /// Adds a problem at the place of `path`.

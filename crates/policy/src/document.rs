@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use palisade_base::Digest;
+use palisade_base::{Digest, Timestamp};
 use palisade_model::{Priority, Severity};
 
 use crate::endpoint::Endpoint;
@@ -28,6 +28,78 @@ pub struct Policy {
     pub response: Vec<ResponseRule>,
     /// Where alerts are sent.
     pub sinks: Vec<Sink>,
+    /// What the checks of configuration demand.
+    pub checks: Checks,
+}
+
+/// What the checks of configuration demand.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Checks {
+    /// Refuse findings of this severity and above.
+    pub gate: Option<Severity>,
+    /// Checks that are not made, by name or number.
+    pub off: Vec<String>,
+    /// Registries from which images may come; empty: all.
+    pub registries: Vec<String>,
+    /// Severities that differ from the catalogue's.
+    pub severity: Vec<SeverityChange>,
+    /// Findings that are accepted.
+    pub except: Vec<CheckException>,
+    /// Checks of the user's own.
+    pub custom: Vec<CustomCheck>,
+}
+
+/// Another severity for the findings of a check.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeverityChange {
+    /// The check, by name or number.
+    pub check: String,
+    /// The severity.
+    pub severity: Severity,
+}
+
+/// Findings that are accepted for a while.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckException {
+    /// The check, by name or number.
+    pub check: String,
+    /// Pattern of files; empty: all.
+    pub path: String,
+    /// Pattern of resources; empty: all.
+    pub resource: String,
+    /// Why.
+    pub reason: String,
+    /// Until when.
+    pub expires: Timestamp,
+}
+
+impl Default for CheckException {
+    fn default() -> Self {
+        Self {
+            check: String::new(),
+            path: String::new(),
+            resource: String::new(),
+            reason: String::new(),
+            expires: Timestamp::from_nanos(0),
+        }
+    }
+}
+
+/// A check of the user's own.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct CustomCheck {
+    /// Its name.
+    pub id: String,
+    /// What is wrong.
+    pub title: String,
+    /// Conditions, as written.
+    pub when: Vec<String>,
+    /// How bad it is.
+    pub severity: Severity,
+    /// Why it matters.
+    pub why: String,
+    /// What to do.
+    pub fix: String,
 }
 
 /// Which images may run.

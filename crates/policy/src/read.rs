@@ -7,7 +7,7 @@ use palisade_model::Priority;
 
 use crate::code::Code;
 use crate::document::{
-    Containers, Gate, ImageVerification, Images, Limits, Network, Policy, Runtime, Seccomp,
+    Checks, Containers, Gate, ImageVerification, Images, Limits, Network, Policy, Runtime, Seccomp,
     UserMode, UserNamespace,
 };
 use crate::load::{LoadPolicyError, LoadedPolicy, Origin, PROBLEMS_MAX, Setting};
@@ -498,5 +498,6 @@ fn blank() -> Policy {
         runtime: Runtime { rules: Vec::new(), builtin_rules: true, priority_min: Priority::Debug },
         response: Vec::new(),
         sinks: Vec::new(),
+        checks: Checks::default(),
     }
 }

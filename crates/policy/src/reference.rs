@@ -19,7 +19,7 @@ pub fn schema() -> Value {
     let head = json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Palisade policy",
-        "description": "Which images may run, how containers are confined, what is watched, what is done about an alert and where alerts are sent.",
+        "description": "Which images may run, how containers are confined, what is watched, what is done about an alert, where alerts are sent and what is demanded of configuration.",
     });
     if let (Value::Object(head), Value::Object(root)) = (head, &mut root) {
         let rest = std::mem::replace(root, head);
@@ -286,6 +286,23 @@ mod tests {
                     for (name, value) in [("name", "x"), ("to", "https://h")] {
                         if key.name() != name {
                             let _ = writeln!(item, "    {name}: {value}");
+                        }
+                    }
+                    item
+                }
+                list @ ("checks.severity[]" | "checks.except[]" | "checks.custom[]") => {
+                    let required: &[(&str, &str)] = match list {
+                        "checks.severity[]" => &[("check", "x"), ("to", "low")],
+                        "checks.except[]" => {
+                            &[("check", "x"), ("reason", "r"), ("expires", "2027-01-01")]
+                        }
+                        _ => &[("id", "x"), ("title", "t"), ("when", "[privileged is true]")],
+                    };
+                    let name = list.trim_start_matches("checks.").trim_end_matches("[]");
+                    let mut item = format!("checks:\n  {name}:\n    - {line}\n");
+                    for (name, value) in required {
+                        if key.name() != *name {
+                            let _ = writeln!(item, "      {name}: {value}");
                         }
                     }
                     item

@@ -292,14 +292,14 @@ const RESPONSE_PRIORITY: &[Choice] =
     priorities!(|p: &mut Policy, to| item_response(p, |rule| rule.priority = to));
 
 /// Keys there are.
-pub(crate) const N_KEYS: usize = KEYS.len() + crate::sinks::KEYS.len();
+pub(crate) const N_KEYS: usize = KEYS.len() + crate::sinks::KEYS.len() + crate::checks::KEYS.len();
 
 /// Every key, in the order in which a policy is written and explained.
 pub(crate) fn keys() -> impl Iterator<Item = &'static Key> {
-    KEYS.iter().chain(crate::sinks::KEYS)
+    KEYS.iter().chain(crate::sinks::KEYS).chain(crate::checks::KEYS)
 }
 
-/// Every key but those of `sinks`, which stand in a table of their own.
+/// Every key but those of `sinks` and `checks`, which stand in tables of their own.
 const KEYS: &[Key] = &[
     Key {
         path: "version",

@@ -1,95 +1,9 @@
-//! Checks of an image's configuration and build history, as data.
+//! What the checks of an image's configuration need to know of its files.
 //!
-//! Identifiers `IMG-…` are those of the project's check catalogue. What a history shows is
-//! what the builder wrote into it; images built without history are judged by the rest.
+//! The checks themselves are those of [`crate::config`], which also judge Dockerfiles: the
+//! history of an image is read as the instructions that made it.
 
-use palisade_base::Timestamp;
-use palisade_image::ImageConfig;
-use palisade_model::Severity::{self, Critical, High, Low, Medium, Negligible};
-use palisade_model::finding::Misconfiguration;
-
-use crate::secrets::Searcher;
-
-/// What the checks look at.
-#[derive(Clone, Copy)]
-pub struct Facts<'a> {
-    /// The configuration.
-    pub config: &'a ImageConfig,
-    /// Tag by which the image was named, if one was.
-    pub tag: Option<&'a str>,
-    /// Paths seen in the image that matter to a check, without leading slash.
-    pub landmarks: &'a [String],
-    /// Whether `/etc/shadow` has an account without a password.
-    pub empty_password: bool,
-    /// The present.
-    pub now: Timestamp,
-    /// The secret detectors.
-    pub secrets: &'a Searcher,
-}
-
-/// One check.
-pub struct ConfigurationCheck {
-    /// Stable name: `image-runs-as-root`.
-    pub id: &'static str,
-    /// Number in the check catalogue.
-    pub catalogue: &'static str,
-    /// How bad a violation is.
-    pub severity: Severity,
-    /// What is wrong; `{}` is replaced by the detail.
-    pub title: &'static str,
-    /// What to do.
-    pub fix: &'static str,
-    /// The detail when the check is violated.
-    judge: fn(&Facts<'_>) -> Option<String>,
-}
-
-/// Images older than this many days have missed a year of fixes.
-const AGE_DAYS_MAX: u64 = 365;
-/// History steps beyond this number are not read.
-const HISTORY_STEPS_MAX: usize = 1_000;
-/// Details beyond this many characters are cut.
-const DETAIL_CHARS_MAX: usize = 80;
-
-macro_rules! check {
-    ($id:literal, $catalogue:literal, $severity:expr, $title:literal, $fix:literal, $judge:expr) => {
-        ConfigurationCheck {
-            id: $id,
-            catalogue: $catalogue,
-            severity: $severity,
-            title: $title,
-            fix: $fix,
-            judge: $judge,
-        }
-    };
-}
-
-/// All checks.
-#[rustfmt::skip]
-pub const CHECKS: &[ConfigurationCheck] = &[
-    check!("image-runs-as-root", "IMG-001", High, "the program runs as root ({})", "add `USER` with an unprivileged number to the build", runs_as_root),
-    check!("secret-in-environment", "IMG-005", Critical, "environment variable {} holds a secret", "pass it when the container starts, from a secret store", secret_in_environment),
-    check!("secret-in-label", "IMG-005", Critical, "label {} holds a secret", "remove the label and revoke the secret", secret_in_label),
-    check!("secret-in-history", "IMG-005", Critical, "build step {} shows a secret", "use build secrets (`RUN --mount=type=secret`) and revoke this one", secret_in_history),
-    check!("password-set-in-build", "IMG-023", Critical, "build step {} sets a password", "leave accounts locked", |f| step(f, |s| s.contains("chpasswd") || s.contains("passwd --stdin") || s.contains("usermod -p ") || s.contains("useradd -p "))),
-    check!("empty-password", "IMG-023", Critical, "an account in /etc/shadow has no password{}", "lock it: `passwd -l`", |f| f.empty_password.then(String::new)),
-    check!("pipe-to-shell", "IMG-010", High, "build step {} pipes a download into a shell", "download, verify a checksum, then execute", |f| step(f, pipes_to_shell)),
-    check!("tls-verification-off", "IMG-011", High, "TLS verification is switched off: {}", "remove the option and install the right certificates", tls_off),
-    check!("signature-check-off", "IMG-012", High, "build step {} installs packages without checking signatures", "remove the option and add the repository's key", |f| step(f, |s| ["--allow-unauthenticated", "--nogpgcheck", "--allow-untrusted", "--no-gpg-checks", "trusted=yes"].iter().any(|o| s.contains(o)))),
-    check!("remote-add", "IMG-008", Medium, "build step {} adds a file from the network", "download with a checksum: `ADD --checksum=…`", |f| step(f, |s| s.contains("ADD http") && !s.contains("--checksum"))),
-    check!("add-instead-of-copy", "IMG-009", Low, "build step {} uses ADD where COPY would do", "use `COPY`; it neither unpacks nor downloads", add_not_copy),
-    check!("ssh-exposed", "IMG-019", Medium, "port {} of an SSH server is exposed", "remove it; use the engine's `exec`", |f| f.config.exposed_ports.iter().find(|p| matches!(p.as_str(), "22" | "22/tcp")).cloned()),
-    check!("sshd-installed", "IMG-019", Medium, "an SSH server is installed at /{}", "remove the package", |f| landmark(f, &["usr/sbin/sshd"])),
-    check!("sudo-installed", "IMG-018", Medium, "/{} is installed", "remove it; drop privileges with `USER` instead", |f| landmark(f, &["usr/bin/sudo"])),
-    check!("repository-copied", "IMG-027", Medium, "a source repository was copied into the image at /{}", "add `.git` to `.dockerignore`", |f| f.landmarks.iter().find(|p| p.ends_with(".git/HEAD")).cloned()),
-    check!("package-cache-left", "IMG-015", Low, "the package manager's cache is left at /{}", "remove it in the step that fills it", |f| f.landmarks.iter().find(|p| p.starts_with("var/lib/apt/lists/") || p.starts_with("var/cache/")).cloned()),
-    check!("system-path-volume", "IMG-028", Medium, "a volume covers the system path {}", "declare volumes for data only", |f| f.config.volumes.iter().find(|v| is_system_path(v)).cloned()),
-    check!("working-folder-unsafe", "IMG-022", Low, "the working folder is {}", "use an absolute path of the program's own", working_folder),
-    check!("mutable-tag", "IMG-002", Low, "the image is named by the tag {}, which moves", "name it by version or digest", |f| f.tag.filter(|tag| tag.rsplit(':').next() == Some("latest")).map(|_| "`latest`".into())),
-    check!("image-old", "IMG-030", Low, "the image was built {} days ago", "build it anew on a current base", too_old),
-    check!("no-healthcheck", "IMG-020", Negligible, "no health check is declared{}", "add `HEALTHCHECK`, or let the orchestrator probe", |f| no_healthcheck(f).then(String::new)),
-];
-
-/// Paths that [`Facts::landmarks`] should hold when the image has them.
+/// Paths that matter to a check, when the image has them: without leading slash.
 pub fn is_landmark(path: &str) -> bool {
     let is_kind =
         |kind: &str| std::path::Path::new(path).extension().is_some_and(|found| found == kind);
@@ -109,163 +23,18 @@ pub fn has_empty_password(shadow: &[u8]) -> bool {
     })
 }
 
-/// The violations of all checks, in the table's order.
-pub fn examine(facts: &Facts<'_>) -> Vec<Misconfiguration> {
-    let violated = |check: &ConfigurationCheck| {
-        let detail: String = (check.judge)(facts)?.chars().take(DETAIL_CHARS_MAX).collect();
-        Some(Misconfiguration {
-            check: check.id.to_string(),
-            title: check.title.replace("{}", &detail),
-            fix: check.fix.to_string(),
-            severity: check.severity,
-        })
-    };
-    CHECKS.iter().filter_map(violated).collect()
-}
-
-fn runs_as_root(facts: &Facts<'_>) -> Option<String> {
-    let user = facts.config.user.split(':').next().unwrap_or_default();
-    match user {
-        "" => Some("no `USER` is set".into()),
-        "root" => Some("`USER root`".into()),
-        number if number.parse() == Ok(0_u32) => Some(format!("`USER {number}`")),
-        _ => None,
-    }
-}
-
-/// The build steps, without what builders put around the command.
-fn steps<'a>(facts: &Facts<'a>) -> impl Iterator<Item = &'a str> {
-    let steps = facts.config.history.iter().take(HISTORY_STEPS_MAX);
-    steps.filter_map(|step| step.created_by.as_deref())
-}
-
-/// The number of the first step that `is_bad`.
-fn step(facts: &Facts<'_>, is_bad: impl Fn(&str) -> bool) -> Option<String> {
-    steps(facts).position(is_bad).map(|index| (index + 1).to_string())
-}
-
-fn pipes_to_shell(step: &str) -> bool {
-    let fetches = step.contains("curl ") || step.contains("wget ");
-    let shells = ["sh", "bash", "dash", "ash", "zsh", "python", "python3", "perl", "sudo"];
-    let is_shell = |part: &str| {
-        let word = part.split_whitespace().next().unwrap_or_default();
-        shells.contains(&word.rsplit('/').next().unwrap_or_default())
-    };
-    fetches && step.split('|').skip(1).any(is_shell)
-}
-
-fn tls_off(facts: &Facts<'_>) -> Option<String> {
-    let variables = [
-        "NODE_TLS_REJECT_UNAUTHORIZED=0",
-        "PYTHONHTTPSVERIFY=0",
-        "GIT_SSL_NO_VERIFY=1",
-        "GIT_SSL_NO_VERIFY=true",
-        "NPM_CONFIG_STRICT_SSL=false",
-    ];
-    let variable = facts
-        .config
-        .env
-        .iter()
-        .find(|env| variables.iter().any(|bad| bad.eq_ignore_ascii_case(env)));
-    let options = [
-        "curl -k ",
-        "--insecure",
-        "--no-check-certificate",
-        "--trusted-host",
-        "strict-ssl false",
-        "http.sslVerify false",
-        "http.sslverify false",
-    ];
-    let in_history = || step(facts, |s| options.iter().any(|option| s.contains(option)));
-    variable.cloned().or_else(|| in_history().map(|number| format!("build step {number}")))
-}
-
-fn add_not_copy(facts: &Facts<'_>) -> Option<String> {
-    let archive = [".tar", ".tgz", ".txz", ".tar.gz", ".tar.xz", "http://", "https://", "git@"];
-    let bad = |step: &str| {
-        let command = step.trim_start_matches("/bin/sh -c #(nop)").trim_start();
-        command.starts_with("ADD ")
-            // A base image's first layer is an ADD of its root by the classic builder.
-            && !(command.starts_with("ADD file:") && command.trim_end().ends_with(" in /"))
-            && !archive.iter().any(|suffix| command.contains(suffix))
-    };
-    step(facts, bad)
-}
-
-fn is_system_path(path: &str) -> bool {
-    let roots = ["/", "/boot", "/dev", "/etc", "/lib", "/proc", "/run", "/sys", "/usr", "/var/run"];
-    let path = if path.len() > 1 { path.trim_end_matches('/') } else { path };
-    roots.contains(&path) || path.ends_with("docker.sock")
-}
-
-fn working_folder(facts: &Facts<'_>) -> Option<String> {
-    let folder = facts.config.working_dir.as_str();
-    let bad = !folder.is_empty()
-        && (!folder.starts_with('/') || (folder != "/" && is_system_path(folder)));
-    bad.then(|| format!("`{folder}`"))
-}
-
-fn landmark(facts: &Facts<'_>, wanted: &[&str]) -> Option<String> {
-    facts.landmarks.iter().find(|path| wanted.contains(&path.as_str())).cloned()
-}
-
-fn too_old(facts: &Facts<'_>) -> Option<String> {
-    let created: Timestamp = facts.config.created.as_ref()?.parse().ok()?;
-    // Reproducible builds date images to 1970 or 1980; that says nothing.
-    let plausible = created.as_nanos() > PLAUSIBLE_NANOS_MIN;
-    let days = facts.now.since(created).as_secs() / 86_400;
-    (plausible && days > AGE_DAYS_MAX).then(|| days.to_string())
-}
-
-/// 2013-01-01: there are no older container images.
-const PLAUSIBLE_NANOS_MIN: u64 = 1_356_998_400_000_000_000;
-
-fn no_healthcheck(facts: &Facts<'_>) -> bool {
-    match facts.config.healthcheck.as_deref() {
-        None | Some([]) => true,
-        Some([first, ..]) => first == "NONE",
-    }
-}
-
-/// Names whose value is a secret whatever it looks like.
-const SECRET_NAMES: [&str; 8] =
-    ["PASSWORD", "PASSWD", "SECRET", "TOKEN", "API_KEY", "APIKEY", "PRIVATE_KEY", "ACCESS_KEY"];
-
-fn secret_in_environment(facts: &Facts<'_>) -> Option<String> {
-    let found = facts.config.env.iter().find_map(|variable| {
-        let (name, value) = variable.split_once('=')?;
-        let upper = name.to_ascii_uppercase();
-        // `POSTGRES_PASSWORD_FILE=/run/secrets/x` names a file, which is the right way.
-        let points_elsewhere =
-            upper.ends_with("_FILE") || upper.ends_with("_PATH") || value.starts_with('/');
-        let told_by_name =
-            SECRET_NAMES.iter().any(|word| upper == *word || upper.ends_with(&format!("_{word}")));
-        let suspicious = told_by_name && value.len() >= 6 && !points_elsewhere;
-        (suspicious || holds_secret(facts, variable)).then(|| name.to_string())
-    });
-    found.map(|name| format!("`{name}`"))
-}
-
-fn secret_in_label(facts: &Facts<'_>) -> Option<String> {
-    let mut labels = facts.config.labels.iter();
-    let (name, _) = labels.find(|(_, value)| holds_secret(facts, value))?;
-    Some(format!("`{name}`"))
-}
-
-fn secret_in_history(facts: &Facts<'_>) -> Option<String> {
-    step(facts, |step| holds_secret(facts, step))
-}
-
-fn holds_secret(facts: &Facts<'_>, text: &str) -> bool {
-    let hits = facts.secrets.search(text.as_bytes()).hits;
-    hits.iter().any(|hit| hit.severity > Low)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use palisade_image::HistoryStep;
     use std::collections::BTreeSet;
+
+    use palisade_base::Timestamp;
+    use palisade_image::{HistoryStep, ImageConfig};
+    use palisade_policy::Checks;
+
+    use super::*;
+    use crate::config::checks::ImageFacts;
+    use crate::config::examine_image;
+    use crate::secrets::Searcher;
 
     fn ids(change: impl FnOnce(&mut ImageConfig)) -> BTreeSet<String> {
         let mut config = ImageConfig {
@@ -275,15 +44,14 @@ mod tests {
         };
         change(&mut config);
         let secrets = Searcher::new().unwrap();
-        let facts = Facts {
-            config: &config,
-            tag: None,
+        let facts = ImageFacts {
             landmarks: &[],
             empty_password: false,
+            created: config.created.as_deref(),
             now: "2026-11-22T00:00:00Z".parse().unwrap(),
-            secrets: &secrets,
         };
-        examine(&facts).into_iter().map(|m| m.check).collect()
+        let found = examine_image(&config, None, &facts, &secrets, &Checks::default());
+        found.found.into_iter().map(|m| m.check).collect()
     }
 
     fn set(names: &[&str]) -> BTreeSet<String> {
@@ -353,6 +121,10 @@ mod tests {
         check("ADD https://host.test/x /x # buildkit", &["remote-add"]);
         check("RUN curl -sSL https://host.test/i | sudo bash -", &["pipe-to-shell"]);
         check("RUN curl -sSL https://host.test/i | tar x", &[]);
+        check(
+            "RUN /bin/sh -c curl -k https://x | sh # buildkit",
+            &["pipe-to-shell", "tls-verification-off"],
+        );
         check("RUN wget --no-check-certificate https://x", &["tls-verification-off"]);
         check("RUN apt-get install --allow-unauthenticated x", &["signature-check-off"]);
         check("RUN echo root:x | chpasswd", &["password-set-in-build"]);
@@ -372,33 +144,25 @@ mod tests {
                 .map(ToString::to_string)
                 .collect();
         assert!(landmarks.iter().all(|path| is_landmark(path)) && !is_landmark("etc/passwd"));
-        let facts = Facts {
-            config: &config,
-            tag: Some("latest"),
+        let facts = ImageFacts {
             landmarks: &landmarks,
             empty_password: has_empty_password(b"root:*:1\nguest::1\n"),
+            created: None,
             now: Timestamp::from_nanos(0),
-            secrets: &secrets,
         };
-        let found: Vec<String> = examine(&facts).into_iter().map(|m| m.check).collect();
+        let found = examine_image(&config, Some("latest"), &facts, &secrets, &Checks::default());
+        let found: BTreeSet<String> = found.found.into_iter().map(|m| m.check).collect();
         assert_eq!(
             found,
-            [
+            set(&[
                 "empty-password",
                 "sshd-installed",
                 "sudo-installed",
                 "repository-copied",
                 "package-cache-left",
                 "mutable-tag"
-            ]
+            ])
         );
         assert!(!has_empty_password(b"root:*:1\n\nbroken\n"));
-    }
-
-    #[test]
-    fn every_check_has_a_name_of_its_own_and_a_number() {
-        let names: BTreeSet<&str> = CHECKS.iter().map(|check| check.id).collect();
-        assert_eq!(names.len(), CHECKS.len());
-        assert!(CHECKS.iter().all(|check| check.catalogue.starts_with("IMG-")));
     }
 }

@@ -350,6 +350,7 @@ mod tests {
                 title: String::new(),
                 fix: String::new(),
                 severity: Severity::Low,
+                ..Misconfiguration::default()
             })
         };
         let entry = |id: &str, expires| Ignore {

@@ -10,6 +10,7 @@
 //! found" and "nothing looked at" differ. The crate prints nothing and fetches nothing.
 #![forbid(unsafe_code)]
 
+pub mod config;
 pub mod configuration;
 pub mod db;
 pub mod ecosystem;

@@ -11,8 +11,11 @@ use palisade_model::finding::{Coverage, Misconfiguration, ScanReport, Secret};
 use palisade_model::package::Gap;
 use palisade_model::{Finding, Inventory, Severity, Target};
 use palisade_packages::Collector;
+use palisade_policy::Checks;
 
-use crate::configuration::{self, Facts};
+use crate::config::checks::ImageFacts;
+use crate::config::examine_image;
+use crate::configuration;
 use crate::db::{Database, ReadDatabaseError};
 use crate::files::{Inspector, normal_path};
 use crate::ignore::{self, Ignore};
@@ -37,6 +40,8 @@ pub struct ScanOptions<'a> {
     pub database: Option<&'a Database>,
     /// Findings that somebody decided to live with.
     pub ignores: &'a [Ignore],
+    /// What the policy says of checks of the image's configuration.
+    pub checks: &'a Checks,
     /// Whether to search files for secrets, which is most of the time of a scan.
     pub secrets: bool,
 }
@@ -124,16 +129,18 @@ pub fn scan_image(image: &Image, options: &ScanOptions<'_>) -> Result<ScanReport
     coverage.n_dropped += n_dropped;
     findings.extend(files.into_iter().map(Finding::File));
     findings.extend(hostile(&walked).into_iter().map(Finding::Configuration));
+    let mut n_excused = 0;
     if !image.is_folder() {
-        let facts = Facts {
-            config: &image.config,
-            tag: image.reference.as_deref(),
+        let facts = ImageFacts {
             landmarks: &landmarks,
             empty_password,
+            created: image.config.created.as_deref(),
             now: options.now,
-            secrets: &searcher,
         };
-        findings.extend(configuration::examine(&facts).into_iter().map(Finding::Configuration));
+        let tag = image.reference.as_deref();
+        let found = examine_image(&image.config, tag, &facts, &searcher, options.checks);
+        n_excused = found.n_excused;
+        findings.extend(found.found.into_iter().map(Finding::Configuration));
     }
     let applied = ignore::apply(&mut findings, options.ignores, options.now);
     coverage.n_ignores_expired = applied.n_expired;
@@ -153,7 +160,7 @@ pub fn scan_image(image: &Image, options: &ScanOptions<'_>) -> Result<ScanReport
         inventory,
         database: options.database.map(Database::info),
         findings,
-        n_ignored: applied.n_ignored,
+        n_ignored: applied.n_ignored + n_excused,
         coverage,
     })
 }
@@ -471,6 +478,7 @@ fn hostile(walked: &Walked) -> Vec<Misconfiguration> {
                 Kind::AbsolutePath | Kind::ImplicitFolderOverLink => Severity::Medium,
                 _ => Severity::High,
             },
+            ..Misconfiguration::default()
         })
         .collect()
 }

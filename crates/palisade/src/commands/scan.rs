@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use palisade_base::{Diagnostics, Timestamp};
 use palisade_image::Image;
 use palisade_model::finding::ScanReport;
-use palisade_policy::Gate;
+use palisade_policy::{Checks, Gate};
 use palisade_scan::db::{Database, ReadDatabaseError};
 use palisade_scan::gate::{GateDecision, evaluate};
 use palisade_scan::ignore::{self, Ignore};
@@ -24,10 +24,12 @@ const IGNORE_BYTES_MAX: u64 = 1 << 20;
 
 /// Examines an image and applies a policy's gate.
 pub(crate) fn scan(context: &Context<'_>, args: &cli::Scan) -> Result<Exit, Failure> {
-    let gate = match &args.policy {
-        Some(policy) => Some(context.load_policy(policy)?.policy.images.gate),
+    let policy = match &args.policy {
+        Some(policy) => Some(context.load_policy(policy)?.policy),
         None => None,
     };
+    let checks = policy.as_ref().map(|policy| policy.checks.clone()).unwrap_or_default();
+    let gate = policy.map(|policy| policy.images.gate);
     let now = Timestamp::now();
     let ignores = match &args.ignore {
         Some(file) => read_ignores(context, file)?,
@@ -35,9 +37,14 @@ pub(crate) fn scan(context: &Context<'_>, args: &cli::Scan) -> Result<Exit, Fail
     };
     let image = super::image::open(context, &args.target, &args.source)?;
     let database = open_database(context, args)?;
-    context.terminal.progress(&format!("examining {}", image.target));
-    let options =
-        ScanOptions { now, database: database.as_ref(), ignores: &ignores, secrets: true };
+    context.terminal.progress(&format!("examining {}",  image.target));
+    let options = ScanOptions {
+        now,
+        database: database.as_ref(),
+        ignores: &ignores,
+        checks: &checks,
+        secrets: true,
+    };
     let report = scan::scan_image(&image, &options).or_exit(Exit::Incomplete)?;
     let text = match args.format {
         ScanFormat::Table => table::render(
@@ -131,7 +138,10 @@ pub(crate) fn scan_image(
         Err(ReadDatabaseError::Missing(_)) => None,
         Err(error) => return Err(error.into()),
     };
-    let options = ScanOptions { now, database: database.as_ref(), ignores, secrets: true };
+    // Only findings that the gate of images counts matter to an admission.
+    let checks = Checks::default();
+    let options =
+        ScanOptions { now, database: database.as_ref(), ignores, checks: &checks, secrets: true };
     Ok(scan::scan_image(image, &options)?)
 }
 
@@ -139,7 +149,9 @@ pub(crate) fn scan_image(
 pub(crate) fn sbom(context: &Context<'_>, args: &cli::Sbom) -> Result<Exit, Failure> {
     let image = super::image::open(context, &args.target, &args.source)?;
     let now = Timestamp::now();
-    let options = ScanOptions { now, database: None, ignores: &[], secrets: false };
+    let checks = Checks::default();
+    let options =
+        ScanOptions { now, database: None, ignores: &[], checks: &checks, secrets: false };
     let inventory = scan::scan_image(&image, &options).or_exit(Exit::Incomplete)?.inventory;
     let seed = format!("{}{now}", image.subject().name);
     let info = DocumentInfo::derived(seed.as_bytes(), now, env!("CARGO_PKG_VERSION"));

@@ -116,6 +116,7 @@ pub(crate) fn full() -> ScanReport {
             title: "the program runs as root (no `USER` is set)".into(),
             fix: "add `USER` with an unprivileged number to the build".into(),
             severity: Severity::High,
+            ..Misconfiguration::default()
         }),
     ];
     report.n_ignored = 2;

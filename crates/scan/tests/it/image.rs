@@ -7,6 +7,7 @@ use palisade_base::Timestamp;
 use palisade_image::{Image, LayerSource, NewImage, OpenOptions, Platform, write_layout};
 use palisade_model::finding::{FileDanger, ScanReport};
 use palisade_model::{Finding, PackageKind, Severity, Target};
+use palisade_policy::Checks;
 use palisade_policy::Gate;
 use palisade_scan::db::{Database, DatabaseBuilder};
 use palisade_scan::feeds::debian_changelogs;
@@ -148,7 +149,8 @@ fn scan(target: &Target, database: Option<&Database>, ignores: &[Ignore]) -> Sca
     // The layout is for this platform whatever machine runs the test.
     let platform = "linux/amd64".parse().ok();
     let open = OpenOptions { platform, ..OpenOptions::default() };
-    let options = ScanOptions { now: NOW, database, ignores, secrets: true };
+    let options =
+        ScanOptions { now: NOW, database, ignores, checks: &Checks::default(), secrets: true };
     scan_target(target, &open, &options).unwrap()
 }
 
@@ -284,7 +286,13 @@ fn a_lying_layer_and_a_missing_image_are_errors() {
             std::fs::write(path, bytes).unwrap();
         }
     }
-    let options = ScanOptions { now: NOW, database: None, ignores: &[], secrets: true };
+    let options = ScanOptions {
+        now: NOW,
+        database: None,
+        ignores: &[],
+        checks: &Checks::default(),
+        secrets: true,
+    };
     let platform = "linux/amd64".parse().ok();
     let open = OpenOptions { platform, ..OpenOptions::default() };
     let error = scan_target(&target, &open, &options).unwrap_err();
