@@ -37,7 +37,7 @@ pub(crate) fn scan(context: &Context<'_>, args: &cli::Scan) -> Result<Exit, Fail
     };
     let image = super::image::open(context, &args.target, &args.source)?;
     let database = open_database(context, args)?;
-    context.terminal.progress(&format!("examining {}",  image.target));
+    context.terminal.progress(&format!("examining {}", image.target));
     let options = ScanOptions {
         now,
         database: database.as_ref(),

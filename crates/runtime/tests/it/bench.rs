@@ -221,6 +221,7 @@ pub(crate) fn restricted() -> Policy {
         description: "everything off".into(),
         digest: Digest::of(b"restricted"),
         sinks: Vec::new(),
+        checks: palisade_policy::Checks::default(),
         images: Images { verify: ImageVerification::Off, keys: Vec::new(), gate: Gate::default() },
         containers: Containers {
             user: UserMode::Fallback(65_532),
