@@ -8,6 +8,7 @@ mod refusal;
 mod reload;
 mod run;
 mod sinks;
+mod top;
 mod watch;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
