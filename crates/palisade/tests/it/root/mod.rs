@@ -3,6 +3,7 @@
 
 mod bed;
 mod crash;
+mod image;
 mod record;
 mod refusal;
 mod reload;
