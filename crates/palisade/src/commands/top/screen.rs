@@ -58,6 +58,7 @@ impl Screen {
     }
 
     /// Columns and rows.
+    #[expect(clippy::unused_self, reason = "the size is that of the screen that is open")]
     pub(super) fn size(&self) -> (usize, usize) {
         match tcgetwinsize(io::stdout()) {
             Ok(size) if size.ws_col > 0 && size.ws_row > 0 => {

@@ -40,7 +40,8 @@ fn inside(bed: &Bed, root: &Path, capabilities: &[String], args: &[&str]) -> Com
             /usr/local/bin/palisade \"$@\"";
     let mut caps = String::from("-all");
     for capability in capabilities {
-        caps += &format!(",+{}", capability.to_ascii_lowercase());
+        caps += ",+";
+        caps += &capability.to_ascii_lowercase();
     }
     let own = bed.command(&[]);
     // `bed.command` has the folders of this test in its environment.
