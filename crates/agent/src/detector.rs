@@ -20,6 +20,7 @@ use crate::standing::RuleStanding;
 
 mod activity;
 mod live;
+mod recovery;
 
 pub use activity::{CONTAINERS_MAX, PROCESSES_MAX};
 pub use live::{Detector, DetectorLoader, RuleChange};

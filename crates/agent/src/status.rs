@@ -6,8 +6,8 @@ use palisade_base::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use report::{
-    CpuStatus, EnforcementStatus, HookStatus, MemoryStatus, Mode, RefusedStatus, ReloadStatus,
-    RingStatus, STATUS_REPORT_SCHEMA, SourceDetails, StatusReport, TableStatus,
+    CpuStatus, EnforcementStatus, HookStatus, MemoryStatus, Mode, RecoveryStatus, RefusedStatus,
+    ReloadStatus, RingStatus, STATUS_REPORT_SCHEMA, SourceDetails, StatusReport, TableStatus,
 };
 
 use crate::delivery::status::SinkStatus;

@@ -108,6 +108,8 @@ pub(crate) enum Command {
     Watch(Watch),
     /// How the running watch is doing: hooks, rules, losses, queues, memory
     Status(Status),
+    /// What the running watch sees, live: events and alerts by container, processes, losses
+    Top(Top),
     /// Where alerts are sent
     #[command(subcommand)]
     Sink(Sink),
@@ -454,6 +456,32 @@ pub(crate) struct Status {
     /// Form of the result
     #[arg(long, value_enum, default_value_t = StatusFormat::Text)]
     pub(crate) format: StatusFormat,
+}
+
+/// `palisade top`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Keys: up and down (or k, j) choose a container, page up and down scroll its processes,\n\
+    s sorts containers by events, alerts or name, p pauses, q quits.\n\n\
+    Examples:\n  \
+    palisade top\n  \
+    palisade top --once --container shop\n  \
+    palisade top --format json | jq '.containers[].events_per_second'\n\n\
+    Without a terminal it prints once and ends."
+)]
+pub(crate) struct Top {
+    /// Print once and end, after one interval
+    #[arg(long)]
+    pub(crate) once: bool,
+    /// Form of what is printed once; json implies --once
+    #[arg(long, value_enum, default_value_t = StatusFormat::Text)]
+    pub(crate) format: StatusFormat,
+    /// Container whose processes are shown: name, id or its beginning, or `host`
+    #[arg(long, value_name = "CONTAINER")]
+    pub(crate) container: Option<String>,
+    /// Seconds between two looks
+    #[arg(long, default_value_t = 1.0, value_name = "SECONDS")]
+    pub(crate) interval: f64,
 }
 
 /// Forms of an alert.

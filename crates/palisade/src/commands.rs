@@ -19,6 +19,7 @@ mod scan;
 mod sign;
 mod sink;
 mod status;
+mod top;
 mod version;
 mod watch;
 
@@ -45,6 +46,7 @@ pub(crate) fn run(
         Command::Exec(args) => run::exec(&context, args),
         Command::Stop(args) => run::stop(&context, args),
         Command::Watch(args) => watch::watch(&context, args),
+        Command::Top(args) => top::top(&context, args),
         Command::Status(args) => status::status(&context, args),
         Command::Sink(command) => sink::sink(&context, command),
         Command::Respond(command) => respond::respond(&context, command),

@@ -7,6 +7,7 @@ use crate::identity::{HostPaths, Resolver};
 use crate::record::{Record, RecordError};
 use crate::schema::{Origin, Traits};
 use crate::state::proc_scan::{ScanReport, proc_scan};
+use crate::state::resync::ResyncReport;
 use crate::state::{Header, Live, Observation, Part, State};
 
 /// Bytes of accounts that are read from the host.
@@ -99,6 +100,18 @@ impl Engine {
     /// Forgets what was given and not needed.
     pub(crate) fn forget_observations(&mut self) {
         self.state.forget_observations();
+    }
+
+    /// Begins to verify the process table against `/proc`, after events about processes were
+    /// lost.
+    pub fn begin_resync(&mut self) {
+        self.state.begin_resync();
+    }
+
+    /// Verifies up to `n` more processes. `now_ns` is the time of now as records have it;
+    /// `is_drained` says that no record waits. The report comes with the last portion.
+    pub fn resync(&mut self, n: usize, now_ns: u64, is_drained: bool) -> Option<ResyncReport> {
+        self.state.resync(n, now_ns, self.last_ns, is_drained)
     }
 
     /// The state, as it is after the last event.

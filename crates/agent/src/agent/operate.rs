@@ -362,6 +362,7 @@ impl Agent {
             rings: details.rings,
             sinks: self.delivery.status(),
             tables,
+            recovery: details.recovery,
             memory: MemoryStatus {
                 resident_bytes: memory_bytes(),
                 kernel_bytes: details.kernel_memory_bytes,

@@ -1,7 +1,7 @@
 //! The live source: probes, state, rules; and how its rules change while it runs.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use palisade_base::Timestamp;
 use palisade_bpf::{HandlerLoader, Handlers, Interest, LoadError, Options, Sensor};
@@ -11,6 +11,7 @@ use palisade_sensor::identity::HostPaths;
 use palisade_sensor::state::THREADS_MAX;
 
 use super::activity::Counter;
+use super::recovery::Recovery;
 use super::{DetectorError, Matcher, Started, interest};
 use crate::control::protocol::{Activity, Sample};
 use crate::detection::{Changed, Detection, Source, SourceError, SourceHealth};
@@ -39,6 +40,7 @@ pub struct Detector {
     recorder: Option<Recorder>,
     problems: Vec<String>,
     counter: Counter,
+    recovery: Recovery,
     n_records: u64,
 }
 
@@ -108,6 +110,7 @@ impl Detector {
             recorder: None,
             problems: Vec::new(),
             counter: Counter::default(),
+            recovery: Recovery::default(),
             n_records: 0,
         };
         let mut limited = standings(this.matcher.rules(), &this.missing());
@@ -215,6 +218,7 @@ impl Source for Detector {
             n_forgotten_before,
             problems,
             counter,
+            recovery,
             n_records,
             ..
         } = self;
@@ -241,6 +245,8 @@ impl Source for Detector {
         {
             Self::take_over(matcher, rules, n_forgotten_before, problems);
         }
+        let now_ns = sensor.now_ns();
+        problems.extend(recovery.step(engine, now_ns, n_read == 0));
         if let Some(recorder) = recorder {
             recorder.tick(engine);
         }
@@ -315,6 +321,10 @@ impl Source for Detector {
         losses
     }
 
+    fn heed_losses(&mut self, fresh: &[Loss]) {
+        self.recovery.heed(fresh, Instant::now());
+    }
+
     fn details(&self) -> SourceDetails {
         let names = |events: &[&'static str]| events.iter().map(ToString::to_string).collect();
         let hooks = self.sensor.attached().iter().map(|hook| HookStatus {
@@ -340,6 +350,7 @@ impl Source for Detector {
             rules: standings(rules, &self.missing()),
             rings: rings.into(),
             tables: self.tables(),
+            recovery: self.recovery.status(self.engine.state().counters().n_fd_tables_reread),
             kernel_memory_bytes: self.sensor.kernel_memory_bytes(),
         }
     }

@@ -62,6 +62,23 @@ pub struct TableStatus {
     pub n_evicted: u64,
 }
 
+/// What was done to know processes again after events about them were lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct RecoveryStatus {
+    /// How often the process table was compared with `/proc`.
+    pub n_verified: u64,
+    /// Processes that were compared.
+    pub n_checked: u64,
+    /// Threads that had ended.
+    pub n_removed: u64,
+    /// Processes that were not known.
+    pub n_added: u64,
+    /// Processes that run another program than was known.
+    pub n_refreshed: u64,
+    /// Tables of descriptors that were read again.
+    pub n_fd_tables_reread: u64,
+}
+
 /// What a source says of itself at length.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SourceDetails {
@@ -75,6 +92,8 @@ pub struct SourceDetails {
     pub rings: Vec<RingStatus>,
     /// The tables of the state.
     pub tables: Vec<TableStatus>,
+    /// What was done after losses.
+    pub recovery: RecoveryStatus,
     /// Memory of the probes' maps in the kernel, in bytes.
     pub kernel_memory_bytes: u64,
 }
@@ -174,6 +193,8 @@ pub struct StatusReport {
     pub sinks: Vec<SinkStatus>,
     /// Bounded tables.
     pub tables: Vec<TableStatus>,
+    /// What was done to know processes again after losses.
+    pub recovery: RecoveryStatus,
     /// Memory.
     pub memory: MemoryStatus,
     /// Processor time.

@@ -127,6 +127,20 @@ fn text(status: &StatusReport) -> String {
             ),
         );
     }
+    let found = &status.recovery;
+    if found.n_verified > 0 {
+        line(
+            "recovery",
+            format!(
+                "process table compared with /proc {} time(s): {} had ended, {} were not known, {} ran another program; {} descriptor tables read again",
+                found.n_verified,
+                found.n_removed,
+                found.n_added,
+                found.n_refreshed,
+                found.n_fd_tables_reread
+            ),
+        );
+    }
     memory(status, &mut line);
     match &status.reloads.last {
         None => line("reload", "none yet".into()),

@@ -97,6 +97,9 @@ impl State {
             self.ensure_thread(record.tid, record.time_ns);
         }
         self.note_trailer(record);
+        if !self.fds_unknown.is_empty() {
+            self.reread_fds(record.tid, record.time_ns);
+        }
         if number == SCHEDSWITCH_6_E {
             return nothing;
         }
@@ -187,7 +190,7 @@ impl State {
         self.add_thread(Thread::unknown(tid), true);
     }
 
-    fn allow_lookup(&mut self, now_ns: u64) -> Option<std::path::PathBuf> {
+    pub(super) fn allow_lookup(&mut self, now_ns: u64) -> Option<std::path::PathBuf> {
         let Live { resolver, lookups_left, lookups_until_ns } = self.live.as_mut()?;
         if now_ns >= *lookups_until_ns {
             *lookups_left = LOOKUPS_PER_SECOND;

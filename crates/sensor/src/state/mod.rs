@@ -13,6 +13,7 @@ pub mod fd;
 mod lineage;
 mod observe;
 pub mod proc_scan;
+pub mod resync;
 mod snapshot;
 pub(crate) mod thread;
 pub mod users;
@@ -76,6 +77,8 @@ pub struct Counters {
     pub n_fds_refused: u64,
     /// Descriptions of containers that did not fit or could not be read.
     pub n_containers_refused: u64,
+    /// Tables of descriptors that were read again after a loss.
+    pub n_fd_tables_reread: u64,
 }
 
 /// How the state follows a live system; absent for captures.
@@ -127,6 +130,10 @@ pub struct State {
     pending_exit: Option<i64>,
     pending_close: Option<(i64, i64)>,
     threads_max: usize,
+    /// A verification under way.
+    resync: Option<resync::Resync>,
+    /// Processes whose descriptors are to be read again when they are next heard of.
+    fds_unknown: HashSet<i64>,
 }
 
 impl Default for State {
@@ -158,6 +165,8 @@ impl State {
             pending_exit: None,
             pending_close: None,
             threads_max: THREADS_MAX,
+            resync: None,
+            fds_unknown: HashSet::new(),
         }
     }
 
@@ -425,6 +434,7 @@ impl State {
     /// Removes a thread; its children pass to their reaper, and a main thread stays until
     /// the last of its process is gone.
     pub(crate) fn remove_thread(&mut self, tid: i64) {
+        self.fds_unknown.remove(&tid);
         let Some(thread) = self.threads.get(&tid) else { return };
         if thread.is_invalid() || !self.is_linked(thread) {
             self.threads.remove(&tid);

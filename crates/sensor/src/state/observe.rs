@@ -122,6 +122,13 @@ impl State {
         }
     }
 
+    /// The state has changed in a way that no observation tells.
+    pub(super) fn note_gap(&mut self) {
+        if let Outside::Noted { is_incomplete, .. } = &mut self.outside {
+            *is_incomplete = true;
+        }
+    }
+
     /// Puts a thread into the container in which a recording says it was found, if it says
     /// anything.
     pub(super) fn find_given(&mut self, tid: i64) {

@@ -81,6 +81,50 @@ pub(crate) fn scan_thread(proc: &Path, tid: i64) -> Option<(Thread, Vec<(i64, Fd
     read_process(proc, tid, &sockets, &read_machine(proc))
 }
 
+/// A look at a process: just enough to tell whether it is the one that is known.
+#[derive(Debug)]
+pub(super) struct Seen {
+    pub(super) comm: Vec<u8>,
+    /// Empty for kernel threads.
+    pub(super) exe: Vec<u8>,
+    /// When it began, since boot and since the epoch.
+    pub(super) start_boottime_ns: u64,
+    pub(super) started_ns: u64,
+}
+
+/// Looks at a process; `None` when it has ended.
+pub(super) fn look(proc: &Path, pid: i64, machine: &Machine) -> Option<Seen> {
+    let folder = proc.join(pid.to_string());
+    let stat = read(&folder.join("stat"), STATUS_BYTES_MAX)?;
+    let begin = stat.iter().position(|byte| *byte == b'(')? + 1;
+    let end = stat.iter().rposition(|byte| *byte == b')')?;
+    // A process that has ended and waits for its parent is over.
+    if matches!(stat.get(end + 2), Some(b'Z' | b'X')) {
+        return None;
+    }
+    let mut thread = Thread::default();
+    read_stat(&stat, &mut thread, machine);
+    Some(Seen {
+        comm: stat.get(begin..end)?.to_vec(),
+        exe: link(&folder.join("exe")).unwrap_or_default(),
+        start_boottime_ns: thread.started_ns.saturating_sub(machine.boot_ns),
+        started_ns: thread.started_ns,
+    })
+}
+
+/// The numbers of the threads of a process.
+pub(super) fn tasks(proc: &Path, pid: i64) -> std::collections::BTreeSet<i64> {
+    let folder = proc.join(pid.to_string()).join("task");
+    let tasks = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    tasks.filter_map(|task| task.file_name().to_str()?.parse().ok()).take(THREADS_MAX).collect()
+}
+
+/// The descriptors of a process.
+pub(super) fn read_fds_of(proc: &Path, pid: i64) -> Vec<(i64, Fd)> {
+    let folder = proc.join(pid.to_string());
+    read_fds(&folder, &Sockets::read(&folder))
+}
+
 fn read(path: &Path, bytes_max: u64) -> Option<Vec<u8>> {
     read_bounded(File::open(path).ok()?, "proc file", bytes_max).ok()
 }

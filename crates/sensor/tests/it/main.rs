@@ -12,5 +12,6 @@ mod identity;
 mod legacy;
 mod live;
 mod recording;
+mod resync;
 mod shown;
 mod steady;

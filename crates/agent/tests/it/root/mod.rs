@@ -6,6 +6,7 @@ mod detections_table;
 mod e2e;
 mod e2e_file;
 mod event_generator;
+mod losses;
 mod stage;
 mod watcher;
 

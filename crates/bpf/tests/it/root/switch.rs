@@ -51,11 +51,21 @@ fn no_event_is_lost_or_doubled_while_handlers_change() {
     };
     let n_made = std::thread::scope(|scope| {
         let maker = scope.spawn(|| make_events(folder.path(), &stop));
-        for n in 0..SWITCHES {
-            let handlers = loader.load(&interests[n % 2]).unwrap();
-            assert_eq!(handlers.refusals().len(), 0);
-            drop(sensor.switch(handlers).unwrap());
-            take(&mut sensor, 0);
+        // Loaded on a thread of its own, while this one reads, as a watch does it.
+        let (sender, loaded) = std::sync::mpsc::sync_channel(1);
+        scope.spawn(move || {
+            for n in 0..SWITCHES {
+                sender.send(loader.load(&interests[n % 2]).unwrap()).unwrap();
+            }
+        });
+        let mut n_switched = 0;
+        while n_switched < SWITCHES {
+            if let Ok(handlers) = loaded.try_recv() {
+                assert_eq!(handlers.refusals().len(), 0);
+                drop(sensor.switch(handlers).unwrap());
+                n_switched += 1;
+            }
+            take(&mut sensor, 5);
         }
         stop.store(true, Ordering::Relaxed);
         maker.join().unwrap()

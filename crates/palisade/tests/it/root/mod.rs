@@ -3,11 +3,13 @@
 
 mod bed;
 mod crash;
+mod image;
 mod record;
 mod refusal;
 mod reload;
 mod run;
 mod sinks;
+mod top;
 mod watch;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

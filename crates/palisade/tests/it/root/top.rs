@@ -1,0 +1,153 @@
+//! `palisade top`, on a terminal and without one.
+
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::os::fd::OwnedFd;
+use std::process::{Child, Stdio};
+use std::sync::{Arc, Mutex};
+
+use rustix::process::{Pid, Signal, kill_process};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
+use serde_json::Value;
+
+use super::bed::{Bed, SOON};
+use crate::support::wait_for;
+
+/// A terminal with a program on it.
+struct Terminal {
+    main: File,
+    other: OwnedFd,
+    child: Child,
+    said: Arc<Mutex<String>>,
+}
+
+impl Terminal {
+    fn start(bed: &Bed, args: &[&str]) -> Self {
+        let main = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+        grantpt(&main).unwrap();
+        unlockpt(&main).unwrap();
+        let name = ptsname(&main, Vec::new()).unwrap();
+        let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NOCTTY;
+        let other = rustix::fs::open(&name, flags, rustix::fs::Mode::empty()).unwrap();
+        let stdio = || Stdio::from(other.try_clone().unwrap());
+        set_size(&main, 80, 24);
+        let mut command = bed.command(args);
+        command.stdin(stdio()).stdout(stdio()).stderr(stdio());
+        let child = command.spawn().unwrap();
+        drop(command);
+        let main = File::from(main);
+        let said = Arc::new(Mutex::new(String::new()));
+        let (mut reader, heard) = (main.try_clone().unwrap(), Arc::clone(&said));
+        std::thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            while let Ok(n @ 1..) = reader.read(&mut bytes) {
+                heard.lock().unwrap().push_str(&String::from_utf8_lossy(&bytes[..n]));
+            }
+        });
+        Self { main, other, child, said }
+    }
+
+    fn text(&self) -> String {
+        self.said.lock().unwrap().clone()
+    }
+
+    #[track_caller]
+    fn shows(&self, text: &str) {
+        wait_for(text, SOON, || self.text().contains(text).then_some(()));
+    }
+
+    /// Waits for the end, which leaves the terminal as it was.
+    #[track_caller]
+    fn expect_end(mut self) {
+        let code = wait_for("end", SOON, || self.child.try_wait().unwrap());
+        assert_eq!(code.code(), Some(0), "{}", self.text());
+        let modes = tcgetattr(&self.other).unwrap().local_modes;
+        assert!(modes.contains(LocalModes::ICANON | LocalModes::ECHO), "{modes:?}");
+        wait_for("the page before", SOON, || {
+            self.text().ends_with("\u{1b}[?25h\u{1b}[?1049l").then_some(())
+        });
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn set_size(main: impl std::os::fd::AsFd, columns: u16, rows: u16) {
+    let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    tcsetwinsize(main, size).unwrap();
+}
+
+/// The rows of the last whole screen.
+fn screen(text: &str) -> Vec<String> {
+    let last = text.rsplit("\u{1b}[J").find(|part| part.contains("palisade top")).unwrap();
+    let rows = last.rsplit("\u{1b}[H").next().unwrap().split("\r\n");
+    let plain = |row: &str| -> String {
+        let mut parts = row.split('\u{1b}');
+        let first = parts.next().unwrap_or_default().to_string();
+        parts.fold(first, |all, part| {
+            let at = part.find(|c: char| c.is_ascii_alphabetic()).map_or(part.len(), |at| at + 1);
+            all + &part[at..]
+        })
+    };
+    rows.map(|row| plain(row.trim_end_matches('\r'))).collect()
+}
+
+#[test]
+fn it_shows_containers_processes_and_losses_and_leaves_the_terminal_as_it_was() {
+    let Some(bed) = Bed::new() else { return };
+    let watch = bed.watch(&["--fold-seconds", "0"]);
+    bed.detach("shop", &[], "while :; do /bin/true; /bin/sleep 0.05; done");
+    bed.run(&["exec", "shop", "--", "/bin/busybox", "true", "stratum+tcp://pool"]).expect(0);
+    wait_for("alert", SOON, || watch.stdout().contains("Crypto miner").then_some(()));
+
+    // Without a terminal it prints once.
+    let text = bed.run(&["top", "--interval", "0.5"]).expect(0).stdout;
+    for expected in ["palisade top", "nothing lost", "shop", "PROCESSES OF shop", "Crypto miner"] {
+        assert!(text.contains(expected), "`{expected}` is not in {text}");
+    }
+    let json = bed.run(&["top", "--format", "json", "--container", "shop"]).expect(0).stdout;
+    let document: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(document["schema"], "palisade.dev/top/v1");
+    let containers = document["containers"].as_array().unwrap();
+    let shop = containers.iter().find(|one| one["name"] == "shop").unwrap();
+    assert!(shop["events_per_second"].as_f64().unwrap() > 1.0, "{shop}");
+    assert!(shop["n_alerts"].as_u64().unwrap() >= 1, "{shop}");
+    assert_eq!(document["container"], shop["id"]);
+    let processes = document["processes"].as_array().unwrap();
+    assert!(processes.iter().any(|one| one["name"] == "sh"), "{processes:?}");
+    assert!(processes.iter().any(|one| one["cpu_percent"].is_number()), "{processes:?}");
+    bed.run(&["top", "--once", "--container", "nothing"]).expect_error(3, "no container `nothing`");
+    bed.run(&["top", "--interval", "0"]).expect_error(2, "an interval of 0 seconds");
+
+    let mut terminal = Terminal::start(&bed, &["top", "--interval", "0.3"]);
+    terminal.shows("PROCESSES OF shop");
+    let rows = screen(&terminal.text());
+    assert_eq!(rows.len(), 24, "{rows:#?}");
+    assert!(rows.iter().all(|row| row.chars().count() <= 80), "{rows:#?}");
+    assert!(rows[23].contains("q quit"), "{rows:#?}");
+    // Another size.
+    set_size(&terminal.main, 120, 40);
+    wait_for("the larger screen", SOON, || (screen(&terminal.text()).len() == 40).then_some(()));
+    // The host stands beside the container: one of the two ways leads to it.
+    terminal.main.write_all(b"jk\x1b[B").unwrap();
+    terminal.shows("PROCESSES OF host");
+    terminal.main.write_all(b"p").unwrap();
+    terminal.shows("[paused]");
+    terminal.main.write_all(b"q").unwrap();
+    terminal.expect_end();
+
+    for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
+        let terminal = Terminal::start(&bed, &["top"]);
+        terminal.shows("PROCESSES OF");
+        kill_process(Pid::from_child(&terminal.child), signal).unwrap();
+        terminal.expect_end();
+    }
+    watch.signal(Signal::TERM);
+    watch.wait(SOON).expect(0);
+    bed.run(&["top"]).expect_error(3, "no `watch` is running");
+}
