@@ -33,6 +33,7 @@ mod pack;
 mod read;
 mod source;
 mod squash;
+mod store;
 mod tarball;
 mod walk;
 mod xattr;
@@ -49,5 +50,8 @@ pub use limits::Limits;
 pub use open::{Image, Layer, OpenOptions};
 pub use pack::{LayerSource, PackOptions};
 pub use source::{BlobSource, SourceError};
+pub use store::Stores;
+#[doc(hidden)]
+pub use store::fuzzing;
 pub use tarball::{RawEntry, RawKind, TarReader};
 pub use walk::Visitor;

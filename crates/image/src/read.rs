@@ -8,6 +8,7 @@ use crate::blob::{Blob, Store};
 use crate::decompress::BoundedLayer;
 use crate::error::{BlobError, ReadImageError};
 use crate::open::{Image, Layer, Place, Source};
+use crate::store::record_bytes_max;
 use crate::tarball::TarReader;
 
 /// The stream of a layer's archive.
@@ -42,12 +43,16 @@ impl Image {
     }
 
     fn open_layer(&self, layer: &Layer) -> io::Result<Blob> {
+        if let Place::Split(split) = &layer.place {
+            return split.open(record_bytes_max(&self.limits));
+        }
         let Source::Blobs(store) = &self.source else {
             return Err(BlobError::Missing(layer.digest).into());
         };
         match &layer.place {
             Place::Blob => Ok(Box::new(store.open(layer.digest, Some(layer.size))?)),
             Place::Entry(path) => store.open_entry(path, layer.digest),
+            Place::Split(_) => Err(BlobError::Missing(layer.digest).into()),
         }
     }
 

@@ -47,7 +47,7 @@ impl Image {
             Source::Folder { root, is_host } => {
                 crate::folder::walk(root, *is_host, &self.limits, visitor, &mut walked)?;
             }
-            Source::Blobs(_) => {
+            Source::Blobs(_) | Source::Unpacked => {
                 let mut walk = LayerWalk {
                     image: self,
                     squash: Squash::default(),

@@ -4,6 +4,7 @@ mod admission;
 mod capture;
 mod completions;
 mod confinement;
+mod container;
 mod context;
 mod db;
 mod doctor;

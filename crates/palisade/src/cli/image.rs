@@ -32,6 +32,10 @@ pub(crate) struct ImageSource {
     /// Most MiB that fetched layers take in the cache
     #[arg(long, value_name = "MIB", default_value_t = 4096)]
     pub(crate) cache_size: u64,
+    /// Folder of an engine's store instead of its usual place, like docker=/srv/docker; may be
+    /// repeated
+    #[arg(long, value_name = "ENGINE=DIR")]
+    pub(crate) store: Vec<String>,
     /// Keep nothing and use nothing of what was kept
     #[arg(long)]
     pub(crate) no_cache: bool,
