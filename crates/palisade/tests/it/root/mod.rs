@@ -3,6 +3,7 @@
 
 mod bed;
 mod crash;
+mod engines;
 mod record;
 mod run;
 mod sinks;
