@@ -17,6 +17,7 @@
 //! [`BlobSource`] that the caller brings ([`Image::from_source`]).
 #![forbid(unsafe_code)]
 
+mod ahead;
 mod archive;
 mod blob;
 mod decompress;
