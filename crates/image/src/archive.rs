@@ -26,6 +26,8 @@ pub(crate) struct Archive {
     file: Arc<File>,
     entries: HashMap<Vec<u8>, Place>,
     links_max: usize,
+    /// What tells the file from another; none for a stream.
+    stamp: Option<String>,
 }
 
 #[derive(Debug)]
@@ -50,7 +52,9 @@ impl Archive {
             let file = File::open(path).map_err(fail)?;
             let kind = file.metadata().map_err(fail)?.file_type();
             if kind.is_file() {
+                let stamp = file.metadata().ok().map(|meta| crate::stamp::of_file(&meta));
                 return Self::read(file, limits)
+                    .map(|archive| Self { stamp, ..archive })
                     .map_err(|source| OpenImageError::BadArchive { path: path.into(), source });
             }
             if !kind.is_fifo() {
@@ -102,7 +106,11 @@ impl Archive {
             reader.seek_over_content(length)?;
         }
         let file = Arc::new(reader.into_inner());
-        Ok(Self { file, entries, links_max: limits.links_max })
+        Ok(Self { file, entries, links_max: limits.links_max, stamp: None })
+    }
+
+    pub(crate) fn stamp(&self) -> Option<&str> {
+        self.stamp.as_deref()
     }
 
     /// Opens the entry at `path`, and tells its size.

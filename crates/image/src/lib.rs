@@ -34,6 +34,7 @@ mod pack;
 mod read;
 mod source;
 mod squash;
+mod stamp;
 mod store;
 mod tarball;
 mod walk;

@@ -1,5 +1,6 @@
 //! Opens whatever a target names: on disk, in a store, in a registry.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -10,6 +11,8 @@ use palisade_registry::{
     BlobCache, BlobOptions, Client, ClientSettings, Credentials, HostFiles, Hosts, Observer,
     RegistryError,
 };
+
+use palisade_scan::ExaminationCache;
 
 use super::Context;
 use crate::cli::ImageSource;
@@ -35,7 +38,19 @@ pub(crate) fn open_target(
     target: &Target,
     source: &ImageSource,
 ) -> Result<Image, Failure> {
-    let options = open_options(context, source)?;
+    let platform = platform(source)?;
+    let options = OpenOptions { platform, ..OpenOptions::default() };
+    open_target_with(context, target, source, &options)
+}
+
+/// Opens a target for the platform that `options` state; stores are those of `source`.
+pub(crate) fn open_target_with(
+    context: &Context<'_>,
+    target: &Target,
+    source: &ImageSource,
+    options: &OpenOptions,
+) -> Result<Image, Failure> {
+    let options = OpenOptions { stores: stores(context, source)?, ..options.clone() };
     match target {
         Target::Registry(reference) => open_remote(context, target, reference, source, &options),
         Target::Anywhere(reference) => {
@@ -78,14 +93,12 @@ fn open_stored(
     Ok(None)
 }
 
-fn open_options(context: &Context<'_>, source: &ImageSource) -> Result<OpenOptions, Failure> {
-    let platform = match &source.platform {
-        None => None,
-        Some(text) => Some(text.parse::<Platform>().map_err(|error| {
-            Failure::message(Exit::Usage, error).with_hint("write it as OS/ARCH[/VARIANT]")
-        })?),
-    };
-    Ok(OpenOptions { platform, stores: stores(context, source)?, ..OpenOptions::default() })
+fn platform(source: &ImageSource) -> Result<Option<Platform>, Failure> {
+    let Some(text) = &source.platform else { return Ok(None) };
+    let platform = text.parse::<Platform>().map_err(|error| {
+        Failure::message(Exit::Usage, error).with_hint("write it as OS/ARCH[/VARIANT]")
+    })?;
+    Ok(Some(platform))
 }
 
 /// Where the stores are: named, or in their usual places, those of this user first.
@@ -219,6 +232,24 @@ fn blob_cache(context: &Context<'_>, source: &ImageSource) -> Option<BlobCache> 
             None
         }
     }
+}
+
+/// The cache of examinations.
+pub(crate) fn examinations(
+    context: &Context<'_>,
+    source: &ImageSource,
+) -> Option<ExaminationCache> {
+    let folder = cache_folder(context, source)?.join("examinations");
+    // What another build of the program found is not what this one would find.
+    let file = std::fs::metadata("/proc/self/exe").ok()?;
+    let program = format!(
+        "{} {} {}.{}",
+        env!("CARGO_PKG_VERSION"),
+        file.len(),
+        file.mtime(),
+        file.mtime_nsec()
+    );
+    Some(ExaminationCache::new(&folder, &program))
 }
 
 /// Shows how a transfer goes.
