@@ -96,6 +96,8 @@ pub(crate) enum Command {
     Sign(Sign),
     /// Verify an image: every byte, and who signed it
     Verify(Verify),
+    /// Copy an image to another registry, if the policy lets it pass
+    Promote(Promote),
     /// Run a container from an image with the least privilege
     Run(Run),
     /// List containers that Palisade runs
