@@ -145,7 +145,7 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 #[command(after_help = format!("{TARGETS}\n\nExamples:\n  \
     palisade scan nginx:1.27                       # of this machine's stores, else the registry\n  \
-    palisade scan --platform linux/arm64 registry:ghcr.io/team/shop\n  \
+    palisade scan --platform linux/arm64 registry:registry.example/team/shop\n  \
     palisade scan --format json --output report.json archive:shop.tar\n  \
     palisade scan --policy restricted oci:./shop   # exit code 1 when the gate refuses"))]
 pub(crate) struct Scan {
