@@ -14,6 +14,7 @@ zlib1g-dev|/usr/include/zlib.h|build|libelf needs it
 runc|runc|demo|starts the container that Palisade has prepared
 mmdebstrap|mmdebstrap|demo|makes the demo's image from real Debian packages
 util-linux|nsenter|demo|lets the demo's attacker speak to the container's loopback
+docker-registry|docker-registry|test|the registry that images are pushed to and pulled from
 busybox-static|/bin/busybox|test|the smallest real container for the tests
 binutils|strip|test|measures the stripped program
 qemu-system-x86|qemu-system-x86_64|vm|runs other kernels

@@ -7,10 +7,11 @@ use std::collections::HashMap;
 use std::error::Error;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use palisade_base::Digest;
+use palisade_base::{Bounded, Digest, LimitExceeded};
 
 use crate::blob::Section;
 use crate::decompress::{BoundedLayer, Compression};
@@ -25,6 +26,8 @@ pub(crate) struct Archive {
     file: Arc<File>,
     entries: HashMap<Vec<u8>, Place>,
     links_max: usize,
+    /// What tells the file from another; none for a stream.
+    stamp: Option<String>,
 }
 
 #[derive(Debug)]
@@ -39,14 +42,31 @@ enum Place {
 
 impl Archive {
     pub(crate) fn open(path: &Path, limits: &Limits) -> Result<Self, OpenImageError> {
-        let file = File::open(path).map_err(|source| match source.kind() {
+        let fail = |source: io::Error| match source.kind() {
             io::ErrorKind::NotFound => OpenImageError::NotFound { path: path.into() },
             _ => OpenImageError::Io { path: path.into(), source },
+        };
+        let stream: Box<dyn Read> = if path == Path::new("-") {
+            Box::new(io::stdin().lock())
+        } else {
+            let file = File::open(path).map_err(fail)?;
+            let kind = file.metadata().map_err(fail)?.file_type();
+            if kind.is_file() {
+                let stamp = file.metadata().ok().map(|meta| crate::stamp::of_file(&meta));
+                return Self::read(file, limits)
+                    .map(|archive| Self { stamp, ..archive })
+                    .map_err(|source| OpenImageError::BadArchive { path: path.into(), source });
+            }
+            if !kind.is_fifo() {
+                return Err(OpenImageError::NotAnArchive { path: path.into() });
+            }
+            Box::new(file)
+        };
+        // The table of contents may come last: a stream is kept until it is read.
+        let file = keep(stream, limits).map_err(|error| match LimitExceeded::find(&error) {
+            Some(limit) => limit.clone().into(),
+            None => fail(error),
         })?;
-        let is_file = file.metadata().is_ok_and(|meta| meta.is_file());
-        if !is_file {
-            return Err(OpenImageError::NotAnArchive { path: path.into() });
-        }
         Self::read(file, limits)
             .map_err(|source| OpenImageError::BadArchive { path: path.into(), source })
     }
@@ -86,7 +106,11 @@ impl Archive {
             reader.seek_over_content(length)?;
         }
         let file = Arc::new(reader.into_inner());
-        Ok(Self { file, entries, links_max: limits.links_max })
+        Ok(Self { file, entries, links_max: limits.links_max, stamp: None })
+    }
+
+    pub(crate) fn stamp(&self) -> Option<&str> {
+        self.stamp.as_deref()
     }
 
     /// Opens the entry at `path`, and tells its size.
@@ -153,6 +177,14 @@ fn link_target(path: &[u8], link: &[u8], kind: RawKind) -> Vec<u8> {
     }
     parts.retain(|part| *part != b".");
     parts.join(&b'/')
+}
+
+/// Keeps a stream in an unnamed file.
+fn keep(stream: Box<dyn Read>, limits: &Limits) -> io::Result<File> {
+    let mut file = tempfile::tempfile()?;
+    io::copy(&mut Bounded::new(stream, "archive", limits.blob_bytes_max), &mut file)?;
+    file.seek(SeekFrom::Start(0))?;
+    Ok(file)
 }
 
 /// Decompresses a whole archive to an unnamed file.

@@ -302,6 +302,22 @@ pub enum OpenImageError {
         /// The platforms that there are.
         found: Vec<String>,
     },
+    /// No engine of the kind has the image.
+    #[error("{store} has no image `{name}`")]
+    NotInStore {
+        /// Whose store: `docker`.
+        store: &'static str,
+        /// What was asked for.
+        name: String,
+    },
+    /// A file of an engine's store cannot be read.
+    #[error("read `{}` of the store", path.display())]
+    StoreIo {
+        /// The file.
+        path: PathBuf,
+        /// What happened.
+        source: io::Error,
+    },
     /// The target is of a kind that this version cannot read.
     #[error("target `{0}` is not supported")]
     Unsupported(String),
@@ -334,6 +350,19 @@ impl Explain for OpenImageError {
             }
             Self::NoPlatform { found, .. } => {
                 format!("choose one with --platform; there is: {}", list(found))
+            }
+            Self::NotInStore { store, .. } => {
+                let list = if *store == "containerd" { "ctr images ls" } else { "images" };
+                let engine = if *store == "containerd" { "" } else { store };
+                let command = format!("{engine} {list}");
+                let command = command.trim_start();
+                format!("list the images that there are with `{command}`, or name another --store")
+            }
+            Self::StoreIo { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                "run as root, or pipe the image: docker save NAME | palisade scan archive:-".into()
+            }
+            Self::StoreIo { .. } => {
+                "the image may be incomplete; pull it again, or save it and name archive:FILE".into()
             }
             Self::Unsupported(_) => {
                 "this command takes oci:DIR[:TAG], archive:FILE, dir:PATH or host".into()

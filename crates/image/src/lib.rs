@@ -17,6 +17,7 @@
 //! [`BlobSource`] that the caller brings ([`Image::from_source`]).
 #![forbid(unsafe_code)]
 
+mod ahead;
 mod archive;
 mod blob;
 mod decompress;
@@ -33,6 +34,8 @@ mod pack;
 mod read;
 mod source;
 mod squash;
+mod stamp;
+mod store;
 mod tarball;
 mod walk;
 mod xattr;
@@ -49,5 +52,8 @@ pub use limits::Limits;
 pub use open::{Image, Layer, OpenOptions};
 pub use pack::{LayerSource, PackOptions};
 pub use source::{BlobSource, SourceError};
+pub use store::Stores;
+#[doc(hidden)]
+pub use store::fuzzing;
 pub use tarball::{RawEntry, RawKind, TarReader};
 pub use walk::Visitor;

@@ -14,6 +14,7 @@ use crate::document::{self, CONTAINERD_NAME, ImageConfig, Index, Manifest, Platf
 use crate::error::{BlobError, OpenImageError};
 use crate::layout::Descriptor;
 use crate::source::{BlobSource, SourceError};
+use crate::store::{SplitLayer, Stores};
 
 /// How to open an image.
 #[derive(Debug, Clone, Default)]
@@ -22,6 +23,8 @@ pub struct OpenOptions {
     pub platform: Option<Platform>,
     /// Bounds on everything that is read.
     pub limits: Limits,
+    /// Where the stores of engines are.
+    pub stores: Stores,
 }
 
 /// A layer of an image.
@@ -43,13 +46,20 @@ pub struct Layer {
 pub(crate) enum Place {
     Blob,
     Entry(String),
+    /// Unpacked, with the record of its archive.
+    Split(SplitLayer),
 }
 
 /// Where an image's files come from.
 #[derive(Debug)]
 pub(crate) enum Source {
     Blobs(Store),
-    Folder { root: Root, is_host: bool },
+    /// Each layer says itself.
+    Unpacked,
+    Folder {
+        root: Root,
+        is_host: bool,
+    },
 }
 
 /// An image, or a folder that is looked at as if it were one.
@@ -107,6 +117,10 @@ impl Image {
             }
             Target::Folder(path) => Self::open_folder(target, path, false, options),
             Target::Host => Self::open_folder(target, Path::new("/"), true, options),
+            Target::Store { kind, name, namespace } => {
+                let path = Path::new(kind.name());
+                Opening { target, options, path }.stored_image(*kind, name, namespace.as_deref())
+            }
             other => Err(OpenImageError::Unsupported(other.to_string())),
         }
     }
@@ -264,7 +278,11 @@ impl Opening<'_> {
     }
 
     /// Follows indexes to the manifest for the wanted platform.
-    fn described_image(&self, store: Store, root: &Descriptor) -> Result<Image, OpenImageError> {
+    pub(crate) fn described_image(
+        &self,
+        store: Store,
+        root: &Descriptor,
+    ) -> Result<Image, OpenImageError> {
         let limits = &self.options.limits;
         let mut descriptor = root.clone();
         let mut index_digests = Vec::new();

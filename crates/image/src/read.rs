@@ -1,6 +1,6 @@
 //! One layer as a verified, decompressed tar stream.
 
-use std::io;
+use std::io::{self, Read};
 
 use palisade_base::{Digest, DigestReader};
 
@@ -8,6 +8,7 @@ use crate::blob::{Blob, Store};
 use crate::decompress::BoundedLayer;
 use crate::error::{BlobError, ReadImageError};
 use crate::open::{Image, Layer, Place, Source};
+use crate::store::record_bytes_max;
 use crate::tarball::TarReader;
 
 /// The stream of a layer's archive.
@@ -41,13 +42,41 @@ impl Image {
         Ok(result)
     }
 
+    /// Passes the stream of a layer's archive to `read`, which takes all of it (`true`) or
+    /// gives up, and proves blob digest, size and diff id when all was taken.
+    pub(crate) fn prove_layer(
+        &self,
+        index: usize,
+        read: impl FnOnce(&mut dyn Read) -> io::Result<bool>,
+    ) -> io::Result<()> {
+        let Some(layer) = self.layers.get(index) else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
+        let mut bounded = BoundedLayer::new(self.open_layer(layer)?, layer.digest, &self.limits)?;
+        let mut stream = DigestReader::new(&mut bounded);
+        if !read(&mut stream)? {
+            return Ok(());
+        }
+        let (found, _) = stream.finish();
+        bounded.finish_source()?;
+        if found != layer.diff_id {
+            let (layer, expected) = (layer.digest, layer.diff_id);
+            return Err(BlobError::DiffIdMismatch { layer, expected, found }.into());
+        }
+        Ok(())
+    }
+
     fn open_layer(&self, layer: &Layer) -> io::Result<Blob> {
+        if let Place::Split(split) = &layer.place {
+            return split.open(record_bytes_max(&self.limits));
+        }
         let Source::Blobs(store) = &self.source else {
             return Err(BlobError::Missing(layer.digest).into());
         };
         match &layer.place {
             Place::Blob => Ok(Box::new(store.open(layer.digest, Some(layer.size))?)),
             Place::Entry(path) => store.open_entry(path, layer.digest),
+            Place::Split(_) => Err(BlobError::Missing(layer.digest).into()),
         }
     }
 

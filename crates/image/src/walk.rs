@@ -1,6 +1,6 @@
 //! Presents the files that a container made from the image would see, in one pass.
 //!
-//! Layers are read from the top down, each once, so that the first version of a path that is
+//! Layers are read from the top down, each once and some ahead by other threads, so that the first version of a path that is
 //! met is the one that counts. Only content behind hard links is read again: a name in an
 //! upper part of a layer can outlive the file it shares its content with.
 //!
@@ -10,10 +10,10 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Read};
 
+use crate::ahead::{self, Ahead};
 use crate::entry::{FileEntry, FileKind, HostileKind, Visit, Walked};
 use crate::error::ReadImageError;
 use crate::open::{Image, Source};
-use crate::read::LayerStream;
 use crate::squash::{
     Clash, Marker, NormalPath, PathError, Sight, Squash, climbs_above_root, normalise,
 };
@@ -47,7 +47,7 @@ impl Image {
             Source::Folder { root, is_host } => {
                 crate::folder::walk(root, *is_host, &self.limits, visitor, &mut walked)?;
             }
-            Source::Blobs(_) => {
+            Source::Blobs(_) | Source::Unpacked => {
                 let mut walk = LayerWalk {
                     image: self,
                     squash: Squash::default(),
@@ -57,12 +57,16 @@ impl Image {
                     wanted: Vec::new(),
                 };
                 self.announce_layers();
-                for index in (0..self.layers.len()).rev() {
-                    walk.layer(index, visitor)?;
-                    if walk.walked.stopped {
-                        break;
+                std::thread::scope(|scope| {
+                    let mut ahead = Ahead::start(scope, self);
+                    while let Some((index, layer)) = ahead.layer() {
+                        walk.layer(index, layer, visitor)?;
+                        if walk.walked.stopped {
+                            break;
+                        }
                     }
-                }
+                    Ok::<_, ReadImageError>(())
+                })?;
             }
         }
         Ok(walked)
@@ -217,26 +221,28 @@ struct LayerWalk<'w> {
     wanted: Vec<WantedLink>,
 }
 
-type Tar<'l, 's> = TarReader<'l, LayerStream<'s>>;
-
 impl LayerWalk<'_> {
-    fn layer(&mut self, index: usize, visitor: &mut Visitor<'_>) -> Result<(), ReadImageError> {
+    fn layer(
+        &mut self,
+        index: usize,
+        stream: ahead::Layer,
+        visitor: &mut Visitor<'_>,
+    ) -> Result<(), ReadImageError> {
         self.links.clear();
         self.wanted.clear();
         let image = self.image;
         let layer = image.layers.get(index).ok_or(ReadImageError::NoLayer(index))?.digest;
         let from_io = |error| ReadImageError::from_io(layer, error);
-        let n_left = self.n_entries_left;
-        let n_read = image.read_layer(index, n_left, |tar| {
-            while let Some(raw) = tar.next_entry().map_err(from_io)? {
-                self.entry(index, &raw, tar, visitor).map_err(from_io)?;
-                if self.walked.stopped {
-                    break;
-                }
+        let mut tar = TarReader::new(stream, &image.limits, self.n_entries_left);
+        while let Some(raw) = tar.next_entry().map_err(from_io)? {
+            self.entry(index, &raw, &mut tar, visitor).map_err(from_io)?;
+            if self.walked.stopped {
+                break;
             }
-            Ok::<_, ReadImageError>(tar.n_entries())
-        })?;
-        self.n_entries_left = n_left.saturating_sub(n_read);
+        }
+        self.n_entries_left = self.n_entries_left.saturating_sub(tar.n_entries());
+        // What is left of the layer is read, so that all of it is proved.
+        io::copy(&mut tar.into_inner(), &mut io::sink()).map_err(from_io)?;
         for _ in 0..LINK_PASSES_MAX {
             if self.wanted.is_empty() || self.walked.stopped {
                 break;
@@ -319,11 +325,11 @@ impl LayerWalk<'_> {
         Some(path)
     }
 
-    fn entry(
+    fn entry<R: Read>(
         &mut self,
         layer: usize,
         raw: &RawEntry,
-        tar: &mut Tar<'_, '_>,
+        tar: &mut TarReader<'_, R>,
         visitor: &mut Visitor<'_>,
     ) -> io::Result<()> {
         let Some(path) = self.visible_path(raw, layer) else {
@@ -410,10 +416,10 @@ impl LayerWalk<'_> {
         }
     }
 
-    fn present(
+    fn present<R: Read>(
         &mut self,
         entry: &FileEntry,
-        tar: &mut Tar<'_, '_>,
+        tar: &mut TarReader<'_, R>,
         visitor: &mut Visitor<'_>,
     ) -> io::Result<Visit> {
         self.walked.n_entries += 1;

@@ -96,6 +96,8 @@ pub(crate) enum Command {
     Sign(Sign),
     /// Verify an image: every byte, and who signed it
     Verify(Verify),
+    /// Copy an image to another registry, if the policy lets it pass
+    Promote(Promote),
     /// Run a container from an image with the least privilege
     Run(Run),
     /// List containers that Palisade runs
@@ -147,7 +149,7 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 #[command(after_help = format!("{TARGETS}\n\nExamples:\n  \
     palisade scan nginx:1.27                       # of this machine's stores, else the registry\n  \
-    palisade scan --platform linux/arm64 registry:ghcr.io/team/shop\n  \
+    palisade scan --platform linux/arm64 registry:registry.example/team/shop\n  \
     palisade scan --format json --output report.json archive:shop.tar\n  \
     palisade scan --policy restricted oci:./shop   # exit code 1 when the gate refuses"))]
 pub(crate) struct Scan {

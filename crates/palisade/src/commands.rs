@@ -4,6 +4,7 @@ mod admission;
 mod capture;
 mod completions;
 mod confinement;
+mod container;
 mod context;
 mod db;
 mod doctor;
@@ -11,6 +12,7 @@ mod evidence;
 mod image;
 mod means;
 mod policy;
+mod promote;
 mod replay;
 mod respond;
 mod rules;
@@ -41,6 +43,7 @@ pub(crate) fn run(
         Command::Sbom(args) => scan::sbom(&context, args),
         Command::Sign(args) => sign::sign(&context, args),
         Command::Verify(args) => sign::verify(&context, args),
+        Command::Promote(args) => promote::promote(&context, args),
         Command::Run(args) => run::run(&context, args),
         Command::Ps(args) => run::ps(&context, args),
         Command::Exec(args) => run::exec(&context, args),

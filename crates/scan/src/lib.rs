@@ -10,6 +10,7 @@
 //! found" and "nothing looked at" differ. The crate prints nothing and fetches nothing.
 #![forbid(unsafe_code)]
 
+pub mod cache;
 pub mod config;
 pub mod configuration;
 pub mod db;
@@ -24,4 +25,7 @@ pub mod sbom;
 pub mod scan;
 pub mod secrets;
 
-pub use scan::{SECRETS_MAX, ScanError, ScanOptions, inventory_of, scan_image, scan_target};
+pub use cache::ExaminationCache;
+pub use scan::{
+    SECRETS_MAX, ScanError, ScanOptions, inventory_of, scan_cached, scan_image, scan_target,
+};

@@ -13,6 +13,7 @@ use palisade_model::{Finding, Inventory, Severity, Target};
 use palisade_packages::Collector;
 use palisade_policy::Checks;
 
+use crate::cache::{ExaminationCache, Examined};
 use crate::config::checks::ImageFacts;
 use crate::config::examine_image;
 use crate::configuration;
@@ -101,8 +102,32 @@ pub fn scan_target(
 
 /// Scans an open image in one walk over its layers.
 pub fn scan_image(image: &Image, options: &ScanOptions<'_>) -> Result<ScanReport, ScanError> {
+    scan_cached(image, options, None)
+}
+
+/// As [`scan_image`]; an image that was read before and did not change is not read again.
+pub fn scan_cached(
+    image: &Image,
+    options: &ScanOptions<'_>,
+    cache: Option<&ExaminationCache>,
+) -> Result<ScanReport, ScanError> {
     let searcher = Searcher::new()?;
-    let mut walk = Walk::new(image, &searcher, options.secrets);
+    let kept = cache.and_then(|cache| cache.get(image, options.secrets));
+    let examined = if let Some(examined) = kept {
+        examined
+    } else {
+        let examined = examine(image, options.secrets, &searcher)?;
+        if let Some(cache) = cache {
+            cache.keep(image, options.secrets, &examined);
+        }
+        examined
+    };
+    judge(image, options, &searcher, examined)
+}
+
+/// Reads an image.
+fn examine(image: &Image, with_secrets: bool, searcher: &Searcher) -> Result<Examined, ScanError> {
+    let mut walk = Walk::new(image, searcher, with_secrets);
     let walked = image.walk(&mut |entry, content| walk.see(entry, content)).map_err(|source| {
         ScanError::Read { target: image.target.to_string(), source: Box::new(source) }
     })?;
@@ -112,7 +137,24 @@ pub fn scan_image(image: &Image, options: &ScanOptions<'_>) -> Result<ScanReport
     coverage.n_packages_folded = inventory.parts.len() as u64;
     coverage.n_packages_development = collected.n_development;
     coverage.n_packages_declared = collected.n_declared;
+    let secrets = unpublished(secrets, &inventory, &mut coverage).collect();
+    let (files, n_dropped) = inspector.finish(&inventory.packages);
+    coverage.n_dropped += n_dropped;
+    tracing::debug!(files = walked.n_files, "image examined");
+    let hostile = hostile(&walked);
+    Ok(Examined { inventory, secrets, files, hostile, landmarks, empty_password, coverage })
+}
 
+/// Matches what was found in an image with what is known, and puts it in order.
+fn judge(
+    image: &Image,
+    options: &ScanOptions<'_>,
+    searcher: &Searcher,
+    examined: Examined,
+) -> Result<ScanReport, ScanError> {
+    let Examined { inventory, secrets, files, hostile, landmarks, empty_password, coverage } =
+        examined;
+    let mut coverage = coverage;
     let mut findings = Vec::new();
     if let Some(database) = options.database {
         let matches = matching::find_vulnerabilities(&inventory, database)?;
@@ -124,11 +166,9 @@ pub fn scan_image(image: &Image, options: &ScanOptions<'_>) -> Result<ScanReport
         coverage.n_dropped += matches.n_dropped;
         findings.extend(matches.vulnerabilities.into_iter().map(Finding::Vulnerability));
     }
-    findings.extend(unpublished(secrets, &inventory, &mut coverage).map(Finding::Secret));
-    let (files, n_dropped) = inspector.finish(&inventory.packages);
-    coverage.n_dropped += n_dropped;
+    findings.extend(secrets.into_iter().map(Finding::Secret));
     findings.extend(files.into_iter().map(Finding::File));
-    findings.extend(hostile(&walked).into_iter().map(Finding::Configuration));
+    findings.extend(hostile.into_iter().map(Finding::Configuration));
     let mut n_excused = 0;
     if !image.is_folder() {
         let facts = ImageFacts {
@@ -138,7 +178,7 @@ pub fn scan_image(image: &Image, options: &ScanOptions<'_>) -> Result<ScanReport
             now: options.now,
         };
         let tag = image.reference.as_deref();
-        let found = examine_image(&image.config, tag, &facts, &searcher, options.checks);
+        let found = examine_image(&image.config, tag, &facts, searcher, options.checks);
         n_excused = found.n_excused;
         findings.extend(found.found.into_iter().map(Finding::Configuration));
     }
@@ -152,7 +192,7 @@ pub fn scan_image(image: &Image, options: &ScanOptions<'_>) -> Result<ScanReport
     tracing::debug!(
         findings = findings.len(),
         packages = inventory.packages.len(),
-        files = walked.n_files,
+        files = inventory.n_files,
         "image scanned"
     );
     Ok(ScanReport {

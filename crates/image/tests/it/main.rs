@@ -11,4 +11,5 @@ mod extract;
 mod folders;
 mod layouts;
 mod lies;
+mod stores;
 mod walk;

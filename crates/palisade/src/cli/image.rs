@@ -32,7 +32,38 @@ pub(crate) struct ImageSource {
     /// Most MiB that fetched layers take in the cache
     #[arg(long, value_name = "MIB", default_value_t = 4096)]
     pub(crate) cache_size: u64,
+    /// Folder of an engine's store instead of its usual place, like docker=/srv/docker; may be
+    /// repeated
+    #[arg(long, value_name = "ENGINE=DIR")]
+    pub(crate) store: Vec<String>,
     /// Keep nothing and use nothing of what was kept
     #[arg(long)]
     pub(crate) no_cache: bool,
+}
+
+/// `palisade promote`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Every platform of the image is judged, and nothing is copied unless all pass.\n\
+    What refers to the image comes along: signatures, attestations, bills of materials.\n\n\
+    Examples:\n  \
+    palisade promote --policy shop.yaml docker.io/library/nginx:1.27 registry.example/base/nginx:1.27\n  \
+    palisade promote --policy restricted oci:./shop registry.example/team/shop:1.0"
+)]
+pub(crate) struct Promote {
+    /// What to copy: NAME, registry:NAME, oci:DIR[:TAG]
+    pub(crate) target: String,
+    /// Where to: HOST/REPOSITORY:TAG
+    pub(crate) destination: String,
+    /// The policy whose gate and signatures decide: a built-in name or a file
+    #[arg(long, default_value = "baseline", value_name = "POLICY")]
+    pub(crate) policy: String,
+    /// Public key that must have signed the image, besides those of the policy
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: Vec<PathBuf>,
+    /// Advisory database for the policy's gate [default: <data-dir>/advisories.db]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) db: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) source: ImageSource,
 }

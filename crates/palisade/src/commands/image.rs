@@ -1,15 +1,18 @@
 //! Opens whatever a target names: on disk, in a store, in a registry.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use palisade_image::{Image, OpenOptions, Platform};
-use palisade_model::{Reference, Target};
+use palisade_image::{Image, OpenImageError, OpenOptions, Platform, Stores};
+use palisade_model::{Reference, StoreKind, Target};
 use palisade_registry::{
     BlobCache, BlobOptions, Client, ClientSettings, Credentials, HostFiles, Hosts, Observer,
     RegistryError,
 };
+
+use palisade_scan::ExaminationCache;
 
 use super::Context;
 use crate::cli::ImageSource;
@@ -35,23 +38,97 @@ pub(crate) fn open_target(
     target: &Target,
     source: &ImageSource,
 ) -> Result<Image, Failure> {
-    let options = open_options(source)?;
+    let platform = platform(source)?;
+    let options = OpenOptions { platform, ..OpenOptions::default() };
+    open_target_with(context, target, source, &options)
+}
+
+/// Opens a target for the platform that `options` state; stores are those of `source`.
+pub(crate) fn open_target_with(
+    context: &Context<'_>,
+    target: &Target,
+    source: &ImageSource,
+    options: &OpenOptions,
+) -> Result<Image, Failure> {
+    let options = OpenOptions { stores: stores(context, source)?, ..options.clone() };
     match target {
-        Target::Registry(reference) | Target::Anywhere(reference) => {
-            open_remote(context, target, reference, source, &options)
+        Target::Registry(reference) => open_remote(context, target, reference, source, &options),
+        Target::Anywhere(reference) => {
+            if let Some(image) = open_stored(context, reference, &options)? {
+                return Ok(image);
+            }
+            let target = Target::Registry(reference.clone());
+            open_remote(context, &target, reference, source, &options)
         }
+        Target::Container(name) => super::container::open(context, name, target, &options),
         _ => Image::open(target, &options).or_exit(Exit::Incomplete),
     }
 }
 
-fn open_options(source: &ImageSource) -> Result<OpenOptions, Failure> {
-    let platform = match &source.platform {
-        None => None,
-        Some(text) => Some(text.parse::<Platform>().map_err(|error| {
-            Failure::message(Exit::Usage, error).with_hint("write it as OS/ARCH[/VARIANT]")
-        })?),
-    };
-    Ok(OpenOptions { platform, ..OpenOptions::default() })
+/// The image in a store of this machine, if one has it. A store that cannot be read is no
+/// reason not to ask the registry, and is named.
+fn open_stored(
+    context: &Context<'_>,
+    reference: &Reference,
+    options: &OpenOptions,
+) -> Result<Option<Image>, Failure> {
+    for kind in StoreKind::ALL {
+        let name = reference.familiar();
+        let target = Target::Store { kind, name, namespace: None };
+        match Image::open(&target, options) {
+            Ok(image) => {
+                context.terminal.progress(&format!("found in the store of {kind}"));
+                return Ok(Some(image));
+            }
+            Err(OpenImageError::NotInStore { .. }) => {}
+            Err(error @ OpenImageError::StoreIo { .. }) => {
+                let cause = std::error::Error::source(&error).map(ToString::to_string);
+                let cause = cause.unwrap_or_default();
+                context.terminal.progress(&format!("{kind} is passed over: {error}: {cause}"));
+            }
+            // It is there, and is no good: another of the same name would be a surprise.
+            Err(error) => return Err(error).or_exit(Exit::Incomplete),
+        }
+    }
+    Ok(None)
+}
+
+fn platform(source: &ImageSource) -> Result<Option<Platform>, Failure> {
+    let Some(text) = &source.platform else { return Ok(None) };
+    let platform = text.parse::<Platform>().map_err(|error| {
+        Failure::message(Exit::Usage, error).with_hint("write it as OS/ARCH[/VARIANT]")
+    })?;
+    Ok(Some(platform))
+}
+
+/// Where the stores are: named, or in their usual places, those of this user first.
+fn stores(context: &Context<'_>, source: &ImageSource) -> Result<Stores, Failure> {
+    let mut stores = Stores::default();
+    if let Some(home) = &context.environment.home
+        && !rustix::process::geteuid().is_root()
+    {
+        let share = home.join(".local/share");
+        stores.docker.insert(0, share.join("docker"));
+        stores.podman.insert(0, share.join("containers/storage"));
+        stores.containerd.insert(0, share.join("containerd"));
+    }
+    let mut named = Vec::new();
+    for text in &source.store {
+        let found = text.split_once('=').and_then(|(name, folder)| {
+            let kind = StoreKind::ALL.into_iter().find(|kind| kind.name() == name)?;
+            Some((kind, folder)).filter(|(_, folder)| !folder.is_empty())
+        });
+        let Some((kind, folder)) = found else {
+            return Err(Failure::message(Exit::Usage, format!("`{text}` is not ENGINE=DIR"))
+                .with_hint("engines are docker, podman and containerd"));
+        };
+        if !named.contains(&kind) {
+            named.push(kind);
+            stores.of_mut(kind).clear();
+        }
+        stores.of_mut(kind).push(folder.into());
+    }
+    Ok(stores)
 }
 
 fn open_remote(
@@ -155,6 +232,24 @@ fn blob_cache(context: &Context<'_>, source: &ImageSource) -> Option<BlobCache> 
             None
         }
     }
+}
+
+/// The cache of examinations.
+pub(crate) fn examinations(
+    context: &Context<'_>,
+    source: &ImageSource,
+) -> Option<ExaminationCache> {
+    let folder = cache_folder(context, source)?.join("examinations");
+    // What another build of the program found is not what this one would find.
+    let file = std::fs::metadata("/proc/self/exe").ok()?;
+    let program = format!(
+        "{} {} {}.{}",
+        env!("CARGO_PKG_VERSION"),
+        file.len(),
+        file.mtime(),
+        file.mtime_nsec()
+    );
+    Some(ExaminationCache::new(&folder, &program))
 }
 
 /// Shows how a transfer goes.

@@ -45,7 +45,8 @@ pub(crate) fn scan(context: &Context<'_>, args: &cli::Scan) -> Result<Exit, Fail
         checks: &checks,
         secrets: true,
     };
-    let report = scan::scan_image(&image, &options).or_exit(Exit::Incomplete)?;
+    let cache = super::image::examinations(context, &args.source);
+    let report = scan::scan_cached(&image, &options, cache.as_ref()).or_exit(Exit::Incomplete)?;
     let text = match args.format {
         ScanFormat::Table => table::render(
             &report,
@@ -152,7 +153,9 @@ pub(crate) fn sbom(context: &Context<'_>, args: &cli::Sbom) -> Result<Exit, Fail
     let checks = Checks::default();
     let options =
         ScanOptions { now, database: None, ignores: &[], checks: &checks, secrets: false };
-    let inventory = scan::scan_image(&image, &options).or_exit(Exit::Incomplete)?.inventory;
+    let cache = super::image::examinations(context, &args.source);
+    let report = scan::scan_cached(&image, &options, cache.as_ref()).or_exit(Exit::Incomplete)?;
+    let inventory = report.inventory;
     let seed = format!("{}{now}", image.subject().name);
     let info = DocumentInfo::derived(seed.as_bytes(), now, env!("CARGO_PKG_VERSION"));
     let text = match args.format {

@@ -143,3 +143,75 @@ fn configuration_that_is_not_usable_is_2_and_says_where() {
     assert_eq!(ended.code, 2, "{}", ended.stderr);
     assert!(ended.stderr.contains("registries.conf:2:12"), "{}", ended.stderr);
 }
+
+/// Debian's registry on loopback; ended when dropped.
+struct Writable {
+    child: std::process::Child,
+    host: String,
+}
+
+impl Drop for Writable {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn writable(folder: &Path) -> Option<Writable> {
+    let program = Path::new("/usr/bin/docker-registry");
+    if !program.exists() {
+        eprintln!("skipped: docker-registry is not installed");
+        return None;
+    }
+    let host = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let config = folder.join("registry.yml");
+    let data = folder.join("registry");
+    let text = format!(
+        "version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: {host}\n",
+        data.display()
+    );
+    std::fs::write(&config, text).unwrap();
+    let child = std::process::Command::new(program)
+        .args([Path::new("serve"), &config])
+        .env_clear()
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let registry = Writable { child, host };
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while std::net::TcpStream::connect(&registry.host).is_err() {
+        assert!(std::time::Instant::now() < deadline, "the registry does not start");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    Some(registry)
+}
+
+#[test]
+fn only_what_passes_is_promoted_and_its_signature_comes_along() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(registry) = writable(folder.path()) else { return };
+    let image = layout::plain(&folder.path().join("image"));
+    run(folder.path(), &["sign", "--generate-key", "key"]).expect(0);
+    run(folder.path(), &["sign", "--key", "key.key", "oci:image"]).expect(0);
+    let name = |name: &str| format!("{}/{name}", registry.host);
+
+    // The gate of this policy needs the database, which is not there.
+    let to = name("prod/shop:1.0");
+    let refused = run(folder.path(), &["promote", "--policy", "restricted", "oci:image", &to]);
+    assert!(matches!(refused.code, 1 | 3), "{}", refused.stderr);
+    assert!(refused.stderr.contains("nothing was copied"), "{}", refused.stderr);
+    run(folder.path(), &["scan", &format!("registry:{to}")]).expect_error(3, "has no manifest");
+
+    let done = run(folder.path(), &["promote", "--policy", "audit", "oci:image", &to]).expect(0);
+    assert_eq!(done.stdout, format!("{to}@{}\n", image.manifest));
+    assert!(done.stderr.contains("1 of them signatures"), "{}", done.stderr);
+    run(folder.path(), &["scan", &format!("registry:{to}")]).expect(0);
+
+    // From one repository to another of the same registry nothing is sent.
+    let next = name("edge/shop:1.0");
+    let done = run(folder.path(), &["promote", "--policy", "audit", &to, &next]).expect(0);
+    assert!(done.stderr.contains("0 blobs, 0 bytes sent"), "{}", done.stderr);
+    assert!(done.stderr.contains("1 of them signatures"), "{}", done.stderr);
+    run(folder.path(), &["promote", "dir:image", &to]).expect_error(2, "cannot be promoted");
+}

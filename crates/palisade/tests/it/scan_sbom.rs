@@ -266,3 +266,44 @@ fn a_database_is_built_from_changelogs_and_used() {
     let table = run(folder.path(), &["scan", &plain.target()]).expect(0);
     assert!(table.stdout.contains("1.2.3-1 → 1.2.3-3"), "{}", table.stdout);
 }
+
+#[test]
+fn an_unchanged_image_is_not_read_again_and_a_changed_one_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let image = layout::plain(&folder.path().join("image"));
+    let scan = |more: &[&str]| {
+        let args = [&["scan", "--format", "json", "--cache-dir", "cache"], more].concat();
+        run(folder.path(), &args)
+    };
+    let report = |ended: &crate::support::Ended| -> serde_json::Value {
+        let mut report: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+        report.as_object_mut().unwrap().remove("time");
+        report
+    };
+    let first = scan(&["oci:image"]).expect(0);
+    let entries = || -> Vec<std::path::PathBuf> {
+        let listing = std::fs::read_dir(folder.path().join("cache/examinations")).unwrap();
+        listing.flatten().map(|entry| entry.path()).collect()
+    };
+    assert_eq!(entries().len(), 1);
+    let kept = entries()[0].clone();
+    let second = scan(&["oci:image"]).expect(0);
+    assert_eq!(report(&first), report(&second));
+
+    let mut bytes = std::fs::read(&kept).unwrap();
+    let n = bytes.len();
+    bytes[n / 2] ^= 1;
+    std::fs::write(&kept, bytes).unwrap();
+    let third = scan(&["oci:image"]).expect(0);
+    assert!(third.stderr.contains("damaged"), "{}", third.stderr);
+    assert_eq!(report(&first), report(&third));
+
+    let blob =
+        image.folder.join("blobs/sha256").join(image.layers[0].to_string().replace("sha256:", ""));
+    let mut bytes = std::fs::read(&blob).unwrap();
+    let n = bytes.len();
+    bytes[n / 2] ^= 1;
+    std::fs::write(&blob, bytes).unwrap();
+    assert_eq!(scan(&["oci:image"]).code, 3);
+    assert_eq!(scan(&["--no-cache", "oci:image"]).code, 3);
+}

@@ -197,6 +197,9 @@ pub(crate) fn listing(folder: &Path) -> Vec<String> {
         for entry in entries.flatten() {
             let metadata = entry.path().symlink_metadata().unwrap();
             let path = entry.path();
+            if metadata.is_dir() && is_only_cache(&path) {
+                continue;
+            }
             if metadata.is_dir() {
                 lines.push(format!("{}/", path.display()));
                 folders.push(path);
@@ -209,6 +212,12 @@ pub(crate) fn listing(folder: &Path) -> Vec<String> {
     }
     lines.sort();
     lines
+}
+
+/// Whether a data folder holds nothing but what may be kept from run to run.
+fn is_only_cache(path: &Path) -> bool {
+    let mut entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+    path.ends_with("data") && entries.all(|entry| entry.file_name() == "cache")
 }
 
 /// Mounts, files of this machine, whose line names `path`.

@@ -3,6 +3,7 @@
 
 mod bed;
 mod crash;
+mod engines;
 mod image;
 mod record;
 mod refusal;

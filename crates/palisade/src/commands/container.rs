@@ -1,0 +1,107 @@
+//! Running containers of any engine as targets: found by the control groups of their
+//! processes and by what engines keep of them, seen through a process's own root.
+
+use std::collections::{BTreeMap, HashSet};
+
+use palisade_image::{Image, OpenOptions, Stores};
+use palisade_model::Target;
+use palisade_sensor::identity::{Facts, HostPaths, Resolver};
+
+use super::Context;
+use crate::exit::{Exit, Failure, OrExit as _};
+
+/// Processes that are looked at.
+const PROCESSES_MAX: usize = 1 << 20;
+/// Longest `/proc/PID/cgroup`.
+const CGROUP_BYTES_MAX: u64 = 64 << 10;
+/// Containers named in an error.
+const NAMED_MAX: usize = 12;
+
+/// Opens the files of the container that `name` names: its name, its id, or the beginning of
+/// that.
+pub(crate) fn open(
+    context: &Context<'_>,
+    name: &str,
+    target: &Target,
+    options: &OpenOptions,
+) -> Result<Image, Failure> {
+    let containers = running(context, &options.stores);
+    let exact = containers.iter().filter(|(_, (facts, _))| {
+        facts.full_id == name || facts.container.name == name || facts.id == name
+    });
+    let mut found: Vec<_> = exact.collect();
+    if found.is_empty() && name.len() >= 2 {
+        found = containers.iter().filter(|(id, _)| id.starts_with(name)).collect();
+    }
+    let known = |list: &mut dyn Iterator<Item = &(Facts, u32)>| {
+        let shown = |facts: &Facts| match facts.container.name.as_str() {
+            "" => facts.id.clone(),
+            name => format!("{name} ({})", facts.id),
+        };
+        list.take(NAMED_MAX).map(|(facts, _)| shown(facts)).collect::<Vec<_>>().join(", ")
+    };
+    match found[..] {
+        [(_, (facts, pid))] => {
+            let root = Target::Folder(format!("/proc/{pid}/root").into());
+            let mut image = Image::open(&root, options).or_exit(Exit::Incomplete)?;
+            image.target = target.clone();
+            image.reference = Some(facts.image.clone()).filter(|image| !image.is_empty());
+            Ok(image)
+        }
+        [] => {
+            let hint = match known(&mut containers.values()) {
+                running if running.is_empty() => {
+                    "no container runs here that this user can see; run as root".to_string()
+                }
+                running => format!("running: {running}"),
+            };
+            Err(Failure::message(Exit::Incomplete, format!("no container `{name}` is running"))
+                .with_hint(hint))
+        }
+        _ => {
+            let several = known(&mut found.iter().map(|(_, one)| *one));
+            Err(Failure::message(Exit::Usage, format!("`{name}` names several containers"))
+                .with_hint(format!("name one of: {several}")))
+        }
+    }
+}
+
+/// The running containers by their ids, each with its oldest process that we see.
+fn running(context: &Context<'_>, stores: &Stores) -> BTreeMap<String, (Facts, u32)> {
+    let palisade_containers = context.global.run_dir.join("containers");
+    let mut paths = HostPaths { palisade_containers, ..HostPaths::default() };
+    if let Some(root) = stores.docker.first() {
+        paths.docker_containers = root.join("containers");
+    }
+    if let Some(root) = stores.podman.first() {
+        let list = |name: &str| root.join("overlay-containers").join(name);
+        paths.podman_lists = vec![list("containers.json"), list("volatile-containers.json")];
+    }
+    let mut pids: Vec<u32> = std::fs::read_dir(&paths.proc)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .take(PROCESSES_MAX)
+        .collect();
+    pids.sort_unstable();
+    let mut groups = HashSet::new();
+    let mut containers = BTreeMap::new();
+    for pid in pids {
+        let group = std::fs::File::open(paths.proc.join(format!("{pid}/cgroup")))
+            .and_then(|file| palisade_base::read_bounded(file, "control groups", CGROUP_BYTES_MAX));
+        let Ok(group) = group else { continue };
+        // Processes of one group are of one container.
+        if !groups.insert(group) {
+            continue;
+        }
+        // A resolver remembers by ids of groups, which we do not know here.
+        let mut resolver = Resolver::new(paths.clone());
+        if let Some(facts) = resolver.resolve(0, &[], i64::from(pid), 0)
+            && !facts.is_host()
+        {
+            containers.entry(facts.full_id.clone()).or_insert_with(|| ((*facts).clone(), pid));
+        }
+    }
+    containers
+}
