@@ -4,6 +4,7 @@
 //! one of each to every flag.
 
 mod capture;
+mod check;
 mod rules;
 mod sink;
 
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use capture::{Capture, CaptureConvert, CaptureInfo, Recorded, Recording};
+pub(crate) use check::{Check, FindingsFormat};
 pub(crate) use rules::*;
 pub(crate) use sink::*;
 
@@ -88,6 +90,8 @@ pub(crate) enum LogLevel {
 pub(crate) enum Command {
     /// Examine an image: packages, vulnerabilities, secrets, dangerous files
     Scan(Scan),
+    /// Check configuration: Dockerfiles, Compose files, Kubernetes manifests and others
+    Check(Check),
     /// Write the software bill of materials of an image
     Sbom(Sbom),
     /// Sign an image
