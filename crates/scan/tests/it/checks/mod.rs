@@ -169,3 +169,31 @@ fn kinds_are_those_of_the_pairs() {
         .collect();
     assert_eq!(kinds.len(), Kind::ALL.len(), "{kinds:?}");
 }
+
+#[test]
+fn reference_page_is_the_committed_one() {
+    let page = palisade_scan::config::page::markdown();
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/reference/checks.md");
+    if std::env::vars().any(|(name, value)| name == "UPDATE_GOLDEN" && value == "1") {
+        std::fs::write(path, &page).unwrap();
+    }
+    let committed = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(committed == page, "docs/reference/checks.md differs; run with UPDATE_GOLDEN=1");
+}
+
+#[test]
+fn long_lines_cost_what_they_are_long() {
+    // Each of these was quadratic in some step of a reader that counts from the beginning.
+    let inputs = [
+        ("Dockerfile", format!("FROM a\nENV {}\n", "A=b ".repeat(200_000))),
+        ("Dockerfile", format!("FROM a\nRUN {}\n", "a;".repeat(400_000))),
+        ("Dockerfile", format!("FROM a\nRUN <<E\n{}E\n", "a;\n".repeat(200_000))),
+        ("Dockerfile", format!("FROM a\nRUN {}\n", "\\\n".repeat(200_000))),
+    ];
+    for (name, text) in inputs {
+        let begun = std::time::Instant::now();
+        run(name, &text);
+        let took = begun.elapsed();
+        assert!(took.as_secs() < 20, "{name} {}: {took:?}", &text[..20]);
+    }
+}
