@@ -197,3 +197,50 @@ fn long_lines_cost_what_they_are_long() {
         assert!(took.as_secs() < 20, "{name} {}: {took:?}", &text[..20]);
     }
 }
+
+/// Every text of the pairs, cut and with bytes exchanged, is examined without a panic, and
+/// what is found has a place in it.
+#[test]
+fn mutilated_inputs_are_examined() {
+    let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut random = move |n: usize| {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        (seed % n.max(1) as u64) as usize
+    };
+    let bytes = b" \n\t:-{}[],\"'#&*!|>$\\<%@`0aA~";
+    let searcher = Searcher::new().unwrap();
+    let policy = policy();
+    for (index, pair) in pairs().into_iter().enumerate() {
+        for _ in 0..8 {
+            let mut text: Vec<u8> = pair.bad.bytes().collect();
+            for _ in 0..=random(3) {
+                let at = random(text.len());
+                match random(3) {
+                    0 => text.truncate(at.max(1)),
+                    1 => text.insert(at, bytes[random(bytes.len())]),
+                    _ => text[at] = bytes[random(bytes.len())],
+                }
+            }
+            let text = String::from_utf8_lossy(&text).into_owned();
+            let n_lines = text.split('\n').count() as u64;
+            let kind = (index % 2 == 0).then(|| Kind::ALL[random(Kind::ALL.len())]);
+            let name = pair.name.to_string();
+            let sources = [Source { name, text, kind, is_named: true }];
+            let options = Options {
+                now: Timestamp::from_nanos(0),
+                policy: &policy,
+                custom: &[],
+                ignores: &[],
+                searcher: &searcher,
+                load: &|_, _| Ok(sources[0].text.clone()),
+            };
+            let report = examine(&sources, &options);
+            for found in findings(&report) {
+                let line = found.location.as_ref().unwrap().line;
+                assert!((1..=n_lines).contains(&line), "{found:?}\n{}", sources[0].text);
+            }
+        }
+    }
+}
