@@ -4,6 +4,8 @@
 //! there, choices are taken modulo, and an exhausted input yields zeros and nothing.
 #![forbid(unsafe_code)]
 
+mod checks;
+
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -15,6 +17,7 @@ use palisade_packages::purl::PackageUrl;
 use palisade_rules::fields::{
     ArgumentKind, ArgumentRule, FieldArgument, FieldId, Fields, Schema, Value, ValueType, Values,
 };
+pub use checks::check_configuration;
 use palisade_scan::sbom::{DocumentInfo, cyclonedx, spdx};
 
 /// The present, as far as targets are concerned.

@@ -19,6 +19,8 @@ pub struct Envelope<T> {
 pub mod schema {
     /// [`crate::finding::ScanReport`].
     pub const SCAN_REPORT: &str = "palisade.dev/scan-report/v1";
+    /// What the checks of configuration found.
+    pub const CHECK_REPORT: &str = "palisade.dev/check-report/v1";
     /// [`crate::Alert`].
     pub const ALERT: &str = "palisade.dev/alert/v1";
     /// [`crate::Repeats`].

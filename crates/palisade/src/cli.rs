@@ -4,6 +4,7 @@
 //! one of each to every flag.
 
 mod capture;
+mod check;
 mod image;
 mod rules;
 mod sink;
@@ -13,6 +14,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use capture::{Capture, CaptureConvert, CaptureInfo, Recorded, Recording};
+pub(crate) use check::{Check, FindingsFormat};
 pub(crate) use image::*;
 pub(crate) use rules::*;
 pub(crate) use sink::*;
@@ -90,6 +92,8 @@ pub(crate) enum LogLevel {
 pub(crate) enum Command {
     /// Examine an image: packages, vulnerabilities, secrets, dangerous files
     Scan(Scan),
+    /// Check configuration: Dockerfiles, Compose files, Kubernetes manifests and others
+    Check(Check),
     /// Write the software bill of materials of an image
     Sbom(Sbom),
     /// Sign an image

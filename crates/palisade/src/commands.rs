@@ -2,6 +2,7 @@
 
 mod admission;
 mod capture;
+mod check;
 mod completions;
 mod confinement;
 mod container;
@@ -40,6 +41,7 @@ pub(crate) fn run(
     let context = Context { global: &cli.global, terminal, environment };
     match &cli.command {
         Command::Scan(args) => scan::scan(&context, args),
+        Command::Check(args) => check::check(&context, args),
         Command::Sbom(args) => scan::sbom(&context, args),
         Command::Sign(args) => sign::sign(&context, args),
         Command::Verify(args) => sign::verify(&context, args),

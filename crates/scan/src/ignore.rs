@@ -31,7 +31,7 @@ const DIALECT: Dialect =
 pub struct Ignore {
     /// Identifier or alias, detector, danger (`setuid`) or check.
     pub id: String,
-    /// Package, source package or path to which it is confined.
+    /// Package, source package, path or resource to which it is confined.
     pub package: Option<String>,
     /// Why it is acceptable.
     pub reason: String,
@@ -60,7 +60,10 @@ impl Ignore {
             Finding::File(f) => {
                 (is(danger_name(f.danger)), [Some(f.path.as_str()), f.package.as_deref()])
             }
-            Finding::Configuration(c) => (is(&c.check), [None, None]),
+            Finding::Configuration(c) => {
+                let file = c.location.as_ref().map(|at| at.file.as_str());
+                (is(&c.check) || c.id.as_deref().is_some_and(is), [file, c.resource.as_deref()])
+            }
             _ => return false,
         };
         named && self.package.as_ref().is_none_or(|p| place.contains(&Some(p.as_str())))

@@ -113,7 +113,8 @@ fn open_database(context: &Context<'_>, args: &cli::Scan) -> Result<Option<Datab
     }
 }
 
-fn read_ignores(context: &Context<'_>, path: &Path) -> Result<Vec<Ignore>, Failure> {
+/// Reads an ignore file; its problems go to the terminal.
+pub(super) fn read_ignores(context: &Context<'_>, path: &Path) -> Result<Vec<Ignore>, Failure> {
     let shown = || format!("read `{}`", path.display());
     let file = std::fs::File::open(path).with_context(shown)?;
     let bytes =

@@ -2,8 +2,9 @@
 
 use crate::support::{ended, palisade, run};
 
-const COMMANDS: [&str; 19] = [
+const COMMANDS: [&str; 20] = [
     "scan",
+    "check",
     "sbom",
     "sign",
     "verify",

@@ -5,6 +5,7 @@
 mod bad_input;
 mod builtin_rules;
 mod capture;
+mod check;
 mod frame;
 mod layout;
 mod recordings;

@@ -95,18 +95,43 @@ pub struct Step {
     pub place: Place,
 }
 
+/// Gives the places of offsets in a logical line, which only go forward: each character is
+/// counted once, however many words a line has.
+pub(super) struct Cursor<'a> {
+    text: &'a str,
+    lines: &'a [(usize, Place)],
+    offset: usize,
+    place: Place,
+}
+
+impl<'a> Cursor<'a> {
+    pub(super) fn new(text: &'a str, lines: &'a [(usize, Place)]) -> Self {
+        let place = lines.first().map_or(Place::START, |(_, place)| *place);
+        Self { text, lines, offset: 0, place }
+    }
+
+    /// The place of the byte at `offset`, which is not before the last one.
+    pub(super) fn at(&mut self, offset: usize) -> Place {
+        while let [(start, place), rest @ ..] = self.lines {
+            if *start > offset {
+                break;
+            }
+            if *start >= self.offset {
+                (self.offset, self.place) = (*start, *place);
+            }
+            self.lines = rest;
+        }
+        let between = self.text.get(self.offset..offset).unwrap_or_default();
+        self.place.column += between.chars().count();
+        self.offset = self.offset.max(offset);
+        self.place
+    }
+}
+
 impl Instruction {
     /// The value of a flag.
     pub fn flag(&self, name: &str) -> Option<&str> {
         self.flags.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
-    }
-
-    /// Where the byte at `offset` of `text` stands.
-    pub fn place_of(&self, offset: usize) -> Place {
-        let before = self.lines.iter().take_while(|(start, _)| *start <= offset).last();
-        let Some((start, place)) = before else { return self.place };
-        let skipped = self.text.get(*start..offset).map_or(0, |text| text.chars().count());
-        Place { line: place.line, column: place.column + skipped }
     }
 
     /// The commands that a `RUN`, `CMD` or `ENTRYPOINT` executes.
@@ -126,9 +151,10 @@ impl Instruction {
             };
             return shell::commands(script).into_iter().map(at_instruction).collect();
         }
+        let mut cursor = Cursor::new(&self.text, &self.lines);
         let mut steps: Vec<Step> = shell::commands(&self.text)
             .into_iter()
-            .map(|command| Step { place: self.place_of(command.offset), command })
+            .map(|command| Step { place: cursor.at(command.offset), command })
             .collect();
         let reads_script = steps.first().is_none_or(|step| {
             let program = step.command.program();
@@ -136,9 +162,11 @@ impl Instruction {
         });
         if reads_script {
             for heredoc in &self.heredocs {
+                let (mut line, mut counted) = (heredoc.place.line, 0);
                 for command in shell::commands(&heredoc.text) {
-                    let before = heredoc.text.get(..command.offset).unwrap_or_default();
-                    let line = heredoc.place.line + before.matches('\n').count();
+                    let between = heredoc.text.get(counted..command.offset).unwrap_or_default();
+                    line += between.matches('\n').count();
+                    counted = counted.max(command.offset);
                     steps.push(Step { command, place: Place { line, column: 1 } });
                 }
             }

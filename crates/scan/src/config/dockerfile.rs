@@ -9,7 +9,7 @@ use std::collections::HashMap;
 
 use palisade_base::yaml::{Place, Problem, ProblemKind, cut};
 
-use super::build::{Base, Build, Heredoc, Instruction, Stage, Word};
+use super::build::{Base, Build, Cursor, Heredoc, Instruction, Stage, Word};
 use super::settings::Placed;
 
 /// A Dockerfile beyond this many bytes is not read.
@@ -452,6 +452,7 @@ fn json_words(text: &str) -> Option<Vec<String>> {
 /// The words of a line without their quotes, expanded.
 fn words(line: &Logical, scope: &Scope) -> Vec<Word> {
     let text = line.text.as_str();
+    let mut cursor = Cursor::new(text, &line.lines);
     let mut found = Vec::new();
     let mut current = String::new();
     let (mut start, mut quote) = (None, None);
@@ -461,7 +462,7 @@ fn words(line: &Logical, scope: &Scope) -> Vec<Word> {
             (None, c) if c.is_whitespace() => {
                 if let Some(begun) = start.take() {
                     let (text, is_known) = expand(&current, scope);
-                    let place = place_in(line, begun);
+                    let place = cursor.at(begun);
                     found.push(Word { text, is_known, place });
                     current.clear();
                 }
@@ -490,13 +491,9 @@ fn words(line: &Logical, scope: &Scope) -> Vec<Word> {
     // A quote that is not closed: the last word is what there is.
     if let Some(begun) = start {
         let (text, is_known) = expand(current.trim_end(), scope);
-        found.push(Word { text, is_known, place: place_in(line, begun) });
+        found.push(Word { text, is_known, place: cursor.at(begun) });
     }
     found
-}
-
-fn place_in(line: &Logical, offset: usize) -> Place {
-    tail(line, offset).lines.first().map_or(Place::START, |(_, place)| *place)
 }
 
 /// `text` with `$NAME`, `${NAME}`, `${NAME:-word}` and `${NAME:+word}` replaced, and whether

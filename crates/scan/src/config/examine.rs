@@ -10,7 +10,7 @@ use palisade_model::package::Gap;
 use palisade_model::{Finding, Severity};
 use palisade_policy::Checks;
 
-use super::checks::{self, Check, Facts, Hit, ImageFacts, Judge, Sink};
+use super::checks::{self, Check, Cluster, Facts, Hit, ImageFacts, Judge, Sink};
 use super::comments::{self, Comment};
 use super::compose::{self, Variables, parse_variables};
 use super::detect::Kind;
@@ -114,7 +114,6 @@ struct Read<'a> {
     kind: Kind,
     documents: Vec<Node>,
     containers: Vec<Container>,
-    n_objects: usize,
     comments: Vec<Comment>,
 }
 
@@ -159,10 +158,11 @@ pub fn examine(sources: &[Source], options: &Options<'_>) -> CheckReport {
     for (index, file) in files.iter().enumerate() {
         containers.extend(file.containers.iter().map(|container| (index, container.clone())));
     }
+    let cluster = Cluster::of(&objects);
     let facts = Facts {
         searcher: options.searcher,
         registries: &options.policy.registries,
-        objects: &objects,
+        cluster: &cluster,
         image: None,
     };
     let mut violations = Vec::new();
@@ -173,13 +173,16 @@ pub fn examine(sources: &[Source], options: &Options<'_>) -> CheckReport {
         judge_object(object, &facts, options, &mut violations, &mut report);
     }
     excuse(&files, violations, options, &mut report);
+    let mut n_containers = vec![0; files.len()];
+    for (owner, _) in &containers {
+        n_containers[*owner] += 1;
+    }
     for (index, file) in files.iter().enumerate() {
-        let n_containers = containers.iter().filter(|(owner, _)| *owner == index).count();
         report.files.push(FileReport {
             name: file.source.name.clone(),
             kind: file.kind,
-            n_containers,
-            n_objects: n_objects[index].max(file.n_objects),
+            n_containers: n_containers[index],
+            n_objects: n_objects[index],
         });
     }
     report
@@ -194,8 +197,13 @@ pub fn examine_image(
     policy: &Checks,
 ) -> ImageReport {
     let container = image::from_config(config, name);
-    let facts =
-        Facts { searcher, registries: &policy.registries, objects: &[], image: Some(image_facts) };
+    let cluster = Cluster::default();
+    let facts = Facts {
+        searcher,
+        registries: &policy.registries,
+        cluster: &cluster,
+        image: Some(image_facts),
+    };
     let mut report = ImageReport::default();
     for check in checks::all().filter(|check| !is_off(check, policy)) {
         let Judge::Container(judge) = check.judge else { continue };
@@ -252,7 +260,7 @@ fn read<'a>(
     let is_dockerfile = kind == Kind::Dockerfile;
     let (comments, excuses) = comments::read(&source.text, &source.name, is_dockerfile, &is_own);
     report.problems.extend(excuses);
-    let mut file = Read { source, kind, documents, containers: Vec::new(), n_objects: 0, comments };
+    let mut file = Read { source, kind, documents, containers: Vec::new(), comments };
     let mut found = problems;
     match kind {
         Kind::Dockerfile => {

@@ -179,6 +179,8 @@ fn container(object: &Object<'_>, metadata: Option<&Node>, pod: &Node, node: &No
         .or(truth(shared.at("windowsOptions.hostProcess")))
         .or_default(false);
     out.mounts = mounts(pod, node);
+    out.volume_kinds = volume_kinds(pod);
+    out.probe_hosts = probe_hosts(node);
     out.memory_limit = limit(node, &["limits"], "memory");
     out.cpu_limit = limit(node, &["limits", "requests"], "cpu");
     out.ports = ports(node);
@@ -190,7 +192,63 @@ fn container(object: &Object<'_>, metadata: Option<&Node>, pod: &Node, node: &No
     out.env = variables(node);
     out.liveness = probe(node, &["livenessProbe"]);
     out.readiness = probe(node, &["readinessProbe"]);
+    if pod.at("os.name").text() == Some("windows") {
+        without_linux(&mut out);
+    }
     out
+}
+
+/// Settings that Windows does not have are not missing there.
+fn without_linux(out: &mut Container) {
+    out.is_windows = true;
+    out.no_new_privileges = Setting::Unset;
+    out.read_only_root = Setting::Unset;
+    out.host_user = Setting::Unset;
+    out.proc_unmasked = Setting::Unset;
+    out.seccomp = Setting::Default(Profile::RuntimeDefault);
+}
+
+/// What Pod Security Standards, restricted, let every pod use; host paths are judged as mounts.
+const VOLUME_KINDS: [&str; 10] = [
+    "configMap",
+    "csi",
+    "downwardAPI",
+    "emptyDir",
+    "ephemeral",
+    "hostPath",
+    "image",
+    "persistentVolumeClaim",
+    "projected",
+    "secret",
+];
+
+fn volume_kinds(pod: &Node) -> Vec<Placed<String>> {
+    let mut found = Vec::new();
+    for (key, _) in pod.get("volumes").items().iter().flat_map(Look::entries) {
+        if key.text != "name" && !VOLUME_KINDS.contains(&key.text.as_str()) {
+            found.push(Placed::new(key.text.clone(), key.place));
+        }
+    }
+    found
+}
+
+fn probe_hosts(container: &Node) -> Vec<Placed<String>> {
+    let handlers = [
+        "livenessProbe",
+        "readinessProbe",
+        "startupProbe",
+        "lifecycle.postStart",
+        "lifecycle.preStop",
+    ];
+    let mut found = Vec::new();
+    for handler in handlers {
+        for action in ["httpGet", "tcpSocket"] {
+            let host = container.at(handler).get(action).get("host");
+            // 127.0.0.1 too: it is the kubelet that connects, and so the node's loopback.
+            found.extend(placed_text(host).filter(|host| !host.value.is_empty()));
+        }
+    }
+    found
 }
 
 fn placed_text(node: Option<&Node>) -> Option<Placed<String>> {
@@ -259,12 +317,13 @@ fn annotated(node: Option<&Node>) -> Setting<Profile> {
 }
 
 fn selinux(options: Option<&Node>) -> Setting<SeLinux> {
-    let Some(node) = options else { return Setting::Unset };
-    let type_node = node.get("type");
-    let has_user_or_role = node.get("user").is_some() || node.get("role").is_some();
-    let place = type_node.or(node.get("user")).or(node.get("role")).map_or(node.place, |n| n.place);
+    let type_node = options.get("type");
+    let chosen = type_node.or(options.get("user")).or(options.get("role"));
+    // Options without any of the three say nothing, and do not replace those of the pod.
+    let Some(chosen) = chosen else { return Setting::Unset };
+    let has_user_or_role = options.get("user").is_some() || options.get("role").is_some();
     let type_name = type_node.text().map(str::to_string);
-    Setting::Known(SeLinux { disabled: false, type_name, has_user_or_role }, place)
+    Setting::Known(SeLinux { disabled: false, type_name, has_user_or_role }, chosen.place)
 }
 
 fn mounts(pod: &Node, container: &Node) -> Vec<Placed<Mount>> {
@@ -286,6 +345,21 @@ fn mounts(pod: &Node, container: &Node) -> Vec<Placed<Mount>> {
             },
             place,
         ));
+    }
+    // A host path that nobody mounts yet is still one that somebody may.
+    for volume in volumes {
+        let name = volume.text_of("name");
+        let mounted = |list: &str| {
+            let containers = pod.get(list).items().iter();
+            let mut mounts = containers.flat_map(|other| other.get("volumeMounts").items());
+            mounts.any(|mount| mount.text_of("name") == name)
+        };
+        let is_mounted =
+            || ["containers", "initContainers", "ephemeralContainers"].into_iter().any(mounted);
+        if let Some(path) = volume.at("hostPath.path").filter(|_| !is_mounted()) {
+            let host_path = path.text().map(str::to_string);
+            found.push(Placed::new(Mount { host_path, ..Mount::default() }, path.place));
+        }
     }
     found
 }

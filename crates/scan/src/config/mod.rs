@@ -22,6 +22,7 @@ mod examine;
 pub mod image;
 pub mod kubernetes;
 pub mod oci;
+pub mod page;
 mod reference;
 pub mod scc;
 pub mod settings;

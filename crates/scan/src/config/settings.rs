@@ -315,6 +315,12 @@ pub struct Container {
     pub host_process: Setting<bool>,
     /// Mounts.
     pub mounts: Vec<Placed<Mount>>,
+    /// Kinds of volumes besides those that Pod Security Standards allow everybody.
+    pub volume_kinds: Vec<Placed<String>>,
+    /// Hosts that probes and hooks name, to which the node then connects.
+    pub probe_hosts: Vec<Placed<String>>,
+    /// Whether it is a Windows container, which has no capabilities, filters or user ids.
+    pub is_windows: bool,
     /// Devices of the host.
     pub devices: Vec<Placed<String>>,
     /// Memory.
@@ -381,6 +387,9 @@ impl Container {
             host_cgroup: Setting::Unset,
             host_process: Setting::Unset,
             mounts: Vec::new(),
+            volume_kinds: Vec::new(),
+            probe_hosts: Vec::new(),
+            is_windows: false,
             devices: Vec::new(),
             memory_limit: Setting::Unset,
             cpu_limit: Setting::Unset,

@@ -4,6 +4,7 @@
 //! the image (paths, titles, versions) is cleaned of control characters before it meets a
 //! terminal.
 
+pub mod checks;
 pub mod json;
 pub mod sarif;
 pub mod table;

@@ -18,12 +18,26 @@ use crate::ignore::danger_name;
 ///
 /// None in practice: the document is plain data.
 pub fn render(report: &ScanReport, version: &str) -> Result<String, serde_json::Error> {
+    let properties = json!({ "subject": report.inventory.subject });
+    render_findings(&report.findings, &properties, version)
+}
+
+/// Renders findings of whatever was examined; `properties` say what that was.
+///
+/// # Errors
+///
+/// None in practice: the document is plain data.
+pub fn render_findings(
+    findings: &[Finding],
+    properties: &Value,
+    version: &str,
+) -> Result<String, serde_json::Error> {
     let mut rules: BTreeMap<String, Value> = BTreeMap::new();
     let mut results = Vec::new();
-    for finding in &report.findings {
+    for finding in findings {
         let item = describe(finding);
         rules.entry(item.rule.clone()).or_insert_with(|| {
-            json!({
+            let mut rule = json!({
                 "id": item.rule,
                 "shortDescription": { "text": item.title },
                 "help": { "text": item.help },
@@ -31,7 +45,11 @@ pub fn render(report: &ScanReport, version: &str) -> Result<String, serde_json::
                     "security-severity": score(finding.severity()),
                     "tags": ["security", item.tag],
                 },
-            })
+            });
+            if let Some(page) = &item.help_uri {
+                rule["helpUri"] = json!(page);
+            }
+            rule
         });
         results.push((item, finding.severity()));
     }
@@ -42,6 +60,9 @@ pub fn render(report: &ScanReport, version: &str) -> Result<String, serde_json::
             let mut location = json!({ "artifactLocation": { "uri": uri(&item.path) } });
             if let Some(line) = item.line {
                 location["region"] = json!({ "startLine": line });
+                if let Some(column) = item.column {
+                    location["region"]["startColumn"] = json!(column);
+                }
             }
             json!({
                 "ruleId": item.rule,
@@ -66,7 +87,7 @@ pub fn render(report: &ScanReport, version: &str) -> Result<String, serde_json::
                 "rules": rules.values().collect::<Vec<_>>(),
             }},
             "results": results,
-            "properties": { "subject": report.inventory.subject },
+            "properties": properties,
         }],
     });
     let mut text = serde_json::to_string_pretty(&document)?;
@@ -82,6 +103,8 @@ struct Item {
     message: String,
     path: String,
     line: Option<u64>,
+    column: Option<u64>,
+    help_uri: Option<String>,
     /// What makes the finding the same in the next scan: no line, no version.
     identity: String,
 }
@@ -103,6 +126,8 @@ fn describe(finding: &Finding) -> Item {
                 tag: "vulnerability",
                 path: v.purl.clone(),
                 line: None,
+                column: None,
+                help_uri: None,
                 identity: format!("{} {}", v.id, v.package),
             }
         }
@@ -114,6 +139,8 @@ fn describe(finding: &Finding) -> Item {
             message: format!("{}: {}", s.title, s.redacted),
             path: s.path.clone(),
             line: Some(s.line.max(1)),
+            column: None,
+            help_uri: None,
             identity: format!("{} {} {}", s.detector, s.path, s.redacted),
         },
         Finding::File(f) => Item {
@@ -124,18 +151,38 @@ fn describe(finding: &Finding) -> Item {
             message: format!("{}: {}", danger_name(f.danger), f.detail),
             path: f.path.clone(),
             line: None,
+            column: None,
+            help_uri: None,
             identity: format!("{} {}", danger_name(f.danger), f.path),
         },
-        Finding::Configuration(c) => Item {
-            rule: c.check.clone(),
-            title: c.title.clone(),
-            help: c.fix.clone(),
-            tag: "configuration",
-            message: format!("{}; {}", c.title, c.fix),
-            path: "config.json".into(),
-            line: None,
-            identity: c.check.clone(),
-        },
+        Finding::Configuration(c) => {
+            let of = c.resource.as_ref().map(|name| format!("{name}: ")).unwrap_or_default();
+            let place = c.location.as_ref();
+            // The identity has no line: findings move when lines are added above them.
+            let identity = match place {
+                Some(at) => {
+                    let resource = c.resource.as_deref().unwrap_or_default();
+                    format!("{} {} {resource} {}", c.check, at.file, c.title)
+                }
+                None => c.check.clone(),
+            };
+            Item {
+                rule: c.check.clone(),
+                title: c.title.clone(),
+                help: if c.why.is_empty() {
+                    c.fix.clone()
+                } else {
+                    format!("{} Fix: {}", c.why, c.fix)
+                },
+                tag: "configuration",
+                message: format!("{of}{}; {}", c.title, c.fix),
+                path: place.map_or_else(|| "config.json".into(), |at| at.file.clone()),
+                line: place.map(|at| at.line.max(1)),
+                column: place.map(|at| at.column.max(1)),
+                help_uri: c.references.first().cloned(),
+                identity,
+            }
+        }
         _ => Item {
             rule: "other".into(),
             title: "other finding".into(),
@@ -144,6 +191,8 @@ fn describe(finding: &Finding) -> Item {
             message: "a finding of a kind that this format does not know".into(),
             path: "config.json".into(),
             line: None,
+            column: None,
+            help_uri: None,
             identity: "other".into(),
         },
     }

@@ -72,6 +72,20 @@ pub(super) const CHECKS: &[Check] = &[
         |c, _, sink| flag(c, &c.host_network, c.shared_place, sink, "shares the host's network")
     ),
     check!(
+        "probe-of-host",
+        "RUN-005",
+        "a probe or hook names a host",
+        "The kubelet makes the connection, from the node's network: a pod can so reach what only nodes may reach.",
+        "remove `host`; probes then go to the pod itself",
+        &[POD_SECURITY],
+        |c, _, sink| {
+            for host in &c.probe_hosts {
+                let message = format!("has the node connect to {}", shown(&host.value));
+                sink.add_as(Severity::Medium, host.place, message);
+            }
+        }
+    ),
+    check!(
         "host-namespaces",
         "RUN-006",
         "the host's UTS, user or cgroup namespace is shared",
@@ -104,10 +118,10 @@ pub(super) const CHECKS: &[Check] = &[
         "drop `NET_RAW`, or `ALL`",
         &[POD_SECURITY],
         |c, _, sink| {
-            if judges_capabilities(c) && !c.drops("NET_RAW") {
-                let added = c.capabilities_added.iter();
-                let place = added.filter(|c| c.value == "NET_RAW").map(|c| c.place).next();
-                sink.add(place.unwrap_or(c.place), "keeps the capability NET_RAW");
+            // One that is added is `capability-added`'s.
+            let is_added = c.capabilities_added.iter().any(|c| c.value == "NET_RAW");
+            if judges_capabilities(c) && !is_added && !c.drops("NET_RAW") {
+                sink.add(c.place, "keeps the capability NET_RAW");
             }
         }
     ),
@@ -118,13 +132,7 @@ pub(super) const CHECKS: &[Check] = &[
         "Engines give fourteen capabilities to every container; few programs need one of them.",
         "drop `ALL`, and add back what is needed (often nothing, at most NET_BIND_SERVICE)",
         &[POD_SECURITY, SECURITY_CONTEXT],
-        |c, _, sink| {
-            let drops_all = c.capabilities_dropped.iter().any(|c| c.value == "ALL");
-            if (judges_capabilities(c) || c.role == Role::Allowed) && !drops_all {
-                let place = c.capabilities_dropped.first().map_or(c.place, |first| first.place);
-                sink.add(place, "does not drop all capabilities");
-            }
-        }
+        capabilities_kept
     ),
     check!(
         "privilege-escalation",
@@ -198,6 +206,20 @@ pub(super) const CHECKS: &[Check] = &[
         host_path
     ),
     check!(
+        "volume-kind",
+        "RUN-015",
+        "a volume is of a kind that gives the pod credentials or the host's storage",
+        "Volumes of these kinds pass by the claims with which an administrator decides who may mount what.",
+        "use a PersistentVolumeClaim",
+        &[POD_SECURITY],
+        |c, _, sink| {
+            for kind in &c.volume_kinds {
+                let message = format!("has a volume of the kind {}", shown(&kind.value));
+                sink.add_as(Severity::Low, kind.place, message);
+            }
+        }
+    ),
+    check!(
         "shared-propagation",
         "RUN-016",
         "mounts are propagated to the host",
@@ -267,7 +289,16 @@ pub(super) const CHECKS: &[Check] = &[
         "Masked paths hide kernel memory, keys and switches that act on the whole host.",
         "remove `procMount: Unmasked` (or `systempaths=unconfined`)",
         &[POD_SECURITY],
-        |c, _, sink| flag(c, &c.proc_unmasked, c.place, sink, "sees /proc without masks")
+        |c, _, sink| {
+            // In a user namespace the paths give little away: baseline allows it there, and
+            // restricted does not.
+            if c.proc_unmasked.is_true() && has_user_namespace(c) {
+                let place = c.proc_unmasked.place_or(c.place);
+                sink.add_as(Severity::Low, place, "sees /proc without masks, in a user namespace");
+            } else {
+                flag(c, &c.proc_unmasked, c.place, sink, "sees /proc without masks");
+            }
+        }
     ),
     check!(
         "host-process",
@@ -374,7 +405,7 @@ fn capability_added(c: &Container, _: &Facts<'_>, sink: &mut Sink) {
         let message = format!("has the capability {}", shown(name));
         if DANGEROUS_CAPABILITIES.contains(&name) {
             sink.add(added.place, message);
-        } else if !DEFAULT_CAPABILITIES.contains(&name) {
+        } else if name == "NET_RAW" || !DEFAULT_CAPABILITIES.contains(&name) {
             sink.add_as(Severity::Medium, added.place, message);
         }
     }
@@ -382,7 +413,25 @@ fn capability_added(c: &Container, _: &Facts<'_>, sink: &mut Sink) {
 
 /// Dockerfiles and images have no capabilities.
 fn judges_capabilities(c: &Container) -> bool {
-    !matches!(c.platform, Platform::Dockerfile | Platform::Image | Platform::Scc)
+    !c.is_windows && !matches!(c.platform, Platform::Dockerfile | Platform::Image | Platform::Scc)
+}
+
+fn capabilities_kept(c: &Container, _: &Facts<'_>, sink: &mut Sink) {
+    if !judges_capabilities(c) && c.role != Role::Allowed {
+        return;
+    }
+    if !c.capabilities_dropped.iter().any(|dropped| dropped.value == "ALL") {
+        let place = c.capabilities_dropped.first().map_or(c.place, |first| first.place);
+        return sink.add(place, "does not drop all capabilities");
+    }
+    // What is beyond the default is reported as added.
+    let kept = c.capabilities_added.iter().filter(|added| {
+        !matches!(added.value.as_str(), "NET_BIND_SERVICE" | "NET_RAW")
+            && DEFAULT_CAPABILITIES.contains(&added.value.as_str())
+    });
+    for added in kept {
+        sink.add(added.place, format!("adds back the capability {}", shown(&added.value)));
+    }
 }
 
 fn mandatory_access(c: &Container, _: &Facts<'_>, sink: &mut Sink) {
@@ -466,6 +515,10 @@ fn host_path(c: &Container, _: &Facts<'_>, sink: &mut Sink) {
     }
 }
 
+fn has_user_namespace(c: &Container) -> bool {
+    c.platform == Platform::Kubernetes && c.host_user.effective() == Some(&false)
+}
+
 fn runs_as_root(c: &Container, _: &Facts<'_>, sink: &mut Sink) {
     // The build's own check speaks of Dockerfiles and images.
     if matches!(c.platform, Platform::Dockerfile | Platform::Image) {
@@ -483,9 +536,7 @@ fn runs_as_root(c: &Container, _: &Facts<'_>, sink: &mut Sink) {
         }
     }
     // In a user namespace root is nobody: Pod Security Standards waive the demand.
-    let has_namespace =
-        c.platform == Platform::Kubernetes && c.host_user.effective() == Some(&false);
-    if c.run_as_non_root.effective() == Some(&false) && !has_namespace {
+    if c.run_as_non_root.effective() == Some(&false) && !has_user_namespace(c) {
         let place = c.run_as_non_root.place_or(c.place);
         sink.add(place, "may run as root: `runAsNonRoot` is not true");
     }
@@ -512,7 +563,7 @@ fn low_ids(c: &Container, _: &Facts<'_>, sink: &mut Sink) {
 }
 
 /// Pod Security Standards, baseline.
-const SAFE_SYSCTLS: [&str; 12] = [
+const SAFE_SYSCTLS: [&str; 14] = [
     "kernel.shm_rmid_forced",
     "net.ipv4.ip_local_port_range",
     "net.ipv4.ip_local_reserved_ports",
@@ -522,7 +573,9 @@ const SAFE_SYSCTLS: [&str; 12] = [
     "net.ipv4.tcp_keepalive_intvl",
     "net.ipv4.tcp_keepalive_probes",
     "net.ipv4.tcp_keepalive_time",
+    "net.ipv4.tcp_notsent_lowat",
     "net.ipv4.tcp_rmem",
+    "net.ipv4.tcp_slow_start_after_idle",
     "net.ipv4.tcp_syncookies",
     "net.ipv4.tcp_wmem",
 ];

@@ -25,6 +25,7 @@ use super::kubernetes::Object;
 use super::settings::Container;
 use crate::secrets::Searcher;
 
+pub use objects::Cluster;
 pub use secrets::is_secret_name;
 
 /// One check.
@@ -73,8 +74,8 @@ pub struct Facts<'a> {
     pub searcher: &'a Searcher,
     /// Registries or their parts from which images may come; empty: from everywhere.
     pub registries: &'a [String],
-    /// All Kubernetes objects of the inputs.
-    pub objects: &'a [Object<'a>],
+    /// What the Kubernetes objects of all inputs say of each other.
+    pub cluster: &'a Cluster<'a>,
     /// What is known of a built image beyond its configuration.
     pub image: Option<&'a ImageFacts<'a>>,
 }

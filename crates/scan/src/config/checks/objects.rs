@@ -1,5 +1,7 @@
 //! Checks of Kubernetes objects other than the settings of containers.
 
+use std::collections::HashSet;
+
 use palisade_base::yaml::Node;
 
 use super::super::kubernetes::Object;
@@ -72,11 +74,8 @@ pub(super) const CHECKS: &[Check] = &[
         "add a NetworkPolicy with an empty `podSelector` and `policyTypes: [Ingress, Egress]`",
         &[NETWORK_POLICIES],
         |object, facts, sink| {
-            let denies = |policy: &Object<'_>| {
-                policy.namespace_or_default() == object.name && denies_by_default(policy.node)
-            };
             let is_namespace = object.kind == "Namespace" && object.group().is_empty();
-            if is_namespace && !facts.objects.iter().any(denies) {
+            if is_namespace && !facts.cluster.denying.contains(object.name) {
                 sink.add(object.place, "has no policy that denies traffic by default");
             }
         }
@@ -150,26 +149,51 @@ fn mounts_token(object: &Object<'_>, pod: &Node, facts: &Facts<'_>) -> bool {
     if let Some(said) = pod.get("automountServiceAccountToken").truth() {
         return said;
     }
-    let is_account = |other: &&Object<'_>| {
-        other.kind == "ServiceAccount"
-            && other.name == account(pod)
-            && other.namespace_or_default() == object.namespace_or_default()
-    };
-    let own = facts.objects.iter().find(is_account);
-    own.and_then(|own| own.node.get("automountServiceAccountToken").truth()) != Some(false)
+    !facts.cluster.tokenless.contains(&(object.namespace_or_default(), account(pod)))
 }
 
 /// Whether a role is bound to the pod's service account among the inputs: then it has a use
 /// for its token.
 fn has_role(object: &Object<'_>, pod: &Node, facts: &Facts<'_>) -> bool {
-    facts.objects.iter().filter(|other| other.kind.ends_with("RoleBinding")).any(|binding| {
-        binding.node.get("subjects").items().iter().any(|subject| {
-            let namespace = subject.text_of("namespace").unwrap_or(binding.namespace_or_default());
-            subject.text_of("kind") == Some("ServiceAccount")
-                && subject.text_of("name") == Some(account(pod))
-                && namespace == object.namespace_or_default()
-        })
-    })
+    facts.cluster.bound.contains(&(object.namespace_or_default(), account(pod)))
+}
+
+/// What objects say of each other: gathered once, so that many objects cost no more than
+/// their number.
+#[derive(Debug, Default)]
+pub struct Cluster<'a> {
+    /// Service accounts, by namespace and name, to which a role is bound.
+    bound: HashSet<(&'a str, &'a str)>,
+    /// Service accounts whose token is not mounted.
+    tokenless: HashSet<(&'a str, &'a str)>,
+    /// Namespaces that deny traffic by default.
+    denying: HashSet<&'a str>,
+}
+
+impl<'a> Cluster<'a> {
+    /// Gathers what `objects` say.
+    pub fn of(objects: &'a [Object<'a>]) -> Self {
+        let mut out = Self::default();
+        for object in objects {
+            let namespace = object.namespace_or_default();
+            if object.kind.ends_with("RoleBinding") {
+                for subject in object.node.get("subjects").items() {
+                    if subject.text_of("kind") == Some("ServiceAccount") {
+                        let of = subject.text_of("namespace").unwrap_or(namespace);
+                        out.bound.insert((of, subject.text_of("name").unwrap_or_default()));
+                    }
+                }
+            } else if object.kind == "ServiceAccount" {
+                let mounts = object.node.get("automountServiceAccountToken").truth();
+                if mounts == Some(false) {
+                    out.tokenless.insert((namespace, object.name));
+                }
+            } else if denies_by_default(object.node) {
+                out.denying.insert(namespace);
+            }
+        }
+        out
+    }
 }
 
 fn token_mounted(object: &Object<'_>, facts: &Facts<'_>, sink: &mut Sink) {

@@ -43,6 +43,44 @@ type Places = &'static [(u64, u64)];
 fn kubernetes(add: &mut dyn FnMut(&'static str, &'static str, Places, &'static str)) {
     let here: Places = &[(6, 5)];
     add(
+        "probe-of-host",
+        pod!(
+            "    livenessProbe: {httpGet: {host: 169.254.169.254}}\n    lifecycle: {preStop: {tcpSocket: {host: b}}}\n"
+        ),
+        &[(8, 37), (9, 45)],
+        pod!("    livenessProbe: {httpGet: {port: 80, host: ''}}\n"),
+    );
+    add(
+        "volume-kind",
+        shared!("volumes: [{name: v, nfs: {server: a}}]"),
+        &[(5, 23)],
+        shared!("volumes: [{name: v, emptyDir: {}}, {name: w, csi: {}}]"),
+    );
+    add(
+        "capabilities-kept",
+        pod!("    securityContext: {capabilities: {drop: [ALL], add: [CHOWN]}}\n"),
+        &[(8, 57)],
+        pod!("    securityContext: {capabilities: {drop: [ALL], add: [NET_BIND_SERVICE]}}\n"),
+    );
+    add(
+        "host-path-mounted",
+        shared!("volumes: [{name: v, hostPath: {path: /etc}}]"),
+        &[(5, 40)],
+        shared!("volumes: [{name: v, emptyDir: {}}]"),
+    );
+    add(
+        "proc-unmasked",
+        pod!("    securityContext: {procMount: Unmasked}\n  hostUsers: true\n"),
+        &[(8, 34)],
+        pod!("    securityContext: {procMount: Default}\n  hostUsers: false\n"),
+    );
+    add(
+        "privilege-escalation",
+        pod!("  os: {name: linux}\n"),
+        here,
+        pod!("  os: {name: windows}\n"),
+    );
+    add(
         "privileged",
         pod!("    securityContext: {privileged: true}\n"),
         &[(8, 35)],
@@ -76,7 +114,7 @@ fn kubernetes(add: &mut dyn FnMut(&'static str, &'static str, Places, &'static s
         pod!("    securityContext: {capabilities: {drop: [NET_RAW]}}\n"),
     );
     add(
-        "net-raw-kept",
+        "capability-added",
         pod!("    securityContext: {capabilities: {drop: [ALL], add: [NET_RAW]}}\n"),
         &[(8, 57)],
         pod!("    securityContext: {capabilities: {drop: [all]}}\n"),

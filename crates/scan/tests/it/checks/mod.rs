@@ -169,3 +169,78 @@ fn kinds_are_those_of_the_pairs() {
         .collect();
     assert_eq!(kinds.len(), Kind::ALL.len(), "{kinds:?}");
 }
+
+#[test]
+fn reference_page_is_the_committed_one() {
+    let page = palisade_scan::config::page::markdown();
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/reference/checks.md");
+    if std::env::vars().any(|(name, value)| name == "UPDATE_GOLDEN" && value == "1") {
+        std::fs::write(path, &page).unwrap();
+    }
+    let committed = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(committed == page, "docs/reference/checks.md differs; run with UPDATE_GOLDEN=1");
+}
+
+#[test]
+fn long_lines_cost_what_they_are_long() {
+    // Each of these was quadratic in some step of a reader that counts from the beginning.
+    let inputs = [
+        ("Dockerfile", format!("FROM a\nENV {}\n", "A=b ".repeat(200_000))),
+        ("Dockerfile", format!("FROM a\nRUN {}\n", "a;".repeat(400_000))),
+        ("Dockerfile", format!("FROM a\nRUN <<E\n{}E\n", "a;\n".repeat(200_000))),
+        ("Dockerfile", format!("FROM a\nRUN {}\n", "\\\n".repeat(200_000))),
+    ];
+    for (name, text) in inputs {
+        let begun = std::time::Instant::now();
+        run(name, &text);
+        let took = begun.elapsed();
+        assert!(took.as_secs() < 20, "{name} {}: {took:?}", &text[..20]);
+    }
+}
+
+/// Every text of the pairs, cut and with bytes exchanged, is examined without a panic, and
+/// what is found has a place in it.
+#[test]
+fn mutilated_inputs_are_examined() {
+    let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut random = move |n: usize| {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        (seed % n.max(1) as u64) as usize
+    };
+    let bytes = b" \n\t:-{}[],\"'#&*!|>$\\<%@`0aA~";
+    let searcher = Searcher::new().unwrap();
+    let policy = policy();
+    for (index, pair) in pairs().into_iter().enumerate() {
+        for _ in 0..8 {
+            let mut text: Vec<u8> = pair.bad.bytes().collect();
+            for _ in 0..=random(3) {
+                let at = random(text.len());
+                match random(3) {
+                    0 => text.truncate(at.max(1)),
+                    1 => text.insert(at, bytes[random(bytes.len())]),
+                    _ => text[at] = bytes[random(bytes.len())],
+                }
+            }
+            let text = String::from_utf8_lossy(&text).into_owned();
+            let n_lines = text.split('\n').count() as u64;
+            let kind = (index % 2 == 0).then(|| Kind::ALL[random(Kind::ALL.len())]);
+            let name = pair.name.to_string();
+            let sources = [Source { name, text, kind, is_named: true }];
+            let options = Options {
+                now: Timestamp::from_nanos(0),
+                policy: &policy,
+                custom: &[],
+                ignores: &[],
+                searcher: &searcher,
+                load: &|_, _| Ok(sources[0].text.clone()),
+            };
+            let report = examine(&sources, &options);
+            for found in findings(&report) {
+                let line = found.location.as_ref().unwrap().line;
+                assert!((1..=n_lines).contains(&line), "{found:?}\n{}", sources[0].text);
+            }
+        }
+    }
+}
