@@ -78,7 +78,9 @@ fn the_capabilities_of_the_recipe_suffice_to_watch() {
         ready.exists().then_some(())
     });
     // From outside: one host, one run folder.
-    let ended = bed.run(&["status", "--format", "json"]).expect(0);
+    let ended = bed.run(&["status", "--format", "json"]);
+    // A machine that is flooded by others is degraded, which is not what this is about.
+    assert!([0, 1].contains(&ended.code), "{ended:?}");
     let status: Value = serde_json::from_str(&ended.stdout).unwrap();
     let pid = status["pid"].as_u64().unwrap();
     let own = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
@@ -95,8 +97,10 @@ fn the_capabilities_of_the_recipe_suffice_to_watch() {
     assert_eq!(alert["container"]["id"], id.as_str());
     // From inside, as the probes of the manifest ask.
     for args in [&["status", "--format", "json"][..], &["top", "--once", "--interval", "0.1"]] {
-        finish(inside(&bed, &root, &capabilities, args)).expect(0);
+        let ended = finish(inside(&bed, &root, &capabilities, args));
+        assert!([0, 1].contains(&ended.code), "{ended:?}");
     }
     watch.signal(Signal::TERM);
-    watch.wait(SOON).expect(0);
+    let ended = watch.wait(SOON);
+    assert!([0, 4].contains(&ended.code), "{ended:?}");
 }
