@@ -5,13 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use palisade_base::{Diagnostics, Explain};
-use palisade_bpf::{Interest, LoadError, Options};
+use palisade_bpf::{Interest, LoadError, OpenFilter, Options};
 use palisade_model::Priority;
-use palisade_rules::ast::{Expr, Operand, Right};
 use palisade_rules::fields::{Fields, Schema as _};
-use palisade_rules::{
-    Evaluator, LoadOptions, Rule, RuleId, RuleSet, SYSCALL_SOURCE, parse_condition,
-};
+use palisade_rules::{Evaluator, LoadOptions, Rule, RuleId, RuleSet, SYSCALL_SOURCE};
 use palisade_sensor::identity::HostPaths;
 use palisade_sensor::state::proc_scan::ScanReport;
 use palisade_sensor::{Engine, EventView, SyscallSchema};
@@ -96,39 +93,8 @@ pub fn interest(rules: &RuleSet) -> (Interest, Vec<String>) {
     let mut interest = Interest::processes();
     interest.extend(STATE_EVENTS);
     let unserved = interest.extend(names).into_iter().map(|unknown| unknown.0).collect();
+    interest.opens = crate::pushdown::opens(rules);
     (interest, unserved)
-}
-
-/// Whether no enabled rule can match an event of the host: each demands a container.
-///
-/// The probes may then leave the host's own processes alone, which on a busy machine is
-/// most of the work.
-pub fn concerns_containers_only(rules: &RuleSet) -> bool {
-    let enabled = rules.rules().iter().filter(|rule| rule.enabled);
-    enabled.clone().count() > 0
-        && enabled.into_iter().all(|rule| {
-            let whole = std::slice::from_ref(&rule.condition);
-            let conditions = if rule.steps.is_empty() { whole } else { &rule.steps };
-            conditions.iter().all(|condition| {
-                parse_condition(condition).is_ok_and(|condition| demands_container(&condition))
-            })
-        })
-}
-
-/// Whether `condition` can hold only in a container: `container.id != host` is one of the
-/// parts of which all must hold.
-fn demands_container(condition: &Expr) -> bool {
-    match condition {
-        Expr::And(parts, _) => parts.iter().any(demands_container),
-        Expr::Or(parts, _) => !parts.is_empty() && parts.iter().all(demands_container),
-        Expr::Compare(comparison, _) => {
-            let is_id = matches!(&comparison.left, Operand::Field(field)
-                if field.name == "container.id" && field.argument.is_none());
-            let is_host = matches!(&comparison.right, Right::Value(value, _) if value == "host");
-            is_id && is_host && comparison.operator.to_string() == "!="
-        }
-        Expr::Not(..) | Expr::Macro(..) | Expr::Exists(..) => false,
-    }
 }
 
 /// Matches events with rules; live and replayed events go the same way.
@@ -226,15 +192,17 @@ pub struct Detector {
 }
 
 impl Detector {
-    /// Attaches the probes that `rules` need and reads what runs already.
+    /// Attaches the probes that `rules` need and reads what runs already. Rules loaded with
+    /// [`LoadOptions::keep_expressions`] let the kernel hold back more of what none can match.
     ///
     /// Probes first, then `/proc`: what starts in between is seen twice and missed never.
     pub fn start(
-        rules: RuleSet,
+        mut rules: RuleSet,
         options: &Options,
         paths: HostPaths,
     ) -> Result<(Self, Started), DetectorError> {
         let (interest, unserved) = interest(&rules);
+        rules.forget_expressions();
         let sensor = palisade_bpf::Sensor::load(&interest, options)?;
         let (engine, processes) = Engine::live(paths).map_err(DetectorError::Processes)?;
         let matcher = Matcher::new(rules);
@@ -246,6 +214,11 @@ impl Detector {
     /// Records what is watched from here on. The desk is for whoever raises alerts.
     pub fn record(&mut self, recording: Recording) -> Result<Option<Desk>, RecorderError> {
         let (mut recorder, desk) = Recorder::start(recording)?;
+        // A recording is of what happened, not of what the rules asked for. A filter that cannot be
+        // taken back costs the recording some opens, which is said.
+        if let Err(error) = self.sensor.filter_opens(&OpenFilter::All) {
+            tracing::warn!(error = &error as &dyn std::error::Error, "opens stay filtered");
+        }
         // The state first, before the first record.
         recorder.tick(&mut self.engine);
         self.recorder = Some(recorder);
@@ -347,34 +320,6 @@ mod tests {
         let (interest, unserved) = interest(&rules);
         assert_eq!(unserved, [""; 0]);
         assert!(interest.contains("openat") && interest.contains("memfd_create"));
-    }
-
-    #[test]
-    fn rules_for_containers_are_told_from_others() {
-        let check = |condition: &str, expected: bool| {
-            let text = format!(
-                "- rule: a\n  desc: a\n  condition: {condition}\n  output: a\n  priority: INFO\n"
-            );
-            let (rules, _) = load_rules(&[("a.yaml", &text)], &LoadOptions::default());
-            assert_eq!(rules.rules().len(), 1, "{condition}");
-            assert_eq!(concerns_containers_only(&rules), expected, "{condition}");
-        };
-        check("evt.type = open and container.id != host", true);
-        check("evt.type = open and (container.id != host and proc.name = a)", true);
-        check("evt.type = open and (container.id != host or proc.name = a)", false);
-        check("evt.type = open and not container.id != host", false);
-        check("evt.type = open and container.id = host", false);
-        let (rules, _) = load_rules(&crate::BUILTIN_RULES, &LoadOptions::default());
-        for rule in rules.rules() {
-            let conditions = std::iter::once(&rule.condition).filter(|_| rule.steps.is_empty());
-            for condition in conditions.chain(&rule.steps) {
-                let parsed = parse_condition(condition);
-                let parsed = parsed.unwrap_or_else(|error| panic!("{}: {error}", rule.name));
-                assert!(demands_container(&parsed), "{}", rule.name);
-            }
-        }
-        assert!(concerns_containers_only(&rules));
-        assert!(!concerns_containers_only(&RuleSet::default()));
     }
 
     #[test]

@@ -10,6 +10,7 @@ pub mod incident;
 pub mod journal;
 pub mod keeper;
 pub mod output;
+pub mod pushdown;
 pub mod recorder;
 pub mod report;
 pub mod rule_test;

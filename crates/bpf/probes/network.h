@@ -8,8 +8,6 @@
 #define AF_UNIX 1
 #define AF_INET 2
 #define AF_INET6 10
-#define S_IFMT 0170000
-#define S_IFSOCK 0140000
 #define SOCKFS_MAGIC 0x534f434b
 #define EINPROGRESS 115
 #define SOCK_TYPE_MASK 0xf

@@ -102,6 +102,10 @@ int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
 	u32 flags = 0;
 	struct actor actor;
 	LOAD_ACTOR(&actor, child)
+	/* The child of a container's process that is to be born in the host's namespaces. */
+	if (tid == tgid && !task_is_contained(child, actor.pidns_level, tgid) &&
+	    task_is_contained(parent, BPF_CORE_READ(parent, thread_pid, level), parent->tgid))
+		mark_escaped(tgid);
 	struct scratch *s = begin(child, &actor, tid, PLS_EVENT_CLONE, CLASS_FORK, PLS_NPARAMS_CLONE);
 	if (!s)
 		return 0;
@@ -155,6 +159,8 @@ int BPF_PROG(on_exit, struct task_struct *task)
 	push_u8(s, (status & 0x80) != 0);
 	push_s64(s, 0); /* reaper: the sensor finds it by its own rule */
 	finish(s, &actor, CLASS_EXIT, true);
+	if (any_escaped && task->pid == task->tgid)
+		bpf_map_delete_elem(&escaped, &actor.tgid);
 	return 0;
 }
 
@@ -267,7 +273,9 @@ static __always_inline void push_exec_ids(struct scratch *s, struct task_struct 
 	push_s64(s, BPF_CORE_READ(task, pid));
 	push_s64(s, BPF_CORE_READ(task, tgid));
 	push_s64(s, BPF_CORE_READ(task, real_parent, tgid));
-	push_path(s, render_path((u64)BPF_CORE_READ(task, fs, pwd.dentry), (u64)BPF_CORE_READ(task, fs, pwd.mnt)));
+	s->walk.dentry = (u64)BPF_CORE_READ(task, fs, pwd.dentry);
+	s->walk.vfsmount = (u64)BPF_CORE_READ(task, fs, pwd.mnt);
+	push_path(s, render_path());
 	push_usage(s, task);
 }
 
@@ -301,7 +309,7 @@ static __always_inline void push_exec_rest(struct scratch *s, struct task_struct
 	push_u64(s, inode_ctime(inode));
 	push_u64(s, inode_mtime(inode));
 	push_u32(s, BPF_CORE_READ(cred, euid.val));
-	push_path(s, file_path(exe));
+	push_path(s, file_path(s, exe));
 	push_s64(s, pid_nr(BPF_CORE_READ(task, signal, pids[PIDTYPE_PGID])));
 	push_u32(s, BPF_CORE_READ(cred, egid.val));
 }

@@ -4,11 +4,16 @@
 //! programs behind the names are loaded; a call that nobody asked for costs the dispatcher's look
 //! into an empty slot.
 
+mod automaton;
 mod calls;
+mod opens;
 
 use std::collections::BTreeSet;
 
+pub(crate) use automaton::{Automaton, STATES_MAX, class_of};
 pub(crate) use calls::{CALLS, GENERIC_CALLS};
+
+pub use opens::{OpenClasses, OpenFilter, OpenTexts, OpenVerdicts, PATH_TEXTS_MAX, PathText};
 
 /// Group of events that are counted together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -74,20 +79,6 @@ impl Class {
             Self::Signal => "signal",
         }
     }
-}
-
-/// Which opens cross into user space.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum OpenFilter {
-    /// All of them.
-    #[default]
-    All,
-    /// Those that write, create or truncate; and of the others those whose path begins with one of
-    /// these texts.
-    ///
-    /// The path is the kernel's, with links resolved, as the task's root shows it. An open whose
-    /// path the kernel side cannot judge (relative and failed, cut, no path at all) crosses.
-    WritesAndPrefixes(Vec<String>),
 }
 
 /// An event name that no probe serves.

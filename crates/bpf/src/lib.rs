@@ -20,7 +20,9 @@ pub mod probe;
 pub mod record;
 mod ring;
 
-pub use interest::{Class, Interest, OpenFilter, UnknownProbe};
+pub use interest::{
+    Class, Interest, OpenClasses, OpenFilter, OpenTexts, OpenVerdicts, PathText, UnknownProbe,
+};
 pub use load::{CgroupFilter, HookInfo, LoadError, Options, PollError, Sensor};
 pub use loss::{ClassCounts, Counts};
 pub use record::{Malformed, Record};

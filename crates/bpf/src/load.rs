@@ -1,6 +1,7 @@
 //! Loading the probes and reading their records.
 
 mod error;
+mod opens;
 mod setup;
 
 use std::ffi::OsStr;
@@ -13,7 +14,7 @@ use libbpf_rs::{Link, MapCore as _, MapFlags, MapType, Object, ObjectBuilder};
 pub use error::{LoadError, PollError};
 pub(crate) use setup::programs as programs_of;
 
-use crate::interest::{Class, Interest};
+use crate::interest::{Class, Interest, OpenFilter};
 use crate::libbpf_log;
 use crate::loss::ClassCounts;
 use crate::record::{RECORD_BYTES_MAX, Record};
@@ -27,9 +28,6 @@ static OBJECT: &Aligned<[u8]> =
 
 /// Where the kernel describes its types (`kernel/bpf/sysfs_btf.c`).
 pub const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
-/// Prefixes in an [`OpenFilter`]; with more of them, every open crosses (`open_prefixes` in
-/// `probes/files.h`).
-pub const PREFIXES_MAX: usize = 4096;
 /// Cgroups in a [`CgroupFilter`] (`cgroups_listed` in `probes/record.h`).
 pub const CGROUPS_MAX: usize = 4096;
 /// Records handed out by one call of [`Sensor::poll`], so that its caller gets to its other work.
@@ -244,6 +242,12 @@ impl Sensor {
             if is_ring { accounted.max(map.max_entries().into()) } else { accounted }
         };
         self.object.maps().map(bytes).sum()
+    }
+
+    /// Filters opens by `filter` from here on. While the table changes, every open crosses. False
+    /// if the table made at the load is too small for it: then every open crosses.
+    pub fn filter_opens(&self, filter: &OpenFilter) -> Result<bool, LoadError> {
+        opens::fill(&self.object, filter)
     }
 
     /// Puts the cgroup `id` on the list of [`CgroupFilter::AllBut`] or [`CgroupFilter::Only`].

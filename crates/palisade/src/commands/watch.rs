@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use palisade_agent::agent::OnNotice;
-use palisade_agent::detector::concerns_containers_only;
 use palisade_agent::output::FalcoTime;
+use palisade_agent::pushdown::concerns_containers_only;
 use palisade_agent::recorder::{Choice, Continuous, FILES_MAX, OnAlert, RecorderHealth, Recording};
 use palisade_agent::{
     Agent, AgentError, Detector, Notice, ResponseMeans, Resumed, Settings, output,
@@ -45,7 +45,9 @@ pub(crate) fn watch(context: &Context<'_>, args: &cli::Watch) -> Result<Exit, Fa
     let mut files = policy.runtime.rules.clone();
     files.extend(args.rules.iter().cloned());
     let builtin = policy.runtime.builtin_rules && !args.no_builtin_rules;
-    let rules = Sources::read(&files, builtin)?.load_all(context, &LoadOptions::default())?;
+    // What the kernel can decide beforehand is read off the conditions' trees.
+    let load = LoadOptions { keep_expressions: true, ..LoadOptions::default() };
+    let rules = Sources::read(&files, builtin)?.load_all(context, &load)?;
 
     if !args.host && !concerns_containers_only(&rules) {
         context.terminal.progress(
