@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what a make target needs and the machine lacks, by apt; says what and why.
-# usage: scripts/install-deps.sh build|demo|test|vm …   (asks nothing)
+# usage: scripts/install-deps.sh build|demo|bench|test|vm …   (asks nothing)
 set -euo pipefail
 
 # package | command or file that proves it | needed for | why
@@ -14,6 +14,11 @@ zlib1g-dev|/usr/include/zlib.h|build|libelf needs it
 runc|runc|demo|starts the container that Palisade has prepared
 mmdebstrap|mmdebstrap|demo|makes the demo's image from real Debian packages
 util-linux|nsenter|demo|lets the demo's attacker speak to the container's loopback
+bpftool|bpftool|bench|loads the empty program that the dispatcher is compared with
+redis-server|redis-server|bench|is watched while it serves
+redis-tools|redis-benchmark|bench|asks it
+nginx-light|nginx|bench|is watched while it serves
+wrk|wrk|bench|asks it
 busybox-static|/bin/busybox|test|the smallest real container for the tests
 binutils|strip|test|measures the stripped program
 qemu-system-x86|qemu-system-x86_64|vm|runs other kernels

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use palisade_base::{Diagnostics, Explain};
-use palisade_bpf::{Interest, LoadError, OpenFilter, Options};
+use palisade_bpf::{Environment, Interest, LoadError, OpenFilter, Options};
 use palisade_model::Priority;
 use palisade_rules::fields::{Fields, Schema as _};
 use palisade_rules::{Evaluator, LoadOptions, Rule, RuleId, RuleSet, SYSCALL_SOURCE};
@@ -14,6 +14,7 @@ use palisade_sensor::state::proc_scan::ScanReport;
 use palisade_sensor::{Engine, EventView, SyscallSchema};
 
 use crate::detection::{Detection, RuleInfo, Source, SourceError, SourceHealth};
+use crate::pushdown;
 use crate::recorder::{Desk, Recorder, RecorderError, Recording};
 
 /// Events that the state needs even if no rule asks for them: what a descriptor is, where
@@ -93,7 +94,8 @@ pub fn interest(rules: &RuleSet) -> (Interest, Vec<String>) {
     let mut interest = Interest::processes();
     interest.extend(STATE_EVENTS);
     let unserved = interest.extend(names).into_iter().map(|unknown| unknown.0).collect();
-    interest.opens = crate::pushdown::opens(rules);
+    interest.opens = pushdown::opens(rules);
+    interest.environment = pushdown::environment(rules);
     (interest, unserved)
 }
 
@@ -214,10 +216,15 @@ impl Detector {
     /// Records what is watched from here on. The desk is for whoever raises alerts.
     pub fn record(&mut self, recording: Recording) -> Result<Option<Desk>, RecorderError> {
         let (mut recorder, desk) = Recorder::start(recording)?;
-        // A recording is of what happened, not of what the rules asked for. A filter that cannot be
-        // taken back costs the recording some opens, which is said.
-        if let Err(error) = self.sensor.filter_opens(&OpenFilter::All) {
-            tracing::warn!(error = &error as &dyn std::error::Error, "opens stay filtered");
+        // A recording is of what happened, not of what the rules asked for. What cannot be had
+        // costs the recording something, which is said.
+        let whole = self.sensor.filter_opens(&OpenFilter::All).map(drop);
+        let whole = whole.and(self.sensor.send_environment(Environment::All));
+        if let Err(error) = whole {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "the recording lacks what no rule asks for"
+            );
         }
         // The state first, before the first record.
         recorder.tick(&mut self.engine);

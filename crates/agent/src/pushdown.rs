@@ -13,10 +13,10 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use palisade_bpf::{OpenClasses, OpenFilter, OpenTexts, PathText};
+use palisade_bpf::{Environment, OpenClasses, OpenFilter, OpenTexts, PathText};
 use palisade_rules::ast::{Comparison, Expr, FieldUse, Operand, Quantifier, Relation, Right};
 use palisade_rules::fields::Schema as _;
-use palisade_rules::{Rule, RuleSet, SYSCALL_SOURCE, parse_condition};
+use palisade_rules::{OutputFormat, Rule, RuleSet, SYSCALL_SOURCE, parse_condition};
 use palisade_sensor::SyscallSchema;
 
 /// Events of opens. `creat` is one for writing.
@@ -61,6 +61,29 @@ pub fn opens(rules: &RuleSet) -> OpenFilter {
     texts.add_always(OpenClasses::KEPT & whose);
     add_unclean(&mut texts);
     OpenFilter::Only(texts)
+}
+
+/// Whose environment `rules` ask for, in a condition or an output.
+pub fn environment(rules: &RuleSet) -> Environment {
+    let of_rule = |rule: &Rule| {
+        let formats = rule.extra_fields.iter().map(|(_, format)| format);
+        let outputs =
+            std::iter::once(&rule.output_format).chain(formats).flat_map(OutputFormat::field_names);
+        let fields: Vec<&str> = rule.fields.iter().map(String::as_str).chain(outputs).collect();
+        let asks = |name: &str| fields.iter().any(|field| field.split('[').next() == Some(name));
+        // An ancestor of a container's process can be the host's.
+        if asks("proc.aenv") {
+            return Environment::All;
+        }
+        if !asks("proc.env") {
+            return Environment::None;
+        }
+        let contained =
+            tree_of(rule).is_some_and(|tree| containment(&tree, false) == OpenClasses::CONTAINED);
+        if contained { Environment::Contained } else { Environment::All }
+    };
+    let watched = rules.rules().iter().filter(|rule| rule.enabled);
+    watched.map(of_rule).max().unwrap_or(Environment::None)
 }
 
 /// Whether no enabled rule can match an event of the host: each demands a container.

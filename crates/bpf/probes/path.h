@@ -214,6 +214,49 @@ __attribute__((noinline)) int append_cgroup(u64 name_address, u64 kn_address)
 			append_cgroup((u64)BPF_CORE_READ(css, ss, name), (u64)BPF_CORE_READ(css, cgroup, kn));         \
 	}
 
+/*
+ * A number for the cgroups of a task. They say where in every hierarchy a task stands, are long, and change at a few
+ * moves in a process's life, so they are sent with an exec only where they differ from those that were sent last.
+ */
+static __always_inline u64 css_id(struct css_set *set, u32 index)
+{
+	struct cgroup_subsys_state *css = NULL;
+	void *slot = (void *)set + bpf_core_field_offset(struct css_set, subsys) + sizeof(void *) * index;
+	bpf_probe_read_kernel(&css, sizeof(css), slot);
+	if (!css)
+		return 0;
+	if (CASTS)
+		return CAST(cgroup_subsys_state, css)->cgroup->kn->id;
+	return BPF_CORE_READ(css, cgroup, kn, id);
+}
+
+#define ADD_SUBSYSTEM(id)                                                                                              \
+	if (bpf_core_enum_value_exists(enum cgroup_subsys_id, id##_cgrp_id))                                           \
+		print = (print ^ css_id(set, bpf_core_enum_value(enum cgroup_subsys_id, id##_cgrp_id))) *              \
+			0x100000001b3ULL; /* the prime of FNV-1a */
+
+static __always_inline u64 cgroups_print(struct task_struct *task)
+{
+	struct css_set *set = BPF_CORE_READ(task, cgroups);
+	u64 print = 0xcbf29ce484222325ULL ^ BPF_CORE_READ(set, dfl_cgrp, kn, id);
+
+	ADD_SUBSYSTEM(cpuset)
+	ADD_SUBSYSTEM(cpu)
+	ADD_SUBSYSTEM(cpuacct)
+	ADD_SUBSYSTEM(io)
+	ADD_SUBSYSTEM(memory)
+	ADD_SUBSYSTEM(pids)
+	return print;
+}
+
+/* By process: the cgroups that were sent last. A process that is forgotten sends them again. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, u32);
+	__type(value, u64);
+} cgroups_sent SEC(".maps");
+
 /* The `cgroups` parameter: the controllers that Falco sends, in its order, then pids and the v2 hierarchy. */
 static __always_inline void push_cgroups(struct scratch *s, struct task_struct *task)
 {

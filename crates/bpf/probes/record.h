@@ -87,7 +87,7 @@ struct {
 	__type(value, struct scratch);
 } scratch_map SEC(".maps");
 
-struct counters { u64 n_sent, n_lost_full, n_lost_busy, n_lost_large, n_truncated, n_filtered; };
+struct counters { u64 n_sent, n_lost_full, n_lost_busy, n_lost_large, n_truncated, n_filtered, n_bytes; };
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, N_CLASSES);
@@ -109,12 +109,13 @@ struct {
 /* Time of the last wake-up of the reader of both rings. Racy on purpose: a lost update costs one wake-up. */
 u64 reader_woken_ns = 0;
 
-#define count(class, field)                                                                                            \
+#define count(class, field) count_by(class, field, 1)
+#define count_by(class, field, n)                                                                                      \
 	({                                                                                                             \
 		u32 __class = (class);                                                                                 \
 		struct counters *__c = bpf_map_lookup_elem(&counters, &__class);                                       \
 		if (__c)                                                                                               \
-			__c->field++;                                                                                  \
+			__c->field += (n);                                                                             \
 	})
 
 static __always_inline struct scratch *scratch(void)
@@ -385,13 +386,14 @@ static __always_inline u32 append_fd_path(struct scratch *s, u8 *trailer)
 	return n;
 }
 
-static __always_inline void finish(struct scratch *s, struct actor *a, u32 class, bool priority)
+/* Sends the record; false if it was lost. */
+static __always_inline bool finish(struct scratch *s, struct actor *a, u32 class, bool priority)
 {
 	u32 len = s->pos;
 	if (len > RECORD_BYTES_MAX - TRAILER_BYTES) {
 		count(class, n_lost_large);
 		s->busy = 0;
-		return;
+		return false;
 	}
 	*(u64 *)(s->data + 0) = s->ts;
 	*(u32 *)(s->data + 16) = len;
@@ -429,9 +431,12 @@ static __always_inline void finish(struct scratch *s, struct actor *a, u32 class
 				 bpf_ringbuf_output(&ring_bulk, s->data, total, flags);
 	if (failed)
 		count(class, n_lost_full);
-	else
+	else {
 		count(class, n_sent);
+		count_by(class, n_bytes, total);
+	}
 	s->busy = 0;
+	return !failed;
 }
 
 #endif

@@ -81,6 +81,19 @@ impl Class {
     }
 }
 
+/// Whose environment comes with an exec: it is the longest part of one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[repr(u32)]
+pub enum Environment {
+    /// Nobody's.
+    None,
+    /// That of containers' processes.
+    Contained,
+    /// Everybody's.
+    #[default]
+    All,
+}
+
 /// An event name that no probe serves.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("no probe serves event `{0}`")]
@@ -92,6 +105,8 @@ pub struct Interest {
     names: BTreeSet<&'static str>,
     /// Which opens cross.
     pub opens: OpenFilter,
+    /// Whose environment comes with an exec.
+    pub environment: Environment,
 }
 
 /// The events of a process's life and the other names that rules give them. A record of a fork is a
@@ -109,7 +124,7 @@ const LIFE: [(&str, &str); 7] = [
 impl Interest {
     /// The life of processes: fork, exec and exit. Every consumer of state needs these.
     pub fn processes() -> Self {
-        Self { names: ["execve", "clone", "procexit"].into(), opens: OpenFilter::All }
+        Self { names: ["execve", "clone", "procexit"].into(), ..Self::default() }
     }
 
     /// Everything that a probe exists for, but `close`, which is frequent and tells little.

@@ -21,7 +21,8 @@ pub mod record;
 mod ring;
 
 pub use interest::{
-    Class, Interest, OpenClasses, OpenFilter, OpenTexts, OpenVerdicts, PathText, UnknownProbe,
+    Class, Environment, Interest, OpenClasses, OpenFilter, OpenTexts, OpenVerdicts, PathText,
+    UnknownProbe,
 };
 pub use load::{CgroupFilter, HookInfo, LoadError, Options, PollError, Sensor};
 pub use loss::{ClassCounts, Counts};

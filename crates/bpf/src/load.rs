@@ -14,7 +14,7 @@ use libbpf_rs::{Link, MapCore as _, MapFlags, MapType, Object, ObjectBuilder};
 pub use error::{LoadError, PollError};
 pub(crate) use setup::programs as programs_of;
 
-use crate::interest::{Class, Interest, OpenFilter};
+use crate::interest::{Class, Environment, Interest, OpenFilter};
 use crate::libbpf_log;
 use crate::loss::ClassCounts;
 use crate::record::{RECORD_BYTES_MAX, Record};
@@ -248,6 +248,11 @@ impl Sensor {
     /// if the table made at the load is too small for it: then every open crosses.
     pub fn filter_opens(&self, filter: &OpenFilter) -> Result<bool, LoadError> {
         opens::fill(&self.object, filter)
+    }
+
+    /// Sends whose environment with an exec, from here on.
+    pub fn send_environment(&self, whose: Environment) -> Result<(), LoadError> {
+        opens::set_environment(&self.object, whose)
     }
 
     /// Puts the cgroup `id` on the list of [`CgroupFilter::AllBut`] or [`CgroupFilter::Only`].

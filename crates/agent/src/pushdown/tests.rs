@@ -206,6 +206,32 @@ fn rules_for_containers_are_told_from_others() {
     assert!(!concerns_containers_only(&RuleSet::default()));
 }
 
+#[test]
+fn environments_are_sent_to_whom_asks() {
+    let check = |condition: &str, output: &str, expected| {
+        let text = format!(
+            "- rule: a\n  desc: a\n  condition: >\n    {condition}\n  output: {output}\n  priority: INFO\n"
+        );
+        let (rules, diagnostics) = load_rules(&[("a.yaml", &text)], &LoadOptions::default());
+        assert_eq!(rules.rules().len(), 1, "{condition}: {diagnostics}");
+        assert_eq!(environment(&rules), expected, "{condition} {output}");
+    };
+    check("evt.type = execve", "a", Environment::None);
+    check("evt.type = execve and proc.env contains PATH", "a", Environment::All);
+    check(
+        "evt.type = execve and container.id != host and proc.env[X] = a",
+        "a",
+        Environment::Contained,
+    );
+    check("evt.type = execve and container.id != host and proc.aenv[X] = a", "a", Environment::All);
+    check("evt.type = execve", "a (%proc.env)", Environment::All);
+    check(
+        "evt.type = execve and container.id != host",
+        "\"%proc.env[PATH]\"",
+        Environment::Contained,
+    );
+}
+
 /// Falco's published rules, where the conformance material is there.
 fn published(names: &[&str]) -> Option<RuleSet> {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -1,9 +1,10 @@
-//! The filter of opens in the kernel: its words and its automaton's table.
+//! What the rules want of opens and execs, in the kernel: words that can change while the probes
+//! run, and the automaton's table.
 
 use libbpf_rs::{MapCore as _, MapFlags, Object};
 
 use super::{LoadError, map};
-use crate::interest::{Automaton, OpenFilter, OpenTexts, STATES_MAX};
+use crate::interest::{Automaton, Environment, OpenFilter, OpenTexts, STATES_MAX};
 
 /// States that the table has room for at least, so that other rules can come later; 512 KiB.
 const STATES_MIN: usize = 4096;
@@ -45,9 +46,17 @@ fn words(texts: &OpenTexts, automaton: &Automaton) -> [u32; 4] {
 }
 
 fn set_words(object: &Object, words: [u32; 4]) -> Result<(), LoadError> {
-    let name = ".data.open_filter";
+    set(object, ".data.open_filter", &words)
+}
+
+/// Says whose environment is sent (`environment` of `probes/process.h`).
+pub(super) fn set_environment(object: &Object, whose: Environment) -> Result<(), LoadError> {
+    set(object, ".data.environment", &[whose as u32])
+}
+
+fn set(object: &Object, name: &'static str, words: &[u32]) -> Result<(), LoadError> {
     let map = map(object, name).ok_or(LoadError::Object { part: name })?;
-    let bytes: Vec<u8> = words.into_iter().flat_map(u32::to_ne_bytes).collect();
+    let bytes: Vec<u8> = words.iter().copied().flat_map(u32::to_ne_bytes).collect();
     map.update(&0_u32.to_ne_bytes(), &bytes, MapFlags::ANY)
         .map_err(|source| LoadError::Map { map: name, source })
 }

@@ -210,6 +210,7 @@ pub(super) fn fill(
         }
     }
     opens::fill(object, &interest.opens)?;
+    opens::set_environment(object, interest.environment)?;
     if let CgroupFilter::AllBut(ids) | CgroupFilter::Only(ids) = &options.cgroups {
         for id in ids {
             update(object, "cgroups_listed", &id.to_ne_bytes(), &[1])?;

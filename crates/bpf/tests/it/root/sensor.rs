@@ -304,3 +304,34 @@ fn everything_loads_at_once_and_leaves_again() {
     assert_eq!(sensor.attached().len(), 1);
     assert_eq!(sensor.attached()[0].hook, "tp_btf/sched_process_exit");
 }
+
+#[test]
+fn cgroups_and_environments_come_when_they_say_something() {
+    use palisade_bpf::Environment;
+    let Some(_alone) = root() else { return };
+    let cgroup = TestCgroup::new("brief");
+    let mut sensor = load(&["execve", "clone", "procexit"], &Options::default());
+    // Cgroups and environment of the execs of `/bin/true` with each of these words.
+    let check = |sensor: &mut Sensor, script: &str, expected: &[(&str, bool, bool)]| {
+        assert!(cgroup.run(script), "{script}");
+        let is_last = |e: &Event| e.kind == EXECVE && e.text(2) == expected.last().unwrap().0;
+        let events = collect(sensor, is_last);
+        for (word, cgroups, environment) in expected {
+            let exec = events.iter().find(|e| e.kind == EXECVE && e.text(2) == *word).unwrap();
+            let text = exec.text(14);
+            assert_eq!(text.contains("unified=/palisade-test-brief"), *cgroups, "{word}: {text}");
+            assert!(*cgroups || text.is_empty(), "{word}: {text}");
+            assert_eq!(exec.text(15).contains("PATH="), *environment, "{word}");
+        }
+    };
+    // The shell moves after its own exec: its children say where they are, and it does later.
+    let moved = [("first", true, true), ("second", true, true)];
+    check(&mut sensor, "/bin/true first; /bin/true second; :", &moved);
+    let settled = [("third", false, true), ("fourth", false, true)];
+    check(&mut sensor, "exec bash -c '/bin/true third; /bin/true fourth; :'", &settled);
+    sensor.send_environment(Environment::Contained).unwrap();
+    check(&mut sensor, "exec /bin/true host", &[("host", true, false)]);
+    check(&mut sensor, "exec unshare -m /bin/true inside", &[("inside", false, true)]);
+    sensor.send_environment(Environment::None).unwrap();
+    check(&mut sensor, "exec unshare -m /bin/true nobody", &[("nobody", false, false)]);
+}
