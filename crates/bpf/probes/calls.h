@@ -44,6 +44,8 @@ SIMPLE_CALL(symlinkat, SYMLINKAT, CLASS_FILE, STR(0), FD(1), STR(2))
 SIMPLE_CALL(mkdir, MKDIR, CLASS_FILE, STR(0), U32(ARG(1)))
 SIMPLE_CALL(mkdirat, MKDIRAT, CLASS_FILE, FD(0), STR(1), U32(ARG(2)))
 SIMPLE_CALL(rmdir, RMDIR, CLASS_FILE, STR(0))
+SIMPLE_CALL(mknod, MKNOD, CLASS_FILE, STR(0), U32(ARG(1) & 0177777), U32(ARG(2)))
+SIMPLE_CALL(mknodat, MKNODAT, CLASS_FILE, FD(0), STR(1), U32(ARG(2) & 0177777), U32(ARG(3)))
 SIMPLE_CALL(chown, CHOWN, CLASS_FILE, STR(0), U32(ARG(1)), U32(ARG(2)))
 SIMPLE_CALL(fchown, FCHOWN, CLASS_FILE, FD(0), U32(ARG(1)), U32(ARG(2)), describe_fd(ARG_INT(0)))
 
@@ -108,6 +110,20 @@ CALL(ptrace)
 		push_dyn(s, DYN_U64, ret < 0 ? 0 : data);
 	push_u16(s, request);
 	push_s64(s, ARG_INT(1));
+	END(CLASS_MEMORY)
+}
+
+#define PROT_EXEC 4
+CALL(mprotect)
+{
+	/* Every library that is loaded changes protections; making memory executable is rare. */
+	if (!(argument(regs, is_compat(current_task()), 2) & PROT_EXEC))
+		return 0;
+	BEGIN(MPROTECT, CLASS_MEMORY)
+	push_s64(s, ret);
+	push_u64(s, ARG(0));
+	push_u64(s, ARG(1));
+	push_u32(s, ARG(2) & 0xf); /* PROT_READ, PROT_WRITE, PROT_EXEC, PROT_SEM: the same bits */
 	END(CLASS_MEMORY)
 }
 
