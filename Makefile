@@ -43,8 +43,10 @@ conformance: ## Run the conformance material in $PALISADE_SHARED/conformance
 
 .PHONY: bench
 bench: build ## Measure and print the performance table
-	@scripts/install-deps.sh build demo
+	@scripts/install-deps.sh build demo bench
 	@$(SUDO) scripts/bench.sh --palisade $(PALISADE)
+	@$(CARGO) build --release --quiet --locked -p palisade-bpf --example floor
+	@$(SUDO) scripts/bench-load.sh --palisade $(PALISADE) --floor $(dir $(PALISADE))examples/floor
 	@scripts/bench-replay.sh --palisade $(PALISADE)
 
 .PHONY: bench-scan

@@ -1,6 +1,7 @@
 // The loops of `make bench`: what a sensor costs the programs that it watches.
 // usage: loops getpid|open|exec COUNT [PROGRAM]   prints nanoseconds of CPU time a round
 //        loops rss 1 PROGRAM [ARGUMENTS]           prints the program's peak memory in MiB
+//        loops flood RATE SECONDS FILE             opens and closes FILE that often a second; prints how often it was
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,6 +9,7 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 static double cpu_seconds(int who)
@@ -48,6 +50,30 @@ static int peak_memory(char **command)
     return 0;
 }
 
+static double now(void)
+{
+    struct timespec time;
+
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return time.tv_sec + time.tv_nsec / 1e9;
+}
+
+// Opens in bursts of a millisecond. A burst that came late is made up for.
+static int flood(double rate, double seconds, const char *path)
+{
+    const struct timespec millisecond = {.tv_nsec = 1000000};
+    double start = now();
+    long done = 0;
+
+    for (double passed = 0; passed < seconds; passed = now() - start) {
+        for (long due = passed * rate; done < due; done++)
+            close(open(path, O_RDONLY));
+        nanosleep(&millisecond, NULL);
+    }
+    printf("%ld %.3f\n", done, now() - start);
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     int needs_program = argc > 1 && (!strcmp(argv[1], "exec") || !strcmp(argv[1], "rss"));
@@ -56,6 +82,8 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: loops getpid|open|exec COUNT [PROGRAM] | loops rss 1 PROGRAM …\n");
         return 2;
     }
+    if (argc == 5 && !strcmp(argv[1], "flood"))
+        return flood(atof(argv[2]), atof(argv[3]), argv[4]);
     if (!strcmp(argv[1], "rss"))
         return peak_memory(argv + 3);
     long count = atol(argv[2]);

@@ -15,6 +15,11 @@ runc|runc|demo|starts the container that Palisade has prepared
 mmdebstrap|mmdebstrap|demo|makes the demo's image from real Debian packages
 util-linux|nsenter|demo|lets the demo's attacker speak to the container's loopback
 docker-registry|docker-registry|test|the registry that images are pushed to and pulled from
+bpftool|bpftool|bench|loads the empty program that the dispatcher is compared with
+redis-server|redis-server|bench|is watched while it serves
+redis-tools|redis-benchmark|bench|asks it
+nginx-light|nginx|bench|is watched while it serves
+wrk|wrk|bench|asks it
 busybox-static|/bin/busybox|test|the smallest real container for the tests
 binutils|strip|test|measures the stripped program
 qemu-system-x86|qemu-system-x86_64|vm|runs other kernels

@@ -7,15 +7,13 @@ use std::time::Duration;
 use palisade_base::{Diagnostics, Explain};
 use palisade_bpf::{Interest, LoadError};
 use palisade_model::Priority;
-use palisade_rules::ast::{Expr, Operand, Right};
 use palisade_rules::fields::{Fields, Schema as _};
-use palisade_rules::{
-    Carried, Evaluator, LoadOptions, Rule, RuleId, RuleSet, SYSCALL_SOURCE, parse_condition,
-};
+use palisade_rules::{Carried, Evaluator, LoadOptions, Rule, RuleId, RuleSet, SYSCALL_SOURCE};
 use palisade_sensor::state::proc_scan::ScanReport;
 use palisade_sensor::{EventView, SyscallSchema};
 
 use crate::detection::{Detection, RuleInfo};
+use crate::pushdown;
 use crate::standing::RuleStanding;
 
 mod activity;
@@ -106,39 +104,9 @@ pub fn interest(rules: &RuleSet) -> (Interest, Vec<String>) {
     let mut interest = Interest::processes();
     interest.extend(STATE_EVENTS);
     let unserved = interest.extend(names).into_iter().map(|unknown| unknown.0).collect();
+    interest.opens = pushdown::opens(rules);
+    interest.environment = pushdown::environment(rules);
     (interest, unserved)
-}
-
-/// Whether no enabled rule can match an event of the host: each demands a container.
-///
-/// The probes may then leave the host's own processes alone, which on a busy machine is
-/// most of the work.
-pub fn concerns_containers_only(rules: &RuleSet) -> bool {
-    let enabled = rules.rules().iter().filter(|rule| rule.enabled);
-    enabled.clone().count() > 0
-        && enabled.into_iter().all(|rule| {
-            let whole = std::slice::from_ref(&rule.condition);
-            let conditions = if rule.steps.is_empty() { whole } else { &rule.steps };
-            conditions.iter().all(|condition| {
-                parse_condition(condition).is_ok_and(|condition| demands_container(&condition))
-            })
-        })
-}
-
-/// Whether `condition` can hold only in a container: `container.id != host` is one of the
-/// parts of which all must hold.
-fn demands_container(condition: &Expr) -> bool {
-    match condition {
-        Expr::And(parts, _) => parts.iter().any(demands_container),
-        Expr::Or(parts, _) => !parts.is_empty() && parts.iter().all(demands_container),
-        Expr::Compare(comparison, _) => {
-            let is_id = matches!(&comparison.left, Operand::Field(field)
-                if field.name == "container.id" && field.argument.is_none());
-            let is_host = matches!(&comparison.right, Right::Value(value, _) if value == "host");
-            is_id && is_host && comparison.operator.to_string() == "!="
-        }
-        Expr::Not(..) | Expr::Macro(..) | Expr::Exists(..) => false,
-    }
 }
 
 /// Matches events with rules; live and replayed events go the same way.
@@ -268,34 +236,6 @@ mod tests {
         let (interest, unserved) = interest(&rules);
         assert_eq!(unserved, [""; 0]);
         assert!(interest.contains("openat") && interest.contains("memfd_create"));
-    }
-
-    #[test]
-    fn rules_for_containers_are_told_from_others() {
-        let check = |condition: &str, expected: bool| {
-            let text = format!(
-                "- rule: a\n  desc: a\n  condition: {condition}\n  output: a\n  priority: INFO\n"
-            );
-            let (rules, _) = load_rules(&[("a.yaml", &text)], &LoadOptions::default());
-            assert_eq!(rules.rules().len(), 1, "{condition}");
-            assert_eq!(concerns_containers_only(&rules), expected, "{condition}");
-        };
-        check("evt.type = open and container.id != host", true);
-        check("evt.type = open and (container.id != host and proc.name = a)", true);
-        check("evt.type = open and (container.id != host or proc.name = a)", false);
-        check("evt.type = open and not container.id != host", false);
-        check("evt.type = open and container.id = host", false);
-        let (rules, _) = load_rules(&crate::BUILTIN_RULES, &LoadOptions::default());
-        for rule in rules.rules() {
-            let conditions = std::iter::once(&rule.condition).filter(|_| rule.steps.is_empty());
-            for condition in conditions.chain(&rule.steps) {
-                let parsed = parse_condition(condition);
-                let parsed = parsed.unwrap_or_else(|error| panic!("{}: {error}", rule.name));
-                assert!(demands_container(&parsed), "{}", rule.name);
-            }
-        }
-        assert!(concerns_containers_only(&rules));
-        assert!(!concerns_containers_only(&RuleSet::default()));
     }
 
     #[test]

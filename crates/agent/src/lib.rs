@@ -12,6 +12,7 @@ pub mod journal;
 pub mod keeper;
 pub mod losses;
 pub mod output;
+pub mod pushdown;
 pub mod recorder;
 pub mod reload;
 pub mod report;

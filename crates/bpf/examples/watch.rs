@@ -6,14 +6,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use palisade_base::{Explain as _, render_chain};
-use palisade_bpf::{Interest, OpenFilter, Options, Sensor};
+use palisade_bpf::{Interest, OpenClasses, OpenFilter, OpenTexts, Options, PathText, Sensor};
 
 fn main() {
     let names: Vec<String> = std::env::args().skip(1).collect();
     let mut interest = if names.is_empty() { Interest::all() } else { Interest::default() };
     for name in &names {
         if name == "writes" {
-            interest.opens = OpenFilter::WritesAndPrefixes(vec!["/etc/shadow".into()]);
+            let mut texts = OpenTexts::default();
+            texts.add_always(!OpenClasses::READ);
+            texts.add_text(PathText::start("/etc/shadow"), OpenClasses::READ);
+            interest.opens = OpenFilter::Only(texts);
         } else if let Err(error) = interest.add(name) {
             print!("{}", render_chain(&error, None));
             return;

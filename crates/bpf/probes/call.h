@@ -28,6 +28,8 @@ struct { __uint(type, BPF_MAP_TYPE_PROG_ARRAY); __uint(max_entries, CALLS_MAX); 
 static __always_inline bool is_compat(struct task_struct *task)
 {
 #if defined(__TARGET_ARCH_x86)
+	if (TYPED_TASK)
+		return bpf_get_current_task_btf()->thread_info.status & TS_COMPAT;
 	return BPF_CORE_READ(task, thread_info.status) & TS_COMPAT;
 #else
 	return BPF_CORE_READ(task, thread_info.flags) & TIF_32BIT_ARM64;
@@ -103,12 +105,14 @@ int BPF_PROG(dispatch, struct pt_regs *regs, long ret)
 	int BPF_PROG(call_##name, struct pt_regs *regs, long ret)
 #define BEGIN_N(event, class, n_params)                                                                                \
 	struct task_struct *task = current_task();                                                                     \
+	bool compat = is_compat(task);                                                                                 \
+	BEGIN_RECORD(event, class, n_params)
+#define BEGIN_RECORD(event, class, n_params)                                                                           \
 	struct actor actor;                                                                                            \
 	current_actor(&actor);                                                                                         \
 	struct scratch *s = begin(task, &actor, (u32)bpf_get_current_pid_tgid(), event, class, n_params);              \
 	if (!s)                                                                                                        \
 		return 0;                                                                                              \
-	bool compat = is_compat(task);                                                                                 \
 	s->compat = compat;                                                                                            \
 	if (compat)                                                                                                    \
 		s->trailer_flags |= TRAILER_COMPAT;

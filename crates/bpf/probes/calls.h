@@ -35,7 +35,7 @@ SIMPLE_CALL(rename, RENAME, CLASS_FILE, STR(0), STR(1))
 SIMPLE_CALL(renameat, RENAMEAT, CLASS_FILE, FD(0), STR(1), FD(2), STR(3))
 SIMPLE_CALL(renameat2, RENAMEAT2, CLASS_FILE, FD(0), STR(1), FD(2), STR(3), U32(ARG(4)))
 SIMPLE_CALL(chmod, CHMOD, CLASS_FILE, STR(0), U32(ARG(1) & 07777))
-SIMPLE_CALL(fchmod, FCHMOD, CLASS_FILE, FD(0), U32(ARG(1) & 07777))
+SIMPLE_CALL(fchmod, FCHMOD, CLASS_FILE, FD(0), U32(ARG(1) & 07777), describe_fd(ARG_INT(0)))
 SIMPLE_CALL(fchmodat, FCHMODAT, CLASS_FILE, FD(0), STR(1), U32(ARG(2) & 07777))
 SIMPLE_CALL(link, LINK, CLASS_FILE, STR(0), STR(1))
 SIMPLE_CALL(linkat, LINKAT, CLASS_FILE, FD(0), STR(1), FD(2), STR(3), U32(ARG(4) & 0x1400))
@@ -44,12 +44,14 @@ SIMPLE_CALL(symlinkat, SYMLINKAT, CLASS_FILE, STR(0), FD(1), STR(2))
 SIMPLE_CALL(mkdir, MKDIR, CLASS_FILE, STR(0), U32(ARG(1)))
 SIMPLE_CALL(mkdirat, MKDIRAT, CLASS_FILE, FD(0), STR(1), U32(ARG(2)))
 SIMPLE_CALL(rmdir, RMDIR, CLASS_FILE, STR(0))
+SIMPLE_CALL(mknod, MKNOD, CLASS_FILE, STR(0), U32(ARG(1) & 0177777), U32(ARG(2)))
+SIMPLE_CALL(mknodat, MKNODAT, CLASS_FILE, FD(0), STR(1), U32(ARG(2) & 0177777), U32(ARG(3)))
 SIMPLE_CALL(chown, CHOWN, CLASS_FILE, STR(0), U32(ARG(1)), U32(ARG(2)))
-SIMPLE_CALL(fchown, FCHOWN, CLASS_FILE, FD(0), U32(ARG(1)), U32(ARG(2)))
+SIMPLE_CALL(fchown, FCHOWN, CLASS_FILE, FD(0), U32(ARG(1)), U32(ARG(2)), describe_fd(ARG_INT(0)))
 
 /* --- descriptors ----------------------------------------------------------------------------------- */
 SIMPLE_CALL(chdir, CHDIR, CLASS_DESCRIPTOR, STR(0))
-SIMPLE_CALL(fchdir, FCHDIR, CLASS_DESCRIPTOR, FD(0))
+SIMPLE_CALL(fchdir, FCHDIR, CLASS_DESCRIPTOR, FD(0), describe_fd(ARG_INT(0)))
 SIMPLE_CALL(pidfd_getfd, PIDFD_GETFD, CLASS_DESCRIPTOR, FD(0), FD(1), U32(ARG(2)))
 
 static __always_inline void push_pipe(struct scratch *s, s64 ret, u64 address)
@@ -111,6 +113,20 @@ CALL(ptrace)
 	END(CLASS_MEMORY)
 }
 
+#define PROT_EXEC 4
+CALL(mprotect)
+{
+	/* Every library that is loaded changes protections; making memory executable is rare. */
+	if (!(argument(regs, is_compat(current_task()), 2) & PROT_EXEC))
+		return 0;
+	BEGIN(MPROTECT, CLASS_MEMORY)
+	push_s64(s, ret);
+	push_u64(s, ARG(0));
+	push_u64(s, ARG(1));
+	push_u32(s, ARG(2) & 0xf); /* PROT_READ, PROT_WRITE, PROT_EXEC, PROT_SEM: the same bits */
+	END(CLASS_MEMORY)
+}
+
 SIMPLE_CALL(userfaultfd, USERFAULTFD, CLASS_MEMORY, U32(open_flags(ARG(0)) & ~PLS_O_RDWR))
 
 CALL(io_uring_setup)
@@ -135,7 +151,21 @@ CALL(io_uring_setup)
 
 /* --- namespaces and mounts ------------------------------------------------------------------------- */
 SIMPLE_CALL(unshare, UNSHARE, CLASS_NAMESPACE, U32(clone_flags(ARG(0))))
-SIMPLE_CALL(setns, SETNS, CLASS_NAMESPACE, FD(0), U32(clone_flags(ARG(1))))
+
+#define CLONE_NEWNS 0x00020000
+CALL(setns)
+{
+	/* Whose mounts are the host's only now may have come from a container. */
+	u32 nstype = argument(regs, is_compat(current_task()), 1);
+	if (ret == 0 && (!nstype || nstype & CLONE_NEWNS) && !is_contained())
+		mark_escaped(bpf_get_current_pid_tgid() >> 32);
+	BEGIN(SETNS, CLASS_NAMESPACE)
+	push_s64(s, ret);
+	push_s64(s, ARG_INT(0));
+	push_u32(s, clone_flags(ARG(1)));
+	END(CLASS_NAMESPACE)
+}
+
 SIMPLE_CALL(mount, MOUNT, CLASS_NAMESPACE, STR(0), STR(1), STR(2),
 	  U32((ARG(3) & MS_MGC_MASK) == MS_MGC_VALUE ? ARG(3) & ~MS_MGC_MASK : ARG(3)))
 SIMPLE_CALL(umount2, UMOUNT2, CLASS_NAMESPACE, STR(0), U32(ARG(1)))

@@ -44,6 +44,76 @@
 #define PLS_SYSCALL_SWAPON 53
 #define PLS_SYSCALL_SETHOSTNAME 44
 #define PLS_SYSCALL_REBOOT 54
+#define PLS_SYSCALL_UTIMENSAT 219
+#define PLS_SYSCALL_UTIMES 180
+#define PLS_SYSCALL_ADD_KEY 189
+#define PLS_SYSCALL_REQUEST_KEY 190
+#define PLS_SYSCALL_PERF_EVENT_OPEN 234
+#define PLS_SYSCALL_PIVOT_ROOT 137
+#define PLS_SYSCALL_SETTIMEOFDAY 48
+#define PLS_SYSCALL_CLOCK_SETTIME 175
+#define PLS_SYSCALL_KEXEC_FILE_LOAD 345
+#define PLS_SYSCALL_MOUNT_SETATTR 341
+
+/* sendmmsg: the first message
+ *    0 res: i64
+ *    1 fd: i64
+ *    2 size: u32
+ *    3 data: bytes
+ *    4 tuple: socktuple
+ */
+#define PLS_EVENT_SENDMMSG 51
+#define PLS_NPARAMS_SENDMMSG 5
+
+/* recvmsg
+ *    0 res: i64
+ *    1 size: u32
+ *    2 data: bytes
+ *    3 tuple: socktuple
+ *    4 msgcontrol: bytes
+ *    5 fd: i64
+ */
+#define PLS_EVENT_RECVMSG 53
+#define PLS_NPARAMS_RECVMSG 6
+
+/* recvmmsg: the first message
+ *    0 res: i64
+ *    1 fd: i64
+ *    2 size: u32
+ *    3 data: bytes
+ *    4 tuple: socktuple
+ *    5 msgcontrol: bytes
+ */
+#define PLS_EVENT_RECVMMSG 55
+#define PLS_NPARAMS_RECVMMSG 6
+
+/* mprotect: only what makes memory executable
+ *    0 res: i64
+ *    1 addr: u64
+ *    2 length: u64
+ *    3 prot: u32 prot_flags
+ */
+#define PLS_EVENT_MPROTECT 329
+#define PLS_NPARAMS_MPROTECT 4
+
+/* mknod
+ *    0 res: i64
+ *    1 path: text, NUL included
+ *    2 mode: u32 mknod_mode
+ *    3 dev: u32
+ */
+#define PLS_EVENT_MKNOD 415
+#define PLS_NPARAMS_MKNOD 4
+
+/* mknodat
+ *    0 res: i64
+ *    1 dirfd: i64
+ *    2 path: text, NUL included
+ *    3 mode: u32 mknod_mode
+ *    4 dev: u32
+ */
+#define PLS_EVENT_MKNODAT 417
+#define PLS_NPARAMS_MKNODAT 5
 
 /* open
  *    0 fd: i64

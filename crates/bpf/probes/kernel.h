@@ -37,13 +37,15 @@ enum {
 	BPF_MAP_TYPE_ARRAY = 2,
 	BPF_MAP_TYPE_PROG_ARRAY = 3,
 	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
-	BPF_MAP_TYPE_LPM_TRIE = 11,
+	BPF_MAP_TYPE_LRU_HASH = 9,
 	BPF_MAP_TYPE_RINGBUF = 27,
 };
 /* Named as the kernel does, to ask its type information whether it has the helper. */
 enum bpf_func_id { BPF_FUNC_get_current_task_btf = 158 };
-enum { BPF_F_NO_PREALLOC = 1 };
 enum { BPF_RB_NO_WAKEUP = 1, BPF_RB_FORCE_WAKEUP = 2 };
+
+/* Its presence in the type information tells a kernel of 6.4 or later. */
+struct bpf_iter_num { u64 opaque[1]; };
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 

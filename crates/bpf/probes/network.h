@@ -8,8 +8,6 @@
 #define AF_UNIX 1
 #define AF_INET 2
 #define AF_INET6 10
-#define S_IFMT 0170000
-#define S_IFSOCK 0140000
 #define SOCKFS_MAGIC 0x534f434b
 #define EINPROGRESS 115
 #define SOCK_TYPE_MASK 0xf
@@ -273,26 +271,105 @@ CALL(recvfrom)
 	END(CLASS_NETWORK)
 }
 
+/* struct msghdr of the 64-bit interface, as far as it is read, and its first buffer. */
+struct message {
+	u64 name, name_bytes, iov, iov_count, control, control_bytes;
+	u64 base, bytes;
+};
+
+/* The 32-bit structure differs; the tuple is then the socket's own, and the data is absent. */
+static __always_inline void read_message(struct message *m, u64 address, bool compat)
+{
+	if (compat)
+		return;
+	bpf_probe_read_user(m, 48, (void *)address);
+	bpf_probe_read_user(&m->base, 16, (void *)m->iov);
+}
+
+/* What was sent or received by the first buffer of a message: `moved` bytes in all, or an error. */
+static __always_inline void push_data(struct scratch *s, struct message *m, s64 moved)
+{
+	u64 bytes = moved <= 0 ? 0 : m->bytes > moved ? moved : m->bytes;
+	push_user_bytes(s, m->base, bytes, DATA_BYTES_MAX);
+	s->trailer_flags &= ~TRAILER_TRUNCATED; /* cutting the data is the rule */
+}
+
+/* Control data as the kernel has filled it in: descriptors that were passed. */
+static __always_inline void push_control(struct scratch *s, struct message *m, s64 moved)
+{
+	push_user_bytes(s, m->control, moved < 0 ? 0 : m->control_bytes, DATA_BYTES_MAX);
+	s->trailer_flags &= ~TRAILER_TRUNCATED;
+}
+
 CALL(sendmsg)
 {
-	struct {
-		u64 name, name_bytes, iov, iov_count;
-	} message = {};
-	struct {
-		u64 base, bytes;
-	} vector = {};
+	struct message message = {};
 	BEGIN(SENDMSG, CLASS_NETWORK)
-	/* The 32-bit structure differs; its tuple is then the socket's own. */
-	if (!compat) {
-		bpf_probe_read_user(&message, sizeof(message), (void *)ARG(1));
-		bpf_probe_read_user(&vector, sizeof(vector), (void *)message.iov);
-	}
+	read_message(&message, ARG(1), compat);
 	push_s64(s, ret);
-	push_user_bytes(s, vector.base, ret > 0 && vector.bytes > ret ? ret : ret > 0 ? vector.bytes : 0, DATA_BYTES_MAX);
-	s->trailer_flags &= ~TRAILER_TRUNCATED;
+	push_data(s, &message, ret);
 	push_s64(s, ARG_INT(0));
-	push_u32(s, ret > 0 ? ret : vector.bytes);
+	push_u32(s, ret > 0 ? ret : message.bytes);
 	push_tuple(ARG_INT(0), message.name, (u32)message.name_bytes, 0);
+	END(CLASS_NETWORK)
+}
+
+CALL(recvmsg)
+{
+	struct message message = {};
+	BEGIN(RECVMSG, CLASS_NETWORK)
+	read_message(&message, ARG(1), compat);
+	push_s64(s, ret);
+	push_u32(s, ret > 0 ? ret : message.bytes);
+	push_data(s, &message, ret);
+	if (ret >= 0)
+		push_tuple(ARG_INT(0), message.name, (u32)message.name_bytes, 1);
+	else
+		push_empty(s);
+	push_control(s, &message, ret);
+	push_s64(s, ARG_INT(0));
+	END(CLASS_NETWORK)
+}
+
+/* struct mmsghdr: a message, then the number of bytes that the kernel moved. */
+static __always_inline s64 first_moved(u64 messages, s64 ret, bool compat)
+{
+	u32 moved = 0;
+	if (ret <= 0 || compat)
+		return ret < 0 ? ret : 0;
+	bpf_probe_read_user(&moved, sizeof(moved), (void *)(messages + 56));
+	return moved;
+}
+
+CALL(sendmmsg)
+{
+	struct message message = {};
+	BEGIN(SENDMMSG, CLASS_NETWORK)
+	s64 moved = first_moved(ARG(1), ret, compat);
+	read_message(&message, ARG(1), compat);
+	push_s64(s, ret);
+	push_s64(s, ARG_INT(0));
+	push_u32(s, moved > 0 ? moved : message.bytes);
+	push_data(s, &message, moved);
+	push_tuple(ARG_INT(0), message.name, (u32)message.name_bytes, 0);
+	END(CLASS_NETWORK)
+}
+
+CALL(recvmmsg)
+{
+	struct message message = {};
+	BEGIN(RECVMMSG, CLASS_NETWORK)
+	s64 moved = first_moved(ARG(1), ret, compat);
+	read_message(&message, ARG(1), compat);
+	push_s64(s, ret);
+	push_s64(s, ARG_INT(0));
+	push_u32(s, moved > 0 ? moved : message.bytes);
+	push_data(s, &message, moved);
+	if (ret >= 0)
+		push_tuple(ARG_INT(0), message.name, (u32)message.name_bytes, 1);
+	else
+		push_empty(s);
+	push_control(s, &message, moved);
 	END(CLASS_NETWORK)
 }
 

@@ -22,59 +22,94 @@ static __always_inline void prepend_slash(struct scratch *s)
 	s->walk.at = at;
 }
 
-/* One component up, or from a mount's root to the place where it is mounted. */
+/* What a step of a walk needs to know of the place where it stands. */
+struct place {
+	struct dentry *parent, *mnt_root;
+	const unsigned char *name;
+	u32 len;
+};
+
+static __always_inline void look_around(struct place *place, u64 dentry, u64 vfsmount)
+{
+	if (CASTS) {
+		struct dentry *d = CAST(dentry, dentry);
+		place->parent = d->d_parent;
+		place->name = d->d_name.name;
+		place->len = d->d_name.len;
+		place->mnt_root = CAST(vfsmount, vfsmount)->mnt_root;
+	} else {
+		struct dentry *d = (struct dentry *)dentry;
+		place->parent = BPF_CORE_READ(d, d_parent);
+		place->name = BPF_CORE_READ(d, d_name.name);
+		place->len = BPF_CORE_READ(d, d_name.len);
+		place->mnt_root = BPF_CORE_READ((struct vfsmount *)vfsmount, mnt_root);
+	}
+}
+
+/* From a mount's root to the place where it is mounted. */
+static __always_inline u32 leave_mount(struct walk *w)
+{
+	struct mount *mount = (void *)w->vfsmount - bpf_core_field_offset(struct mount, mnt);
+	struct mount *parent = BPF_CORE_READ(mount, mnt_parent);
+	if (!parent || parent == mount)
+		return WALK_ROOT; /* outside the task's root, or a detached mount */
+	w->dentry = (u64)BPF_CORE_READ(mount, mnt_mountpoint);
+	w->vfsmount = (u64)parent + bpf_core_field_offset(struct mount, mnt);
+	return WALK_ON;
+}
+
+/* One component up, or out of a mount. */
 static __always_inline u32 walk_step(struct scratch *s, u64 root_dentry, u64 root_vfsmount)
 {
 	struct walk *w = &s->walk;
-	struct dentry *dentry = (struct dentry *)w->dentry;
-	struct vfsmount *vfsmount = (struct vfsmount *)w->vfsmount;
+	struct place place;
+	u64 dentry = w->dentry;
 	u32 at = w->at;
 
-	if ((u64)dentry == root_dentry && (u64)vfsmount == root_vfsmount)
+	if (dentry == root_dentry && w->vfsmount == root_vfsmount)
 		return WALK_ROOT;
-	struct dentry *parent = BPF_CORE_READ(dentry, d_parent);
-	if (dentry == BPF_CORE_READ(vfsmount, mnt_root)) {
-		struct mount *mount = (void *)vfsmount - bpf_core_field_offset(struct mount, mnt);
-		struct mount *mnt_parent = BPF_CORE_READ(mount, mnt_parent);
-		if (!mnt_parent || mnt_parent == mount)
-			return WALK_ROOT; /* outside the task's root, or a detached mount */
-		w->dentry = (u64)BPF_CORE_READ(mount, mnt_mountpoint);
-		w->vfsmount = (u64)mnt_parent + bpf_core_field_offset(struct mount, mnt);
-		return WALK_ON;
-	}
-	u32 len = BPF_CORE_READ(dentry, d_name.len) & (NAME_BYTES_MAX - 1);
+	look_around(&place, dentry, w->vfsmount);
+	if (dentry == (u64)place.mnt_root)
+		return leave_mount(w);
+	u32 len = place.len & (NAME_BYTES_MAX - 1);
 	if (at < len + 1)
 		return WALK_CUT;
 	at -= len;
 	w->at = at;
-	if (len && bpf_probe_read_kernel(s->path + (at & (PATH_BYTES_MAX - 1)), len, BPF_CORE_READ(dentry, d_name.name)))
+	if (len && bpf_probe_read_kernel(s->path + (at & (PATH_BYTES_MAX - 1)), len, place.name))
 		return WALK_CUT;
-	if (dentry == parent)
+	if (dentry == (u64)place.parent)
 		return WALK_BARE;
 	prepend_slash(s);
-	w->dentry = (u64)parent;
+	w->dentry = (u64)place.parent;
 	return WALK_ON;
 }
 
 /*
- * Writes the path of (`dentry`, `vfsmount`) to the end of the scratch path buffer and returns where it begins, or
- * PATH_NONE. A file without a place in the tree (memfd) gives its bare name, without a slash.
+ * Writes the path of the place where the walk stands to the end of the scratch path buffer and returns where it begins,
+ * or PATH_NONE. A file without a place in the tree (memfd) gives its bare name, without a slash. The place is handed
+ * over in the map: a global function takes numbers only, and an address that was cast is none to the verifier.
  */
-__attribute__((noinline)) int render_path(u64 dentry_address, u64 vfsmount_address)
+__attribute__((noinline)) int render_path(void)
 {
 	struct scratch *s = scratch();
 	if (!s)
 		return PATH_NONE;
-	struct task_struct *task = current_task();
 	struct walk *w = &s->walk;
-	u64 root_dentry = (u64)BPF_CORE_READ(task, fs, root.dentry);
-	u64 root_vfsmount = (u64)BPF_CORE_READ(task, fs, root.mnt);
+	u64 root_dentry, root_vfsmount;
 	u32 result = WALK_CUT;
 
-	if (!dentry_address || !vfsmount_address)
+	if (!w->dentry || !w->vfsmount)
 		return PATH_NONE;
-	w->dentry = dentry_address;
-	w->vfsmount = vfsmount_address;
+	if (TYPED_TASK) {
+		struct task_struct *task = bpf_get_current_task_btf();
+		root_dentry = (u64)task->fs->root.dentry;
+		root_vfsmount = (u64)task->fs->root.mnt;
+	} else {
+		struct fs_struct *fs = BPF_CORE_READ(current_task(), fs);
+		root_dentry = (u64)BPF_CORE_READ(fs, root.dentry);
+		root_vfsmount = (u64)BPF_CORE_READ(fs, root.mnt);
+	}
 	w->at = PATH_BYTES_MAX - 1;
 	s->path[PATH_BYTES_MAX - 1] = 0;
 	for (int i = 0; i < PATH_COMPONENTS_MAX; i++) {
@@ -91,9 +126,17 @@ __attribute__((noinline)) int render_path(u64 dentry_address, u64 vfsmount_addre
 	return w->at;
 }
 
-static __always_inline u32 file_path(struct file *file)
+static __always_inline u32 file_path(struct scratch *s, struct file *file)
 {
-	return render_path((u64)BPF_CORE_READ(file, f_path.dentry), (u64)BPF_CORE_READ(file, f_path.mnt));
+	if (CASTS) {
+		struct file *f = CAST(file, file);
+		s->walk.dentry = (u64)f->f_path.dentry;
+		s->walk.vfsmount = (u64)f->f_path.mnt;
+	} else {
+		s->walk.dentry = (u64)BPF_CORE_READ(file, f_path.dentry);
+		s->walk.vfsmount = (u64)BPF_CORE_READ(file, f_path.mnt);
+	}
+	return render_path();
 }
 
 static __always_inline struct kernfs_node *kernfs_parent(struct kernfs_node *kn)
@@ -170,6 +213,49 @@ __attribute__((noinline)) int append_cgroup(u64 name_address, u64 kn_address)
 		if (css)                                                                                               \
 			append_cgroup((u64)BPF_CORE_READ(css, ss, name), (u64)BPF_CORE_READ(css, cgroup, kn));         \
 	}
+
+/*
+ * A number for the cgroups of a task. They say where in every hierarchy a task stands, are long, and change at a few
+ * moves in a process's life, so they are sent with an exec only where they differ from those that were sent last.
+ */
+static __always_inline u64 css_id(struct css_set *set, u32 index)
+{
+	struct cgroup_subsys_state *css = NULL;
+	void *slot = (void *)set + bpf_core_field_offset(struct css_set, subsys) + sizeof(void *) * index;
+	bpf_probe_read_kernel(&css, sizeof(css), slot);
+	if (!css)
+		return 0;
+	if (CASTS)
+		return CAST(cgroup_subsys_state, css)->cgroup->kn->id;
+	return BPF_CORE_READ(css, cgroup, kn, id);
+}
+
+#define ADD_SUBSYSTEM(id)                                                                                              \
+	if (bpf_core_enum_value_exists(enum cgroup_subsys_id, id##_cgrp_id))                                           \
+		print = (print ^ css_id(set, bpf_core_enum_value(enum cgroup_subsys_id, id##_cgrp_id))) *              \
+			0x100000001b3ULL; /* the prime of FNV-1a */
+
+static __always_inline u64 cgroups_print(struct task_struct *task)
+{
+	struct css_set *set = BPF_CORE_READ(task, cgroups);
+	u64 print = 0xcbf29ce484222325ULL ^ BPF_CORE_READ(set, dfl_cgrp, kn, id);
+
+	ADD_SUBSYSTEM(cpuset)
+	ADD_SUBSYSTEM(cpu)
+	ADD_SUBSYSTEM(cpuacct)
+	ADD_SUBSYSTEM(io)
+	ADD_SUBSYSTEM(memory)
+	ADD_SUBSYSTEM(pids)
+	return print;
+}
+
+/* By process: the cgroups that were sent last. A process that is forgotten sends them again. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, u32);
+	__type(value, u64);
+} cgroups_sent SEC(".maps");
 
 /* The `cgroups` parameter: the controllers that Falco sends, in its order, then pids and the v2 hierarchy. */
 static __always_inline void push_cgroups(struct scratch *s, struct task_struct *task)

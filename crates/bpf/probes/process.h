@@ -102,6 +102,10 @@ int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
 	u32 flags = 0;
 	struct actor actor;
 	LOAD_ACTOR(&actor, child)
+	/* The child of a container's process that is to be born in the host's namespaces. */
+	if (tid == tgid && !task_is_contained(child, actor.pidns_level, tgid) &&
+	    task_is_contained(parent, BPF_CORE_READ(parent, thread_pid, level), parent->tgid))
+		mark_escaped(tgid);
 	struct scratch *s = begin(child, &actor, tid, PLS_EVENT_CLONE, CLASS_FORK, PLS_NPARAMS_CLONE);
 	if (!s)
 		return 0;
@@ -116,7 +120,8 @@ int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
 	push_empty(s); /* cwd: the parent's */
 	push_usage(s, child);
 	/* A child begins in its parent's cgroups, and then they are not worth seven walks; clone3 can place it elsewhere. */
-	if (child->cgroups == parent->cgroups)
+	bool same_cgroups = child->cgroups == parent->cgroups;
+	if (same_cgroups)
 		push_empty(s);
 	else
 		push_cgroups(s, child);
@@ -132,7 +137,11 @@ int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
 	push_s64(s, pid_vnr(pid, child));
 	push_s64(s, pid_vnr(BPF_CORE_READ(child, signal, pids[PIDTYPE_TGID]), child));
 	push_u64(s, BPF_CORE_READ(pidns_of(pid), child_reaper, start_time));
-	finish(s, &actor, CLASS_FORK, true);
+	u32 parent_tgid = parent->tgid;
+	u64 *sent = bpf_map_lookup_elem(&cgroups_sent, &parent_tgid);
+	u64 print = sent ? *sent : 0;
+	if (finish(s, &actor, CLASS_FORK, true) && same_cgroups && sent && tid == tgid)
+		bpf_map_update_elem(&cgroups_sent, &tgid, &print, 0);
 	return 0;
 }
 
@@ -155,6 +164,11 @@ int BPF_PROG(on_exit, struct task_struct *task)
 	push_u8(s, (status & 0x80) != 0);
 	push_s64(s, 0); /* reaper: the sensor finds it by its own rule */
 	finish(s, &actor, CLASS_EXIT, true);
+	if (task->pid == task->tgid) {
+		bpf_map_delete_elem(&cgroups_sent, &actor.tgid);
+		if (any_escaped)
+			bpf_map_delete_elem(&escaped, &actor.tgid);
+	}
 	return 0;
 }
 
@@ -267,7 +281,9 @@ static __always_inline void push_exec_ids(struct scratch *s, struct task_struct 
 	push_s64(s, BPF_CORE_READ(task, pid));
 	push_s64(s, BPF_CORE_READ(task, tgid));
 	push_s64(s, BPF_CORE_READ(task, real_parent, tgid));
-	push_path(s, render_path((u64)BPF_CORE_READ(task, fs, pwd.dentry), (u64)BPF_CORE_READ(task, fs, pwd.mnt)));
+	s->walk.dentry = (u64)BPF_CORE_READ(task, fs, pwd.dentry);
+	s->walk.vfsmount = (u64)BPF_CORE_READ(task, fs, pwd.mnt);
+	push_path(s, render_path());
 	push_usage(s, task);
 }
 
@@ -301,9 +317,22 @@ static __always_inline void push_exec_rest(struct scratch *s, struct task_struct
 	push_u64(s, inode_ctime(inode));
 	push_u64(s, inode_mtime(inode));
 	push_u32(s, BPF_CORE_READ(cred, euid.val));
-	push_path(s, file_path(exe));
+	push_path(s, file_path(s, exe));
 	push_s64(s, pid_nr(BPF_CORE_READ(task, signal, pids[PIDTYPE_PGID])));
 	push_u32(s, BPF_CORE_READ(cred, egid.val));
+}
+
+/* Whose environment is sent with an exec. A word of .data, so that new rules change it while the probes run. */
+#define ENVIRONMENT_NONE 0
+#define ENVIRONMENT_CONTAINED 1
+#define ENVIRONMENT_ALL 2
+volatile u32 environment SEC(".data.environment") = ENVIRONMENT_ALL;
+
+static __always_inline bool environment_wanted(struct task_struct *task, struct actor *a)
+{
+	u32 whose = environment;
+	return whose == ENVIRONMENT_ALL ||
+	       (whose == ENVIRONMENT_CONTAINED && task_is_contained(task, a->pidns_level, a->tgid));
 }
 
 SEC("tp_btf/sched_process_exec")
@@ -320,13 +349,23 @@ int BPF_PROG(on_exec, struct task_struct *task, int old_pid, struct linux_binprm
 	push_s64(s, 0);
 	push_args(s, mm);
 	push_exec_ids(s, task);
-	push_cgroups(s, task);
+	u64 print = cgroups_print(task);
+	u64 *sent = bpf_map_lookup_elem(&cgroups_sent, &actor.tgid);
+	bool same_cgroups = sent && *sent == print;
+	if (same_cgroups)
+		push_empty(s);
+	else
+		push_cgroups(s, task);
 	u16 flags = s->trailer_flags;
-	push_user_bytes(s, env_start, env_end - env_start, ENV_BYTES_MAX);
+	if (environment_wanted(task, &actor))
+		push_user_bytes(s, env_start, env_end - env_start, ENV_BYTES_MAX);
+	else
+		push_empty(s);
 	s->trailer_flags = flags; /* cutting the environment is the rule */
 	push_exec_rest(s, task);
 	push_kernel_str(s, BPF_CORE_READ(bprm, filename));
-	finish(s, &actor, CLASS_EXEC, true);
+	if (finish(s, &actor, CLASS_EXEC, true) && !same_cgroups)
+		bpf_map_update_elem(&cgroups_sent, &actor.tgid, &print, 0);
 	return 0;
 }
 
@@ -366,7 +405,8 @@ static __always_inline void push_argv(struct scratch *s, u64 argv, u32 first, u3
 	end_param(s, bytes);
 }
 
-static __always_inline void push_failed_exec(struct scratch *s, struct task_struct *task, long ret, u64 argv, u64 envp)
+static __always_inline void push_failed_exec(struct scratch *s, struct task_struct *task, struct actor *actor, long ret,
+					     u64 argv, u64 envp)
 {
 	u64 argv0 = 0;
 	bpf_probe_read_user(&argv0, s->compat ? 4 : 8, (void *)argv);
@@ -375,7 +415,10 @@ static __always_inline void push_failed_exec(struct scratch *s, struct task_stru
 	push_argv(s, argv, 1, 3072);
 	push_exec_ids(s, task);
 	push_cgroups(s, task);
-	push_argv(s, envp, 0, 1024);
+	if (environment_wanted(task, actor))
+		push_argv(s, envp, 0, 1024);
+	else
+		push_empty(s);
 	push_exec_rest(s, task);
 }
 
@@ -384,7 +427,7 @@ CALL(execve)
 	if (ret >= 0)
 		return 0; /* on_exec reports it */
 	BEGIN(EXECVE, CLASS_EXEC)
-	push_failed_exec(s, task, ret, ARG(1), ARG(2));
+	push_failed_exec(s, task, &actor, ret, ARG(1), ARG(2));
 	push_user_str(s, ARG(0));
 	END_PRIORITY(CLASS_EXEC)
 }
@@ -394,7 +437,7 @@ CALL(execveat)
 	if (ret >= 0)
 		return 0;
 	BEGIN(EXECVEAT, CLASS_EXEC)
-	push_failed_exec(s, task, ret, ARG(2), ARG(3));
+	push_failed_exec(s, task, &actor, ret, ARG(2), ARG(3));
 	END_PRIORITY(CLASS_EXEC)
 }
 

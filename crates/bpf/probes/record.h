@@ -28,7 +28,6 @@
 #define ENV_BYTES_MAX 2048
 #define PATH_COMPONENTS_MAX 64
 #define CGROUP_COMPONENTS_MAX 12
-#define PREFIX_BYTES_MAX 120
 
 /* Classes of events: the unit of loss counting. The order is that of `Class` in src/interest.rs. */
 enum class {
@@ -41,7 +40,10 @@ enum class {
 #define TRAILER_COMPAT 1 /* 32-bit system call */
 #define TRAILER_NESTED_PIDNS 2 /* the task is not in the root pid namespace */
 #define TRAILER_TRUNCATED 4 /* a parameter was cut at its bound */
-#define TRAILER_RAW_PATH 8 /* the path as the caller wrote it follows the trailer */
+#define TRAILER_RAW_PATH 8 /* a path follows the trailer: the one that the caller wrote */
+#define TRAILER_FD_PATH 16 /* or, with this, that of the file behind the event's descriptor */
+#define TRAILER_FD_FOLDER 32 /* that file is a folder */
+#define TRAILER_FD_NO_SOCKET 64 /* the event's descriptor is no socket */
 
 /* Written by the loader before the object is loaded; the verifier knows the values as constants. */
 struct settings {
@@ -49,7 +51,6 @@ struct settings {
 	u32 only_containers;
 	u32 host_mntns[2]; /* of process 1 and of the loader */
 	u32 cgroup_mode; /* 0 all, 1 all but `cgroups_listed`, 2 only `cgroups_listed` */
-	u32 open_mode; /* 0 all, 1 writes and the prefixes of `open_prefixes` */
 	u32 wake_after_ns;
 };
 const volatile struct settings settings SEC(".rodata.settings") = {};
@@ -75,6 +76,7 @@ struct scratch {
 	struct walk walk;
 	u64 raw_path; /* address in the caller's memory, or 0 */
 	u32 raw_unless_bytes; /* length, with its NUL, of the path that it would only repeat */
+	u32 fd_path; /* where in `path` that of the event's descriptor is, or PATH_BYTES_MAX */
 	u8 data[RECORD_BYTES_MAX + PATH_BYTES_MAX];
 	u8 path[PATH_BYTES_MAX + NAME_BYTES_MAX];
 };
@@ -85,7 +87,7 @@ struct {
 	__type(value, struct scratch);
 } scratch_map SEC(".maps");
 
-struct counters { u64 n_sent, n_lost_full, n_lost_busy, n_lost_large, n_truncated, n_filtered; };
+struct counters { u64 n_sent, n_lost_full, n_lost_busy, n_lost_large, n_truncated, n_filtered, n_bytes; };
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, N_CLASSES);
@@ -107,12 +109,13 @@ struct {
 /* Time of the last wake-up of the reader of both rings. Racy on purpose: a lost update costs one wake-up. */
 u64 reader_woken_ns = 0;
 
-#define count(class, field)                                                                                            \
+#define count(class, field) count_by(class, field, 1)
+#define count_by(class, field, n)                                                                                      \
 	({                                                                                                             \
 		u32 __class = (class);                                                                                 \
 		struct counters *__c = bpf_map_lookup_elem(&counters, &__class);                                       \
 		if (__c)                                                                                               \
-			__c->field++;                                                                                  \
+			__c->field += (n);                                                                             \
 	})
 
 static __always_inline struct scratch *scratch(void)
@@ -125,6 +128,18 @@ static __always_inline struct task_struct *current_task(void)
 {
 	return (struct task_struct *)bpf_get_current_task();
 }
+
+/*
+ * Memory of the kernel by plain loads instead of a helper call per field, where an address can be cast to a pointer that
+ * may be read (6.2; known by a type of 6.4). A load from a bad address gives 0, as the helper does.
+ */
+extern void *bpf_rdonly_cast(const void *address, u32 btf_id) __ksym __weak;
+#define CASTS bpf_core_type_exists(struct bpf_iter_num)
+#define CAST(type, address)                                                                                            \
+	((struct type *)bpf_rdonly_cast((const void *)(address), bpf_core_type_id_kernel(struct type)))
+
+/* Whether the kernel gives a typed pointer to the current task (5.11). */
+#define TYPED_TASK bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_get_current_task_btf)
 
 /*
  * Who acts, as filter and trailer need it. Read by plain loads where the kernel gives a typed pointer to the task
@@ -145,7 +160,7 @@ struct actor {
 
 static __always_inline void current_actor(struct actor *a)
 {
-	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_get_current_task_btf)) {
+	if (TYPED_TASK) {
 		struct task_struct *task = bpf_get_current_task_btf();
 		LOAD_ACTOR(a, task)
 	} else {
@@ -161,19 +176,65 @@ static __always_inline void current_actor(struct actor *a)
 
 /* --- filter ---------------------------------------------------------------------------------------- */
 
+/*
+ * Processes that began in a container and look like the host's: by setns(2), or as the child of one that did. A
+ * container's cgroup still holds them, so they are the container's for every rule.
+ */
+#define ESCAPED_MAX 4096
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, ESCAPED_MAX);
+	__type(key, u32);
+	__type(value, u8);
+} escaped SEC(".maps");
+/* Ever any. It spares the rest the look into the table. */
+u32 any_escaped = 0;
+
+/*
+ * Whether a task is a container's: nested in a pid namespace, or with mounts that are neither the host's nor the
+ * loader's (a container can share the host's pid namespace, but not its mounts). An exiting task has no namespaces
+ * left; it counts as a container's, for the sensor knows what it was.
+ */
+static __always_inline bool contained(u32 pidns_level, u32 tgid, bool has_namespaces, u32 mntns)
+{
+	if (pidns_level || !has_namespaces)
+		return true;
+	if (mntns != settings.host_mntns[0] && mntns != settings.host_mntns[1])
+		return true;
+	return any_escaped && bpf_map_lookup_elem(&escaped, &tgid);
+}
+
+static __always_inline bool task_is_contained(struct task_struct *task, u32 pidns_level, u32 tgid)
+{
+	struct nsproxy *nsproxy = BPF_CORE_READ(task, nsproxy);
+	return contained(pidns_level, tgid, nsproxy != NULL, BPF_CORE_READ(nsproxy, mnt_ns, ns.inum));
+}
+
+/* The same for the current task. */
+static __always_inline bool is_contained(void)
+{
+	if (TYPED_TASK) {
+		struct task_struct *task = bpf_get_current_task_btf();
+		return contained(task->thread_pid->level, task->tgid, task->nsproxy != NULL, task->nsproxy->mnt_ns->ns.inum);
+	}
+	struct task_struct *task = current_task();
+	return task_is_contained(task, BPF_CORE_READ(task, thread_pid, level), BPF_CORE_READ(task, tgid));
+}
+
+static __always_inline void mark_escaped(u32 tgid)
+{
+	u8 one = 1;
+	any_escaped = 1;
+	bpf_map_update_elem(&escaped, &tgid, &one, 0);
+}
+
 /* Whether the loader's settings want events of `task`. */
 static __always_inline bool wanted(struct task_struct *task, struct actor *a)
 {
 	if (a->tgid == settings.own_tgid)
 		return false;
-	if (settings.only_containers && a->pidns_level == 0) {
-		struct nsproxy *nsproxy = BPF_CORE_READ(task, nsproxy);
-		u32 inum = nsproxy ? BPF_CORE_READ(nsproxy, mnt_ns, ns.inum) : 0;
-		/* A container can share the host's pid namespace, but not its mounts. An exiting task has no namespaces
-		 * left; it is kept, for the sensor knows what it was. */
-		if (nsproxy && (inum == settings.host_mntns[0] || inum == settings.host_mntns[1]))
-			return false;
-	}
+	if (settings.only_containers && !task_is_contained(task, a->pidns_level, a->tgid))
+		return false;
 	if (settings.cgroup_mode) {
 		bool listed = bpf_map_lookup_elem(&cgroups_listed, &a->cgroup_id) != NULL;
 		if (listed == (settings.cgroup_mode == 1))
@@ -281,6 +342,7 @@ static __always_inline struct scratch *begin(struct task_struct *task, struct ac
 	s->trailer_flags = 0;
 	s->compat = 0;
 	s->raw_path = 0;
+	s->fd_path = PATH_BYTES_MAX;
 	s->ts = bpf_ktime_get_boot_ns();
 	*(u64 *)(s->data + 8) = tid;
 	*(u16 *)(s->data + 20) = type;
@@ -309,13 +371,29 @@ static __always_inline u32 append_raw_path(struct scratch *s, u8 *trailer)
 	return n;
 }
 
-static __always_inline void finish(struct scratch *s, struct actor *a, u32 class, bool priority)
+/* The path of the event's descriptor, behind the trailer, where `describe_fd` found one. */
+static __always_inline u32 append_fd_path(struct scratch *s, u8 *trailer)
+{
+	u32 at = s->fd_path;
+	u32 n = PATH_BYTES_MAX - at;
+	if (at >= PATH_BYTES_MAX || n >= RAW_PATH_BYTES_MAX)
+		return 0;
+	barrier_var(n);
+	n &= RAW_PATH_BYTES_MAX - 1;
+	if (bpf_probe_read_kernel(trailer + TRAILER_BYTES, n, s->path + (at & (PATH_BYTES_MAX - 1))))
+		return 0;
+	*(u16 *)(trailer + 18) |= TRAILER_RAW_PATH | TRAILER_FD_PATH;
+	return n;
+}
+
+/* Sends the record; false if it was lost. */
+static __always_inline bool finish(struct scratch *s, struct actor *a, u32 class, bool priority)
 {
 	u32 len = s->pos;
 	if (len > RECORD_BYTES_MAX - TRAILER_BYTES) {
 		count(class, n_lost_large);
 		s->busy = 0;
-		return;
+		return false;
 	}
 	*(u64 *)(s->data + 0) = s->ts;
 	*(u32 *)(s->data + 16) = len;
@@ -337,6 +415,8 @@ static __always_inline void finish(struct scratch *s, struct actor *a, u32 class
 	u32 total = len + TRAILER_BYTES;
 	if (s->raw_path)
 		total += append_raw_path(s, trailer);
+	else if (s->fd_path < PATH_BYTES_MAX)
+		total += append_fd_path(s, trailer);
 	/* Never more than this; kernels before 6.18 do not find it out from the sum, and want to be told. */
 	barrier_var(total);
 	if (total > RECORD_BYTES_MAX + RAW_PATH_BYTES_MAX)
@@ -351,9 +431,12 @@ static __always_inline void finish(struct scratch *s, struct actor *a, u32 class
 				 bpf_ringbuf_output(&ring_bulk, s->data, total, flags);
 	if (failed)
 		count(class, n_lost_full);
-	else
+	else {
 		count(class, n_sent);
+		count_by(class, n_bytes, total);
+	}
 	s->busy = 0;
+	return !failed;
 }
 
 #endif

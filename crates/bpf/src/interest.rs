@@ -4,11 +4,16 @@
 //! programs behind the names are loaded; a call that nobody asked for costs the dispatcher's look
 //! into an empty slot.
 
+mod automaton;
 mod calls;
+mod opens;
 
 use std::collections::BTreeSet;
 
+pub(crate) use automaton::{Automaton, STATES_MAX, class_of};
 pub(crate) use calls::{CALLS, GENERIC_CALLS};
+
+pub use opens::{OpenClasses, OpenFilter, OpenTexts, OpenVerdicts, PATH_TEXTS_MAX, PathText};
 
 /// Group of events that are counted together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -76,18 +81,17 @@ impl Class {
     }
 }
 
-/// Which opens cross into user space.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum OpenFilter {
-    /// All of them.
+/// Whose environment comes with an exec: it is the longest part of one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[repr(u32)]
+pub enum Environment {
+    /// Nobody's.
+    None,
+    /// That of containers' processes.
+    Contained,
+    /// Everybody's.
     #[default]
     All,
-    /// Those that write, create or truncate; and of the others those whose path begins with one of
-    /// these texts.
-    ///
-    /// The path is the kernel's, with links resolved, as the task's root shows it. An open whose
-    /// path the kernel side cannot judge (relative and failed, cut, no path at all) crosses.
-    WritesAndPrefixes(Vec<String>),
 }
 
 /// An event name that no probe serves.
@@ -101,6 +105,8 @@ pub struct Interest {
     names: BTreeSet<&'static str>,
     /// Which opens cross.
     pub opens: OpenFilter,
+    /// Whose environment comes with an exec.
+    pub environment: Environment,
 }
 
 /// The events of a process's life and the other names that rules give them. A record of a fork is a
@@ -118,7 +124,7 @@ const LIFE: [(&str, &str); 7] = [
 impl Interest {
     /// The life of processes: fork, exec and exit. Every consumer of state needs these.
     pub fn processes() -> Self {
-        Self { names: ["execve", "clone", "procexit"].into(), opens: OpenFilter::All }
+        Self { names: ["execve", "clone", "procexit"].into(), ..Self::default() }
     }
 
     /// Everything that a probe exists for, but `close`, which is frequent and tells little.

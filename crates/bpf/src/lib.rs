@@ -20,7 +20,10 @@ pub mod probe;
 pub mod record;
 mod ring;
 
-pub use interest::{Class, Interest, OpenFilter, UnknownProbe};
+pub use interest::{
+    Class, Environment, Interest, OpenClasses, OpenFilter, OpenTexts, OpenVerdicts, PathText,
+    UnknownProbe,
+};
 pub use load::{
     CgroupFilter, HandlerLoader, Handlers, HookInfo, LoadError, Options, PollError, Refusal,
     RingDepth, Sensor,

@@ -3,6 +3,7 @@
 mod error;
 mod handlers;
 mod object;
+mod opens;
 mod setup;
 
 use std::collections::BTreeMap;
@@ -18,16 +19,13 @@ pub use handlers::{HandlerLoader, Handlers};
 pub use object::Refusal;
 pub(crate) use setup::programs as programs_of;
 
-use crate::interest::{Class, Interest};
+use crate::interest::{Class, Environment, Interest, OpenFilter};
 use crate::loss::ClassCounts;
 use crate::record::{RECORD_BYTES_MAX, Record};
 use crate::ring::{self, Ring};
 
 /// Where the kernel describes its types (`kernel/bpf/sysfs_btf.c`).
 pub const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
-/// Prefixes in an [`OpenFilter`]; with more of them, every open crosses (`open_prefixes` in
-/// `probes/files.h`).
-pub const PREFIXES_MAX: usize = 4096;
 /// Cgroups in a [`CgroupFilter`] (`cgroups_listed` in `probes/record.h`).
 pub const CGROUPS_MAX: usize = 4096;
 /// Records handed out by one call of [`Sensor::poll`], so that its caller gets to its other work.
@@ -151,6 +149,7 @@ impl Sensor {
         wanted.entry(DISPATCHER).or_default();
         let (object, refusals) = object::load(interest, options, &wanted, &BTreeMap::new())?;
         setup::fill_shared(&object, options)?;
+        opens::set_environment(&object, interest.environment)?;
         let priority = setup::open_ring(&object, "ring_priority", options.priority_ring_bytes)?;
         let bulk = setup::open_ring(&object, "ring_bulk", options.bulk_ring_bytes)?;
         let now = Instant::now();
@@ -355,6 +354,21 @@ impl Sensor {
         let own = self.handlers.iter().flat_map(|handlers| &handlers.object).flat_map(Object::maps);
         let own = own.filter(|map| map.name().to_str().is_none_or(|name| !object::is_shared(name)));
         self.object.maps().chain(own).map(bytes).sum()
+    }
+
+    /// Filters opens by `filter` from here on. While the table changes, every open crosses. False
+    /// if the table made for the handlers at work is too small for it: then every open crosses.
+    pub fn filter_opens(&self, filter: &OpenFilter) -> Result<bool, LoadError> {
+        match self.handlers.as_ref().and_then(|handlers| handlers.object.as_ref()) {
+            Some(object) => opens::fill(object, filter),
+            // No call is asked for, an open neither.
+            None => Ok(true),
+        }
+    }
+
+    /// Sends whose environment with an exec, from here on.
+    pub fn send_environment(&self, whose: Environment) -> Result<(), LoadError> {
+        opens::set_environment(&self.object, whose)
     }
 
     /// Puts the cgroup `id` on the list of [`CgroupFilter::AllBut`] or [`CgroupFilter::Only`].

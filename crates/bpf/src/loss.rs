@@ -20,12 +20,14 @@ pub struct Counts {
     pub n_truncated: u64,
     /// Not sent because the filter said so: not losses.
     pub n_filtered: u64,
+    /// Bytes of the records that were sent.
+    pub n_bytes: u64,
 }
 
 impl Counts {
     /// Number of the counters, and their order in the kernel's map (`struct counters` of
     /// `probes/record.h`).
-    const FIELDS: usize = 6;
+    const FIELDS: usize = 7;
 
     /// Records lost for whatever reason.
     pub fn n_lost(&self) -> u64 {
@@ -38,13 +40,14 @@ impl Counts {
         for (value, chunk) in values.iter_mut().zip(bytes.chunks_exact(8)) {
             *value = chunk.try_into().map_or(0, u64::from_ne_bytes);
         }
-        let [sent, full, busy, large, truncated, filtered] = values;
+        let [sent, full, busy, large, truncated, filtered, bytes] = values;
         self.n_sent += sent;
         self.n_lost_full += full;
         self.n_lost_busy += busy;
         self.n_lost_large += large;
         self.n_truncated += truncated;
         self.n_filtered += filtered;
+        self.n_bytes += bytes;
     }
 }
 
@@ -77,6 +80,7 @@ impl ClassCounts {
             n_lost_large: sum.n_lost_large + counts.n_lost_large,
             n_truncated: sum.n_truncated + counts.n_truncated,
             n_filtered: sum.n_filtered + counts.n_filtered,
+            n_bytes: sum.n_bytes + counts.n_bytes,
         })
     }
 }

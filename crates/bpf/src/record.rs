@@ -24,6 +24,12 @@ pub const FLAG_TRUNCATED: u16 = 4;
 /// The path as the caller wrote it follows the trailer: it says more than the resolved one among
 /// the parameters.
 pub const FLAG_RAW_PATH: u16 = 8;
+/// With [`FLAG_RAW_PATH`]: the path that follows is that of the file behind the event's descriptor.
+pub const FLAG_FD_PATH: u16 = 16;
+/// That file is a folder.
+pub const FLAG_FD_FOLDER: u16 = 32;
+/// The event's descriptor is no socket.
+pub const FLAG_FD_NO_SOCKET: u16 = 64;
 
 /// Bytes that are not a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -78,7 +84,15 @@ impl<'a> Record<'a> {
     /// The path as the caller wrote it (`../../etc/shadow`), where that is not the resolved path
     /// that the parameters have. At most 1,023 bytes.
     pub fn raw_path(&self) -> Option<&'a [u8]> {
-        (!self.raw_path.is_empty()).then_some(self.raw_path)
+        let is_written = self.flags() & FLAG_FD_PATH == 0;
+        (is_written && !self.raw_path.is_empty()).then_some(self.raw_path)
+    }
+
+    /// The path of the file behind the event's descriptor, at calls that take one while opens are
+    /// filtered. At most 1,023 bytes.
+    pub fn fd_path(&self) -> Option<&'a [u8]> {
+        let is_fd = self.flags() & FLAG_FD_PATH != 0;
+        (is_fd && !self.raw_path.is_empty()).then_some(self.raw_path)
     }
 
     /// Event, trailer and raw path, as they came out of the ring.

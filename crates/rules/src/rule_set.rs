@@ -161,6 +161,13 @@ impl RuleSet {
         &self.rules[id.0 as usize]
     }
 
+    /// Gives up the trees that [`LoadOptions::keep_expressions`] asked for: evaluation needs none.
+    pub fn forget_expressions(&mut self) {
+        for rule in &mut self.rules {
+            rule.expression = None;
+        }
+    }
+
     /// The rule of this name.
     pub fn find(&self, name: &str) -> Option<(RuleId, &Rule)> {
         let at = self.rules.iter().position(|rule| rule.name == name)?;

@@ -133,7 +133,7 @@ pub struct Trailer {
     pub ppid: u32,
     /// Processor on which it happened.
     pub cpu: u16,
-    /// Reserved for the probes.
+    /// Bits of the probes; those about the event's descriptor are [`Self::FD_PATH`] and the next.
     pub flags: u16,
     /// Real user id on the host.
     pub uid: u32,
@@ -142,6 +142,13 @@ pub struct Trailer {
 }
 
 impl Trailer {
+    /// The path behind the trailer is that of the file behind the event's descriptor.
+    pub const FD_PATH: u16 = 16;
+    /// That file is a folder.
+    pub const FD_FOLDER: u16 = 32;
+    /// The event's descriptor is no socket.
+    pub const FD_NO_SOCKET: u16 = 64;
+
     /// Reads the 32 bytes.
     pub fn decode(bytes: &[u8; TRAILER_BYTES]) -> Self {
         let mut cursor = Cursor(bytes);
@@ -274,6 +281,9 @@ pub struct Record<'a> {
     /// The path as the program wrote it, where a live record's parameters have the one
     /// that the kernel resolved.
     pub raw_path: Option<&'a [u8]>,
+    /// The path of the file behind the event's descriptor, of a live record of a call that takes
+    /// one, while the probes hold back opens.
+    pub fd_path: Option<&'a [u8]>,
     bytes: &'a [u8],
     /// The lengths of the parameters, which add up to no more than `params`.
     lengths: Lengths<'a>,
@@ -371,6 +381,7 @@ impl<'a> Record<'a> {
             cpu: 0,
             trailer: None,
             raw_path: None,
+            fd_path: None,
             bytes,
             lengths: lengths.first(info.params.len()),
             params,
@@ -390,7 +401,12 @@ impl<'a> Record<'a> {
         let mut record = Self::decode(body)?;
         record.cpu = trailer.cpu;
         record.trailer = Some(trailer);
-        record.raw_path = Some(until_nul(raw_path)).filter(|path| !path.is_empty());
+        let path = Some(until_nul(raw_path)).filter(|path| !path.is_empty());
+        if trailer.flags & Trailer::FD_PATH == 0 {
+            record.raw_path = path;
+        } else {
+            record.fd_path = path;
+        }
         Ok(record)
     }
 

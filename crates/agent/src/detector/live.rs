@@ -1,10 +1,13 @@
 //! The live source: probes, state, rules; and how its rules change while it runs.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use palisade_base::Timestamp;
-use palisade_bpf::{HandlerLoader, Handlers, Interest, LoadError, Options, Sensor};
+use palisade_bpf::{
+    Environment, HandlerLoader, Handlers, Interest, LoadError, OpenFilter, Options, Sensor,
+};
 use palisade_rules::RuleSet;
 use palisade_sensor::Engine;
 use palisade_sensor::identity::HostPaths;
@@ -37,6 +40,8 @@ pub struct Detector {
     unserved: Vec<String>,
     /// What the handlers at work serve; none when that is not known.
     at_work: Arc<Mutex<Option<Interest>>>,
+    /// Whether everything is recorded: then nothing is held back in the kernel.
+    is_whole: Arc<AtomicBool>,
     recorder: Option<Recorder>,
     problems: Vec<String>,
     counter: Counter,
@@ -49,6 +54,7 @@ pub struct Detector {
 pub struct DetectorLoader {
     handlers: HandlerLoader,
     at_work: Arc<Mutex<Option<Interest>>>,
+    is_whole: Arc<AtomicBool>,
 }
 
 /// Rules and handlers that are loaded and not at work yet.
@@ -63,8 +69,9 @@ pub struct RuleChange {
 
 impl RuleChange {
     /// A change of rules alone, for sources without probes.
-    pub fn of_rules(rules: RuleSet) -> Self {
+    pub fn of_rules(mut rules: RuleSet) -> Self {
         let (interest, unserved) = interest(&rules);
+        rules.forget_expressions();
         Self { matcher: Matcher::new(rules), interest, unserved, handlers: None }
     }
 
@@ -76,8 +83,15 @@ impl RuleChange {
 
 impl DetectorLoader {
     /// Compiles what `rules` need and loads handlers if they need others than those at work.
-    pub fn prepare(&self, rules: RuleSet) -> Result<RuleChange, LoadError> {
-        let (interest, unserved) = interest(&rules);
+    ///
+    /// Rules loaded with [`palisade_rules::LoadOptions::keep_expressions`] let the kernel hold
+    /// back more of what none can match.
+    pub fn prepare(&self, mut rules: RuleSet) -> Result<RuleChange, LoadError> {
+        let (mut interest, unserved) = interest(&rules);
+        rules.forget_expressions();
+        if self.is_whole.load(Ordering::Relaxed) {
+            ask_for_everything(&mut interest);
+        }
         let is_served = {
             let at_work = self.at_work.lock().unwrap_or_else(PoisonError::into_inner);
             at_work.as_ref() == Some(&interest)
@@ -87,16 +101,25 @@ impl DetectorLoader {
     }
 }
 
+/// A recording is of what happened, not of what the rules asked for.
+fn ask_for_everything(interest: &mut Interest) {
+    interest.opens = OpenFilter::All;
+    interest.environment = Environment::All;
+}
+
 impl Detector {
-    /// Attaches the probes that `rules` need and reads what runs already.
+    /// Attaches the probes that `rules` need and reads what runs already. Rules loaded with
+    /// [`palisade_rules::LoadOptions::keep_expressions`] let the kernel hold back more of what
+    /// none can match.
     ///
     /// Probes first, then `/proc`: what starts in between is seen twice and missed never.
     pub fn start(
-        rules: RuleSet,
+        mut rules: RuleSet,
         options: &Options,
         paths: HostPaths,
     ) -> Result<(Self, Started), DetectorError> {
         let (interest, unserved) = interest(&rules);
+        rules.forget_expressions();
         let sensor = Sensor::load(&interest, options)?;
         let (engine, processes) = Engine::live(paths).map_err(DetectorError::Processes)?;
         let this = Self {
@@ -107,6 +130,7 @@ impl Detector {
             n_forgotten_before: 0,
             unserved,
             at_work: Arc::new(Mutex::new(Some(interest))),
+            is_whole: Arc::default(),
             recorder: None,
             problems: Vec::new(),
             counter: Counter::default(),
@@ -128,7 +152,11 @@ impl Detector {
 
     /// What prepares changes of the rules.
     pub fn loader(&self) -> Result<DetectorLoader, LoadError> {
-        Ok(DetectorLoader { handlers: self.sensor.loader()?, at_work: Arc::clone(&self.at_work) })
+        Ok(DetectorLoader {
+            handlers: self.sensor.loader()?,
+            at_work: Arc::clone(&self.at_work),
+            is_whole: Arc::clone(&self.is_whole),
+        })
     }
 
     /// Events that rules ask for and that are not delivered, or not by every probe.
@@ -152,6 +180,19 @@ impl Detector {
     /// Records what is watched from here on. The desk is for whoever raises alerts.
     pub fn record(&mut self, recording: Recording) -> Result<Option<Desk>, RecorderError> {
         let (mut recorder, desk) = Recorder::start(recording)?;
+        self.is_whole.store(true, Ordering::Relaxed);
+        if let Some(interest) = self.at_work.lock().unwrap_or_else(PoisonError::into_inner).as_mut()
+        {
+            ask_for_everything(interest);
+        }
+        // What cannot be had costs the recording something, which is said.
+        let whole = self.sensor.filter_opens(&OpenFilter::All).map(drop);
+        if let Err(error) = whole.and(self.sensor.send_environment(Environment::All)) {
+            self.problems.push(format!(
+                "the recording lacks what no rule asks for: {}",
+                palisade_base::render_chain(&error, None).trim().replace('\n', "; ")
+            ));
+        }
         // The state first, before the first record.
         recorder.tick(&mut self.engine);
         self.recorder = Some(recorder);
@@ -257,6 +298,10 @@ impl Source for Detector {
         let RuleChange { matcher, interest, unserved, handlers } = change;
         let mut at_work = self.at_work.lock().unwrap_or_else(PoisonError::into_inner);
         let mut old: Option<Handlers> = None;
+        // Whoever needs more begins with the new rules, whoever needs less ends after the old.
+        let before = at_work.as_ref().map_or(Environment::All, |interest| interest.environment);
+        let after = interest.environment;
+        let widened = self.sensor.send_environment(before.max(after));
         let is_switched = handlers.is_some();
         if let Some(handlers) = handlers {
             match self.sensor.switch(handlers) {
@@ -291,6 +336,12 @@ impl Source for Detector {
             garbage: old.map(|old| Box::new(old) as Box<dyn std::any::Any + Send>),
         };
         self.next = Some((self.sensor.now_ns(), matcher));
+        if let Err(error) = widened.and_then(|()| self.sensor.send_environment(after)) {
+            self.problems.push(format!(
+                "rules about environments see less than they say: {}",
+                palisade_base::render_chain(&error, None).trim().replace('\n', "; ")
+            ));
+        }
         Ok(changed)
     }
 

@@ -4,6 +4,7 @@
 
 mod catalogue;
 mod live;
+mod pushdown;
 mod root;
 mod run;
 mod sinks;

@@ -65,7 +65,7 @@ const fn generic(
 }
 
 #[rustfmt::skip] // a table
-pub(crate) const CALLS: [Call; 68] = [
+pub(crate) const CALLS: [Call; 74] = [
     call("execve", "call_execve", Class::Exec, Some(libc::SYS_execve), Some(520), &[11]),
     call("execveat", "call_execveat", Class::Exec, Some(libc::SYS_execveat), Some(545), &[358]),
     call("open", "call_open", Class::Open, legacy!(SYS_open), None, &[5]),
@@ -81,6 +81,9 @@ pub(crate) const CALLS: [Call; 68] = [
     call("sendto", "call_sendto", Class::Network, Some(libc::SYS_sendto), None, &[369]),
     call("recvfrom", "call_recvfrom", Class::Network, Some(libc::SYS_recvfrom), Some(517), &[371]),
     call("sendmsg", "call_sendmsg", Class::Network, Some(libc::SYS_sendmsg), Some(518), &[370]),
+    call("sendmmsg", "call_sendmmsg", Class::Network, Some(libc::SYS_sendmmsg), Some(538), &[345]),
+    call("recvmsg", "call_recvmsg", Class::Network, Some(libc::SYS_recvmsg), Some(519), &[372]),
+    call("recvmmsg", "call_recvmmsg", Class::Network, Some(libc::SYS_recvmmsg), Some(537), &[337, 417]),
     call("dup", "call_dup", Class::Descriptor, Some(libc::SYS_dup), None, &[41]),
     call("dup2", "call_dup2", Class::Descriptor, legacy!(SYS_dup2), None, &[63]),
     call("dup3", "call_dup3", Class::Descriptor, Some(libc::SYS_dup3), None, &[330]),
@@ -91,6 +94,7 @@ pub(crate) const CALLS: [Call; 68] = [
     call("fchdir", "call_fchdir", Class::Descriptor, Some(libc::SYS_fchdir), None, &[133]),
     call("pidfd_getfd", "call_pidfd_getfd", Class::Descriptor, Some(libc::SYS_pidfd_getfd), None, &[438]),
     call("memfd_create", "call_memfd_create", Class::Memory, Some(libc::SYS_memfd_create), None, &[356]),
+    call("mprotect", "call_mprotect", Class::Memory, Some(libc::SYS_mprotect), None, &[125]),
     call("ptrace", "call_ptrace", Class::Memory, Some(libc::SYS_ptrace), Some(521), &[26]),
     call("userfaultfd", "call_userfaultfd", Class::Memory, Some(libc::SYS_userfaultfd), None, &[374]),
     call("io_uring_setup", "call_io_uring_setup", Class::Memory, Some(libc::SYS_io_uring_setup), None, &[425]),
@@ -115,6 +119,8 @@ pub(crate) const CALLS: [Call; 68] = [
     call("mkdir", "call_mkdir", Class::File, legacy!(SYS_mkdir), None, &[39]),
     call("mkdirat", "call_mkdirat", Class::File, Some(libc::SYS_mkdirat), None, &[296]),
     call("rmdir", "call_rmdir", Class::File, legacy!(SYS_rmdir), None, &[40]),
+    call("mknod", "call_mknod", Class::File, legacy!(SYS_mknod), None, &[14]),
+    call("mknodat", "call_mknodat", Class::File, Some(libc::SYS_mknodat), None, &[297]),
     call("chown", "call_chown", Class::File, legacy!(SYS_chown), None, &[182, 212]),
     call("fchown", "call_fchown", Class::File, Some(libc::SYS_fchown), None, &[95, 207]),
     call("setuid", "call_setuid", Class::Credential, Some(libc::SYS_setuid), None, &[23, 213]),
@@ -137,7 +143,7 @@ pub(crate) const CALLS: [Call; 68] = [
 ];
 
 #[rustfmt::skip] // a table
-pub(crate) const GENERIC_CALLS: [GenericCall; 13] = [
+pub(crate) const GENERIC_CALLS: [GenericCall; 23] = [
     generic("move_mount", 340, Some(libc::SYS_move_mount), &[429]),
     generic("fsopen", 338, Some(libc::SYS_fsopen), &[430]),
     generic("fsmount", 337, Some(libc::SYS_fsmount), &[432]),
@@ -151,6 +157,16 @@ pub(crate) const GENERIC_CALLS: [GenericCall; 13] = [
     generic("swapon", 53, Some(libc::SYS_swapon), &[87]),
     generic("sethostname", 44, Some(libc::SYS_sethostname), &[74]),
     generic("reboot", 54, Some(libc::SYS_reboot), &[88]),
+    generic("utimensat", 219, Some(libc::SYS_utimensat), &[320, 412]),
+    generic("utimes", 180, legacy!(SYS_utimes), &[271]),
+    generic("add_key", 189, Some(libc::SYS_add_key), &[286]),
+    generic("request_key", 190, Some(libc::SYS_request_key), &[287]),
+    generic("perf_event_open", 234, Some(libc::SYS_perf_event_open), &[336]),
+    generic("pivot_root", 137, Some(libc::SYS_pivot_root), &[217]),
+    generic("settimeofday", 48, Some(libc::SYS_settimeofday), &[79]),
+    generic("clock_settime", 175, Some(libc::SYS_clock_settime), &[264, 404]),
+    generic("kexec_file_load", 345, Some(libc::SYS_kexec_file_load), &[]),
+    generic("mount_setattr", 341, Some(libc::SYS_mount_setattr), &[442]),
 ];
 
 #[cfg(test)]

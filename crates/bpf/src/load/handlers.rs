@@ -13,7 +13,7 @@ use std::sync::Arc;
 use libbpf_rs::{MapCore as _, MapFlags, Object};
 
 use super::object::{self, Maps, Refusal};
-use super::{LoadError, Options, map, setup};
+use super::{LoadError, Options, map, opens, setup};
 use crate::interest::Interest;
 
 /// Loads handlers beside those that work; may be sent to another thread.
@@ -53,7 +53,7 @@ impl HandlerLoader {
             return Ok(Handlers { object: None, interest, refusals: Vec::new() });
         }
         let (object, refusals) = object::load(&interest, &self.options, &wanted, &self.maps)?;
-        setup::fill_filters(&object, &interest)?;
+        opens::fill(&object, &interest.opens)?;
         Ok(Handlers { object: Some(object), interest, refusals })
     }
 }

@@ -21,7 +21,7 @@ static OBJECT: &Aligned<[u8]> =
 
 /// Maps of which each set of handlers has its own, beside the read-only ones: what they filter
 /// by must be theirs, so that old and new ones can stand side by side.
-const OWN_MAPS: [&str; 1] = ["open_prefixes"];
+const OWN_MAPS: [&str; 2] = ["path_states", ".data.open_filter"];
 
 /// Whether handlers share the map `name` with the programs at the hooks.
 pub(super) fn is_shared(name: &str) -> bool {
@@ -170,7 +170,9 @@ mod tests {
             ("handlers", true),
             (".data.asked_for", true),
             ("palisade.bss", true),
-            ("open_prefixes", false),
+            ("path_states", false),
+            (".data.open_filter", false),
+            (".data.environment", true),
             (".rodata.settings", false),
             ("palisade.rodata", false),
         ] {

@@ -8,12 +8,10 @@ use std::os::fd::AsFd as _;
 
 use libbpf_rs::{Link, MapCore as _, MapFlags, MapType, Object, OpenObject, Program};
 
-use super::{CGROUPS_MAX, CgroupFilter, LoadError, Options, PREFIXES_MAX, map};
-use crate::interest::{CALLS, GENERIC_CALLS, Interest, OpenFilter};
+use super::{CGROUPS_MAX, CgroupFilter, LoadError, Options, map, opens};
+use crate::interest::{CALLS, GENERIC_CALLS, Interest, class_of};
 use crate::ring::Ring;
 
-/// Bytes of a prefix that the kernel compares; a longer one is cut, so more crosses, never less.
-const PREFIX_BYTES_MAX: usize = 119;
 /// Slots of the tables of handlers (`CALLS_MAX` in `probes/call.h`).
 pub(super) const CALLS_MAX: usize = 1024;
 const RING_BYTES_MAX: u32 = 1 << 30;
@@ -64,10 +62,18 @@ pub(super) fn classify(error: LoadError, log: String) -> LoadError {
     }
 }
 
-/// `struct settings` of `probes/record.h`: seven words.
-pub(super) fn settings(interest: &Interest, options: &Options) -> [u32; 7] {
+/// `struct settings` of `probes/record.h`: six words.
+pub(super) fn settings(options: &Options) -> [u32; 6] {
     use std::os::unix::fs::MetadataExt as _;
-    let inode = |path: &str| std::fs::metadata(path).map_or(0, |found| found.ino() as u32);
+    // Who names the cgroups to watch has said who is a container's: for the filter of opens all are.
+    let all_contained =
+        matches!(options.cgroups, CgroupFilter::Only(_)) && !options.only_containers;
+    let inode = |path: &str| {
+        if all_contained {
+            return 0;
+        }
+        std::fs::metadata(path).map_or(0, |found| found.ino() as u32)
+    };
     [
         if options.exclude_self { std::process::id() } else { 0 },
         options.only_containers.into(),
@@ -78,24 +84,8 @@ pub(super) fn settings(interest: &Interest, options: &Options) -> [u32; 7] {
             CgroupFilter::AllBut(_) => 1,
             CgroupFilter::Only(_) => 2,
         },
-        filtered_prefixes(interest).is_some().into(),
         u32::try_from(options.wake_after.as_nanos()).unwrap_or(u32::MAX),
     ]
-}
-
-/// The prefixes to filter opens by, if they are to be filtered.
-pub(super) fn filtered_prefixes(interest: &Interest) -> Option<&[String]> {
-    match &interest.opens {
-        OpenFilter::WritesAndPrefixes(prefixes)
-            if prefixes.len() <= PREFIXES_MAX
-                && prefixes.iter().all(|prefix| !prefix.is_empty()) =>
-        {
-            Some(prefixes)
-        }
-        // An empty prefix covers everything, and more prefixes than fit cannot be told apart from
-        // it.
-        OpenFilter::WritesAndPrefixes(_) | OpenFilter::All => None,
-    }
 }
 
 /// The programs that `interest` needs, with the events that each serves.
@@ -136,8 +126,18 @@ pub(super) fn configure(
             "ring_priority" => ("ring_priority", map.set_max_entries(options.priority_ring_bytes)),
             ".rodata.settings" => {
                 let bytes: Vec<u8> =
-                    settings(interest, options).into_iter().flat_map(u32::to_ne_bytes).collect();
+                    settings(options).into_iter().flat_map(u32::to_ne_bytes).collect();
                 ("settings", map.set_initial_value(&bytes))
+            }
+            ".rodata.path_class" => {
+                let classes: Vec<u8> = (0..=u8::MAX).map(class_of).collect();
+                ("path_class", map.set_initial_value(&classes))
+            }
+            "path_states" => {
+                // The programs at the hooks do not look into the table.
+                let is_used = wanted.iter().any(|name| name.starts_with("call_"));
+                let n = if is_used { opens::capacity(&interest.opens) } else { 1 };
+                ("path_states", map.set_max_entries(n))
             }
             ".rodata.generic" => ("generic", map.set_initial_value(&generic_codes())),
             _ => continue,
@@ -182,18 +182,6 @@ pub(super) fn numbers(
                 native.into_iter().flatten().filter_map(|number| u32::try_from(number).ok());
             (program, native.collect(), compat_numbers(compat).collect())
         })
-}
-
-/// Fills the tables that are the handlers' own: prefixes of paths.
-pub(super) fn fill_filters(object: &Object, interest: &Interest) -> Result<(), LoadError> {
-    for prefix in filtered_prefixes(interest).unwrap_or_default() {
-        let text = &prefix.as_bytes()[..prefix.len().min(PREFIX_BYTES_MAX)];
-        let mut key = vec![0_u8; 4 + PREFIX_BYTES_MAX + 1];
-        key[..4].copy_from_slice(&(8 * text.len() as u32).to_ne_bytes());
-        key[4..4 + text.len()].copy_from_slice(text);
-        update(object, "open_prefixes", &key, &[1])?;
-    }
-    Ok(())
 }
 
 /// Fills the tables that all handlers share: control groups.
@@ -318,19 +306,6 @@ mod tests {
             programs(&interest).into_keys().collect::<Vec<_>>(),
             ["call_connect", "dispatch", "on_exit"]
         );
-    }
-
-    #[test]
-    fn too_many_or_empty_prefixes_let_everything_cross() {
-        let filter = |prefixes: Vec<String>| {
-            let mut interest = Interest::processes();
-            interest.opens = OpenFilter::WritesAndPrefixes(prefixes);
-            filtered_prefixes(&interest).is_some()
-        };
-        assert!(filter(vec!["/etc/".into()]));
-        assert!(filter(Vec::new()));
-        assert!(!filter(vec!["/etc/".into(), String::new()]));
-        assert!(!filter(vec!["/a".into(); PREFIXES_MAX + 1]));
     }
 
     #[test]

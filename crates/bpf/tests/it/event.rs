@@ -16,6 +16,7 @@ pub(crate) struct Event {
     pub(crate) start_boottime_ns: u64,
     pub(crate) params: Vec<Vec<u8>>,
     pub(crate) raw_path: Option<Vec<u8>>,
+    pub(crate) fd_path: Option<Vec<u8>>,
 }
 
 impl Event {
@@ -43,6 +44,7 @@ impl Event {
             start_boottime_ns: record.start_boottime_ns(),
             params,
             raw_path: record.raw_path().map(<[u8]>::to_vec),
+            fd_path: record.fd_path().map(<[u8]>::to_vec),
         }
     }
 

@@ -8,8 +8,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use palisade_agent::agent::OnNotice;
 use palisade_agent::detector::Started;
-use palisade_agent::detector::concerns_containers_only;
 use palisade_agent::output::FalcoTime;
+use palisade_agent::pushdown::concerns_containers_only;
 use palisade_agent::recorder::{Choice, Continuous, FILES_MAX, OnAlert, RecorderHealth, Recording};
 use palisade_agent::reload::{Cause, FILES_WATCHED_MAX, FileWatch, Handle, Reloader};
 use palisade_agent::status::Mode;
@@ -48,7 +48,9 @@ pub(crate) fn watch(context: &Context<'_>, args: &cli::Watch) -> Result<Exit, Fa
     }
     let inputs = Inputs::new(args)?;
     let loaded = context.load_policy(&args.policy)?;
-    let rules = inputs.sources(&loaded.policy)?.load_all(context, &LoadOptions::default())?;
+    // What the kernel can decide beforehand is read off the conditions' trees.
+    let load = LoadOptions { keep_expressions: true, ..LoadOptions::default() };
+    let rules = inputs.sources(&loaded.policy)?.load_all(context, &load)?;
     // What changes from here on is a change.
     let files =
         if args.no_auto_reload { None } else { watch_files(context, &inputs.files(&loaded)) };

@@ -2,7 +2,7 @@
 
 use super::thread::{Thread, flag};
 use super::{Fd, FdKind, Live, Observation, State, Touched};
-use crate::record::Record;
+use crate::record::{Record, Trailer};
 use crate::schema::Traits;
 use crate::schema::number::{
     ACCEPT_5_X, ACCEPT4_6_X, ASYNCEVENT_E, BIND_X, BPF_2_X, CHDIR_X, CLONE_20_X, CLONE3_X,
@@ -133,9 +133,41 @@ impl State {
             }
         }
         let fd = thread.last_fd;
+        self.describe_fd(record, fd);
         Touched {
             fd: uses_fd.then_some(fd).filter(|fd| self.fd(record.tid, *fd).is_some()),
             ..nothing
+        }
+    }
+
+    /// Corrects the entry of an event's descriptor by what the kernel says that it is: the open
+    /// that made it may have been held back, and the number may have stood for something else
+    /// before.
+    fn describe_fd(&mut self, record: &Record<'_>, fd: i64) {
+        let Some(flags) = record.trailer.map(|trailer| trailer.flags) else { return };
+        if flags & Trailer::FD_NO_SOCKET == 0 || fd < 0 {
+            return;
+        }
+        let known = self.fd(record.tid, fd);
+        let kind = match flags & Trailer::FD_FOLDER {
+            0 => FdKind::File,
+            _ => FdKind::Directory,
+        };
+        match record.fd_path {
+            Some(path) if known.is_none_or(|entry| entry.kind != kind || entry.name() != path) => {
+                let mut entry = Fd::of(kind);
+                entry.set_name(path);
+                // A table that is full counts it.
+                let _refused = self.add_fd(record.tid, fd, entry);
+            }
+            None if known
+                .is_some_and(|entry| entry.kind.is_ip() || entry.kind == FdKind::UnixSocket) =>
+            {
+                if let Some(fds) = self.fds_mut(record.tid) {
+                    fds.remove(fd);
+                }
+            }
+            _ => {}
         }
     }
 

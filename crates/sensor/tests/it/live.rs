@@ -70,6 +70,47 @@ fn a_container_is_known_at_its_first_exec_and_after_its_parents_exit() {
     assert_eq!(event.container().unwrap().id, "web-1");
 }
 
+/// A record about a descriptor whose trailer says what it is.
+fn described(builder: &RecordBuilder, number: u16, tid: u32, flags: u16, path: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    builder.build(&mut bytes, number, 5_000_000_000, i64::from(tid)).unwrap();
+    let trailer = Trailer { tgid: tid, ppid: 1, flags, ..Trailer::default() };
+    bytes.extend(trailer.encode());
+    bytes.extend(path);
+    bytes
+}
+
+#[test]
+fn what_the_kernel_says_of_a_descriptor_counts() {
+    use palisade_sensor::state::FdKind;
+    const FLAGS: u16 = Trailer::FD_NO_SOCKET | Trailer::FD_PATH | 8;
+    let host = tempfile::tempdir().unwrap();
+    let (mut engine, _) = Engine::live(paths_with_container(host.path())).unwrap();
+    let tid = 4_100_009;
+    let bytes = record(&exec(b"/bin/sh", b"sh", tid, 1, b""), 293, tid, 1, 0);
+    engine.feed(&bytes).unwrap();
+    let mut socket = RecordBuilder::new();
+    socket.push_i64(5).push_u32(2).push_u32(1).push_u32(0).push_u32(0);
+    let socket = described(&socket, 19, tid, 0, b"");
+    let dup = |new: i64, flags, path: &[u8]| {
+        let mut builder = RecordBuilder::new();
+        builder.push_i64(new).push_i64(5);
+        described(&builder, 367, tid, flags, path)
+    };
+    let mut check = |bytes: &[u8], expected: Option<(FdKind, &str)>| {
+        engine.feed(&socket).unwrap();
+        let event = engine.feed(bytes).unwrap().unwrap();
+        assert_eq!(event.type_name(), "dup");
+        let found = event.fd().map(|fd| (fd.kind, String::from_utf8_lossy(fd.name()).into_owned()));
+        assert_eq!(found, expected.map(|(kind, name)| (kind, name.to_owned())));
+    };
+    // The number was a socket's, which was closed; then a file's, whose open was held back.
+    check(&dup(0, FLAGS, b"/etc/motd\0"), Some((FdKind::File, "/etc/motd")));
+    check(&dup(1, FLAGS | Trailer::FD_FOLDER, b"/etc\0"), Some((FdKind::Directory, "/etc")));
+    check(&dup(2, Trailer::FD_NO_SOCKET, b""), None);
+    check(&dup(3, 0, b""), Some((FdKind::Ipv4Socket, "")));
+}
+
 #[test]
 fn bytes_that_are_no_record_are_counted() {
     let host = tempfile::tempdir().unwrap();

@@ -68,7 +68,7 @@ static const struct named calls[] = {
 	S(open_tree) S(ptrace) S(process_vm_readv) S(process_vm_writev) S(memfd_create) S(userfaultfd) S(bpf) S(kill)
 	S(init_module) S(finit_module) S(delete_module) S(kexec_load) S(open_by_handle_at) S(name_to_handle_at)
 	S(pidfd_open) S(pidfd_getfd) S(swapon) S(reboot) S(prctl) S(capset) S(utimensat) S(io_uring_setup) S(keyctl)
-	S(add_key) S(mprotect) S(truncate)
+	S(add_key) S(request_key) S(mprotect) S(truncate) S(perf_event_open) S(clock_settime)
 };
 
 static long last;

@@ -149,6 +149,8 @@ pub(crate) const WARNING: &[Row] = &[
     ("Files deleted in bulk", "rm", "mkdir -p /srv/del; for i in $(seq 120); do : >/srv/del/$i; done; rm /srv/del/*",
         "mkdir -p /tmp/del; for i in $(seq 120); do : >/tmp/del/$i; done; rm /tmp/del/*"),
     ("Processes started in a flood", "act", "act 'forks 700'", "act 'forks 50'"),
+    ("Device node made", "act", "low 'mknodat AT_FDCWD /tmp/eg-node 060600 0x700'", "act 'mknodat AT_FDCWD /opt/data/eg-pipe 010600 0'"),
+    ("Root of the file tree exchanged", "act", "low \"pivot_root '/' '/'\"", "low 'getpid'"),
 ];
 
 #[rustfmt::skip] // a table
@@ -163,6 +165,9 @@ pub(crate) const NOTICE: &[Row] = &[
     ("Packet socket opened", "act", "act 'socket AF_PACKET SOCK_RAW 0'", "act 'socket AF_INET SOCK_DGRAM 0'"),
     ("Exploit primitive used", "act", "low 'userfaultfd 0'", "low 'getpid'"),
     ("Calls through io_uring prepared", "act", "low 'io_uring_setup 4 zeros:120'", "low 'getpid'"),
+    ("Kernel keys used", "act", "act \"add_key 'user' 'eg' 'x' 1 -3\"", "act 'getpid'"),
+    ("Performance events opened", "act", "low 'perf_event_open zeros:128 0 -1 -1 0'", "low 'getpid'"),
+    ("Memory made writable and executable", "act", "act 'mprotect 0 0 7'", "act 'mprotect 0 0 5; mprotect 0 0 3'; as java 'mprotect 0 0 7'"),
     ("Program built here executed", "eg-built", "cp /opt/eg/act /usr/eg-built; as make 'spawn /usr/eg-built'", "as make 'spawn /bin/true'"),
     ("Program started from outside the container", "true", "as runc 'spawn /bin/true'", "/bin/true"),
     ("Privileged container started", "true", "unshare --pid --fork /bin/true", "/bin/true"),

@@ -304,3 +304,96 @@ fn everything_loads_at_once_and_leaves_again() {
     assert_eq!(sensor.attached().len(), 1);
     assert_eq!(sensor.attached()[0].hook, "tp_btf/sched_process_exit");
 }
+
+#[test]
+fn cgroups_and_environments_come_when_they_say_something() {
+    use palisade_bpf::Environment;
+    let Some(_alone) = root() else { return };
+    let cgroup = TestCgroup::new("brief");
+    let mut sensor = load(&["execve", "clone", "procexit"], &Options::default());
+    // Cgroups and environment of the execs of `/bin/true` with each of these words.
+    let check = |sensor: &mut Sensor, script: &str, expected: &[(&str, bool, bool)]| {
+        assert!(cgroup.run(script), "{script}");
+        let is_last = |e: &Event| e.kind == EXECVE && e.text(2) == expected.last().unwrap().0;
+        let events = collect(sensor, is_last);
+        for (word, cgroups, environment) in expected {
+            let exec = events.iter().find(|e| e.kind == EXECVE && e.text(2) == *word).unwrap();
+            let text = exec.text(14);
+            assert_eq!(text.contains("unified=/palisade-test-brief"), *cgroups, "{word}: {text}");
+            assert!(*cgroups || text.is_empty(), "{word}: {text}");
+            assert_eq!(exec.text(15).contains("PATH="), *environment, "{word}");
+        }
+    };
+    // The shell moves after its own exec: its children say where they are, and it does later.
+    let moved = [("first", true, true), ("second", true, true)];
+    check(&mut sensor, "/bin/true first; /bin/true second; :", &moved);
+    let settled = [("third", false, true), ("fourth", false, true)];
+    check(&mut sensor, "exec bash -c '/bin/true third; /bin/true fourth; :'", &settled);
+    sensor.send_environment(Environment::Contained).unwrap();
+    check(&mut sensor, "exec /bin/true host", &[("host", true, false)]);
+    check(&mut sensor, "exec unshare -m /bin/true inside", &[("inside", false, true)]);
+    sensor.send_environment(Environment::None).unwrap();
+    check(&mut sensor, "exec unshare -m /bin/true nobody", &[("nobody", false, false)]);
+}
+
+#[test]
+fn only_what_makes_memory_executable_is_told() {
+    const MPROTECT: u16 = 329;
+    let Some(_alone) = root() else { return };
+    let mut sensor = load(&["mprotect"], &seeing_itself());
+    // SAFETY: a page of this test's own, which nothing else knows.
+    let page = unsafe {
+        let page = libc::mmap(
+            std::ptr::null_mut(),
+            4096,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+            -1,
+            0,
+        );
+        assert_ne!(page, libc::MAP_FAILED);
+        assert_eq!(libc::mprotect(page, 4096, libc::PROT_READ), 0);
+        assert_eq!(libc::mprotect(page, 4096, libc::PROT_READ | libc::PROT_EXEC), 0);
+        libc::munmap(page, 4096);
+        page as u64
+    };
+    let events = collect(&mut sensor, |e| e.kind == MPROTECT && e.int(1) as u64 == page);
+    let own: Vec<_> = events.iter().filter(|e| e.int(1) as u64 == page).collect();
+    assert_eq!(own.len(), 1);
+    assert_eq!((own[0].int(0), own[0].int(2), own[0].int(3)), (0, 4096, 5));
+}
+
+#[test]
+fn a_received_message_has_its_sender_and_its_data() {
+    use std::net::UdpSocket;
+    use std::os::fd::AsRawFd as _;
+    const RECVMSG: u16 = 53;
+    let Some(_alone) = root() else { return };
+    let receiver = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let mut sensor = load(&["recvmsg"], &seeing_itself());
+    sender.send_to(b"palisade", receiver.local_addr().unwrap()).unwrap();
+    let mut buffer = [0_u8; 64];
+    // SAFETY: the structures live until the call returns, and it writes within their bounds.
+    let n = unsafe {
+        let mut address: libc::sockaddr_in = std::mem::zeroed();
+        let mut vector =
+            libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+        let mut message: libc::msghdr = std::mem::zeroed();
+        message.msg_name = (&raw mut address).cast();
+        message.msg_namelen = size_of_val(&address) as u32;
+        message.msg_iov = &raw mut vector;
+        message.msg_iovlen = 1;
+        libc::recvmsg(receiver.as_raw_fd(), &raw mut message, 0)
+    };
+    assert_eq!(n, 8);
+    let own = std::process::id();
+    let event = find(&mut sensor, |e| e.kind == RECVMSG && e.tgid == own);
+    assert_eq!((event.int(0), event.int(1)), (8, 8));
+    assert_eq!(event.params[2], b"palisade");
+    assert_eq!(event.int(5), i64::from(receiver.as_raw_fd()));
+    // Address family, then both ends: the sender first.
+    let port = |at: usize| u16::from_le_bytes([event.params[3][at], event.params[3][at + 1]]);
+    let ports = (sender.local_addr().unwrap().port(), receiver.local_addr().unwrap().port());
+    assert_eq!((port(5), port(11)), ports);
+}

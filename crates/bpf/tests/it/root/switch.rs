@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use palisade_bpf::{OpenClasses, OpenFilter, OpenTexts, PathText};
+
 use super::*;
 
 /// How often handlers are exchanged.
@@ -31,7 +33,10 @@ fn no_event_is_lost_or_doubled_while_handlers_change() {
     let loader = sensor.loader().unwrap();
     let mut other = interest(&["unlink", "memfd_create", "connect", "openat"]);
     // Another filter makes another program.
-    other.opens = palisade_bpf::OpenFilter::WritesAndPrefixes(vec!["/nonexistent/".into()]);
+    let mut texts = OpenTexts::default();
+    texts.add_always(OpenClasses::WRITE);
+    texts.add_text(PathText::anywhere("/nonexistent/"), OpenClasses::READ);
+    other.opens = OpenFilter::Only(texts);
     let interests = [interest(&["unlink", "dup"]), other];
 
     let stop = AtomicBool::new(false);

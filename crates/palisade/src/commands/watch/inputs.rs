@@ -147,8 +147,9 @@ impl Inputs {
 
 /// The rules, and what is wrong with them; warnings alone are no problem.
 fn read_rules(sources: &Sources, problems: &mut Vec<String>) -> RuleSet {
-    let (rules, found) =
-        RuleSet::load(&sources.texts(), &[&SyscallSchema], &LoadOptions::default());
+    // What the kernel can decide beforehand is read off the conditions' trees.
+    let load = LoadOptions { keep_expressions: true, ..LoadOptions::default() };
+    let (rules, found) = RuleSet::load(&sources.texts(), &[&SyscallSchema], &load);
     if found.has_errors() {
         problems.extend(found.0.iter().map(|problem| {
             problem.render(sources.text(&problem.location.file)).trim_end().to_string()

@@ -1,0 +1,62 @@
+//! What the rules want of opens and execs, in the kernel: words that can change while the probes
+//! run, and the automaton's table.
+
+use libbpf_rs::{MapCore as _, MapFlags, Object};
+
+use super::{LoadError, map};
+use crate::interest::{Automaton, Environment, OpenFilter, OpenTexts, STATES_MAX};
+
+/// States that the table has room for at least, so that other rules can come later; 512 KiB.
+const STATES_MIN: usize = 4096;
+
+/// States that the table gets room for.
+pub(super) fn capacity(filter: &OpenFilter) -> u32 {
+    let n = match filter {
+        OpenFilter::All => 1,
+        OpenFilter::Only(texts) => {
+            let n = texts.automaton().map_or(1, |automaton| automaton.len());
+            // As many again, for the next rules.
+            (2 * n).clamp(STATES_MIN, STATES_MAX)
+        }
+    };
+    u32::try_from(n).unwrap_or(1)
+}
+
+/// Puts `filter` into force; every open crosses until it is. False if it has no room.
+pub(super) fn fill(object: &Object, filter: &OpenFilter) -> Result<bool, LoadError> {
+    set_words(object, [0; 4])?;
+    let OpenFilter::Only(texts) = filter else { return Ok(true) };
+    let Some(automaton) = texts.automaton() else { return Ok(false) };
+    let table = map(object, "path_states").ok_or(LoadError::Object { part: "path_states" })?;
+    if automaton.len() > table.max_entries() as usize {
+        return Ok(false);
+    }
+    for (number, row) in (0_u32..).zip(automaton.rows()) {
+        table
+            .update(&number.to_ne_bytes(), &row, MapFlags::ANY)
+            .map_err(|source| LoadError::Map { map: "path_states", source })?;
+    }
+    set_words(object, words(texts, &automaton))?;
+    Ok(true)
+}
+
+/// `struct open_filter` of `probes/files.h`.
+fn words(texts: &OpenTexts, automaton: &Automaton) -> [u32; 4] {
+    [1, u32::from(texts.always().bits()), texts.maybe(), automaton.root().into()]
+}
+
+fn set_words(object: &Object, words: [u32; 4]) -> Result<(), LoadError> {
+    set(object, ".data.open_filter", &words)
+}
+
+/// Says whose environment is sent (`environment` of `probes/process.h`).
+pub(super) fn set_environment(object: &Object, whose: Environment) -> Result<(), LoadError> {
+    set(object, ".data.environment", &[whose as u32])
+}
+
+fn set(object: &Object, name: &'static str, words: &[u32]) -> Result<(), LoadError> {
+    let map = map(object, name).ok_or(LoadError::Object { part: name })?;
+    let bytes: Vec<u8> = words.iter().copied().flat_map(u32::to_ne_bytes).collect();
+    map.update(&0_u32.to_ne_bytes(), &bytes, MapFlags::ANY)
+        .map_err(|source| LoadError::Map { map: name, source })
+}
