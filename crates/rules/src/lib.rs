@@ -8,6 +8,7 @@
 //! about it. The language is that of Falco's rule engine [`ENGINE_VERSION`].
 #![forbid(unsafe_code)]
 
+mod action;
 mod anatomy;
 pub mod ast;
 mod collect;
@@ -44,6 +45,7 @@ mod transform;
 mod version;
 mod yaml;
 
+pub use action::{Action, ParseActionError};
 pub use anatomy::{Predicate, predicates};
 pub use collect::{DEFINITIONS_MAX, PluginRequirement};
 pub use definitions::{Change, Definition, DefinitionKind, definitions};
