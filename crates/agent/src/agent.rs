@@ -712,6 +712,7 @@ impl Agent {
             ancestors: detection.ancestors,
             container: detection.container,
             recording: None,
+            enforcement: None,
         }
     }
 }

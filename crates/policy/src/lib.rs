@@ -1,8 +1,8 @@
 //! The one policy file: load, validate, explain, decide.
 //!
 //! A policy says which images may run (`images`), how a container is confined
-//! (`containers`), what is watched (`runtime`), what is done about an alert (`response`)
-//! and where alerts are sent (`sinks`). Reading is total: every problem of a file is reported at once, with
+//! (`containers`), what is watched (`runtime`), what is done about an alert (`response`) and
+//! at the event itself (`enforce`), and where alerts are sent (`sinks`). Reading is total: every problem of a file is reported at once, with
 //! its place and a remedy, and a policy with an error is never used in part.
 #![forbid(unsafe_code)]
 
@@ -13,6 +13,7 @@ pub mod code;
 pub mod decide;
 pub mod document;
 pub mod endpoint;
+mod enforce;
 pub mod explain;
 pub mod load;
 mod read;
@@ -25,8 +26,9 @@ mod yaml;
 pub use code::Code;
 pub use decide::{Admission, GateState, SignatureState, admit, response_for};
 pub use document::{
-    Action, Containers, Gate, ImageVerification, Images, Limits, Network, Policy, ResponseRule,
-    Runtime, Seccomp, Sink, SinkFormat, Tmpfs, UserMode, UserNamespace,
+    Action, Containers, Enforce, EnforceException, EnforceMode, EnforceRule, Gate,
+    ImageVerification, Images, Limits, Network, Policy, ResponseRule, Runtime, Seccomp, Sink,
+    SinkFormat, Tmpfs, UserMode, UserNamespace,
 };
 pub use endpoint::Endpoint;
 pub use explain::explain;
