@@ -4,19 +4,20 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use palisade_base::{Diagnostics, Explain};
+use palisade_base::{Diagnostics, Explain, Timestamp};
 use palisade_bpf::{Interest, LoadError, Options};
-use palisade_model::Priority;
+use palisade_model::{Outcome, Priority};
 use palisade_rules::ast::{Expr, Operand, Right};
 use palisade_rules::fields::{Fields, Schema as _};
 use palisade_rules::{
     Evaluator, LoadOptions, Rule, RuleId, RuleSet, SYSCALL_SOURCE, parse_condition,
 };
-use palisade_sensor::identity::HostPaths;
+use palisade_sensor::identity::{Facts, HostPaths};
 use palisade_sensor::state::proc_scan::ScanReport;
 use palisade_sensor::{Engine, EventView, SyscallSchema};
 
 use crate::detection::{Detection, RuleInfo, Source, SourceError, SourceHealth};
+use crate::enforce::attempt::{self, Attempt};
 use crate::recorder::{Desk, Recorder, RecorderError, Recording};
 
 /// Events that the state needs even if no rule asks for them: what a descriptor is, where
@@ -134,7 +135,7 @@ fn demands_container(condition: &Expr) -> bool {
 /// Matches events with rules; live and replayed events go the same way.
 #[derive(Debug)]
 pub struct Matcher {
-    rules: RuleSet,
+    rules: Arc<RuleSet>,
     evaluator: Evaluator,
     infos: Vec<Arc<RuleInfo>>,
     matched: Vec<RuleId>,
@@ -142,7 +143,8 @@ pub struct Matcher {
 
 impl Matcher {
     /// A matcher for the system-call rules of `rules`.
-    pub fn new(rules: RuleSet) -> Self {
+    pub fn new(rules: impl Into<Arc<RuleSet>>) -> Self {
+        let rules = rules.into();
         let evaluator = Evaluator::new(&rules);
         let infos = rules.rules().iter().map(|rule| Arc::new(info(rule))).collect();
         Self { rules, evaluator, infos, matched: Vec::new() }
@@ -190,7 +192,24 @@ fn info(rule: &Rule) -> RuleInfo {
 }
 
 fn detection(rule: &Rule, info: &Arc<RuleInfo>, event: &EventView<'_>) -> Detection {
-    let fields: &dyn Fields = event;
+    let (output, output_fields) = outputs(rule, event);
+    Detection {
+        rule: Arc::clone(info),
+        time: event.time(),
+        output,
+        output_fields,
+        event_type: event.type_name().to_string(),
+        outcome: event.outcome(),
+        process: event.process(),
+        ancestors: event.ancestors(),
+        container: event.container().map(|container| (*container).clone()),
+        start_boottime_ns: event.record().trailer.map(|trailer| trailer.start_boottime_ns),
+        enforcement: None,
+    }
+}
+
+/// A rule's output and output fields, filled in.
+fn outputs(rule: &Rule, fields: &dyn Fields) -> (String, BTreeMap<String, serde_json::Value>) {
     let values = rule.output_format.values(fields).into_iter();
     let mut output_fields: BTreeMap<String, serde_json::Value> =
         values.map(|(name, value)| (name.to_string(), value.as_ref().into())).collect();
@@ -202,17 +221,7 @@ fn detection(rule: &Rule, info: &Arc<RuleInfo>, event: &EventView<'_>) -> Detect
         };
         output_fields.insert(name.clone(), value);
     }
-    Detection {
-        rule: Arc::clone(info),
-        time: event.time(),
-        output: rule.output_format.render(fields),
-        output_fields,
-        event_type: event.type_name().to_string(),
-        outcome: event.outcome(),
-        process: event.process(),
-        ancestors: event.ancestors(),
-        container: event.container().map(|container| (*container).clone()),
-    }
+    (rule.output_format.render(fields), output_fields)
 }
 
 /// Watches this machine.
@@ -230,10 +239,11 @@ impl Detector {
     ///
     /// Probes first, then `/proc`: what starts in between is seen twice and missed never.
     pub fn start(
-        rules: RuleSet,
+        rules: impl Into<Arc<RuleSet>>,
         options: &Options,
         paths: HostPaths,
     ) -> Result<(Self, Started), DetectorError> {
+        let rules = rules.into();
         let (interest, unserved) = interest(&rules);
         let sensor = palisade_bpf::Sensor::load(&interest, options)?;
         let (engine, processes) = Engine::live(paths).map_err(DetectorError::Processes)?;
@@ -252,6 +262,66 @@ impl Detector {
         Ok(desk)
     }
 
+    /// As [`Source::poll`], and passes every event to `seen` before rules see it.
+    pub fn poll_seen(
+        &mut self,
+        timeout: Duration,
+        seen: &mut dyn FnMut(&EventView<'_>),
+        sink: &mut dyn FnMut(Detection),
+    ) -> Result<usize, SourceError> {
+        let Self { sensor, engine, matcher, recorder, .. } = self;
+        let mut n_passed = 0;
+        sensor
+            .poll(timeout, &mut |record| {
+                // A record that cannot be decoded is counted by the engine.
+                if let Ok(Some(event)) = engine.feed(record.whole()) {
+                    seen(&event);
+                    n_passed += matcher.evaluate(&event, sink);
+                }
+                if let Some(recorder) = recorder {
+                    recorder.append(record.whole(), engine);
+                }
+            })
+            .map_err(|error| SourceError::Failed(Box::new(error)))?;
+        if let Some(recorder) = recorder {
+            recorder.tick(engine);
+        }
+        Ok(n_passed)
+    }
+
+    /// The detection of a rule that matched a program before it started. Who acts is the
+    /// process as it still is.
+    pub fn attempted(&self, rule: RuleId, attempt: &Attempt, time: Timestamp) -> Option<Detection> {
+        let info = self.matcher.infos.get(rule.0 as usize)?;
+        let (output, output_fields) = outputs(self.matcher.rules.rule(rule), attempt);
+        let state = self.engine.state();
+        let thread = state.thread(i64::from(attempt.pid));
+        let lineage = thread.map(|thread| state.lineage(thread)).unwrap_or_default();
+        let own = |facts: &Arc<Facts>| facts.full_id == attempt.facts.full_id;
+        Some(Detection {
+            rule: Arc::clone(info),
+            time,
+            output,
+            output_fields,
+            event_type: attempt::EVENTS[0].to_string(),
+            outcome: Outcome::Unknown,
+            process: thread.map(|thread| state.process_of(thread)),
+            ancestors: lineage
+                .into_iter()
+                .take_while(|(_, container)| container.as_ref().is_some_and(own))
+                .map(|(process, _)| process)
+                .collect(),
+            container: Some((*attempt.facts.container).clone()),
+            start_boottime_ns: None,
+            enforcement: None,
+        })
+    }
+
+    /// The containers that run, with one process of each.
+    pub fn running_containers(&self) -> Vec<(Arc<Facts>, u32)> {
+        self.engine.state().running_containers()
+    }
+
     /// Kernel memory of the probes in bytes.
     pub fn kernel_memory_bytes(&self) -> u64 {
         self.sensor.kernel_memory_bytes()
@@ -264,23 +334,7 @@ impl Source for Detector {
         timeout: Duration,
         sink: &mut dyn FnMut(Detection),
     ) -> Result<usize, SourceError> {
-        let Self { sensor, engine, matcher, recorder, .. } = self;
-        let mut n_passed = 0;
-        sensor
-            .poll(timeout, &mut |record| {
-                // A record that cannot be decoded is counted by the engine.
-                if let Ok(Some(event)) = engine.feed(record.whole()) {
-                    n_passed += matcher.evaluate(&event, sink);
-                }
-                if let Some(recorder) = recorder {
-                    recorder.append(record.whole(), engine);
-                }
-            })
-            .map_err(|error| SourceError::Failed(Box::new(error)))?;
-        if let Some(recorder) = recorder {
-            recorder.tick(engine);
-        }
-        Ok(n_passed)
+        self.poll_seen(timeout, &mut |_| (), sink)
     }
 
     fn health(&self) -> SourceHealth {
@@ -298,6 +352,7 @@ impl Source for Detector {
             n_rules: self.matcher.n_rules(),
             n_memories_forgotten: self.matcher.n_forgotten(),
             recorder: self.recorder.as_ref().map(Recorder::health),
+            enforcement: None,
         }
     }
 

@@ -5,6 +5,7 @@ pub mod agent;
 pub mod delivery;
 pub mod detection;
 pub mod detector;
+pub mod enforce;
 pub mod fold;
 pub mod incident;
 pub mod journal;

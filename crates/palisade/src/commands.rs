@@ -7,6 +7,7 @@ mod confinement;
 mod context;
 mod db;
 mod doctor;
+mod enforce;
 mod evidence;
 mod means;
 mod policy;

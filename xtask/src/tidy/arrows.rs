@@ -21,7 +21,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("sensor", &["base", "model", "rules"]),
     ("respond", &["base", "model", "sys", "bpf", "policy"]),
     ("sinks", &["base", "model", "sys", "policy"]),
-    ("agent", &["base", "model", "bpf", "rules", "policy", "sensor", "respond", "sinks"]),
+    ("agent", &["base", "model", "sys", "bpf", "rules", "policy", "sensor", "respond", "sinks"]),
     (
         "palisade",
         &[

@@ -1,6 +1,7 @@
 //! `palisade watch`: the agent, wired to this machine.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -45,7 +46,9 @@ pub(crate) fn watch(context: &Context<'_>, args: &cli::Watch) -> Result<Exit, Fa
     let mut files = policy.runtime.rules.clone();
     files.extend(args.rules.iter().cloned());
     let builtin = policy.runtime.builtin_rules && !args.no_builtin_rules;
-    let rules = Sources::read(&files, builtin)?.load_all(context, &LoadOptions::default())?;
+    let mut rules = Sources::read(&files, builtin)?.load_all(context, &LoadOptions::default())?;
+    let enforcement = super::enforce::prepare(context, args, &policy, &mut rules);
+    let rules = Arc::new(rules);
 
     if !args.host && !concerns_containers_only(&rules) {
         context.terminal.progress(
@@ -62,7 +65,7 @@ pub(crate) fn watch(context: &Context<'_>, args: &cli::Watch) -> Result<Exit, Fa
     tell_unrecorded(context, args, &rules);
     let manager = ServiceManager::of_environment();
     let (mut detector, started) =
-        Detector::start(rules, &options, paths).or_exit(Exit::Incomplete)?;
+        Detector::start(Arc::clone(&rules), &options, paths).or_exit(Exit::Incomplete)?;
     let means = means::for_agent(context, args.evidence_key.as_deref(), args.evidence_memory)?;
     let signals = SignalPipe::install().context("catch signals")?;
     let dry_run = Policy { response: planned, ..policy.clone() };
@@ -92,13 +95,14 @@ pub(crate) fn watch(context: &Context<'_>, args: &cli::Watch) -> Result<Exit, Fa
             started.unserved.join(", ")
         ));
     }
+    let source = super::enforce::begin(context, enforcement, &dry_run, &rules, detector)?;
     if let Some(file) = &args.ready_file {
         palisade_base::fs::write_atomic(file, b"ready\n", 0o644)
             .with_context(|| format!("write `{}`", file.display()))?;
     }
 
     manager.ready(&format!("watching with {} rules", started.n_rules));
-    let mut source = manager.watching(detector);
+    let mut source = manager.watching(source);
 
     let stop = AtomicBool::new(false);
     let format = args.format;

@@ -19,7 +19,7 @@ use std::io;
 use std::mem::size_of;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::os::unix::fs::FileExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -234,9 +234,9 @@ impl Request {
         self.file.read_at(buffer, 0)
     }
 
-    /// Reads the file at `offset`; returns how much there was.
-    pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.file.read_at(buffer, offset)
+    /// Whether the file is the one that `path` names in the root of the process.
+    pub fn is_named(&self, path: &Path) -> io::Result<bool> {
+        mounts::is_named(&self.file, self.pid, path)
     }
 
     /// Lets the task pass.

@@ -220,6 +220,18 @@ pub(super) fn mount_id(fd: &impl AsFd) -> io::Result<u64> {
     Ok(stat.stx_mnt_id)
 }
 
+/// Whether `file` is the one that `path` names in the root of `pid`. Opens nothing for
+/// reading, so that nobody is asked about it.
+pub(super) fn is_named(file: &File, pid: u32, path: &Path) -> io::Result<bool> {
+    let folder = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = rustix::fs::open(format!("/proc/{pid}/root"), folder, Mode::empty())?;
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let named = rustix::fs::openat2(&root, path, flags, Mode::empty(), resolve)?;
+    let (named, file) = (rustix::fs::fstat(&named)?, rustix::fs::fstat(file)?);
+    Ok((named.st_dev, named.st_ino) == (file.st_dev, file.st_ino))
+}
+
 fn read_mountinfo(path: &str) -> io::Result<Vec<Entry>> {
     let text = palisade_base::read_bounded(File::open(path)?, "mountinfo", MOUNTINFO_BYTES_MAX)
         .map_err(io::Error::other)?;

@@ -147,6 +147,9 @@ fn programs_of_a_foreign_mount_namespace_wait_for_the_answer() {
     let request = next(&gate);
     assert_eq!(request.path().unwrap().to_str(), Some("/tmp/own"));
     assert!(request.pid() > 1 && request.mount_id().unwrap() > 0);
+    assert!(request.is_named(std::path::Path::new("/tmp/own")).unwrap());
+    assert!(!request.is_named(std::path::Path::new("/usr/bin/env")).unwrap());
+    assert!(request.is_named(std::path::Path::new("/tmp/none")).is_err());
     let mut start = [0; 4];
     request.read_start(&mut start).unwrap();
     assert_eq!(&start, b"\x7fELF");

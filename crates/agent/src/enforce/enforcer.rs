@@ -1,0 +1,458 @@
+//! Carries out what was planned, and says of each event how it went.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use palisade_base::{Explain, Timestamp};
+use palisade_model::alert::Outcome;
+use palisade_model::{Container, Enforcement, EnforcementAction, EnforcementOutcome, Means};
+use palisade_policy::{EnforceException, EnforceMode};
+use palisade_rules::{Evaluator, RuleId, RuleSet};
+use palisade_sensor::EventView;
+use palisade_sensor::identity::Facts;
+use palisade_sensor::state::ANCESTORS_MAX;
+use palisade_sys::fanotify::{ExecGate, Request};
+
+use super::attempt::{self, Attempt, read_ancestors, seen_from};
+use super::gate::{ANSWER_DEADLINE, Decide, Denial, Gate};
+use super::kill::kill;
+use super::membership::is_member;
+use super::orders::Order;
+use super::plan::{Host, plan};
+use super::program::{Program, START_BYTES, judge};
+use super::standing::{EnforcementHealth, Ruling, Standing};
+use super::warden::{Guarded, Note, Warden};
+use crate::detection::Detection;
+
+/// Refusals that wait to become alerts.
+pub(super) const DENIALS_MAX: usize = 4096;
+/// Processes whose loader is expected to be asked about next.
+const EXPECTED_MAX: usize = 4096;
+/// Rows for single containers in the status.
+const ROWS_MAX: usize = 1024;
+
+/// What enforcement is told at its start.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Whether actions are carried out. [`EnforceMode::Off`] needs no enforcer.
+    pub mode: EnforceMode,
+    /// Where actions are not carried out.
+    pub exceptions: Vec<EnforceException>,
+    /// What this machine offers.
+    pub host: Host,
+    /// How long an answer before a program may take.
+    pub answer_deadline: Duration,
+}
+
+impl Settings {
+    /// The usual settings on this machine.
+    pub fn new(mode: EnforceMode, exceptions: Vec<EnforceException>) -> Self {
+        Self { mode, exceptions, host: Host::of_this_machine(), answer_deadline: ANSWER_DEADLINE }
+    }
+}
+
+impl Host {
+    /// Finds out what this machine offers. Opens and closes what it tries.
+    pub fn of_this_machine() -> Self {
+        let not_built = "this build has no programs for it";
+        Self {
+            lsm: Err(not_built.into()),
+            cgroup: Err(not_built.into()),
+            fanotify: match ExecGate::open() {
+                Ok(_) => Ok(()),
+                Err(error) => Err(format!("the kernel answers: {error}")),
+            },
+            kernel_kill: Err(not_built.into()),
+            user_kill: Ok(()),
+        }
+    }
+}
+
+/// Why enforcement cannot begin.
+#[derive(Debug, thiserror::Error)]
+pub enum EnforcerError {
+    /// The gate before programs was planned and does not open.
+    #[error("open the gate before programs")]
+    Gate(#[source] std::io::Error),
+}
+
+impl Explain for EnforcerError {
+    fn hint(&self) -> Option<String> {
+        Some("run as root; `palisade doctor` says what this host offers".into())
+    }
+}
+
+/// Carries out actions.
+#[derive(Debug)]
+pub struct Enforcer {
+    mode: EnforceMode,
+    exceptions: Vec<EnforceException>,
+    host: Host,
+    orders: Vec<Order>,
+    by_rule: BTreeMap<String, usize>,
+    standings: Vec<Standing>,
+    gate: Option<(Gate, Warden)>,
+    denials: Receiver<Denial>,
+    /// The container of the event before, which most often is that of the next one.
+    last: Option<Arc<Facts>>,
+    followed: BTreeSet<String>,
+    n_killed: u64,
+    n_failed: u64,
+    n_told: u64,
+}
+
+/// How many containers are remembered as followed; beyond it they are looked at again.
+const FOLLOWED_MAX: usize = 16_384;
+
+impl Enforcer {
+    /// Plans for all `orders` and opens what is needed.
+    pub fn start(
+        rules: &Arc<RuleSet>,
+        orders: Vec<Order>,
+        settings: Settings,
+    ) -> Result<Self, EnforcerError> {
+        let Settings { mode, exceptions, host, answer_deadline } = settings;
+        let standings: Vec<Standing> = orders.iter().map(|order| plan(order, &host)).collect();
+        let served: BTreeMap<RuleId, String> = orders
+            .iter()
+            .zip(&standings)
+            .filter(|(_, standing)| uses(&standing.ruling, Means::Fanotify))
+            .map(|(order, _)| (order.rule, order.name.clone()))
+            .collect();
+        let (sender, denials) = sync_channel(DENIALS_MAX);
+        let mut gate = None;
+        if mode == EnforceMode::On && !served.is_empty() {
+            let guarded = Guarded::default();
+            let needs_ancestors = served.keys().any(|id| asks_ancestors(rules, *id));
+            let mut judge = Judge {
+                evaluator: Evaluator::new(rules),
+                served,
+                exceptions: exceptions.clone(),
+                guarded: Arc::clone(&guarded),
+                n_ancestors: if needs_ancestors { ANCESTORS_MAX } else { 1 },
+                expected: BTreeMap::new(),
+                matched: Vec::new(),
+            };
+            let decide: Decide = Box::new(move |request| judge.decide(request));
+            let opened =
+                Gate::start(decide, sender, answer_deadline).map_err(EnforcerError::Gate)?;
+            let warden = Warden::start(opened.link(), guarded).map_err(EnforcerError::Gate)?;
+            gate = Some((opened, warden));
+        }
+        let by_rule = orders.iter().enumerate().map(|(i, order)| (order.name.clone(), i)).collect();
+        Ok(Self {
+            mode,
+            exceptions,
+            host,
+            orders,
+            by_rule,
+            standings,
+            gate,
+            denials,
+            last: None,
+            followed: BTreeSet::new(),
+            n_killed: 0,
+            n_failed: 0,
+            n_told: 0,
+        })
+    }
+
+    /// How each rule with an action stands on this host.
+    pub fn standings(&self) -> &[Standing] {
+        &self.standings
+    }
+
+    /// Follows containers by their events: the first, and each program that starts.
+    pub(super) fn follow(&mut self, event: &EventView<'_>) {
+        let Some((_, warden)) = &self.gate else { return };
+        let Some(thread) = event.thread() else { return };
+        let Some(facts) = event.state().facts_of(thread) else { return };
+        let is_last = self.last.as_ref().is_some_and(|last| Arc::ptr_eq(last, facts));
+        let is_program = event.type_name() == attempt::EVENTS[0];
+        if is_last && !is_program {
+            return;
+        }
+        if !is_last {
+            self.last = Some(Arc::clone(facts));
+        }
+        if facts.is_host() || (!is_program && self.followed.contains(&facts.full_id)) {
+            return;
+        }
+        let pid = u32::try_from(thread.pid).unwrap_or(0);
+        // What does not fit now is tried again at the container's next event.
+        if pid > 1 && warden.see(facts, pid) {
+            if self.followed.len() >= FOLLOWED_MAX {
+                self.followed.clear();
+            }
+            self.followed.insert(facts.full_id.clone());
+        } else {
+            self.last = None;
+        }
+    }
+
+    /// Follows the containers that run already.
+    pub(super) fn follow_running(&self, running: impl Iterator<Item = (Arc<Facts>, u32)>) {
+        let Some((_, warden)) = &self.gate else { return };
+        for (facts, pid) in running {
+            // What does not fit is found at its next event.
+            let _seen = warden.see(&facts, pid);
+        }
+    }
+
+    /// Does what the rule of `detection` asks, and writes down how it went.
+    pub fn enforce(&mut self, detection: &mut Detection) {
+        if detection.enforcement.is_some() {
+            return; // refused before it happened
+        }
+        let Some(order) = self.by_rule.get(&detection.rule.name) else { return };
+        let Some(order) = self.orders.get(*order) else { return };
+        let Some(standing) = self.standings.iter().find(|s| s.rule == order.name) else { return };
+        let Some(first) = order.wishes.first().copied() else { return };
+        let done = |action, means, outcome, detail: &str| Enforcement {
+            action,
+            means,
+            outcome,
+            detail: detail.to_string(),
+            latency_ns: 0,
+        };
+        let Some(container) = &detection.container else {
+            let why = "processes of the host are never touched";
+            detection.enforcement = Some(done(first, None, EnforcementOutcome::Cannot, why));
+            return;
+        };
+        let now = Timestamp::now();
+        let exception = self.exceptions.iter().find(|e| e.covers(&order.name, container, now));
+        if let Some(exception) = exception {
+            detection.enforcement =
+                Some(done(first, None, EnforcementOutcome::Excepted, &exception.reason));
+            return;
+        }
+        let here = self.standing_in(order, standing, container);
+        let Some((action, means)) = here.ruling.means() else {
+            let why = here.ruling.to_string();
+            let why = why.strip_prefix("cannot: ").unwrap_or(&why);
+            detection.enforcement = Some(done(first, None, EnforcementOutcome::Cannot, why));
+            return;
+        };
+        let means = means_for(means, &detection.event_type);
+        // The kernel has refused it by itself: there is nothing to refuse any more.
+        let is_refused = matches!(detection.outcome, Outcome::Failed { .. });
+        if is_refused && action == EnforcementAction::Deny {
+            return;
+        }
+        if self.mode == EnforceMode::DryRun {
+            self.n_told += 1;
+            let outcome = match here.ruling {
+                Ruling::Prevents { .. } => EnforcementOutcome::WouldPrevent,
+                _ => EnforcementOutcome::WouldKill,
+            };
+            detection.enforcement = Some(done(action, Some(means), outcome, ""));
+            return;
+        }
+        let may_kill = order.wishes.contains(&EnforcementAction::Kill);
+        let mut entry = done(action, Some(means), EnforcementOutcome::Killed, "");
+        if action == EnforcementAction::Deny {
+            entry.detail = self.why_not_refused(container);
+            if !may_kill {
+                entry.outcome = EnforcementOutcome::Failed;
+                self.n_failed += 1;
+                detection.enforcement = Some(entry);
+                return;
+            }
+            // The rule allows the next best.
+            entry.action = EnforcementAction::Kill;
+            entry.means = Some(Means::UserKill);
+        }
+        let pid = detection.process.as_ref().map_or(0, |process| process.pid);
+        match kill(pid, detection.start_boottime_ns, container) {
+            Ok(()) => {
+                self.n_killed += 1;
+                let latency = Timestamp::now().since(detection.time);
+                entry.latency_ns = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);
+            }
+            Err(error) => {
+                self.n_failed += 1;
+                entry.outcome = EnforcementOutcome::Failed;
+                entry.detail = error.to_string();
+            }
+        }
+        detection.enforcement = Some(entry);
+    }
+
+    /// Why a program that should have been refused was not.
+    fn why_not_refused(&self, container: &Container) -> String {
+        let note = self.gate.as_ref().and_then(|(_, warden)| warden.note(&container.id));
+        match note {
+            None => "it started before the container was guarded".into(),
+            Some(Note::Unguarded(why)) => why,
+            Some(Note::Guarded(unasked)) if unasked.is_empty() => {
+                "it was not asked about: a mount or a memory file that is not marked".into()
+            }
+            Some(Note::Guarded(unasked)) => {
+                format!("it was not asked about; not asked are {}", unasked.join(", "))
+            }
+        }
+    }
+
+    /// How a rule stands in one container.
+    fn standing_in(&self, order: &Order, standing: &Standing, container: &Container) -> Standing {
+        let note = self.gate.as_ref().and_then(|(_, warden)| warden.note(&container.id));
+        self.standing_with(order, standing, note.as_ref())
+    }
+
+    fn standing_with(&self, order: &Order, standing: &Standing, note: Option<&Note>) -> Standing {
+        if !uses(&standing.ruling, Means::Fanotify) {
+            return standing.clone();
+        }
+        match note {
+            Some(Note::Unguarded(why)) => {
+                let host = Host { fanotify: Err(why.clone()), ..self.host.clone() };
+                plan(order, &host)
+            }
+            Some(Note::Guarded(unasked)) if !unasked.is_empty() => {
+                let mut here = standing.clone();
+                if let Ruling::Prevents { limits, .. } = &mut here.ruling {
+                    limits.extend(unasked.iter().map(|mount| format!("programs on {mount}")));
+                }
+                here
+            }
+            _ => standing.clone(),
+        }
+    }
+
+    /// What was refused since the last call.
+    pub(super) fn next_denial(&self) -> Option<Denial> {
+        self.denials.try_recv().ok()
+    }
+
+    /// Problems since the last call.
+    pub(super) fn problems(&self, sink: &mut dyn FnMut(String)) {
+        if let Some((gate, _)) = &self.gate {
+            gate.take_problems().into_iter().for_each(sink);
+        }
+    }
+
+    /// What enforcement says about itself.
+    pub fn health(&self) -> EnforcementHealth {
+        let mut standings = self.standings.clone();
+        let mut n_guarded = 0;
+        for (id, note) in self.gate.iter().flat_map(|(_, warden)| warden.notes()) {
+            n_guarded += usize::from(matches!(note, Note::Guarded(_)));
+            for (order, standing) in self.orders.iter().zip(&self.standings) {
+                let mut here = self.standing_with(order, standing, Some(&note));
+                if here.ruling != standing.ruling && standings.len() < ROWS_MAX {
+                    let short = id.get(..12).unwrap_or(&id).to_string();
+                    here.container = Some(short);
+                    standings.push(here);
+                }
+            }
+        }
+        let counts = self.gate.as_ref().map(|(gate, _)| gate.counts()).unwrap_or_default();
+        EnforcementHealth {
+            mode: self.mode.as_str().into(),
+            standings,
+            n_guarded,
+            n_asked: counts.asked,
+            n_denied: counts.denied,
+            n_unreported: counts.unreported,
+            n_late: counts.late,
+            n_killed: self.n_killed,
+            n_failed: self.n_failed,
+            n_told: self.n_told,
+        }
+    }
+}
+
+/// The means that serves `event` among those of a rule.
+fn means_for(means: &[Means], event: &str) -> Means {
+    let is_program = attempt::EVENTS.contains(&event);
+    let fits = |means: &&Means| (**means != Means::Fanotify) || is_program;
+    means.iter().find(fits).or(means.first()).copied().unwrap_or(Means::UserKill)
+}
+
+fn uses(ruling: &Ruling, wanted: Means) -> bool {
+    ruling.means().is_some_and(|(_, means)| means.contains(&wanted))
+}
+
+/// Whether the rule asks more of ancestors than the parent.
+fn asks_ancestors(rules: &RuleSet, id: RuleId) -> bool {
+    rules.rule(id).fields.iter().any(|field| {
+        ["proc.aname", "proc.aexepath", "proc.apid"].iter().any(|name| field.starts_with(name))
+    })
+}
+
+/// Decides before programs.
+struct Judge {
+    evaluator: Evaluator,
+    served: BTreeMap<RuleId, String>,
+    exceptions: Vec<EnforceException>,
+    guarded: Guarded,
+    n_ancestors: usize,
+    /// By process: the loader of the program that it was just allowed.
+    expected: BTreeMap<u32, Vec<u8>>,
+    matched: Vec<RuleId>,
+}
+
+impl Judge {
+    /// The rules that refuse a request, and what they saw; nothing when it may pass.
+    fn decide(&mut self, request: &Request) -> Option<(Vec<RuleId>, Attempt)> {
+        let pid = request.pid();
+        let mount = request.mount_id().ok()?;
+        let facts = {
+            let guarded = self.guarded.read().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(guarded.get(&mount)?)
+        };
+        // A process of the host that uses the container's mounts is not the container's.
+        if pid <= 1 || pid == std::process::id() || !is_member(pid, &facts.container) {
+            return None;
+        }
+        let mut start = [0; START_BYTES];
+        let n = request.read_start(&mut start).unwrap_or(0);
+        // What cannot be read is judged by its path alone.
+        let program =
+            if n == 0 { Program::Itself { loader: None } } else { judge(start.get(..n)?) };
+        let expected = self.expected.remove(&pid);
+        let loader = match program {
+            Program::Another => return None,
+            Program::Itself { loader } => loader,
+        };
+        if loader.is_none() && expected.is_some_and(|path| is_named(request, &path)) {
+            return None;
+        }
+        let root = std::fs::read_link(format!("/proc/{pid}/root")).unwrap_or_else(|_| "/".into());
+        let path = seen_from(&request.path().ok()?, &root);
+        let ancestors = read_ancestors(pid, self.n_ancestors);
+        let attempt = Attempt { pid, path, ancestors, facts };
+        let refusing = self.refusing(&attempt);
+        if !refusing.is_empty() {
+            return Some((refusing, attempt));
+        }
+        if let Some(loader) = loader {
+            if self.expected.len() >= EXPECTED_MAX {
+                self.expected.clear();
+            }
+            self.expected.insert(pid, loader);
+        }
+        None
+    }
+
+    fn refusing(&mut self, attempt: &Attempt) -> Vec<RuleId> {
+        self.matched.clear();
+        self.evaluator.evaluate(attempt, &mut self.matched);
+        let now = Timestamp::now();
+        let container = &attempt.facts.container;
+        let refuses = |id: &RuleId| {
+            let excepted = |name| self.exceptions.iter().any(|e| e.covers(name, container, now));
+            self.served.get(id).is_some_and(|name| !excepted(name))
+        };
+        self.matched.iter().copied().filter(refuses).collect()
+    }
+}
+
+fn is_named(request: &Request, path: &[u8]) -> bool {
+    use std::os::unix::ffi::OsStrExt as _;
+    let path = std::path::Path::new(std::ffi::OsStr::from_bytes(path));
+    request.is_named(path).unwrap_or(false)
+}
