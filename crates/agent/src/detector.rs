@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use palisade_base::{Diagnostics, Explain, Timestamp};
 use palisade_bpf::{Interest, LoadError, Options};
-use palisade_model::{Outcome, Priority};
+use palisade_model::{Outcome, Priority, Process};
 use palisade_rules::ast::{Expr, Operand, Right};
 use palisade_rules::fields::{Fields, Schema as _};
 use palisade_rules::{
@@ -46,6 +46,9 @@ const STATE_EVENTS: [&str; 19] = [
 
 /// Event types that are made in user space, where they are known without a probe.
 const NO_CALLS: [&str; 4] = ["asyncevent", "container", "pluginevent", "notification"];
+
+/// Nanoseconds of a clock tick in `/proc` (`USER_HZ` is 100 everywhere).
+const TICK_NS: u64 = 10_000_000;
 
 /// Why watching cannot begin.
 #[derive(Debug, thiserror::Error)]
@@ -295,8 +298,18 @@ impl Detector {
         let info = self.matcher.infos.get(rule.0 as usize)?;
         let (output, output_fields) = outputs(self.matcher.rules.rule(rule), attempt);
         let state = self.engine.state();
-        let thread = state.thread(i64::from(attempt.pid));
-        let lineage = thread.map(|thread| state.lineage(thread)).unwrap_or_default();
+        // By now the caller may have ended; its parent most often lives.
+        let caller = state.thread(i64::from(attempt.caller.pid));
+        let parent = || state.thread(i64::from(attempt.caller.ppid));
+        let process = caller.map_or_else(|| self.caller(attempt), |known| state.process_of(known));
+        let facts_of = |thread| state.facts_of(thread).cloned();
+        let lineage = match (caller, parent()) {
+            (Some(caller), _) => state.lineage(caller),
+            (None, Some(parent)) => std::iter::once((state.process_of(parent), facts_of(parent)))
+                .chain(state.lineage(parent))
+                .collect(),
+            (None, None) => Vec::new(),
+        };
         let own = |facts: &Arc<Facts>| facts.full_id == attempt.facts.full_id;
         Some(Detection {
             rule: Arc::clone(info),
@@ -305,7 +318,7 @@ impl Detector {
             output_fields,
             event_type: attempt::EVENTS[0].to_string(),
             outcome: Outcome::Unknown,
-            process: thread.map(|thread| state.process_of(thread)),
+            process: Some(process),
             ancestors: lineage
                 .into_iter()
                 .take_while(|(_, container)| container.as_ref().is_some_and(own))
@@ -315,6 +328,25 @@ impl Detector {
             start_boottime_ns: None,
             enforcement: None,
         })
+    }
+
+    /// The process of an attempt, as far as the attempt itself says.
+    fn caller(&self, attempt: &Attempt) -> Process {
+        let caller = &attempt.caller;
+        let text = |bytes: &[u8]| palisade_sensor::text::printable(bytes).into_owned();
+        let since_boot = caller.start_ticks.saturating_mul(TICK_NS);
+        let start = self.engine.state().machine.boot_ns.saturating_add(since_boot);
+        Process {
+            pid: caller.pid,
+            vpid: None,
+            ppid: caller.ppid,
+            start: Timestamp::from_nanos(start),
+            name: text(&caller.name),
+            exe: text(&caller.exe),
+            cmdline: text(&caller.name),
+            cwd: String::new(),
+            uid: attempt.uid,
+        }
     }
 
     /// The containers that run, with one process of each.

@@ -22,7 +22,7 @@ pub const EVENTS: [&str; 2] = ["execve", "execveat"];
 /// Bytes of a `stat` file that are read.
 const STAT_BYTES_MAX: u64 = 4096;
 
-/// A process above the one that executes.
+/// A process as `/proc` shows it: the one that executes, or one above it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ancestor {
     /// Process id on the host.
@@ -31,13 +31,19 @@ pub struct Ancestor {
     pub name: Vec<u8>,
     /// Path of its program.
     pub exe: Vec<u8>,
+    /// Its parent's process id.
+    pub ppid: u32,
+    /// When it started, in clock ticks since boot.
+    pub start_ticks: u64,
 }
 
 /// A program that is about to start.
 #[derive(Debug, Clone)]
 pub struct Attempt {
-    /// The process that executes it.
-    pub pid: u32,
+    /// The process that executes it, as it still is.
+    pub caller: Ancestor,
+    /// Its effective user on the host.
+    pub uid: u32,
     /// Path of the program, as the process sees it.
     pub path: Vec<u8>,
     /// Ancestors of the process, the parent first.
@@ -152,7 +158,7 @@ impl Fields for Attempt {
             Field::EvtRawres => Some(Value::Int(0)),
             Field::EvtFailed => Some(Value::Bool(false)),
             Field::ProcExepath => Some(Value::Text(&self.path)),
-            Field::ProcPid => Some(Value::Int(i64::from(self.pid))),
+            Field::ProcPid => Some(Value::Int(i64::from(self.caller.pid))),
             Field::ProcPpid => parent().map(|parent| Value::Int(i64::from(parent.pid))),
             Field::ProcPname => parent().map(|parent| Value::Text(&parent.name)),
             Field::ProcPexepath => parent().map(|parent| Value::Text(&parent.exe)),
@@ -176,38 +182,40 @@ impl Fields for Attempt {
     }
 }
 
-/// Reads the ancestors of `pid`, the parent first, at most `n_max`.
-///
-/// Reads files of `/proc` that wait for nothing: no memory of another process.
-pub fn read_ancestors(pid: u32, n_max: usize) -> Vec<Ancestor> {
-    let mut found = Vec::new();
-    let mut next = stat(pid).map(|(_, parent)| parent);
-    while let Some(pid) = next.filter(|pid| *pid != 0) {
-        if found.len() >= n_max.min(ANCESTORS_MAX) {
-            break;
-        }
-        let Some((name, parent)) = stat(pid) else { break };
+impl Ancestor {
+    /// Reads what `/proc` says of a process.
+    ///
+    /// Reads files that wait for nothing: no memory of another process.
+    pub fn read(pid: u32) -> Option<Self> {
+        let file = std::fs::File::open(format!("/proc/{pid}/stat")).ok()?;
+        let bytes = palisade_base::read_bounded(file, "process", STAT_BYTES_MAX).ok()?;
+        let (name, ppid, start_ticks) = parse_stat(&bytes)?;
         let exe = link(&format!("/proc/{pid}/exe")).unwrap_or_default();
-        found.push(Ancestor { pid, name, exe });
-        next = Some(parent);
+        Some(Self { pid, name, exe, ppid, start_ticks })
     }
-    found
+
+    /// Its ancestors, the parent first, at most `n_max`.
+    pub fn above(&self, n_max: usize) -> Vec<Self> {
+        let mut found: Vec<Self> = Vec::new();
+        let mut next = self.ppid;
+        while next != 0 && found.len() < n_max.min(ANCESTORS_MAX) {
+            let Some(ancestor) = Self::read(next) else { break };
+            next = ancestor.ppid;
+            found.push(ancestor);
+        }
+        found
+    }
 }
 
-/// Name and parent of a process (`proc_pid_stat(5)`).
-fn stat(pid: u32) -> Option<(Vec<u8>, u32)> {
-    let file = std::fs::File::open(format!("/proc/{pid}/stat")).ok()?;
-    let bytes = palisade_base::read_bounded(file, "process", STAT_BYTES_MAX).ok()?;
-    parse_stat(&bytes)
-}
-
-fn parse_stat(bytes: &[u8]) -> Option<(Vec<u8>, u32)> {
+/// Name, parent and start of a process (`proc_pid_stat(5)`, fields 2, 4 and 22).
+fn parse_stat(bytes: &[u8]) -> Option<(Vec<u8>, u32, u64)> {
     // The name stands in parentheses and may itself contain any byte.
     let begin = bytes.iter().position(|byte| *byte == b'(')?;
     let end = bytes.iter().rposition(|byte| *byte == b')')?;
     let name = bytes.get(begin + 1..end)?.to_vec();
     let rest = std::str::from_utf8(bytes.get(end + 1..)?).ok()?;
-    Some((name, rest.split_ascii_whitespace().nth(1)?.parse().ok()?))
+    let mut fields = rest.split_ascii_whitespace();
+    Some((name, fields.nth(1)?.parse().ok()?, fields.nth(17)?.parse().ok()?))
 }
 
 fn link(path: &str) -> Option<Vec<u8>> {
@@ -234,12 +242,18 @@ mod tests {
     use crate::detector::load_rules;
 
     fn attempt() -> Attempt {
-        let ancestor =
-            |pid, name: &str, exe: &str| Ancestor { pid, name: name.into(), exe: exe.into() };
+        let ancestor = |pid, name: &str, exe: &str| Ancestor {
+            pid,
+            name: name.into(),
+            exe: exe.into(),
+            ppid: pid - 1,
+            start_ticks: 7,
+        };
         let mut container = crate::testing::container("0123456789abcdef");
         container.name = "shop".into();
         Attempt {
-            pid: 42,
+            caller: ancestor(42, "sh", "/bin/dash"),
+            uid: 0,
             path: b"/usr/bin/curl".to_vec(),
             ancestors: vec![
                 ancestor(41, "sh", "/bin/dash"),
@@ -314,12 +328,14 @@ mod tests {
 
     #[test]
     fn our_own_ancestors_are_read() {
-        let own = std::process::id();
-        let parents = read_ancestors(own, ANCESTORS_MAX);
+        let own = Ancestor::read(std::process::id()).unwrap();
+        let parents = own.above(ANCESTORS_MAX);
         assert_eq!(parents[0].pid, std::os::unix::process::parent_id());
-        assert_eq!(read_ancestors(own, 1).len(), 1);
-        assert_eq!(parse_stat(b"7 (a) b) S 5 7"), Some((b"a) b".to_vec(), 5)));
-        for broken in [&b""[..], b"7", b"7 (a", b"7 a) S 1", b"7 (a)", b"7 )( S 1"] {
+        assert_eq!(own.above(1).len(), 1);
+        assert_eq!(Some(own.start_ticks), palisade_sys::process::start_ticks(own.pid));
+        let line = b"7 (a) b) S 5 7 7 0 7 4194560 10 0 3 0 1 1 0 0 20 0 1 0 250 1 1";
+        assert_eq!(parse_stat(line), Some((b"a) b".to_vec(), 5, 250)));
+        for broken in [&b""[..], b"7", b"7 (a", b"7 a) S 1", b"7 (a) S 1", b"7 )( S 1"] {
             assert_eq!(parse_stat(broken), None, "{broken:?}");
         }
     }

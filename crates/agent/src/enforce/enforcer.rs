@@ -1,6 +1,7 @@
 //! Carries out what was planned, and says of each event how it went.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashMap};
+use std::os::unix::fs::MetadataExt as _;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -15,13 +16,14 @@ use palisade_sensor::identity::Facts;
 use palisade_sensor::state::ANCESTORS_MAX;
 use palisade_sys::fanotify::{ExecGate, Request};
 
-use super::attempt::{self, Attempt, read_ancestors, seen_from};
+use super::attempt::{self, Ancestor, Attempt, seen_from};
 use super::gate::{ANSWER_DEADLINE, Decide, Denial, Gate};
 use super::kill::kill;
 use super::membership::is_member;
 use super::orders::Order;
 use super::plan::{Host, plan};
 use super::program::{Program, START_BYTES, judge};
+use super::scope::may_concern;
 use super::standing::{EnforcementHealth, Ruling, Standing};
 use super::warden::{Guarded, Note, Warden};
 use crate::detection::Detection;
@@ -97,7 +99,8 @@ pub struct Enforcer {
     denials: Receiver<Denial>,
     /// The container of the event before, which most often is that of the next one.
     last: Option<Arc<Facts>>,
-    followed: BTreeSet<String>,
+    /// By full id: what was known of a container, and whether it is guarded.
+    followed: HashMap<String, (Arc<Facts>, bool)>,
     n_killed: u64,
     n_failed: u64,
     n_told: u64,
@@ -152,7 +155,7 @@ impl Enforcer {
             gate,
             denials,
             last: None,
-            followed: BTreeSet::new(),
+            followed: HashMap::new(),
             n_killed: 0,
             n_failed: 0,
             n_told: 0,
@@ -177,25 +180,45 @@ impl Enforcer {
         if !is_last {
             self.last = Some(Arc::clone(facts));
         }
-        if facts.is_host() || (!is_program && self.followed.contains(&facts.full_id)) {
+        if facts.is_host() {
             return;
+        }
+        let followed = self.followed.get(&facts.full_id);
+        match followed.filter(|(known, _)| Arc::ptr_eq(known, facts)) {
+            Some((_, true)) if !is_program => return,
+            Some((_, false)) => return,
+            None if !self.concerns(facts) => return self.remember(facts, false),
+            Some((_, true)) | None => {}
         }
         let pid = u32::try_from(thread.pid).unwrap_or(0);
         // What does not fit now is tried again at the container's next event.
         if pid > 1 && warden.see(facts, pid) {
-            if self.followed.len() >= FOLLOWED_MAX {
-                self.followed.clear();
-            }
-            self.followed.insert(facts.full_id.clone());
+            self.remember(facts, true);
         } else {
             self.last = None;
         }
     }
 
+    fn remember(&mut self, facts: &Arc<Facts>, is_guarded: bool) {
+        if self.followed.len() >= FOLLOWED_MAX {
+            self.followed.clear();
+        }
+        self.followed.insert(facts.full_id.clone(), (Arc::clone(facts), is_guarded));
+    }
+
+    /// Whether a rule that needs the gate can concern a container. Exceptions end, and are
+    /// looked at when there is something to except.
+    fn concerns(&self, facts: &Facts) -> bool {
+        self.orders.iter().zip(&self.standings).any(|(order, standing)| {
+            uses(&standing.ruling, Means::Fanotify)
+                && order.condition.as_ref().is_none_or(|c| may_concern(c, facts))
+        })
+    }
+
     /// Follows the containers that run already.
     pub(super) fn follow_running(&self, running: impl Iterator<Item = (Arc<Facts>, u32)>) {
         let Some((_, warden)) = &self.gate else { return };
-        for (facts, pid) in running {
+        for (facts, pid) in running.filter(|(facts, _)| self.concerns(facts)) {
             // What does not fit is found at its next event.
             let _seen = warden.see(&facts, pid);
         }
@@ -423,8 +446,10 @@ impl Judge {
         }
         let root = std::fs::read_link(format!("/proc/{pid}/root")).unwrap_or_else(|_| "/".into());
         let path = seen_from(&request.path().ok()?, &root);
-        let ancestors = read_ancestors(pid, self.n_ancestors);
-        let attempt = Attempt { pid, path, ancestors, facts };
+        let caller = Ancestor::read(pid)?;
+        let ancestors = caller.above(self.n_ancestors);
+        let uid = std::fs::metadata(format!("/proc/{pid}")).map_or(0, |entry| entry.uid());
+        let attempt = Attempt { caller, uid, path, ancestors, facts };
         let refusing = self.refusing(&attempt);
         if !refusing.is_empty() {
             return Some((refusing, attempt));

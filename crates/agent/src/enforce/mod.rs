@@ -15,11 +15,14 @@
 pub mod attempt;
 mod enforcer;
 mod gate;
+#[cfg(test)]
+mod gate_tests;
 mod kill;
 mod membership;
 pub mod orders;
 pub mod plan;
 mod program;
+mod scope;
 mod source;
 pub mod standing;
 mod warden;

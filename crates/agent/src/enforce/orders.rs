@@ -22,6 +22,8 @@ pub struct Order {
     pub wishes: Vec<EnforcementAction>,
     /// Names of the events that it can match.
     pub events: Vec<String>,
+    /// Its condition; none where `refused` says why.
+    pub condition: Option<Expr>,
     /// Why nothing can be done for it anywhere.
     pub refused: Option<String>,
     /// Fields of its condition that are not known before a program starts.
@@ -142,7 +144,8 @@ fn order(id: RuleId, rule: &Rule) -> Order {
             unknown.push(shown);
         }
     };
-    let refused = match parse_condition(&rule.condition) {
+    let parsed = parse_condition(&rule.condition);
+    let refused = match &parsed {
         _ if rule.stateful.is_some() => {
             Some("a stateful rule is about several events, of which no single one can be refused")
         }
@@ -167,6 +170,7 @@ fn order(id: RuleId, rule: &Rule) -> Order {
     Order {
         rule: id,
         name: rule.name.clone(),
+        condition: parsed.ok().filter(|_| refused.is_none()),
         wishes: rule.actions.iter().copied().map(of_rule).collect(),
         events: event_names(rule),
         refused: refused.map(str::to_string),

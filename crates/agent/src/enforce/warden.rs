@@ -78,6 +78,7 @@ impl Warden {
             pending: Vec::new(),
             generation: 0,
             hierarchies: Hierarchies::detect().ok(),
+            marks_max: MARKS_MAX,
         };
         let thread = std::thread::Builder::new()
             .name("palisade-warden".into())
@@ -132,6 +133,7 @@ struct Work {
     pending: Vec<Pending>,
     generation: u64,
     hierarchies: Option<Hierarchies>,
+    marks_max: usize,
 }
 
 impl Work {
@@ -152,6 +154,7 @@ impl Work {
         let Ok(namespace) = MountNamespace::of(seen.pid) else { return };
         if let Some(known) = self.known.get_mut(&namespace)
             && known.looked.elapsed() < LOOK_AGAIN
+            && Arc::ptr_eq(&known.facts, &seen.facts)
         {
             known.pid = seen.pid;
             return;
@@ -191,7 +194,7 @@ impl Work {
         let mut failure = None;
         for mount in mounts.executable() {
             if !self.remember(mount.id(), &seen.facts) {
-                failure = Some(format!("more than {MARKS_MAX} mounts are marked"));
+                failure = Some(format!("more than {} mounts are marked", self.marks_max));
                 break;
             }
             // The number is known before the first question about it can come.
@@ -211,7 +214,7 @@ impl Work {
     fn remember(&mut self, mount: u64, facts: &Arc<Facts>) -> bool {
         let is_full = {
             let mut guarded = self.guarded.write().unwrap_or_else(PoisonError::into_inner);
-            let has_room = guarded.len() < MARKS_MAX || guarded.contains_key(&mount);
+            let has_room = guarded.len() < self.marks_max || guarded.contains_key(&mount);
             if has_room {
                 guarded.insert(mount, Arc::clone(facts));
             }
@@ -222,7 +225,7 @@ impl Work {
         }
         self.forget_ended();
         let mut guarded = self.guarded.write().unwrap_or_else(PoisonError::into_inner);
-        let has_room = guarded.len() < MARKS_MAX;
+        let has_room = guarded.len() < self.marks_max;
         if has_room {
             guarded.insert(mount, Arc::clone(facts));
         }
@@ -283,5 +286,46 @@ impl Work {
         let path = known.facts.container.cgroup.as_deref()?;
         let group = self.hierarchies.as_ref()?.group(path).ok()?;
         group.processes().ok()?.first().copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::gate::Gate;
+    use super::*;
+
+    #[test]
+    fn marks_are_bounded_and_room_is_made_by_forgetting_what_has_ended() {
+        if !palisade_sys::facts::is_privileged() {
+            return; // the gate itself needs root
+        }
+        let (sender, _receiver) = sync_channel(1);
+        let gate = Gate::start(Box::new(|_| None), sender, Duration::from_secs(1)).unwrap();
+        let facts = |id: &str, cgroup: Option<&str>| {
+            let mut container = crate::testing::container(id);
+            container.cgroup = cgroup.map(str::to_string);
+            Arc::new(Facts::of(container))
+        };
+        let mut work = Work {
+            link: gate.link(),
+            guarded: Guarded::default(),
+            notes: Notes::default(),
+            known: BTreeMap::new(),
+            pending: Vec::new(),
+            generation: 0,
+            hierarchies: Hierarchies::detect().ok(),
+            marks_max: 2,
+        };
+        let ended = facts("ended", Some("/palisade-test-no-such-group"));
+        let alive = facts("alive", None);
+        assert!(work.remember(1, &ended) && work.remember(2, &alive));
+        assert!(work.remember(2, &alive), "what is there needs no room");
+        let own = MountNamespace::of(std::process::id()).unwrap();
+        let known = Known { facts: Arc::clone(&alive), pid: 1, looked: Instant::now() };
+        work.known.insert(own, known);
+        assert!(work.remember(3, &alive), "the ended one is forgotten");
+        assert!(!work.remember(4, &alive));
+        let marks: Vec<u64> = work.guarded.read().unwrap().keys().copied().collect();
+        assert_eq!(marks, [2, 3]);
     }
 }

@@ -3,6 +3,7 @@
 
 mod bed;
 mod crash;
+mod enforce;
 mod record;
 mod run;
 mod sinks;
