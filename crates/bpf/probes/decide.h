@@ -11,7 +11,7 @@
  * force by one write. Texts are compared by one look into a trie: a whole text is a beginning that ends in a NUL, and
  * the value of each node holds the bits of the shorter nodes on the way to it.
  *
- * Whoever uses this defines `facts_of(which)` and fills the facts.
+ * Whoever uses this defines `facts_of(which)` and `ancestor_id(level)`, and fills the facts.
  */
 #ifndef PALISADE_DECIDE_H
 #define PALISADE_DECIDE_H
@@ -123,6 +123,8 @@ struct facts {
 };
 
 static __always_inline struct facts *facts_of(u32 which);
+/* Id of the cgroup at this depth on the way to the current task's; 0 if the task is higher up. */
+static __always_inline u64 ancestor_id(u32 level);
 
 /* The guarded cgroup in which the current task is: its own or one above it. 0 if there is none. */
 static __always_inline u64 guarded_cgroup(void)
@@ -135,7 +137,7 @@ static __always_inline u64 guarded_cgroup(void)
 		u32 level = control->levels[i];
 		if (!level)
 			break;
-		u64 id = bpf_get_current_ancestor_cgroup_id(level);
+		u64 id = ancestor_id(level);
 		if (id && bpf_map_lookup_elem(&enforce_guards, &id))
 			return id;
 	}
@@ -310,7 +312,9 @@ static __always_inline void report(struct facts *f, u8 means, u8 outcome)
 	f->found.event = f->event;
 	f->found.means = means;
 	f->found.outcome = outcome;
-	bpf_get_current_comm(f->found.comm, sizeof(f->found.comm));
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+	bpf_probe_read_kernel_str(f->found.comm, sizeof(f->found.comm),
+				  (void *)task + bpf_core_field_offset(struct task_struct, comm));
 	bool unsent = bpf_ringbuf_output(&enforce_decisions, &f->found, sizeof(f->found), BPF_RB_FORCE_WAKEUP) != 0;
 	if (!counters)
 		return;

@@ -31,6 +31,25 @@ static __always_inline struct facts *facts_of(u32 which)
 	return bpf_map_lookup_elem(&enforce_facts, &zero);
 }
 
+/* The kernel's helper for it came to these programs after 5.10. */
+static __always_inline u64 ancestor_id(u32 level)
+{
+	struct cgroup *cgroup = BPF_CORE_READ(current_task(), cgroups, dfl_cgrp);
+	struct cgroup___v6_1 *v6_1 = (void *)cgroup;
+	struct cgroup *ancestor = NULL;
+	u64 id = 0;
+	if (level > (u32)BPF_CORE_READ(cgroup, level))
+		return 0;
+	if (bpf_core_field_exists(v6_1->ancestors)) {
+		void *at = (void *)cgroup + bpf_core_field_offset(struct cgroup___v6_1, ancestors);
+		bpf_probe_read_kernel(&ancestor, sizeof(ancestor), at + level * sizeof(ancestor));
+		return BPF_CORE_READ(ancestor, kn, id);
+	}
+	void *at = (void *)cgroup + bpf_core_field_offset(struct cgroup___v5, ancestor_ids);
+	bpf_probe_read_kernel(&id, sizeof(id), at + level * sizeof(id));
+	return id;
+}
+
 /* Where parameter `index` of the record lies: its offset << 13 | its length, or -1. */
 __attribute__((noinline)) int parameter_place(u32 index)
 {

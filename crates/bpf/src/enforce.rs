@@ -3,7 +3,8 @@
 //! An [`Enforcer`] holds the tables that selectors of rules ([`palisade_rules::selector`]) are
 //! turned into, and the set of cgroups in which they are in force. A [`Sensor`] that is loaded
 //! with [`Enforcer::tables`] kills from its probes, at the moment when the record is made: what
-//! that still prevents, [`effect`] says.
+//! that still prevents, [`effect`] says. Programs of the enforcer's own refuse calls before they
+//! happen ([`Refusals`]); which selectors they can decide, [`decides`] says.
 //!
 //! Nothing is done to a process outside of the guarded cgroups and those below them. The root
 //! cgroup cannot be guarded, nor one in which this process or the host's first one is; these two
@@ -16,20 +17,22 @@
 
 mod effect;
 mod error;
+mod means;
 mod place;
 mod tables;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::sync::Arc;
 
-use libbpf_rs::{MapCore as _, MapFlags, Object, ObjectBuilder};
+use libbpf_rs::{Link, MapCore as _, MapFlags, Object, ObjectBuilder};
 use palisade_rules::selector::Selector;
 
 pub use effect::{Effect, effect};
 pub use error::EnforceError;
+pub use means::{Undecided, decides, lsm_is_active};
 pub use tables::{EVENT_ATOMS_MAX, EVENT_CHECKS_MAX, EVENT_TERMS_MAX, PLANS_MAX, TEXTS_MAX};
 
 use crate::libbpf_log;
@@ -112,6 +115,20 @@ pub enum Means {
     Lsm,
 }
 
+/// Which programs that refuse calls are loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Refusals {
+    /// On guarded cgroups: connections and binding of IP sockets.
+    pub cgroup: bool,
+    /// In the security framework, if [`lsm_is_active`]: executions, opens, connections, binding.
+    pub lsm: bool,
+}
+
+/// The programs of each means.
+const CGROUP_PROGRAMS: [&str; 4] =
+    ["enforce_connect4", "enforce_connect6", "enforce_bind4", "enforce_bind6"];
+const LSM_PROGRAMS: [&str; 4] = ["lsm_exec", "lsm_open", "lsm_connect", "lsm_bind"];
+
 /// What came of a decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Outcome {
@@ -192,6 +209,10 @@ struct Guarded {
 
 /// Tables of rules in force, and where they are.
 pub struct Enforcer {
+    /// Of each guarded cgroup; under 0, which is none's, those for the whole machine. Order of
+    /// the fields is order of the drop: hooks first.
+    links: BTreeMap<u64, Vec<Link>>,
+    refusals: Refusals,
     object: Object,
     decisions: Ring,
     shared: SharedTables,
@@ -211,16 +232,19 @@ impl std::fmt::Debug for Enforcer {
 }
 
 impl Enforcer {
-    /// Loads the tables for `plan`. Nothing is guarded yet.
+    /// Loads the tables for `plan`, without programs that refuse. Nothing is guarded yet.
     pub fn load(plan: &Plan) -> Result<Self, EnforceError> {
+        Self::with_refusals(plan, Refusals::default())
+    }
+
+    /// Loads the tables for `plan` and programs that refuse, which act on rules with
+    /// [`Action::Deny`]. Nothing is guarded yet.
+    pub fn with_refusals(plan: &Plan, refusals: Refusals) -> Result<Self, EnforceError> {
         let tables = Tables::new(plan)?;
-        let (result, log) = libbpf_log::capture(|| {
-            ObjectBuilder::default()
-                .name("palisade_enf")
-                .and_then(|builder| builder.open_memory(&OBJECT.0))
-                .and_then(libbpf_rs::OpenObject::load)
-        });
-        let object = result.map_err(|source| EnforceError::Load { log, source })?;
+        if refusals.lsm && !lsm_is_active().map_err(EnforceError::LsmList)? {
+            return Err(EnforceError::NoLsm);
+        }
+        let object = load_object(refusals)?;
         let mut fds = Vec::new();
         for name in SHARED {
             let fd = map(&object, name)?.as_fd().try_clone_to_owned();
@@ -229,6 +253,8 @@ impl Enforcer {
         let ring = map(&object, "enforce_decisions")?;
         let decisions = Ring::open(ring.as_fd(), RING_BYTES).map_err(EnforceError::Ring)?;
         let mut enforcer = Self {
+            links: BTreeMap::new(),
+            refusals,
             decisions,
             shared: SharedTables(Arc::new(fds)),
             generation: 0,
@@ -237,6 +263,10 @@ impl Enforcer {
             object,
         };
         enforcer.put_in_force(&tables)?;
+        if refusals.lsm {
+            let links = attach(&enforcer.object, &LSM_PROGRAMS, None)?;
+            enforcer.links.insert(0, links);
+        }
         Ok(enforcer)
     }
 
@@ -261,6 +291,11 @@ impl Enforcer {
         if levels.len() > LEVELS_MAX {
             return Err(EnforceError::TooManyLevels);
         }
+        if self.refusals.cgroup && !self.links.contains_key(&place.id) {
+            let fd = place.folder.as_raw_fd();
+            let links = attach(&self.object, &CGROUP_PROGRAMS, Some(fd))?;
+            self.links.insert(place.id, links);
+        }
         let guard = Guarded { level: place.level, except: except.clone() };
         let masks = [rules_mask(&self.rules, &guard), rules_mask(&self.rules, &guard)];
         self.update("enforce_guards", &place.id.to_ne_bytes(), &masks.concat())?;
@@ -271,6 +306,10 @@ impl Enforcer {
 
     /// Ends enforcement in a cgroup; one that is not guarded is no error.
     pub fn unguard(&mut self, cgroup_id: u64) {
+        for link in self.links.remove(&cgroup_id).into_iter().flatten() {
+            // Linux 5.8 cannot detach a link; there the drop ends it.
+            let _late = link.detach();
+        }
         if self.guarded.remove(&cgroup_id).is_some()
             && let Ok(map) = map(&self.object, "enforce_guards")
         {
@@ -310,6 +349,13 @@ impl Enforcer {
     /// The descriptor that is readable when there are decisions.
     pub fn ready(&self) -> Option<BorrowedFd<'_>> {
         self.shared.fd("enforce_decisions")
+    }
+
+    /// Calls that were let through unjudged because too many were judged at once.
+    pub fn n_undecided(&self) -> u64 {
+        let map = map(&self.object, "undecided").ok();
+        let value = map.and_then(|map| map.lookup(&0_u32.to_ne_bytes(), MapFlags::ANY).ok()?);
+        value.and_then(|bytes| Some(u64::from_ne_bytes(*bytes.first_chunk()?))).unwrap_or(0)
     }
 
     /// The counters of each rule's number; entries of one number are summed.
@@ -464,6 +510,48 @@ impl Decision {
             object: object.get(..n_object)?.to_vec(),
         })
     }
+}
+
+fn load_object(refusals: Refusals) -> Result<Object, EnforceError> {
+    let (result, log) = libbpf_log::capture(|| {
+        let mut builder = ObjectBuilder::default();
+        let mut object =
+            builder.name("palisade_enf").and_then(|builder| builder.open_memory(&OBJECT.0))?;
+        for mut program in object.progs_mut() {
+            let name = program.name().to_str().unwrap_or_default();
+            let load = (refusals.cgroup && CGROUP_PROGRAMS.contains(&name))
+                || (refusals.lsm && LSM_PROGRAMS.contains(&name));
+            program.set_autoload(load);
+        }
+        for mut map in object.maps_mut() {
+            if map.name() == OsStr::new(".rodata.agent") {
+                map.set_initial_value(&std::process::id().to_ne_bytes())?;
+            }
+        }
+        object.load()
+    });
+    result.map_err(|source| EnforceError::Load { log, source })
+}
+
+/// Attaches programs to a cgroup, or to their places in the security framework.
+fn attach(
+    object: &Object,
+    names: &[&'static str],
+    cgroup: Option<RawFd>,
+) -> Result<Vec<Link>, EnforceError> {
+    let mut links = Vec::new();
+    for name in names {
+        let program = object
+            .progs_mut()
+            .find(|program| program.name() == OsStr::new(name))
+            .ok_or(EnforceError::Object { part: name })?;
+        let link = match cgroup {
+            Some(cgroup) => program.attach_cgroup(cgroup),
+            None => program.attach_lsm(),
+        };
+        links.push(link.map_err(|source| EnforceError::Attach { program: name, source })?);
+    }
+    Ok(links)
 }
 
 fn map<'a>(object: &'a Object, name: &'static str) -> Result<libbpf_rs::Map<'a>, EnforceError> {

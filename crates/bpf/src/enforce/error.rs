@@ -84,6 +84,12 @@ pub enum EnforceError {
     /// The cgroups lie at too many different depths.
     #[error("guarded cgroups lie at more than {LEVELS_MAX} depths of the hierarchy")]
     TooManyLevels,
+    /// The kernel runs no BPF programs in its security framework.
+    #[error("`bpf` is not among the kernel's security modules")]
+    NoLsm,
+    /// The kernel's security modules could not be read.
+    #[error("read the kernel's security modules at `/sys/kernel/security/lsm`")]
+    LsmList(#[source] io::Error),
     /// A program could not be attached.
     #[error("attach `{program}`")]
     Attach {
@@ -107,6 +113,10 @@ impl Explain for EnforceError {
                 "put the container's processes into a cgroup of their own; enforcement concerns containers only"
             }
             Self::TooMany { .. } => "take the action from some rules, or make their lists shorter",
+            Self::NoLsm => {
+                "start the kernel with `bpf` at the end of its `lsm=` list, if it was built with CONFIG_BPF_LSM"
+            }
+            Self::LsmList(_) => "mount it: mount -t securityfs securityfs /sys/kernel/security",
             Self::TooManyLevels => "place containers at the same depth of the cgroup hierarchy",
             _ => return None,
         };

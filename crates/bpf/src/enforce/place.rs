@@ -13,6 +13,8 @@ pub(super) struct Place {
     pub(super) id: u64,
     /// Its depth below the root cgroup.
     pub(super) level: u32,
+    /// Its folder.
+    pub(super) folder: File,
 }
 
 /// A mount of the v2 hierarchy.
@@ -46,7 +48,7 @@ impl Place {
                 return Err(EnforceError::NotAContainer { path: cgroup.into(), whose });
             }
         }
-        Ok(Self { id, level })
+        Ok(Self { id, level, folder })
     }
 }
 

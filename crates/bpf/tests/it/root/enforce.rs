@@ -1,7 +1,7 @@
 //! Processes are killed by rules in guarded cgroups, and nowhere else.
 
 use std::collections::BTreeSet;
-use std::net::UdpSocket;
+use std::net::{TcpListener, UdpSocket};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
@@ -9,7 +9,7 @@ use std::process::{Command, ExitStatus, Stdio};
 
 use palisade_bpf::enforce::{
     Action, Counts, Decision, EnforceError, EnforcedRule, Enforcer, LEVELS_MAX, Means, Outcome,
-    Plan,
+    Plan, Refusals,
 };
 use palisade_rules::selector::NumberTest::{AnyBit, Equal, Greater, Less};
 use palisade_rules::selector::{Atom, EventSelector, Input, NumberTest, Selector, Term, Test};
@@ -42,6 +42,14 @@ fn number(input: Input, test: NumberTest) -> Atom {
 
 fn kill(number: u32, selector: Selector) -> EnforcedRule {
     EnforcedRule { number, selector, action: Action::Kill, dry_run: false }
+}
+
+fn deny(number: u32, selector: Selector) -> EnforcedRule {
+    EnforcedRule { action: Action::Deny, ..kill(number, selector) }
+}
+
+fn net(input: Input, text: &str) -> Atom {
+    Atom { input, test: Test::Nets([text.parse().unwrap()].into()) }
 }
 
 fn plan(rules: Vec<EnforcedRule>) -> Plan {
@@ -315,7 +323,6 @@ fn what_rules_ask_is_answered_by_the_kernel() {
             assert_eq!(rules, [if holds { 1 } else { 2 }], "{script}: {atom:?}: {status:?}");
         }
     };
-    let net = |input, text: &str| Atom { input, test: Test::Nets([text.parse().unwrap()].into()) };
     let cat = format!("exec cat {path}");
     check(&cat, "openat", begins(Input::Path, &parent), true);
     check(&cat, "openat", is(Input::Directory, &[&parent]), true);
@@ -421,4 +428,73 @@ fn a_child_does_not_pay_for_its_parent_nor_the_agent_for_its_rules() {
     assert_eq!(enforcer.counts()[&1].n_killed, 1);
     // This process opens files, and lives.
     assert!(std::fs::read(file).is_ok());
+}
+
+/// Connections by their destination and port, refused by one means or the other.
+fn check_refused_addresses(name: &str, refusals: Refusals, means: Means) {
+    let cgroup = TestCgroup::new(name);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let connect = format!("exec 3<>/dev/tcp/127.0.0.1/{port}");
+    let other = format!("exec 3<>/dev/tcp/127.0.0.2/{port}");
+    let to = |address: &str| {
+        let port = number(Input::ServerPort, Equal(port.into()));
+        vec![net(Input::ServerIp, address), port]
+    };
+    let rule = deny(5, selector("connect", to("127.0.0.1/32"), vec![is(Input::Comm, &["curl"])]));
+    let mut enforcer = Enforcer::with_refusals(&plan(vec![rule.clone()]), refusals).unwrap();
+    assert!(run(Some(&cgroup.0), &connect).0.success(), "not guarded yet");
+    let id = enforcer.guard(&cgroup.0, &BTreeSet::new()).unwrap();
+    // Refused, and alive: the shell says so itself.
+    assert_eq!(run(Some(&cgroup.0), &connect).0.code(), Some(1));
+    assert!(run(None, &connect).0.success(), "outside of the cgroup");
+    // Nobody listens there, which is the kernel's own refusal, and none of ours.
+    assert_eq!(run(Some(&cgroup.0), &other).0.code(), Some(1));
+    let found = decisions(&mut enforcer);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!((found[0].rule, found[0].means, found[0].outcome), (5, means, Outcome::Denied));
+    assert_eq!(found[0].object, [&[127, 0, 0, 1][..], &port.to_be_bytes()].concat());
+    assert_eq!((found[0].event, found[0].comm.as_str()), (CONNECT, "bash"));
+    let below = cgroup.0.join("below");
+    std::fs::create_dir(&below).unwrap();
+    assert!(!run(Some(&below), &connect).0.success(), "a cgroup below");
+    assert_eq!(enforcer.counts()[&5].n_denied, 2);
+    assert_eq!(enforcer.n_undecided(), 0);
+
+    // On trial, for names, for IPv6, for binding.
+    enforcer.replace(&plan(vec![EnforcedRule { dry_run: true, ..rule.clone() }])).unwrap();
+    assert!(run(Some(&cgroup.0), &connect).0.success());
+    assert_eq!(enforcer.counts()[&5].n_would, 1);
+    let named = selector("connect", to("127.0.0.0/8"), vec![is(Input::Comm, &["bash"])]);
+    enforcer.replace(&plan(vec![deny(5, named)])).unwrap();
+    assert!(run(Some(&cgroup.0), &connect).0.success());
+    let mut refused = |event: &str, atom: Atom, what: &str, expected: bool| {
+        enforcer.replace(&plan(vec![deny(6, selector(event, vec![atom], vec![]))])).unwrap();
+        let _whether_it_failed = run(Some(&cgroup.0), &helper(what));
+        assert_eq!(enforcer.counts()[&6].n_denied > 0, expected, "{event} {what}");
+    };
+    refused("connect", net(Input::AddressIp, "::1/128"), "udp6", true);
+    refused("connect", net(Input::AddressIp, "::2/128"), "udp6", false);
+    refused("connect", net(Input::AddressIp, "127.0.0.0/8"), "mapped", true);
+    refused("connect", net(Input::AddressIp, "0.0.0.0/0"), "unix", false);
+    refused("bind", net(Input::AddressIp, "127.0.0.1/32"), "bind", true);
+    refused("bind", number(Input::AddressPort, Greater(0)), "bind", false);
+
+    // And it ends.
+    enforcer.replace(&plan(vec![rule])).unwrap();
+    assert!(!run(Some(&cgroup.0), &connect).0.success());
+    enforcer.unguard(id);
+    assert!(run(Some(&cgroup.0), &connect).0.success());
+    enforcer.guard(&cgroup.0, &BTreeSet::new()).unwrap();
+    assert!(!run(Some(&cgroup.0), &connect).0.success());
+    drop(enforcer);
+    assert!(run(Some(&cgroup.0), &connect).0.success());
+    std::fs::remove_dir(&below).unwrap();
+}
+
+#[test]
+fn a_cgroup_s_connections_are_refused_by_address() {
+    let Some(_alone) = root() else { return };
+    let refusals = Refusals { cgroup: true, lsm: false };
+    check_refused_addresses("deny-connect", refusals, Means::Cgroup);
 }
