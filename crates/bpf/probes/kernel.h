@@ -105,7 +105,9 @@ struct dentry {
 	struct super_block *d_sb;
 };
 struct vfsmount { struct dentry *mnt_root; };
+struct mnt_namespace;
 struct mount {
+	struct mnt_namespace *mnt_ns;
 	struct mount *mnt_parent;
 	struct dentry *mnt_mountpoint;
 	struct vfsmount mnt;
@@ -117,7 +119,7 @@ struct path {
 struct file {
 	struct path f_path;
 	struct inode *f_inode;
-	unsigned int f_mode;
+	unsigned int f_mode, f_flags;
 	void *private_data;
 };
 struct fdtable {
@@ -188,7 +190,12 @@ struct kernfs_node {
 	u64 id;
 };
 struct kernfs_node___v6_15 { struct kernfs_node *__parent; };
-struct cgroup { struct kernfs_node *kn; };
+struct cgroup {
+	struct kernfs_node *kn;
+	int level;
+};
+struct cgroup___v6_1 { struct cgroup *ancestors[0]; };
+struct cgroup___v5 { u64 ancestor_ids[0]; };
 struct cgroup_subsys { const char *name; };
 struct cgroup_subsys_state {
 	struct cgroup *cgroup;
@@ -234,7 +241,11 @@ struct task_struct {
 	kuid_t loginuid;
 	char comm[16];
 };
-struct linux_binprm { const char *filename; };
+struct linux_binprm {
+	struct file *file;
+	const char *filename;
+	char buf[256];
+};
 
 /* --- sockets --------------------------------------------------------------------------------------- */
 struct in6_addr { u8 bytes[16]; };

@@ -76,6 +76,7 @@ __attribute__((noinline)) int render_path(u64 dentry_address, u64 vfsmount_addre
 	w->dentry = dentry_address;
 	w->vfsmount = vfsmount_address;
 	w->at = PATH_BYTES_MAX - 1;
+	s->path_cut = 1;
 	s->path[PATH_BYTES_MAX - 1] = 0;
 	for (int i = 0; i < PATH_COMPONENTS_MAX; i++) {
 		result = walk_step(s, root_dentry, root_vfsmount);
@@ -88,6 +89,8 @@ __attribute__((noinline)) int render_path(u64 dentry_address, u64 vfsmount_addre
 		prepend_slash(s);
 	if (result != WALK_ROOT)
 		s->trailer_flags |= TRAILER_TRUNCATED;
+	else
+		s->path_cut = 0;
 	return w->at;
 }
 

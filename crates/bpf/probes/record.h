@@ -51,6 +51,7 @@ struct settings {
 	u32 cgroup_mode; /* 0 all, 1 all but `cgroups_listed`, 2 only `cgroups_listed` */
 	u32 open_mode; /* 0 all, 1 writes and the prefixes of `open_prefixes` */
 	u32 wake_after_ns;
+	u32 enforcing_tgid; /* of the agent; 0 without enforcement */
 };
 const volatile struct settings settings SEC(".rodata.settings") = {};
 
@@ -73,6 +74,7 @@ struct scratch {
 	u32 busy;
 	u32 compat;
 	struct walk walk;
+	u32 path_cut; /* the last walk did not come to the root */
 	u64 raw_path; /* address in the caller's memory, or 0 */
 	u32 raw_unless_bytes; /* length, with its NUL, of the path that it would only repeat */
 	u8 data[RECORD_BYTES_MAX + PATH_BYTES_MAX];
@@ -309,9 +311,14 @@ static __always_inline u32 append_raw_path(struct scratch *s, u8 *trailer)
 	return n;
 }
 
+/* See enforce.h. */
+int enforce_record(u64 start_boottime);
+
 static __always_inline void finish(struct scratch *s, struct actor *a, u32 class, bool priority)
 {
 	u32 len = s->pos;
+	if (settings.enforcing_tgid)
+		enforce_record(a->start_boottime);
 	if (len > RECORD_BYTES_MAX - TRAILER_BYTES) {
 		count(class, n_lost_large);
 		s->busy = 0;

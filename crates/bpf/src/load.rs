@@ -13,6 +13,7 @@ use libbpf_rs::{Link, MapCore as _, MapFlags, MapType, Object, ObjectBuilder};
 pub use error::{LoadError, PollError};
 pub(crate) use setup::programs as programs_of;
 
+use crate::enforce::SharedTables;
 use crate::interest::{Class, Interest};
 use crate::libbpf_log;
 use crate::loss::ClassCounts;
@@ -68,6 +69,9 @@ pub struct Options {
     /// record, and a record waits no longer than the window; after a silence, the first record
     /// wakes at once.
     pub wake_after: Duration,
+    /// The tables of an [`Enforcer`](crate::enforce::Enforcer), by which the probes then kill; see
+    /// there. Without them the probes hold no code for it.
+    pub enforcement: Option<SharedTables>,
     /// The running kernel's type information, to which the probes are fitted; [`BTF_PATH`] but on
     /// hosts that keep it elsewhere.
     pub btf: PathBuf,
@@ -82,6 +86,7 @@ impl Default for Options {
             cgroups: CgroupFilter::All,
             exclude_self: true,
             wake_after: Duration::from_micros(500),
+            enforcement: None,
             btf: BTF_PATH.into(),
         }
     }

@@ -38,6 +38,7 @@ mod read_rule;
 mod reader;
 mod report;
 mod rule_set;
+pub mod selector;
 mod stateful;
 mod text_index;
 mod tracker;

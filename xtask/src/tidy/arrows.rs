@@ -10,7 +10,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("model", &["base"]),
     ("rules", &["base"]),
     ("sys", &["base"]),
-    ("bpf", &["base"]),
+    ("bpf", &["base", "rules"]),
     ("image", &["base", "model"]),
     ("packages", &["base", "model"]),
     ("policy", &["base", "model"]),

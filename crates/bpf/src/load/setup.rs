@@ -64,8 +64,8 @@ pub(super) fn classify(error: LoadError, log: String) -> LoadError {
     }
 }
 
-/// `struct settings` of `probes/record.h`: seven words.
-pub(super) fn settings(interest: &Interest, options: &Options) -> [u32; 7] {
+/// `struct settings` of `probes/record.h`: eight words.
+pub(super) fn settings(interest: &Interest, options: &Options) -> [u32; 8] {
     use std::os::unix::fs::MetadataExt as _;
     let inode = |path: &str| std::fs::metadata(path).map_or(0, |found| found.ino() as u32);
     [
@@ -80,6 +80,7 @@ pub(super) fn settings(interest: &Interest, options: &Options) -> [u32; 7] {
         },
         filtered_prefixes(interest).is_some().into(),
         u32::try_from(options.wake_after.as_nanos()).unwrap_or(u32::MAX),
+        if options.enforcement.is_some() { std::process::id() } else { 0 },
     ]
 }
 
@@ -142,6 +143,14 @@ pub(super) fn configure(
             }
             ".rodata.asked_for" => ("asked_for", map.set_initial_value(&asked_for(interest))),
             ".rodata.generic" => ("generic", map.set_initial_value(&generic_codes())),
+            name if name.starts_with("enforce_") => (
+                "enforcement",
+                match &options.enforcement {
+                    // A constant makes all that names the map dead code.
+                    None => map.set_autocreate(false),
+                    Some(tables) => tables.fd(name).map_or(Ok(()), |fd| map.reuse_fd(fd)),
+                },
+            ),
             _ => continue,
         };
         set.map_err(|source| LoadError::Map { map: name, source })?;
