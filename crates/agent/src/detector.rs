@@ -17,7 +17,6 @@ use palisade_sensor::state::proc_scan::ScanReport;
 use palisade_sensor::{Engine, EventView, SyscallSchema};
 
 use crate::detection::{Detection, RuleInfo, Source, SourceError, SourceHealth};
-use crate::enforce::attempt::{self, Attempt};
 use crate::recorder::{Desk, Recorder, RecorderError, Recording};
 
 /// Events that the state needs even if no rule asks for them: what a descriptor is, where
@@ -47,8 +46,42 @@ const STATE_EVENTS: [&str; 19] = [
 /// Event types that are made in user space, where they are known without a probe.
 const NO_CALLS: [&str; 4] = ["asyncevent", "container", "pluginevent", "notification"];
 
-/// Nanoseconds of a clock tick in `/proc` (`USER_HZ` is 100 everywhere).
-const TICK_NS: u64 = 10_000_000;
+/// `EPERM`, with which the kernel answers what was refused.
+const EPERM: i32 = 1;
+
+/// What was refused before it happened, and who asked for it.
+#[derive(Clone, Copy)]
+pub struct Refusal<'r> {
+    /// What outputs of rules see.
+    pub fields: &'r dyn Fields,
+    /// The event that did not happen: `execve`.
+    pub event_type: &'r str,
+    /// The process.
+    pub pid: u32,
+    /// Its parent; 0 when unknown.
+    pub ppid: u32,
+    /// When it started, nanoseconds since boot.
+    pub start_boottime_ns: u64,
+    /// Its name.
+    pub name: &'r str,
+    /// Path of its program; empty when unknown.
+    pub exe: &'r str,
+    /// Its effective user on the host.
+    pub uid: u32,
+    /// Its container.
+    pub facts: &'r Facts,
+    /// When it was refused.
+    pub time: Timestamp,
+}
+
+impl std::fmt::Debug for Refusal<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Refusal")
+            .field("event_type", &self.event_type)
+            .field("pid", &self.pid)
+            .finish_non_exhaustive()
+    }
+}
 
 /// Why watching cannot begin.
 #[derive(Debug, thiserror::Error)]
@@ -292,16 +325,16 @@ impl Detector {
         Ok(n_passed)
     }
 
-    /// The detection of a rule that matched a program before it started. Who acts is the
-    /// process as it still is.
-    pub fn attempted(&self, rule: RuleId, attempt: &Attempt, time: Timestamp) -> Option<Detection> {
+    /// The detection of a rule that matched what was refused before it happened. Who acts is
+    /// the process as it is.
+    pub fn refused(&self, rule: RuleId, refusal: &Refusal<'_>) -> Option<Detection> {
         let info = self.matcher.infos.get(rule.0 as usize)?;
-        let (output, output_fields) = outputs(self.matcher.rules.rule(rule), attempt);
+        let (output, output_fields) = outputs(self.matcher.rules.rule(rule), refusal.fields);
         let state = self.engine.state();
         // By now the caller may have ended; its parent most often lives.
-        let caller = state.thread(i64::from(attempt.caller.pid));
-        let parent = || state.thread(i64::from(attempt.caller.ppid));
-        let process = caller.map_or_else(|| self.caller(attempt), |known| state.process_of(known));
+        let caller = state.thread(i64::from(refusal.pid));
+        let parent = || state.thread(i64::from(refusal.ppid));
+        let process = caller.map_or_else(|| self.caller(refusal), |known| state.process_of(known));
         let facts_of = |thread| state.facts_of(thread).cloned();
         let lineage = match (caller, parent()) {
             (Some(caller), _) => state.lineage(caller),
@@ -310,42 +343,40 @@ impl Detector {
                 .collect(),
             (None, None) => Vec::new(),
         };
-        let own = |facts: &Arc<Facts>| facts.full_id == attempt.facts.full_id;
+        let own = |facts: &Arc<Facts>| facts.full_id == refusal.facts.full_id;
         Some(Detection {
             rule: Arc::clone(info),
-            time,
+            time: refusal.time,
             output,
             output_fields,
-            event_type: attempt::EVENTS[0].to_string(),
-            outcome: Outcome::Unknown,
+            event_type: refusal.event_type.to_string(),
+            outcome: Outcome::Failed { errno: EPERM },
             process: Some(process),
             ancestors: lineage
                 .into_iter()
                 .take_while(|(_, container)| container.as_ref().is_some_and(own))
                 .map(|(process, _)| process)
                 .collect(),
-            container: Some((*attempt.facts.container).clone()),
-            start_boottime_ns: None,
+            container: Some((*refusal.facts.container).clone()),
+            start_boottime_ns: Some(refusal.start_boottime_ns),
             enforcement: None,
         })
     }
 
-    /// The process of an attempt, as far as the attempt itself says.
-    fn caller(&self, attempt: &Attempt) -> Process {
-        let caller = &attempt.caller;
-        let text = |bytes: &[u8]| palisade_sensor::text::printable(bytes).into_owned();
-        let since_boot = caller.start_ticks.saturating_mul(TICK_NS);
-        let start = self.engine.state().machine.boot_ns.saturating_add(since_boot);
+    /// The process of a refusal, as far as the refusal itself says.
+    fn caller(&self, refusal: &Refusal<'_>) -> Process {
+        let text = |text: &str| palisade_sensor::text::printable(text.as_bytes()).into_owned();
+        let boot_ns = self.engine.state().machine.boot_ns;
         Process {
-            pid: caller.pid,
+            pid: refusal.pid,
             vpid: None,
-            ppid: caller.ppid,
-            start: Timestamp::from_nanos(start),
-            name: text(&caller.name),
-            exe: text(&caller.exe),
-            cmdline: text(&caller.name),
+            ppid: refusal.ppid,
+            start: Timestamp::from_nanos(boot_ns.saturating_add(refusal.start_boottime_ns)),
+            name: text(refusal.name),
+            exe: text(refusal.exe),
+            cmdline: text(refusal.name),
             cwd: String::new(),
-            uid: attempt.uid,
+            uid: refusal.uid,
         }
     }
 

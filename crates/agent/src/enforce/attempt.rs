@@ -119,31 +119,31 @@ impl Attempt {
             _ => out.extend(self.ancestors.iter().map(of)),
         }
     }
+}
 
-    fn container(&self, field: Field) -> Option<Value<'_>> {
-        let facts = &*self.facts;
-        let pod = || facts.container.pod.as_ref();
-        let text = match field {
-            Field::ContainerId => &facts.id,
-            Field::ContainerFullId => &facts.full_id,
-            Field::ContainerName => &facts.container.name,
-            Field::ContainerType => &facts.type_name,
-            Field::ContainerImage => &facts.image,
-            Field::ContainerImageId => &facts.image_id,
-            Field::ContainerImageRepository => &facts.image_repository,
-            Field::ContainerImageTag => &facts.image_tag,
-            Field::ContainerImageDigest => &facts.image_digest,
-            Field::K8sPodName => &pod()?.name,
-            Field::K8sNsName => &pod()?.namespace,
-            Field::K8sPodId | Field::K8sPodUid => &pod()?.uid,
-            Field::ContainerPrivileged => return Some(Value::Bool(facts.privileged)),
-            Field::ContainerHostPid => return Some(Value::Bool(facts.host_pid)),
-            Field::ContainerHostNetwork => return Some(Value::Bool(facts.host_network)),
-            Field::ContainerHostIpc => return Some(Value::Bool(facts.host_ipc)),
-            _ => return None,
-        };
-        Some(Value::Text(text.as_bytes()))
-    }
+/// What a field says of a container.
+pub(super) fn container_value(field: Field, facts: &Facts) -> Option<Value<'_>> {
+    let pod = || facts.container.pod.as_ref();
+    let text = match field {
+        Field::ContainerId => &facts.id,
+        Field::ContainerFullId => &facts.full_id,
+        Field::ContainerName => &facts.container.name,
+        Field::ContainerType => &facts.type_name,
+        Field::ContainerImage => &facts.image,
+        Field::ContainerImageId => &facts.image_id,
+        Field::ContainerImageRepository => &facts.image_repository,
+        Field::ContainerImageTag => &facts.image_tag,
+        Field::ContainerImageDigest => &facts.image_digest,
+        Field::K8sPodName => &pod()?.name,
+        Field::K8sNsName => &pod()?.namespace,
+        Field::K8sPodId | Field::K8sPodUid => &pod()?.uid,
+        Field::ContainerPrivileged => return Some(Value::Bool(facts.privileged)),
+        Field::ContainerHostPid => return Some(Value::Bool(facts.host_pid)),
+        Field::ContainerHostNetwork => return Some(Value::Bool(facts.host_network)),
+        Field::ContainerHostIpc => return Some(Value::Bool(facts.host_ipc)),
+        _ => return None,
+    };
+    Some(Value::Text(text.as_bytes()))
 }
 
 impl Fields for Attempt {
@@ -172,7 +172,7 @@ impl Fields for Attempt {
                 let pid = |ancestor: &Ancestor| Value::Int(i64::from(ancestor.pid));
                 return self.ancestors(argument, pid, out);
             }
-            _ => self.container(field),
+            _ => container_value(field, &self.facts),
         };
         out.extend(value);
     }

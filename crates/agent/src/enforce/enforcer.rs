@@ -1,12 +1,15 @@
 //! Carries out what was planned, and says of each event how it went.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use palisade_base::{Explain, Timestamp};
+use palisade_bpf::enforce::{
+    Decision, Effect, Outcome as Done, SharedTables, effect, lsm_is_active,
+};
 use palisade_model::alert::Outcome;
 use palisade_model::{Container, Enforcement, EnforcementAction, EnforcementOutcome, Means};
 use palisade_policy::{EnforceException, EnforceMode};
@@ -14,14 +17,16 @@ use palisade_rules::{Evaluator, RuleId, RuleSet};
 use palisade_sensor::EventView;
 use palisade_sensor::identity::Facts;
 use palisade_sensor::state::ANCESTORS_MAX;
+use palisade_sys::Hierarchies;
 use palisade_sys::fanotify::{ExecGate, Request};
 
 use super::attempt::{self, Ancestor, Attempt, seen_from};
 use super::gate::{ANSWER_DEADLINE, Decide, Denial, Gate};
+use super::kernel::{Kernel, Planned, plan_and_load, without_kernel};
 use super::kill::kill;
 use super::membership::is_member;
 use super::orders::Order;
-use super::plan::{Host, plan};
+use super::plan::{Host, choose, plan};
 use super::program::{Program, START_BYTES, judge};
 use super::scope::may_concern;
 use super::standing::{EnforcementHealth, Ruling, Standing};
@@ -58,15 +63,23 @@ impl Settings {
 impl Host {
     /// Finds out what this machine offers. Opens and closes what it tries.
     pub fn of_this_machine() -> Self {
-        let not_built = "this build has no programs for it";
+        let groups = match Hierarchies::detect().map(|groups| groups.unified().is_some()) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err("the host has no control groups of version 2".to_string()),
+            Err(error) => Err(error.to_string()),
+        };
         Self {
-            lsm: Err(not_built.into()),
-            cgroup: Err(not_built.into()),
+            lsm: match lsm_is_active() {
+                Ok(true) => groups.clone(),
+                Ok(false) => Err("the kernel was started without `bpf` in `lsm=`".into()),
+                Err(error) => Err(format!("the kernel's security modules are not known: {error}")),
+            },
+            cgroup: groups.clone(),
             fanotify: match ExecGate::open() {
                 Ok(_) => Ok(()),
                 Err(error) => Err(format!("the kernel answers: {error}")),
             },
-            kernel_kill: Err(not_built.into()),
+            kernel_kill: groups,
             user_kill: Ok(()),
         }
     }
@@ -96,6 +109,8 @@ pub struct Enforcer {
     by_rule: BTreeMap<String, usize>,
     standings: Vec<Standing>,
     gate: Option<(Gate, Warden)>,
+    kernel: Option<Kernel>,
+    swept: Instant,
     denials: Receiver<Denial>,
     /// The container of the event before, which most often is that of the next one.
     last: Option<Arc<Facts>>,
@@ -116,8 +131,13 @@ impl Enforcer {
         orders: Vec<Order>,
         settings: Settings,
     ) -> Result<Self, EnforcerError> {
-        let Settings { mode, exceptions, host, answer_deadline } = settings;
-        let standings: Vec<Standing> = orders.iter().map(|order| plan(order, &host)).collect();
+        let Settings { mode, exceptions, mut host, answer_deadline } = settings;
+        let (planned, kernel): (Planned, _) = if mode == EnforceMode::On {
+            plan_and_load(&orders, &mut host)
+        } else {
+            (orders.iter().map(|order| choose(order, &host)).collect(), None)
+        };
+        let standings: Vec<Standing> = planned.into_iter().map(|(standing, _)| standing).collect();
         let served: BTreeMap<RuleId, String> = orders
             .iter()
             .zip(&standings)
@@ -153,6 +173,8 @@ impl Enforcer {
             by_rule,
             standings,
             gate,
+            kernel,
+            swept: Instant::now(),
             denials,
             last: None,
             followed: HashMap::new(),
@@ -167,9 +189,16 @@ impl Enforcer {
         &self.standings
     }
 
+    /// The tables that the sensor's probes need to kill.
+    pub fn tables(&self) -> Option<SharedTables> {
+        self.kernel.as_ref().and_then(Kernel::tables)
+    }
+
     /// Follows containers by their events: the first, and each program that starts.
     pub(super) fn follow(&mut self, event: &EventView<'_>) {
-        let Some((_, warden)) = &self.gate else { return };
+        if self.gate.is_none() && self.kernel.is_none() {
+            return;
+        }
         let Some(thread) = event.thread() else { return };
         let Some(facts) = event.state().facts_of(thread) else { return };
         let is_last = self.last.as_ref().is_some_and(|last| Arc::ptr_eq(last, facts));
@@ -183,6 +212,12 @@ impl Enforcer {
         if facts.is_host() {
             return;
         }
+        if let Some(kernel) = &mut self.kernel
+            && !kernel.knows(facts)
+        {
+            kernel.guard(facts, &self.orders, &self.exceptions);
+        }
+        let Some((_, warden)) = &self.gate else { return };
         let followed = self.followed.get(&facts.full_id);
         match followed.filter(|(known, _)| Arc::ptr_eq(known, facts)) {
             Some((_, true)) if !is_program => return,
@@ -216,12 +251,46 @@ impl Enforcer {
     }
 
     /// Follows the containers that run already.
-    pub(super) fn follow_running(&self, running: impl Iterator<Item = (Arc<Facts>, u32)>) {
-        let Some((_, warden)) = &self.gate else { return };
-        for (facts, pid) in running.filter(|(facts, _)| self.concerns(facts)) {
-            // What does not fit is found at its next event.
-            let _seen = warden.see(&facts, pid);
+    pub(super) fn follow_running(&mut self, running: Vec<(Arc<Facts>, u32)>) {
+        for (facts, pid) in running {
+            if let Some(kernel) = &mut self.kernel {
+                kernel.guard(&facts, &self.orders, &self.exceptions);
+            }
+            if let Some((_, warden)) = &self.gate
+                && self.concerns(&facts)
+            {
+                // What does not fit is found at its next event.
+                let _seen = warden.see(&facts, pid);
+            }
         }
+    }
+
+    /// What is done now and then: containers that have ended are let go, and exceptions that
+    /// have ended no longer hold.
+    pub(super) fn tick(&mut self) {
+        let Some(kernel) = &mut self.kernel else { return };
+        if self.swept.elapsed() >= SWEEP_INTERVAL {
+            self.swept = Instant::now();
+            kernel.forget(Timestamp::now());
+            kernel.sweep();
+            if !self.exceptions.is_empty() {
+                kernel.guard_again(&self.orders, &self.exceptions);
+            }
+        }
+    }
+
+    /// The next call that the kernel's programs refused and of which no event told: the rule,
+    /// the decision, and the container.
+    pub(super) fn next_refusal(&mut self) -> Option<(RuleId, Decision, Arc<Facts>)> {
+        let kernel = self.kernel.as_mut()?;
+        let now = Timestamp::now();
+        while let Some(decision) = kernel.take_refusal(now) {
+            let order = self.orders.get(decision.rule as usize);
+            if let Some((order, facts)) = order.zip(kernel.facts_of(decision.cgroup_id)) {
+                return Some((order.rule, decision, Arc::clone(facts)));
+            }
+        }
+        None
     }
 
     /// Does what the rule of `detection` asks, and writes down how it went.
@@ -229,9 +298,9 @@ impl Enforcer {
         if detection.enforcement.is_some() {
             return; // refused before it happened
         }
-        let Some(order) = self.by_rule.get(&detection.rule.name) else { return };
-        let Some(order) = self.orders.get(*order) else { return };
-        let Some(standing) = self.standings.iter().find(|s| s.rule == order.name) else { return };
+        let Some(number) = self.by_rule.get(&detection.rule.name).copied() else { return };
+        let Some(order) = self.orders.get(number) else { return };
+        let Some(standing) = self.standings.get(number) else { return };
         let Some(first) = order.wishes.first().copied() else { return };
         let done = |action, means, outcome, detail: &str| Enforcement {
             action,
@@ -260,9 +329,18 @@ impl Enforcer {
             return;
         };
         let means = means_for(means, &detection.event_type);
-        // The kernel has refused it by itself: there is nothing to refuse any more.
+        let pid = detection.process.as_ref().map_or(0, |process| process.pid);
+        let kernel = self.kernel.as_mut().filter(|_| in_kernel(means));
+        let number = u32::try_from(number).unwrap_or(u32::MAX);
+        let decision = kernel.and_then(|kernel| kernel.take(number, pid, detection.time));
         let is_refused = matches!(detection.outcome, Outcome::Failed { .. });
         if is_refused && action == EnforcementAction::Deny {
+            // Without a decision of ours the kernel has refused it by itself.
+            if let Some(decision) = decision.filter(|d| d.outcome == Done::Denied) {
+                let mut entry = done(action, Some(means), EnforcementOutcome::Prevented, "");
+                entry.latency_ns = after(detection.time, decision.time_ns);
+                detection.enforcement = Some(entry);
+            }
             return;
         }
         if self.mode == EnforceMode::DryRun {
@@ -276,8 +354,29 @@ impl Enforcer {
         }
         let may_kill = order.wishes.contains(&EnforcementAction::Kill);
         let mut entry = done(action, Some(means), EnforcementOutcome::Killed, "");
+        if let Some(decision) = decision.as_ref().filter(|d| d.outcome == Done::Killed) {
+            entry.latency_ns = after(detection.time, decision.time_ns);
+            match effect(&detection.event_type) {
+                Some(Effect::Prevents) => entry.outcome = EnforcementOutcome::Prevented,
+                Some(Effect::Partly(but)) => entry.detail = but.to_string(),
+                Some(Effect::Reacts(why)) => entry.detail = why.to_string(),
+                None => {}
+            }
+            self.n_killed += 1;
+            detection.enforcement = Some(entry);
+            return;
+        }
+        if means == Means::KernelKill {
+            // Killing is what the rule allows, so the agent does what the probe did not.
+            entry.means = Some(Means::UserKill);
+            entry.detail = self.why_not_in_kernel(container);
+        }
         if action == EnforcementAction::Deny {
-            entry.detail = self.why_not_refused(container);
+            entry.detail = if in_kernel(means) {
+                self.why_not_in_kernel(container)
+            } else {
+                self.why_not_refused(container)
+            };
             if !may_kill {
                 entry.outcome = EnforcementOutcome::Failed;
                 self.n_failed += 1;
@@ -288,7 +387,6 @@ impl Enforcer {
             entry.action = EnforcementAction::Kill;
             entry.means = Some(Means::UserKill);
         }
-        let pid = detection.process.as_ref().map_or(0, |process| process.pid);
         match kill(pid, detection.start_boottime_ns, container) {
             Ok(()) => {
                 self.n_killed += 1;
@@ -302,6 +400,12 @@ impl Enforcer {
             }
         }
         detection.enforcement = Some(entry);
+    }
+
+    /// Why the kernel's programs did not act.
+    fn why_not_in_kernel(&self, container: &Container) -> String {
+        let problem = self.kernel.as_ref().and_then(|kernel| kernel.problem(&container.id));
+        problem.unwrap_or("it happened before the container was guarded").to_string()
     }
 
     /// Why a program that should have been refused was not.
@@ -322,10 +426,26 @@ impl Enforcer {
     /// How a rule stands in one container.
     fn standing_in(&self, order: &Order, standing: &Standing, container: &Container) -> Standing {
         let note = self.gate.as_ref().and_then(|(_, warden)| warden.note(&container.id));
-        self.standing_with(order, standing, note.as_ref())
+        let problem = self.kernel.as_ref().and_then(|kernel| kernel.problem(&container.id));
+        self.standing_with(order, standing, note.as_ref(), problem)
     }
 
-    fn standing_with(&self, order: &Order, standing: &Standing, note: Option<&Note>) -> Standing {
+    fn standing_with(
+        &self,
+        order: &Order,
+        standing: &Standing,
+        note: Option<&Note>,
+        problem: Option<&str>,
+    ) -> Standing {
+        let uses_kernel = Means::ALL.into_iter().any(|m| in_kernel(m) && uses(&standing.ruling, m));
+        if let Some(why) = problem.filter(|_| uses_kernel) {
+            let mut host = self.host.clone();
+            without_kernel(&mut host, why);
+            if let Some(Note::Unguarded(why)) = note {
+                host.fanotify = Err(why.clone());
+            }
+            return plan(order, &host);
+        }
         if !uses(&standing.ruling, Means::Fanotify) {
             return standing.clone();
         }
@@ -360,13 +480,20 @@ impl Enforcer {
     /// What enforcement says about itself.
     pub fn health(&self) -> EnforcementHealth {
         let mut standings = self.standings.clone();
-        let mut n_guarded = 0;
-        for (id, note) in self.gate.iter().flat_map(|(_, warden)| warden.notes()) {
-            n_guarded += usize::from(matches!(note, Note::Guarded(_)));
+        let notes: BTreeMap<String, Note> =
+            self.gate.iter().flat_map(|(_, warden)| warden.notes()).collect();
+        let problems: BTreeMap<&str, &str> =
+            self.kernel.iter().flat_map(Kernel::problems).collect();
+        let n_gated = notes.values().filter(|note| matches!(note, Note::Guarded(_))).count();
+        let n_guarded = n_gated.max(self.kernel.as_ref().map_or(0, Kernel::n_guarded));
+        let ids: BTreeSet<&str> =
+            notes.keys().map(String::as_str).chain(problems.keys().copied()).collect();
+        for id in ids {
+            let (note, problem) = (notes.get(id), problems.get(id).copied());
             for (order, standing) in self.orders.iter().zip(&self.standings) {
-                let mut here = self.standing_with(order, standing, Some(&note));
+                let mut here = self.standing_with(order, standing, note, problem);
                 if here.ruling != standing.ruling && standings.len() < ROWS_MAX {
-                    let short = id.get(..12).unwrap_or(&id).to_string();
+                    let short = id.get(..12).unwrap_or(id).to_string();
                     here.container = Some(short);
                     standings.push(here);
                 }
@@ -379,13 +506,25 @@ impl Enforcer {
             n_guarded,
             n_asked: counts.asked,
             n_denied: counts.denied,
-            n_unreported: counts.unreported,
+            n_unreported: counts.unreported + self.kernel.as_ref().map_or(0, Kernel::n_unmatched),
             n_late: counts.late,
             n_killed: self.n_killed,
             n_failed: self.n_failed,
             n_told: self.n_told,
         }
     }
+}
+
+/// How often containers that have ended are looked for.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
+
+const fn in_kernel(means: Means) -> bool {
+    matches!(means, Means::Lsm | Means::Cgroup | Means::KernelKill)
+}
+
+/// From an event to what was done about it, in nanoseconds, never none.
+fn after(event: Timestamp, done_ns: u64) -> u64 {
+    done_ns.saturating_sub(event.as_nanos()).max(1)
 }
 
 /// The means that serves `event` among those of a rule.

@@ -17,6 +17,7 @@ mod enforcer;
 mod gate;
 #[cfg(test)]
 mod gate_tests;
+mod kernel;
 mod kill;
 mod membership;
 pub mod orders;

@@ -2,14 +2,20 @@
 
 use std::collections::BTreeMap;
 
+use palisade_bpf::enforce::{Effect, Means, decides, effect};
 use palisade_model::EnforcementAction;
 use palisade_policy::Enforce;
 use palisade_rules::ast::{Expr, FieldUse, Right};
 use palisade_rules::fields::Schema as _;
+use palisade_rules::selector::Selector;
 use palisade_rules::{Action, Rule, RuleId, RuleSet, SYSCALL_SOURCE, parse_condition};
 use palisade_sensor::SyscallSchema;
 
 use super::attempt;
+use super::scope::split;
+
+/// Events that programs of control groups see.
+const CGROUP_EVENTS: [&str; 2] = ["connect", "bind"];
 
 /// A rule with an action.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,13 +43,37 @@ pub struct Order {
 pub struct Kernel {
     /// Why the condition cannot be decided in the kernel; none when it can.
     pub unlowered: Option<String>,
-    /// For each event that a security hook can refuse: nothing, or why not.
+    /// The condition without what it says of the container.
+    pub selector: Selector,
+    /// What it says of the container: all must hold where the rule is in force.
+    pub of_container: Vec<Expr>,
+    /// For each event that a security hook sees: nothing, or why it cannot decide it.
     pub lsm: BTreeMap<String, Result<(), String>>,
-    /// For each event that a control group's program can refuse: nothing, or why not.
+    /// For each event that a control group's program sees: nothing, or why it cannot.
     pub cgroup: BTreeMap<String, Result<(), String>>,
-    /// For each event at which the probe can kill: nothing when that comes in time, or what
-    /// has happened by then.
-    pub kill: BTreeMap<String, Option<String>>,
+    /// For each event at which the probe can kill: what that does about it.
+    pub kill: BTreeMap<String, Effect>,
+}
+
+impl Kernel {
+    fn of(rule: &Rule, condition: &Expr) -> Self {
+        let (of_container, rest) = split(condition);
+        let selector = match Selector::exact_part(rule, &rest, &SyscallSchema) {
+            Ok(selector) => selector,
+            Err(error) => return Self { unlowered: Some(error.to_string()), ..Self::default() },
+        };
+        let deny = |means| {
+            let answers = selector.events.iter().map(|of| {
+                let answer = decides(means, of).map_err(|error| error.to_string());
+                (of.event.clone(), answer)
+            });
+            answers.collect()
+        };
+        let (lsm, cgroup) = (deny(Means::Lsm), deny(Means::Cgroup));
+        let kill =
+            selector.events.iter().filter_map(|of| Some((of.event.clone(), effect(&of.event)?)));
+        Self { unlowered: None, lsm, cgroup, kill: kill.collect(), selector, of_container }
+    }
 }
 
 impl Order {
@@ -55,10 +85,12 @@ impl Order {
 
     /// Whether a program of a control group can refuse `event`.
     pub(super) fn cgroup(&self, event: &str) -> Result<(), String> {
-        let known = self.kernel.cgroup.get(event);
-        let answer = known.ok_or_else(|| "it refuses addresses alone".to_string())?;
+        if !CGROUP_EVENTS.contains(&event) {
+            return Err("it refuses addresses alone".into());
+        }
         self.lowered()?;
-        answer.clone()
+        let known = self.kernel.cgroup.get(event).cloned();
+        known.unwrap_or_else(|| Err(format!("`{event}` is not seen there")))
     }
 
     /// Whether the gate before programs can refuse `event`.
@@ -72,11 +104,11 @@ impl Order {
         }
     }
 
-    /// Whether the probe can kill at `event`, and what has happened by then.
-    pub(super) fn kernel_kill(&self, event: &str) -> Result<Option<String>, String> {
+    /// Whether the probe can kill at `event`, and what that does about it.
+    pub(super) fn kernel_kill(&self, event: &str) -> Result<Effect, String> {
         self.lowered()?;
         let known = self.kernel.kill.get(event);
-        known.cloned().ok_or_else(|| format!("no probe of {event} can kill"))
+        known.copied().ok_or_else(|| format!("no probe of {event} can kill"))
     }
 
     fn lowered(&self) -> Result<(), String> {
@@ -145,6 +177,7 @@ fn order(id: RuleId, rule: &Rule) -> Order {
         }
     };
     let parsed = parse_condition(&rule.condition);
+    let kernel = parsed.as_ref().map(|condition| Kernel::of(rule, condition)).unwrap_or_default();
     let refused = match &parsed {
         _ if rule.stateful.is_some() => {
             Some("a stateful rule is about several events, of which no single one can be refused")
@@ -172,13 +205,16 @@ fn order(id: RuleId, rule: &Rule) -> Order {
         name: rule.name.clone(),
         condition: parsed.ok().filter(|_| refused.is_none()),
         wishes: rule.actions.iter().copied().map(of_rule).collect(),
-        events: event_names(rule),
+        // What the kernel can decide cannot hold for any other event.
+        events: match &kernel.unlowered {
+            None if !kernel.selector.events.is_empty() => {
+                kernel.selector.events.iter().map(|of| of.event.clone()).collect()
+            }
+            _ => event_names(rule),
+        },
         refused: refused.map(str::to_string),
         unknown_before_exec: unknown,
-        kernel: Kernel {
-            unlowered: Some("this build decides nothing in the kernel".into()),
-            ..Kernel::default()
-        },
+        kernel,
     }
 }
 

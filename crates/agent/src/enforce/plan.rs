@@ -1,5 +1,6 @@
 //! From what a rule asks and what a host can do to how the rule stands. Pure.
 
+use palisade_bpf::enforce::Effect;
 use palisade_model::{EnforcementAction, Means};
 
 use super::orders::Order;
@@ -40,11 +41,8 @@ impl Host {
     }
 }
 
-/// What a means makes of one event.
-enum Effect {
-    Prevents,
-    Reacts(String),
-}
+/// Which means serves which event of a rule.
+pub type Choices = Vec<(String, Means)>;
 
 /// What the agent's own kill cannot do: it comes after the event.
 const AFTER_THE_EVENT: &str = "the agent kills when it has read the event, about a millisecond \
@@ -56,6 +54,11 @@ const GATE_LIMITS: [&str; 2] =
 
 /// How the rule of `order` stands on `host`.
 pub fn plan(order: &Order, host: &Host) -> Standing {
+    choose(order, host).0
+}
+
+/// As [`plan`], with the means for each event; none for a rule that cannot.
+pub fn choose(order: &Order, host: &Host) -> (Standing, Choices) {
     let mut passed_over = Vec::new();
     let standing = |ruling, passed_over| Standing {
         rule: order.name.clone(),
@@ -65,11 +68,11 @@ pub fn plan(order: &Order, host: &Host) -> Standing {
         passed_over,
     };
     if let Some(reason) = &order.refused {
-        return standing(Ruling::Cannot { why: reason.clone() }, passed_over);
+        return (standing(Ruling::Cannot { why: reason.clone() }, passed_over), Vec::new());
     }
     for wish in &order.wishes {
         match serve(*wish, order, host, &mut passed_over) {
-            Ok(ruling) => return standing(ruling, passed_over),
+            Ok((ruling, choices)) => return (standing(ruling, passed_over), choices),
             Err(why) => passed_over.push(format!("{wish}: {why}")),
         }
     }
@@ -78,7 +81,7 @@ pub fn plan(order: &Order, host: &Host) -> Standing {
     if only_deny && serve(EnforcementAction::Kill, order, host, &mut Vec::new()).is_ok() {
         why.push_str("; the process could be killed: say `action: [deny, kill]`");
     }
-    standing(Ruling::Cannot { why }, Vec::new())
+    (standing(Ruling::Cannot { why }, Vec::new()), Vec::new())
 }
 
 /// Finds the best means for each event of the rule; why there is none for one of them.
@@ -87,9 +90,11 @@ fn serve(
     order: &Order,
     host: &Host,
     passed_over: &mut Vec<String>,
-) -> Result<Ruling, String> {
+) -> Result<(Ruling, Choices), String> {
     let mut chosen: Vec<Means> = Vec::new();
-    let mut late: Option<String> = None;
+    let mut choices = Choices::new();
+    let mut limits: Vec<String> = Vec::new();
+    let mut late: Option<&str> = None;
     let mut worse: Vec<String> = Vec::new();
     for event in &order.events {
         let mut reasons: Vec<String> = Vec::new();
@@ -115,21 +120,25 @@ fn serve(
         if !chosen.contains(&means) {
             chosen.push(means);
         }
-        if let Effect::Reacts(why) = effect {
-            late.get_or_insert(why);
+        choices.push((event.clone(), means));
+        match effect {
+            Effect::Prevents => {}
+            Effect::Partly(but) => limits.push(format!("{event}: {but}")),
+            Effect::Reacts(why) => {
+                late.get_or_insert(why);
+            }
         }
     }
     passed_over.append(&mut worse);
     chosen.sort_unstable();
-    let limits = if chosen.contains(&Means::Fanotify) {
-        GATE_LIMITS.map(str::to_string).to_vec()
-    } else {
-        Vec::new()
-    };
-    Ok(match late {
-        Some(why) => Ruling::Reacts { action: wish, means: chosen, why },
+    if chosen.contains(&Means::Fanotify) {
+        limits.extend(GATE_LIMITS.map(str::to_string));
+    }
+    let ruling = match late {
+        Some(why) => Ruling::Reacts { action: wish, means: chosen, why: why.into() },
         None => Ruling::Prevents { action: wish, means: chosen, limits },
-    })
+    };
+    Ok((ruling, choices))
 }
 
 /// Whether `means` serves `event` for this rule.
@@ -139,11 +148,8 @@ fn offer(means: Means, event: &str, order: &Order, host: &Host) -> Result<Effect
         Means::Lsm => order.lsm(event).map(|()| Effect::Prevents),
         Means::Cgroup => order.cgroup(event).map(|()| Effect::Prevents),
         Means::Fanotify => order.gate(event).map(|()| Effect::Prevents),
-        Means::KernelKill => Ok(match order.kernel_kill(event)? {
-            None => Effect::Prevents,
-            Some(why) => Effect::Reacts(why),
-        }),
-        Means::UserKill => Ok(Effect::Reacts(AFTER_THE_EVENT.into())),
+        Means::KernelKill => order.kernel_kill(event),
+        Means::UserKill => Ok(Effect::Reacts(AFTER_THE_EVENT)),
     }
 }
 
@@ -203,11 +209,13 @@ mod tests {
             lsm: deny(&["execve", "execveat", "connect"]),
             cgroup: deny(&["connect"]),
             kill: BTreeMap::from([
-                ("execve".into(), None),
-                ("execveat".into(), None),
-                ("connect".into(), Some("the connection is begun".into())),
-                ("mount".into(), Some("the mount is made".into())),
+                ("execve".into(), Effect::Prevents),
+                ("execveat".into(), Effect::Prevents),
+                ("connect".into(), Effect::Reacts("the connection is begun")),
+                ("mount".into(), Effect::Reacts("the mount is made")),
+                ("openat".into(), Effect::Partly("a file that is created")),
             ]),
+            ..Kernel::default()
         }
     }
 
@@ -237,6 +245,13 @@ mod tests {
         let after = format!("reacts: kill by user-kill: {AFTER_THE_EVENT}");
         check(EXEC_BY_PATH, "kill", &blind(), ALL, &after);
         check(MOUNT, "kill", &able(), "user-kill", &after);
+        check(
+            "evt.type = openat",
+            "kill",
+            &able(),
+            ALL,
+            "prevents: kill by kernel-kill, but not openat: a file that is created",
+        );
         // One event each: both must be served, and the weaker counts.
         check(
             EXEC_AND_CONNECT,

@@ -11,6 +11,47 @@ pub(super) fn may_concern(condition: &Expr, facts: &Facts) -> bool {
     holds(condition, facts) != Some(false)
 }
 
+/// Splits a condition into what it says of the container alone, which is known once for
+/// each, and the rest, which is asked of every event.
+pub(super) fn split(condition: &Expr) -> (Vec<Expr>, Expr) {
+    let Expr::And(parts, position) = condition else {
+        return (Vec::new(), condition.clone());
+    };
+    let (of_container, rest) = parts.iter().cloned().partition(is_of_container);
+    (of_container, Expr::And(rest, *position))
+}
+
+/// Whether all parts are certain to hold in a container.
+pub(super) fn hold(parts: &[Expr], facts: &Facts) -> bool {
+    all(parts, facts, true) == Some(true)
+}
+
+/// Whether an expression asks for nothing but what is known of containers.
+fn is_of_container(expr: &Expr) -> bool {
+    let mut is_all = true;
+    expr.visit_leaves(&mut |leaf| {
+        is_all &= match leaf {
+            Expr::Compare(comparison, _) => {
+                matches!(&comparison.left, Operand::Field(field)
+                    if field.argument.is_none() && FIELDS.contains(&field.name.as_str()))
+                    && !matches!(comparison.right, Right::Operand(_))
+            }
+            _ => false,
+        };
+    });
+    is_all
+}
+
+/// What [`known`] answers.
+const FIELDS: [&str; 6] = [
+    "container.id",
+    "container.full_id",
+    "container.name",
+    "container.image",
+    "container.image.repository",
+    "container.image.tag",
+];
+
 /// Whether an expression holds for every event of the container, for none, or for some.
 fn holds(expr: &Expr, facts: &Facts) -> Option<bool> {
     match expr {
@@ -73,6 +114,32 @@ mod tests {
     use palisade_rules::parse_condition;
 
     use super::*;
+
+    #[test]
+    fn conditions_are_split() {
+        let check = |condition: &str, n_of_container: usize, rest: &str| {
+            let (of_container, left) = split(&parse_condition(condition).unwrap());
+            assert_eq!((of_container.len(), left.to_string().as_str()), (n_of_container, rest));
+        };
+        check("evt.type = a and container.name = b", 1, "(evt.type = a)");
+        check(
+            "container.id != host and (container.name = b or container.image = c) and proc.name = d and proc.pid = 1",
+            2,
+            "(proc.name = d and proc.pid = 1)",
+        );
+        check("evt.type = a or container.name = b", 0, "(evt.type = a or container.name = b)");
+        check(
+            "evt.type = a and (proc.name = d or container.name = b)",
+            0,
+            "(evt.type = a and (proc.name = d or container.name = b))",
+        );
+        let facts = Facts::of(crate::testing::container("0123456789abcdef"));
+        let parts = |text: &str| split(&parse_condition(text).unwrap()).0;
+        assert!(hold(&parts("container.id = 0123456789ab and evt.type = a"), &facts));
+        assert!(!hold(&parts("container.name = b and evt.type = a"), &facts));
+        assert!(!hold(&parts("container.name glob b* and evt.type = a"), &facts), "not known");
+        assert!(hold(&[], &facts));
+    }
 
     #[test]
     fn only_what_is_certain_excludes() {

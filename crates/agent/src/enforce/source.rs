@@ -2,17 +2,20 @@
 
 use std::time::Duration;
 
-use palisade_model::alert::Outcome;
+use palisade_base::Timestamp;
+use palisade_bpf::enforce::Means as Way;
 use palisade_model::incident::{ActionResult, TimelineEntry, TimelineEvent};
 use palisade_model::{Alert, Enforcement, EnforcementAction, EnforcementOutcome, Means};
 
+use super::attempt::EVENTS;
 use super::enforcer::Enforcer;
 use super::gate::Denial;
+use super::kernel::Refused;
 use crate::detection::{Detection, Source, SourceError, SourceHealth};
-use crate::detector::Detector;
+use crate::detector::{Detector, Refusal};
 
-/// `EPERM`, with which the kernel answers a program that was refused.
-const EPERM: i32 = 1;
+/// Nanoseconds of a clock tick in `/proc` (`USER_HZ` is 100 everywhere).
+const TICK_NS: u64 = 10_000_000;
 
 /// Watches this machine and carries out the actions of rules.
 #[derive(Debug)]
@@ -26,10 +29,11 @@ impl Enforcing {
     /// Puts `enforcer` behind `detector`, whose rules it must have been made for; without
     /// one, events are only watched.
     pub fn new(detector: Detector, enforcer: Option<Enforcer>) -> Self {
-        if let Some(enforcer) = &enforcer {
-            enforcer.follow_running(detector.running_containers().into_iter());
+        let mut this = Self { detector, enforcer };
+        if let Some(enforcer) = &mut this.enforcer {
+            enforcer.follow_running(this.detector.running_containers());
         }
-        Self { detector, enforcer }
+        this
     }
 
     /// The enforcer.
@@ -38,15 +42,25 @@ impl Enforcing {
     }
 
     /// Hands out what was refused before it could happen.
-    fn take_denials(&self, sink: &mut dyn FnMut(Detection)) -> usize {
+    fn take_denials(&mut self, sink: &mut dyn FnMut(Detection)) -> usize {
         let mut n_passed = 0;
         while let Some(denial) = self.enforcer.as_ref().and_then(Enforcer::next_denial) {
             let Denial { time, rules, attempt, latency_ns } = denial;
             for rule in rules {
-                let Some(mut detection) = self.detector.attempted(rule, &attempt, time) else {
-                    continue;
+                let caller = &attempt.caller;
+                let refusal = Refusal {
+                    fields: &attempt,
+                    event_type: EVENTS[0],
+                    pid: caller.pid,
+                    ppid: caller.ppid,
+                    start_boottime_ns: caller.start_ticks.saturating_mul(TICK_NS),
+                    name: &String::from_utf8_lossy(&caller.name),
+                    exe: &String::from_utf8_lossy(&caller.exe),
+                    uid: attempt.uid,
+                    facts: &attempt.facts,
+                    time,
                 };
-                detection.outcome = Outcome::Failed { errno: EPERM };
+                let Some(mut detection) = self.detector.refused(rule, &refusal) else { continue };
                 detection.enforcement = Some(Enforcement {
                     action: EnforcementAction::Deny,
                     means: Some(Means::Fanotify),
@@ -57,6 +71,42 @@ impl Enforcing {
                 sink(detection);
                 n_passed += 1;
             }
+        }
+        while let Some((rule, decision, facts)) =
+            self.enforcer.as_mut().and_then(Enforcer::next_refusal)
+        {
+            let refused = Refused::new(&decision, &facts);
+            let refusal = Refusal {
+                fields: &refused,
+                event_type: refused.event_type(),
+                pid: decision.tgid,
+                ppid: 0,
+                start_boottime_ns: decision.start_boottime_ns,
+                name: &decision.comm,
+                exe: "",
+                uid: 0,
+                facts: &facts,
+                time: Timestamp::from_nanos(decision.time_ns),
+            };
+            let Some(mut detection) = self.detector.refused(rule, &refusal) else { continue };
+            let means = match decision.means {
+                Way::Cgroup => Means::Cgroup,
+                Way::Lsm => Means::Lsm,
+                Way::KernelKill => Means::KernelKill,
+            };
+            detection.enforcement = Some(Enforcement {
+                action: means.action(),
+                means: Some(means),
+                outcome: EnforcementOutcome::Prevented,
+                detail: refused.object().to_string(),
+                // The program refuses within the call.
+                latency_ns: 1,
+            });
+            sink(detection);
+            n_passed += 1;
+        }
+        if let Some(enforcer) = &mut self.enforcer {
+            enforcer.tick();
         }
         n_passed
     }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use palisade_agent::enforce::{
     Enforcer, Host, Order, Ruling, Settings, Standing, assign, orders, plan,
 };
-use palisade_agent::{Detector, enforce::Enforcing};
 use palisade_base::Timestamp;
 use palisade_policy::{EnforceMode, Policy};
 use palisade_rules::{Rule, RuleSet};
@@ -49,17 +48,17 @@ pub(super) fn prepare(
     Wanted { mode, orders }
 }
 
-/// Puts enforcement behind the detector, and says how each rule stands.
+/// Plans, opens what the plan needs, and says how each rule stands. None when enforcement is
+/// off.
 pub(super) fn begin(
     context: &Context<'_>,
     wanted: Wanted,
     policy: &Policy,
     rules: &Arc<RuleSet>,
-    detector: Detector,
-) -> Result<Enforcing, Failure> {
+) -> Result<Option<Enforcer>, Failure> {
     let Wanted { mode, orders } = wanted;
     if mode == EnforceMode::Off {
-        return Ok(Enforcing::new(detector, None));
+        return Ok(None);
     }
     let now = Timestamp::now();
     for exception in policy.enforce.exceptions.iter().filter(|e| e.expires < now) {
@@ -71,7 +70,7 @@ pub(super) fn begin(
     let settings = Settings::new(mode, policy.enforce.exceptions.clone());
     let enforcer = Enforcer::start(rules, orders, settings).or_exit(Exit::Incomplete)?;
     say(context, mode, enforcer.standings());
-    Ok(Enforcing::new(detector, Some(enforcer)))
+    Ok(Some(enforcer))
 }
 
 fn say(context: &Context<'_>, mode: EnforceMode, standings: &[Standing]) {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use palisade_agent::agent::OnNotice;
 use palisade_agent::detector::concerns_containers_only;
+use palisade_agent::enforce::{Enforcer, Enforcing};
 use palisade_agent::output::FalcoTime;
 use palisade_agent::recorder::{Choice, Continuous, FILES_MAX, OnAlert, RecorderHealth, Recording};
 use palisade_agent::{
@@ -57,7 +58,12 @@ pub(crate) fn watch(context: &Context<'_>, args: &cli::Watch) -> Result<Exit, Fa
     }
 
     // The sensor first: where it cannot start, nothing is written.
-    let options = Options { only_containers: !args.host, ..Options::default() };
+    let enforcer = super::enforce::begin(context, enforcement, &policy, &rules)?;
+    let options = Options {
+        only_containers: !args.host,
+        enforcement: enforcer.as_ref().and_then(Enforcer::tables),
+        ..Options::default()
+    };
     let paths = HostPaths {
         palisade_containers: context.global.run_dir.join("containers"),
         ..HostPaths::default()
@@ -95,7 +101,7 @@ pub(crate) fn watch(context: &Context<'_>, args: &cli::Watch) -> Result<Exit, Fa
             started.unserved.join(", ")
         ));
     }
-    let source = super::enforce::begin(context, enforcement, &dry_run, &rules, detector)?;
+    let source = Enforcing::new(detector, enforcer);
     if let Some(file) = &args.ready_file {
         palisade_base::fs::write_atomic(file, b"ready\n", 0o644)
             .with_context(|| format!("write `{}`", file.display()))?;

@@ -42,6 +42,15 @@ pub(super) fn rule(rule: &Rule, schema: &dyn Schema, mode: Mode) -> Result<Selec
         return Err(Unlowered::Stateful);
     }
     let expression = rule.expression.as_ref().ok_or(Unlowered::NoExpression)?;
+    part(rule, expression, schema, mode)
+}
+
+pub(super) fn part(
+    rule: &Rule,
+    expression: &Expr,
+    schema: &dyn Schema,
+    mode: Mode,
+) -> Result<Selector, Unlowered> {
     let names: BTreeSet<&str> = rule
         .event_types
         .iter()

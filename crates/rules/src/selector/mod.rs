@@ -18,6 +18,7 @@ use std::collections::BTreeSet;
 
 use ipnet::IpNet;
 
+use crate::ast::Expr;
 use crate::fields::{Schema, Value};
 use crate::rule_set::Rule;
 
@@ -205,6 +206,16 @@ impl Selector {
     /// [`LoadOptions::keep_expressions`](crate::LoadOptions::keep_expressions).
     pub fn exact(rule: &Rule, schema: &dyn Schema) -> Result<Self, Unlowered> {
         lower::rule(rule, schema, lower::Mode::Exact)
+    }
+
+    /// As [`Self::exact`], of `expression` in place of the rule's whole condition: of a part
+    /// whose rest is known to hold.
+    pub fn exact_part(
+        rule: &Rule,
+        expression: &Expr,
+        schema: &dyn Schema,
+    ) -> Result<Self, Unlowered> {
+        lower::part(rule, expression, schema, lower::Mode::Exact)
     }
 
     /// When `rule` may hold: for every event for which it holds, [`EventSelector::may_hold`].

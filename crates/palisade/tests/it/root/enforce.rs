@@ -41,7 +41,8 @@ fn alert_of(watch: &Running, rule: &str) -> Value {
 fn watch(bed: &Bed, rules: &str, flags: &[&str]) -> Running {
     std::fs::write(bed.path().join("rules.yaml"), rules).unwrap();
     let own = ["--rules", "rules.yaml", "--no-builtin-rules", "--format", "json"];
-    bed.watch(&[&own[..], flags].concat())
+    // Probes that kill are larger; the kernel checks them for some seconds of its own time.
+    bed.watch_within(6 * SOON, &[&own[..], flags].concat())
 }
 
 fn end(watch: Running) -> String {
@@ -230,4 +231,53 @@ fn what_cannot_be_done_is_said_and_exceptions_are_kept() {
     assert_eq!(done("excepted")["outcome"], "excepted");
     assert_eq!(done("excepted")["detail"], "moved in June");
     end(watch);
+}
+
+#[test]
+fn the_kernel_kills_and_refuses_in_the_container_and_nowhere_else() {
+    let Some(bed) = Bed::new() else { return };
+    let (name, other) = (unique("kernel"), unique("neighbour"));
+    let listen = format!("while :; do /bin/nc -l -p 4444 </dev/null >/dev/null; done & {IDLE}");
+    let id = bed.detach(&name, &[], &listen);
+    bed.detach(&other, &[], &listen);
+    let rules = rule("kill", &name, "evt.type = execve and proc.name = id", "kill")
+        + &rule("deny", &name, "evt.type = connect and fd.sport = 4444", "[deny, kill]")
+        + &rule("late", &name, "evt.type = openat and fd.name = /canary", "kill");
+    let watch = watch(&bed, &rules, &["--enforce", "on"]);
+    let stderr = watch.stderr();
+    for expected in [
+        "rule \"kill\" prevents: kill by kernel-kill",
+        "rule \"deny\" prevents: deny by cgroup",
+        "rule \"late\" prevents: kill by kernel-kill, but not openat: a file that the open creates",
+    ] {
+        assert!(stderr.contains(expected), "{expected} is not in {stderr}");
+    }
+    let connect = "/bin/nc -w 2 127.0.0.1 4444 </dev/null; echo connected $?";
+    let tries = format!("/bin/id; echo id $?; {connect}; /bin/cat /canary; echo canary $?");
+    let said = shell(&bed, &name, &format!("echo secret >/canary; {tries}"));
+    // The shell that writes the canary is the first to open it.
+    assert!(!said.contains("connected") && !said.contains("secret"), "{said}");
+    let said = shell(&bed, &name, &tries);
+    assert!(!said.contains("uid=") && said.contains("id 137"), "{said}");
+    assert!(said.contains("connected 1"), "{said}");
+    assert!(!said.contains("secret") && said.contains("canary 137"), "{said}");
+    // Another container does the same, unharmed.
+    let said = shell(&bed, &other, &format!("echo secret >/canary; {tries}"));
+    for expected in ["uid=", "id 0", "connected 0", "secret", "canary 0"] {
+        assert!(said.contains(expected), "{expected} is not in {said}");
+    }
+    assert!(Command::new("id").output().unwrap().status.success());
+
+    let done = |rule: &str| alert_of(&watch, rule)["enforcement"].clone();
+    let short = |done: &Value| {
+        [&done["action"], &done["means"], &done["outcome"]].map(Value::to_string).join(" ")
+    };
+    assert_eq!(short(&done("kill")), "\"kill\" \"kernel-kill\" \"prevented\"");
+    assert_eq!(short(&done("deny")), "\"deny\" \"cgroup\" \"prevented\"");
+    assert_eq!(short(&done("late")), "\"kill\" \"kernel-kill\" \"killed\"");
+    assert!(done("kill")["latency_ns"].as_u64().unwrap() < 5_000_000, "{}", done("kill"));
+    assert_eq!(bed.status(&name), "running");
+    assert!(!processes_of(&id).is_empty());
+    let stderr = end(watch);
+    assert!(!stderr.contains("warning"), "{stderr}");
 }
