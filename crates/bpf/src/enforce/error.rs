@@ -53,6 +53,12 @@ pub enum EnforceError {
         /// The event.
         event: String,
     },
+    /// A selector asks for ends of texts that are no paths, or for ends and something else at once.
+    #[error("rule {rule}: ends are compared of paths only, and by a question of their own")]
+    Ends {
+        /// The rule's number.
+        rule: u32,
+    },
     /// A cgroup could not be opened or placed.
     #[error("open cgroup `{}`", path.display())]
     Open {

@@ -27,7 +27,7 @@ pub(super) enum Mode {
 }
 
 const SEARCHED: &str =
-    "the kernel compares whole texts and beginnings, and does not search in them";
+    "the kernel compares whole texts, beginnings, and ends of paths, and does not search in them";
 const COUNTED: &str = "the kernel does not count how many of several hold";
 const TOO_LONG: &str = "the text is longer than those that the kernel compares";
 const GLOB: &str = "the kernel knows no wildcards";
@@ -269,7 +269,7 @@ impl Lowering<'_> {
         negated: bool,
     ) -> Lowered {
         let (test, flip) = match asked.value_type {
-            ValueType::Text | ValueType::Path => asked.text_test()?,
+            ValueType::Text | ValueType::Path => asked.text_test(input)?,
             ValueType::Ip | ValueType::Net => asked.net_test()?,
             _ => asked.number_test()?,
         };
@@ -319,9 +319,10 @@ impl Asked<'_> {
         }
     }
 
-    fn text_test(&self) -> Turned {
+    fn text_test(&self, input: Input) -> Turned {
         self.one_of()?;
-        let (mut equal, mut prefixes) = (BTreeSet::new(), BTreeSet::new());
+        let (mut equal, mut prefixes, mut suffixes) =
+            (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         let mut flip = false;
         for value in self.values.iter().map(String::as_bytes) {
             if value.len() > TEXT_BYTES_MAX {
@@ -330,7 +331,8 @@ impl Asked<'_> {
             // The kernel's texts end at a NUL, so none begins with or is one that holds it.
             let is_possible = !value.contains(&0);
             match self.relation {
-                Relation::Equal | Relation::In | Relation::StartsWith if !is_possible => {}
+                Relation::Equal | Relation::In | Relation::StartsWith | Relation::EndsWith
+                    if !is_possible => {}
                 Relation::Equal | Relation::In => {
                     equal.insert(value.to_vec());
                 }
@@ -341,12 +343,15 @@ impl Asked<'_> {
                 Relation::StartsWith => {
                     prefixes.insert(value.to_vec());
                 }
+                Relation::EndsWith if matches!(input, Input::Path | Input::ExePath) => {
+                    suffixes.insert(value.to_vec());
+                }
                 Relation::PMatch => parents(value, &mut equal, &mut prefixes)?,
                 _ => return Err(SEARCHED),
             }
         }
-        let is_empty = equal.is_empty() && prefixes.is_empty();
-        Ok(((!is_empty).then_some(Test::Text { equal, prefixes }), flip))
+        let is_empty = equal.is_empty() && prefixes.is_empty() && suffixes.is_empty();
+        Ok(((!is_empty).then_some(Test::Text { equal, prefixes, suffixes }), flip))
     }
 
     fn net_test(&self) -> Turned {

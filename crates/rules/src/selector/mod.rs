@@ -41,6 +41,8 @@ pub enum Input {
     /// Name of the process (`comm`). Unknown where that of the thread and that of its leader
     /// give different answers.
     Comm,
+    /// Name of the parent process.
+    ParentName,
     /// Path of the process's program; of an exec that succeeds, of the new one.
     ExePath,
     /// Path of the opened file; unknown if the open fails.
@@ -84,12 +86,14 @@ pub enum Input {
 pub enum Test {
     /// It is there.
     Exists,
-    /// The text is one of some, or begins with one of others.
+    /// The text is one of some, or begins or ends with one of others.
     Text {
         /// Whole texts.
         equal: BTreeSet<Vec<u8>>,
         /// Beginnings.
         prefixes: BTreeSet<Vec<u8>>,
+        /// Ends; only of [`Input::Path`] and [`Input::ExePath`].
+        suffixes: BTreeSet<Vec<u8>>,
     },
     /// One of these holds for the number.
     Numbers(Vec<NumberTest>),
@@ -260,8 +264,10 @@ impl Test {
     pub fn holds(&self, value: Value<'_>) -> bool {
         match (self, value) {
             (Self::Exists, _) => true,
-            (Self::Text { equal, prefixes }, Value::Text(text)) => {
-                equal.contains(text) || prefixes.iter().any(|prefix| text.starts_with(prefix))
+            (Self::Text { equal, prefixes, suffixes }, Value::Text(text)) => {
+                equal.contains(text)
+                    || prefixes.iter().any(|prefix| text.starts_with(prefix))
+                    || suffixes.iter().any(|suffix| text.ends_with(suffix))
             }
             (Self::Numbers(tests), _) => {
                 number(value).is_some_and(|number| tests.iter().any(|test| test.holds(number)))
@@ -298,6 +304,7 @@ impl Input {
     pub fn describe(self) -> &'static str {
         match self {
             Self::Comm => "name of the process",
+            Self::ParentName => "name of the parent",
             Self::ExePath => "path of the program",
             Self::Path => "path of the file",
             Self::Directory => "folder of the file",

@@ -155,6 +155,7 @@ impl TestSchema {
                 ("evt.res", ValueType::Text),
                 ("container.id", ValueType::Text),
                 ("proc.name", ValueType::Text),
+                ("proc.pname", ValueType::Text),
                 ("proc.exepath", ValueType::Text),
                 ("proc.cmdline", ValueType::Text),
                 ("proc.is_exe_upper_layer", ValueType::Bool),
