@@ -108,6 +108,8 @@ static __always_inline int begin(u32 event)
 		leave_room(room);
 		return -1;
 	}
+	/* Parameters of a record there is none of yet. */
+	f->unknown = ((1u << INPUT_TERMINAL) - 1) & ~((1u << INPUT_PARAMETER) - 1);
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
 	f->cgroup_id = cgroup_id;
 	f->ts = bpf_ktime_get_boot_ns();
@@ -315,6 +317,7 @@ int BPF_PROG(lsm_exec, struct linux_binprm *bprm, int ret)
 	if (is_memfd(file))
 		flags |= PLS_EXE_FROM_MEMFD;
 	know(f, INPUT_EXE_FLAGS, flags);
+	know_not(f, INPUT_TERMINAL);
 	long bytes = bpf_d_path(&file->f_path, (char *)room->path, PATH_BYTES);
 	know_written_path(f, room, INPUT_EXE, INPUT_EXE_END, bytes);
 	return refuses(room, which, MEANS_LSM) ? -EPERM : 0;

@@ -229,10 +229,13 @@ static __always_inline void know_record(struct facts *f, struct scratch *s, u32 
 	know(f, INPUT_RESULT, result);
 	if (type == PLS_EVENT_OPEN || type == PLS_EVENT_OPENAT || type == PLS_EVENT_OPENAT2 || type == PLS_EVENT_CREAT)
 		know_open(f, s, result);
-	if (is_exec && result >= 0)
+	if (is_exec && result >= 0) {
+		know_parameter(f, s, INPUT_TERMINAL, 16);
 		know_parameter(f, s, INPUT_EXE_FLAGS, 19);
-	else
+	} else {
+		know_not(f, INPUT_TERMINAL);
 		know_not(f, INPUT_EXE_FLAGS);
+	}
 	if (type == PLS_EVENT_CONNECT)
 		know_connect(f, s, result);
 	if (type == PLS_EVENT_BIND)

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use palisade_base::Explain;
 
 use super::LEVELS_MAX;
+use super::tables::PARAMETER_MAX;
 
 /// Enforcement could not be loaded, filled or extended to a cgroup.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +59,14 @@ pub enum EnforceError {
     Ends {
         /// The rule's number.
         rule: u32,
+    },
+    /// A selector asks for a parameter that the probes do not look at.
+    #[error("rule {rule}: parameter {index} is not looked at, only 1 to {PARAMETER_MAX}")]
+    Parameter {
+        /// The rule's number.
+        rule: u32,
+        /// The parameter.
+        index: u8,
     },
     /// A cgroup could not be opened or placed.
     #[error("open cgroup `{}`", path.display())]

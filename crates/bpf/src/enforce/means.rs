@@ -74,7 +74,7 @@ fn knows(event: &str, input: Input, test: &Test) -> bool {
         | Input::Layer => is_open,
         Input::AddressIp | Input::AddressPort => matches!(event, "connect" | "bind"),
         Input::ServerIp | Input::ServerPort => event == "connect",
-        Input::Parameter(_) => false,
+        Input::Terminal | Input::Parameter(_) => false,
     }
 }
 

@@ -21,6 +21,8 @@ pub const TEXTS_MAX: usize = 32_768;
 /// Events with a plan.
 pub const PLANS_MAX: usize = 64;
 const N_INPUTS: usize = 32;
+/// The last parameter of a record that is looked at; the result, 0, is an input of its own.
+pub(super) const PARAMETER_MAX: u8 = 4;
 /// Bytes of a key of the trie: its length in bits, four of place, the text.
 const TEXT_KEY_BYTES: usize = 4 + 4 + 244;
 const PLACE_BITS: u32 = 32;
@@ -92,7 +94,8 @@ fn number_of(input: Input) -> u8 {
         Input::ExeFlags => 14,
         Input::AddressPort => 15,
         Input::ServerPort => 16,
-        Input::Parameter(index) => 17 + index.min(12),
+        Input::Terminal => 29,
+        Input::Parameter(index) => 17 + index.min(PARAMETER_MAX),
     }
 }
 
@@ -191,6 +194,11 @@ impl EventPlan {
     }
 
     fn add_atom(&mut self, rule: u32, atom: &Atom, bit: u16) -> Result<(), EnforceError> {
+        if let Input::Parameter(index) = atom.input
+            && !(1..=PARAMETER_MAX).contains(&index)
+        {
+            return Err(EnforceError::Parameter { rule, index });
+        }
         let mut input = number_of(atom.input);
         if let Test::Text { equal, prefixes, suffixes } = &atom.test
             && !suffixes.is_empty()
@@ -527,6 +535,14 @@ mod tests {
         };
         check(vec![rule(vec![], 1); RULES_MAX + 1], "257 rules");
         check(vec![rule(vec![], 64), rule(vec![], 64), rule(vec![], 1)], "129 alternatives");
+        let parameter = Atom { input: Input::Parameter(5), test: Test::Exists };
+        check(vec![rule(vec![parameter], 1)], "parameter 5 is not looked at");
+        let suffixes: BTreeSet<Vec<u8>> = [b"a".to_vec()].into();
+        let none = BTreeSet::new;
+        let ends = Test::Text { equal: none(), prefixes: none(), suffixes: suffixes.clone() };
+        check(vec![rule(vec![Atom { input: Input::Comm, test: ends }], 1)], "of paths only");
+        let mixed = Test::Text { equal: suffixes.clone(), prefixes: none(), suffixes };
+        check(vec![rule(vec![Atom { input: Input::Path, test: mixed }], 1)], "a question of their");
         let exists = Atom { input: Input::Path, test: Test::Exists };
         check(vec![rule(vec![exists.clone(); 64], 1); 3], "192 questions about one event");
         let numbers = Test::Numbers((0..16).map(NumberTest::Equal).collect());

@@ -132,6 +132,7 @@ fn answer(event: &str, field: &FieldUse) -> Answer {
         "proc.pname" => sometimes(Input::ParentName),
         "proc.exepath" => always(Input::ExePath),
         "user.uid" => always(Input::Uid),
+        "proc.tty" if family == Family::Exec => always(Input::Terminal),
         name if name.starts_with("evt.is_open_") => open_flag(event, family, name),
         name if name.starts_with("proc.is_exe_") => exe_flag(family, name),
         name if name.starts_with("fd.") => descriptor(event, family, name),

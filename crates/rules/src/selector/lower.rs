@@ -12,7 +12,7 @@ use super::{
 };
 use crate::ast::{Comparison, Expr, Operand, Quantifier, Relation, Right};
 use crate::constant::Constant;
-use crate::fields::{Schema, Value, ValueType};
+use crate::fields::{Fields, Schema, Value, ValueType, Values};
 use crate::matcher::Matcher;
 use crate::operand::find_field;
 use crate::rule_set::Rule;
@@ -35,9 +35,15 @@ const NUMBER: &str = "the number is outside what the kernel compares";
 const TOO_MANY_NUMBERS: &str = "it names more numbers than the kernel compares with at once";
 const OTHER_CONTAINER: &str =
     "which container it is is not known in the kernel; name it in the policy";
+const SEVERAL: &str = "the field can have several values";
 const OTHER_RESULT: &str = "the error's number is not known here; ask for it with `evt.rawres`";
 
-pub(super) fn rule(rule: &Rule, schema: &dyn Schema, mode: Mode) -> Result<Selector, Unlowered> {
+pub(super) fn rule(
+    rule: &Rule,
+    schema: &dyn Schema,
+    mode: Mode,
+    container: Option<&dyn Fields>,
+) -> Result<Selector, Unlowered> {
     if rule.stateful.is_some() && mode == Mode::Exact {
         return Err(Unlowered::Stateful);
     }
@@ -52,8 +58,8 @@ pub(super) fn rule(rule: &Rule, schema: &dyn Schema, mode: Mode) -> Result<Selec
     }
     let mut events = Vec::new();
     for event in names {
-        let mut lowering =
-            Lowering { schema, event, mode, atoms: Atoms::default(), obstacles: Vec::new() };
+        let (atoms, obstacles) = (Atoms::default(), Vec::new());
+        let mut lowering = Lowering { schema, event, mode, container, atoms, obstacles };
         let formula = lowering.expr(expression, false);
         if let Some(selector) = lowering.finish(formula)? {
             events.push(selector);
@@ -66,6 +72,8 @@ struct Lowering<'s> {
     schema: &'s dyn Schema,
     event: &'s str,
     mode: Mode,
+    /// Answers the fields of the container.
+    container: Option<&'s dyn Fields>,
     atoms: Atoms,
     /// Predicates that the kernel cannot decide, and why.
     obstacles: Vec<(String, &'static str)>,
@@ -133,7 +141,25 @@ impl Lowering<'_> {
         Formula::atom(&mut self.atoms, Atom { input, test }, negated)
     }
 
+    /// What the container answers to a field of its own; nothing if it is not asked.
+    fn of_container<'v>(&'v self, operand: &Operand) -> Option<Result<Values<'v>, &'static str>> {
+        let Operand::Field(field) = operand else { return None };
+        let container = self.container?;
+        if !field.name.starts_with("container.") && !field.name.starts_with("k8s.") {
+            return None;
+        }
+        let resolved = find_field(self.schema, &field.name, field.argument.as_deref(), 0).ok()?;
+        let mut values = Values::new();
+        container.extract(resolved.id, &resolved.argument, &mut values);
+        // Lists and lines of values have comparisons of their own.
+        let is_single = !resolved.is_list && values.len() <= 1;
+        Some(if is_single { Ok(values) } else { Err(SEVERAL) })
+    }
+
     fn exists(&mut self, operand: &Operand, negated: bool) -> Lowered {
+        if let Some(values) = self.of_container(operand) {
+            return Ok(Formula::Constant(values?.is_empty() == negated));
+        }
         let always = Ok(Formula::Constant(!negated));
         match fields::operand(self.event, operand) {
             Answer::Input { input, may_be_absent: true } => {
@@ -156,6 +182,11 @@ impl Lowering<'_> {
             Right::List(values, _) => values.as_slice(),
             Right::Operand(_) => return Err(fields::other_field()),
         };
+        let is_set = comparison.operator.relation.takes_list();
+        if is_set && values.is_empty() {
+            // Nothing is one of none.
+            return Ok(Formula::Constant(negated));
+        }
         let Operand::Field(field) = &comparison.left else {
             return match fields::operand(self.event, &comparison.left) {
                 Answer::Unknown(why) => Err(why),
@@ -171,6 +202,10 @@ impl Lowering<'_> {
             values,
             value_type,
         };
+        if let Some(values) = self.of_container(&comparison.left) {
+            let holds = values?.first().map_or(Ok(false), |value| asked.holds(*value))?;
+            return Ok(Formula::Constant(holds != negated));
+        }
         match fields::operand(self.event, &comparison.left) {
             Answer::Unknown(why) => Err(why),
             Answer::Constant(None) => Ok(Formula::Constant(negated)),

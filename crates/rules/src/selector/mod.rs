@@ -18,7 +18,7 @@ use std::collections::BTreeSet;
 
 use ipnet::IpNet;
 
-use crate::fields::{Schema, Value};
+use crate::fields::{Fields, Schema, Value};
 use crate::rule_set::Rule;
 
 /// Terms of one event's disjunction.
@@ -65,6 +65,9 @@ pub enum Input {
     /// Layer of the overlay that holds the file: 1 upper, 2 lower, 0 neither; unknown if
     /// the open fails.
     Layer,
+    /// Number of the controlling terminal of a program that starts, 0 without one; unknown if
+    /// the exec fails.
+    Terminal,
     /// What an exec found about the program's file (`exe_flags` of the format); unknown if
     /// it fails.
     ExeFlags,
@@ -208,13 +211,23 @@ impl Selector {
     /// of an open that fails, say. The rule's set must have been loaded with
     /// [`LoadOptions::keep_expressions`](crate::LoadOptions::keep_expressions).
     pub fn exact(rule: &Rule, schema: &dyn Schema) -> Result<Self, Unlowered> {
-        lower::rule(rule, schema, lower::Mode::Exact)
+        lower::rule(rule, schema, lower::Mode::Exact, None)
+    }
+
+    /// As [`Self::exact`], for the events of one container: `container` answers the fields of
+    /// containers and pods (`container.…`, `k8s.…`), which are the same for all of them.
+    pub fn exact_in(
+        rule: &Rule,
+        schema: &dyn Schema,
+        container: &dyn Fields,
+    ) -> Result<Self, Unlowered> {
+        lower::rule(rule, schema, lower::Mode::Exact, Some(container))
     }
 
     /// When `rule` may hold: for every event for which it holds, [`EventSelector::may_hold`].
     /// What the kernel cannot decide counts as true.
     pub fn relaxed(rule: &Rule, schema: &dyn Schema) -> Result<Self, Unlowered> {
-        lower::rule(rule, schema, lower::Mode::Relaxed)
+        lower::rule(rule, schema, lower::Mode::Relaxed, None)
     }
 
     /// The selector of an event.
@@ -315,6 +328,7 @@ impl Input {
             Self::OpenFlags => "flags of the open",
             Self::IsDirectory => "whether a folder was opened",
             Self::Layer => "layer of the file",
+            Self::Terminal => "controlling terminal",
             Self::ExeFlags => "state of the program's file",
             Self::AddressIp => "address named by the call",
             Self::AddressPort => "port named by the call",

@@ -76,6 +76,9 @@ fn conditions_become_terms_for_each_event() {
         "evt.type = open and fd.typechar = f and fd.num >= 0 and evt.is_open_write = true",
         &[("open", 1, 4)],
     );
+    // Nothing is one of none, whatever the field is.
+    check("evt.type = execve and not proc.cmdline in ()", &[("execve", 1, 0)]);
+    check("evt.type = execve and proc.tty != 0", &[("execve", 1, 1)]);
     check("evt.type = kill and evt.rawarg.sig in (9, 15)", &[("kill", 1, 1)]);
     check("evt.type = open and evt.res != SUCCESS", &[("open", 1, 1)]);
 }
@@ -108,6 +111,29 @@ fn what_the_kernel_cannot_decide_is_named() {
         exact("evt.type = open and (proc.name = a or evt.type = kill and proc.cmdline = b)")
             .is_ok()
     );
+}
+
+#[test]
+fn a_container_answers_for_itself() {
+    let container = TestEvent::new(TestSchema::kernel(), "open")
+        .with("container.id", [text("0123456789ab")])
+        .with("container.image.repository", [text("docker.io/library/nginx")]);
+    let check = |condition: &str, expected: Option<usize>| {
+        let condition = format!("evt.type = execve and proc.name = sh and {condition}");
+        let rules = load(&[&condition]);
+        assert!(Selector::exact(&rules.rules()[0], TestSchema::kernel()).is_err(), "{condition}");
+        let selector =
+            Selector::exact_in(&rules.rules()[0], TestSchema::kernel(), &container).unwrap();
+        assert_eq!(selector.for_event("execve").map(|e| e.atoms.len()), expected, "{condition}");
+    };
+    check("container.image.repository endswith nginx", Some(1));
+    check("not container.image.repository in (docker.io/library/nginx, b)", None);
+    check("container.image.repository contains redis", None);
+    check("(container.id = 0123456789ab or user.uid = 0)", Some(1));
+    check("(container.id = 0123456789ac or user.uid = 0)", Some(2));
+    // What it does not know, it does not have.
+    check("container.privileged = true", None);
+    check("not container.privileged exists", Some(1));
 }
 
 #[test]
@@ -324,6 +350,7 @@ impl Happening {
             | Input::IsDirectory
             | Input::Layer
             | Input::ExeFlags
+            | Input::Terminal
             | Input::ServerIp
             | Input::ServerPort
                 if failed =>
@@ -335,6 +362,7 @@ impl Happening {
             Input::FileName => self.file_name().map_or(Fact::Absent, known),
             Input::IsDirectory => Fact::Known(Value::Int(self.is_directory.into())),
             Input::Layer => Fact::Known(Value::Int(self.layer)),
+            Input::Terminal => Fact::Known(Value::Uint(34816)),
             Input::ExeFlags => Fact::Known(Value::Int(if self.layer == 1 { 2 } else { 0 })),
             Input::AddressIp | Input::ServerIp => {
                 self.ip().map_or(Fact::Absent, |(ip, _)| Fact::Known(Value::Ip(ip)))

@@ -352,6 +352,7 @@ fn what_rules_ask_is_answered_by_the_kernel() {
     check("exec true", "execve", number(Input::Result, Equal(0)), true);
     check("exec true", "execve", begins(Input::ExePath, "/usr/bin/t"), true);
     check("exec true", "execve", number(Input::ExeFlags, AnyBit(4)), false);
+    check("exec setsid true", "execve", number(Input::Terminal, Equal(0)), true);
     check("exec true", "execve", Atom { input: Input::AddressIp, test: Test::Exists }, false);
     let udp = helper("udp");
     check(&udp, "connect", net(Input::AddressIp, "127.0.0.0/8"), true);
