@@ -18,7 +18,7 @@ const N_ROUNDS: usize = 5;
 
 fn text(input: Input, texts: &[String]) -> Atom {
     let equal = texts.iter().map(|text| text.as_bytes().to_vec()).collect();
-    Atom { input, test: Test::Text { equal, prefixes: BTreeSet::new() } }
+    Atom { input, test: Test::Text { equal, prefixes: BTreeSet::new(), suffixes: BTreeSet::new() } }
 }
 
 /// `n` rules that ask for paths and names, and match nothing that is done here.

@@ -28,12 +28,15 @@
 #define TEXT_BYTES 240 /* the longest text compared, with its NUL */
 #define DECISION_RING_BYTES 262144
 
-/* Inputs; the order is that of `number_of` in src/enforce/tables.rs. Those below the first number are texts. */
+/* Inputs; the order is that of `number_of` in src/enforce/tables.rs. Those before the result, and the last two, are texts. */
 enum input {
 	INPUT_COMM, INPUT_EXE, INPUT_PATH, INPUT_DIRECTORY, INPUT_FILE_NAME, INPUT_ADDRESS_IP, INPUT_SERVER_IP,
+	INPUT_PARENT,
 	INPUT_RESULT = 8, INPUT_UID, INPUT_DESCRIPTOR, INPUT_OPEN_FLAGS, INPUT_IS_DIRECTORY, INPUT_LAYER,
 	INPUT_EXE_FLAGS, INPUT_ADDRESS_PORT, INPUT_SERVER_PORT,
 	INPUT_PARAMETER, /* and the following: parameters by index */
+	INPUT_TERMINAL = 29,
+	INPUT_PATH_END, INPUT_EXE_END, /* the same texts, backwards */
 	N_INPUTS = 32,
 };
 enum check_kind { CHECK_EXISTS, CHECK_EQUAL, CHECK_LESS, CHECK_GREATER, CHECK_ANY_BIT };
@@ -221,6 +224,25 @@ static __always_inline void know_comm(struct facts *f, struct task_struct *task)
 		f->sure[i] &= atoms;
 		f->maybe[i] |= atoms;
 	}
+}
+
+/* Puts the last bytes of a text into the key, backwards; `at` is where it begins, `last` its last character's index. */
+#define SET_REVERSED(f, base, mask, at, last)                                                                          \
+	({                                                                                                             \
+		u32 __i, __at = (at), __last = (last);                                                                 \
+		for (__i = 0; __i < TEXT_BYTES && __i <= __last; __i++)                                                \
+			(f)->key.text[__i] = (base)[(__at + __last - __i) & (mask)];                                   \
+		(f)->key.text[__i] = 0;                                                                                \
+	})
+
+/* The name of the parent: of its process, whichever thread made the child. */
+static __always_inline void know_parent(struct facts *f, struct task_struct *task)
+{
+	struct task_struct *parent = BPF_CORE_READ(task, real_parent, group_leader);
+	if (!parent)
+		return know_not(f, INPUT_PARENT);
+	SET_TEXT(f, (void *)parent + bpf_core_field_offset(struct task_struct, comm));
+	know_text(f, INPUT_PARENT);
 }
 
 /* An address of `bytes` (4 or 16) at the kernel's `address`; IPv4 written as IPv6 is IPv4, and so is `::`. */

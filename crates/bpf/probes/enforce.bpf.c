@@ -108,6 +108,8 @@ static __always_inline int begin(u32 event)
 		leave_room(room);
 		return -1;
 	}
+	/* Parameters of a record there is none of yet. */
+	f->unknown = ((1u << INPUT_TERMINAL) - 1) & ~((1u << INPUT_PARAMETER) - 1);
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
 	f->cgroup_id = cgroup_id;
 	f->ts = bpf_ktime_get_boot_ns();
@@ -124,7 +126,10 @@ static __always_inline void know_caller(struct facts *f)
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
 	if (ASKED(f, INPUT_COMM))
 		know_comm(f, task);
+	if (ASKED(f, INPUT_PARENT))
+		know_parent(f, task);
 	know_not(f, INPUT_EXE);
+	know_not(f, INPUT_EXE_END);
 	know(f, INPUT_UID, BPF_CORE_READ(task, cred, euid.val));
 }
 
@@ -231,14 +236,22 @@ int BPF_PROG(lsm_bind, struct socket *socket, struct sockaddr *address, int byte
 /* --- files ----------------------------------------------------------------------------------------- */
 
 /* The path that the kernel has written, as a text and as what is reported. */
-static __always_inline void know_written_path(struct facts *f, struct room *room, u32 input, long bytes)
+static __always_inline void know_written_path(struct facts *f, struct room *room, u32 input, u32 end, long bytes)
 {
-	if (bytes < 2 || room->path[0] != '/')
+	if (bytes < 2 || bytes > PATH_BYTES || room->path[0] != '/') {
+		know_not(f, end);
 		return know_not(f, input);
+	}
 	bpf_probe_read_kernel_str(f->found.object, TEXT_BYTES, room->path);
 	f->found.object_bytes = bytes - 1 < TEXT_BYTES - 1 ? bytes - 1 : TEXT_BYTES - 1;
-	SET_TEXT(f, room->path);
-	know_text(f, input);
+	if (ASKED(f, input)) {
+		SET_TEXT(f, room->path);
+		know_text(f, input);
+	}
+	if (ASKED(f, end)) {
+		SET_REVERSED(f, room->path, PATH_BYTES - 1, 0, bytes - 2);
+		know_text(f, end);
+	}
 }
 
 /* Where the last component of the text in `room->path` begins, of `bytes` with the NUL; -1 if it is too long. */
@@ -289,6 +302,8 @@ int BPF_PROG(lsm_exec, struct linux_binprm *bprm, int ret)
 	u32 flags = 0, layer = overlay_layer(file);
 	if (ASKED(f, INPUT_COMM))
 		know_next_comm(f, room, bprm);
+	if (ASKED(f, INPUT_PARENT))
+		know_parent(f, (struct task_struct *)bpf_get_current_task());
 	know(f, INPUT_RESULT, 0);
 	/* A program may change it; what it will be is not known yet. */
 	if (BPF_CORE_READ(file, f_inode, i_mode) & SETID_BITS)
@@ -302,8 +317,9 @@ int BPF_PROG(lsm_exec, struct linux_binprm *bprm, int ret)
 	if (is_memfd(file))
 		flags |= PLS_EXE_FROM_MEMFD;
 	know(f, INPUT_EXE_FLAGS, flags);
+	know_not(f, INPUT_TERMINAL);
 	long bytes = bpf_d_path(&file->f_path, (char *)room->path, PATH_BYTES);
-	know_written_path(f, room, INPUT_EXE, bytes);
+	know_written_path(f, room, INPUT_EXE, INPUT_EXE_END, bytes);
 	return refuses(room, which, MEANS_LSM) ? -EPERM : 0;
 }
 
@@ -368,8 +384,10 @@ static __always_inline void know_parts(struct facts *f, struct room *room, long 
 		return;
 	SET_TEXT(f, room->path);
 	u32 end = is_directory ? bytes - 1 : at > 1 ? at - 1 : 1;
-	if (end <= TEXT_BYTES)
+	if (end <= TEXT_BYTES) {
+		barrier_var(end); /* or the compiler drops the mask, and older verifiers miss it */
 		f->key.text[end & 255] = 0;
+	}
 	know_text(f, INPUT_DIRECTORY);
 }
 
@@ -399,7 +417,7 @@ int BPF_PROG(lsm_open, struct file *file, int ret)
 	if (ASKED(f, INPUT_LAYER))
 		know(f, INPUT_LAYER, overlay_layer(file) == LAYER_UPPER ? 1 : overlay_layer(file) == LAYER_LOWER ? 2 : 0);
 	long bytes = bpf_d_path(&file->f_path, (char *)room->path, PATH_BYTES);
-	know_written_path(f, room, INPUT_PATH, bytes);
+	know_written_path(f, room, INPUT_PATH, INPUT_PATH_END, bytes);
 	if (ASKED(f, INPUT_DIRECTORY) || ASKED(f, INPUT_FILE_NAME))
 		know_parts(f, room, bytes, flags & PLS_O_DIRECTORY);
 	return refuses(room, which, MEANS_LSM) ? -EPERM : 0;

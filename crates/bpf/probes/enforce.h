@@ -85,14 +85,22 @@ static __always_inline void know_parameter(struct facts *f, struct scratch *s, u
 	}
 }
 
-/* The text of parameter `index`, if it is a path from the root. */
-static __always_inline void know_path(struct facts *f, struct scratch *s, u32 input, u32 index)
+/* The path of an opened file, in parameter `index`, if it begins at the root. */
+static __always_inline void know_path(struct facts *f, struct scratch *s, u32 index)
 {
 	int place = parameter_place(index);
-	if (place < 0 || PLACE_BYTES(place) < 2 || s->path_cut || s->data[PLACE_AT(place)] != '/')
-		return know_not(f, input);
-	SET_TEXT(f, s->data + PLACE_AT(place));
-	know_text(f, input);
+	if (place < 0 || PLACE_BYTES(place) < 2 || s->path_cut || s->data[PLACE_AT(place)] != '/') {
+		know_not(f, INPUT_PATH_END);
+		return know_not(f, INPUT_PATH);
+	}
+	if (ASKED(f, INPUT_PATH)) {
+		SET_TEXT(f, s->data + PLACE_AT(place));
+		know_text(f, INPUT_PATH);
+	}
+	if (ASKED(f, INPUT_PATH_END)) {
+		SET_REVERSED(f, s->data, RECORD_BYTES_MAX - 1, PLACE_AT(place), PLACE_BYTES(place) - 2);
+		know_text(f, INPUT_PATH_END);
+	}
 }
 
 /* Folder and name of the path in parameter `index`. */
@@ -123,8 +131,10 @@ static __always_inline void know_path_parts(struct facts *f, struct scratch *s, 
 		return;
 	SET_TEXT(f, s->data + (at & (RECORD_BYTES_MAX - 1)));
 	u32 end = is_directory ? bytes - 1 : slash ? slash : 1;
-	if (end <= TEXT_BYTES)
+	if (end <= TEXT_BYTES) {
+		barrier_var(end); /* or the compiler drops the mask, and older verifiers miss it */
 		f->key.text[end & 255] = 0;
+	}
 	know_text(f, INPUT_DIRECTORY);
 }
 
@@ -145,6 +155,7 @@ static __always_inline void know_open(struct facts *f, struct scratch *s, s64 re
 		/* Rules see what was asked for, and the kernel has resolved nothing. */
 		know(f, INPUT_OPEN_FLAGS, flags & ~PLS_O_TMPFILE);
 		know_not(f, INPUT_PATH);
+		know_not(f, INPUT_PATH_END);
 		know_not(f, INPUT_DIRECTORY);
 		know_not(f, INPUT_FILE_NAME);
 		know_not(f, INPUT_IS_DIRECTORY);
@@ -155,8 +166,8 @@ static __always_inline void know_open(struct facts *f, struct scratch *s, s64 re
 	know(f, INPUT_OPEN_FLAGS, flags);
 	know(f, INPUT_IS_DIRECTORY, is_directory);
 	know(f, INPUT_LAYER, layer);
-	if (ASKED(f, INPUT_PATH))
-		know_path(f, s, INPUT_PATH, name);
+	if (ASKED(f, INPUT_PATH) || ASKED(f, INPUT_PATH_END))
+		know_path(f, s, name);
 	if (ASKED(f, INPUT_DIRECTORY) || ASKED(f, INPUT_FILE_NAME))
 		know_path_parts(f, s, name, is_directory);
 }
@@ -195,10 +206,18 @@ static __always_inline void know_running_program(struct facts *f, struct scratch
 	u16 flags = s->trailer_flags; /* about the record, which this path is not in */
 	u32 at = exe ? file_path(exe) : PATH_NONE;
 	s->trailer_flags = flags;
-	if (at >= PATH_BYTES_MAX || s->path_cut || s->path[at & (PATH_BYTES_MAX - 1)] != '/')
+	if (at >= PATH_BYTES_MAX || s->path_cut || s->path[at & (PATH_BYTES_MAX - 1)] != '/') {
+		know_not(f, INPUT_EXE_END);
 		return know_not(f, INPUT_EXE);
-	SET_TEXT(f, s->path + (at & (PATH_BYTES_MAX - 1)));
-	know_text(f, INPUT_EXE);
+	}
+	if (ASKED(f, INPUT_EXE)) {
+		SET_TEXT(f, s->path + (at & (PATH_BYTES_MAX - 1)));
+		know_text(f, INPUT_EXE);
+	}
+	if (ASKED(f, INPUT_EXE_END)) {
+		SET_REVERSED(f, s->path, PATH_BYTES_MAX - 1, at, PATH_BYTES_MAX - 2 - at);
+		know_text(f, INPUT_EXE_END);
+	}
 }
 
 /* What the parameters of the record say. */
@@ -210,10 +229,13 @@ static __always_inline void know_record(struct facts *f, struct scratch *s, u32 
 	know(f, INPUT_RESULT, result);
 	if (type == PLS_EVENT_OPEN || type == PLS_EVENT_OPENAT || type == PLS_EVENT_OPENAT2 || type == PLS_EVENT_CREAT)
 		know_open(f, s, result);
-	if (is_exec && result >= 0)
+	if (is_exec && result >= 0) {
+		know_parameter(f, s, INPUT_TERMINAL, 16);
 		know_parameter(f, s, INPUT_EXE_FLAGS, 19);
-	else
+	} else {
+		know_not(f, INPUT_TERMINAL);
 		know_not(f, INPUT_EXE_FLAGS);
+	}
 	if (type == PLS_EVENT_CONNECT)
 		know_connect(f, s, result);
 	if (type == PLS_EVENT_BIND)
@@ -247,13 +269,16 @@ __attribute__((noinline)) int enforce_record(u64 start_boottime)
 	f->found.object_bytes = 0;
 	if (ASKED(f, INPUT_COMM))
 		know_comm(f, task);
+	if (ASKED(f, INPUT_PARENT))
+		know_parent(f, task);
 	know(f, INPUT_UID, BPF_CORE_READ(task, cred, euid.val));
 	if (s->pos <= RECORD_BYTES_MAX)
 		know_record(f, s, type);
 	else
-		f->unknown = ~(1u << INPUT_COMM | 1u << INPUT_EXE | 1u << INPUT_UID);
+		f->unknown = ~(1u << INPUT_COMM | 1u << INPUT_PARENT | 1u << INPUT_UID | 1u << INPUT_EXE |
+			       1u << INPUT_EXE_END);
 	/* Last: the walk takes the place of that of the opened file. */
-	if (ASKED(f, INPUT_EXE))
+	if (ASKED(f, INPUT_EXE) || ASKED(f, INPUT_EXE_END))
 		know_running_program(f, s, task);
 
 	if (!judge(0, ACTION_KILL))

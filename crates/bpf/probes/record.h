@@ -311,16 +311,16 @@ static __always_inline u32 append_raw_path(struct scratch *s, u8 *trailer)
 	return n;
 }
 
-/* See enforce.h. */
+/* Judges the record in the buffer; see enforce.h. */
 int enforce_record(u64 start_boottime);
 
 static __always_inline void finish(struct scratch *s, struct actor *a, u32 class, bool priority)
 {
 	u32 len = s->pos;
-	if (settings.enforcing_tgid)
-		enforce_record(a->start_boottime);
 	if (len > RECORD_BYTES_MAX - TRAILER_BYTES) {
 		count(class, n_lost_large);
+		if (settings.enforcing_tgid)
+			enforce_record(a->start_boottime);
 		s->busy = 0;
 		return;
 	}
@@ -360,6 +360,9 @@ static __always_inline void finish(struct scratch *s, struct actor *a, u32 class
 		count(class, n_lost_full);
 	else
 		count(class, n_sent);
+	/* Last: the parameters are still in the buffer, and nothing else needs what a walk writes over. */
+	if (settings.enforcing_tgid)
+		enforce_record(a->start_boottime);
 	s->busy = 0;
 }
 

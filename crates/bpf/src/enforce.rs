@@ -120,7 +120,8 @@ pub enum Means {
 pub struct Refusals {
     /// On guarded cgroups: connections and binding of IP sockets.
     pub cgroup: bool,
-    /// In the security framework, if [`lsm_is_active`]: executions, opens, connections, binding.
+    /// In the security framework, if [`lsm_is_active`] and the kernel is 5.15 or later:
+    /// executions, opens, connections, binding.
     pub lsm: bool,
 }
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use palisade_base::Explain;
 
 use super::LEVELS_MAX;
+use super::tables::PARAMETER_MAX;
 
 /// Enforcement could not be loaded, filled or extended to a cgroup.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +53,20 @@ pub enum EnforceError {
         rule: u32,
         /// The event.
         event: String,
+    },
+    /// A selector asks for ends of texts that are no paths, or for ends and something else at once.
+    #[error("rule {rule}: ends are compared of paths only, and by a question of their own")]
+    Ends {
+        /// The rule's number.
+        rule: u32,
+    },
+    /// A selector asks for a parameter that the probes do not look at.
+    #[error("rule {rule}: parameter {index} is not looked at, only 1 to {PARAMETER_MAX}")]
+    Parameter {
+        /// The rule's number.
+        rule: u32,
+        /// The parameter.
+        index: u8,
     },
     /// A cgroup could not be opened or placed.
     #[error("open cgroup `{}`", path.display())]

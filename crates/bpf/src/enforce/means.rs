@@ -62,7 +62,7 @@ pub fn decides(means: Means, selector: &EventSelector) -> Result<(), Undecided> 
 fn knows(event: &str, input: Input, test: &Test) -> bool {
     let is_open = matches!(event, "open" | "openat" | "openat2" | "creat");
     match input {
-        Input::Comm | Input::Uid => true,
+        Input::Comm | Input::ParentName | Input::Uid => true,
         Input::ExePath => event == "execve",
         Input::ExeFlags => event == "execve" && !asks_for_bit(test, EXE_WRITABLE),
         Input::Result | Input::Descriptor => is_sign(test),
@@ -74,7 +74,7 @@ fn knows(event: &str, input: Input, test: &Test) -> bool {
         | Input::Layer => is_open,
         Input::AddressIp | Input::AddressPort => matches!(event, "connect" | "bind"),
         Input::ServerIp | Input::ServerPort => event == "connect",
-        Input::Parameter(_) => false,
+        Input::Terminal | Input::Parameter(_) => false,
     }
 }
 

@@ -21,6 +21,8 @@ pub const TEXTS_MAX: usize = 32_768;
 /// Events with a plan.
 pub const PLANS_MAX: usize = 64;
 const N_INPUTS: usize = 32;
+/// The last parameter of a record that is looked at; the result, 0, is an input of its own.
+pub(super) const PARAMETER_MAX: u8 = 4;
 /// Bytes of a key of the trie: its length in bits, four of place, the text.
 const TEXT_KEY_BYTES: usize = 4 + 4 + 244;
 const PLACE_BITS: u32 = 32;
@@ -82,6 +84,7 @@ fn number_of(input: Input) -> u8 {
         Input::FileName => 4,
         Input::AddressIp => 5,
         Input::ServerIp => 6,
+        Input::ParentName => 7,
         Input::Result => 8,
         Input::Uid => 9,
         Input::Descriptor => 10,
@@ -91,7 +94,17 @@ fn number_of(input: Input) -> u8 {
         Input::ExeFlags => 14,
         Input::AddressPort => 15,
         Input::ServerPort => 16,
-        Input::Parameter(index) => 17 + index.min(14),
+        Input::Terminal => 29,
+        Input::Parameter(index) => 17 + index.min(PARAMETER_MAX),
+    }
+}
+
+/// The number under which ends of a text are looked up: those of the text backwards.
+fn end_of(input: Input) -> Option<u8> {
+    match input {
+        Input::Path => Some(30),
+        Input::ExePath => Some(31),
+        _ => None,
     }
 }
 
@@ -158,7 +171,7 @@ impl EventPlan {
         }
         for (i, atom) in selector.atoms.iter().enumerate() {
             // Both are below EVENT_ATOMS_MAX.
-            self.add_atom(atom, (first + i) as u16);
+            self.add_atom(rule.number, atom, (first + i) as u16)?;
         }
         if self.checks.len() > EVENT_CHECKS_MAX {
             let n = self.checks.len();
@@ -180,8 +193,19 @@ impl EventPlan {
         Ok(())
     }
 
-    fn add_atom(&mut self, atom: &Atom, bit: u16) {
-        let input = number_of(atom.input);
+    fn add_atom(&mut self, rule: u32, atom: &Atom, bit: u16) -> Result<(), EnforceError> {
+        if let Input::Parameter(index) = atom.input
+            && !(1..=PARAMETER_MAX).contains(&index)
+        {
+            return Err(EnforceError::Parameter { rule, index });
+        }
+        let mut input = number_of(atom.input);
+        if let Test::Text { equal, prefixes, suffixes } = &atom.test
+            && !suffixes.is_empty()
+        {
+            let end = end_of(atom.input).filter(|_| equal.is_empty() && prefixes.is_empty());
+            input = end.ok_or(EnforceError::Ends { rule })?;
+        }
         let mask = shifted(1, bit.into());
         self.inputs |= 1 << input;
         join(&mut self.atoms_of[usize::from(input)], mask);
@@ -198,7 +222,11 @@ impl EventPlan {
                     self.checks.push(Check { input, kind, bit, value });
                 }
             }
-            Test::Text { equal, prefixes } => {
+            Test::Text { equal, prefixes, suffixes } => {
+                for text in suffixes {
+                    let backwards: Vec<u8> = text.iter().rev().copied().collect();
+                    self.add_text(input, &backwards, mask);
+                }
                 for text in equal {
                     self.add_text(input, &[text.as_slice(), &[0]].concat(), mask);
                 }
@@ -208,6 +236,7 @@ impl EventPlan {
             }
             Test::Nets(nets) => nets.iter().for_each(|net| self.add_net(input, net, mask)),
         }
+        Ok(())
     }
 
     fn add_text(&mut self, input: u8, text: &[u8], mask: Mask) {
@@ -309,6 +338,7 @@ fn shifted(bits: u64, by: usize) -> Mask {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::net::IpAddr;
 
     use palisade_rules::fields::Value;
@@ -320,8 +350,10 @@ mod tests {
     /// The machine of `probes/decide.h` over a plan: the first entry that holds.
     fn judge(plan: &EventPlan, facts: &dyn Fn(Input) -> Fact<'static>) -> Option<u32> {
         let (mut sure, mut maybe): (Mask, Mask) = ([0; ATOM_WORDS], [0; ATOM_WORDS]);
-        for input in INPUTS {
-            let number = number_of(input);
+        let inputs = INPUTS.into_iter().flat_map(|input| {
+            std::iter::once((input, number_of(input))).chain(Some(input).zip(end_of(input)))
+        });
+        for (input, number) in inputs {
             let value = match facts(input) {
                 Fact::Absent => continue,
                 Fact::Unknown => {
@@ -366,6 +398,9 @@ mod tests {
     /// The text that is looked up for a value.
     fn key_of(input: u8, value: Value<'static>) -> Option<Text> {
         let bytes = match value {
+            Value::Text(text) if input >= 30 => {
+                [text.iter().rev().copied().collect(), vec![0]].concat()
+            }
             Value::Text(text) => [text, &[0]].concat(),
             Value::Ip(IpAddr::V4(address)) => [&[4][..], &address.octets()].concat(),
             Value::Ip(IpAddr::V6(address)) => [&[6][..], &address.octets()].concat(),
@@ -391,11 +426,15 @@ mod tests {
             let text = prop::sample::select(&TEXTS[..]).prop_map(|text| text.as_bytes().to_vec());
             prop::collection::btree_set(text, 0..4)
         };
-        let text =
-            (prop::bool::ANY, texts(), texts()).prop_map(|(is_comm, equal, prefixes)| Atom {
-                input: if is_comm { Input::Comm } else { Input::Path },
-                test: Test::Text { equal, prefixes },
-            });
+        let none = BTreeSet::new;
+        let text = (any::<bool>(), texts(), texts()).prop_map(move |(is_comm, equal, prefixes)| {
+            let input = if is_comm { Input::Comm } else { Input::Path };
+            Atom { input, test: Test::Text { equal, prefixes, suffixes: none() } }
+        });
+        let end = texts().prop_map(move |suffixes| {
+            let test = Test::Text { equal: none(), prefixes: none(), suffixes };
+            Atom { input: Input::Path, test }
+        });
         let net = prop::sample::select(&NETS[..]).prop_map(|net| net.parse::<IpNet>().unwrap());
         let net = prop::collection::btree_set(net, 1..4)
             .prop_map(|nets| Atom { input: Input::AddressIp, test: Test::Nets(nets) });
@@ -410,7 +449,7 @@ mod tests {
         });
         let exists =
             prop::sample::select(&INPUTS[..]).prop_map(|input| Atom { input, test: Test::Exists });
-        prop_oneof![text, net, number, exists]
+        prop_oneof![text, end, net, number, exists]
     }
 
     fn event() -> impl Strategy<Value = EventSelector> {
@@ -496,13 +535,21 @@ mod tests {
         };
         check(vec![rule(vec![], 1); RULES_MAX + 1], "257 rules");
         check(vec![rule(vec![], 64), rule(vec![], 64), rule(vec![], 1)], "129 alternatives");
+        let parameter = Atom { input: Input::Parameter(5), test: Test::Exists };
+        check(vec![rule(vec![parameter], 1)], "parameter 5 is not looked at");
+        let suffixes: BTreeSet<Vec<u8>> = [b"a".to_vec()].into();
+        let none = BTreeSet::new;
+        let ends = Test::Text { equal: none(), prefixes: none(), suffixes: suffixes.clone() };
+        check(vec![rule(vec![Atom { input: Input::Comm, test: ends }], 1)], "of paths only");
+        let mixed = Test::Text { equal: suffixes.clone(), prefixes: none(), suffixes };
+        check(vec![rule(vec![Atom { input: Input::Path, test: mixed }], 1)], "a question of their");
         let exists = Atom { input: Input::Path, test: Test::Exists };
         check(vec![rule(vec![exists.clone(); 64], 1); 3], "192 questions about one event");
         let numbers = Test::Numbers((0..16).map(NumberTest::Equal).collect());
         let numbers = Atom { input: Input::Uid, test: numbers };
         check(vec![rule(vec![numbers; 9], 1)], "144 numbers asked");
         let equal = (0..=TEXTS_MAX).map(|n| format!("/{n}").into_bytes()).collect();
-        let texts = Test::Text { equal, prefixes: std::collections::BTreeSet::new() };
+        let texts = Test::Text { equal, prefixes: BTreeSet::new(), suffixes: BTreeSet::new() };
         check(vec![rule(vec![Atom { input: Input::Path, test: texts }], 1)], "32769 texts");
     }
 }

@@ -129,8 +129,10 @@ fn answer(event: &str, field: &FieldUse) -> Answer {
         "evt.res" => Answer::ResultText,
         "container.id" => Answer::ContainerId,
         "proc.name" => always(Input::Comm),
+        "proc.pname" => sometimes(Input::ParentName),
         "proc.exepath" => always(Input::ExePath),
         "user.uid" => always(Input::Uid),
+        "proc.tty" if family == Family::Exec => always(Input::Terminal),
         name if name.starts_with("evt.is_open_") => open_flag(event, family, name),
         name if name.starts_with("proc.is_exe_") => exe_flag(family, name),
         name if name.starts_with("fd.") => descriptor(event, family, name),
@@ -233,21 +235,55 @@ fn parameter(event: &str, name: &str) -> Option<u8> {
     })
 }
 
-/// Numbers of the errors that rules name (`include/uapi/asm-generic/errno-base.h`).
+/// Numbers of the errors that rules name (`include/uapi/asm-generic/errno-base.h`, `errno.h`).
 pub(super) fn errno(name: &str) -> Option<i64> {
-    const ERRNO: [(&str, i64); 12] = [
+    const ERRNO: [(&str, i64); 46] = [
         ("EPERM", 1),
         ("ENOENT", 2),
         ("ESRCH", 3),
         ("EINTR", 4),
         ("EIO", 5),
+        ("ENXIO", 6),
         ("E2BIG", 7),
         ("ENOEXEC", 8),
         ("EBADF", 9),
+        ("ECHILD", 10),
+        ("EAGAIN", 11),
+        ("ENOMEM", 12),
         ("EACCES", 13),
+        ("EFAULT", 14),
+        ("EBUSY", 16),
         ("EEXIST", 17),
+        ("EXDEV", 18),
+        ("ENODEV", 19),
+        ("ENOTDIR", 20),
+        ("EISDIR", 21),
         ("EINVAL", 22),
+        ("ENFILE", 23),
+        ("EMFILE", 24),
+        ("ETXTBSY", 26),
+        ("EFBIG", 27),
+        ("ENOSPC", 28),
         ("EROFS", 30),
+        ("EPIPE", 32),
+        ("ENAMETOOLONG", 36),
+        ("ENOSYS", 38),
+        ("ENOTEMPTY", 39),
+        ("ELOOP", 40),
+        ("EPROTONOSUPPORT", 93),
+        ("EOPNOTSUPP", 95),
+        ("EAFNOSUPPORT", 97),
+        ("EADDRINUSE", 98),
+        ("EADDRNOTAVAIL", 99),
+        ("ENETUNREACH", 101),
+        ("ECONNRESET", 104),
+        ("EISCONN", 106),
+        ("ENOTCONN", 107),
+        ("ETIMEDOUT", 110),
+        ("ECONNREFUSED", 111),
+        ("EHOSTUNREACH", 113),
+        ("EALREADY", 114),
+        ("EINPROGRESS", 115),
     ];
     ERRNO.iter().find(|(known, _)| *known == name).map(|(_, number)| *number)
 }

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::ast::{Comparison, Expr, Operand, Quantifier, Relation, Right};
 use crate::constant::Constant;
-use crate::fields::{Schema, Value, ValueType};
+use crate::fields::{Fields, Schema, Value, ValueType, Values};
 use crate::matcher::Matcher;
 use crate::operand::find_field;
 use crate::rule_set::Rule;
@@ -27,7 +27,7 @@ pub(super) enum Mode {
 }
 
 const SEARCHED: &str =
-    "the kernel compares whole texts and beginnings, and does not search in them";
+    "the kernel compares whole texts, beginnings, and ends of paths, and does not search in them";
 const COUNTED: &str = "the kernel does not count how many of several hold";
 const TOO_LONG: &str = "the text is longer than those that the kernel compares";
 const GLOB: &str = "the kernel knows no wildcards";
@@ -35,14 +35,20 @@ const NUMBER: &str = "the number is outside what the kernel compares";
 const TOO_MANY_NUMBERS: &str = "it names more numbers than the kernel compares with at once";
 const OTHER_CONTAINER: &str =
     "which container it is is not known in the kernel; name it in the policy";
+const SEVERAL: &str = "the field can have several values";
 const OTHER_RESULT: &str = "the error's number is not known here; ask for it with `evt.rawres`";
 
-pub(super) fn rule(rule: &Rule, schema: &dyn Schema, mode: Mode) -> Result<Selector, Unlowered> {
+pub(super) fn rule(
+    rule: &Rule,
+    schema: &dyn Schema,
+    mode: Mode,
+    container: Option<&dyn Fields>,
+) -> Result<Selector, Unlowered> {
     if rule.stateful.is_some() && mode == Mode::Exact {
         return Err(Unlowered::Stateful);
     }
     let expression = rule.expression.as_ref().ok_or(Unlowered::NoExpression)?;
-    part(rule, expression, schema, mode)
+    part(rule, expression, schema, mode, container)
 }
 
 pub(super) fn part(
@@ -50,6 +56,7 @@ pub(super) fn part(
     expression: &Expr,
     schema: &dyn Schema,
     mode: Mode,
+    container: Option<&dyn Fields>,
 ) -> Result<Selector, Unlowered> {
     let names: BTreeSet<&str> = rule
         .event_types
@@ -61,8 +68,8 @@ pub(super) fn part(
     }
     let mut events = Vec::new();
     for event in names {
-        let mut lowering =
-            Lowering { schema, event, mode, atoms: Atoms::default(), obstacles: Vec::new() };
+        let (atoms, obstacles) = (Atoms::default(), Vec::new());
+        let mut lowering = Lowering { schema, event, mode, container, atoms, obstacles };
         let formula = lowering.expr(expression, false);
         if let Some(selector) = lowering.finish(formula)? {
             events.push(selector);
@@ -75,6 +82,8 @@ struct Lowering<'s> {
     schema: &'s dyn Schema,
     event: &'s str,
     mode: Mode,
+    /// Answers the fields of the container.
+    container: Option<&'s dyn Fields>,
     atoms: Atoms,
     /// Predicates that the kernel cannot decide, and why.
     obstacles: Vec<(String, &'static str)>,
@@ -142,7 +151,25 @@ impl Lowering<'_> {
         Formula::atom(&mut self.atoms, Atom { input, test }, negated)
     }
 
+    /// What the container answers to a field of its own; nothing if it is not asked.
+    fn of_container<'v>(&'v self, operand: &Operand) -> Option<Result<Values<'v>, &'static str>> {
+        let Operand::Field(field) = operand else { return None };
+        let container = self.container?;
+        if !field.name.starts_with("container.") && !field.name.starts_with("k8s.") {
+            return None;
+        }
+        let resolved = find_field(self.schema, &field.name, field.argument.as_deref(), 0).ok()?;
+        let mut values = Values::new();
+        container.extract(resolved.id, &resolved.argument, &mut values);
+        // Lists and lines of values have comparisons of their own.
+        let is_single = !resolved.is_list && values.len() <= 1;
+        Some(if is_single { Ok(values) } else { Err(SEVERAL) })
+    }
+
     fn exists(&mut self, operand: &Operand, negated: bool) -> Lowered {
+        if let Some(values) = self.of_container(operand) {
+            return Ok(Formula::Constant(values?.is_empty() == negated));
+        }
         let always = Ok(Formula::Constant(!negated));
         match fields::operand(self.event, operand) {
             Answer::Input { input, may_be_absent: true } => {
@@ -165,6 +192,11 @@ impl Lowering<'_> {
             Right::List(values, _) => values.as_slice(),
             Right::Operand(_) => return Err(fields::other_field()),
         };
+        let is_set = comparison.operator.relation.takes_list();
+        if is_set && values.is_empty() {
+            // Nothing is one of none.
+            return Ok(Formula::Constant(negated));
+        }
         let Operand::Field(field) = &comparison.left else {
             return match fields::operand(self.event, &comparison.left) {
                 Answer::Unknown(why) => Err(why),
@@ -180,6 +212,10 @@ impl Lowering<'_> {
             values,
             value_type,
         };
+        if let Some(values) = self.of_container(&comparison.left) {
+            let holds = values?.first().map_or(Ok(false), |value| asked.holds(*value))?;
+            return Ok(Formula::Constant(holds != negated));
+        }
         match fields::operand(self.event, &comparison.left) {
             Answer::Unknown(why) => Err(why),
             Answer::Constant(None) => Ok(Formula::Constant(negated)),
@@ -278,7 +314,7 @@ impl Lowering<'_> {
         negated: bool,
     ) -> Lowered {
         let (test, flip) = match asked.value_type {
-            ValueType::Text | ValueType::Path => asked.text_test()?,
+            ValueType::Text | ValueType::Path => asked.text_test(input)?,
             ValueType::Ip | ValueType::Net => asked.net_test()?,
             _ => asked.number_test()?,
         };
@@ -328,9 +364,10 @@ impl Asked<'_> {
         }
     }
 
-    fn text_test(&self) -> Turned {
+    fn text_test(&self, input: Input) -> Turned {
         self.one_of()?;
-        let (mut equal, mut prefixes) = (BTreeSet::new(), BTreeSet::new());
+        let (mut equal, mut prefixes, mut suffixes) =
+            (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         let mut flip = false;
         for value in self.values.iter().map(String::as_bytes) {
             if value.len() > TEXT_BYTES_MAX {
@@ -339,7 +376,8 @@ impl Asked<'_> {
             // The kernel's texts end at a NUL, so none begins with or is one that holds it.
             let is_possible = !value.contains(&0);
             match self.relation {
-                Relation::Equal | Relation::In | Relation::StartsWith if !is_possible => {}
+                Relation::Equal | Relation::In | Relation::StartsWith | Relation::EndsWith
+                    if !is_possible => {}
                 Relation::Equal | Relation::In => {
                     equal.insert(value.to_vec());
                 }
@@ -350,12 +388,15 @@ impl Asked<'_> {
                 Relation::StartsWith => {
                     prefixes.insert(value.to_vec());
                 }
+                Relation::EndsWith if matches!(input, Input::Path | Input::ExePath) => {
+                    suffixes.insert(value.to_vec());
+                }
                 Relation::PMatch => parents(value, &mut equal, &mut prefixes)?,
                 _ => return Err(SEARCHED),
             }
         }
-        let is_empty = equal.is_empty() && prefixes.is_empty();
-        Ok(((!is_empty).then_some(Test::Text { equal, prefixes }), flip))
+        let is_empty = equal.is_empty() && prefixes.is_empty() && suffixes.is_empty();
+        Ok(((!is_empty).then_some(Test::Text { equal, prefixes, suffixes }), flip))
     }
 
     fn net_test(&self) -> Turned {

@@ -19,7 +19,7 @@ use std::collections::BTreeSet;
 use ipnet::IpNet;
 
 use crate::ast::Expr;
-use crate::fields::{Schema, Value};
+use crate::fields::{Fields, Schema, Value};
 use crate::rule_set::Rule;
 
 /// Terms of one event's disjunction.
@@ -42,6 +42,8 @@ pub enum Input {
     /// Name of the process (`comm`). Unknown where that of the thread and that of its leader
     /// give different answers.
     Comm,
+    /// Name of the parent process.
+    ParentName,
     /// Path of the process's program; of an exec that succeeds, of the new one.
     ExePath,
     /// Path of the opened file; unknown if the open fails.
@@ -64,6 +66,9 @@ pub enum Input {
     /// Layer of the overlay that holds the file: 1 upper, 2 lower, 0 neither; unknown if
     /// the open fails.
     Layer,
+    /// Number of the controlling terminal of a program that starts, 0 without one; unknown if
+    /// the exec fails.
+    Terminal,
     /// What an exec found about the program's file (`exe_flags` of the format); unknown if
     /// it fails.
     ExeFlags,
@@ -85,12 +90,14 @@ pub enum Input {
 pub enum Test {
     /// It is there.
     Exists,
-    /// The text is one of some, or begins with one of others.
+    /// The text is one of some, or begins or ends with one of others.
     Text {
         /// Whole texts.
         equal: BTreeSet<Vec<u8>>,
         /// Beginnings.
         prefixes: BTreeSet<Vec<u8>>,
+        /// Ends; only of [`Input::Path`] and [`Input::ExePath`].
+        suffixes: BTreeSet<Vec<u8>>,
     },
     /// One of these holds for the number.
     Numbers(Vec<NumberTest>),
@@ -205,7 +212,17 @@ impl Selector {
     /// of an open that fails, say. The rule's set must have been loaded with
     /// [`LoadOptions::keep_expressions`](crate::LoadOptions::keep_expressions).
     pub fn exact(rule: &Rule, schema: &dyn Schema) -> Result<Self, Unlowered> {
-        lower::rule(rule, schema, lower::Mode::Exact)
+        lower::rule(rule, schema, lower::Mode::Exact, None)
+    }
+
+    /// As [`Self::exact`], for the events of one container: `container` answers the fields of
+    /// containers and pods (`container.…`, `k8s.…`), which are the same for all of them.
+    pub fn exact_in(
+        rule: &Rule,
+        schema: &dyn Schema,
+        container: &dyn Fields,
+    ) -> Result<Self, Unlowered> {
+        lower::rule(rule, schema, lower::Mode::Exact, Some(container))
     }
 
     /// As [`Self::exact`], of `expression` in place of the rule's whole condition: of a part
@@ -215,13 +232,13 @@ impl Selector {
         expression: &Expr,
         schema: &dyn Schema,
     ) -> Result<Self, Unlowered> {
-        lower::part(rule, expression, schema, lower::Mode::Exact)
+        lower::part(rule, expression, schema, lower::Mode::Exact, None)
     }
 
     /// When `rule` may hold: for every event for which it holds, [`EventSelector::may_hold`].
     /// What the kernel cannot decide counts as true.
     pub fn relaxed(rule: &Rule, schema: &dyn Schema) -> Result<Self, Unlowered> {
-        lower::rule(rule, schema, lower::Mode::Relaxed)
+        lower::rule(rule, schema, lower::Mode::Relaxed, None)
     }
 
     /// The selector of an event.
@@ -271,8 +288,10 @@ impl Test {
     pub fn holds(&self, value: Value<'_>) -> bool {
         match (self, value) {
             (Self::Exists, _) => true,
-            (Self::Text { equal, prefixes }, Value::Text(text)) => {
-                equal.contains(text) || prefixes.iter().any(|prefix| text.starts_with(prefix))
+            (Self::Text { equal, prefixes, suffixes }, Value::Text(text)) => {
+                equal.contains(text)
+                    || prefixes.iter().any(|prefix| text.starts_with(prefix))
+                    || suffixes.iter().any(|suffix| text.ends_with(suffix))
             }
             (Self::Numbers(tests), _) => {
                 number(value).is_some_and(|number| tests.iter().any(|test| test.holds(number)))
@@ -309,6 +328,7 @@ impl Input {
     pub fn describe(self) -> &'static str {
         match self {
             Self::Comm => "name of the process",
+            Self::ParentName => "name of the parent",
             Self::ExePath => "path of the program",
             Self::Path => "path of the file",
             Self::Directory => "folder of the file",
@@ -319,6 +339,7 @@ impl Input {
             Self::OpenFlags => "flags of the open",
             Self::IsDirectory => "whether a folder was opened",
             Self::Layer => "layer of the file",
+            Self::Terminal => "controlling terminal",
             Self::ExeFlags => "state of the program's file",
             Self::AddressIp => "address named by the call",
             Self::AddressPort => "port named by the call",

@@ -76,6 +76,9 @@ fn conditions_become_terms_for_each_event() {
         "evt.type = open and fd.typechar = f and fd.num >= 0 and evt.is_open_write = true",
         &[("open", 1, 4)],
     );
+    // Nothing is one of none, whatever the field is.
+    check("evt.type = execve and not proc.cmdline in ()", &[("execve", 1, 0)]);
+    check("evt.type = execve and proc.tty != 0", &[("execve", 1, 1)]);
     check("evt.type = kill and evt.rawarg.sig in (9, 15)", &[("kill", 1, 1)]);
     check("evt.type = open and evt.res != SUCCESS", &[("open", 1, 1)]);
 }
@@ -91,13 +94,13 @@ fn what_the_kernel_cannot_decide_is_named() {
         "`proc.cmdline contains x` (for `execve`): the field is not known in the kernel",
     );
     check("evt.type = open and fd.name contains passwd", "does not search");
-    check("evt.type = open and fd.name endswith passwd", "does not search");
+    check("evt.type = open and proc.name endswith sh", "does not search");
     check("evt.type = open and tolower(proc.name) = a", "does not transform");
     check("evt.type = open and proc.name = val(fd.name)", "with constants only");
     check("evt.type = open and proc.is_exe_upper_layer = true", "the last exec");
     check("evt.type = open and container.id = 0123456789ab", "name it in the policy");
     check("evt.type = open and fd.name pmatch (/home/*/.ssh)", "wildcards");
-    check("evt.type = open and evt.res = EXDEV", "evt.rawres");
+    check("evt.type = open and evt.res = EWHATEVER", "evt.rawres");
     check("evt.type = open and user.uid = -1", "outside what the kernel compares");
     let long = "a".repeat(TEXT_BYTES_MAX + 1);
     check(&format!("evt.type = open and fd.name = /{long}"), "longer than");
@@ -108,6 +111,29 @@ fn what_the_kernel_cannot_decide_is_named() {
         exact("evt.type = open and (proc.name = a or evt.type = kill and proc.cmdline = b)")
             .is_ok()
     );
+}
+
+#[test]
+fn a_container_answers_for_itself() {
+    let container = TestEvent::new(TestSchema::kernel(), "open")
+        .with("container.id", [text("0123456789ab")])
+        .with("container.image.repository", [text("docker.io/library/nginx")]);
+    let check = |condition: &str, expected: Option<usize>| {
+        let condition = format!("evt.type = execve and proc.name = sh and {condition}");
+        let rules = load(&[&condition]);
+        assert!(Selector::exact(&rules.rules()[0], TestSchema::kernel()).is_err(), "{condition}");
+        let selector =
+            Selector::exact_in(&rules.rules()[0], TestSchema::kernel(), &container).unwrap();
+        assert_eq!(selector.for_event("execve").map(|e| e.atoms.len()), expected, "{condition}");
+    };
+    check("container.image.repository endswith nginx", Some(1));
+    check("not container.image.repository in (docker.io/library/nginx, b)", None);
+    check("container.image.repository contains redis", None);
+    check("(container.id = 0123456789ab or user.uid = 0)", Some(1));
+    check("(container.id = 0123456789ac or user.uid = 0)", Some(2));
+    // What it does not know, it does not have.
+    check("container.privileged = true", None);
+    check("not container.privileged exists", Some(1));
 }
 
 #[test]
@@ -148,6 +174,7 @@ struct Happening {
     event: &'static str,
     comm: &'static str,
     thread_is_called_otherwise: bool,
+    parent: &'static str,
     exe: &'static str,
     path: &'static str,
     result: i64,
@@ -159,6 +186,8 @@ struct Happening {
     signal: u64,
 }
 
+/// Names that sound like paths end like some.
+const ENDS: [&str; 4] = ["passwd", "c", "/", ""];
 const PATHS: [&str; 7] =
     ["/", "/etc", "/etc/passwd", "/etcetera", "/tmp/a b", "/a", "/etc/passwd2"];
 const NAMES: [&str; 4] = ["a", "bash", "sh", "ssh"];
@@ -170,6 +199,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         ]),
         prop::sample::select(&NAMES[..]),
         prop::bool::weighted(0.2),
+        prop::sample::select(&NAMES[..]),
         prop::sample::select(&PATHS[..]),
         0..3_u64,
     );
@@ -190,12 +220,13 @@ fn happening() -> impl Strategy<Value = Happening> {
     );
     (who, what).prop_map(
         |(
-            (event, comm, thread_is_called_otherwise, exe, uid),
+            (event, comm, thread_is_called_otherwise, parent, exe, uid),
             (path, result, flags, is_directory, layer, address, signal),
         )| Happening {
             event,
             comm,
             thread_is_called_otherwise,
+            parent,
             exe,
             path,
             result,
@@ -255,6 +286,7 @@ impl Happening {
             )
             .with("container.id", [text("0123456789ab")])
             .with("proc.name", [text(self.comm)])
+            .with("proc.pname", [text(self.parent)])
             .with("proc.exepath", [text(self.exe)])
             .with("proc.cmdline", [text("a b")])
             .with("proc.is_exe_upper_layer", [Owned::Bool(self.layer == 1)])
@@ -303,6 +335,7 @@ impl Happening {
         match input {
             Input::Comm if self.thread_is_called_otherwise => Fact::Unknown,
             Input::Comm => known(self.comm),
+            Input::ParentName => known(self.parent),
             Input::ExePath => known(self.exe),
             Input::Result => Fact::Known(Value::Int(self.result)),
             Input::Uid => Fact::Known(Value::Uint(self.uid)),
@@ -317,6 +350,7 @@ impl Happening {
             | Input::IsDirectory
             | Input::Layer
             | Input::ExeFlags
+            | Input::Terminal
             | Input::ServerIp
             | Input::ServerPort
                 if failed =>
@@ -328,6 +362,7 @@ impl Happening {
             Input::FileName => self.file_name().map_or(Fact::Absent, known),
             Input::IsDirectory => Fact::Known(Value::Int(self.is_directory.into())),
             Input::Layer => Fact::Known(Value::Int(self.layer)),
+            Input::Terminal => Fact::Known(Value::Uint(34816)),
             Input::ExeFlags => Fact::Known(Value::Int(if self.layer == 1 { 2 } else { 0 })),
             Input::AddressIp | Input::ServerIp => {
                 self.ip().map_or(Fact::Absent, |(ip, _)| Fact::Known(Value::Ip(ip)))
@@ -346,11 +381,20 @@ impl Happening {
 }
 
 fn predicate() -> impl Strategy<Value = String> {
-    let texts = vec!["proc.name", "proc.exepath", "fd.name", "fd.directory", "fd.filename"];
+    let texts =
+        vec!["proc.name", "proc.pname", "proc.exepath", "fd.name", "fd.directory", "fd.filename"];
     let value = prop::sample::select([&NAMES[..], &PATHS[..]].concat());
     let values = prop::collection::vec(value.clone(), 1..4);
-    let shape =
-        prop::sample::select(vec!["=", "!=", "startswith", "in", "pmatch", "anyof", "prefixes"]);
+    let shape = prop::sample::select(vec![
+        "=",
+        "!=",
+        "startswith",
+        "in",
+        "pmatch",
+        "anyof",
+        "prefixes",
+        "endswith",
+    ]);
     let text = (prop::sample::select(texts), shape, value, values).prop_map(
         |(field, shape, value, values)| {
             let list =
@@ -358,6 +402,7 @@ fn predicate() -> impl Strategy<Value = String> {
             match shape {
                 "in" | "pmatch" => format!("{field} {shape} ({list})"),
                 "anyof" => format!("{field} = anyof ({list})"),
+                "endswith" => format!("{field} endswith \"{}\"", ENDS[value.len() % ENDS.len()]),
                 "prefixes" => format!("{field} startswith anyof ({list})"),
                 _ => format!("{field} {shape} \"{value}\""),
             }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::{TcpListener, UdpSocket};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
@@ -9,7 +10,7 @@ use std::process::{Command, ExitStatus, Stdio};
 
 use palisade_bpf::enforce::{
     Action, Counts, Decision, EnforceError, EnforcedRule, Enforcer, LEVELS_MAX, Means, Outcome,
-    Plan, Refusals,
+    Plan, Refusals, lsm_is_active,
 };
 use palisade_rules::selector::NumberTest::{AnyBit, Equal, Greater, Less};
 use palisade_rules::selector::{Atom, EventSelector, Input, NumberTest, Selector, Term, Test};
@@ -28,12 +29,20 @@ fn selector(event: &str, need: Vec<Atom>, forbid: Vec<Atom>) -> Selector {
 
 fn is(input: Input, texts: &[&str]) -> Atom {
     let equal = texts.iter().map(|text| text.as_bytes().to_vec()).collect();
-    Atom { input, test: Test::Text { equal, prefixes: BTreeSet::new() } }
+    let (prefixes, suffixes) = (BTreeSet::new(), BTreeSet::new());
+    Atom { input, test: Test::Text { equal, prefixes, suffixes } }
 }
 
 fn begins(input: Input, text: &str) -> Atom {
     let prefixes = [text.as_bytes().to_vec()].into();
-    Atom { input, test: Test::Text { equal: BTreeSet::new(), prefixes } }
+    let (equal, suffixes) = (BTreeSet::new(), BTreeSet::new());
+    Atom { input, test: Test::Text { equal, prefixes, suffixes } }
+}
+
+fn ends(input: Input, text: &str) -> Atom {
+    let (equal, prefixes) = (BTreeSet::new(), BTreeSet::new());
+    let suffixes = [text.as_bytes().to_vec()].into();
+    Atom { input, test: Test::Text { equal, prefixes, suffixes } }
 }
 
 fn number(input: Input, test: NumberTest) -> Atom {
@@ -325,6 +334,9 @@ fn what_rules_ask_is_answered_by_the_kernel() {
     };
     let cat = format!("exec cat {path}");
     check(&cat, "openat", begins(Input::Path, &parent), true);
+    check(&cat, "openat", ends(Input::Path, "/file"), true);
+    check(&cat, "openat", ends(Input::Path, &path), true);
+    check(&cat, "openat", ends(Input::Path, "//file"), false);
     check(&cat, "openat", is(Input::Directory, &[&parent]), true);
     check(&cat, "openat", is(Input::FileName, &["file"]), true);
     check(&cat, "openat", is(Input::FileName, &["fil", "file2"]), false);
@@ -332,10 +344,15 @@ fn what_rules_ask_is_answered_by_the_kernel() {
     check(&format!("exec ls {parent}"), "openat", number(Input::IsDirectory, Equal(1)), true);
     check(&format!("exec ls {parent}"), "openat", is(Input::Directory, &[&parent]), true);
     check(&cat, "openat", number(Input::OpenFlags, AnyBit(2)), false);
+    check("exec true", "execve", ends(Input::ExePath, "/true"), true);
+    check("exec true", "execve", ends(Input::ExePath, "/rue"), false);
+    check("exec true", "execve", is(Input::ParentName, &["bash"]), false);
+    check("/bin/true; :", "execve", is(Input::ParentName, &["bash"]), true);
     check("exec true", "execve", number(Input::Uid, Equal(0)), true);
     check("exec true", "execve", number(Input::Result, Equal(0)), true);
     check("exec true", "execve", begins(Input::ExePath, "/usr/bin/t"), true);
     check("exec true", "execve", number(Input::ExeFlags, AnyBit(4)), false);
+    check("exec setsid true", "execve", number(Input::Terminal, Equal(0)), true);
     check("exec true", "execve", Atom { input: Input::AddressIp, test: Test::Exists }, false);
     let udp = helper("udp");
     check(&udp, "connect", net(Input::AddressIp, "127.0.0.0/8"), true);
@@ -497,4 +514,163 @@ fn a_cgroup_s_connections_are_refused_by_address() {
     let Some(_alone) = root() else { return };
     let refusals = Refusals { cgroup: true, lsm: false };
     check_refused_addresses("deny-connect", refusals, Means::Cgroup);
+}
+
+/// Whether programs of the security framework can be tested here. Says why not.
+fn has_lsm() -> bool {
+    let refusals = Refusals { cgroup: false, lsm: true };
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let is_active = lsm_is_active().unwrap_or(false);
+    if is_active && !release.starts_with("5.10.") {
+        return true;
+    }
+    say("skipped: `bpf` is not among this kernel's security modules, or the kernel is not 5.15");
+    let error = Enforcer::with_refusals(&Plan::default(), refusals).unwrap_err();
+    match error {
+        EnforceError::Load { .. } => assert!(is_active, "{error}"),
+        EnforceError::NoLsm | EnforceError::LsmList(_) => assert!(!is_active, "{error}"),
+        other => panic!("{other}"),
+    }
+    false
+}
+
+fn enforcing_by_lsm(rules: Vec<EnforcedRule>, cgroup: &TestCgroup) -> Enforcer {
+    let refusals = Refusals { cgroup: false, lsm: true };
+    let mut enforcer = Enforcer::with_refusals(&plan(rules), refusals).unwrap();
+    enforcer.guard(&cgroup.0, &BTreeSet::new()).unwrap();
+    enforcer
+}
+
+#[test]
+fn the_security_framework_refuses_connections() {
+    let Some(_alone) = root() else { return };
+    if has_lsm() {
+        let refusals = Refusals { cgroup: false, lsm: true };
+        check_refused_addresses("lsm-connect", refusals, Means::Lsm);
+    }
+}
+
+#[test]
+fn the_security_framework_refuses_programs() {
+    let Some(_alone) = root() else { return };
+    if !has_lsm() {
+        return;
+    }
+    let cgroup = TestCgroup::new("lsm-exec");
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path().canonicalize().unwrap();
+    let miner = program(&folder, "miner");
+    let script = folder.join("a-script-with-a-long-name");
+    std::fs::write(&script, "#!/bin/bash\necho ran\n").unwrap();
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let script = script.to_str().unwrap();
+    let interpreter = std::fs::canonicalize("/bin/bash").unwrap();
+    let interpreter = interpreter.to_str().unwrap();
+    let made = folder.join("made");
+    let by = |atoms: Vec<Atom>| deny(9, selector("execve", atoms, vec![]));
+    let mut enforcer = enforcing_by_lsm(vec![by(vec![is(Input::ExePath, &[&miner])])], &cgroup);
+
+    let attempt = format!("{miner} {}", made.display());
+    assert_eq!(run(Some(&cgroup.0), &attempt).0.code(), Some(126));
+    assert!(!made.exists());
+    let found = decisions(&mut enforcer);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!((found[0].rule, found[0].means, found[0].outcome), (9, Means::Lsm, Outcome::Denied));
+    assert_eq!((found[0].event, found[0].object.as_slice()), (EXECVE, miner.as_bytes()));
+    assert!(run(None, &attempt).0.success() && made.exists(), "outside of the cgroup");
+
+    let mut check = |atoms: Vec<Atom>, command: &str, refused: bool| {
+        let shown = format!("{atoms:?} {command}");
+        enforcer.replace(&plan(vec![by(atoms)])).unwrap();
+        let (status, _) = run(Some(&cgroup.0), command);
+        assert_eq!(status.code() == Some(126), refused, "{shown}: {status:?}");
+        assert_eq!(enforcer.counts()[&9].n_denied, u64::from(refused), "{shown}");
+    };
+    // A script has its own name, and its interpreter's path.
+    check(vec![is(Input::ExePath, &[script])], script, false);
+    check(vec![is(Input::ExePath, &[interpreter])], script, true);
+    check(vec![is(Input::Comm, &["a-script-with-a"])], script, true);
+    check(vec![is(Input::Comm, &["bash"])], script, false);
+    check(vec![is(Input::Comm, &["miner"]), number(Input::Uid, Equal(0))], &attempt, true);
+    check(vec![is(Input::Comm, &["miner"]), number(Input::Uid, Greater(0))], &attempt, false);
+    check(vec![ends(Input::ExePath, "/miner")], &attempt, true);
+    check(
+        vec![is(Input::ParentName, &["bash"]), is(Input::Comm, &["miner"])],
+        &format!("{attempt}; exit $?"),
+        true,
+    );
+    check(vec![number(Input::ExeFlags, AnyBit(4))], &attempt, false);
+    check(vec![begins(Input::ExePath, "/usr")], &attempt, false);
+}
+
+#[test]
+fn the_security_framework_refuses_opens() {
+    let Some(_alone) = root() else { return };
+    if !has_lsm() {
+        return;
+    }
+    let cgroup = TestCgroup::new("lsm-open");
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path().canonicalize().unwrap();
+    let file = |name: &str| folder.join(name).display().to_string();
+    for name in ["secret", "public"] {
+        std::fs::write(file(name), name).unwrap();
+    }
+    std::os::unix::fs::symlink("secret", file("innocent")).unwrap();
+    let parent = folder.display().to_string();
+    let by = |need: Vec<Atom>, forbid: Vec<Atom>| {
+        let all = ["open", "openat", "openat2"];
+        let events = all.map(|event| selector(event, need.clone(), forbid.clone()).events);
+        deny(3, Selector { events: events.concat() })
+    };
+    let secret = is(Input::Path, &[&file("secret")]);
+    let mut enforcer = enforcing_by_lsm(vec![], &cgroup);
+    let mut check = |need: &[Atom], forbid: &[Atom], command: &str, refused: bool| {
+        enforcer.replace(&plan(vec![by(need.to_vec(), forbid.to_vec())])).unwrap();
+        let (status, text) = run(Some(&cgroup.0), command);
+        assert_eq!(status.success(), !refused, "{need:?} {forbid:?} {command}: {status:?} {text}");
+        let found = decisions(&mut enforcer);
+        assert_eq!(found.is_empty(), !refused, "{found:?}");
+        if let Some(decision) = found.first() {
+            assert_eq!((decision.means, decision.outcome), (Means::Lsm, Outcome::Denied));
+            assert!(decision.object.starts_with(parent.as_bytes()), "{decision:?}");
+        }
+    };
+    let cat = |name: &str| format!("cat {}", file(name));
+    let some = [secret.clone()];
+    check(&some, &[], &cat("public"), false);
+    check(&some, &[], &cat("secret"), true);
+    check(&some, &[], &cat("innocent"), true);
+    check(&some, &[is(Input::Comm, &["cat"])], &cat("secret"), false);
+    check(&[secret.clone(), number(Input::Descriptor, Greater(-1))], &[], &cat("secret"), true);
+    check(&[secret.clone(), number(Input::Result, Less(0))], &[], &cat("secret"), false);
+    check(&[ends(Input::Path, "/secret")], &[], &cat("secret"), true);
+    check(&[ends(Input::Path, "/secret")], &[], &cat("public"), false);
+    check(&[is(Input::Directory, &[&parent])], &[], &cat("public"), true);
+    check(
+        &[is(Input::FileName, &["public"]), begins(Input::Path, &parent)],
+        &[],
+        &cat("public"),
+        true,
+    );
+    check(
+        &[is(Input::FileName, &["publi"]), begins(Input::Path, &parent)],
+        &[],
+        &cat("public"),
+        false,
+    );
+    // Writing is refused before anything is lost.
+    let writes = [secret.clone(), number(Input::OpenFlags, AnyBit(2))];
+    check(&writes, &[], &cat("secret"), false);
+    check(&writes, &[], &format!("echo x > {}", file("secret")), true);
+    assert_eq!(std::fs::read(file("secret")).unwrap(), b"secret");
+    check(
+        &[is(Input::Path, &[&parent]), number(Input::IsDirectory, Equal(1))],
+        &[],
+        &format!("ls {parent}"),
+        true,
+    );
+    // Outside of the cgroup nothing has changed.
+    check(&some, &[], "true", false);
+    assert!(run(None, &cat("secret")).0.success());
 }
