@@ -10,7 +10,7 @@
 #define PALISADE_ENFORCE_H
 
 #include "decide.h"
-#include "record.h"
+#include "path.h"
 
 #define SIGKILL 9
 #define TYPE_CLONE PLS_EVENT_CLONE
@@ -246,11 +246,10 @@ static __always_inline void know_record(struct facts *f, struct scratch *s, u32 
 }
 
 /* Judges the record in the buffer, which is the current task's, and kills the task if a rule says so. */
-__attribute__((noinline)) int enforce_record(u64 start_boottime)
+static __always_inline int judge_record(struct scratch *s)
 {
-	struct scratch *s = scratch();
 	struct facts *f = facts_of(0);
-	if (!settings.enforcing_tgid || !s || !f)
+	if (!settings.enforcing_tgid || !f)
 		return 0;
 	u32 type = s->type, tgid = bpf_get_current_pid_tgid() >> 32;
 	if (type == TYPE_CLONE || type == TYPE_PROCEXIT || tgid == settings.enforcing_tgid || tgid <= 1)
@@ -263,7 +262,7 @@ __attribute__((noinline)) int enforce_record(u64 start_boottime)
 		return 0;
 	struct task_struct *task = current_task();
 	f->ts = s->ts;
-	f->start_boottime = start_boottime;
+	f->start_boottime = BPF_CORE_READ(task, group_leader, start_boottime);
 	f->tid = bpf_get_current_pid_tgid();
 	f->tgid = tgid;
 	f->found.object_bytes = 0;
@@ -289,6 +288,28 @@ __attribute__((noinline)) int enforce_record(u64 start_boottime)
 		report(f, MEANS_KILL, OUTCOME_FAILED);
 	else
 		report(f, MEANS_KILL, OUTCOME_KILLED);
+	return 0;
+}
+
+SEC("tp_btf/sys_exit")
+int BPF_PROG(judge_call, struct pt_regs *regs, long ret)
+{
+	struct scratch *s = scratch();
+	if (!s)
+		return 0;
+	judge_record(s);
+	s->busy = 0;
+	return 0;
+}
+
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(judge_exec, struct task_struct *task, int old_pid, struct linux_binprm *bprm)
+{
+	struct scratch *s = scratch();
+	if (!s)
+		return 0;
+	judge_record(s);
+	s->busy = 0;
 	return 0;
 }
 

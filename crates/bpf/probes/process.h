@@ -302,7 +302,9 @@ int BPF_PROG(on_exec, struct task_struct *task, int old_pid, struct linux_binprm
 	s->trailer_flags = flags; /* cutting the environment is the rule */
 	push_exec_rest(s, task);
 	push_kernel_str(s, BPF_CORE_READ(bprm, filename));
-	finish(s, &actor, CLASS_EXEC, true);
+	send(s, &actor, CLASS_EXEC, true);
+	JUDGE(enforce_after_exec)
+	s->busy = 0;
 	return 0;
 }
 

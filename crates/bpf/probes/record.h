@@ -311,17 +311,13 @@ static __always_inline u32 append_raw_path(struct scratch *s, u8 *trailer)
 	return n;
 }
 
-/* Judges the record in the buffer; see enforce.h. */
-int enforce_record(u64 start_boottime);
 
-static __always_inline void finish(struct scratch *s, struct actor *a, u32 class, bool priority)
+/* Sends the record. The buffer stays claimed. */
+static __always_inline void send(struct scratch *s, struct actor *a, u32 class, bool priority)
 {
 	u32 len = s->pos;
 	if (len > RECORD_BYTES_MAX - TRAILER_BYTES) {
 		count(class, n_lost_large);
-		if (settings.enforcing_tgid)
-			enforce_record(a->start_boottime);
-		s->busy = 0;
 		return;
 	}
 	*(u64 *)(s->data + 0) = s->ts;
@@ -360,10 +356,24 @@ static __always_inline void finish(struct scratch *s, struct actor *a, u32 class
 		count(class, n_lost_full);
 	else
 		count(class, n_sent);
-	/* Last: the parameters are still in the buffer, and nothing else needs what a walk writes over. */
-	if (settings.enforcing_tgid)
-		enforce_record(a->start_boottime);
+}
+
+/* Sends the record and gives the buffer back. */
+static __always_inline void finish(struct scratch *s, struct actor *a, u32 class, bool priority)
+{
+	send(s, a, class, priority);
 	s->busy = 0;
 }
+
+/*
+ * The programs that judge what has been sent (enforce.h): a program each for the two kinds of hooks, so that the
+ * verifier looks at them once and not with every handler. They give the buffer back. Without enforcement the call is
+ * dead code, and without a program it goes on behind it.
+ */
+struct { __uint(type, BPF_MAP_TYPE_PROG_ARRAY); __uint(max_entries, 1); __type(key, u32); __type(value, u32); } enforce_after_call SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_PROG_ARRAY); __uint(max_entries, 1); __type(key, u32); __type(value, u32); } enforce_after_exec SEC(".maps");
+#define JUDGE(programs)                                                                                                \
+	if (settings.enforcing_tgid)                                                                                   \
+		bpf_tail_call(ctx, &programs, 0);
 
 #endif

@@ -17,6 +17,9 @@ const PREFIX_BYTES_MAX: usize = 119;
 /// Slots of the tables of handlers (`CALLS_MAX` in `probes/call.h`).
 const CALLS_MAX: usize = 1024;
 const RING_BYTES_MAX: u32 = 1 << 30;
+/// The programs that judge records for enforcement, and the tables by which they are reached.
+const JUDGES: [(&str, &str); 2] =
+    [("enforce_after_call", "judge_call"), ("enforce_after_exec", "judge_exec")];
 
 pub(super) fn check(options: &Options) -> Result<(), LoadError> {
     for bytes in [options.bulk_ring_bytes, options.priority_ring_bytes] {
@@ -129,7 +132,9 @@ pub(super) fn configure(
     let wanted = programs(interest);
     for mut program in object.progs_mut() {
         let name = program.name().to_str().unwrap_or_default();
-        let load = wanted.contains_key(name) && alone.is_none_or(|alone| alone == name);
+        let judges =
+            options.enforcement.is_some() && JUDGES.iter().any(|(_, judge)| *judge == name);
+        let load = (wanted.contains_key(name) && alone.is_none_or(|alone| alone == name)) || judges;
         program.set_autoload(load);
     }
     for mut map in object.maps_mut() {
@@ -221,6 +226,12 @@ pub(super) fn fill(
         }
         for number in compat {
             update(object, "handlers_compat", &number.to_ne_bytes(), &fd)?;
+        }
+    }
+    if options.enforcement.is_some() {
+        for (map, name) in JUDGES {
+            let fd = program(object, name)?.as_fd().as_raw_fd().to_ne_bytes();
+            update(object, map, &0_u32.to_ne_bytes(), &fd)?;
         }
     }
     for prefix in filtered_prefixes(interest).unwrap_or_default() {

@@ -352,7 +352,12 @@ fn what_rules_ask_is_answered_by_the_kernel() {
     check("exec true", "execve", number(Input::Result, Equal(0)), true);
     check("exec true", "execve", begins(Input::ExePath, "/usr/bin/t"), true);
     check("exec true", "execve", number(Input::ExeFlags, AnyBit(4)), false);
-    check("exec setsid true", "execve", number(Input::Terminal, Equal(0)), true);
+    // A child has its parent's terminal.
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let (_, fields) = stat.rsplit_once(") ").unwrap();
+    let terminal = fields.split(' ').nth(4).unwrap().parse().unwrap();
+    check("exec true", "execve", number(Input::Terminal, Equal(terminal)), true);
+    check("exec true", "execve", number(Input::Terminal, Greater(terminal)), false);
     check("exec true", "execve", Atom { input: Input::AddressIp, test: Test::Exists }, false);
     let udp = helper("udp");
     check(&udp, "connect", net(Input::AddressIp, "127.0.0.0/8"), true);
@@ -445,6 +450,17 @@ fn a_child_does_not_pay_for_its_parent_nor_the_agent_for_its_rules() {
     assert_eq!(enforcer.counts()[&1].n_killed, 1);
     // This process opens files, and lives.
     assert!(std::fs::read(file).is_ok());
+}
+
+#[test]
+fn every_probe_loads_with_enforcement() {
+    let Some(_alone) = root() else { return };
+    let enforcer = Enforcer::load(&Plan::default()).unwrap();
+    let mut interest = Interest::all();
+    interest.add("close").unwrap();
+    let options = Options { enforcement: Some(enforcer.tables()), ..Options::default() };
+    let sensor = Sensor::load(&interest, &options).unwrap();
+    assert!(sensor.attached().len() >= 4, "{:?}", sensor.attached());
 }
 
 /// Connections by their destination and port, refused by one means or the other.
