@@ -111,16 +111,10 @@ impl Bed {
     /// Starts `palisade watch` and waits until its sensor is attached.
     #[track_caller]
     pub(crate) fn watch(&self, flags: &[&str]) -> Running {
-        self.watch_within(SOON, flags)
-    }
-
-    /// As [`Self::watch`], for a sensor that the kernel takes longer to check.
-    #[track_caller]
-    pub(crate) fn watch_within(&self, deadline: Duration, flags: &[&str]) -> Running {
         let ready = self.path().join("ready");
         let _ = std::fs::remove_file(&ready);
         let mut watch = self.start(&[&["watch", "--ready-file", "ready"][..], flags].concat());
-        wait_for("attached sensor", deadline, || {
+        wait_for("attached sensor", SOON, || {
             assert!(!watch.has_ended(), "watch has ended: {}", watch.stderr());
             ready.exists().then_some(())
         });

@@ -41,8 +41,7 @@ fn alert_of(watch: &Running, rule: &str) -> Value {
 fn watch(bed: &Bed, rules: &str, flags: &[&str]) -> Running {
     std::fs::write(bed.path().join("rules.yaml"), rules).unwrap();
     let own = ["--rules", "rules.yaml", "--no-builtin-rules", "--format", "json"];
-    // Probes that kill are larger; the kernel checks them for some seconds of its own time.
-    bed.watch_within(6 * SOON, &[&own[..], flags].concat())
+    bed.watch(&[&own[..], flags].concat())
 }
 
 fn end(watch: Running) -> String {
