@@ -16,6 +16,7 @@ usage: scripts/vm.sh [--on KERNEL[/KIND]]… [--suite NAME]… [--test TEXT] [--
   --test TEXT            only tests whose name contains TEXT
   --palisade FILE        the program [default: target/release/palisade]
 
+BPF is among the guests' security modules where the kernel was built with it (`lsm=…,bpf`).
 Kernels are Debian's packages, verified by apt and kept in ${XDG_CACHE_HOME:-~/.cache}/palisade/vm.
 PALISADE_VM_MIRROR names another mirror of Debian, PALISADE_VM_SECONDS the time that a guest
 gets [default: 1500]. Instructions are emulated, which is slow but works everywhere;
@@ -121,7 +122,7 @@ boot() { # kernel series, kind
     timeout --kill-after=10 "$seconds" "$qemu" \
         -machine q35 "${accelerator[@]}" -smp 1 -m 1024 \
         -kernel "$kernel/vmlinuz" -initrd "$work/initramfs" \
-        -append "console=ttyS0 quiet loglevel=4 oops=panic panic=-1 mitigations=off palisade.cgroups=$cgroups palisade.only=$only palisade.init=$init" \
+        -append "console=ttyS0 quiet loglevel=4 oops=panic panic=-1 mitigations=off lsm=landlock,lockdown,yama,loadpin,safesetid,integrity,apparmor,bpf palisade.cgroups=$cgroups palisade.only=$only palisade.init=$init" \
         -drive "file=$work/disk,format=raw,if=virtio,cache=unsafe" -nodefaults -display none -no-reboot \
         -serial "file:$console" -serial "file:$results" 2>"$out/$name.qemu.log" &
     running=$!

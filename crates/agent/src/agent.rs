@@ -348,7 +348,9 @@ impl Agent {
     /// Handles one detection.
     pub fn handle(&mut self, detection: Detection, on_notice: OnNotice<'_>) {
         self.counts.n_detections += 1;
-        if detection.rule.priority < self.policy.runtime.priority_min {
+        // What was done is told whatever the priority.
+        let is_low = detection.rule.priority < self.policy.runtime.priority_min;
+        if is_low && detection.enforcement.is_none() {
             self.counts.n_below_priority += 1;
             return;
         }
@@ -377,6 +379,7 @@ impl Agent {
         let frozen = if actions.contains(&Action::Freeze) { self.freeze_now(alert) } else { None };
         let id = self.book.join(alert).incident;
         self.note_recording(&id, alert);
+        self.note_enforcement(&id, alert);
         self.journal.assign(&alert.id, &id, !actions.is_empty());
         if show {
             on_notice(Notice::Alert { alert, incident: &id });
@@ -384,6 +387,15 @@ impl Agent {
         }
         if !actions.is_empty() {
             self.respond(alert, &id, frozen, on_notice);
+        }
+    }
+
+    /// Puts what was done about the event itself on the timeline, once.
+    fn note_enforcement(&mut self, incident: &str, alert: &Alert) {
+        let Some(entry) = crate::enforce::timeline_entry(alert) else { return };
+        let known = self.book.get(incident).is_some_and(|known| known.timeline.contains(&entry));
+        if !known {
+            self.book.record(incident, entry);
         }
     }
 
@@ -728,6 +740,7 @@ impl Agent {
             ancestors: detection.ancestors,
             container: detection.container,
             recording: None,
+            enforcement: detection.enforcement,
         }
     }
 }

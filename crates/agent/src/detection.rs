@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use palisade_base::Timestamp;
 use palisade_model::alert::Outcome;
-use palisade_model::{Container, Priority, Process};
+use palisade_model::{Container, Enforcement, Priority, Process};
 use serde::Serialize;
 
 use crate::control::protocol::{Activity, Sample};
 use crate::detector::RuleChange;
+use crate::enforce::EnforcementHealth;
 use crate::losses::Loss;
 use crate::recorder::RecorderHealth;
 use crate::standing::RuleStanding;
@@ -57,6 +58,10 @@ pub struct Detection {
     pub ancestors: Vec<Process>,
     /// The container.
     pub container: Option<Container>,
+    /// When the acting process started, nanoseconds since boot, where the probes say it.
+    pub start_boottime_ns: Option<u64>,
+    /// What was done about the event itself.
+    pub enforcement: Option<Enforcement>,
 }
 
 /// Why a source ended.
@@ -89,6 +94,9 @@ pub struct SourceHealth {
     /// The recorder, where one runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recorder: Option<RecorderHealth>,
+    /// What is enforced and how, unless enforcement is off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enforcement: Option<Box<EnforcementHealth>>,
 }
 
 /// What a change of rules came to.

@@ -19,9 +19,11 @@ use crate::standing::RuleStanding;
 mod activity;
 mod live;
 mod recovery;
+mod refused;
 
 pub use activity::{CONTAINERS_MAX, PROCESSES_MAX};
 pub use live::{Detector, DetectorLoader, RuleChange};
+pub use refused::Refusal;
 
 /// Events that the state needs even if no rule asks for them: what a descriptor is, where
 /// a process stands, who it is.
@@ -112,7 +114,7 @@ pub fn interest(rules: &RuleSet) -> (Interest, Vec<String>) {
 /// Matches events with rules; live and replayed events go the same way.
 #[derive(Debug)]
 pub struct Matcher {
-    rules: RuleSet,
+    rules: Arc<RuleSet>,
     evaluator: Evaluator,
     infos: Vec<Arc<RuleInfo>>,
     matched: Vec<RuleId>,
@@ -120,7 +122,8 @@ pub struct Matcher {
 
 impl Matcher {
     /// A matcher for the system-call rules of `rules`.
-    pub fn new(rules: RuleSet) -> Self {
+    pub fn new(rules: impl Into<Arc<RuleSet>>) -> Self {
+        let rules = rules.into();
         let evaluator = Evaluator::new(&rules);
         let infos = rules.rules().iter().map(|rule| Arc::new(info(rule))).collect();
         Self { rules, evaluator, infos, matched: Vec::new() }
@@ -178,7 +181,24 @@ fn info(rule: &Rule) -> RuleInfo {
 }
 
 fn detection(rule: &Rule, info: &Arc<RuleInfo>, event: &EventView<'_>) -> Detection {
-    let fields: &dyn Fields = event;
+    let (output, output_fields) = outputs(rule, event);
+    Detection {
+        rule: Arc::clone(info),
+        time: event.time(),
+        output,
+        output_fields,
+        event_type: event.type_name().to_string(),
+        outcome: event.outcome(),
+        process: event.process(),
+        ancestors: event.ancestors(),
+        container: event.container().map(|container| (*container).clone()),
+        start_boottime_ns: event.record().trailer.map(|trailer| trailer.start_boottime_ns),
+        enforcement: None,
+    }
+}
+
+/// A rule's output and output fields, filled in.
+fn outputs(rule: &Rule, fields: &dyn Fields) -> (String, BTreeMap<String, serde_json::Value>) {
     let values = rule.output_format.values(fields).into_iter();
     let mut output_fields: BTreeMap<String, serde_json::Value> =
         values.map(|(name, value)| (name.to_string(), value.as_ref().into())).collect();
@@ -190,17 +210,7 @@ fn detection(rule: &Rule, info: &Arc<RuleInfo>, event: &EventView<'_>) -> Detect
         };
         output_fields.insert(name.clone(), value);
     }
-    Detection {
-        rule: Arc::clone(info),
-        time: event.time(),
-        output: rule.output_format.render(fields),
-        output_fields,
-        event_type: event.type_name().to_string(),
-        outcome: event.outcome(),
-        process: event.process(),
-        ancestors: event.ancestors(),
-        container: event.container().map(|container| (*container).clone()),
-    }
+    (rule.output_format.render(fields), output_fields)
 }
 
 #[cfg(test)]

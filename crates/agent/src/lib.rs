@@ -6,6 +6,7 @@ pub mod control;
 pub mod delivery;
 pub mod detection;
 pub mod detector;
+pub mod enforce;
 pub mod fold;
 pub mod incident;
 pub mod journal;

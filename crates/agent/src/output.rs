@@ -105,6 +105,9 @@ fn text_with(alert: &Alert, latency: &str) -> String {
         Verdict::Detected => "detected",
     };
     let _ = write!(out, "\n    {verdict} by rule \"{}\"{latency}", printable(&alert.rule));
+    if let Some(done) = &alert.enforcement {
+        let _ = write!(out, "\n    {}", printable(&done.to_string()));
+    }
     if let Some(container) = &alert.container {
         let _ = write!(
             out,
@@ -187,6 +190,15 @@ mod tests {
              container 0123456789ab name-0123456789abcdef\n    \
              p41[41] > p42[42] p42 -x"
         );
+        alert.enforcement = Some(palisade_model::Enforcement {
+            action: palisade_model::EnforcementAction::Kill,
+            means: Some(palisade_model::Means::UserKill),
+            outcome: palisade_model::EnforcementOutcome::Killed,
+            detail: String::new(),
+            latency_ns: 1_500_000,
+        });
+        let shown = text(&alert);
+        assert!(shown.contains("0.400 ms\n    killed: kill by user-kill in 1.500 ms\n"), "{shown}");
         let read: Envelope<Alert> = serde_json::from_str(&json(&alert)).unwrap();
         assert_eq!(read.body, alert);
     }

@@ -51,5 +51,6 @@ pub(crate) fn alert(rule: &str, container: Option<Container>) -> Alert {
         ancestors: vec![process(41, 40)],
         container,
         recording: None,
+        enforcement: None,
     }
 }

@@ -117,12 +117,13 @@ int BPF_PROG(dispatch, struct pt_regs *regs, long ret)
 	if (compat)                                                                                                    \
 		s->trailer_flags |= TRAILER_COMPAT;
 #define BEGIN(event, class) BEGIN_N(PLS_EVENT_##event, class, PLS_NPARAMS_##event)
-#define END(class)                                                                                                     \
-	finish(s, &actor, class, false);                                                                                 \
+#define END_BY(class, priority)                                                                                         \
+	send(s, &actor, class, priority);                                                                              \
+	JUDGE(enforce_after_call)                                                                                      \
+	s->busy = 0;                                                                                                   \
 	return 0;
-#define END_PRIORITY(class)                                                                                            \
-	finish(s, &actor, class, true);                                                                                  \
-	return 0;
+#define END(class) END_BY(class, false)
+#define END_PRIORITY(class) END_BY(class, true)
 #define ARG(index) argument(regs, compat, index)
 #define ARG_INT(index) ((s64)(s32)ARG(index))
 

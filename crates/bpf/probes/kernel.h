@@ -38,10 +38,12 @@ enum {
 	BPF_MAP_TYPE_PROG_ARRAY = 3,
 	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
 	BPF_MAP_TYPE_LRU_HASH = 9,
+	BPF_MAP_TYPE_LPM_TRIE = 11,
 	BPF_MAP_TYPE_RINGBUF = 27,
 };
 /* Named as the kernel does, to ask its type information whether it has the helper. */
 enum bpf_func_id { BPF_FUNC_get_current_task_btf = 158 };
+enum { BPF_F_NO_PREALLOC = 1 };
 enum { BPF_RB_NO_WAKEUP = 1, BPF_RB_FORCE_WAKEUP = 2 };
 
 /* Its presence in the type information tells a kernel of 6.4 or later. */
@@ -107,7 +109,9 @@ struct dentry {
 	struct super_block *d_sb;
 };
 struct vfsmount { struct dentry *mnt_root; };
+struct mnt_namespace;
 struct mount {
+	struct mnt_namespace *mnt_ns;
 	struct mount *mnt_parent;
 	struct dentry *mnt_mountpoint;
 	struct vfsmount mnt;
@@ -119,7 +123,7 @@ struct path {
 struct file {
 	struct path f_path;
 	struct inode *f_inode;
-	unsigned int f_mode;
+	unsigned int f_mode, f_flags;
 	void *private_data;
 };
 struct fdtable {
@@ -190,7 +194,12 @@ struct kernfs_node {
 	u64 id;
 };
 struct kernfs_node___v6_15 { struct kernfs_node *__parent; };
-struct cgroup { struct kernfs_node *kn; };
+struct cgroup {
+	struct kernfs_node *kn;
+	int level;
+};
+struct cgroup___v6_1 { struct cgroup *ancestors[0]; };
+struct cgroup___v5 { u64 ancestor_ids[0]; };
 struct cgroup_subsys { const char *name; };
 struct cgroup_subsys_state {
 	struct cgroup *cgroup;
@@ -236,7 +245,11 @@ struct task_struct {
 	kuid_t loginuid;
 	char comm[16];
 };
-struct linux_binprm { const char *filename; };
+struct linux_binprm {
+	struct file *file;
+	const char *filename;
+	char buf[256];
+};
 
 /* --- sockets --------------------------------------------------------------------------------------- */
 struct in6_addr { u8 bytes[16]; };

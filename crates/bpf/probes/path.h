@@ -111,6 +111,7 @@ __attribute__((noinline)) int render_path(void)
 		root_vfsmount = (u64)BPF_CORE_READ(fs, root.mnt);
 	}
 	w->at = PATH_BYTES_MAX - 1;
+	s->path_cut = 1;
 	s->path[PATH_BYTES_MAX - 1] = 0;
 	for (int i = 0; i < PATH_COMPONENTS_MAX; i++) {
 		result = walk_step(s, root_dentry, root_vfsmount);
@@ -123,6 +124,8 @@ __attribute__((noinline)) int render_path(void)
 		prepend_slash(s);
 	if (result != WALK_ROOT)
 		s->trailer_flags |= TRAILER_TRUNCATED;
+	else
+		s->path_cut = 0;
 	return w->at;
 }
 

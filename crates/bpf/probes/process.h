@@ -5,13 +5,13 @@
 
 #include "path.h"
 #include "call.h"
+#include "layer.h"
 
 #define PF_KTHREAD 0x00200000
 #define RLIMIT_NOFILE 7
 #define PAGE_KIB 4
 #define SB_RDONLY 1
 #define S_IMMUTABLE 8
-#define OVERLAYFS_MAGIC 0x794c7630
 #define ARGV_COUNT_MAX 24
 #define UID_EXTENTS_MAX 5
 #define CAP_BIT_DAC_OVERRIDE (1ULL << 1)
@@ -241,30 +241,6 @@ static __always_inline bool exe_writable(struct inode *inode, const struct cred 
 	return id_mapped(BPF_CORE_READ(cred, user_ns), uid);
 }
 
-#define LAYER_NONE 0
-#define LAYER_LOWER 1
-#define LAYER_UPPER 2
-/* Which layer of an overlay holds the file. The upper dentry lies right behind the inode in `struct ovl_inode`. */
-static __always_inline u32 overlay_layer(struct file *file)
-{
-	struct dentry *dentry = BPF_CORE_READ(file, f_path.dentry), *upper = NULL;
-	if (BPF_CORE_READ(dentry, d_sb, s_magic) != OVERLAYFS_MAGIC)
-		return LAYER_NONE;
-	struct inode *inode = BPF_CORE_READ(dentry, d_inode);
-	bpf_probe_read_kernel(&upper, sizeof(upper), (void *)inode + bpf_core_type_size(struct inode));
-	return upper && BPF_CORE_READ(upper, d_inode, i_ino) ? LAYER_UPPER : LAYER_LOWER;
-}
-
-static __always_inline bool is_memfd(struct file *file)
-{
-	struct dentry *dentry = BPF_CORE_READ(file, f_path.dentry);
-	char name[8] = {};
-	if (BPF_CORE_READ(dentry, d_parent) != dentry)
-		return false;
-	bpf_probe_read_kernel_str(name, 7, BPF_CORE_READ(dentry, d_name.name));
-	return name[0] == 'm' && name[1] == 'e' && name[2] == 'm' && name[3] == 'f' && name[4] == 'd' && name[5] == ':';
-}
-
 static __always_inline u32 tty_of(struct task_struct *task)
 {
 	struct tty_struct *tty = BPF_CORE_READ(task, signal, tty);
@@ -364,8 +340,10 @@ int BPF_PROG(on_exec, struct task_struct *task, int old_pid, struct linux_binprm
 	s->trailer_flags = flags; /* cutting the environment is the rule */
 	push_exec_rest(s, task);
 	push_kernel_str(s, BPF_CORE_READ(bprm, filename));
-	if (finish(s, &actor, CLASS_EXEC, true) && !same_cgroups)
+	if (send(s, &actor, CLASS_EXEC, true) && !same_cgroups)
 		bpf_map_update_elem(&cgroups_sent, &actor.tgid, &print, 0);
+	JUDGE(enforce_after_exec)
+	s->busy = 0;
 	return 0;
 }
 

@@ -52,6 +52,7 @@ struct settings {
 	u32 host_mntns[2]; /* of process 1 and of the loader */
 	u32 cgroup_mode; /* 0 all, 1 all but `cgroups_listed`, 2 only `cgroups_listed` */
 	u32 wake_after_ns;
+	u32 enforcing_tgid; /* of the agent; 0 without enforcement */
 };
 const volatile struct settings settings SEC(".rodata.settings") = {};
 
@@ -74,6 +75,7 @@ struct scratch {
 	u32 busy;
 	u32 compat;
 	struct walk walk;
+	u32 path_cut; /* the last walk did not come to the root */
 	u64 raw_path; /* address in the caller's memory, or 0 */
 	u32 raw_unless_bytes; /* length, with its NUL, of the path that it would only repeat */
 	u32 fd_path; /* where in `path` that of the event's descriptor is, or PATH_BYTES_MAX */
@@ -386,13 +388,12 @@ static __always_inline u32 append_fd_path(struct scratch *s, u8 *trailer)
 	return n;
 }
 
-/* Sends the record; false if it was lost. */
-static __always_inline bool finish(struct scratch *s, struct actor *a, u32 class, bool priority)
+/* Sends the record; false if it was lost. The buffer stays claimed. */
+static __always_inline bool send(struct scratch *s, struct actor *a, u32 class, bool priority)
 {
 	u32 len = s->pos;
 	if (len > RECORD_BYTES_MAX - TRAILER_BYTES) {
 		count(class, n_lost_large);
-		s->busy = 0;
 		return false;
 	}
 	*(u64 *)(s->data + 0) = s->ts;
@@ -435,8 +436,26 @@ static __always_inline bool finish(struct scratch *s, struct actor *a, u32 class
 		count(class, n_sent);
 		count_by(class, n_bytes, total);
 	}
-	s->busy = 0;
 	return !failed;
 }
+
+/* Sends the record and gives the buffer back; false if the record was lost. */
+static __always_inline bool finish(struct scratch *s, struct actor *a, u32 class, bool priority)
+{
+	bool sent = send(s, a, class, priority);
+	s->busy = 0;
+	return sent;
+}
+
+/*
+ * The programs that judge what has been sent (enforce.h): a program each for the two kinds of hooks, so that the
+ * verifier looks at them once and not with every handler. They give the buffer back. Without enforcement the call is
+ * dead code, and without a program it goes on behind it.
+ */
+struct { __uint(type, BPF_MAP_TYPE_PROG_ARRAY); __uint(max_entries, 1); __type(key, u32); __type(value, u32); } enforce_after_call SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_PROG_ARRAY); __uint(max_entries, 1); __type(key, u32); __type(value, u32); } enforce_after_exec SEC(".maps");
+#define JUDGE(programs)                                                                                                \
+	if (settings.enforcing_tgid)                                                                                   \
+		bpf_tail_call(ctx, &programs, 0);
 
 #endif

@@ -4,6 +4,7 @@
 #include "record.h"
 #include "call.h"
 #include "path.h"
+#include "enforce.h"
 #include "process.h"
 #include "files.h"
 #include "network.h"

@@ -39,7 +39,7 @@ const BPFFS: &str = "/sys/fs/bpf";
 const BPFFS_MAGIC: i64 = 0xcafe_4a11;
 const CGROUP2_MAGIC: i64 = 0x6367_7270;
 /// Inode number of the root of a cgroup v2 hierarchy.
-const ROOT_CGROUP_ID: u64 = 1;
+pub(crate) const ROOT_CGROUP_ID: u64 = 1;
 /// Bytes of the name of a pinned isolation.
 const ID_BYTES_MAX: usize = 128;
 /// Programs of one kind on a cgroup and its ancestors that [`is_isolated`] looks at: the kernel's
@@ -392,11 +392,16 @@ fn program_name(program: BorrowedFd<'_>) -> Option<String> {
 fn open_cgroup(path: &Path) -> Result<File, IsolateError> {
     let folder =
         File::open(path).map_err(|source| IsolateError::Open { path: path.into(), source })?;
-    if filesystem_magic(&folder) == Some(CGROUP2_MAGIC) {
+    if is_cgroup2(&folder) {
         Ok(folder)
     } else {
         Err(IsolateError::NotCgroup2 { path: path.into() })
     }
+}
+
+/// Whether a folder is one of cgroup v2.
+pub(crate) fn is_cgroup2(folder: &File) -> bool {
+    filesystem_magic(folder) == Some(CGROUP2_MAGIC)
 }
 
 fn filesystem_magic(file: &File) -> Option<i64> {

@@ -1,16 +1,18 @@
 //! eBPF probes in C, their loader, ring reader and loss counters (unsafe island 2).
 //!
-//! Four parts, each usable alone:
+//! Five parts, each usable alone:
 //!
 //! - [`Sensor`]: loads the probes that an [`Interest`] names, hands out [`Record`]s, counts every loss;
 //! - [`probe`]: what this kernel allows, for `palisade doctor`;
 //! - [`isolate`]: cuts a cgroup off the network;
+//! - [`enforce`]: acts on processes of containers by what rules say, in the kernel;
 //! - the C sources in `probes/`, whose records are described in `README.md`.
 //!
 //! Nothing here knows what an event means: records leave as bytes, and crate `sensor` decodes them.
 //! The crate never writes a kernel setting, never mounts anything but a missing bpffs (and says
 //! so), and attaches nothing that was not asked for.
 
+pub mod enforce;
 pub mod interest;
 pub mod isolate;
 mod libbpf_log;

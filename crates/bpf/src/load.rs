@@ -19,6 +19,7 @@ pub use handlers::{HandlerLoader, Handlers};
 pub use object::Refusal;
 pub(crate) use setup::programs as programs_of;
 
+use crate::enforce::SharedTables;
 use crate::interest::{Class, Environment, Interest, OpenFilter};
 use crate::loss::ClassCounts;
 use crate::record::{RECORD_BYTES_MAX, Record};
@@ -66,6 +67,9 @@ pub struct Options {
     /// record, and a record waits no longer than the window; after a silence, the first record
     /// wakes at once.
     pub wake_after: Duration,
+    /// The tables of an [`Enforcer`](crate::enforce::Enforcer), by which the probes then kill; see
+    /// there. Without them the probes hold no code for it.
+    pub enforcement: Option<SharedTables>,
     /// The running kernel's type information, to which the probes are fitted; [`BTF_PATH`] but on
     /// hosts that keep it elsewhere.
     pub btf: PathBuf,
@@ -80,6 +84,7 @@ impl Default for Options {
             cgroups: CgroupFilter::All,
             exclude_self: true,
             wake_after: Duration::from_micros(500),
+            enforcement: None,
             btf: BTF_PATH.into(),
         }
     }
@@ -147,7 +152,15 @@ impl Sensor {
         wanted.retain(|program, _| !program.starts_with("call_"));
         // The dispatcher as well, for calls that are asked for later.
         wanted.entry(DISPATCHER).or_default();
-        let (object, refusals) = object::load(interest, options, &wanted, &BTreeMap::new())?;
+        if options.enforcement.is_some() {
+            wanted.extend(setup::JUDGES.map(|(_, judge)| (judge, Vec::new())));
+        }
+        let (object, mut refusals) = object::load(interest, options, &wanted, &BTreeMap::new())?;
+        if let Some(at) = refusals.iter().position(|one| setup::is_judge(one.program)) {
+            // Rules that were to prevent would not: that is no partial success.
+            return Err(refusals.swap_remove(at).error);
+        }
+        setup::fill_judges(&object, options)?;
         setup::fill_shared(&object, options)?;
         opens::set_environment(&object, interest.environment)?;
         let priority = setup::open_ring(&object, "ring_priority", options.priority_ring_bytes)?;

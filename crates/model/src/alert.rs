@@ -7,7 +7,7 @@ use std::str::FromStr;
 use palisade_base::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{Container, Process};
+use crate::{Container, Enforcement, EnforcementOutcome, Process};
 
 /// A rule's priority, as in Falco; the order is by urgency, `Debug` lowest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -148,11 +148,18 @@ pub struct Alert {
     /// File with the recording of what was before and after, where one is written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recording: Option<String>,
+    /// What was done about it at the event itself, for rules with an action.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enforcement: Option<Enforcement>,
 }
 
 impl Alert {
-    /// Whether the attempt was refused.
+    /// Whether the attempt was refused, by the kernel or by enforcement.
     pub fn verdict(&self) -> Verdict {
+        let is_prevented = |done: &Enforcement| done.outcome == EnforcementOutcome::Prevented;
+        if self.enforcement.as_ref().is_some_and(is_prevented) {
+            return Verdict::Blocked;
+        }
         match self.outcome {
             Outcome::Failed { .. } => Verdict::Blocked,
             Outcome::Succeeded | Outcome::Unknown => Verdict::Detected,

@@ -6,6 +6,7 @@
 
 pub mod alert;
 pub mod container;
+pub mod enforcement;
 pub mod finding;
 pub mod incident;
 pub mod package;
@@ -17,6 +18,7 @@ pub mod wire;
 
 pub use alert::{Alert, Outcome, Priority, Verdict};
 pub use container::{Container, Engine, ImageIdentity};
+pub use enforcement::{Enforcement, EnforcementAction, EnforcementOutcome, Means};
 pub use finding::{Finding, Severity};
 pub use incident::{Incident, IncidentState};
 pub use package::{Distribution, Inventory, Package, PackageKind};

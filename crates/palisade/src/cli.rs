@@ -354,6 +354,7 @@ pub(crate) struct Stop {
 #[command(after_help = "Examples:\n  \
     palisade watch                                  # built-in rules, alerts only\n  \
     palisade watch --policy shop.yaml --respond on  # carry out the policy's response\n  \
+    palisade watch --rules shop.yaml --enforce dry-run  # say what actions of rules would do\n  \
     palisade watch --rules falco_rules.yaml --format falco-json\n  \
     palisade watch --record-on-alert /var/lib/palisade/recordings  # 30 s before, 5 s after\n  \
     palisade watch --record night.palcap --record-size 512\n  \
@@ -388,6 +389,10 @@ pub(crate) struct Watch {
     /// Whether the policy's response is carried out
     #[arg(long, value_enum, default_value_t = RespondMode::Off, value_name = "MODE")]
     pub(crate) respond: RespondMode,
+    /// Whether actions of rules (kill, deny) are carried out in containers [default: what the
+    /// policy says, else off]
+    #[arg(long, value_enum, value_name = "MODE")]
+    pub(crate) enforce: Option<EnforceMode>,
     /// Watch processes of the host as well (the built-in rules concern containers alone)
     #[arg(long)]
     pub(crate) host: bool,
@@ -518,6 +523,17 @@ pub(crate) enum Scheduling {
 /// Whether a response is carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum RespondMode {
+    /// No.
+    Off,
+    /// Say what would be done.
+    DryRun,
+    /// Yes.
+    On,
+}
+
+/// Whether actions of rules are carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum EnforceMode {
     /// No.
     Off,
     /// Say what would be done.

@@ -9,6 +9,7 @@ mod container;
 mod context;
 mod db;
 mod doctor;
+mod enforce;
 mod evidence;
 mod image;
 mod means;

@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 
 use palisade_base::{Digest, Timestamp};
-use palisade_model::{Priority, Severity};
+use palisade_model::{Container, EnforcementAction, Priority, Severity};
 
 use crate::endpoint::Endpoint;
 
@@ -26,6 +26,8 @@ pub struct Policy {
     pub runtime: Runtime,
     /// What is done about an alert; the first rule that matches decides.
     pub response: Vec<ResponseRule>,
+    /// What is done at events themselves.
+    pub enforce: Enforce,
     /// Where alerts are sent.
     pub sinks: Vec<Sink>,
     /// What the checks of configuration demand.
@@ -258,6 +260,100 @@ pub struct ResponseRule {
     pub actions: Vec<Action>,
 }
 
+/// What is done at events themselves.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Enforce {
+    /// Whether actions are carried out.
+    pub mode: EnforceMode,
+    /// Actions of rules, in place of what their files say; the first that names a rule.
+    pub rules: Vec<EnforceRule>,
+    /// Where actions are not carried out.
+    pub exceptions: Vec<EnforceException>,
+}
+
+/// Whether actions of rules are carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum EnforceMode {
+    /// Rules only raise alerts.
+    #[default]
+    Off,
+    /// Alerts say what would have been done.
+    DryRun,
+    /// Actions are carried out.
+    On,
+}
+
+impl EnforceMode {
+    /// The name in policies and outputs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::DryRun => "dry-run",
+            Self::On => "on",
+        }
+    }
+}
+
+/// The action of some rules.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct EnforceRule {
+    /// Names of rules.
+    pub rules: Vec<String>,
+    /// Tags of rules.
+    pub tags: Vec<String>,
+    /// What to do, the first that the host can do; empty for nothing.
+    pub actions: Vec<EnforcementAction>,
+}
+
+/// Containers in which actions are not carried out.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct EnforceException {
+    /// References of images; `*` stands for any text.
+    pub images: Vec<String>,
+    /// Names or ids of containers; `*` stands for any text.
+    pub containers: Vec<String>,
+    /// Names of rules; empty for all.
+    pub rules: Vec<String>,
+    /// Why.
+    pub reason: String,
+    /// When it ends.
+    pub expires: Timestamp,
+}
+
+impl EnforceException {
+    /// Whether it holds for `rule` in `container` at `now`.
+    pub fn covers(&self, rule: &str, container: &Container, now: Timestamp) -> bool {
+        let image = container.image.as_ref().map(|image| image.reference.as_str());
+        let is_image = |pattern: &String| image.is_some_and(|image| matches(pattern, image));
+        let is_container = |pattern: &String| {
+            matches(pattern, &container.name)
+                || matches(pattern, &container.id)
+                || pattern == container.short_id()
+        };
+        now <= self.expires
+            && (self.rules.is_empty() || self.rules.iter().any(|name| name == rule))
+            && (self.images.is_empty() || self.images.iter().any(is_image))
+            && (self.containers.is_empty() || self.containers.iter().any(is_container))
+    }
+}
+
+/// Whether `text` matches `pattern`, in which `*` stands for any text.
+fn matches(pattern: &str, text: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let first = parts.next().unwrap_or("");
+    let Some(mut rest) = text.strip_prefix(first) else { return false };
+    let mut parts: Vec<&str> = parts.collect();
+    let Some(last) = parts.pop() else { return rest.is_empty() };
+    // The leftmost place of each part leaves the most for those behind it.
+    for part in parts {
+        match rest.find(part) {
+            Some(at) => rest = &rest[at + part.len()..],
+            None => return false,
+        }
+    }
+    rest.ends_with(last)
+}
+
 /// What can be done about an alert.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Action {
@@ -381,5 +477,64 @@ impl SinkFormat {
     /// Whether a document of this form is JSON.
     pub const fn is_json(self) -> bool {
         matches!(self, Self::Json | Self::FalcoJson | Self::Ocsf)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use palisade_base::Timestamp;
+    use palisade_model::{Container, Engine, ImageIdentity};
+
+    use super::*;
+
+    #[test]
+    fn stars_stand_for_any_text() {
+        for (pattern, text, expected) in [
+            ("a", "a", true),
+            ("a", "ab", false),
+            ("*", "", true),
+            ("a*", "abc", true),
+            ("*c", "abc", true),
+            ("a*c", "ac", true),
+            ("a*b*c", "aXbYc", true),
+            ("a*b*c", "acb", false),
+            ("aa*aa", "aaa", false),
+            ("registry/x:*", "registry/x:1", true),
+            ("registry/x:*", "registry/xy:1", false),
+        ] {
+            assert_eq!(matches(pattern, text), expected, "{pattern} {text}");
+        }
+    }
+
+    #[test]
+    fn an_exception_holds_where_all_that_it_names_holds() {
+        let container = Container {
+            id: "4f2a9c7be01d4f2a9c7b".into(),
+            name: "web".into(),
+            engine: Engine::Docker,
+            image: Some(ImageIdentity { reference: "r/web:1".into(), digest: None }),
+            policy: None,
+            pod: None,
+            cgroup: None,
+            init_pid: None,
+        };
+        let now = Timestamp::from_nanos(1_000);
+        let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_string()).collect();
+        let check = |images: &[&str], containers: &[&str], rules: &[&str], expires, expected| {
+            let exception = EnforceException {
+                images: texts(images),
+                containers: texts(containers),
+                rules: texts(rules),
+                reason: String::new(),
+                expires: Timestamp::from_nanos(expires),
+            };
+            assert_eq!(exception.covers("rule", &container, now), expected, "{exception:?}");
+        };
+        check(&["r/web:*"], &[], &[], 1_000, true);
+        check(&["r/web:*"], &[], &[], 999, false);
+        check(&["r/db:*"], &[], &[], 1_000, false);
+        check(&["r/web:*"], &["db"], &[], 1_000, false);
+        check(&[], &["4f2a9c7be01d"], &["rule"], 1_000, true);
+        check(&[], &["w*"], &["other"], 1_000, false);
     }
 }

@@ -1,8 +1,9 @@
 //! The one policy file: load, validate, explain, decide.
 //!
 //! A policy says which images may run (`images`), how a container is confined
-//! (`containers`), what is watched (`runtime`), what is done about an alert (`response`),
-//! where alerts are sent (`sinks`) and what is demanded of configuration (`checks`). Reading is total: every problem of a file is reported at once, with
+//! (`containers`), what is watched (`runtime`), what is done about an alert (`response`) and
+//! at the event itself (`enforce`), where alerts are sent (`sinks`) and what is demanded of
+//! configuration (`checks`). Reading is total: every problem of a file is reported at once, with
 //! its place and a remedy, and a policy with an error is never used in part.
 #![forbid(unsafe_code)]
 
@@ -14,6 +15,7 @@ pub mod code;
 pub mod decide;
 pub mod document;
 pub mod endpoint;
+mod enforce;
 pub mod explain;
 pub mod load;
 mod read;
@@ -26,9 +28,10 @@ mod yaml;
 pub use code::Code;
 pub use decide::{Admission, GateState, SignatureState, admit, response_for};
 pub use document::{
-    Action, CheckException, Checks, Containers, CustomCheck, Gate, ImageVerification, Images,
-    Limits, Network, Policy, ResponseRule, Runtime, Seccomp, SeverityChange, Sink, SinkFormat,
-    Tmpfs, UserMode, UserNamespace,
+    Action, CheckException, Checks, Containers, CustomCheck, Enforce, EnforceException,
+    EnforceMode, EnforceRule, Gate, ImageVerification, Images, Limits, Network, Policy,
+    ResponseRule, Runtime, Seccomp, SeverityChange, Sink, SinkFormat, Tmpfs, UserMode,
+    UserNamespace,
 };
 pub use endpoint::Endpoint;
 pub use explain::explain;

@@ -7,8 +7,8 @@ use palisade_model::Priority;
 
 use crate::code::Code;
 use crate::document::{
-    Checks, Containers, Gate, ImageVerification, Images, Limits, Network, Policy, Runtime, Seccomp,
-    UserMode, UserNamespace,
+    Checks, Containers, Enforce, Gate, ImageVerification, Images, Limits, Network, Policy, Runtime,
+    Seccomp, UserMode, UserNamespace,
 };
 use crate::load::{LoadPolicyError, LoadedPolicy, Origin, PROBLEMS_MAX, Setting};
 use crate::table::{self, Default, Key, Kind, TextRule, VERSION};
@@ -497,6 +497,7 @@ fn blank() -> Policy {
         },
         runtime: Runtime { rules: Vec::new(), builtin_rules: true, priority_min: Priority::Debug },
         response: Vec::new(),
+        enforce: Enforce::default(),
         sinks: Vec::new(),
         checks: Checks::default(),
     }

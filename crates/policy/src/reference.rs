@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use palisade_model::EnforcementAction;
 use serde_json::{Map, Value, json};
 
 use crate::capability;
@@ -19,7 +20,7 @@ pub fn schema() -> Value {
     let head = json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Palisade policy",
-        "description": "Which images may run, how containers are confined, what is watched, what is done about an alert, where alerts are sent and what is demanded of configuration.",
+        "description": "Which images may run, how containers are confined, what is watched, what is done about an alert and at the event itself, where alerts are sent and what is demanded of configuration.",
     });
     if let (Value::Object(head), Value::Object(root)) = (head, &mut root) {
         let rest = std::mem::replace(root, head);
@@ -135,6 +136,10 @@ fn text_schema(rule: &TextRule) -> Value {
             let names = capability::ALL.join("|");
             json!({"type": "string", "pattern": format!("^([Cc][Aa][Pp]_)?({names}|{})$", names.to_lowercase())})
         }
+        TextRule::EnforcementAction => {
+            json!({"enum": EnforcementAction::ALL.map(EnforcementAction::as_str)})
+        }
+        TextRule::Date => json!({"type": "string", "format": "date"}),
         TextRule::Action => json!({"enum": Action::ALL.map(Action::as_str)}),
         TextRule::Endpoint => json!({
             "type": "string",
@@ -227,6 +232,8 @@ fn one(rule: &TextRule) -> &'static str {
         TextRule::File => "a file",
         TextRule::Capability => "a capability",
         TextRule::Action => "`freeze`, `isolate`, `evidence`, `kill`",
+        TextRule::EnforcementAction => "`deny`, `kill`",
+        TextRule::Date => "a day",
         TextRule::Endpoint => "an endpoint",
     }
 }
@@ -302,6 +309,22 @@ mod tests {
                     let mut item = format!("checks:\n  {name}:\n    - {line}\n");
                     for (name, value) in required {
                         if key.name() != *name {
+                            let _ = writeln!(item, "      {name}: {value}");
+                        }
+                    }
+                    item
+                }
+                "enforce.rules[]" => {
+                    let action = if key.name() == "action" { "" } else { "      action: [kill]\n" };
+                    let rules = if key.name() == "rules" { "" } else { "      rules: [r]\n" };
+                    format!("enforce:\n  rules:\n    - {line}\n{action}{rules}")
+                }
+                "enforce.exceptions[]" => {
+                    let mut item = format!("enforce:\n  exceptions:\n    - {line}\n");
+                    for (name, value) in
+                        [("images", "[i]"), ("reason", "r"), ("expires", "\"2027-01-01\"")]
+                    {
+                        if key.name() != name {
                             let _ = writeln!(item, "      {name}: {value}");
                         }
                     }

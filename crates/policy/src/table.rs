@@ -63,6 +63,10 @@ pub(crate) enum TextRule {
     Action,
     /// Where a sink sends alerts.
     Endpoint,
+    /// What is done at an event.
+    EnforcementAction,
+    /// A day: `2027-06-30`.
+    Date,
 }
 
 /// What a key takes, with the function that stores it.
@@ -117,7 +121,7 @@ const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const TIB: u64 = 1 << 40;
 
-const fn section(path: &'static str, doc: &'static str) -> Key {
+pub(crate) const fn section(path: &'static str, doc: &'static str) -> Key {
     Key { path, kind: Kind::Section, default: Default::Nothing, doc, example: "" }
 }
 
@@ -292,11 +296,12 @@ const RESPONSE_PRIORITY: &[Choice] =
     priorities!(|p: &mut Policy, to| item_response(p, |rule| rule.priority = to));
 
 /// Keys there are.
-pub(crate) const N_KEYS: usize = KEYS.len() + crate::sinks::KEYS.len() + crate::checks::KEYS.len();
+pub(crate) const N_KEYS: usize =
+    KEYS.len() + crate::enforce::KEYS.len() + crate::sinks::KEYS.len() + crate::checks::KEYS.len();
 
 /// Every key, in the order in which a policy is written and explained.
 pub(crate) fn keys() -> impl Iterator<Item = &'static Key> {
-    KEYS.iter().chain(crate::sinks::KEYS).chain(crate::checks::KEYS)
+    KEYS.iter().chain(crate::enforce::KEYS).chain(crate::sinks::KEYS).chain(crate::checks::KEYS)
 }
 
 /// Every key but those of `sinks` and `checks`, which stand in tables of their own.

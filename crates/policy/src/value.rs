@@ -129,6 +129,19 @@ pub(crate) fn text(text: &str, rule: &TextRule) -> Result<String, Refusal> {
             Ok(endpoint) => Ok(endpoint.to_string()),
             Err(error) => Err(refuse(error.message, error.help)),
         },
+        TextRule::EnforcementAction => match text.parse::<palisade_model::EnforcementAction>() {
+            Ok(action) => Ok(action.to_string()),
+            Err(error) => Err(refuse(error.to_string(), "allowed are deny, kill")),
+        },
+        TextRule::Date => {
+            let is_day = text.len() == 10
+                && format!("{text}T00:00:00Z").parse::<palisade_base::Timestamp>().is_ok();
+            if is_day {
+                return Ok(text.to_string());
+            }
+            let help = "write year, month and day, in quotes: \"2027-06-30\"";
+            Err(refuse(format!("`{}` is not a day", cut(text)), help))
+        }
         TextRule::Capability => capability::canonical(text).map(str::to_string).ok_or_else(|| {
             let upper = text.to_ascii_uppercase();
             let bare = upper.strip_prefix("CAP_").unwrap_or(&upper);

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use crate::action::Action;
 use crate::ast::{Quantifier, Relation};
 use crate::priority::Priority;
 use crate::report::{Problem, Report, SourcedText, code};
@@ -114,6 +115,7 @@ pub(crate) struct RuleInfo {
     pub(crate) capture: bool,
     pub(crate) capture_duration_ms: u32,
     pub(crate) enabled: bool,
+    pub(crate) actions: Vec<Action>,
     pub(crate) warn_evttypes: bool,
     pub(crate) skip_if_unknown_filter: bool,
     /// What makes it a stateful rule.
@@ -137,6 +139,7 @@ pub(crate) struct RuleUpdate {
     pub(crate) enabled: Option<bool>,
     pub(crate) warn_evttypes: Option<bool>,
     pub(crate) skip_if_unknown_filter: Option<bool>,
+    pub(crate) actions: Option<Vec<Action>>,
 }
 
 impl RuleUpdate {
@@ -152,6 +155,7 @@ impl RuleUpdate {
             || self.enabled.is_some()
             || self.warn_evttypes.is_some()
             || self.skip_if_unknown_filter.is_some()
+            || self.actions.is_some()
     }
 }
 
@@ -374,6 +378,7 @@ impl<'k> Collector<'k> {
         replace(&mut previous.enabled, update.enabled);
         replace(&mut previous.warn_evttypes, update.warn_evttypes);
         replace(&mut previous.skip_if_unknown_filter, update.skip_if_unknown_filter);
+        replace(&mut previous.actions, update.actions);
         Ok(())
     }
 }

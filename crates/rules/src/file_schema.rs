@@ -22,6 +22,8 @@ enum Kind {
     Texts,
     Object(&'static [Key]),
     Objects(&'static [Key]),
+    /// Actions, which are ours: loading checks them whole.
+    Actions,
 }
 
 /// A key of a mapping: its name, what it holds, whether it must be there.
@@ -69,6 +71,7 @@ const OVERRIDE: &[Key] = &[
     ("tags", OPERATIONS, false),
     ("warn_evttypes", OPERATIONS, false),
     ("skip-if-unknown-filter", OPERATIONS, false),
+    ("action", Kind::OneOf(&["replace"]), false),
 ];
 
 const ITEM: &[Key] = &[
@@ -92,6 +95,7 @@ const ITEM: &[Key] = &[
     ("tags", Kind::Texts, false),
     ("warn_evttypes", Kind::Bool, false),
     ("skip-if-unknown-filter", Kind::Bool, false),
+    ("action", Kind::Actions, false),
 ];
 
 /// Holds rule files against the published schema; all problems are warnings.
@@ -125,7 +129,7 @@ fn warn(node: &Node, message: String, help: Option<String>, report: &mut Report<
 fn check(node: &Node, kind: &Kind, name: &str, report: &mut Report<'_>) {
     let scalar = node.scalar();
     let (holds, wanted) = match kind {
-        Kind::Any => return,
+        Kind::Any | Kind::Actions => return,
         Kind::Text => (scalar.is_some() && !node.is_null(), "text"),
         Kind::Bool => (matches!(scalar, Some("true" | "false")), "true or false"),
         Kind::Integer => (scalar.is_some_and(|t| t.parse::<i64>().is_ok()), "a whole number"),

@@ -8,6 +8,7 @@
 //! about it. The language is that of Falco's rule engine [`ENGINE_VERSION`].
 #![forbid(unsafe_code)]
 
+mod action;
 mod anatomy;
 pub mod ast;
 mod carry;
@@ -38,6 +39,7 @@ mod read_rule;
 mod reader;
 mod report;
 mod rule_set;
+pub mod selector;
 mod stateful;
 mod text_index;
 mod tracker;
@@ -45,6 +47,7 @@ mod transform;
 mod version;
 mod yaml;
 
+pub use action::{Action, ParseActionError};
 pub use anatomy::{Predicate, predicates};
 pub use carry::Carried;
 pub use collect::{DEFINITIONS_MAX, PluginRequirement};

@@ -200,6 +200,7 @@ impl Loader<'_> {
             source: info.source,
             priority: info.priority,
             tags: info.tags.into_iter().collect(),
+            actions: info.actions,
             capture: info.capture,
             capture_duration_ms: info.capture_duration_ms,
         })

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::action::read_actions;
 use crate::collect::{Collector, Entry, Exception, RuleInfo, RuleUpdate};
 use crate::priority::Priority;
 use crate::reader::{
@@ -13,7 +14,7 @@ use crate::yaml::{Content, Node, Style};
 
 const WARNING_ENABLED: &str = "The standalone 'enabled' key usage is deprecated. The correct \
      approach requires also a 'replace' entry under the 'override' key (i.e. 'enabled: replace').";
-const RULE_KEYS: [&str; 15] = [
+const RULE_KEYS: [&str; 16] = [
     "rule",
     "condition",
     "output",
@@ -29,9 +30,10 @@ const RULE_KEYS: [&str; 15] = [
     "exceptions",
     "override",
     "append",
+    "action",
 ];
 const RULE_APPENDABLE: [&str; 5] = ["condition", "output", "desc", "tags", "exceptions"];
-const RULE_REPLACEABLE: [&str; 11] = [
+const RULE_REPLACEABLE: [&str; 12] = [
     "condition",
     "output",
     "desc",
@@ -43,6 +45,7 @@ const RULE_REPLACEABLE: [&str; 11] = [
     "enabled",
     "warn_evttypes",
     "skip-if-unknown-filter",
+    "action",
 ];
 
 fn read_tags(item: &Node) -> Outcome<BTreeSet<String>> {
@@ -134,6 +137,7 @@ fn read_new_rule(
         skip_if_unknown_filter: optional(item, "skip-if-unknown-filter", false, decode_bool)?,
         tags: read_tags(item)?,
         exceptions: read_exceptions(item, false, report)?,
+        actions: item.get("action").map(read_actions).transpose()?.unwrap_or_default(),
         stateful: None,
     };
     collector.define_rule(rule, report)
@@ -205,6 +209,10 @@ fn read_update<'k>(
             "capture" => update.capture = Some(decode_bool(required(item, key)?)?),
             "capture_duration" => {
                 update.capture_duration_ms = Some(decode_u32(required(item, key)?)?);
+            }
+            "action" => {
+                let value = item.get(key);
+                update.actions = Some(value.map(read_actions).transpose()?.unwrap_or_default());
             }
             "enabled" => update.enabled = Some(decode_bool(required(item, key)?)?),
             "warn_evttypes" => update.warn_evttypes = Some(decode_bool(required(item, key)?)?),

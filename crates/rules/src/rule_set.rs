@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use palisade_base::{Diagnostics, Location};
 
+use crate::action::Action;
 use crate::ast::Expr;
 use crate::collect::PluginRequirement;
 use crate::event_types::EventTypes;
@@ -22,7 +23,8 @@ pub struct RuleId(pub u32);
 /// Which of several matching rules count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum RuleMatching {
-    /// The one defined first.
+    /// The one defined first, and behind it those that carry an action: what is to be
+    /// prevented does not depend on the order of files.
     #[default]
     First,
     /// All.
@@ -94,6 +96,9 @@ pub struct Rule {
     pub tags: Vec<String>,
     /// Whether it is evaluated.
     pub enabled: bool,
+    /// What is to be done about its events, the first that the host can do; empty for
+    /// nothing but an alert.
+    pub actions: Vec<Action>,
     /// Whether it asks for a capture of the events around its alerts.
     pub capture: bool,
     /// How long that capture lasts, in milliseconds; 0 leaves it to the settings.
@@ -168,6 +173,13 @@ impl RuleSet {
         }
     }
 
+    /// Gives a rule other actions than its file does. Evaluators made before do not know.
+    pub fn set_actions(&mut self, id: RuleId, actions: Vec<Action>) {
+        if let Some(rule) = self.rules.get_mut(id.0 as usize) {
+            rule.actions = actions;
+        }
+    }
+
     /// The rule of this name.
     pub fn find(&self, name: &str) -> Option<(RuleId, &Rule)> {
         let at = self.rules.iter().position(|rule| rule.name == name)?;
@@ -212,6 +224,8 @@ pub struct Evaluator {
     pub(crate) trackers: BTreeMap<u32, (Arc<Stateful>, Tracker)>,
     /// The conditions of one stateful rule that hold.
     steps: Vec<usize>,
+    /// Numbers of the rules that carry an action, sorted.
+    acting: Vec<u32>,
 }
 
 impl Evaluator {
@@ -230,7 +244,9 @@ impl Evaluator {
                 Some((part.rule, (Arc::clone(stateful), stateful.tracker())))
             })
             .collect();
+        let acting = (0u32..).zip(&rules.rules).filter(|(_, rule)| !rule.actions.is_empty());
         Self {
+            acting: acting.map(|(number, _)| number).collect(),
             program,
             matching: rules.matching,
             memory: Memory::default(),
@@ -241,7 +257,7 @@ impl Evaluator {
     }
 
     /// Appends the rules that `event` matches, in the order of definition; with
-    /// [`RuleMatching::First`] one at most. Stateful rules are left out: see
+    /// [`RuleMatching::First`] one, and those behind it that carry an action. Stateful rules are left out: see
     /// [`Self::evaluate_at`].
     pub fn evaluate<F: Fields + ?Sized>(&mut self, event: &F, matched: &mut Vec<RuleId>) {
         self.find(event);
@@ -250,7 +266,12 @@ impl Evaluator {
             RuleMatching::First => n_rules.min(1),
             RuleMatching::All => n_rules,
         };
-        matched.extend(self.numbers.iter().take(n).map(|number| RuleId(*number)));
+        let (counted, behind) = self.numbers[..n_rules].split_at(n);
+        matched.extend(counted.iter().map(|number| RuleId(*number)));
+        if !self.acting.is_empty() {
+            let acts = |number: &&u32| self.acting.binary_search(number).is_ok();
+            matched.extend(behind.iter().filter(acts).map(|number| RuleId(*number)));
+        }
     }
 
     /// As [`Self::evaluate`], and behind those the stateful rules for which `event`

@@ -118,6 +118,10 @@ impl Stateful {
 /// Reads a stateful rule.
 pub(crate) fn read_stateful(item: &Node, report: &mut Report<'_>) -> Outcome<RuleInfo> {
     let name = required_text(item, "stateful_rule")?;
+    if let Some(node) = item.get("action") {
+        return Err(shape(node.place, "'action' cannot stand in a stateful rule")
+            .with_help("an action is about one event; see `response` in policies"));
+    }
     let within = required(item, "within")?;
     let within_ns = duration_ns(within)?;
     let per = match item.get("per") {
@@ -141,6 +145,7 @@ pub(crate) fn read_stateful(item: &Node, report: &mut Report<'_>) -> Outcome<Rul
         description: required_text(item, "desc")?,
         priority: Priority::parse(&text_of(priority))
             .ok_or_else(|| shape(priority.place, "Invalid priority"))?,
+        actions: Vec::new(),
         enabled: optional(item, "enabled", true, decode_bool)?,
         capture: false,
         capture_duration_ms: 0,

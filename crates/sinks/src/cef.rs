@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use palisade_model::alert::Outcome;
-use palisade_model::{Alert, Priority, Repeats, Verdict};
+use palisade_model::{Alert, EnforcementOutcome, Priority, Repeats, Verdict};
 
 use crate::item::{About, Item, technique_ids};
 
@@ -47,8 +47,14 @@ fn of_alert(pairs: &mut Pairs<'_>, alert: &Alert) {
     pairs.add("start", &alert.time.as_millis().to_string());
     pairs.add("dvchost", &alert.hostname);
     pairs.add("cat", &alert.event_type);
+    let done = alert.enforcement.as_ref();
     let act = match alert.verdict() {
         Verdict::Blocked => "blocked",
+        Verdict::Detected
+            if done.is_some_and(|done| done.outcome == EnforcementOutcome::Killed) =>
+        {
+            "killed"
+        }
         Verdict::Detected => "detected",
     };
     pairs.add("act", act);
@@ -56,9 +62,14 @@ fn of_alert(pairs: &mut Pairs<'_>, alert: &Alert) {
         Outcome::Succeeded => pairs.add("outcome", "success"),
         Outcome::Failed { errno } => {
             pairs.add("outcome", "failure");
-            pairs.add("reason", &format!("errno {errno}"));
+            if done.is_none() {
+                pairs.add("reason", &format!("errno {errno}"));
+            }
         }
         Outcome::Unknown => {}
+    }
+    if let Some(done) = done {
+        pairs.add("reason", &done.to_string());
     }
     if let Some(process) = &alert.process {
         pairs.add("sproc", &process.name);
@@ -143,7 +154,7 @@ fn extension(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{alert, bare, golden, repeats, techniques};
+    use crate::testing::{alert, bare, enforced, golden, repeats, techniques};
 
     #[test]
     fn documents() {
@@ -152,6 +163,20 @@ mod tests {
         let items = [Item::Alert(&full), Item::Alert(&bare), Item::Repeats(&repeats)];
         let lines: Vec<String> = items.iter().map(|item| document(*item, about)).collect();
         golden("cef.txt", (lines.join("\n") + "\n").as_bytes());
+    }
+
+    #[test]
+    fn what_enforcement_did_is_the_reason() {
+        let about = About { version: "0.1.0", techniques };
+        let check = |outcome, expected: &str| {
+            let line = document(Item::Alert(&enforced(outcome)), about);
+            assert!(line.contains(expected), "{line}");
+        };
+        check(EnforcementOutcome::Prevented, "act=blocked outcome=failure reason=prevented: deny");
+        let mut killed = enforced(EnforcementOutcome::Killed);
+        killed.outcome = Outcome::Succeeded;
+        let line = document(Item::Alert(&killed), about);
+        assert!(line.contains("act=killed outcome=success reason=killed: deny"), "{line}");
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 use palisade_base::Timestamp;
 use palisade_model::alert::Outcome;
-use palisade_model::{Alert, Container, Priority, Process, Repeats, Verdict};
+use palisade_model::{Alert, Container, EnforcementOutcome, Priority, Process, Repeats, Verdict};
 use serde_json::{Map, Value, json};
 
 use crate::item::{About, Item, TechniqueNames, technique_ids};
@@ -159,6 +159,24 @@ fn severity(priority: Priority) -> (u64, &'static str) {
 
 /// What became of it, in the terms of the profile `security_control`.
 fn verdict(alert: &Alert) -> Map<String, Value> {
+    let done = alert.enforcement.as_ref();
+    match done.map(|done| (done.outcome, done.to_string())) {
+        Some((EnforcementOutcome::Prevented, text)) => {
+            return object(json!({
+                "action_id": 2, "action": "Denied",
+                "disposition_id": 2, "disposition": "Blocked",
+                "status_detail": text,
+            }));
+        }
+        Some((EnforcementOutcome::Killed, text)) => {
+            return object(json!({
+                "action_id": 4, "action": "Modified",
+                "disposition_id": 7, "disposition": "Custom Action",
+                "status_detail": text,
+            }));
+        }
+        _ => {}
+    }
     match (alert.verdict(), alert.outcome) {
         (Verdict::Blocked, Outcome::Failed { errno }) => object(json!({
             "action_id": 2, "action": "Denied",
@@ -380,6 +398,7 @@ fn unmapped(alert: &Alert) -> Value {
         "priority": alert.priority.as_str(),
         "event_type": alert.event_type,
         "outcome": alert.outcome,
+        "enforcement": alert.enforcement,
         "latency_ns": u64::try_from(alert.latency().as_nanos()).unwrap_or(u64::MAX),
         "policy": container.and_then(|c| c.policy.as_deref()),
         "pod_name": container.and_then(|c| c.pod.as_ref()).map(|pod| pod.name.as_str()),

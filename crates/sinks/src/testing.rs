@@ -1,7 +1,9 @@
 //! An alert with everything, and one with nothing.
 
 use palisade_base::Timestamp;
-use palisade_model::{Alert, Priority, Repeats};
+use palisade_model::{
+    Alert, Enforcement, EnforcementAction, EnforcementOutcome, Means, Priority, Repeats,
+};
 
 pub(crate) const FULL: &str = r#"{
   "id": "18ea5066fb4b9e3400000007", "time": "2026-11-22T05:53:55.000000001Z",
@@ -35,6 +37,18 @@ pub(crate) const BARE: &str = r#"{
 
 pub(crate) fn alert() -> Alert {
     serde_json::from_str(FULL).unwrap()
+}
+
+/// An alert of an event about which something was done.
+pub(crate) fn enforced(outcome: EnforcementOutcome) -> Alert {
+    let enforcement = Enforcement {
+        action: EnforcementAction::Deny,
+        means: Some(Means::Fanotify),
+        outcome,
+        detail: String::new(),
+        latency_ns: 213_400,
+    };
+    Alert { enforcement: Some(enforcement), ..alert() }
 }
 
 pub(crate) fn bare() -> Alert {

@@ -11,7 +11,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("http", &["base"]),
     ("rules", &["base"]),
     ("sys", &["base"]),
-    ("bpf", &["base"]),
+    ("bpf", &["base", "rules"]),
     ("image", &["base", "model"]),
     ("registry", &["base", "model", "http", "image"]),
     ("packages", &["base", "model"]),
@@ -23,7 +23,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("sensor", &["base", "model", "rules"]),
     ("respond", &["base", "model", "sys", "bpf", "policy"]),
     ("sinks", &["base", "model", "http", "sys", "policy"]),
-    ("agent", &["base", "model", "bpf", "rules", "policy", "sensor", "respond", "sinks"]),
+    ("agent", &["base", "model", "sys", "bpf", "rules", "policy", "sensor", "respond", "sinks"]),
     (
         "palisade",
         &[

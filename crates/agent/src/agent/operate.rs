@@ -38,7 +38,6 @@ const LAST_ALERTS_MAX: usize = 4096;
 #[derive(Debug)]
 pub(super) struct Operation {
     pub(super) mode: Mode,
-    pub(super) enforcement: Option<Vec<EnforcementStatus>>,
     reloader: Option<Reloader>,
     desk: Option<ControlDesk>,
     ledger: Ledger,
@@ -53,7 +52,6 @@ impl Default for Operation {
     fn default() -> Self {
         Self {
             mode: Mode::default(),
-            enforcement: None,
             reloader: None,
             desk: None,
             ledger: Ledger::new(Instant::now()),
@@ -92,11 +90,6 @@ impl Agent {
     /// Says what the agent was told, for those who ask.
     pub fn set_mode(&mut self, mode: Mode) {
         self.operation.mode = mode;
-    }
-
-    /// Says how rules with an action stand on this host.
-    pub fn set_enforcement(&mut self, rows: Vec<EnforcementStatus>) {
-        self.operation.enforcement = Some(rows);
     }
 
     /// Takes over what `reloader` prepares.
@@ -302,6 +295,7 @@ impl Agent {
             ancestors: Vec::new(),
             container: None,
             recording: None,
+            enforcement: None,
         }
     }
 
@@ -353,7 +347,11 @@ impl Agent {
             mode: operation.mode.clone(),
             degraded: Vec::new(),
             policy: self.policy.name.clone(),
-            enforcement: operation.enforcement.clone(),
+            enforcement: self
+                .health
+                .enforcement
+                .as_ref()
+                .map(|health| health.standings.iter().map(EnforcementStatus::from).collect()),
             n_events,
             hooks: details.hooks,
             refused: details.refused,

@@ -9,15 +9,16 @@ use palisade_bpf::{
     Environment, HandlerLoader, Handlers, Interest, LoadError, OpenFilter, Options, Sensor,
 };
 use palisade_rules::RuleSet;
-use palisade_sensor::Engine;
 use palisade_sensor::identity::HostPaths;
-use palisade_sensor::state::THREADS_MAX;
+use palisade_sensor::state::{State, THREADS_MAX};
+use palisade_sensor::{Engine, EventView};
 
 use super::activity::Counter;
 use super::recovery::Recovery;
 use super::{DetectorError, Matcher, Started, interest};
 use crate::control::protocol::{Activity, Sample};
 use crate::detection::{Changed, Detection, Source, SourceError, SourceHealth};
+use crate::enforce::{Order, orders};
 use crate::losses::{Kind, Loss, Side};
 use crate::recorder::{Desk, Recorder, RecorderError, Recording};
 use crate::standing::{Missing, RuleState, standings};
@@ -63,6 +64,8 @@ pub struct RuleChange {
     matcher: Matcher,
     interest: Interest,
     unserved: Vec<String>,
+    /// The rules with an action.
+    orders: Vec<Order>,
     /// None when those at work serve the rules as well.
     handlers: Option<Handlers>,
 }
@@ -71,8 +74,14 @@ impl RuleChange {
     /// A change of rules alone, for sources without probes.
     pub fn of_rules(mut rules: RuleSet) -> Self {
         let (interest, unserved) = interest(&rules);
+        let orders = orders(&rules);
         rules.forget_expressions();
-        Self { matcher: Matcher::new(rules), interest, unserved, handlers: None }
+        Self { matcher: Matcher::new(rules), interest, unserved, orders, handlers: None }
+    }
+
+    /// The rules that carry an action.
+    pub fn orders(&self) -> &[Order] {
+        &self.orders
     }
 
     /// The rules, to match with.
@@ -88,6 +97,7 @@ impl DetectorLoader {
     /// back more of what none can match.
     pub fn prepare(&self, mut rules: RuleSet) -> Result<RuleChange, LoadError> {
         let (mut interest, unserved) = interest(&rules);
+        let orders = orders(&rules);
         rules.forget_expressions();
         if self.is_whole.load(Ordering::Relaxed) {
             ask_for_everything(&mut interest);
@@ -97,7 +107,7 @@ impl DetectorLoader {
             at_work.as_ref() == Some(&interest)
         };
         let handlers = if is_served { None } else { Some(self.handlers.load(&interest)?) };
-        Ok(RuleChange { matcher: Matcher::new(rules), interest, unserved, handlers })
+        Ok(RuleChange { matcher: Matcher::new(rules), interest, unserved, orders, handlers })
     }
 }
 
@@ -114,12 +124,16 @@ impl Detector {
     ///
     /// Probes first, then `/proc`: what starts in between is seen twice and missed never.
     pub fn start(
-        mut rules: RuleSet,
+        rules: impl Into<Arc<RuleSet>>,
         options: &Options,
         paths: HostPaths,
     ) -> Result<(Self, Started), DetectorError> {
+        let mut rules = rules.into();
         let (interest, unserved) = interest(&rules);
-        rules.forget_expressions();
+        // Unless somebody else needs them still.
+        if let Some(rules) = Arc::get_mut(&mut rules) {
+            rules.forget_expressions();
+        }
         let sensor = Sensor::load(&interest, options)?;
         let (engine, processes) = Engine::live(paths).map_err(DetectorError::Processes)?;
         let this = Self {
@@ -244,10 +258,21 @@ impl Detector {
     }
 }
 
-impl Source for Detector {
-    fn poll(
+impl Detector {
+    /// The rules at work, and the state that they see.
+    pub(super) fn matcher(&self) -> &Matcher {
+        &self.matcher
+    }
+
+    pub(super) fn state(&self) -> &State {
+        self.engine.state()
+    }
+
+    /// As [`Source::poll`], and passes every event to `seen` before rules see it.
+    pub fn poll_seen(
         &mut self,
         timeout: Duration,
+        seen: &mut dyn FnMut(&EventView<'_>),
         sink: &mut dyn FnMut(Detection),
     ) -> Result<usize, SourceError> {
         let Self {
@@ -273,6 +298,7 @@ impl Source for Detector {
                 *n_records += 1;
                 if let Ok(Some(event)) = engine.feed(record.whole()) {
                     counter.note(&event, *n_records);
+                    seen(&event);
                     n_passed += matcher.evaluate(&event, sink);
                 }
                 if let Some(recorder) = recorder {
@@ -293,9 +319,19 @@ impl Source for Detector {
         }
         Ok(n_passed)
     }
+}
+
+impl Source for Detector {
+    fn poll(
+        &mut self,
+        timeout: Duration,
+        sink: &mut dyn FnMut(Detection),
+    ) -> Result<usize, SourceError> {
+        self.poll_seen(timeout, &mut |_| (), sink)
+    }
 
     fn change_rules(&mut self, change: RuleChange) -> Result<Changed, String> {
-        let RuleChange { matcher, interest, unserved, handlers } = change;
+        let RuleChange { matcher, interest, unserved, handlers, orders: _ } = change;
         let mut at_work = self.at_work.lock().unwrap_or_else(PoisonError::into_inner);
         let mut old: Option<Handlers> = None;
         // Whoever needs more begins with the new rules, whoever needs less ends after the old.
@@ -433,6 +469,7 @@ impl Source for Detector {
             n_rules: self.matcher.n_rules(),
             n_memories_forgotten: self.n_forgotten_before + self.matcher.n_forgotten(),
             recorder: self.recorder.as_ref().map(Recorder::health),
+            enforcement: None,
         }
     }
 

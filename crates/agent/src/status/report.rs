@@ -1,10 +1,12 @@
 //! Everything that `palisade status` shows.
 
 use palisade_base::Timestamp;
+use palisade_model::Means;
 use serde::{Deserialize, Serialize};
 
 use super::Counts;
 use crate::delivery::status::{SinkState, SinkStatus};
+use crate::enforce::{Ruling, Standing};
 use crate::losses::LossStatus;
 use crate::recorder::RecorderHealth;
 use crate::reload::ReloadReport;
@@ -146,6 +148,9 @@ pub struct Mode {
 pub struct EnforcementStatus {
     /// The rule.
     pub rule: String,
+    /// The container, by its short id, where it differs from the host's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<String>,
     /// `prevents`, `reacts` or `cannot`.
     pub standing: String,
     /// By which means.
@@ -154,6 +159,27 @@ pub struct EnforcementStatus {
     /// Why it is no better.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+}
+
+impl From<&Standing> for EnforcementStatus {
+    fn from(row: &Standing) -> Self {
+        let joined =
+            |means: &[Means]| means.iter().map(|m| m.as_str()).collect::<Vec<_>>().join(", ");
+        let means =
+            row.ruling.means().map(|(action, means)| format!("{action} by {}", joined(means)));
+        let reason = match &row.ruling {
+            Ruling::Prevents { limits, .. } if limits.is_empty() => None,
+            Ruling::Prevents { limits, .. } => Some(format!("not {}", limits.join(", "))),
+            Ruling::Reacts { why, .. } | Ruling::Cannot { why } => Some(why.clone()),
+        };
+        Self {
+            rule: row.rule.clone(),
+            container: row.container.clone(),
+            standing: row.ruling.word().into(),
+            means,
+            reason,
+        }
+    }
 }
 
 /// Everything about a running agent.

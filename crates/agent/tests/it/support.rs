@@ -109,6 +109,8 @@ pub(crate) fn detection(
         }),
         ancestors: Vec::new(),
         container: container.cloned(),
+        start_boottime_ns: None,
+        enforcement: None,
     }
 }
 

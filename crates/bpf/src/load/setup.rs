@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, AsRawFd as _};
 
 use libbpf_rs::{Link, MapCore as _, MapFlags, MapType, Object, OpenObject, Program};
 
@@ -15,6 +15,9 @@ use crate::ring::Ring;
 /// Slots of the tables of handlers (`CALLS_MAX` in `probes/call.h`).
 pub(super) const CALLS_MAX: usize = 1024;
 const RING_BYTES_MAX: u32 = 1 << 30;
+/// The programs that judge records for enforcement, and the tables by which they are reached.
+pub(super) const JUDGES: [(&str, &str); 2] =
+    [("enforce_after_call", "judge_call"), ("enforce_after_exec", "judge_exec")];
 
 pub(super) fn check(options: &Options) -> Result<(), LoadError> {
     for bytes in [options.bulk_ring_bytes, options.priority_ring_bytes] {
@@ -62,8 +65,8 @@ pub(super) fn classify(error: LoadError, log: String) -> LoadError {
     }
 }
 
-/// `struct settings` of `probes/record.h`: six words.
-pub(super) fn settings(options: &Options) -> [u32; 6] {
+/// `struct settings` of `probes/record.h`: seven words.
+pub(super) fn settings(options: &Options) -> [u32; 7] {
     use std::os::unix::fs::MetadataExt as _;
     // Who names the cgroups to watch has said who is a container's: for the filter of opens all are.
     let all_contained =
@@ -85,6 +88,7 @@ pub(super) fn settings(options: &Options) -> [u32; 6] {
             CgroupFilter::Only(_) => 2,
         },
         u32::try_from(options.wake_after.as_nanos()).unwrap_or(u32::MAX),
+        if options.enforcement.is_some() { std::process::id() } else { 0 },
     ]
 }
 
@@ -140,6 +144,14 @@ pub(super) fn configure(
                 ("path_states", map.set_max_entries(n))
             }
             ".rodata.generic" => ("generic", map.set_initial_value(&generic_codes())),
+            name if name.starts_with("enforce_") => (
+                "enforcement",
+                match &options.enforcement {
+                    // A constant makes all that names the map dead code.
+                    None => map.set_autocreate(false),
+                    Some(tables) => tables.fd(name).map_or(Ok(()), |fd| map.reuse_fd(fd)),
+                },
+            ),
             _ => continue,
         };
         set.map_err(|source| LoadError::Map { map: name, source })?;
@@ -182,6 +194,23 @@ pub(super) fn numbers(
                 native.into_iter().flatten().filter_map(|number| u32::try_from(number).ok());
             (program, native.collect(), compat_numbers(compat).collect())
         })
+}
+
+/// Whether `program` judges records for enforcement.
+pub(super) fn is_judge(program: &str) -> bool {
+    JUDGES.iter().any(|(_, judge)| *judge == program)
+}
+
+/// Puts the programs that judge records where the probes look for them.
+pub(super) fn fill_judges(object: &Object, options: &Options) -> Result<(), LoadError> {
+    if options.enforcement.is_none() {
+        return Ok(());
+    }
+    for (map, name) in JUDGES {
+        let fd = program(object, name)?.as_fd().as_raw_fd().to_ne_bytes();
+        update(object, map, &0_u32.to_ne_bytes(), &fd)?;
+    }
+    Ok(())
 }
 
 /// Fills the tables that all handlers share: control groups.

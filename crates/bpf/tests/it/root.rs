@@ -10,6 +10,7 @@ use palisade_bpf::{Interest, Options, Sensor};
 
 use crate::event::Event;
 
+mod enforce;
 mod filter;
 mod handlers;
 mod isolation;

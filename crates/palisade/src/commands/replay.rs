@@ -190,6 +190,7 @@ fn alert_of(number: u64, hostname: String, detection: Detection) -> Alert {
         ancestors: detection.ancestors,
         container: detection.container,
         recording: None,
+        enforcement: None,
     }
 }
 

@@ -83,9 +83,10 @@ fn text(status: &StatusReport) -> String {
     if let Some(rows) = &status.enforcement {
         line("enforcement", format!("{} rule(s) with an action", rows.len()));
         for row in rows {
-            let means = row.means.as_deref().map_or(String::new(), |means| format!(" by {means}"));
+            let means = row.means.as_deref().map_or(String::new(), |means| format!(", {means}"));
             let why = row.reason.as_deref().map_or(String::new(), |why| format!(": {why}"));
-            line("", format!("{}{means}: \"{}\"{why}", row.standing, row.rule));
+            let place = row.container.as_deref().map_or(String::new(), |id| format!(" in {id}"));
+            line("", format!("{}{place}{means}: \"{}\"{why}", row.standing, row.rule));
         }
     }
     let cpu = &status.cpu;

@@ -2,12 +2,14 @@
 
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use palisade_agent::agent::OnNotice;
 use palisade_agent::detector::Started;
+use palisade_agent::enforce::{Enforcer, Enforcing};
 use palisade_agent::output::FalcoTime;
 use palisade_agent::pushdown::concerns_containers_only;
 use palisade_agent::recorder::{Choice, Continuous, FILES_MAX, OnAlert, RecorderHealth, Recording};
@@ -46,16 +48,19 @@ pub(crate) fn watch(context: &Context<'_>, args: &cli::Watch) -> Result<Exit, Fa
     if let Some(cli::WatchAction::Reload(args)) = &args.action {
         return control::reload(context, args);
     }
-    let inputs = Inputs::new(args)?;
+    let mut inputs = Inputs::new(args)?;
     let loaded = context.load_policy(&args.policy)?;
     // What the kernel can decide beforehand is read off the conditions' trees.
     let load = LoadOptions { keep_expressions: true, ..LoadOptions::default() };
-    let rules = inputs.sources(&loaded.policy)?.load_all(context, &load)?;
+    let mut rules = inputs.sources(&loaded.policy)?.load_all(context, &load)?;
     // What changes from here on is a change.
     let files =
         if args.no_auto_reload { None } else { watch_files(context, &inputs.files(&loaded)) };
     let mode = mode(&loaded.source, args.respond);
     let policy = inputs.take_policy(loaded.policy);
+    inputs.enforced = Some(policy.enforce.clone());
+    let enforcement = super::enforce::prepare(context, args, &policy, &mut rules);
+    let rules = Arc::new(rules);
 
     if !args.host && !concerns_containers_only(&rules) {
         context.terminal.progress(
@@ -64,7 +69,12 @@ pub(crate) fn watch(context: &Context<'_>, args: &cli::Watch) -> Result<Exit, Fa
     }
 
     // The sensor first: where it cannot start, nothing is written.
-    let options = Options { only_containers: !args.host, ..Options::default() };
+    let enforcer = super::enforce::begin(context, enforcement, &policy, &rules)?;
+    let options = Options {
+        only_containers: !args.host,
+        enforcement: enforcer.as_ref().and_then(Enforcer::tables),
+        ..Options::default()
+    };
     let paths = HostPaths {
         palisade_containers: context.global.run_dir.join("containers"),
         ..HostPaths::default()
@@ -115,13 +125,14 @@ pub(crate) fn watch(context: &Context<'_>, args: &cli::Watch) -> Result<Exit, Fa
             RespondMode::On => "on",
         }
     ));
+    let source = Enforcing::new(detector, enforcer);
     if let Some(file) = &args.ready_file {
         palisade_base::fs::write_atomic(file, b"ready\n", 0o644)
             .with_context(|| format!("write `{}`", file.display()))?;
     }
 
     manager.ready(&format!("watching with {} rules", started.n_rules));
-    let mut source = manager.watching(detector);
+    let mut source = manager.watching(source);
 
     let stop = AtomicBool::new(false);
     let format = args.format;

@@ -25,6 +25,7 @@ fn alert(rule: &str, priority: Priority, tags: &[&str]) -> Alert {
         ancestors: Vec::new(),
         container: None,
         recording: None,
+        enforcement: None,
     }
 }
 

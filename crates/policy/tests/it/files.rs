@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use palisade_base::Explain as _;
+use palisade_model::EnforcementAction;
 use palisade_policy::load::{FILE_BYTES_MAX, PROBLEMS_MAX};
 use palisade_policy::{
-    Action, Code, ImageVerification, LoadPolicyError, Network, Policy, Seccomp, UserMode,
-    UserNamespace, parse,
+    Action, Code, EnforceMode, ImageVerification, LoadPolicyError, Network, Policy, Seccomp,
+    UserMode, UserNamespace, parse,
 };
 
 fn codes(error: LoadPolicyError) -> Vec<&'static str> {
@@ -156,6 +157,10 @@ fn whole_policy_is_read_to_the_last_key() {
     assert_eq!(policy.images.gate.database_age_days_max, Some(7));
     assert!(!policy.runtime.builtin_rules);
     assert_eq!(policy.response[0].tags, ["mitre_execution"]);
+    let enforce = &policy.enforce;
+    assert_eq!(enforce.mode, EnforceMode::DryRun);
+    assert_eq!(enforce.rules[0].actions, EnforcementAction::ALL);
+    assert_eq!(enforce.exceptions[0].expires.rfc3339(), "2027-06-30T23:59:59.999999999Z");
     let sinks = &policy.sinks;
     assert_eq!(sinks[0].headers, [path.with_file_name("hook.headers")]);
     assert_eq!(

@@ -52,6 +52,7 @@ pub(crate) fn alert(container: Option<Container>) -> Alert {
         ancestors: Vec::new(),
         container,
         recording: None,
+        enforcement: None,
     }
 }
 

@@ -1,8 +1,8 @@
 //! The evaluator and outputs over single events.
 
 use palisade_rules::{
-    Evaluator, FieldValue, LoadOptions, OutputFormat, Priority, RuleMatching, RuleSelection,
-    RuleSet, Selector,
+    Action, Evaluator, FieldValue, LoadOptions, OutputFormat, Priority, RuleMatching,
+    RuleSelection, RuleSet, Selector,
 };
 
 use crate::property::rule_file;
@@ -156,4 +156,36 @@ fn bad_outputs_are_refused() {
     }
     let large = "x".repeat(palisade_rules::OUTPUT_BYTES_MAX + 1);
     assert!(OutputFormat::compile(&large, TestSchema::small()).is_err());
+}
+
+#[test]
+fn a_rule_with_an_action_is_never_hidden_by_an_earlier_one() {
+    let file = rule_file(
+        &["proc.name = cat", "proc.name startswith c", "evt.type = open"].map(str::to_owned),
+    );
+    let mut rules = load(&file, &LoadOptions::default());
+    assert_eq!(matched(&rules, &open("cat")), ["r0"]);
+    let (id, _) = rules.find("r2").unwrap();
+    rules.set_actions(id, vec![Action::Kill]);
+    assert_eq!(matched(&rules, &open("cat")), ["r0", "r2"]);
+    assert_eq!(matched(&rules, &open("x")), ["r2"], "once, where it is the first");
+}
+
+#[test]
+fn actions_are_read_and_replaced() {
+    let rule = |action: &str| {
+        format!(
+            "- rule: r\n  desc: d\n  condition: evt.type = open\n  output: o\n  priority: INFO\n{action}"
+        )
+    };
+    let replaced = "- rule: r\n  action: []\n  override: {action: replace}\n";
+    for (file, expected) in [
+        (rule(""), &[][..]),
+        (rule("  action: kill\n"), &[Action::Kill]),
+        (rule("  action: [deny, kill]\n"), &[Action::Deny, Action::Kill]),
+        (rule("  action: deny\n") + replaced, &[]),
+        (rule("") + &replaced.replace("[]", "deny"), &[Action::Deny]),
+    ] {
+        assert_eq!(load(&file, &LoadOptions::default()).rules()[0].actions, expected, "{file}");
+    }
 }

@@ -64,6 +64,20 @@ fn problems_have_places_and_help() {
 }
 
 #[test]
+fn actions_that_are_none_are_told_with_their_place() {
+    let with = |action: &str| rule("evt.type = open") + "  action: " + action + "\n";
+    let wrong = code::YAML_VALIDATE;
+    check(&with("freeze"), &[(wrong, 7, 11, "[deny, kill]")]);
+    check(&with("[deny, deny]"), &[(wrong, 7, 18, "stands twice")]);
+    check(&with("{deny: kill}"), &[(wrong, 7, 11, "Invalid action ''")]);
+    check(&with(""), &[(wrong, 7, 9, "Invalid action ''")]);
+    let stateful = "- stateful_rule: s\n  action: kill\n  within: 1s\n";
+    check(stateful, &[(wrong, 2, 11, "cannot stand in a stateful rule")]);
+    let append = "- rule: r\n  action: deny\n  override: {action: append}\n";
+    check(&(with("kill") + append), &[(wrong, 10, 14, "cannot be appended to")]);
+}
+
+#[test]
 fn all_problems_of_all_files_are_told() {
     let broken = "- rule: a\n  desc: d\n- list: l\n- rule: b\n  pririty: INFO\n";
     let (_, diagnostics) =

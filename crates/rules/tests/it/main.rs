@@ -9,5 +9,6 @@ mod loading;
 mod naive;
 mod property;
 mod schema;
+mod selector;
 mod stateful;
 mod writing;

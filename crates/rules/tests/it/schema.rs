@@ -143,6 +143,54 @@ impl TestSchema {
         })
     }
 
+    /// The fields that a kernel can answer, and one that it cannot.
+    pub(crate) fn kernel() -> &'static Self {
+        static SCHEMA: OnceLock<TestSchema> = OnceLock::new();
+        SCHEMA.get_or_init(|| {
+            let none = ArgumentRule::None;
+            let mut fields: Vec<FieldDefinition> = [
+                ("evt.type", ValueType::Text),
+                ("evt.rawres", ValueType::Int),
+                ("evt.failed", ValueType::Bool),
+                ("evt.res", ValueType::Text),
+                ("container.id", ValueType::Text),
+                ("proc.name", ValueType::Text),
+                ("proc.pname", ValueType::Text),
+                ("proc.exepath", ValueType::Text),
+                ("proc.cmdline", ValueType::Text),
+                ("proc.tty", ValueType::Uint),
+                ("container.image.repository", ValueType::Text),
+                ("container.privileged", ValueType::Bool),
+                ("proc.is_exe_upper_layer", ValueType::Bool),
+                ("user.uid", ValueType::Uint),
+                ("evt.is_open_read", ValueType::Bool),
+                ("evt.is_open_write", ValueType::Bool),
+                ("evt.is_open_create", ValueType::Bool),
+                ("fd.name", ValueType::Path),
+                ("fd.directory", ValueType::Path),
+                ("fd.filename", ValueType::Text),
+                ("fd.num", ValueType::Int),
+                ("fd.typechar", ValueType::Text),
+                ("fd.type", ValueType::Text),
+                ("fd.is_upper_layer", ValueType::Bool),
+                ("fd.sip", ValueType::Ip),
+                ("fd.snet", ValueType::Net),
+                ("fd.sport", ValueType::Port),
+                ("evt.addr.ip", ValueType::Ip),
+                ("evt.addr.port", ValueType::Port),
+            ]
+            .into_iter()
+            .map(|(name, value_type)| field(name, value_type, false, none))
+            .collect();
+            let key = ArgumentRule::Required(ArgumentKind::Key);
+            fields.push(field("evt.rawarg", ValueType::Uint, false, key));
+            let types = vec!["", "open", "openat", "creat", "execve", "connect", "kill", "unlink"];
+            let mut schema = Self::new(fields, types);
+            schema.raw_arguments.insert("sig".to_owned(), ValueType::Uint);
+            schema
+        })
+    }
+
     /// Falco's own, or nothing without the conformance material.
     pub(crate) fn falco() -> Option<&'static Self> {
         static SCHEMA: OnceLock<Option<TestSchema>> = OnceLock::new();

@@ -89,6 +89,11 @@ impl<'e> EventView<'e> {
         }
     }
 
+    /// The state as it is after the event.
+    pub fn state(&self) -> &'e State {
+        self.state
+    }
+
     /// Its bytes, for a recording.
     pub fn record(&self) -> &Record<'e> {
         &self.record

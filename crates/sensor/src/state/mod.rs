@@ -321,6 +321,23 @@ impl State {
         known
     }
 
+    /// The containers of the threads, with one process of each.
+    pub fn running_containers(&self) -> Vec<(Arc<Facts>, u32)> {
+        let mut seen: HashSet<&str> = HashSet::new();
+        let mut found = Vec::new();
+        for thread in self.threads.values().filter(|thread| !thread.is_dead()) {
+            let Some(facts) = thread.container.as_ref().filter(|facts| !facts.is_host()) else {
+                continue;
+            };
+            if let Ok(pid) = u32::try_from(thread.pid)
+                && seen.insert(&facts.full_id)
+            {
+                found.push((Arc::clone(facts), pid));
+            }
+        }
+        found
+    }
+
     pub(crate) fn count_bad_container(&mut self) {
         self.counters.n_containers_refused += 1;
     }

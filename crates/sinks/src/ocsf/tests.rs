@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::testing::{alert, bare, golden, repeats, techniques};
+use crate::testing::{alert, bare, enforced, golden, repeats, techniques};
 
 const TABLE: &str = include_str!("../../testdata/ocsf-1.8.0.txt");
 
@@ -173,6 +173,23 @@ fn every_priority_and_outcome_is_valid() {
             check(&document(Item::Alert(&alert), about()));
         }
     }
+}
+
+#[test]
+fn what_enforcement_did_is_told() {
+    let check_one = |outcome: EnforcementOutcome, action: u64, disposition: u64| {
+        let mut alert = enforced(outcome);
+        alert.outcome = Outcome::Succeeded;
+        let document = document(Item::Alert(&alert), about());
+        check(&document);
+        let found = (&document["action_id"], &document["disposition_id"]);
+        assert_eq!(found, (&json!(action), &json!(disposition)));
+        assert_eq!(document["unmapped"]["enforcement"]["outcome"], json!(outcome.as_str()));
+    };
+    check_one(EnforcementOutcome::Prevented, 2, 2);
+    check_one(EnforcementOutcome::Killed, 4, 7);
+    check_one(EnforcementOutcome::WouldPrevent, 3, 15);
+    check_one(EnforcementOutcome::Failed, 3, 15);
 }
 
 #[test]

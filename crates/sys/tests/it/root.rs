@@ -1,5 +1,7 @@
 //! Tests against the real kernel, in groups and folders that they create themselves.
 
+mod gate;
+
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::MetadataExt as _;
 use std::process::{Child, Command, Stdio};

@@ -40,7 +40,7 @@ fn an_exec_is_seen_with_arguments_parent_and_paths() {
     assert_eq!(exec.text(1), link.to_str().unwrap());
     assert_eq!(exec.params[2], b"one\0two words\0\0");
     assert_eq!((exec.int(3), exec.int(4)), (pid.into(), pid.into()));
-    assert_eq!(exec.int(5), std::process::id().into());
+    assert_eq!(exec.int(5), i64::from(std::process::id()));
     assert_eq!(exec.text(6), folder.path().canonicalize().unwrap().to_str().unwrap());
     assert_eq!(exec.text(13), "link-to-true");
     assert!(
@@ -188,7 +188,7 @@ fn connections_have_both_ends_and_failures_their_errno() {
         (AF_INET, [127, 0, 0, 1], stream.local_addr().unwrap().port())
     );
     assert_eq!(ip4(&connect.params[1], 7), (AF_INET, [127, 0, 0, 1], port));
-    assert_eq!(connect.int(2), stream.as_raw_fd().into());
+    assert_eq!(connect.int(2), i64::from(stream.as_raw_fd()));
 
     drop(listener);
     TcpStream::connect(("127.0.0.1", port)).unwrap_err();

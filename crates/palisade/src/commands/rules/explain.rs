@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use palisade_agent::enforce::Standing;
 use palisade_agent::incident::techniques;
 use palisade_agent::report::technique;
 use palisade_base::suggest;
@@ -20,6 +21,7 @@ use super::measure::{Measured, Unmeasured, measure};
 use super::reference::type_name;
 use super::{Context, Sources, counted, open_capture};
 use crate::cli::{self, ExplainFormat};
+use crate::commands::enforce::{actions, standings};
 use crate::commands::replay::say_damage;
 use crate::exit::{Exit, Failure, OrExit as _};
 use crate::terminal::thousands;
@@ -42,6 +44,7 @@ pub(super) fn explain(context: &Context<'_>, args: &cli::RulesExplain) -> Result
         definitions: definitions(&sources.texts()),
         event_types: event_types(rule),
         estimate: estimate(&set, rule),
+        standing: standings(&set).into_iter().find(|standing| standing.rule == rule.name),
         measured: args.capture.as_deref().map(|path| measured(&set, rule, path)).transpose()?,
     };
     let text = match args.format {
@@ -114,6 +117,8 @@ struct Explained<'r> {
     definitions: Vec<Definition>,
     event_types: Vec<&'static str>,
     estimate: Option<Estimate>,
+    /// Of a rule with an action.
+    standing: Option<Standing>,
     measured: Option<Measured>,
 }
 
@@ -145,6 +150,14 @@ impl Explained<'_> {
         row("exceptions", &rule.exceptions);
         row("events", &self.event_lines());
         row("fields", &field_lines(&rule.fields));
+        if !rule.actions.is_empty() {
+            row("action", &[actions(rule)]);
+        }
+        if let Some(standing) = &self.standing {
+            row("here it", &wrapped(&standing.ruling.to_string(), 76));
+            let passed_over = standing.passed_over.iter();
+            row("rather", &passed_over.flat_map(|why| wrapped(why, 76)).collect::<Vec<_>>());
+        }
         if let Some(stateful) = &rule.stateful {
             row("fires", &[fires(stateful)]);
         }
@@ -260,6 +273,11 @@ impl Explained<'_> {
             "condition_unfolded": rule.expression.as_ref().map(|expr| pretty(&flattened(expr))),
             "output": rule.output,
         });
+        if !rule.actions.is_empty() {
+            let actions: Vec<&str> = rule.actions.iter().map(|action| action.as_str()).collect();
+            value["actions"] = json!(actions);
+            value["standing"] = json!(self.standing);
+        }
         if let Some(stateful) = &rule.stateful {
             value["stateful"] = stateful_json(stateful);
         }

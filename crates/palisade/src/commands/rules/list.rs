@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use palisade_agent::enforce::Standing;
 use palisade_rules::{Change, DefinitionKind, LoadOptions, Rule, RuleSet, definitions};
 use serde_json::{Value, json};
 
 use super::{Context, Sources};
 use crate::cli::{self, ListFormat};
+use crate::commands::enforce::{actions, standings};
 use crate::exit::{Exit, Failure};
 use crate::terminal::{columns, tsv};
 
@@ -28,17 +30,31 @@ pub(super) fn list(context: &Context<'_>, args: &cli::RulesList) -> Result<Exit,
 }
 
 fn rules_text(args: &cli::RulesList, set: &RuleSet) -> String {
+    let standings = standings(set);
+    let standing = |rule: &Rule| standings.iter().find(|standing| standing.rule == rule.name);
+    // `deny, kill: prevents`, and nothing for a rule without an action.
+    let enforced = |rule: &Rule| match (actions(rule), standing(rule)) {
+        (actions, Some(standing)) => format!("{actions}: {}", standing.ruling.word()),
+        (actions, None) => actions,
+    };
     let rules: Vec<&Rule> = set.rules().iter().filter(|rule| is_wanted(args, rule)).collect();
     match args.format {
         ListFormat::Table => {
+            let is_enforced = rules.iter().any(|rule| !rule.actions.is_empty());
             let rows: Vec<Vec<String>> = rules
                 .iter()
                 .map(|rule| {
                     let row = [&rule.name, rule.priority.name(), state(rule), &rule.source];
-                    row.into_iter().map(str::to_string).chain([rule.tags.join(" ")]).collect()
+                    let row = row.into_iter().map(str::to_string);
+                    let enforced = is_enforced.then(|| enforced(rule));
+                    row.chain(enforced).chain([rule.tags.join(" ")]).collect()
                 })
                 .collect();
-            columns(&["RULE", "PRIORITY", "STATE", "SOURCE", "TAGS"], &rows)
+            if is_enforced {
+                columns(&["RULE", "PRIORITY", "STATE", "SOURCE", "ENFORCED", "TAGS"], &rows)
+            } else {
+                columns(&["RULE", "PRIORITY", "STATE", "SOURCE", "TAGS"], &rows)
+            }
         }
         ListFormat::Tsv => {
             let rows: Vec<Vec<String>> = rules
@@ -51,13 +67,15 @@ fn rules_text(args: &cli::RulesList, set: &RuleSet) -> String {
                         rule.source.clone(),
                         rule.tags.join(","),
                         rule.location.to_string(),
+                        enforced(rule),
                     ]
                 })
                 .collect();
             tsv(&rows)
         }
         ListFormat::Json => {
-            let rules: Vec<Value> = rules.iter().map(|rule| rule_json(rule)).collect();
+            let rules: Vec<Value> =
+                rules.iter().map(|rule| rule_json(rule, standing(rule))).collect();
             format!("{:#}\n", json!({ "schema": SCHEMA, "rules": rules }))
         }
     }
@@ -78,7 +96,7 @@ pub(super) fn state(rule: &Rule) -> &'static str {
     if rule.enabled { "on" } else { "off" }
 }
 
-fn rule_json(rule: &Rule) -> Value {
+fn rule_json(rule: &Rule, standing: Option<&Standing>) -> Value {
     json!({
         "name": rule.name,
         "priority": rule.priority.name(),
@@ -91,6 +109,8 @@ fn rule_json(rule: &Rule) -> Value {
         "lists": rule.lists,
         "exceptions": rule.exceptions,
         "fields": rule.fields,
+        "actions": rule.actions.iter().map(|action| action.as_str()).collect::<Vec<_>>(),
+        "standing": standing,
     })
 }
 

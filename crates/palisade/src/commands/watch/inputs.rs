@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use palisade_agent::enforce::assign;
 use palisade_agent::reload::Loaded;
 use palisade_base::render_chain;
-use palisade_policy::{LoadPolicyError, LoadedPolicy, Policy};
+use palisade_policy::{Enforce, LoadPolicyError, LoadedPolicy, Policy};
 use palisade_rules::{LoadOptions, RuleSet};
 use palisade_sensor::SyscallSchema;
 
@@ -29,6 +30,8 @@ pub(super) struct Inputs {
     /// The policy with its responses, whether they are carried out or not: what is in force, and
     /// what is to come with the reload that is under way.
     planned: Arc<Mutex<Planned>>,
+    /// What the policy of the start said of enforcement, which is planned once.
+    pub(super) enforced: Option<Enforce>,
 }
 
 #[derive(Debug, Default)]
@@ -47,6 +50,7 @@ impl Inputs {
             sinks: super::super::sink::SinkFlags::new(args),
             stdin: None,
             planned: Arc::default(),
+            enforced: None,
         };
         if this.rules.iter().any(|file| file == Path::new(STDIN)) {
             let mut read = Sources::read(&[PathBuf::from(STDIN)], false)?;
@@ -127,12 +131,22 @@ impl Inputs {
         };
         let mut problems = Vec::new();
         let rules = match self.sources(&loaded.policy) {
-            Ok(sources) => read_rules(&sources, &mut problems),
+            Ok(sources) => {
+                let mut rules = read_rules(&sources, &mut problems);
+                assign(&mut rules, &loaded.policy.enforce);
+                rules
+            }
             Err(failure) => {
                 problems.push(one_line(&failure.render()));
                 RuleSet::default()
             }
         };
+        if self.enforced.as_ref().is_some_and(|at_start| *at_start != loaded.policy.enforce) {
+            problems.push(
+                "the policy's `enforce` changed: what is enforced was planned at the start; restart to enforce by the new policy"
+                    .into(),
+            );
+        }
         let sinks = self.sinks(&loaded.policy).unwrap_or_else(|failure| {
             problems.push(one_line(&failure.render()));
             Vec::new()

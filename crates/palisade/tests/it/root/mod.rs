@@ -3,6 +3,7 @@
 
 mod bed;
 mod crash;
+mod enforce;
 mod engines;
 mod image;
 mod record;

@@ -1,0 +1,219 @@
+//! The live source with enforcement in it: what it hands out says what was done.
+
+use std::time::Duration;
+
+use palisade_base::Timestamp;
+use palisade_bpf::enforce::Means as Way;
+use palisade_model::incident::{ActionResult, TimelineEntry, TimelineEvent};
+use palisade_model::{Alert, Enforcement, EnforcementAction, EnforcementOutcome, Means};
+use palisade_rules::RuleId;
+
+use super::attempt::EVENTS;
+use super::enforcer::Enforcer;
+use super::gate::Denial;
+use super::kernel::Refused;
+use crate::control::protocol::{Activity, Sample};
+use crate::detection::{Changed, Detection, Source, SourceError, SourceHealth};
+use crate::detector::{Detector, Refusal, RuleChange};
+use crate::losses::Loss;
+use crate::status::SourceDetails;
+
+/// Nanoseconds of a clock tick in `/proc` (`USER_HZ` is 100 everywhere).
+const TICK_NS: u64 = 10_000_000;
+
+/// Watches this machine and carries out the actions of rules.
+#[derive(Debug)]
+pub struct Enforcing {
+    detector: Detector,
+    /// None when enforcement is off.
+    enforcer: Option<Enforcer>,
+}
+
+impl Enforcing {
+    /// Puts `enforcer` behind `detector`, whose rules it must have been made for; without
+    /// one, events are only watched.
+    pub fn new(detector: Detector, enforcer: Option<Enforcer>) -> Self {
+        let mut this = Self { detector, enforcer };
+        if let Some(enforcer) = &mut this.enforcer {
+            enforcer.follow_running(this.detector.running_containers());
+        }
+        this
+    }
+
+    /// The enforcer.
+    pub fn enforcer(&self) -> Option<&Enforcer> {
+        self.enforcer.as_ref()
+    }
+
+    /// The number that a rule of the enforcer's start has by now.
+    fn rule_now(&self, at_start: RuleId) -> Option<RuleId> {
+        self.enforcer.as_ref().and_then(|enforcer| enforcer.rule_now(at_start))
+    }
+
+    /// Hands out what was refused before it could happen.
+    fn take_denials(&mut self, sink: &mut dyn FnMut(Detection)) -> usize {
+        let mut n_passed = 0;
+        while let Some(denial) = self.enforcer.as_ref().and_then(Enforcer::next_denial) {
+            let Denial { time, rules, attempt, latency_ns } = denial;
+            for rule in rules.into_iter().filter_map(|rule| self.rule_now(rule)) {
+                let caller = &attempt.caller;
+                let refusal = Refusal {
+                    fields: &attempt,
+                    event_type: EVENTS[0],
+                    pid: caller.pid,
+                    ppid: caller.ppid,
+                    start_boottime_ns: caller.start_ticks.saturating_mul(TICK_NS),
+                    name: &String::from_utf8_lossy(&caller.name),
+                    exe: &String::from_utf8_lossy(&caller.exe),
+                    uid: attempt.uid,
+                    facts: &attempt.facts,
+                    time,
+                };
+                let Some(mut detection) = self.detector.refused(rule, &refusal) else { continue };
+                detection.enforcement = Some(Enforcement {
+                    action: EnforcementAction::Deny,
+                    means: Some(Means::Fanotify),
+                    outcome: EnforcementOutcome::Prevented,
+                    detail: String::from_utf8_lossy(&attempt.path).into_owned(),
+                    latency_ns,
+                });
+                sink(detection);
+                n_passed += 1;
+            }
+        }
+        while let Some((rule, decision, facts)) =
+            self.enforcer.as_mut().and_then(Enforcer::next_refusal)
+        {
+            let refused = Refused::new(&decision, &facts);
+            let refusal = Refusal {
+                fields: &refused,
+                event_type: refused.event_type(),
+                pid: decision.tgid,
+                ppid: 0,
+                start_boottime_ns: decision.start_boottime_ns,
+                name: &decision.comm,
+                exe: "",
+                uid: 0,
+                facts: &facts,
+                time: Timestamp::from_nanos(decision.time_ns),
+            };
+            let Some(mut detection) = self.detector.refused(rule, &refusal) else { continue };
+            let means = match decision.means {
+                Way::Cgroup => Means::Cgroup,
+                Way::Lsm => Means::Lsm,
+                Way::KernelKill => Means::KernelKill,
+            };
+            detection.enforcement = Some(Enforcement {
+                action: means.action(),
+                means: Some(means),
+                outcome: EnforcementOutcome::Prevented,
+                detail: refused.object().to_string(),
+                // The program refuses within the call.
+                latency_ns: 1,
+            });
+            sink(detection);
+            n_passed += 1;
+        }
+        if let Some(enforcer) = &mut self.enforcer {
+            enforcer.tick();
+        }
+        n_passed
+    }
+}
+
+impl Source for Enforcing {
+    fn poll(
+        &mut self,
+        timeout: Duration,
+        sink: &mut dyn FnMut(Detection),
+    ) -> Result<usize, SourceError> {
+        let Self { detector, enforcer: Some(enforcer) } = self else {
+            return self.detector.poll(timeout, sink);
+        };
+        let enforcer = std::cell::RefCell::new(enforcer);
+        let n_passed = detector.poll_seen(
+            timeout,
+            &mut |event| enforcer.borrow_mut().follow(event),
+            &mut |mut detection| {
+                enforcer.borrow_mut().enforce(&mut detection);
+                sink(detection);
+            },
+        )?;
+        Ok(n_passed + self.take_denials(sink))
+    }
+
+    fn health(&self) -> SourceHealth {
+        SourceHealth {
+            enforcement: self.enforcer.as_ref().map(|enforcer| Box::new(enforcer.health())),
+            ..self.detector.health()
+        }
+    }
+
+    fn change_rules(&mut self, change: RuleChange) -> Result<Changed, String> {
+        let orders = change.orders().to_vec();
+        if let Some(enforcer) = &self.enforcer {
+            enforcer.accepts(&orders)?;
+        }
+        let changed = self.detector.change_rules(change)?;
+        if let Some(enforcer) = &mut self.enforcer {
+            enforcer.renumber(orders);
+        }
+        Ok(changed)
+    }
+
+    fn losses(&self) -> Vec<Loss> {
+        self.detector.losses()
+    }
+
+    fn heed_losses(&mut self, fresh: &[Loss]) {
+        self.detector.heed_losses(fresh);
+    }
+
+    fn details(&self) -> SourceDetails {
+        self.detector.details()
+    }
+
+    fn watch_activity(&mut self, on: bool) {
+        self.detector.watch_activity(on);
+    }
+
+    fn activity(&self, container: Option<&str>) -> Activity {
+        self.detector.activity(container)
+    }
+
+    fn take_samples(&mut self, sink: &mut dyn FnMut(Sample)) {
+        self.detector.take_samples(sink);
+    }
+
+    fn problems(&mut self, sink: &mut dyn FnMut(String)) {
+        self.detector.problems(sink);
+        if let Some(enforcer) = &self.enforcer {
+            enforcer.problems(sink);
+        }
+    }
+
+    fn finish(&mut self, sink: &mut dyn FnMut(String)) {
+        self.detector.finish(sink);
+        if let Some(enforcer) = &self.enforcer {
+            enforcer.problems(sink);
+        }
+    }
+}
+
+/// The line of a timeline that says what was done about the event of `alert`.
+pub fn timeline_entry(alert: &Alert) -> Option<TimelineEntry> {
+    let done = alert.enforcement.as_ref()?;
+    let result = match done.outcome {
+        EnforcementOutcome::Prevented | EnforcementOutcome::Killed => ActionResult::Done,
+        EnforcementOutcome::WouldPrevent | EnforcementOutcome::WouldKill => ActionResult::Planned,
+        EnforcementOutcome::Excepted => ActionResult::Unchanged,
+        EnforcementOutcome::Cannot | EnforcementOutcome::Failed => ActionResult::Failed,
+    };
+    let what = TimelineEvent::Action {
+        action: done.action.as_str().into(),
+        result,
+        detail: done.to_string(),
+        duration_ns: done.latency_ns,
+    };
+    Some(TimelineEntry { time: alert.time, what })
+}
