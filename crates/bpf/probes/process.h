@@ -302,12 +302,13 @@ static __always_inline void push_exec_rest(struct scratch *s, struct task_struct
 #define ENVIRONMENT_NONE 0
 #define ENVIRONMENT_CONTAINED 1
 #define ENVIRONMENT_ALL 2
+#define ENVIRONMENT_RECORDED 3 /* and the cgroups, whether they changed or not */
 volatile u32 environment SEC(".data.environment") = ENVIRONMENT_ALL;
 
 static __always_inline bool environment_wanted(struct task_struct *task, struct actor *a)
 {
 	u32 whose = environment;
-	return whose == ENVIRONMENT_ALL ||
+	return whose >= ENVIRONMENT_ALL ||
 	       (whose == ENVIRONMENT_CONTAINED && task_is_contained(task, a->pidns_level, a->tgid));
 }
 
@@ -327,7 +328,7 @@ int BPF_PROG(on_exec, struct task_struct *task, int old_pid, struct linux_binprm
 	push_exec_ids(s, task);
 	u64 print = cgroups_print(task);
 	u64 *sent = bpf_map_lookup_elem(&cgroups_sent, &actor.tgid);
-	bool same_cgroups = sent && *sent == print;
+	bool same_cgroups = environment != ENVIRONMENT_RECORDED && sent && *sent == print;
 	if (same_cgroups)
 		push_empty(s);
 	else

@@ -92,6 +92,9 @@ pub enum Environment {
     /// Everybody's.
     #[default]
     All,
+    /// Everybody's, and the control groups with every exec, whether they changed or not: a
+    /// recording is read by those who did not see the exec before.
+    Recorded,
 }
 
 /// An event name that no probe serves.

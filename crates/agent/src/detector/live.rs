@@ -114,7 +114,7 @@ impl DetectorLoader {
 /// A recording is of what happened, not of what the rules asked for.
 fn ask_for_everything(interest: &mut Interest) {
     interest.opens = OpenFilter::All;
-    interest.environment = Environment::All;
+    interest.environment = Environment::Recorded;
 }
 
 impl Detector {
@@ -201,7 +201,7 @@ impl Detector {
         }
         // What cannot be had costs the recording something, which is said.
         let whole = self.sensor.filter_opens(&OpenFilter::All).map(drop);
-        if let Err(error) = whole.and(self.sensor.send_environment(Environment::All)) {
+        if let Err(error) = whole.and(self.sensor.send_environment(Environment::Recorded)) {
             self.problems.push(format!(
                 "the recording lacks what no rule asks for: {}",
                 palisade_base::render_chain(&error, None).trim().replace('\n', "; ")

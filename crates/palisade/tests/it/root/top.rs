@@ -5,6 +5,7 @@ use std::io::{Read as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
@@ -133,9 +134,14 @@ fn it_shows_containers_processes_and_losses_and_leaves_the_terminal_as_it_was() 
     // Another size.
     set_size(&terminal.main, 120, 40);
     wait_for("the larger screen", SOON, || (screen(&terminal.text()).len() == 40).then_some(()));
-    // The host stands beside the container: one of the two ways leads to it.
-    terminal.main.write_all(b"jk\x1b[B").unwrap();
-    terminal.shows("PROCESSES OF host");
+    // The host stands beside the container; so may containers of others.
+    let mut keys =
+        [b"j".as_slice(), b"\x1b[B", b"k", b"\x1b[A"].into_iter().flat_map(|key| [key; 8]);
+    wait_for("the host", SOON, || {
+        terminal.main.write_all(keys.next().unwrap_or(b"j")).unwrap();
+        std::thread::sleep(Duration::from_millis(300));
+        terminal.text().contains("PROCESSES OF host").then_some(())
+    });
     terminal.main.write_all(b"p").unwrap();
     terminal.shows("[paused]");
     terminal.main.write_all(b"q").unwrap();
