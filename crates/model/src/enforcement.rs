@@ -151,7 +151,8 @@ pub struct Enforcement {
     /// Why, where the outcome does not say it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub detail: String,
-    /// From the event in the kernel until it was done, in nanoseconds; 0 when nothing was.
+    /// From the event in the kernel until it was done, in nanoseconds; 0 when nothing
+    /// was, or when the call itself was refused and no other time is known.
     #[serde(default)]
     pub latency_ns: u64,
 }

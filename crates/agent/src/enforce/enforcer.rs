@@ -561,9 +561,9 @@ const fn in_kernel(means: Means) -> bool {
     matches!(means, Means::Lsm | Means::Cgroup | Means::KernelKill)
 }
 
-/// From an event to what was done about it, in nanoseconds, never none.
+/// From an event to what was done about it, in nanoseconds; 0 when it was done within the call.
 fn after(event: Timestamp, done_ns: u64) -> u64 {
-    done_ns.saturating_sub(event.as_nanos()).max(1)
+    done_ns.saturating_sub(event.as_nanos())
 }
 
 /// The means that serves `event` among those of a rule.

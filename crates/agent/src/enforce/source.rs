@@ -108,8 +108,8 @@ impl Enforcing {
                 means: Some(means),
                 outcome: EnforcementOutcome::Prevented,
                 detail: refused.object().to_string(),
-                // The program refuses within the call.
-                latency_ns: 1,
+                // The program refuses within the call: no record of it has another time.
+                latency_ns: 0,
             });
             sink(detection);
             n_passed += 1;
