@@ -42,8 +42,9 @@ measure() { # label command…
 
 echo "| program | CPU | wall | peak memory |"
 echo "|---|---|---|---|"
-measure "palisade sbom" "$palisade" sbom --format cyclonedx-json "oci:$image"
-measure "palisade scan" "$palisade" scan --format json "oci:$image"
+measure "palisade sbom" "$palisade" sbom --no-cache --format cyclonedx-json "oci:$image"
+measure "palisade scan" "$palisade" scan --no-cache --format json "oci:$image"
+measure "palisade scan, unchanged image" "$palisade" scan --format json "oci:$image"
 trivy_of() { rm -rf "$work/trivy"; trivy image --quiet --cache-dir "$work/trivy" --offline-scan --skip-db-update --skip-java-db-update --format cyclonedx --input "$image"; }
 export -f trivy_of
 export work image

@@ -3,8 +3,9 @@
 //! libbpf's own reader calls back per map, in the maps' order; two rings must be read in the order
 //! of time, so this one lets its caller look at the next record of each ring before it takes one.
 //! Layout and protocol: `kernel/bpf/ringbuf.c`. One page holds the consumer's position and is
-//! writable, one the producer's and is not; the data follow and are mapped twice in a row, so that
-//! no record is ever split.
+//! writable, one the producer's and is not; the data follow, and then once more, so that no record
+//! is ever split. Of this second copy only as much is mapped as a record can take: a mapped page
+//! counts as the reader's memory, even if it is the same page again.
 #![expect(unsafe_code, reason = "maps the ring of the kernel and shares its positions with it")]
 
 use std::io;
@@ -12,12 +13,17 @@ use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use crate::record::RECORD_BYTES_MAX;
+
 /// The record is being written (`BPF_RINGBUF_BUSY_BIT`).
 const BUSY: u32 = 1 << 31;
 /// The record was given up (`BPF_RINGBUF_DISCARD_BIT`).
 const DISCARD: u32 = 1 << 30;
 /// Length and page offset in front of each record (`BPF_RINGBUF_HDR_SZ`).
 const RECORD_HEADER_BYTES: usize = 8;
+/// Bytes of the second copy of the data that are mapped: more than the largest record, which is
+/// `RECORD_BYTES_MAX + RAW_PATH_BYTES_MAX` of `probes/record.h`.
+const OVERLAP_BYTES: usize = 2 * RECORD_BYTES_MAX;
 
 struct Mapping {
     address: NonNull<u8>,
@@ -60,6 +66,8 @@ pub(crate) struct Ring {
     producer: Mapping,
     page_bytes: usize,
     data_bytes: usize,
+    /// Bytes of the second copy that are mapped.
+    overlap_bytes: usize,
     /// The position of the next record: this reader is the only writer of the consumer's page.
     position: u64,
 }
@@ -78,8 +86,11 @@ impl Ring {
             return Err(io::ErrorKind::InvalidInput.into());
         }
         let consumer = Mapping::new(map, page_bytes, libc::PROT_READ | libc::PROT_WRITE, 0)?;
-        let producer = Mapping::new(map, page_bytes + 2 * data_bytes, libc::PROT_READ, page_bytes)?;
-        let mut ring = Self { consumer, producer, page_bytes, data_bytes, position: 0 };
+        let overlap_bytes = OVERLAP_BYTES.next_multiple_of(page_bytes).min(data_bytes);
+        let mapped_bytes = page_bytes + data_bytes + overlap_bytes;
+        let producer = Mapping::new(map, mapped_bytes, libc::PROT_READ, page_bytes)?;
+        let mut ring =
+            Self { consumer, producer, page_bytes, data_bytes, overlap_bytes, position: 0 };
         ring.position = ring.consumer_position().load(Ordering::Acquire);
         Ok(ring)
     }
@@ -128,11 +139,10 @@ impl Ring {
             return None;
         }
         let at = self.offset() + RECORD_HEADER_BYTES;
-        // The kernel bounds a record by the data's size; a larger one would leave the double
-        // mapping.
-        let bytes = (header as usize).min(self.data_bytes - RECORD_HEADER_BYTES);
-        // SAFETY: `at < data_bytes + 8` and `bytes <= data_bytes - 8`, and `2 * data_bytes` are
-        // mapped after the first page. The kernel does not write a committed record before
+        // The probes send none that is larger; one that were would leave the mapping.
+        let bytes = (header as usize).min(self.overlap_bytes - RECORD_HEADER_BYTES);
+        // SAFETY: `at < data_bytes + 8` and `bytes <= overlap_bytes - 8`, and
+        // `data_bytes + overlap_bytes` are mapped after the first page. The kernel does not write a committed record before
         // `advance` has given it back, which needs `&mut self` and so the end of this borrow.
         Some(unsafe {
             std::slice::from_raw_parts(
