@@ -26,6 +26,8 @@ pub enum Target {
     Folder(PathBuf),
     /// The machine itself: `host`.
     Host,
+    /// A bill of materials instead of an image: `sbom:FILE`, `sbom:-` for standard input.
+    Sbom(PathBuf),
 }
 
 /// Text that names no target.
@@ -42,7 +44,7 @@ pub enum ParseTargetError {
 impl palisade_base::Explain for ParseTargetError {
     fn hint(&self) -> Option<String> {
         Some(
-            "use oci:DIR[:TAG], archive:FILE, dir:PATH or host; registries are not supported yet"
+            "use oci:DIR[:TAG], archive:FILE, dir:PATH, sbom:FILE or host; registries are not supported yet"
                 .into(),
         )
     }
@@ -87,6 +89,7 @@ impl FromStr for Target {
                 Ok(Self::Archive { file, selector })
             }
             "dir" => Ok(Self::Folder(rest.into())),
+            "sbom" => Ok(Self::Sbom(rest.into())),
             _ => Err(ParseTargetError::Unknown(quoted())),
         }
     }
@@ -99,6 +102,7 @@ impl fmt::Display for Target {
             Self::Archive { file, selector } => ("archive", file, selector),
             Self::Folder(path) => return write!(f, "dir:{}", path.display()),
             Self::Host => return f.write_str("host"),
+            Self::Sbom(file) => return write!(f, "sbom:{}", file.display()),
         };
         write!(f, "{kind}:{}", path.display())?;
         match selector {
@@ -121,6 +125,8 @@ mod tests {
             "oci:./a:b/demo:1.0",
             "archive:image.tar",
             "dir:/srv/root",
+            "sbom:shop.cdx.json",
+            "sbom:-",
             "host",
         ] {
             assert_eq!(text.parse::<Target>().unwrap().to_string(), text);

@@ -4,6 +4,7 @@
 //! one of each to every flag.
 
 mod capture;
+mod report;
 mod rules;
 mod sink;
 
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use capture::{Capture, CaptureConvert, CaptureInfo, Recorded, Recording};
+pub(crate) use report::*;
 pub(crate) use rules::*;
 pub(crate) use sink::*;
 
@@ -90,6 +92,10 @@ pub(crate) enum Command {
     Scan(Scan),
     /// Write the software bill of materials of an image
     Sbom(Sbom),
+    /// Write a scan report or a bill of materials in another form
+    Convert(Convert),
+    /// Say what a CVE, a check, a detector, a rule or an ATT&CK technique is
+    Explain(Explain),
     /// Sign an image
     Sign(Sign),
     /// Verify an image: every byte, and who signed it
@@ -138,70 +144,52 @@ pub(crate) enum Command {
 }
 
 /// Targets, for the help of the commands that take one.
-const TARGETS: &str = "Targets: oci:DIR[:TAG|@DIGEST], archive:FILE[:TAG], dir:PATH, host";
+const TARGETS: &str =
+    "Targets: oci:DIR[:TAG|@DIGEST], archive:FILE[:TAG], dir:PATH, sbom:FILE, host";
 
 /// `palisade scan`.
 #[derive(Debug, Args)]
 #[command(after_help = format!("{TARGETS}\n\nExamples:\n  \
     palisade scan oci:./shop\n  \
     palisade scan --format json --output report.json archive:shop.tar\n  \
-    palisade scan --policy restricted oci:./shop   # exit code 1 when the gate refuses"))]
+    palisade scan --report sarif=scan.sarif --report html=scan.html oci:./shop\n  \
+    palisade scan sbom:shop.cdx.json\n  \
+    palisade scan --policy restricted oci:./shop   # exit code 1 when the gate refuses\n  \
+    palisade scan --fail-on high --only-fixed --baseline last.json oci:./shop"))]
 pub(crate) struct Scan {
     /// What to examine
     pub(crate) target: String,
-    /// Form of the report
-    #[arg(long, value_enum, default_value_t = ScanFormat::Table)]
-    pub(crate) format: ScanFormat,
-    /// Write the report to a file instead of stdout
-    #[arg(long, short, value_name = "FILE")]
-    pub(crate) output: Option<PathBuf>,
-    /// Show every row of the table
-    #[arg(long)]
-    pub(crate) all: bool,
     /// Advisory database [default: <data-dir>/advisories.db]
     #[arg(long, value_name = "FILE")]
     pub(crate) db: Option<PathBuf>,
-    /// Apply the gate of this policy: a built-in name or a file
-    #[arg(long, value_name = "POLICY")]
-    pub(crate) policy: Option<String>,
     /// File of findings to ignore, each with a reason and an expiry
     #[arg(long, value_name = "FILE")]
     pub(crate) ignore: Option<PathBuf>,
-}
-
-/// Forms of a scan report.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum ScanFormat {
-    /// For people.
-    Table,
-    /// Versioned JSON.
-    Json,
-    /// SARIF 2.1.0.
-    Sarif,
+    /// Which reports are written
+    #[command(flatten)]
+    pub(crate) reports: ReportOptions,
+    /// What must not be found
+    #[command(flatten)]
+    pub(crate) gate: GateOptions,
+    /// What is more than needed
+    #[command(flatten)]
+    pub(crate) minimality: MinimalityOptions,
 }
 
 /// `palisade sbom`.
 #[derive(Debug, Args)]
 #[command(after_help = format!("{TARGETS}\n\nExample:\n  \
-    palisade sbom --format cyclonedx-json --output shop.cdx.json oci:./shop"))]
+    palisade sbom --format cyclonedx-json --output shop.cdx.json oci:./shop\n  \
+    palisade sbom --format spdx-json sbom:shop.cdx.json   # another form"))]
 pub(crate) struct Sbom {
     /// What to examine
     pub(crate) target: String,
     /// Form of the document
-    #[arg(long, value_enum, default_value_t = SbomFormat::CyclonedxJson)]
-    pub(crate) format: SbomFormat,
+    #[arg(long, default_value = "cyclonedx-json", value_parser = sbom_format())]
+    pub(crate) format: palisade_scan::sbom::Format,
     /// Write the document to a file instead of stdout
     #[arg(long, short, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
-}
-
-/// Forms of a bill of materials.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum SbomFormat {
-    /// CycloneDX 1.6.
-    CyclonedxJson,
-    /// SPDX 2.3.
-    SpdxJson,
 }
 
 /// `palisade sign`.
@@ -621,6 +609,12 @@ pub(crate) struct DbBuild {
     /// CISA's list of known exploited vulnerabilities (JSON)
     #[arg(long, value_name = "FILE")]
     pub(crate) kev: Option<PathBuf>,
+    /// FIRST's EPSS scores (CSV, gzip or plain)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) epss: Option<PathBuf>,
+    /// A newer table of when distributions and run-times stop getting fixes
+    #[arg(long, value_name = "FILE")]
+    pub(crate) lifecycles: Option<PathBuf>,
     /// The database [default: <data-dir>/advisories.db]
     #[arg(long, short, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,

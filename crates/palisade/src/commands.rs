@@ -5,9 +5,11 @@ mod capture;
 mod completions;
 mod confinement;
 mod context;
+mod convert;
 mod db;
 mod doctor;
 mod evidence;
+mod explain;
 mod means;
 mod policy;
 mod replay;
@@ -36,6 +38,8 @@ pub(crate) fn run(
     match &cli.command {
         Command::Scan(args) => scan::scan(&context, args),
         Command::Sbom(args) => scan::sbom(&context, args),
+        Command::Convert(args) => convert::convert(&context, args),
+        Command::Explain(args) => explain::explain(&context, args),
         Command::Sign(args) => sign::sign(&context, args),
         Command::Verify(args) => sign::verify(&context, args),
         Command::Run(args) => run::run(&context, args),

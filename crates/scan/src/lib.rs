@@ -18,9 +18,12 @@ pub mod files;
 pub mod gate;
 pub mod ignore;
 pub mod matching;
+pub mod minimality;
 pub mod report;
 pub mod sbom;
 pub mod scan;
 pub mod secrets;
 
-pub use scan::{SECRETS_MAX, ScanError, ScanOptions, inventory_of, scan_image, scan_target};
+pub use scan::{
+    SECRETS_MAX, ScanError, ScanOptions, inventory_of, scan_document, scan_image, scan_target,
+};

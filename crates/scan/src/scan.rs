@@ -17,6 +17,7 @@ use crate::db::{Database, ReadDatabaseError};
 use crate::files::{Inspector, normal_path};
 use crate::ignore::{self, Ignore};
 use crate::matching;
+use crate::minimality::{self, Observer};
 use crate::secrets::{self, BuildSearcherError, Searcher};
 
 /// Secrets of one image beyond this number are dropped and counted.
@@ -39,6 +40,8 @@ pub struct ScanOptions<'a> {
     pub ignores: &'a [Ignore],
     /// Whether to search files for secrets, which is most of the time of a scan.
     pub secrets: bool,
+    /// How to say what is more than needed; `None` says nothing of it.
+    pub minimality: Option<&'a minimality::Options>,
 }
 
 /// Why a scan could not be completed.
@@ -94,31 +97,70 @@ pub fn scan_target(
     scan_image(&image, options)
 }
 
+/// Judges the packages of a bill of materials: vulnerabilities alone can be found in it, and the
+/// report says so.
+pub fn scan_document(
+    document: crate::sbom::read::Document,
+    options: &ScanOptions<'_>,
+) -> Result<ScanReport, ScanError> {
+    let crate::sbom::read::Document { inventory, unmatched, n_excluded, .. } = document;
+    let mut coverage = Coverage {
+        is_of_document: true,
+        n_packages_folded: inventory.parts.len() as u64,
+        n_packages_development: n_excluded,
+        ..Coverage::default()
+    };
+    let mut findings = vulnerabilities(&inventory, options, &mut coverage)?;
+    coverage.unmatched.extend(unmatched);
+    let applied = ignore::apply(&mut findings, options.ignores, options.now);
+    coverage.n_ignores_expired = applied.n_expired;
+    Ok(ScanReport {
+        time: options.now,
+        inventory,
+        database: options.database.map(Database::info),
+        findings,
+        n_ignored: applied.n_ignored,
+        suppressed: applied.suppressed,
+        gate: None,
+        minimality: None,
+        coverage,
+    })
+}
+
+/// Matches the inventory with the advisory database, if there is one.
+fn vulnerabilities(
+    inventory: &Inventory,
+    options: &ScanOptions<'_>,
+    coverage: &mut Coverage,
+) -> Result<Vec<Finding>, ScanError> {
+    let Some(database) = options.database else { return Ok(Vec::new()) };
+    let matches = matching::find_vulnerabilities(inventory, database)?;
+    coverage.n_packages_matched = matches.n_packages_matched;
+    coverage.unmatched = matches.unmatched;
+    coverage.n_harmless = matches.n_harmless;
+    coverage.n_distribution_owned = matches.n_distribution_owned;
+    coverage.n_incomparable = matches.n_incomparable;
+    coverage.n_dropped += matches.n_dropped;
+    Ok(matches.vulnerabilities.into_iter().map(Finding::Vulnerability).collect())
+}
+
 /// Scans an open image in one walk over its layers.
 pub fn scan_image(image: &Image, options: &ScanOptions<'_>) -> Result<ScanReport, ScanError> {
     let searcher = Searcher::new()?;
     let mut walk = Walk::new(image, &searcher, options.secrets);
+    walk.observer = options.minimality.map(|_| Observer::new(&image.config));
     let walked = image.walk(&mut |entry, content| walk.see(entry, content)).map_err(|source| {
         ScanError::Read { target: image.target.to_string(), source: Box::new(source) }
     })?;
-    let Walk { collector, inspector, secrets, landmarks, empty_password, mut coverage, .. } = walk;
+    let Walk { collector, inspector, secrets, landmarks, empty_password, observer, .. } = walk;
+    let mut coverage = walk.coverage;
     let collected = collector.finish(image.subject(), walked.n_files, all_gaps(&walked));
     let inventory = collected.inventory;
     coverage.n_packages_folded = inventory.parts.len() as u64;
     coverage.n_packages_development = collected.n_development;
     coverage.n_packages_declared = collected.n_declared;
 
-    let mut findings = Vec::new();
-    if let Some(database) = options.database {
-        let matches = matching::find_vulnerabilities(&inventory, database)?;
-        coverage.n_packages_matched = matches.n_packages_matched;
-        coverage.unmatched = matches.unmatched;
-        coverage.n_harmless = matches.n_harmless;
-        coverage.n_distribution_owned = matches.n_distribution_owned;
-        coverage.n_incomparable = matches.n_incomparable;
-        coverage.n_dropped += matches.n_dropped;
-        findings.extend(matches.vulnerabilities.into_iter().map(Finding::Vulnerability));
-    }
+    let mut findings = vulnerabilities(&inventory, options, &mut coverage)?;
     findings.extend(unpublished(secrets, &inventory, &mut coverage).map(Finding::Secret));
     let (files, n_dropped) = inspector.finish(&inventory.packages);
     coverage.n_dropped += n_dropped;
@@ -135,6 +177,9 @@ pub fn scan_image(image: &Image, options: &ScanOptions<'_>) -> Result<ScanReport
         };
         findings.extend(configuration::examine(&facts).into_iter().map(Finding::Configuration));
     }
+    let minimality = options.minimality.zip(observer).map(|(options_of, observer)| {
+        minimality::assess(image, &inventory, &findings, &observer, options_of, options.now)
+    });
     let applied = ignore::apply(&mut findings, options.ignores, options.now);
     coverage.n_ignores_expired = applied.n_expired;
     // Stable: within a severity the order of the parts above stays.
@@ -154,6 +199,9 @@ pub fn scan_image(image: &Image, options: &ScanOptions<'_>) -> Result<ScanReport
         database: options.database.map(Database::info),
         findings,
         n_ignored: applied.n_ignored,
+        suppressed: applied.suppressed,
+        gate: None,
+        minimality,
         coverage,
     })
 }
@@ -238,6 +286,8 @@ struct Walk<'a> {
     coverage: Coverage,
     /// Reused for every file that is searched.
     buffer: Vec<u8>,
+    /// Sees every entry, where somebody wants to know what is more than needed.
+    observer: Option<Observer>,
 }
 
 impl<'a> Walk<'a> {
@@ -253,6 +303,7 @@ impl<'a> Walk<'a> {
             empty_password: false,
             coverage: Coverage::default(),
             buffer: Vec::new(),
+            observer: None,
         }
     }
 
@@ -269,11 +320,25 @@ impl<'a> Walk<'a> {
             FileKind::HardLink if limit.is_some() || is_account_file(&entry.path) => {
                 return Visit::Follow;
             }
-            FileKind::Regular => self.see_content(entry, content, limit),
+            FileKind::Regular => self.see_regular(entry, content, limit),
             _ => {}
+        }
+        if let Some(observer) = &mut self.observer {
+            observer.see(entry);
         }
         self.inspector.see(entry);
         Visit::Continue
+    }
+
+    /// Programs outside packages are read whole for what they load, and then by the others.
+    fn see_regular(&mut self, entry: &FileEntry, content: &mut dyn Read, limit: Option<u64>) {
+        match &mut self.observer {
+            Some(observer) if observer.wants(entry) => match observer.read(entry, content) {
+                Ok(bytes) => self.see_content(entry, &mut bytes.as_slice().chain(content), limit),
+                Err(error) => self.collector.gap(&entry.path, error.to_string()),
+            },
+            _ => self.see_content(entry, content, limit),
+        }
     }
 
     fn see_content(&mut self, entry: &FileEntry, content: &mut dyn Read, limit: Option<u64>) {

@@ -9,6 +9,7 @@ mod frame;
 mod layout;
 mod recordings;
 mod replay;
+mod reports;
 mod root;
 mod rule_tests;
 mod rules;

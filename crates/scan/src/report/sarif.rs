@@ -6,11 +6,12 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use palisade_model::Severity;
 use palisade_model::finding::ScanReport;
-use palisade_model::{Finding, Severity};
+use palisade_model::judgement::Suppressed;
 use serde_json::{Value, json};
 
-use crate::ignore::danger_name;
+use super::item::{self, Item};
 
 /// Renders `report`; `version` is the product's.
 ///
@@ -18,41 +19,20 @@ use crate::ignore::danger_name;
 ///
 /// None in practice: the document is plain data.
 pub fn render(report: &ScanReport, version: &str) -> Result<String, serde_json::Error> {
-    let mut rules: BTreeMap<String, Value> = BTreeMap::new();
-    let mut results = Vec::new();
-    for finding in &report.findings {
-        let item = describe(finding);
-        rules.entry(item.rule.clone()).or_insert_with(|| {
-            json!({
-                "id": item.rule,
-                "shortDescription": { "text": item.title },
-                "help": { "text": item.help },
-                "properties": {
-                    "security-severity": score(finding.severity()),
-                    "tags": ["security", item.tag],
-                },
-            })
-        });
-        results.push((item, finding.severity()));
+    let active = report.findings.iter().map(|finding| (item::describe(finding), None));
+    let suppressed = report.suppressed.iter().map(|s| (item::describe(&s.finding), Some(s)));
+    let items: Vec<(Item, Option<&Suppressed>)> = active.chain(suppressed).collect();
+    let mut rules: BTreeMap<&str, Value> = BTreeMap::new();
+    for (item, _) in &items {
+        rules.entry(&item.rule).or_insert_with(|| rule(item));
     }
-    let index_of = |rule: &str| rules.keys().position(|id| id == rule).unwrap_or_default();
-    let results: Vec<Value> = results
+    let index_of: BTreeMap<&str, usize> =
+        rules.keys().enumerate().map(|(index, id)| (*id, index)).collect();
+    let results: Vec<Value> = items
         .iter()
-        .map(|(item, severity)| {
-            let mut location = json!({ "artifactLocation": { "uri": uri(&item.path) } });
-            if let Some(line) = item.line {
-                location["region"] = json!({ "startLine": line });
-            }
-            json!({
-                "ruleId": item.rule,
-                "ruleIndex": index_of(&item.rule),
-                "level": level(*severity),
-                "message": { "text": item.message },
-                "locations": [{ "physicalLocation": location }],
-                "partialFingerprints": {
-                    "palisade/v1": palisade_base::Digest::of(item.identity.as_bytes()).hex(),
-                },
-            })
+        .map(|(item, suppressed)| {
+            let index = index_of.get(item.rule.as_str()).copied().unwrap_or_default();
+            result(item, index, *suppressed)
         })
         .collect();
     let document = json!({
@@ -65,8 +45,9 @@ pub fn render(report: &ScanReport, version: &str) -> Result<String, serde_json::
                 "informationUri": "https://github.com/palisade-sec/palisade",
                 "rules": rules.values().collect::<Vec<_>>(),
             }},
+            "invocations": [invocation(report)],
             "results": results,
-            "properties": { "subject": report.inventory.subject },
+            "properties": properties(report),
         }],
     });
     let mut text = serde_json::to_string_pretty(&document)?;
@@ -74,79 +55,67 @@ pub fn render(report: &ScanReport, version: &str) -> Result<String, serde_json::
     Ok(text)
 }
 
-struct Item {
-    rule: String,
-    title: String,
-    help: String,
-    tag: &'static str,
-    message: String,
-    path: String,
-    line: Option<u64>,
-    /// What makes the finding the same in the next scan: no line, no version.
-    identity: String,
+fn rule(item: &Item) -> Value {
+    let mut rule = json!({
+        "id": item.rule,
+        "shortDescription": { "text": item.title },
+        "help": { "text": item.help },
+        "properties": {
+            "security-severity": score(item.severity),
+            "tags": ["security", item.kind],
+        },
+    });
+    if let Some(url) = item::url_of(&item.rule) {
+        rule["helpUri"] = json!(url);
+    }
+    rule
 }
 
-fn describe(finding: &Finding) -> Item {
-    match finding {
-        Finding::Vulnerability(v) => {
-            let name = format!("{} {}", v.package, v.installed);
-            let fix = match &v.fixed {
-                Some(fixed) => format!("upgrade to {fixed}"),
-                None => "no fixed version is known".into(),
-            };
-            let title = if v.title.is_empty() { v.id.clone() } else { v.title.clone() };
-            Item {
-                rule: v.id.clone(),
-                message: format!("{name}: {title}; {fix}"),
-                title,
-                help: format!("{} in {}: {fix}", v.id, v.package),
-                tag: "vulnerability",
-                path: v.purl.clone(),
-                line: None,
-                identity: format!("{} {}", v.id, v.package),
-            }
-        }
-        Finding::Secret(s) => Item {
-            rule: s.detector.clone(),
-            title: s.title.clone(),
-            help: "remove it from the image, and revoke it: every copy of the image has it".into(),
-            tag: "secret",
-            message: format!("{}: {}", s.title, s.redacted),
-            path: s.path.clone(),
-            line: Some(s.line.max(1)),
-            identity: format!("{} {} {}", s.detector, s.path, s.redacted),
-        },
-        Finding::File(f) => Item {
-            rule: danger_name(f.danger).to_string(),
-            title: danger_name(f.danger).to_string(),
-            help: "remove the file or its privilege if the program does not need it".into(),
-            tag: "file",
-            message: format!("{}: {}", danger_name(f.danger), f.detail),
-            path: f.path.clone(),
-            line: None,
-            identity: format!("{} {}", danger_name(f.danger), f.path),
-        },
-        Finding::Configuration(c) => Item {
-            rule: c.check.clone(),
-            title: c.title.clone(),
-            help: c.fix.clone(),
-            tag: "configuration",
-            message: format!("{}; {}", c.title, c.fix),
-            path: "config.json".into(),
-            line: None,
-            identity: c.check.clone(),
-        },
-        _ => Item {
-            rule: "other".into(),
-            title: "other finding".into(),
-            help: "see the JSON report".into(),
-            tag: "other",
-            message: "a finding of a kind that this format does not know".into(),
-            path: "config.json".into(),
-            line: None,
-            identity: "other".into(),
-        },
+/// A finding that was set aside is a result that says so: viewers hide it, and count it.
+fn result(item: &Item, rule_index: usize, suppressed: Option<&Suppressed>) -> Value {
+    let mut location = json!({ "artifactLocation": { "uri": uri(&item.path) } });
+    if let Some(line) = item.line {
+        location["region"] = json!({ "startLine": line });
     }
+    let mut result = json!({
+        "ruleId": item.rule,
+        "ruleIndex": rule_index,
+        "level": level(item.severity),
+        "message": { "text": item.message },
+        "locations": [{ "physicalLocation": location }],
+        "partialFingerprints": {
+            "palisade/v1": palisade_base::Digest::of(item.identity.as_bytes()).hex(),
+        },
+    });
+    if let Some(suppressed) = suppressed {
+        result["suppressions"] = json!([{
+            "kind": "external",
+            "status": "accepted",
+            "justification": format!("{}: {}", suppressed.by.as_str(), suppressed.reason),
+        }]);
+    }
+    result
+}
+
+/// What could not be examined, as notifications of the tool.
+fn invocation(report: &ScanReport) -> Value {
+    let notifications = item::blind_spots(report).into_iter().map(|spot| {
+        json!({ "level": "warning", "message": { "text": format!("not examined: {spot}") } })
+    });
+    json!({
+        "executionSuccessful": true,
+        "endTimeUtc": report.time.rfc3339(),
+        "toolExecutionNotifications": notifications.collect::<Vec<_>>(),
+    })
+}
+
+fn properties(report: &ScanReport) -> Value {
+    let mut properties =
+        json!({ "subject": report.inventory.subject, "suppressed": report.n_ignored });
+    if let Some(gate) = &report.gate {
+        properties["gate"] = json!(gate);
+    }
+    properties
 }
 
 fn level(severity: Severity) -> &'static str {

@@ -8,4 +8,7 @@
 mod deb;
 mod feeds;
 mod image;
+mod minimality;
 mod packages;
+mod sbom;
+mod schema;

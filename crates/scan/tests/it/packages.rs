@@ -115,7 +115,8 @@ fn found_attributed_and_counted_once() {
     assert_eq!(alone.gaps, []);
 
     for secrets in [false, true] {
-        let options = ScanOptions { now: NOW, database: None, ignores: &[], secrets };
+        let options =
+            ScanOptions { now: NOW, database: None, ignores: &[], secrets, minimality: None };
         let report = scan_target(&target, &open, &options).unwrap();
         assert_eq!(report.inventory, alone, "with secrets: {secrets}");
         assert_eq!(report.coverage.n_packages_folded, 1);
