@@ -12,6 +12,8 @@ use palisade_model::judgement::{Suppressed, SuppressedBy};
 use palisade_model::package::{Gap, Inventory, Package, SourcePackage, Subject};
 use palisade_model::{Distribution, Finding, PackageKind, Severity};
 
+use serde_json::Value;
+
 use super::*;
 
 const TIME: Timestamp = Timestamp::from_nanos(1_795_326_835_000_000_000);
@@ -315,7 +317,7 @@ fn text_of_the_image_stays_text_in_every_form() {
             Format::Junit => assert!(!text.contains("<script"), "{format}"),
             Format::Table => {}
             _ => {
-                serde_json::from_str::<serde_json::Value>(&text).unwrap();
+                serde_json::from_str::<Value>(&text).unwrap();
             }
         }
         assert!(!text.contains('\u{1b}') && !text.contains('\u{0}'), "{format}");
@@ -384,4 +386,40 @@ fn a_report_is_read_back_and_another_document_is_not() {
     for bad in ["", "[]", "{}", r#"{"schema":"palisade.dev/alert/v1"}"#] {
         assert!(json::read(bad.as_bytes()).is_err(), "{bad}");
     }
+}
+
+/// What GitLab's schema 15.2.1 makes mandatory.
+#[test]
+fn gitlab_has_what_its_schema_demands() {
+    let text = render(&full(), Format::Gitlab, &options()).unwrap();
+    let document: Value = serde_json::from_str(&text).unwrap();
+    let is_text = |value: &Value| value.as_str().is_some_and(|text| !text.is_empty());
+    for name in ["analyzer", "scanner"] {
+        let tool = &document["scan"][name];
+        assert!(["id", "name", "version"].iter().all(|key| is_text(&tool[*key])), "{name}");
+        assert!(is_text(&tool["vendor"]["name"]), "{name}");
+    }
+    for name in ["start_time", "end_time"] {
+        let time = document["scan"][name].as_str().unwrap();
+        assert_eq!((time.len(), time.ends_with('Z')), (19, false), "{time}");
+    }
+    assert_eq!(document["scan"]["type"], "container_scanning");
+    assert_eq!(document["scan"]["status"], "success");
+    let found = document["vulnerabilities"].as_array().unwrap();
+    assert_eq!(found.len(), 6, "what was set aside is not among them");
+    let mut ids = std::collections::BTreeSet::new();
+    for v in found {
+        assert!(ids.insert(v["id"].as_str().unwrap()), "each has an id of its own");
+        assert!(v["name"].as_str().unwrap().chars().count() <= 255);
+        assert!(is_text(&v["identifiers"][0]["type"]) && is_text(&v["identifiers"][0]["value"]));
+        assert!(is_text(&v["location"]["dependency"]["package"]["name"]));
+        assert!(is_text(&v["location"]["operating_system"]) && is_text(&v["location"]["image"]));
+        let severity = v["severity"].as_str().unwrap();
+        assert!(["Info", "Unknown", "Low", "Medium", "High", "Critical"].contains(&severity));
+    }
+    let mut blind = full();
+    blind.database = None;
+    let text = render(&blind, Format::Gitlab, &options()).unwrap();
+    let document: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(document["scan"]["status"], "failure", "nothing looked at is no success");
 }
