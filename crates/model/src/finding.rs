@@ -6,6 +6,8 @@ use std::str::FromStr;
 use palisade_base::{Digest, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::judgement::{GateResult, Suppressed};
+use crate::minimality::Minimality;
 use crate::package::{Gap, Inventory};
 
 /// How bad a finding is; the order is by badness.
@@ -126,6 +128,9 @@ pub struct Vulnerability {
     /// Whether CISA lists it as exploited.
     #[serde(default)]
     pub known_exploited: bool,
+    /// Probability of exploitation within 30 days by FIRST's EPSS, 0 to 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epss: Option<f64>,
 }
 
 /// A secret found in a file.
@@ -262,6 +267,15 @@ pub struct ScanReport {
     pub findings: Vec<Finding>,
     /// Findings hidden by an ignore entry.
     pub n_ignored: u64,
+    /// Those findings, as far as the bound on their number allows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub suppressed: Vec<Suppressed>,
+    /// What the gate made of the findings; `None` means that no gate was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate: Option<GateResult>,
+    /// What is more than needed; `None` means that nobody asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub minimality: Option<Minimality>,
     /// What was looked at and what was left out, and why.
     #[serde(default)]
     pub coverage: Coverage,
@@ -308,6 +322,10 @@ pub struct Coverage {
     pub n_ignores_expired: u64,
     /// Findings beyond the bound of one kind, dropped.
     pub n_dropped: u64,
+    /// Whether a bill of materials was read instead of files: secrets, dangerous files and
+    /// settings were not looked for.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_of_document: bool,
 }
 
 /// Packages for which the advisory database has no data or no version order.

@@ -20,6 +20,7 @@ pub mod files;
 pub mod gate;
 pub mod ignore;
 pub mod matching;
+pub mod minimality;
 pub mod report;
 pub mod sbom;
 pub mod scan;
@@ -27,5 +28,6 @@ pub mod secrets;
 
 pub use cache::ExaminationCache;
 pub use scan::{
-    SECRETS_MAX, ScanError, ScanOptions, inventory_of, scan_cached, scan_image, scan_target,
+    SECRETS_MAX, ScanError, ScanOptions, inventory_of, scan_cached, scan_document, scan_image,
+    scan_target,
 };

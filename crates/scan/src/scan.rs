@@ -21,6 +21,7 @@ use crate::db::{Database, ReadDatabaseError};
 use crate::files::{Inspector, normal_path};
 use crate::ignore::{self, Ignore};
 use crate::matching;
+use crate::minimality::{self, Observer};
 use crate::secrets::{self, BuildSearcherError, Searcher};
 
 /// Secrets of one image beyond this number are dropped and counted.
@@ -45,6 +46,8 @@ pub struct ScanOptions<'a> {
     pub checks: &'a Checks,
     /// Whether to search files for secrets, which is most of the time of a scan.
     pub secrets: bool,
+    /// How to say what is more than needed; `None` says nothing of it.
+    pub minimality: Option<&'a minimality::Options>,
 }
 
 /// Why a scan could not be completed.
@@ -100,6 +103,53 @@ pub fn scan_target(
     scan_image(&image, options)
 }
 
+/// Judges the packages of a bill of materials: vulnerabilities alone can be found in it, and the
+/// report says so.
+pub fn scan_document(
+    document: crate::sbom::read::Document,
+    options: &ScanOptions<'_>,
+) -> Result<ScanReport, ScanError> {
+    let crate::sbom::read::Document { inventory, unmatched, n_excluded, .. } = document;
+    let mut coverage = Coverage {
+        is_of_document: true,
+        n_packages_folded: inventory.parts.len() as u64,
+        n_packages_development: n_excluded,
+        ..Coverage::default()
+    };
+    let mut findings = vulnerabilities(&inventory, options, &mut coverage)?;
+    coverage.unmatched.extend(unmatched);
+    let applied = ignore::apply(&mut findings, options.ignores, options.now);
+    coverage.n_ignores_expired = applied.n_expired;
+    Ok(ScanReport {
+        time: options.now,
+        inventory,
+        database: options.database.map(Database::info),
+        findings,
+        n_ignored: applied.n_ignored,
+        suppressed: applied.suppressed,
+        gate: None,
+        minimality: None,
+        coverage,
+    })
+}
+
+/// Matches the inventory with the advisory database, if there is one.
+fn vulnerabilities(
+    inventory: &Inventory,
+    options: &ScanOptions<'_>,
+    coverage: &mut Coverage,
+) -> Result<Vec<Finding>, ScanError> {
+    let Some(database) = options.database else { return Ok(Vec::new()) };
+    let matches = matching::find_vulnerabilities(inventory, database)?;
+    coverage.n_packages_matched = matches.n_packages_matched;
+    coverage.unmatched = matches.unmatched;
+    coverage.n_harmless = matches.n_harmless;
+    coverage.n_distribution_owned = matches.n_distribution_owned;
+    coverage.n_incomparable = matches.n_incomparable;
+    coverage.n_dropped += matches.n_dropped;
+    Ok(matches.vulnerabilities.into_iter().map(Finding::Vulnerability).collect())
+}
+
 /// Scans an open image in one walk over its layers.
 pub fn scan_image(image: &Image, options: &ScanOptions<'_>) -> Result<ScanReport, ScanError> {
     scan_cached(image, options, None)
@@ -112,26 +162,38 @@ pub fn scan_cached(
     cache: Option<&ExaminationCache>,
 ) -> Result<ScanReport, ScanError> {
     let searcher = Searcher::new()?;
-    let kept = cache.and_then(|cache| cache.get(image, options.secrets));
-    let examined = if let Some(examined) = kept {
-        examined
+    let kept = match options.minimality {
+        // What is more than needed is seen while the image is read, and not kept.
+        Some(_) => None,
+        None => cache.and_then(|cache| cache.get(image, options.secrets)),
+    };
+    let (examined, observer) = if let Some(examined) = kept {
+        (examined, None)
     } else {
-        let examined = examine(image, options.secrets, &searcher)?;
+        let observer = options.minimality.map(|_| Observer::new(&image.config));
+        let (examined, observer) = examine(image, options.secrets, observer, &searcher)?;
         if let Some(cache) = cache {
             cache.keep(image, options.secrets, &examined);
         }
-        examined
+        (examined, observer)
     };
-    judge(image, options, &searcher, examined)
+    judge(image, options, &searcher, examined, observer)
 }
 
 /// Reads an image.
-fn examine(image: &Image, with_secrets: bool, searcher: &Searcher) -> Result<Examined, ScanError> {
+fn examine(
+    image: &Image,
+    with_secrets: bool,
+    observer: Option<Observer>,
+    searcher: &Searcher,
+) -> Result<(Examined, Option<Observer>), ScanError> {
     let mut walk = Walk::new(image, searcher, with_secrets);
+    walk.observer = observer;
     let walked = image.walk(&mut |entry, content| walk.see(entry, content)).map_err(|source| {
         ScanError::Read { target: image.target.to_string(), source: Box::new(source) }
     })?;
-    let Walk { collector, inspector, secrets, landmarks, empty_password, mut coverage, .. } = walk;
+    let Walk { collector, inspector, secrets, landmarks, empty_password, observer, .. } = walk;
+    let mut coverage = walk.coverage;
     let collected = collector.finish(image.subject(), walked.n_files, all_gaps(&walked));
     let inventory = collected.inventory;
     coverage.n_packages_folded = inventory.parts.len() as u64;
@@ -142,7 +204,9 @@ fn examine(image: &Image, with_secrets: bool, searcher: &Searcher) -> Result<Exa
     coverage.n_dropped += n_dropped;
     tracing::debug!(files = walked.n_files, "image examined");
     let hostile = hostile(&walked);
-    Ok(Examined { inventory, secrets, files, hostile, landmarks, empty_password, coverage })
+    let examined =
+        Examined { inventory, secrets, files, hostile, landmarks, empty_password, coverage };
+    Ok((examined, observer))
 }
 
 /// Matches what was found in an image with what is known, and puts it in order.
@@ -151,25 +215,16 @@ fn judge(
     options: &ScanOptions<'_>,
     searcher: &Searcher,
     examined: Examined,
+    observer: Option<Observer>,
 ) -> Result<ScanReport, ScanError> {
     let Examined { inventory, secrets, files, hostile, landmarks, empty_password, coverage } =
         examined;
     let mut coverage = coverage;
-    let mut findings = Vec::new();
-    if let Some(database) = options.database {
-        let matches = matching::find_vulnerabilities(&inventory, database)?;
-        coverage.n_packages_matched = matches.n_packages_matched;
-        coverage.unmatched = matches.unmatched;
-        coverage.n_harmless = matches.n_harmless;
-        coverage.n_distribution_owned = matches.n_distribution_owned;
-        coverage.n_incomparable = matches.n_incomparable;
-        coverage.n_dropped += matches.n_dropped;
-        findings.extend(matches.vulnerabilities.into_iter().map(Finding::Vulnerability));
-    }
+    let mut findings = vulnerabilities(&inventory, options, &mut coverage)?;
     findings.extend(secrets.into_iter().map(Finding::Secret));
     findings.extend(files.into_iter().map(Finding::File));
     findings.extend(hostile.into_iter().map(Finding::Configuration));
-    let mut n_excused = 0;
+    let mut excused = Vec::new();
     if !image.is_folder() {
         let facts = ImageFacts {
             landmarks: &landmarks,
@@ -179,11 +234,18 @@ fn judge(
         };
         let tag = image.reference.as_deref();
         let found = examine_image(&image.config, tag, &facts, searcher, options.checks);
-        n_excused = found.n_excused;
+        excused = found.excused;
         findings.extend(found.found.into_iter().map(Finding::Configuration));
     }
+    let minimality = options.minimality.zip(observer).map(|(options_of, observer)| {
+        minimality::assess(image, &inventory, &findings, &observer, options_of, options.now)
+    });
     let applied = ignore::apply(&mut findings, options.ignores, options.now);
     coverage.n_ignores_expired = applied.n_expired;
+    let n_excused = excused.len() as u64;
+    let mut suppressed = applied.suppressed;
+    suppressed.extend(excused);
+    suppressed.truncate(ignore::SUPPRESSED_MAX);
     // Stable: within a severity the order of the parts above stays.
     findings.sort_by_key(|finding| {
         let exploited = matches!(finding, Finding::Vulnerability(v) if v.known_exploited);
@@ -201,6 +263,9 @@ fn judge(
         database: options.database.map(Database::info),
         findings,
         n_ignored: applied.n_ignored + n_excused,
+        suppressed,
+        gate: None,
+        minimality,
         coverage,
     })
 }
@@ -285,6 +350,8 @@ struct Walk<'a> {
     coverage: Coverage,
     /// Reused for every file that is searched.
     buffer: Vec<u8>,
+    /// Sees every entry, where somebody wants to know what is more than needed.
+    observer: Option<Observer>,
 }
 
 impl<'a> Walk<'a> {
@@ -300,6 +367,7 @@ impl<'a> Walk<'a> {
             empty_password: false,
             coverage: Coverage::default(),
             buffer: Vec::new(),
+            observer: None,
         }
     }
 
@@ -316,11 +384,25 @@ impl<'a> Walk<'a> {
             FileKind::HardLink if limit.is_some() || is_account_file(&entry.path) => {
                 return Visit::Follow;
             }
-            FileKind::Regular => self.see_content(entry, content, limit),
+            FileKind::Regular => self.see_regular(entry, content, limit),
             _ => {}
+        }
+        if let Some(observer) = &mut self.observer {
+            observer.see(entry);
         }
         self.inspector.see(entry);
         Visit::Continue
+    }
+
+    /// Programs outside packages are read whole for what they load, and then by the others.
+    fn see_regular(&mut self, entry: &FileEntry, content: &mut dyn Read, limit: Option<u64>) {
+        match &mut self.observer {
+            Some(observer) if observer.wants(entry) => match observer.read(entry, content) {
+                Ok(bytes) => self.see_content(entry, &mut bytes.as_slice().chain(content), limit),
+                Err(error) => self.collector.gap(&entry.path, error.to_string()),
+            },
+            _ => self.see_content(entry, content, limit),
+        }
     }
 
     fn see_content(&mut self, entry: &FileEntry, content: &mut dyn Read, limit: Option<u64>) {

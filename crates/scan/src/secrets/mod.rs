@@ -9,7 +9,7 @@
 //! Values split over lines or encoded as a whole (base64 of a file) are not found.
 
 mod check;
-mod detectors;
+pub mod detectors;
 
 use std::collections::HashSet;
 use std::sync::OnceLock;

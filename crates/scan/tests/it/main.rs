@@ -9,4 +9,7 @@ mod checks;
 mod deb;
 mod feeds;
 mod image;
+mod minimality;
 mod packages;
+mod sbom;
+mod schema;

@@ -121,6 +121,7 @@ fn found_attributed_and_counted_once() {
             ignores: &[],
             checks: &palisade_policy::Checks::default(),
             secrets,
+            minimality: None,
         };
         let report = scan_target(&target, &open, &options).unwrap();
         assert_eq!(report.inventory, alone, "with secrets: {secrets}");
