@@ -145,7 +145,8 @@ const TARGETS: &str = "Targets: oci:DIR[:TAG|@DIGEST], archive:FILE[:TAG], dir:P
 #[command(after_help = format!("{TARGETS}\n\nExamples:\n  \
     palisade scan oci:./shop\n  \
     palisade scan --format json --output report.json archive:shop.tar\n  \
-    palisade scan --policy restricted oci:./shop   # exit code 1 when the gate refuses"))]
+    palisade scan --policy restricted oci:./shop   # exit code 1 when the gate refuses\n  \
+    palisade scan --yara rules/ --hashes bad.sha256 dir:/mnt/root"))]
 pub(crate) struct Scan {
     /// What to examine
     pub(crate) target: String,
@@ -167,6 +168,15 @@ pub(crate) struct Scan {
     /// File of findings to ignore, each with a reason and an expiry
     #[arg(long, value_name = "FILE")]
     pub(crate) ignore: Option<PathBuf>,
+    /// YARA rules besides the built-in ones: a file or a folder of .yar and .yara files
+    #[arg(long, value_name = "FILE|DIR")]
+    pub(crate) yara: Vec<PathBuf>,
+    /// List of hashes of malware (MD5, SHA-1, SHA-256; plain, CSV, ClamAV, MISP)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) hashes: Vec<PathBuf>,
+    /// Key of the fingerprints of secrets: a file of at least 16 bytes that others lack
+    #[arg(long, value_name = "FILE")]
+    pub(crate) fingerprint_key: Option<PathBuf>,
 }
 
 /// Forms of a scan report.

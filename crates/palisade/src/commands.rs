@@ -8,6 +8,7 @@ mod context;
 mod db;
 mod doctor;
 mod evidence;
+mod look;
 mod means;
 mod policy;
 mod replay;

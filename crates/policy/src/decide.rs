@@ -19,6 +19,8 @@ impl Gate {
         self.severity.is_some()
             || self.known_exploited
             || self.secrets
+            || self.malware
+            || self.licences
             || self.database_age_days_max.is_some()
     }
 }

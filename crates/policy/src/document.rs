@@ -28,6 +28,8 @@ pub struct Policy {
     pub response: Vec<ResponseRule>,
     /// Where alerts are sent.
     pub sinks: Vec<Sink>,
+    /// What a scan looks for beyond what is built in.
+    pub scan: crate::scan::Scan,
 }
 
 /// Which images may run.
@@ -63,6 +65,10 @@ pub struct Gate {
     pub known_exploited: bool,
     /// Refuse any secret.
     pub secrets: bool,
+    /// Refuse malware.
+    pub malware: bool,
+    /// Refuse licences that the policy denies.
+    pub licences: bool,
     /// Refuse when the advisory database is older than this many days.
     pub database_age_days_max: Option<u32>,
 }

@@ -63,6 +63,10 @@ pub(crate) enum TextRule {
     Action,
     /// Where a sink sends alerts.
     Endpoint,
+    /// A regular expression.
+    Pattern,
+    /// A day: `2027-01-31`.
+    Date,
 }
 
 /// What a key takes, with the function that stores it.
@@ -292,11 +296,11 @@ const RESPONSE_PRIORITY: &[Choice] =
     priorities!(|p: &mut Policy, to| item_response(p, |rule| rule.priority = to));
 
 /// Keys there are.
-pub(crate) const N_KEYS: usize = KEYS.len() + crate::sinks::KEYS.len();
+pub(crate) const N_KEYS: usize = KEYS.len() + crate::sinks::KEYS.len() + crate::scan::KEYS.len();
 
 /// Every key, in the order in which a policy is written and explained.
 pub(crate) fn keys() -> impl Iterator<Item = &'static Key> {
-    KEYS.iter().chain(crate::sinks::KEYS)
+    KEYS.iter().chain(crate::sinks::KEYS).chain(crate::scan::KEYS)
 }
 
 /// Every key but those of `sinks`, which stand in a table of their own.
@@ -375,6 +379,21 @@ const KEYS: &[Key] = &[
         kind: Kind::Bool(|p, on| p.images.gate.secrets = on),
         default: Default::Value("false"),
         doc: "Refuse an image that holds a secret: a key, a token, a password.",
+        example: "true",
+    },
+    Key {
+        path: "images.gate.malware",
+        kind: Kind::Bool(|p, on| p.images.gate.malware = on),
+        default: Default::Value("false"),
+        doc: "Refuse an image in which a rule or a list of hashes finds malware, of a severity \
+              above low.",
+        example: "true",
+    },
+    Key {
+        path: "images.gate.licences",
+        kind: Kind::Bool(|p, on| p.images.gate.licences = on),
+        default: Default::Value("false"),
+        doc: "Refuse an image with a package whose licence `scan.licences` denies.",
         example: "true",
     },
     Key {

@@ -5,7 +5,7 @@
 //! [`GateDecision::NotEvaluated`], which callers must treat as a failure, never as a pass.
 
 use palisade_base::Timestamp;
-use palisade_model::finding::ScanReport;
+use palisade_model::finding::{LicenceVerdict, ScanReport};
 use palisade_model::package::PackageKind;
 use palisade_model::{Finding, Severity};
 use palisade_policy::Gate;
@@ -77,6 +77,24 @@ fn refusals(report: &ScanReport, gate: &Gate, now: Timestamp) -> Vec<String> {
             reasons.push(format!("{n} {noun} in the image"));
         }
     }
+    if gate.malware {
+        let is_malware =
+            |f: &&Finding| matches!(f, Finding::Malware(m) if m.severity > Severity::Low);
+        let n = report.findings.iter().filter(is_malware).count();
+        if n > 0 {
+            let noun = if n == 1 { "sign" } else { "signs" };
+            reasons.push(format!("{n} {noun} of malware in the image"));
+        }
+    }
+    if gate.licences {
+        let is_denied =
+            |f: &&Finding| matches!(f, Finding::Licence(l) if l.verdict == LicenceVerdict::Denied);
+        let n = report.findings.iter().filter(is_denied).count();
+        if n > 0 {
+            let noun = if n == 1 { "package" } else { "packages" };
+            reasons.push(format!("{n} {noun} under licences that the policy denies"));
+        }
+    }
     if let (Some(days_max), Some(database)) = (gate.database_age_days_max, &report.database) {
         let days = now.since(database.built).as_secs() / 86_400;
         if days > u64::from(days_max) {
@@ -126,7 +144,14 @@ fn obstacles(report: &ScanReport, gate: &Gate) -> Vec<String> {
     if gate.secrets && report.coverage.n_files_searched == 0 && report.inventory.n_files > 0 {
         why.push("no file was searched for secrets".into());
     }
-    let demands = about_vulnerabilities || gate.secrets;
+    if gate.malware && report.coverage.n_files_malware == 0 && report.inventory.n_files > 0 {
+        why.push("no file was examined for malware".into());
+    }
+    let n_judged = report.coverage.n_licences_judged + report.coverage.n_licences_unknown;
+    if gate.licences && n_judged == 0 && !report.inventory.packages.is_empty() {
+        why.push("no licence was judged: the policy has no `scan.licences`".into());
+    }
+    let demands = about_vulnerabilities || gate.secrets || gate.malware || gate.licences;
     if demands && !report.gaps().is_empty() {
         why.push(format!("{} parts of the image could not be examined", report.gaps().len()));
     }
@@ -136,7 +161,10 @@ fn obstacles(report: &ScanReport, gate: &Gate) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use palisade_model::finding::{Coverage, DatabaseInfo, Secret, Unmatched, Vulnerability};
+    use palisade_model::finding::{
+        Coverage, DatabaseInfo, LicenceFinding, Malware, MalwareEngine, Secret, Unmatched,
+        Vulnerability,
+    };
     use palisade_model::package::{Gap, Inventory, Subject};
 
     const NOW: Timestamp = Timestamp::from_nanos(1_795_326_835_000_000_000);
@@ -171,7 +199,7 @@ mod tests {
             database: Some(DatabaseInfo { feeds: vec![], built: NOW, n_records: 1 }),
             findings,
             n_ignored: 0,
-            coverage: Coverage { n_files_searched: 1, ..Coverage::default() },
+            coverage: Coverage { n_files_searched: 1, n_files_malware: 1, ..Coverage::default() },
         }
     }
 
@@ -181,6 +209,8 @@ mod tests {
             fixed_only: true,
             known_exploited: true,
             secrets: true,
+            malware: true,
+            licences: false,
             database_age_days_max: Some(7),
         }
     }
@@ -211,7 +241,7 @@ mod tests {
             line: 1,
             redacted: String::new(),
             severity: Severity::Medium,
-            layer: None,
+            ..Secret::default()
         });
         assert_eq!(refused(&report(vec![secret]), &all()), ["1 secret in the image"]);
         let mut old = report(vec![]);
@@ -252,5 +282,51 @@ mod tests {
         // A refusal needs no more evidence.
         blind.findings.push(vulnerability("CVE-1", Severity::High, true, false));
         assert_eq!(refused(&blind, &all()).len(), 1);
+    }
+
+    #[test]
+    fn malware_and_denied_licences_refuse() {
+        let malware = |severity| {
+            Finding::Malware(Malware {
+                rule: "x".into(),
+                engine: MalwareEngine::Yara,
+                title: String::new(),
+                path: "/x".into(),
+                detail: String::new(),
+                sha256: None,
+                reference: String::new(),
+                package: None,
+                severity,
+                layer: None,
+            })
+        };
+        let licence = |verdict| {
+            Finding::Licence(LicenceFinding {
+                package: "p".into(),
+                purl: String::new(),
+                version: "1".into(),
+                licence: "AGPL-3.0-only".into(),
+                verdict,
+                reason: String::new(),
+                severity: Severity::High,
+            })
+        };
+        let gate = Gate { malware: true, licences: true, ..Gate::default() };
+        let mut found = report(vec![
+            malware(Severity::High),
+            malware(Severity::Low),
+            licence(LicenceVerdict::Denied),
+            licence(LicenceVerdict::Review),
+        ]);
+        found.coverage.n_licences_judged = 2;
+        assert_eq!(
+            refused(&found, &gate),
+            ["1 sign of malware in the image", "1 package under licences that the policy denies"]
+        );
+        assert!(gate.is_active());
+        // What was not looked at is not passed.
+        let mut blind = report(vec![]);
+        blind.coverage.n_files_malware = 0;
+        assert!(matches!(evaluate(&blind, &gate, NOW), GateDecision::NotEvaluated { .. }));
     }
 }

@@ -1,4 +1,4 @@
-//! Advisories, matching, secrets, dangerous files, reports.
+//! Advisories, matching, secrets, malware, licences, dangerous files, reports.
 //!
 //! [`scan_image`] walks an image once and gives a [`palisade_model::finding::ScanReport`]:
 //! inventory, vulnerabilities against a [`db::Database`], secrets, dangerous files, weak
@@ -17,10 +17,12 @@ pub mod feeds;
 pub mod files;
 pub mod gate;
 pub mod ignore;
+pub mod licences;
+pub mod malware;
 pub mod matching;
 pub mod report;
 pub mod sbom;
 pub mod scan;
 pub mod secrets;
 
-pub use scan::{SECRETS_MAX, ScanError, ScanOptions, inventory_of, scan_image, scan_target};
+pub use scan::{Look, SECRETS_MAX, ScanError, ScanOptions, inventory_of, scan_image, scan_target};

@@ -7,20 +7,24 @@ use palisade_base::{Explain, Timestamp};
 use palisade_image::{
     FileEntry, FileKind, Image, OpenImageError, OpenOptions, ReadImageError, Visit, Walked,
 };
-use palisade_model::finding::{Coverage, Misconfiguration, ScanReport, Secret};
+use palisade_model::finding::{Coverage, Malware, Misconfiguration, ScanReport, Secret};
 use palisade_model::package::Gap;
 use palisade_model::{Finding, Inventory, Severity, Target};
 use palisade_packages::Collector;
 
 use crate::configuration::{self, Facts};
 use crate::db::{Database, ReadDatabaseError};
-use crate::files::{Inspector, normal_path};
+use crate::files::{self, Inspector, normal_path};
 use crate::ignore::{self, Ignore};
+use crate::licences::{self, LicencePolicy};
+use crate::malware::{self, Detection};
 use crate::matching;
 use crate::secrets::{self, BuildSearcherError, Searcher};
 
 /// Secrets of one image beyond this number are dropped and counted.
 pub const SECRETS_MAX: usize = 10_000;
+/// Files known as malware beyond this number are dropped and counted.
+pub const MALWARE_MAX: usize = 10_000;
 /// Landmarks of one image beyond this number are not kept; checks name the first.
 const LANDMARKS_MAX: usize = 1_000;
 /// `etc/passwd` and `etc/shadow` beyond this many bytes are a gap.
@@ -39,6 +43,19 @@ pub struct ScanOptions<'a> {
     pub ignores: &'a [Ignore],
     /// Whether to search files for secrets, which is most of the time of a scan.
     pub secrets: bool,
+    /// What is looked for besides, and how.
+    pub look: Look<'a>,
+}
+
+/// What a scan looks for beyond what it always does. Nothing of it is the plain scan.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Look<'a> {
+    /// Secret detectors of the user's; the built-in ones without.
+    pub searcher: Option<&'a Searcher>,
+    /// Malware; not looked for without.
+    pub malware: Option<&'a Detection>,
+    /// What the policy says of licences; not judged without.
+    pub licences: Option<&'a LicencePolicy>,
 }
 
 /// Why a scan could not be completed.
@@ -96,12 +113,28 @@ pub fn scan_target(
 
 /// Scans an open image in one walk over its layers.
 pub fn scan_image(image: &Image, options: &ScanOptions<'_>) -> Result<ScanReport, ScanError> {
-    let searcher = Searcher::new()?;
-    let mut walk = Walk::new(image, &searcher, options.secrets);
+    let built_in;
+    let searcher = if let Some(searcher) = options.look.searcher {
+        searcher
+    } else {
+        built_in = Searcher::new()?;
+        &built_in
+    };
+    let mut walk = Walk::new(image, searcher, options.secrets);
+    walk.examiner = options.look.malware.map(Detection::examiner);
     let walked = image.walk(&mut |entry, content| walk.see(entry, content)).map_err(|source| {
         ScanError::Read { target: image.target.to_string(), source: Box::new(source) }
     })?;
-    let Walk { collector, inspector, secrets, landmarks, empty_password, mut coverage, .. } = walk;
+    let Walk {
+        collector,
+        inspector,
+        secrets,
+        malware,
+        landmarks,
+        empty_password,
+        mut coverage,
+        ..
+    } = walk;
     let collected = collector.finish(image.subject(), walked.n_files, all_gaps(&walked));
     let inventory = collected.inventory;
     coverage.n_packages_folded = inventory.parts.len() as u64;
@@ -120,6 +153,13 @@ pub fn scan_image(image: &Image, options: &ScanOptions<'_>) -> Result<ScanReport
         findings.extend(matches.vulnerabilities.into_iter().map(Finding::Vulnerability));
     }
     findings.extend(unpublished(secrets, &inventory, &mut coverage).map(Finding::Secret));
+    findings.extend(owned_malware(malware, &inventory).map(Finding::Malware));
+    if let Some(policy) = options.look.licences {
+        let judged = licences::judge(&inventory.packages, policy, options.now);
+        coverage.n_licences_judged = judged.n_judged;
+        coverage.n_licences_unknown = judged.n_unknown;
+        findings.extend(judged.findings.into_iter().map(Finding::Licence));
+    }
     let (files, n_dropped) = inspector.finish(&inventory.packages);
     coverage.n_dropped += n_dropped;
     findings.extend(files.into_iter().map(Finding::File));
@@ -131,7 +171,7 @@ pub fn scan_image(image: &Image, options: &ScanOptions<'_>) -> Result<ScanReport
             landmarks: &landmarks,
             empty_password,
             now: options.now,
-            secrets: &searcher,
+            secrets: searcher,
         };
         findings.extend(configuration::examine(&facts).into_iter().map(Finding::Configuration));
     }
@@ -232,7 +272,9 @@ struct Walk<'a> {
     wants_secrets: bool,
     collector: Collector,
     inspector: Inspector,
+    examiner: Option<malware::Examiner<'a>>,
     secrets: Vec<Secret>,
+    malware: Vec<Malware>,
     landmarks: Vec<String>,
     empty_password: bool,
     coverage: Coverage,
@@ -248,7 +290,9 @@ impl<'a> Walk<'a> {
             wants_secrets,
             collector: Collector::new(),
             inspector: Inspector::new(),
+            examiner: None,
             secrets: Vec::new(),
+            malware: Vec::new(),
             landmarks: Vec::new(),
             empty_password: false,
             coverage: Coverage::default(),
@@ -282,6 +326,7 @@ impl<'a> Walk<'a> {
                 Ok(bytes) => {
                     self.collector.add(&entry.path, &bytes, diff_id(self.image, entry));
                     self.search(entry, &bytes);
+                    self.examine(entry, &bytes);
                 }
                 Err(reason) => self.collector.gap(&entry.path, reason),
             }
@@ -290,6 +335,10 @@ impl<'a> Walk<'a> {
                 Ok(bytes) => {
                     if entry.path == "etc/passwd" {
                         self.inspector.see_passwd(&bytes);
+                        self.inspector.see_passwords("/etc/passwd", &bytes);
+                    } else if self.image.is_folder() {
+                        // An image's configuration has a check for it.
+                        self.inspector.see_passwords("/etc/shadow", &bytes);
                     } else {
                         self.empty_password |= configuration::has_empty_password(&bytes);
                     }
@@ -297,97 +346,227 @@ impl<'a> Walk<'a> {
                 }
                 Err(error) => self.collector.gap(&entry.path, error.to_string()),
             }
-        } else if self.wants_secrets || self.collector.wants_program(&entry.path, entry.mode) {
+        } else if self.wants_secrets
+            || self.examiner.is_some()
+            || self.collector.wants_program(&entry.path, entry.mode)
+        {
             self.read_and_search(entry, content);
         }
     }
 
-    /// Reads the beginning of a file and, when it is a program or text of a bearable size, the
-    /// rest.
+    /// Reads the beginning of a file and, when something wants it, the rest.
     fn read_and_search(&mut self, entry: &FileEntry, content: &mut dyn Read) {
         let may_be_program = self.collector.wants_program(&entry.path, entry.mode);
-        if is_excluded(&entry.path) && !may_be_program {
+        if is_excluded(&entry.path) && !may_be_program && self.examiner.is_none() {
             self.coverage.n_files_excluded += 1;
             return;
         }
         let mut buffer = std::mem::take(&mut self.buffer);
         buffer.clear();
-        let result = content.take(SNIFF_BYTES).read_to_end(&mut buffer).and_then(|_| {
-            if may_be_program {
-                let layer = diff_id(self.image, entry);
-                see_program(&mut self.collector, entry, layer, &buffer, content);
-            }
-            self.is_searched(entry, &buffer)
-                .then(|| content.take(secrets::FILE_BYTES_MAX).read_to_end(&mut buffer))
-                .transpose()
-        });
-        match result {
-            Ok(Some(_)) => self.search(entry, &buffer),
-            Ok(None) => {}
-            Err(error) => self.collector.gap(&entry.path, error.to_string()),
+        if let Err(error) = self.read_rest(entry, content, may_be_program, &mut buffer) {
+            self.collector.gap(&entry.path, error.to_string());
         }
         self.buffer = buffer;
     }
 
-    /// Whether a file that begins with `head` is searched for secrets; counts it if not.
-    fn is_searched(&mut self, entry: &FileEntry, head: &[u8]) -> bool {
-        if !self.wants_secrets {
-            return false;
-        }
-        let n = if is_excluded(&entry.path) {
-            &mut self.coverage.n_files_excluded
-        } else if !secrets::is_text(head) {
-            &mut self.coverage.n_files_binary
-        } else if entry.size > secrets::FILE_BYTES_MAX {
-            &mut self.coverage.n_files_large
+    fn read_rest(
+        &mut self,
+        entry: &FileEntry,
+        content: &mut dyn Read,
+        may_be_program: bool,
+        buffer: &mut Vec<u8>,
+    ) -> std::io::Result<()> {
+        let layer = diff_id(self.image, entry);
+        content.take(SNIFF_BYTES).read_to_end(buffer)?;
+        self.inspector.see_head(entry, buffer);
+        let kind = self.kind_of_search(entry, buffer);
+        let is_examined = self.examiner.is_some() && entry.size <= malware::FILE_BYTES_MAX;
+        let bytes_max = kind.map_or(0, SearchKind::bytes_max);
+        let bytes_max = if is_examined { bytes_max.max(entry.size) } else { bytes_max };
+        if bytes_max == 0 {
+            if may_be_program {
+                see_program(&mut self.collector, entry, layer, buffer, content);
+            }
         } else {
-            return true;
-        };
-        *n += 1;
-        false
+            let n_head = buffer.len();
+            content.take(bytes_max).read_to_end(buffer)?;
+            if may_be_program {
+                let (head, mut rest) = buffer.split_at(n_head);
+                see_program(&mut self.collector, entry, layer, head, &mut rest);
+            }
+            if let Some(kind) = kind {
+                self.search_as(kind, entry, buffer);
+            }
+        }
+        if is_examined {
+            self.examine(entry, buffer);
+        } else if self.examiner.is_some() {
+            self.coverage.n_files_malware_skipped += 1;
+        }
+        Ok(())
     }
 
-    fn search(&mut self, entry: &FileEntry, bytes: &[u8]) {
+    /// Looks for malware in the whole content of a file.
+    fn examine(&mut self, entry: &FileEntry, bytes: &[u8]) {
+        let Some(examiner) = &mut self.examiner else { return };
+        if bytes.len() as u64 > malware::FILE_BYTES_MAX {
+            self.coverage.n_files_malware_skipped += 1;
+            return;
+        }
+        self.coverage.n_files_malware += 1;
+        let found = examiner.examine(&entry.path, bytes);
+        self.coverage.n_files_malware_skipped += found.n_skipped;
+        for m in found.matches {
+            if self.malware.len() >= MALWARE_MAX {
+                self.coverage.n_dropped += 1;
+                continue;
+            }
+            self.malware.push(Malware {
+                rule: m.rule,
+                engine: m.engine,
+                title: m.title,
+                path: format!("{}{}", entry.absolute(), m.within),
+                detail: m.detail,
+                sha256: Some(m.sha256),
+                reference: m.reference,
+                package: None,
+                severity: m.severity,
+                layer: diff_id(self.image, entry),
+            });
+        }
+    }
+
+    /// How a file that begins with `head` is searched for secrets; counts it if it is not.
+    fn kind_of_search(&mut self, entry: &FileEntry, head: &[u8]) -> Option<SearchKind> {
         if !self.wants_secrets {
-            return;
+            return None;
         }
-        if is_excluded(&entry.path) {
-            self.coverage.n_files_excluded += 1;
-            return;
+        let path = entry.path.as_str();
+        let kind = if let Some(kind) = secrets::git::kind(path) {
+            SearchKind::Git(kind)
+        } else if secrets::is_text(head) {
+            SearchKind::Text
+        } else {
+            SearchKind::Binary
+        };
+        let n = if is_excluded(path) {
+            &mut self.coverage.n_files_excluded
+        } else if kind == SearchKind::Binary && is_of_system(path) {
+            // What a distribution ships there everybody has.
+            &mut self.coverage.n_files_binary
+        } else if entry.size > kind.bytes_max() {
+            &mut self.coverage.n_files_large
+        } else {
+            return Some(kind);
+        };
+        *n += 1;
+        None
+    }
+
+    /// Searches the whole content of a file.
+    fn search(&mut self, entry: &FileEntry, bytes: &[u8]) {
+        if let Some(kind) = self.kind_of_search(entry, bytes) {
+            self.search_as(kind, entry, bytes);
         }
-        if !secrets::is_text(bytes) {
-            self.coverage.n_files_binary += 1;
-            return;
-        }
-        if bytes.len() as u64 > secrets::FILE_BYTES_MAX {
-            self.coverage.n_files_large += 1;
-            return;
-        }
+    }
+
+    fn search_as(&mut self, kind: SearchKind, entry: &FileEntry, bytes: &[u8]) {
         self.coverage.n_files_searched += 1;
         self.coverage.n_bytes_searched += bytes.len() as u64;
-        let found = self.searcher.search(bytes);
+        match kind {
+            SearchKind::Text => {
+                self.inspector.see_text(entry, bytes);
+                let found = self.searcher.search_file(&entry.path, bytes);
+                self.keep(entry, found);
+            }
+            SearchKind::Binary => {
+                let found = self.searcher.search_binary(&entry.path, bytes);
+                self.keep(entry, found);
+            }
+            SearchKind::Git(kind) => self.search_objects(kind, entry, bytes),
+        }
+    }
+
+    /// Searches the objects of a Git repository; what several revisions hold counts once.
+    fn search_objects(&mut self, kind: secrets::git::GitFile, entry: &FileEntry, bytes: &[u8]) {
+        let mut found = secrets::Hits::default();
+        let mut seen = HashSet::new();
+        let searcher = self.searcher;
+        let objects = secrets::git::objects(kind, bytes, &mut |object| {
+            let in_object = searcher.search_file(&entry.path, object);
+            found.n_dropped += in_object.n_dropped;
+            found.n_allowed += in_object.n_allowed;
+            for mut hit in in_object.hits {
+                if !seen.insert(hit.fingerprint.clone()) {
+                    continue;
+                }
+                if found.hits.len() >= secrets::HITS_PER_FILE_MAX {
+                    found.n_dropped += 1;
+                    continue;
+                }
+                hit.line = 1;
+                hit.title.push_str(" (in the history of a Git repository)");
+                found.hits.push(hit);
+            }
+        });
+        if let Some(problem) = objects.problem {
+            self.collector.gap(&entry.path, problem.to_string());
+        }
+        found.n_dropped += objects.n_skipped;
+        self.keep(entry, found);
+    }
+
+    fn keep(&mut self, entry: &FileEntry, found: secrets::Hits) {
         self.coverage.n_dropped += found.n_dropped;
+        self.coverage.n_secrets_allowed += found.n_allowed;
         let doubt = secrets::doubtful_place(&entry.path);
         for hit in found.hits {
             if self.secrets.len() >= SECRETS_MAX {
                 self.coverage.n_dropped += 1;
                 continue;
             }
+            let severity = match doubt {
+                Some(_) => hit.severity.min(Severity::Low),
+                None => hit.severity,
+            };
             self.secrets.push(Secret {
-                detector: hit.detector.to_string(),
+                detector: hit.detector,
                 title: format!("{}{}", hit.title, doubt.unwrap_or_default()),
                 path: entry.absolute(),
                 line: hit.line,
                 redacted: hit.redacted,
-                severity: if doubt.is_some() {
-                    hit.severity.min(Severity::Low)
-                } else {
-                    hit.severity
-                },
+                severity,
                 layer: diff_id(self.image, entry),
+                fingerprint: hit.fingerprint,
+                n_more: hit.n_more,
+                package: None,
             });
         }
     }
+}
+
+/// How the content of a file is searched for secrets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum SearchKind {
+    Text,
+    Binary,
+    Git(secrets::git::GitFile),
+}
+
+impl SearchKind {
+    fn bytes_max(self) -> u64 {
+        match self {
+            Self::Text => secrets::FILE_BYTES_MAX,
+            Self::Binary => secrets::BINARY_BYTES_MAX,
+            Self::Git(_) => secrets::git::PACK_BYTES_MAX,
+        }
+    }
+}
+
+/// Whether `path` (without leading slash) is in a folder that distributions fill.
+pub(crate) fn is_of_system(path: &str) -> bool {
+    let system = ["usr/", "lib/", "lib64/", "bin/", "sbin/"];
+    system.iter().any(|folder| path.starts_with(folder)) && !path.starts_with("usr/local/")
 }
 
 /// Bytes that decide whether the rest is read.
@@ -429,30 +608,33 @@ fn unpublished(
     inventory: &Inventory,
     coverage: &mut Coverage,
 ) -> impl Iterator<Item = Secret> {
-    let public = |path: &str| {
-        let system = ["/usr/", "/lib/", "/bin/", "/sbin/"];
-        system.iter().any(|folder| path.starts_with(folder)) && !path.starts_with("/usr/local/")
-    };
-    let wanted: HashSet<String> = secrets
-        .iter()
-        .filter(|secret| public(&secret.path))
-        .map(|secret| normal_path(&secret.path).to_string())
-        .collect();
-    let owned: HashSet<String> = inventory
-        .packages
-        .iter()
-        .flat_map(|package| &package.files)
-        .map(|path| normal_path(path))
-        .filter(|path| wanted.contains(*path))
-        .map(str::to_string)
-        .collect();
+    let public = |path: &str| is_of_system(path.trim_start_matches('/'));
+    let owners = files::owners(secrets.iter().map(|secret| secret.path.as_str()), inventory);
     let before = secrets.len();
-    let kept: Vec<Secret> = secrets
-        .into_iter()
-        .filter(|s| !(public(&s.path) && owned.contains(normal_path(&s.path))))
-        .collect();
+    let mut kept = secrets;
+    kept.retain_mut(|secret| {
+        secret.package = owners.get(normal_path(&secret.path)).cloned();
+        !(public(&secret.path) && secret.package.is_some())
+    });
     coverage.n_secrets_packaged = (before - kept.len()) as u64;
     kept.into_iter()
+}
+
+/// Malware with the packages that installed it. A tool that a distribution packages is there
+/// because somebody chose it.
+fn owned_malware(
+    mut malware: Vec<Malware>,
+    inventory: &Inventory,
+) -> impl Iterator<Item = Malware> {
+    let owners = files::owners(malware.iter().map(|m| m.path.as_str()), inventory);
+    for found in &mut malware {
+        found.package = owners.get(normal_path(&found.path)).cloned();
+        let is_tool = found.rule.starts_with("tool_") || found.rule.starts_with("packed_");
+        if found.package.is_some() && is_tool {
+            found.severity = found.severity.min(Severity::Low);
+        }
+    }
+    malware.into_iter()
 }
 
 /// Entries that no honest tool writes, as findings.

@@ -16,6 +16,7 @@ use palisade_scan::db::Database;
 
 use super::Context;
 use super::admission::Admitter;
+use super::look::{LookFlags, Looks};
 use crate::cli::{self, ListFormat};
 use crate::exit::{Exit, Failure, OrExit as _};
 use crate::terminal::{columns, tsv};
@@ -39,7 +40,13 @@ pub(crate) fn run(context: &Context<'_>, args: &cli::Run) -> Result<Exit, Failur
     }
     let image = Image::open(&target, &OpenOptions::default()).or_exit(Exit::Incomplete)?;
     let database = context.database(args.db.as_ref());
-    let admitter = Admitter::new(&policy, &database);
+    // Rules and lists that the gate does not ask about are not worth the time of a start.
+    let gate = &policy.images.gate;
+    let flags = LookFlags { malware: gate.malware, ..LookFlags::default() };
+    let looks =
+        if gate.is_active() { Some(Looks::load(context, &policy.scan, &flags)?) } else { None };
+    let look = looks.as_ref().map(Looks::look).unwrap_or_default();
+    let admitter = Admitter::new(&policy, &database, look);
     let mut command = args.command.clone();
     if let Some(program) = &args.entrypoint {
         command.insert(0, program.clone());

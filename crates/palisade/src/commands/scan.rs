@@ -14,9 +14,10 @@ use palisade_scan::ignore::{self, Ignore};
 use palisade_scan::report::table::TableOptions;
 use palisade_scan::report::{json, sarif, table};
 use palisade_scan::sbom::{DocumentInfo, cyclonedx, spdx};
-use palisade_scan::{ScanOptions, scan};
+use palisade_scan::{Look, ScanOptions, scan};
 
 use super::Context;
+use super::look::{LookFlags, Looks};
 use crate::cli::{self, SbomFormat, ScanFormat};
 use crate::exit::{Exit, Failure, OrExit as _};
 
@@ -25,10 +26,19 @@ const IGNORE_BYTES_MAX: u64 = 1 << 20;
 
 /// Examines an image and applies a policy's gate.
 pub(crate) fn scan(context: &Context<'_>, args: &cli::Scan) -> Result<Exit, Failure> {
-    let gate = match &args.policy {
-        Some(policy) => Some(context.load_policy(policy)?.policy.images.gate),
+    let policy = match &args.policy {
+        Some(policy) => Some(context.load_policy(policy)?.policy),
         None => None,
     };
+    let flags = LookFlags {
+        yara: &args.yara,
+        hashes: &args.hashes,
+        fingerprint_key: args.fingerprint_key.as_deref(),
+        malware: true,
+    };
+    let asked = policy.as_ref().map(|policy| policy.scan.clone()).unwrap_or_default();
+    let looks = Looks::load(context, &asked, &flags)?;
+    let gate = policy.map(|policy| policy.images.gate);
     let now = Timestamp::now();
     let ignores = match &args.ignore {
         Some(file) => read_ignores(context, file)?,
@@ -38,8 +48,13 @@ pub(crate) fn scan(context: &Context<'_>, args: &cli::Scan) -> Result<Exit, Fail
     let image = Image::open(&target, &OpenOptions::default()).or_exit(Exit::Incomplete)?;
     let database = open_database(context, args)?;
     context.terminal.progress(&format!("examining {target}"));
-    let options =
-        ScanOptions { now, database: database.as_ref(), ignores: &ignores, secrets: true };
+    let options = ScanOptions {
+        now,
+        database: database.as_ref(),
+        ignores: &ignores,
+        secrets: true,
+        look: looks.look(),
+    };
     let report = scan::scan_image(&image, &options).or_exit(Exit::Incomplete)?;
     let text = match args.format {
         ScanFormat::Table => table::render(
@@ -127,13 +142,14 @@ pub(crate) fn scan_image(
     database: &Path,
     ignores: &[Ignore],
     now: Timestamp,
+    look: Look<'_>,
 ) -> anyhow::Result<ScanReport> {
     let database = match Database::open(database) {
         Ok(database) => Some(database),
         Err(ReadDatabaseError::Missing(_)) => None,
         Err(error) => return Err(error.into()),
     };
-    let options = ScanOptions { now, database: database.as_ref(), ignores, secrets: true };
+    let options = ScanOptions { now, database: database.as_ref(), ignores, secrets: true, look };
     Ok(scan::scan_image(image, &options)?)
 }
 
@@ -142,7 +158,8 @@ pub(crate) fn sbom(context: &Context<'_>, args: &cli::Sbom) -> Result<Exit, Fail
     let target: Target = args.target.parse().or_exit(Exit::Usage)?;
     let image = Image::open(&target, &OpenOptions::default()).or_exit(Exit::Incomplete)?;
     let now = Timestamp::now();
-    let options = ScanOptions { now, database: None, ignores: &[], secrets: false };
+    let options =
+        ScanOptions { now, database: None, ignores: &[], secrets: false, look: Look::default() };
     let inventory = scan::scan_image(&image, &options).or_exit(Exit::Incomplete)?.inventory;
     let seed = format!("{}{now}", image.subject().name);
     let info = DocumentInfo::derived(seed.as_bytes(), now, env!("CARGO_PKG_VERSION"));

@@ -156,6 +156,14 @@ fn whole_policy_is_read_to_the_last_key() {
     assert_eq!(policy.images.gate.database_age_days_max, Some(7));
     assert!(!policy.runtime.builtin_rules);
     assert_eq!(policy.response[0].tags, ["mitre_execution"]);
+    let scan = &policy.scan;
+    assert_eq!(scan.malware_rules, [path.with_file_name("rules/yara")]);
+    assert_eq!(scan.malware_hashes, [path.with_file_name("bad.sha256")]);
+    assert_eq!(scan.secrets.detectors[0].severity, palisade_model::Severity::Critical);
+    assert_eq!(scan.secrets.detectors[0].entropy_min, 3);
+    assert_eq!(scan.secrets.allow[0].path, "srv/samples/**");
+    assert_eq!(scan.licences.deny, ["AGPL-*"]);
+    assert_eq!(scan.licences.exceptions[0].expires, "2027-06-30");
     let sinks = &policy.sinks;
     assert_eq!(sinks[0].headers, [path.with_file_name("hook.headers")]);
     assert_eq!(

@@ -11,6 +11,7 @@ use palisade_model::{Finding, Severity};
 use serde_json::{Value, json};
 
 use crate::ignore::danger_name;
+use crate::licences::verdict_name;
 
 /// Renders `report`; `version` is the product's.
 ///
@@ -135,6 +136,26 @@ fn describe(finding: &Finding) -> Item {
             path: "config.json".into(),
             line: None,
             identity: c.check.clone(),
+        },
+        Finding::Malware(m) => Item {
+            rule: m.rule.clone(),
+            title: m.title.clone(),
+            help: "find out how it came into the image, and build the image anew without it".into(),
+            tag: "malware",
+            message: format!("{}: {}", m.title, m.detail),
+            path: m.path.clone(),
+            line: None,
+            identity: format!("{} {}", m.rule, m.path),
+        },
+        Finding::Licence(l) => Item {
+            rule: format!("licence-{}", verdict_name(l.verdict)),
+            title: format!("licence {}", verdict_name(l.verdict)),
+            help: "replace the package, or add an exception with a reason to the policy".into(),
+            tag: "licence",
+            message: format!("{} {}: {}; {}", l.package, l.version, l.licence, l.reason),
+            path: l.purl.clone(),
+            line: None,
+            identity: format!("{} {}", l.package, l.licence),
         },
         _ => Item {
             rule: "other".into(),

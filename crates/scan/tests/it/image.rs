@@ -12,7 +12,7 @@ use palisade_scan::db::{Database, DatabaseBuilder};
 use palisade_scan::feeds::debian_changelogs;
 use palisade_scan::gate::{self, GateDecision};
 use palisade_scan::ignore::Ignore;
-use palisade_scan::{ScanOptions, report, scan_target};
+use palisade_scan::{Look, ScanOptions, report, scan_target};
 
 pub(crate) const NOW: Timestamp = Timestamp::from_nanos(1_795_326_835_000_000_000);
 
@@ -81,8 +81,11 @@ openssl (3.0.11-1~deb12u2) bookworm-security; urgency=high
 fn private_key() -> Vec<u8> {
     use base64::Engine as _;
     let label = ["PRIVATE", "KEY"].join(" ");
-    let body: Vec<u8> =
-        [0x30, 60].into_iter().chain((0..60_u8).map(|i| i.wrapping_mul(37) ^ 0x5a)).collect();
+    // SEC1: a sequence of version 1 and the number.
+    let body: Vec<u8> = [0x30, 53, 2, 1, 1, 4, 48]
+        .into_iter()
+        .chain((0..48_u8).map(|i| i.wrapping_mul(37) ^ 0x5a))
+        .collect();
     let body = base64::engine::general_purpose::STANDARD.encode(body);
     format!("-----BEGIN {label}-----\n{body}\n-----END {label}-----\n").into_bytes()
 }
@@ -148,7 +151,7 @@ fn scan(target: &Target, database: Option<&Database>, ignores: &[Ignore]) -> Sca
     // The layout is for this platform whatever machine runs the test.
     let platform = "linux/amd64".parse().ok();
     let open = OpenOptions { platform, ..OpenOptions::default() };
-    let options = ScanOptions { now: NOW, database, ignores, secrets: true };
+    let options = ScanOptions { now: NOW, database, ignores, secrets: true, look: Look::default() };
     scan_target(target, &open, &options).unwrap()
 }
 
@@ -284,7 +287,13 @@ fn a_lying_layer_and_a_missing_image_are_errors() {
             std::fs::write(path, bytes).unwrap();
         }
     }
-    let options = ScanOptions { now: NOW, database: None, ignores: &[], secrets: true };
+    let options = ScanOptions {
+        now: NOW,
+        database: None,
+        ignores: &[],
+        secrets: true,
+        look: Look::default(),
+    };
     let platform = "linux/amd64".parse().ok();
     let open = OpenOptions { platform, ..OpenOptions::default() };
     let error = scan_target(&target, &open, &options).unwrap_err();

@@ -6,7 +6,7 @@ use palisade_base::Digest;
 use palisade_image::{Image, NewImage, OpenOptions, Platform, write_layout};
 use palisade_model::package::PackageState;
 use palisade_model::{Inventory, Target};
-use palisade_scan::{ScanOptions, inventory_of, scan_target};
+use palisade_scan::{Look, ScanOptions, inventory_of, scan_target};
 
 use crate::image::{NOW, OS_RELEASE, file, layer};
 
@@ -115,7 +115,8 @@ fn found_attributed_and_counted_once() {
     assert_eq!(alone.gaps, []);
 
     for secrets in [false, true] {
-        let options = ScanOptions { now: NOW, database: None, ignores: &[], secrets };
+        let options =
+            ScanOptions { now: NOW, database: None, ignores: &[], secrets, look: Look::default() };
         let report = scan_target(&target, &open, &options).unwrap();
         assert_eq!(report.inventory, alone, "with secrets: {secrets}");
         assert_eq!(report.coverage.n_packages_folded, 1);

@@ -1,0 +1,138 @@
+//! What a scan looks for beyond what it always does: the section `scan` of a policy, and the
+//! flags beside it.
+
+use std::path::{Path, PathBuf};
+
+use palisade_base::Timestamp;
+use palisade_policy::scan::{LicenceException, Scan, SecretAllow, SecretDetector, UnknownLicence};
+use palisade_scan::Look;
+use palisade_scan::licences::{Exception, LicencePolicy, Unknown};
+use palisade_scan::malware::{Detection, MalwareOptions};
+use palisade_scan::secrets::{Allow, CustomDetector, FingerprintKey, Searcher, SearcherOptions};
+
+use super::Context;
+use crate::exit::{Exit, Failure, OrExit as _};
+
+/// A key of fingerprints beyond this size is refused.
+const KEY_BYTES_MAX: u64 = 64 << 10;
+
+/// What is looked for, ready.
+pub(crate) struct Looks {
+    searcher: Searcher,
+    detection: Option<Detection>,
+    licences: Option<LicencePolicy>,
+}
+
+/// What is named beside a policy.
+#[derive(Debug, Default)]
+pub(crate) struct LookFlags<'a> {
+    /// YARA rules.
+    pub(crate) yara: &'a [PathBuf],
+    /// Lists of hashes.
+    pub(crate) hashes: &'a [PathBuf],
+    /// Key of the fingerprints of secrets.
+    pub(crate) fingerprint_key: Option<&'a Path>,
+    /// Whether malware is looked for.
+    pub(crate) malware: bool,
+}
+
+impl Looks {
+    /// Reads and compiles what `scan` and `flags` name.
+    pub(crate) fn load(
+        context: &Context<'_>,
+        scan: &Scan,
+        flags: &LookFlags<'_>,
+    ) -> Result<Self, Failure> {
+        let key = match flags.fingerprint_key {
+            Some(path) => read_key(path)?,
+            None => FingerprintKey::default(),
+        };
+        let searcher = Searcher::with(&SearcherOptions {
+            detectors: scan.secrets.detectors.iter().map(custom).collect(),
+            allow: scan.secrets.allow.iter().map(allow).collect(),
+            key,
+        })
+        .or_exit(Exit::Usage)?;
+        let detection = if flags.malware {
+            let options = MalwareOptions {
+                rules: scan.malware_rules.iter().chain(flags.yara).cloned().collect(),
+                hashes: scan.malware_hashes.iter().chain(flags.hashes).cloned().collect(),
+                cache: Some(context.global.data_dir.join("cache/yara")),
+            };
+            Some(Detection::load(&options).or_exit(Exit::Usage)?)
+        } else {
+            None
+        };
+        if let Some(detection) = &detection
+            && detection.n_rules_ignored() > 0
+        {
+            context.terminal.error(&format!(
+                "warning: {} YARA rules are left out: they use modules that this build lacks (pe, dotnet, macho, …)\n",
+                detection.n_rules_ignored()
+            ));
+        }
+        let licences = (!scan.licences.is_empty()).then(|| LicencePolicy {
+            allow: scan.licences.allow.clone(),
+            deny: scan.licences.deny.clone(),
+            review: scan.licences.review.clone(),
+            unknown: match scan.licences.unknown {
+                UnknownLicence::Report => Unknown::Report,
+                UnknownLicence::Count => Unknown::Count,
+                UnknownLicence::Deny => Unknown::Deny,
+            },
+            exceptions: scan.licences.exceptions.iter().map(exception).collect(),
+        });
+        Ok(Self { searcher, detection, licences })
+    }
+
+    /// What a scan is given.
+    pub(crate) fn look(&self) -> Look<'_> {
+        Look {
+            searcher: Some(&self.searcher),
+            malware: self.detection.as_ref(),
+            licences: self.licences.as_ref(),
+        }
+    }
+}
+
+fn read_key(path: &Path) -> Result<FingerprintKey, Failure> {
+    use anyhow::Context as _;
+    let shown = || format!("read `{}`", path.display());
+    let file = std::fs::File::open(path).with_context(shown)?;
+    let bytes = palisade_base::read_bounded(file, "key", KEY_BYTES_MAX).with_context(shown)?;
+    FingerprintKey::new(&bytes).ok_or_else(|| {
+        let message = format!("`{}` is shorter than 16 bytes: no key", path.display());
+        Failure::message(Exit::Usage, message)
+    })
+}
+
+fn custom(detector: &SecretDetector) -> CustomDetector {
+    CustomDetector {
+        id: detector.id.clone(),
+        title: detector.title.clone(),
+        severity: detector.severity,
+        keywords: detector.keywords.clone(),
+        pattern: detector.pattern.clone(),
+        entropy_min: (detector.entropy_min > 0).then(|| f64::from(detector.entropy_min)),
+        files: detector.files.clone(),
+    }
+}
+
+fn allow(entry: &SecretAllow) -> Allow {
+    let given = |text: &String| (!text.is_empty()).then(|| text.clone());
+    Allow {
+        detector: given(&entry.detector),
+        path: given(&entry.path),
+        pattern: given(&entry.pattern),
+    }
+}
+
+fn exception(entry: &LicenceException) -> Exception {
+    // The policy's reader has checked the form of the date.
+    let end: Option<Timestamp> = format!("{}T23:59:59Z", entry.expires).parse().ok();
+    Exception {
+        package: entry.package.clone(),
+        licence: (!entry.licence.is_empty()).then(|| entry.licence.clone()),
+        expires: end.filter(|_| !entry.expires.is_empty()),
+    }
+}
