@@ -233,17 +233,33 @@ const SECRET_NAMES: [&str; 8] =
 
 fn secret_in_environment(facts: &Facts<'_>) -> Option<String> {
     let found = facts.config.env.iter().find_map(|variable| {
-        let (name, value) = variable.split_once('=')?;
-        let upper = name.to_ascii_uppercase();
-        // `POSTGRES_PASSWORD_FILE=/run/secrets/x` names a file, which is the right way.
-        let points_elsewhere =
-            upper.ends_with("_FILE") || upper.ends_with("_PATH") || value.starts_with('/');
-        let told_by_name =
-            SECRET_NAMES.iter().any(|word| upper == *word || upper.ends_with(&format!("_{word}")));
-        let suspicious = told_by_name && value.len() >= 6 && !points_elsewhere;
-        (suspicious || holds_secret(facts, variable)).then(|| name.to_string())
+        let name = variable.split_once('=')?.0;
+        (is_told_by_name(variable) || holds_secret(facts, variable)).then(|| name.to_string())
     });
     found.map(|name| format!("`{name}`"))
+}
+
+/// Whether `NAME=value` sets something that the name calls a secret.
+fn is_told_by_name(variable: &str) -> bool {
+    let Some((name, value)) = variable.split_once('=') else { return false };
+    let upper = name.to_ascii_uppercase();
+    // `POSTGRES_PASSWORD_FILE=/run/secrets/x` names a file, which is the right way.
+    let points_elsewhere =
+        upper.ends_with("_FILE") || upper.ends_with("_PATH") || value.starts_with(['/', '$']);
+    let told_by_name =
+        SECRET_NAMES.iter().any(|word| upper == *word || upper.ends_with(&format!("_{word}")));
+    told_by_name && value.len() >= 6 && !points_elsewhere
+}
+
+/// Whether a build step shows the value of a build argument or variable that its name calls a
+/// secret: `ARG NAME=value`, `ENV NAME=value`, and what classic builders write before a
+/// command, `|1 NAME=value /bin/sh -c …`.
+fn sets_secret_argument(step: &str) -> bool {
+    let step = step.trim_start_matches("/bin/sh -c #(nop)").trim_start();
+    let arguments = ["ARG ", "ENV ", "RUN |", "|"].iter().find_map(|word| step.strip_prefix(word));
+    let Some(arguments) = arguments else { return false };
+    let before_command = arguments.split(" /bin/").next().unwrap_or(arguments);
+    before_command.split_whitespace().any(is_told_by_name)
 }
 
 fn secret_in_label(facts: &Facts<'_>) -> Option<String> {
@@ -253,7 +269,7 @@ fn secret_in_label(facts: &Facts<'_>) -> Option<String> {
 }
 
 fn secret_in_history(facts: &Facts<'_>) -> Option<String> {
-    step(facts, |step| holds_secret(facts, step))
+    step(facts, |step| holds_secret(facts, step) || sets_secret_argument(step))
 }
 
 fn holds_secret(facts: &Facts<'_>, text: &str) -> bool {
@@ -356,6 +372,12 @@ mod tests {
         check("RUN wget --no-check-certificate https://x", &["tls-verification-off"]);
         check("RUN apt-get install --allow-unauthenticated x", &["signature-check-off"]);
         check("RUN echo root:x | chpasswd", &["password-set-in-build"]);
+        check("|1 DB_PASSWORD=hunter22 /bin/sh -c make", &["secret-in-history"]);
+        check("RUN |1 DB_PASSWORD=hunter22 /bin/sh -c make # buildkit", &["secret-in-history"]);
+        check("ARG DB_PASSWORD=hunter22", &["secret-in-history"]);
+        check("ARG DB_PASSWORD", &[]);
+        check("ENV DB_PASSWORD_FILE=/run/secrets/db", &[]);
+        check("/bin/sh -c #(nop)  ENV DB_PASSWORD=$X", &[]);
     }
 
     #[test]
