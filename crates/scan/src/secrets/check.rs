@@ -157,7 +157,11 @@ pub(super) fn is_placeholder(secret: &[u8]) -> bool {
     if lower.starts_with(b"-----begin") {
         return false;
     }
+    // The word for a secret where its value would stand.
+    let words: [&[u8]; 6] =
+        [b"password", b"passwd", b"passphrase", b"secret", b"yourpassword", b"mypassword"];
     marks.iter().any(|mark| contains(&lower, mark))
+        || words.contains(&lower.as_slice())
         || (secret.starts_with(b"<") && secret.ends_with(b">"))
         || distinct(secret) < 4
 }

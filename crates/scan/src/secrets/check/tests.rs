@@ -57,6 +57,7 @@ fn placeholders_are_no_secrets() {
         "%(password)s",
         "your-token-here",
         "********",
+        "Password",
     ] {
         assert!(is_placeholder(text.as_bytes()), "{text}");
     }
