@@ -163,6 +163,7 @@ pub(crate) enum Command {
     palisade scan --format json --output report.json archive:shop.tar\n  \
     palisade scan --report sarif=scan.sarif --report html=scan.html oci:./shop\n  \
     palisade scan sbom:shop.cdx.json\n  \
+    palisade scan --yara rules/ --hashes bad.sha256 dir:/mnt/root\n  \
     palisade scan --policy restricted oci:./shop   # exit code 1 when the gate refuses\n  \
     palisade scan --fail-on high --only-fixed --baseline last.json oci:./shop"))]
 pub(crate) struct Scan {
@@ -174,6 +175,9 @@ pub(crate) struct Scan {
     /// File of findings to ignore, each with a reason and an expiry
     #[arg(long, value_name = "FILE")]
     pub(crate) ignore: Option<PathBuf>,
+    /// What is looked for besides
+    #[command(flatten)]
+    pub(crate) look: LookOptions,
     /// Which reports are written
     #[command(flatten)]
     pub(crate) reports: ReportOptions,

@@ -14,6 +14,7 @@ mod enforce;
 mod evidence;
 mod explain;
 mod image;
+mod look;
 mod means;
 mod policy;
 mod promote;

@@ -22,6 +22,8 @@ impl Gate {
             || self.secrets
             || self.other_severity.is_some()
             || self.end_of_life
+            || self.malware
+            || self.licences
             || self.database_age_days_max.is_some()
     }
 }

@@ -65,6 +65,10 @@ pub(crate) enum TextRule {
     Endpoint,
     /// What is done at an event.
     EnforcementAction,
+    /// A regular expression.
+    Pattern,
+    /// The last day of something that may have none: `2027-06-30`, or empty.
+    LastDay,
     /// A day: `2027-06-30`.
     Date,
 }
@@ -324,15 +328,22 @@ const RESPONSE_PRIORITY: &[Choice] =
     priorities!(|p: &mut Policy, to| item_response(p, |rule| rule.priority = to));
 
 /// Keys there are.
-pub(crate) const N_KEYS: usize =
-    KEYS.len() + crate::enforce::KEYS.len() + crate::sinks::KEYS.len() + crate::checks::KEYS.len();
+pub(crate) const N_KEYS: usize = KEYS.len()
+    + crate::enforce::KEYS.len()
+    + crate::sinks::KEYS.len()
+    + crate::checks::KEYS.len()
+    + crate::scan::KEYS.len();
 
 /// Every key, in the order in which a policy is written and explained.
 pub(crate) fn keys() -> impl Iterator<Item = &'static Key> {
-    KEYS.iter().chain(crate::enforce::KEYS).chain(crate::sinks::KEYS).chain(crate::checks::KEYS)
+    KEYS.iter()
+        .chain(crate::enforce::KEYS)
+        .chain(crate::sinks::KEYS)
+        .chain(crate::checks::KEYS)
+        .chain(crate::scan::KEYS)
 }
 
-/// Every key but those of `sinks` and `checks`, which stand in tables of their own.
+/// Every key but those of the sections that stand in tables of their own.
 const KEYS: &[Key] = &[
     Key {
         path: "version",
@@ -424,11 +435,26 @@ const KEYS: &[Key] = &[
         example: "true",
     },
     Key {
+        path: "images.gate.malware",
+        kind: Kind::Bool(|p, on| p.images.gate.malware = on),
+        default: Default::Value("false"),
+        doc: "Refuse an image in which a rule or a list of hashes finds malware, of a severity \
+              above low.",
+        example: "true",
+    },
+    Key {
+        path: "images.gate.licences",
+        kind: Kind::Bool(|p, on| p.images.gate.licences = on),
+        default: Default::Value("false"),
+        doc: "Refuse an image with a package whose licence `scan.licences` denies.",
+        example: "true",
+    },
+    Key {
         path: "images.gate.other_severity",
         kind: Kind::Choice(GATE_OTHER_SEVERITY),
         default: Default::Value("none"),
         doc: "Refuse an image with any other finding of this severity or above: a dangerous \
-              file, a weak setting.",
+              file, malware, a licence, a weak setting.",
         example: "critical",
     },
     Key {

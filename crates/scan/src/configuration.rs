@@ -129,6 +129,12 @@ mod tests {
         check("RUN wget --no-check-certificate https://x", &["tls-verification-off"]);
         check("RUN apt-get install --allow-unauthenticated x", &["signature-check-off"]);
         check("RUN echo root:x | chpasswd", &["password-set-in-build"]);
+        check("|1 DB_PASSWORD=hunter22 /bin/sh -c make", &["secret-in-history"]);
+        check("RUN |1 DB_PASSWORD=hunter22 /bin/sh -c make # buildkit", &["secret-in-history"]);
+        check("ARG DB_PASSWORD=hunter22", &["secret-in-history"]);
+        check("ARG DB_PASSWORD", &[]);
+        check("ENV DB_PASSWORD_FILE=/run/secrets/db", &[]);
+        check("/bin/sh -c #(nop)  ENV DB_PASSWORD=$X", &[]);
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! ```yaml
 //! ignore:
-//!   - id: CVE-2024-6387        # or an alias, a detector, a danger, a check
+//!   - id: CVE-2024-6387        # or an alias, a detector, a secret's fingerprint, a rule or
+//!                              # hash of malware, a licence, a danger, a check
 //!     package: openssh-server  # optional: package, source package or path
 //!     reason: sshd is not started in this image
 //!     expires: 2026-12-31
@@ -33,7 +34,8 @@ const DIALECT: Dialect =
 /// One exception.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ignore {
-    /// Identifier or alias, detector, danger (`setuid`) or check.
+    /// Identifier or alias, detector, fingerprint, rule, hash, licence, danger (`setuid`) or
+    /// check.
     pub id: String,
     /// Package, source package, path or resource to which it is confined.
     pub package: Option<String>,
@@ -62,7 +64,14 @@ impl Ignore {
                 let place = [Some(v.package.as_str()), v.source.as_deref()];
                 (is(&v.id) || v.aliases.iter().any(|alias| is(alias)), place)
             }
-            Finding::Secret(s) => (is(&s.detector), [Some(s.path.as_str()), None]),
+            Finding::Secret(s) => {
+                (is(&s.detector) || is(&s.fingerprint), [Some(s.path.as_str()), None])
+            }
+            Finding::Malware(m) => {
+                let named = is(&m.rule) || m.sha256.as_deref().is_some_and(is);
+                (named, [Some(m.path.as_str()), m.package.as_deref()])
+            }
+            Finding::Licence(l) => (is(&l.licence), [Some(l.package.as_str()), None]),
             Finding::File(f) => {
                 (is(danger_name(f.danger)), [Some(f.path.as_str()), f.package.as_deref()])
             }
@@ -86,6 +95,12 @@ pub fn danger_name(danger: FileDanger) -> &'static str {
         FileDanger::PrivateKey => "private-key",
         FileDanger::DuplicateRoot => "duplicate-root",
         FileDanger::Device => "device",
+        FileDanger::EmptyPassword => "empty-password",
+        FileDanger::HiddenProgram => "hidden-program",
+        FileDanger::Preload => "preload",
+        FileDanger::Persistence => "persistence",
+        FileDanger::AuthorizedKeys => "authorized-keys",
+        FileDanger::Sudoers => "sudoers",
         _ => "dangerous-file",
     }
 }

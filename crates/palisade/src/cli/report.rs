@@ -104,7 +104,14 @@ pub(crate) struct GateOptions {
     /// Refuse secrets
     #[arg(long)]
     pub(crate) fail_on_secrets: bool,
-    /// Refuse other findings (dangerous files, weak settings) of this severity and above
+    /// Refuse malware
+    #[arg(long)]
+    pub(crate) fail_on_malware: bool,
+    /// Refuse packages under licences that the policy denies
+    #[arg(long)]
+    pub(crate) fail_on_licences: bool,
+    /// Refuse other findings (dangerous files, malware, licences, weak settings) of this severity
+    /// and above
     #[arg(long, value_name = "SEVERITY", value_parser = severity)]
     pub(crate) fail_on_other: Option<Severity>,
     /// Refuse a distribution or run-time that gets no security fixes any more
@@ -116,6 +123,21 @@ pub(crate) struct GateOptions {
     /// Let the gate count only what is not in this earlier report (JSON)
     #[arg(long, value_name = "FILE")]
     pub(crate) baseline: Option<PathBuf>,
+}
+
+/// What is looked for beyond what is built in; adds to the policy's section `scan`.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Malware and secrets")]
+pub(crate) struct LookOptions {
+    /// YARA rules besides the built-in ones: a file or a folder of .yar and .yara files
+    #[arg(long, value_name = "FILE|DIR")]
+    pub(crate) yara: Vec<PathBuf>,
+    /// List of hashes of malware (MD5, SHA-1, SHA-256; plain, CSV, ClamAV, MISP)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) hashes: Vec<PathBuf>,
+    /// Key of the fingerprints of secrets: a file of at least 16 bytes that others lack
+    #[arg(long, value_name = "FILE")]
+    pub(crate) fingerprint_key: Option<PathBuf>,
 }
 
 /// What is more than needed.

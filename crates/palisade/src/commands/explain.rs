@@ -11,6 +11,7 @@ use palisade_rules::{LoadOptions, RuleSet};
 use palisade_scan::config::{self, checks};
 use palisade_scan::db::{Advisory, Database, RangeEnd, ReadDatabaseError};
 use palisade_scan::ignore::danger_name;
+use palisade_scan::malware;
 use palisade_scan::report::{item, printable};
 use palisade_scan::secrets::detectors::DETECTORS;
 use serde::Serialize;
@@ -32,7 +33,8 @@ const AFFECTED_MAX: usize = 200;
 #[derive(Debug, Default, Serialize)]
 struct Explanation {
     schema: &'static str,
-    /// `advisory`, `check`, `secret`, `file`, `rule`, `technique`.
+    /// `advisory`, `check`, `secret`, `file`, `malware`, `rule`,
+    /// `technique`.
     kind: &'static str,
     id: String,
     title: String,
@@ -105,6 +107,7 @@ pub(crate) fn explain(context: &Context<'_>, args: &cli::Explain) -> Result<Exit
     found.extend(of_checks(id));
     found.extend(of_detector(id));
     found.extend(of_danger(id));
+    found.extend(of_malware(id));
     if let Some(database) = &database {
         found.extend(of_advisory(id, database).or_exit(Exit::Incomplete)?);
     }
@@ -205,7 +208,17 @@ fn of_detector(id: &str) -> Option<Explanation> {
     Some(out)
 }
 
-const DANGERS: [(FileDanger, &str, &str); 7] = [
+/// A rule of malware that comes with the program.
+fn of_malware(id: &str) -> Option<Explanation> {
+    let rule =
+        malware::builtin_rules().into_iter().find(|rule| rule.name.eq_ignore_ascii_case(id))?;
+    let mut out = Explanation::new("malware", &rule.name, &rule.title);
+    out.severity = rule.severity.to_string();
+    out.fix = "find out how it came into the image, and build the image anew without it".into();
+    Some(out)
+}
+
+const DANGERS: [(FileDanger, &str, &str); 13] = [
     (
         FileDanger::Setuid,
         "runs with its owner's rights, whoever starts it",
@@ -241,6 +254,32 @@ const DANGERS: [(FileDanger, &str, &str); 7] = [
         "is a device node, which no image needs",
         "remove it; runtimes make the devices that a container may use",
     ),
+    (
+        FileDanger::EmptyPassword,
+        "lets anybody become the user without a password",
+        "lock the account: passwd -l",
+    ),
+    (
+        FileDanger::HiddenProgram,
+        "is a program where no package puts one: hidden, or in a folder for temporary files",
+        "find out who put it there; build the image anew without it",
+    ),
+    (
+        FileDanger::Preload,
+        "is a library that the loader puts into every program (/etc/ld.so.preload)",
+        "find out who put it there; build the image anew without it",
+    ),
+    (
+        FileDanger::Persistence,
+        "runs, at times or at the start, what no package installed",
+        "remove the job or the service if you do not know it",
+    ),
+    (
+        FileDanger::AuthorizedKeys,
+        "names keys that may log in",
+        "remove the file; nobody logs in to a container",
+    ),
+    (FileDanger::Sudoers, "gives rights without a password", "remove the entry, and sudo with it"),
 ];
 
 fn of_danger(id: &str) -> Option<Explanation> {
@@ -524,6 +563,7 @@ fn near(id: &str, rules: &RuleSet, database: Option<&Database>) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     names.extend(config::check_names().map(str::to_string));
     names.extend(DETECTORS.iter().map(|detector| detector.id.to_string()));
+    names.extend(malware::builtin_rules().into_iter().map(|rule| rule.name));
     names.extend(DANGERS.iter().map(|(danger, ..)| danger_name(*danger).to_string()));
     names.extend(rules.rules().iter().map(|rule| rule.name.clone()));
     if let Some(database) = database {

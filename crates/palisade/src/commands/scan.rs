@@ -17,9 +17,10 @@ use palisade_scan::report::table::TableOptions;
 use palisade_scan::report::template::Template;
 use palisade_scan::report::{self, Format, RenderOptions};
 use palisade_scan::sbom::{self, DocumentInfo};
-use palisade_scan::{ScanOptions, scan};
+use palisade_scan::{Look, ScanOptions, scan};
 
 use super::Context;
+use super::look::{self, LookFlags, Looks};
 use crate::cli;
 use crate::exit::{Exit, Failure, OrExit as _};
 
@@ -33,6 +34,7 @@ pub(crate) fn scan(context: &Context<'_>, args: &cli::Scan) -> Result<Exit, Fail
         None => None,
     };
     let checks = policy.as_ref().map(|policy| policy.checks.clone()).unwrap_or_default();
+    let asked = policy.as_ref().map(|policy| policy.scan.clone()).unwrap_or_default();
     let gate = gate_of(policy, &args.gate)?;
     let known = args.gate.baseline.as_deref().map(read_baseline).transpose()?;
     let template = UserTemplate::read(&args.reports)?;
@@ -42,7 +44,16 @@ pub(crate) fn scan(context: &Context<'_>, args: &cli::Scan) -> Result<Exit, Fail
         None => Vec::new(),
     };
     let target: Target = args.target.parse().or_exit(Exit::Usage)?;
-    let judging = Judging { ignores: &ignores, checks: &checks, now };
+    let flags = LookFlags {
+        yara: &args.look.yara,
+        hashes: &args.look.hashes,
+        fingerprint_key: args.look.fingerprint_key.as_deref(),
+        // A bill of materials has no files.
+        malware: !matches!(target, Target::Sbom(_)),
+        cache: look::folder(context, &args.source),
+    };
+    let looks = Looks::load(context, &asked, &flags)?;
+    let judging = Judging { ignores: &ignores, checks: &checks, look: looks.look(), now };
     let mut report = match &target {
         Target::Sbom(file) => examine_document(context, args, file, &judging)?,
         _ => examine(context, args, &target, &judging)?,
@@ -65,6 +76,7 @@ pub(crate) fn scan(context: &Context<'_>, args: &cli::Scan) -> Result<Exit, Fail
 struct Judging<'a> {
     ignores: &'a [Ignore],
     checks: &'a Checks,
+    look: Look<'a>,
     now: Timestamp,
 }
 
@@ -88,6 +100,7 @@ fn examine_document(
         ignores: judging.ignores,
         checks: judging.checks,
         secrets: false,
+        look: judging.look,
         minimality: None,
     };
     context.terminal.progress(&format!("examining sbom:{} ({})", file.display(), document.format));
@@ -121,6 +134,7 @@ fn examine(
         ignores: judging.ignores,
         checks: judging.checks,
         secrets: true,
+        look: judging.look,
         minimality: minimality.as_ref(),
     };
     let cache = super::image::examinations(context, &args.source);
@@ -151,6 +165,8 @@ fn gate_of(policy: Option<Policy>, args: &cli::GateOptions) -> Result<Option<Gat
     gate.known_exploited |= args.kev;
     gate.epss_ppm = args.epss.or(gate.epss_ppm);
     gate.secrets |= args.fail_on_secrets;
+    gate.malware |= args.fail_on_malware;
+    gate.licences |= args.fail_on_licences;
     gate.other_severity = args.fail_on_other.or(gate.other_severity);
     gate.end_of_life |= args.fail_on_end_of_life;
     gate.database_age_days_max = args.max_age_days.or(gate.database_age_days_max);
@@ -307,6 +323,7 @@ pub(crate) fn scan_image(
     database: &Path,
     ignores: &[Ignore],
     now: Timestamp,
+    look: Look<'_>,
 ) -> anyhow::Result<ScanReport> {
     let database = match Database::open(database) {
         Ok(database) => Some(database),
@@ -321,6 +338,7 @@ pub(crate) fn scan_image(
         ignores,
         checks: &checks,
         secrets: true,
+        look,
         minimality: None,
     };
     Ok(scan::scan_image(image, &options)?)
@@ -347,6 +365,7 @@ pub(crate) fn sbom(context: &Context<'_>, args: &cli::Sbom) -> Result<Exit, Fail
             ignores: &[],
             checks: &Checks::default(),
             secrets: false,
+            look: Look::default(),
             minimality: None,
         };
         let cache = super::image::examinations(context, &args.source);

@@ -8,7 +8,7 @@
 mod baseline;
 
 use palisade_base::Timestamp;
-use palisade_model::finding::{ScanReport, Vulnerability};
+use palisade_model::finding::{LicenceVerdict, ScanReport, Vulnerability};
 use palisade_model::judgement::{GateResult, GateRule, GateVerdict};
 use palisade_model::package::PackageKind;
 use palisade_model::{Finding, Severity};
@@ -83,6 +83,8 @@ pub fn judge(
         judge.epss(),
         judge.known_exploited(),
         judge.secrets(),
+        judge.malware(),
+        judge.licences(),
         judge.other(),
         judge.end_of_life(),
         judge.database_age(),
@@ -197,6 +199,46 @@ impl<'a> Judge<'a> {
         Some(rule("secrets", format!("no {}secret in the image", self.new), refusals, obstacles))
     }
 
+    fn malware(&self) -> Option<GateRule> {
+        if !self.gate.malware {
+            return None;
+        }
+        let is_malware =
+            |f: &&&Finding| matches!(f, Finding::Malware(m) if m.severity > Severity::Low);
+        let n = self.findings.iter().filter(is_malware).count();
+        let noun = if n == 1 { "sign" } else { "signs" };
+        let text = || format!("{n} {}{noun} of malware in the image", self.new);
+        let refusals = (n > 0).then(text).into_iter().collect();
+        let mut obstacles = self.gaps();
+        if self.report.coverage.is_of_document {
+            obstacles.push("a bill of materials shows no malware".into());
+        } else if self.report.coverage.n_files_malware == 0 && self.report.inventory.n_files > 0 {
+            obstacles.push("no file was examined for malware".into());
+        }
+        let demand = format!("no {}sign of malware in the image", self.new);
+        Some(rule("malware", demand, refusals, obstacles))
+    }
+
+    fn licences(&self) -> Option<GateRule> {
+        if !self.gate.licences {
+            return None;
+        }
+        let is_denied =
+            |f: &&&Finding| matches!(f, Finding::Licence(l) if l.verdict == LicenceVerdict::Denied);
+        let n = self.findings.iter().filter(is_denied).count();
+        let noun = if n == 1 { "package" } else { "packages" };
+        let text = || format!("{n} {}{noun} under licences that the policy denies", self.new);
+        let refusals = (n > 0).then(text).into_iter().collect();
+        let mut obstacles = self.gaps();
+        let coverage = &self.report.coverage;
+        let n_judged = coverage.n_licences_judged + coverage.n_licences_unknown;
+        if n_judged == 0 && !self.report.inventory.packages.is_empty() {
+            obstacles.push("no licence was judged: the policy has no `scan.licences`".into());
+        }
+        let demand = format!("no {}package under a licence that the policy denies", self.new);
+        Some(rule("licences", demand, refusals, obstacles))
+    }
+
     fn other(&self) -> Option<GateRule> {
         let threshold = self.gate.other_severity?;
         let others = self.findings.iter().filter(|finding| {
@@ -219,7 +261,10 @@ impl<'a> Judge<'a> {
         if self.report.coverage.is_of_document {
             obstacles.push("a bill of materials shows neither files nor settings".into());
         }
-        let demand = format!("no {}dangerous file, weak setting or the like {what}", self.new);
+        let demand = format!(
+            "no {}dangerous file, malware, licence, weak setting or the like {what}",
+            self.new
+        );
         Some(rule("other_severity", demand, refusals, obstacles))
     }
 

@@ -1,7 +1,10 @@
 //! Each demand refuses what it names, and passes only when it could be answered.
 
 use super::*;
-use palisade_model::finding::{Coverage, DatabaseInfo, Secret, Unmatched, Vulnerability};
+use palisade_model::finding::{
+    Coverage, DatabaseInfo, LicenceFinding, Malware, MalwareEngine, Secret, Unmatched,
+    Vulnerability,
+};
 use palisade_model::package::{Gap, Inventory, Subject};
 
 const NOW: Timestamp = Timestamp::from_nanos(1_795_326_835_000_000_000);
@@ -44,7 +47,7 @@ fn report(findings: Vec<Finding>) -> ScanReport {
         suppressed: vec![],
         gate: None,
         minimality: None,
-        coverage: Coverage { n_files_searched: 1, ..Coverage::default() },
+        coverage: Coverage { n_files_searched: 1, n_files_malware: 1, ..Coverage::default() },
     }
 }
 
@@ -54,6 +57,7 @@ fn all() -> Gate {
         fixed_only: true,
         known_exploited: true,
         secrets: true,
+        malware: true,
         database_age_days_max: Some(7),
         ..Gate::default()
     }
@@ -85,7 +89,7 @@ fn refuses_what_the_policy_names() {
         line: 1,
         redacted: String::new(),
         severity: Severity::Medium,
-        layer: None,
+        ..Secret::default()
     });
     assert_eq!(refused(&report(vec![secret]), &all()), ["1 secret in the image"]);
     let mut old = report(vec![]);
@@ -172,6 +176,7 @@ fn every_rule_says_how_it_was_met() {
             "severity: refused [\"1 vulnerability rated high or worse with a fixed version: CVE-1\"]",
             "known_exploited: passed []",
             "secrets: could not be evaluated [\"a bill of materials shows no secrets\"]",
+            "malware: could not be evaluated [\"a bill of materials shows no malware\"]",
             "database_age_days_max: passed []",
         ]
     );
@@ -245,4 +250,50 @@ fn an_end_of_life_is_refused_and_an_unknown_one_not_passed() {
     );
     assert!(matches!(decision("plan9", "4"), GateDecision::NotEvaluated { .. }));
     assert!(matches!(evaluate(&report(vec![]), &gate, NOW), GateDecision::NotEvaluated { .. }));
+}
+
+#[test]
+fn malware_and_denied_licences_refuse() {
+    let malware = |severity| {
+        Finding::Malware(Malware {
+            rule: "x".into(),
+            engine: MalwareEngine::Yara,
+            title: String::new(),
+            path: "/x".into(),
+            detail: String::new(),
+            sha256: None,
+            reference: String::new(),
+            package: None,
+            severity,
+            layer: None,
+        })
+    };
+    let licence = |verdict| {
+        Finding::Licence(LicenceFinding {
+            package: "p".into(),
+            purl: String::new(),
+            version: "1".into(),
+            licence: "AGPL-3.0-only".into(),
+            verdict,
+            reason: String::new(),
+            severity: Severity::High,
+        })
+    };
+    let gate = Gate { malware: true, licences: true, ..Gate::default() };
+    let mut found = report(vec![
+        malware(Severity::High),
+        malware(Severity::Low),
+        licence(LicenceVerdict::Denied),
+        licence(LicenceVerdict::Review),
+    ]);
+    found.coverage.n_licences_judged = 2;
+    assert_eq!(
+        refused(&found, &gate),
+        ["1 sign of malware in the image", "1 package under licences that the policy denies"]
+    );
+    assert!(gate.is_active());
+    // What was not looked at is not passed.
+    let mut blind = report(vec![]);
+    blind.coverage.n_files_malware = 0;
+    assert!(matches!(evaluate(&blind, &gate, NOW), GateDecision::NotEvaluated { .. }));
 }

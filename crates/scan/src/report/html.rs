@@ -237,6 +237,10 @@ fn figures(report: &ScanReport) -> Vec<(String, String, &'static str)> {
         figures.push(("0".into(), "vulnerabilities".into(), "passed"));
     }
     let n_of = |is: fn(&Finding) -> bool| report.findings.iter().filter(|f| is(f)).count();
+    let n_malware = n_of(|f| matches!(f, Finding::Malware(_)));
+    if n_malware > 0 {
+        figures.push((n_malware.to_string(), "signs of malware".into(), "critical"));
+    }
     figures.push((
         n_of(|f| matches!(f, Finding::Secret(_))).to_string(),
         "secrets".into(),
@@ -324,6 +328,15 @@ fn sections(report: &ScanReport) -> Vec<(String, Rows<ItemView>)> {
         ("file", "Dangerous files".into()),
         ("configuration", "Configuration".into()),
     ];
+    // Nobody has to ask for these: an empty section says that somebody did.
+    let coverage = &report.coverage;
+    if coverage.n_files_malware > 0 || items.iter().any(|item| item.kind == "malware") {
+        kinds.insert(0, ("malware", "Malware".into()));
+    }
+    let n_licences = coverage.n_licences_judged + coverage.n_licences_unknown;
+    if n_licences > 0 || items.iter().any(|item| item.kind == "licence") {
+        kinds.push(("licence", "Licences".into()));
+    }
     for item in &items {
         if item.kind != "vulnerability" && kinds.iter().all(|(kind, _)| *kind != item.kind) {
             let mut title = item.kind.replace('-', " ");

@@ -6,11 +6,13 @@ use palisade_model::finding::{Misconfiguration, ScanReport};
 use palisade_model::{Finding, Severity};
 
 use crate::ignore::danger_name;
+use crate::licences::verdict_name;
 
 /// A finding in words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Item {
-    /// Kind, in kebab-case: `vulnerability`, `secret`, `file`, `configuration`.
+    /// Kind, in kebab-case: `vulnerability`, `malware`, `secret`, `file`,
+    /// `configuration`, `licence`.
     pub kind: &'static str,
     /// What found it, for all findings alike: an identifier, a detector, a danger, a check.
     pub rule: String,
@@ -80,7 +82,8 @@ pub fn describe(finding: &Finding) -> Item {
             line: Some(s.line.max(1)),
             column: None,
             url: None,
-            identity: format!("{} {} {}", s.detector, s.path, s.redacted),
+            // Two values may look alike when their middles are hidden.
+            identity: format!("{} {} {}{}", s.detector, s.path, s.redacted, s.fingerprint),
         },
         Finding::File(f) => Item {
             kind: "file",
@@ -96,6 +99,33 @@ pub fn describe(finding: &Finding) -> Item {
             identity: format!("{} {}", danger_name(f.danger), f.path),
         },
         Finding::Configuration(c) => configuration(c),
+        Finding::Malware(m) => Item {
+            kind: "malware",
+            rule: m.rule.clone(),
+            severity,
+            title: m.title.clone(),
+            help: "find out how it came into the image, and build the image anew without it".into(),
+            message: format!("{}: {}", m.title, m.detail),
+            path: m.path.clone(),
+            line: None,
+            column: None,
+            // Rules and lists are written by others.
+            url: Some(&m.reference).filter(|page| page.starts_with("https://")).cloned(),
+            identity: format!("{} {}", m.rule, m.path),
+        },
+        Finding::Licence(l) => Item {
+            kind: "licence",
+            rule: format!("licence-{}", verdict_name(l.verdict)),
+            severity,
+            title: format!("licence {}", verdict_name(l.verdict)),
+            help: "replace the package, or add an exception with a reason to the policy".into(),
+            message: format!("{} {}: {}; {}", l.package, l.version, l.licence, l.reason),
+            path: l.purl.clone(),
+            line: None,
+            column: None,
+            url: None,
+            identity: format!("{} {} {}", l.package, l.licence, verdict_name(l.verdict)),
+        },
         _ => Item {
             kind: "other",
             rule: "other".into(),

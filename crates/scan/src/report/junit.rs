@@ -22,13 +22,23 @@ pub fn render(report: &ScanReport) -> String {
         .iter()
         .map(|s| (item::describe(&s.finding), format!("{}: {}", s.by.as_str(), s.reason)))
         .collect();
+    let n_licences = report.coverage.n_licences_judged + report.coverage.n_licences_unknown;
     let kinds = [
         ("vulnerability", "vulnerabilities", report.database.is_some()),
+        ("malware", "malware", report.coverage.n_files_malware > 0),
         ("secret", "secrets", !report.coverage.is_of_document),
         ("file", "dangerous files", !report.coverage.is_of_document),
         ("configuration", "configuration", !report.coverage.is_of_document),
+        ("licence", "licences", n_licences > 0),
     ];
     for (kind, title, was_looked_for) in kinds {
+        // Nobody has to ask for these, and what nobody asked for did not fail.
+        let is_optional = matches!(kind, "malware" | "licence");
+        let has = |item: &Item| item.kind == kind;
+        let has_any = active.iter().any(has) || suppressed.iter().any(|(item, _)| has(item));
+        if is_optional && !was_looked_for && !has_any {
+            continue;
+        }
         suites.push(suite(kind, title, was_looked_for, &active, &suppressed));
     }
     let is_known = |item: &Item| kinds.iter().any(|(kind, ..)| *kind == item.kind);

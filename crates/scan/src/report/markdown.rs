@@ -25,9 +25,11 @@ pub fn render(report: &ScanReport) -> String {
     gate(report, &mut page.out);
     vulnerabilities(report, &mut page);
     let titles = [
+        ("malware", "Malware"),
         ("secret", "Secrets"),
         ("file", "Dangerous files"),
         ("configuration", "Configuration"),
+        ("licence", "Licences"),
         ("other", "Other"),
     ];
     for (kind, title) in titles {

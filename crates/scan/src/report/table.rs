@@ -13,6 +13,7 @@ use palisade_model::{Finding, PackageKind, Severity};
 
 use super::{item, printable};
 use crate::ignore::danger_name;
+use crate::licences::verdict_name;
 
 /// How the table is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -38,9 +39,11 @@ pub fn render(report: &ScanReport, options: TableOptions) -> String {
     let mut table = Table { out: String::new(), options, n_hidden: 0 };
     table.heading(report);
     table.vulnerabilities(report);
+    table.malware(report);
     table.secrets(report);
     table.files(report);
     table.configuration(report);
+    table.licences(report);
     table.other(report);
     table.suppressed(report);
     table.minimality(report);
@@ -265,6 +268,49 @@ impl Table {
         self.rows(&format!("Secrets ({})", rows.len()), &rows);
     }
 
+    fn malware(&mut self, report: &ScanReport) {
+        let mut rows = Vec::new();
+        for finding in &report.findings {
+            if let Finding::Malware(m) = finding
+                && self.shows(m.severity, false)
+            {
+                let owner = m.package.as_ref().map(|p| format!(", package {}", printable(p)));
+                rows.push(format!(
+                    "  {} {}  {}  {} ({}{})",
+                    self.severity(m.severity),
+                    printable(&m.path),
+                    printable(&m.rule),
+                    printable(&m.title),
+                    printable(&m.detail),
+                    owner.unwrap_or_default()
+                ));
+            }
+        }
+        self.rows(&format!("Malware ({})", rows.len()), &rows);
+    }
+
+    fn licences(&mut self, report: &ScanReport) {
+        let mut rows = Vec::new();
+        for finding in &report.findings {
+            if let Finding::Licence(l) = finding
+                && self.shows(l.severity, false)
+            {
+                let licence =
+                    if l.licence.is_empty() { "none stated".into() } else { printable(&l.licence) };
+                rows.push(format!(
+                    "  {} {:<8} {} {}  {}\n             {}",
+                    self.severity(l.severity),
+                    verdict_name(l.verdict),
+                    printable(&l.package),
+                    printable(&l.version),
+                    licence,
+                    printable(&l.reason)
+                ));
+            }
+        }
+        self.rows(&format!("Licences ({})", rows.len()), &rows);
+    }
+
     fn files(&mut self, report: &ScanReport) {
         let mut rows = Vec::new();
         for finding in &report.findings {
@@ -314,7 +360,7 @@ impl Table {
     }
 
     fn other(&mut self, report: &ScanReport) {
-        let known = ["vulnerability", "secret", "file", "configuration"];
+        let known = ["vulnerability", "malware", "secret", "file", "configuration", "licence"];
         let mut rows = Vec::new();
         for finding in &report.findings {
             let item = item::describe(finding);
@@ -477,14 +523,16 @@ pub(super) fn counts<'a>(found: impl Iterator<Item = &'a Vulnerability>) -> Stri
 /// `n_hidden` findings are in the report and not on the screen.
 pub fn summary(report: &ScanReport, n_hidden: u64) -> String {
     let mut vulnerabilities = Vec::new();
-    let mut n = [0_u64; 4];
+    let mut n = [0_u64; 6];
     for finding in &report.findings {
         match finding {
             Finding::Vulnerability(v) => vulnerabilities.push(v),
             Finding::Secret(_) => n[0] += 1,
             Finding::File(_) => n[1] += 1,
             Finding::Configuration(_) => n[2] += 1,
-            _ => n[3] += 1,
+            Finding::Malware(_) => n[3] += 1,
+            Finding::Licence(_) => n[4] += 1,
+            _ => n[5] += 1,
         }
     }
     let plural = |n: u64, one: &str, many: &str| {
@@ -510,8 +558,14 @@ pub fn summary(report: &ScanReport, n_hidden: u64) -> String {
         parts.push(plural(n[1], "dangerous file", "dangerous files"));
         parts.push(plural(n[2], "weak setting", "weak settings"));
     }
-    if n[3] > 0 {
-        parts.push(plural(n[3], "other finding", "other findings"));
+    if n[3] > 0 || report.coverage.n_files_malware > 0 {
+        parts.push(plural(n[3], "sign of malware", "signs of malware"));
+    }
+    if n[4] > 0 || report.coverage.n_licences_judged > 0 {
+        parts.push(plural(n[4], "licence to look at", "licences to look at"));
+    }
+    if n[5] > 0 {
+        parts.push(plural(n[5], "other finding", "other findings"));
     }
     let mut text = parts.join(", ");
     let mut asides = Vec::new();
@@ -526,6 +580,9 @@ pub fn summary(report: &ScanReport, n_hidden: u64) -> String {
         aside(coverage.n_packages_matched, "packages judged");
     }
     aside(coverage.n_files_searched, "files searched");
+    aside(coverage.n_files_malware, "examined for malware");
+    aside(coverage.n_files_malware_skipped, "not examined for malware (size, time, depth)");
+    aside(coverage.n_secrets_allowed, "secrets allowed by the policy");
     aside(n_hidden, "hidden below the severity asked for");
     aside(report.n_ignored, "ignored by entries");
     aside(coverage.n_ignores_expired, "ignore entries expired");

@@ -107,6 +107,7 @@ pub(crate) fn full() -> ScanReport {
             redacted: "-----BEGIN…".into(),
             severity: Severity::Critical,
             layer: Some(Digest::of(b"layer")),
+            ..Secret::default()
         }),
         Finding::File(DangerousFile {
             danger: FileDanger::Setuid,

@@ -13,7 +13,7 @@ use palisade_scan::db::{Database, DatabaseBuilder};
 use palisade_scan::feeds::debian_changelogs;
 use palisade_scan::gate::{self, GateDecision};
 use palisade_scan::ignore::Ignore;
-use palisade_scan::{ScanOptions, report, scan_target};
+use palisade_scan::{Look, ScanOptions, report, scan_target};
 
 pub(crate) const NOW: Timestamp = Timestamp::from_nanos(1_795_326_835_000_000_000);
 
@@ -82,8 +82,11 @@ openssl (3.0.11-1~deb12u2) bookworm-security; urgency=high
 fn private_key() -> Vec<u8> {
     use base64::Engine as _;
     let label = ["PRIVATE", "KEY"].join(" ");
-    let body: Vec<u8> =
-        [0x30, 60].into_iter().chain((0..60_u8).map(|i| i.wrapping_mul(37) ^ 0x5a)).collect();
+    // SEC1: a sequence of version 1 and the number.
+    let body: Vec<u8> = [0x30, 53, 2, 1, 1, 4, 48]
+        .into_iter()
+        .chain((0..48_u8).map(|i| i.wrapping_mul(37) ^ 0x5a))
+        .collect();
     let body = base64::engine::general_purpose::STANDARD.encode(body);
     format!("-----BEGIN {label}-----\n{body}\n-----END {label}-----\n").into_bytes()
 }
@@ -155,6 +158,7 @@ fn scan(target: &Target, database: Option<&Database>, ignores: &[Ignore]) -> Sca
         ignores,
         checks: &Checks::default(),
         secrets: true,
+        look: Look::default(),
         minimality: None,
     };
     scan_target(target, &open, &options).unwrap()
@@ -300,6 +304,7 @@ fn a_lying_layer_and_a_missing_image_are_errors() {
         ignores: &[],
         checks: &Checks::default(),
         secrets: true,
+        look: Look::default(),
         minimality: None,
     };
     let platform = "linux/amd64".parse().ok();

@@ -6,6 +6,7 @@
 )]
 
 mod checks;
+mod content;
 mod deb;
 mod feeds;
 mod image;

@@ -140,6 +140,7 @@ fn assess(
         ignores: &[],
         checks: &palisade_policy::Checks::default(),
         secrets: false,
+        look: palisade_scan::Look::default(),
         minimality: Some(&minimality),
     };
     let open = OpenOptions { platform: "linux/amd64".parse().ok(), ..OpenOptions::default() };
