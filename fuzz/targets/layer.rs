@@ -97,7 +97,7 @@ fuzz_target!(|data: &[u8]| {
     if shape & 32 == 0 {
         return;
     }
-    let options = ScanOptions { now: NOW, database: None, ignores: &[], secrets: shape & 16 != 0 };
+    let options = ScanOptions { now: NOW, database: None, ignores: &[], secrets: shape & 16 != 0, minimality: None };
     if let Ok(report) = scan_image(&image, &options) {
         palisade_scan::report::sarif::render(&report, "0").expect("a report is JSON");
         palisade_scan::report::table::summary(&report, 0);

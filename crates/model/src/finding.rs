@@ -6,6 +6,8 @@ use std::str::FromStr;
 use palisade_base::{Digest, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::judgement::{GateResult, Suppressed};
+use crate::minimality::Minimality;
 use crate::package::{Gap, Inventory};
 
 /// How bad a finding is; the order is by badness.
@@ -82,6 +84,10 @@ pub enum Finding {
     File(DangerousFile),
     /// A setting of the image's configuration.
     Configuration(Misconfiguration),
+    /// A file that is, or looks like, malware or an attacker's tool.
+    Malware(Malware),
+    /// A package whose licence the policy does not simply allow.
+    Licence(LicenceFinding),
 }
 
 impl Finding {
@@ -92,6 +98,8 @@ impl Finding {
             Self::Secret(s) => s.severity,
             Self::File(f) => f.severity,
             Self::Configuration(c) => c.severity,
+            Self::Malware(m) => m.severity,
+            Self::Licence(l) => l.severity,
         }
     }
 }
@@ -126,10 +134,13 @@ pub struct Vulnerability {
     /// Whether CISA lists it as exploited.
     #[serde(default)]
     pub known_exploited: bool,
+    /// Probability of exploitation within 30 days by FIRST's EPSS, 0 to 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epss: Option<f64>,
 }
 
 /// A secret found in a file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Secret {
     /// Detector: `aws-access-key`.
     pub detector: String,
@@ -146,6 +157,95 @@ pub struct Secret {
     /// Layer that holds it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub layer: Option<Digest>,
+    /// Sixteen hexadecimal digits that are the same wherever the same value lies, and tell
+    /// nothing of it. An ignore entry can name them.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub fingerprint: String,
+    /// Further places in the same file that hold the same value.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub n_more: u64,
+    /// Package that installed the file, if one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub package: Option<String>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's skip_serializing_if wants it")]
+fn is_zero(n: &u64) -> bool {
+    *n == 0
+}
+
+/// A file that a rule or a list of hashes knows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Malware {
+    /// Rule or list entry: `miner_xmrig`.
+    pub rule: String,
+    /// What knows it.
+    pub engine: MalwareEngine,
+    /// What it is, for people.
+    pub title: String,
+    /// File within the image; inside an archive, the path within it follows `!/`.
+    pub path: String,
+    /// What in the file says so: names of patterns, or the hash.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub detail: String,
+    /// SHA-256 of the file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+    /// Where the rule or the hash comes from.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reference: String,
+    /// Package that installed the file, if one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub package: Option<String>,
+    /// How bad it is.
+    pub severity: Severity,
+    /// Layer that holds it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layer: Option<Digest>,
+}
+
+/// What knows a file as malware.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum MalwareEngine {
+    /// A YARA rule.
+    Yara,
+    /// A list of hashes.
+    Hash,
+}
+
+/// What the policy says of a licence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum LicenceVerdict {
+    /// The policy denies it, or allows others only.
+    Denied,
+    /// The policy wants a person to look at it.
+    Review,
+    /// Nobody knows what the licence is.
+    Unknown,
+}
+
+/// A package whose licence the policy does not simply allow.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LicenceFinding {
+    /// Package.
+    pub package: String,
+    /// Its package URL.
+    pub purl: String,
+    /// Its version.
+    pub version: String,
+    /// The licence as an SPDX expression where it is one, else as the package states it; empty
+    /// when it states none.
+    pub licence: String,
+    /// What the policy says.
+    pub verdict: LicenceVerdict,
+    /// Why, in a sentence.
+    pub reason: String,
+    /// How bad it is.
+    pub severity: Severity,
 }
 
 /// Why a file is dangerous.
@@ -167,6 +267,18 @@ pub enum FileDanger {
     DuplicateRoot,
     /// A device node.
     Device,
+    /// An account that needs no password.
+    EmptyPassword,
+    /// A program where no package puts one: hidden, or in a folder for temporary files.
+    HiddenProgram,
+    /// A library that the loader puts into every program (`/etc/ld.so.preload`).
+    Preload,
+    /// A timed job or a service that runs what a package did not install.
+    Persistence,
+    /// Keys that may log in.
+    AuthorizedKeys,
+    /// Rights that are given without a password.
+    Sudoers,
 }
 
 /// A dangerous file.
@@ -262,6 +374,15 @@ pub struct ScanReport {
     pub findings: Vec<Finding>,
     /// Findings hidden by an ignore entry.
     pub n_ignored: u64,
+    /// Those findings, as far as the bound on their number allows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub suppressed: Vec<Suppressed>,
+    /// What the gate made of the findings; `None` means that no gate was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate: Option<GateResult>,
+    /// What is more than needed; `None` means that nobody asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub minimality: Option<Minimality>,
     /// What was looked at and what was left out, and why.
     #[serde(default)]
     pub coverage: Coverage,
@@ -282,6 +403,22 @@ pub struct Coverage {
     pub n_files_excluded: u64,
     /// Secrets in files that a distribution's package published, and so not secret.
     pub n_secrets_packaged: u64,
+    /// Secrets that the policy's allow-list names.
+    #[serde(default)]
+    pub n_secrets_allowed: u64,
+    /// Files examined for malware.
+    #[serde(default)]
+    pub n_files_malware: u64,
+    /// Files that were to be examined for malware and are larger than the bound, or took too
+    /// long.
+    #[serde(default)]
+    pub n_files_malware_skipped: u64,
+    /// Packages whose licence the policy judged.
+    #[serde(default)]
+    pub n_licences_judged: u64,
+    /// Packages that state no licence, or none that could be read.
+    #[serde(default)]
+    pub n_licences_unknown: u64,
     /// Packages that the advisory database could judge.
     pub n_packages_matched: u64,
     /// Packages that it could not judge, by ecosystem.
@@ -308,6 +445,10 @@ pub struct Coverage {
     pub n_ignores_expired: u64,
     /// Findings beyond the bound of one kind, dropped.
     pub n_dropped: u64,
+    /// Whether a bill of materials was read instead of files: secrets, dangerous files and
+    /// settings were not looked for.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_of_document: bool,
 }
 
 /// Packages for which the advisory database has no data or no version order.

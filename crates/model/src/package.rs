@@ -166,6 +166,13 @@ pub struct Package {
     /// Package URL of the distribution's package of which it is a part.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
+    /// What a distribution's package cannot do without, as it says so: names without versions,
+    /// alternatives separated by `|`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub depends: Vec<String>,
+    /// Names under which others may ask for it besides its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub provides: Vec<String>,
 }
 
 impl Package {
@@ -191,6 +198,8 @@ impl Package {
             state: PackageState::Installed,
             module: None,
             owner: None,
+            depends: Vec::new(),
+            provides: Vec::new(),
         }
     }
 }

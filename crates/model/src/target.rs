@@ -49,6 +49,8 @@ pub enum Target {
     Container(String),
     /// An App Container Image: `aci:FILE`.
     Aci(PathBuf),
+    /// A bill of materials instead of an image: `sbom:FILE`, `sbom:-` for standard input.
+    Sbom(PathBuf),
 }
 
 /// The engines whose stores can be read.
@@ -100,7 +102,7 @@ pub enum ParseTargetError {
 }
 
 /// Every prefix of a target.
-const PREFIXES: [&str; 10] = [
+const PREFIXES: [&str; 11] = [
     "oci",
     "archive",
     "docker-archive",
@@ -111,16 +113,17 @@ const PREFIXES: [&str; 10] = [
     "podman",
     "containerd",
     "container",
+    "sbom",
 ];
 
 impl palisade_base::Explain for ParseTargetError {
     fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Reference(error) => return error.hint(),
-            Self::Path(_) => "use oci:DIR[:TAG], archive:FILE or dir:PATH".into(),
+            Self::Path(_) => "use oci:DIR[:TAG], archive:FILE, dir:PATH or sbom:FILE".into(),
             Self::Empty(_) | Self::Unknown(_) => {
                 "use NAME, registry:NAME, docker:NAME, podman:NAME, containerd:NAME, oci:DIR[:TAG], \
-                 archive:FILE, dir:PATH, container:ID, aci:FILE or host"
+                 archive:FILE, dir:PATH, sbom:FILE, container:ID, aci:FILE or host"
                     .into()
             }
         })
@@ -190,6 +193,7 @@ impl FromStr for Target {
                 Ok(Self::Archive { file, selector })
             }
             "dir" => Ok(Self::Folder(rest.into())),
+            "sbom" => Ok(Self::Sbom(rest.into())),
             _ => match text.parse::<Reference>() {
                 Ok(reference) => Ok(Self::Anywhere(reference)),
                 Err(_) if suggest::nearest(kind, PREFIXES).is_some() => {
@@ -216,6 +220,7 @@ impl fmt::Display for Target {
             }
             Self::Container(id) => return write!(f, "container:{id}"),
             Self::Aci(path) => return write!(f, "aci:{}", path.display()),
+            Self::Sbom(file) => return write!(f, "sbom:{}", file.display()),
         };
         write!(f, "{kind}:{}", path.display())?;
         match selector {
@@ -238,6 +243,8 @@ mod tests {
             "oci:./a:b/demo:1.0",
             "archive:image.tar",
             "dir:/srv/root",
+            "sbom:shop.cdx.json",
+            "sbom:-",
             "host",
             "nginx:1.25",
             "registry:ghcr.io/a/b:1",

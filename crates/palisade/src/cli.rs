@@ -6,6 +6,7 @@
 mod capture;
 mod check;
 mod image;
+mod report;
 mod rules;
 mod sink;
 
@@ -16,6 +17,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub(crate) use capture::{Capture, CaptureConvert, CaptureInfo, Recorded, Recording};
 pub(crate) use check::{Check, FindingsFormat};
 pub(crate) use image::*;
+pub(crate) use report::*;
 pub(crate) use rules::*;
 pub(crate) use sink::*;
 
@@ -96,6 +98,10 @@ pub(crate) enum Command {
     Check(Check),
     /// Write the software bill of materials of an image
     Sbom(Sbom),
+    /// Write a scan report or a bill of materials in another form
+    Convert(Convert),
+    /// Say what a CVE, a check, a detector, a rule or an ATT&CK technique is
+    Explain(Explain),
     /// Sign an image
     Sign(Sign),
     /// Verify an image: every byte, and who signed it
@@ -155,67 +161,52 @@ pub(crate) enum Command {
     palisade scan nginx:1.27                       # of this machine's stores, else the registry\n  \
     palisade scan --platform linux/arm64 registry:registry.example/team/shop\n  \
     palisade scan --format json --output report.json archive:shop.tar\n  \
-    palisade scan --policy restricted oci:./shop   # exit code 1 when the gate refuses"))]
+    palisade scan --report sarif=scan.sarif --report html=scan.html oci:./shop\n  \
+    palisade scan sbom:shop.cdx.json\n  \
+    palisade scan --yara rules/ --hashes bad.sha256 dir:/mnt/root\n  \
+    palisade scan --policy restricted oci:./shop   # exit code 1 when the gate refuses\n  \
+    palisade scan --fail-on high --only-fixed --baseline last.json oci:./shop"))]
 pub(crate) struct Scan {
     /// What to examine
     pub(crate) target: String,
-    /// Form of the report
-    #[arg(long, value_enum, default_value_t = ScanFormat::Table)]
-    pub(crate) format: ScanFormat,
-    /// Write the report to a file instead of stdout
-    #[arg(long, short, value_name = "FILE")]
-    pub(crate) output: Option<PathBuf>,
-    /// Show every row of the table
-    #[arg(long)]
-    pub(crate) all: bool,
     /// Advisory database [default: <data-dir>/advisories.db]
     #[arg(long, value_name = "FILE")]
     pub(crate) db: Option<PathBuf>,
-    /// Apply the gate of this policy: a built-in name or a file
-    #[arg(long, value_name = "POLICY")]
-    pub(crate) policy: Option<String>,
     /// File of findings to ignore, each with a reason and an expiry
     #[arg(long, value_name = "FILE")]
     pub(crate) ignore: Option<PathBuf>,
+    /// What is looked for besides
+    #[command(flatten)]
+    pub(crate) look: LookOptions,
+    /// Which reports are written
+    #[command(flatten)]
+    pub(crate) reports: ReportOptions,
+    /// What must not be found
+    #[command(flatten)]
+    pub(crate) gate: GateOptions,
+    /// What is more than needed
+    #[command(flatten)]
+    pub(crate) minimality: MinimalityOptions,
     #[command(flatten)]
     pub(crate) source: ImageSource,
-}
-
-/// Forms of a scan report.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum ScanFormat {
-    /// For people.
-    Table,
-    /// Versioned JSON.
-    Json,
-    /// SARIF 2.1.0.
-    Sarif,
 }
 
 /// `palisade sbom`.
 #[derive(Debug, Args)]
 #[command(after_help = format!("{TARGETS}\n\nExample:\n  \
-    palisade sbom --format cyclonedx-json --output shop.cdx.json oci:./shop"))]
+    palisade sbom --format cyclonedx-json --output shop.cdx.json oci:./shop\n  \
+    palisade sbom --format spdx-json sbom:shop.cdx.json   # another form"))]
 pub(crate) struct Sbom {
     /// What to examine
     pub(crate) target: String,
     /// Form of the document
-    #[arg(long, value_enum, default_value_t = SbomFormat::CyclonedxJson)]
-    pub(crate) format: SbomFormat,
+    #[arg(long, default_value = "cyclonedx-json", value_parser = sbom_format())]
+    pub(crate) format: palisade_scan::sbom::Format,
     /// Write the document to a file instead of stdout
     #[arg(long, short, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) source: ImageSource,
-}
-
-/// Forms of a bill of materials.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum SbomFormat {
-    /// CycloneDX 1.6.
-    CyclonedxJson,
-    /// SPDX 2.3.
-    SpdxJson,
 }
 
 /// `palisade sign`.
@@ -732,6 +723,12 @@ pub(crate) struct DbBuild {
     /// CISA's list of known exploited vulnerabilities (JSON)
     #[arg(long, value_name = "FILE")]
     pub(crate) kev: Option<PathBuf>,
+    /// FIRST's EPSS scores (CSV, gzip or plain)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) epss: Option<PathBuf>,
+    /// A newer table of when distributions and run-times stop getting fixes
+    #[arg(long, value_name = "FILE")]
+    pub(crate) lifecycles: Option<PathBuf>,
     /// The database [default: <data-dir>/advisories.db]
     #[arg(long, short, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,

@@ -7,11 +7,14 @@ mod completions;
 mod confinement;
 mod container;
 mod context;
+mod convert;
 mod db;
 mod doctor;
 mod enforce;
 mod evidence;
+mod explain;
 mod image;
+mod look;
 mod means;
 mod policy;
 mod promote;
@@ -44,6 +47,8 @@ pub(crate) fn run(
         Command::Scan(args) => scan::scan(&context, args),
         Command::Check(args) => check::check(&context, args),
         Command::Sbom(args) => scan::sbom(&context, args),
+        Command::Convert(args) => convert::convert(&context, args),
+        Command::Explain(args) => explain::explain(&context, args),
         Command::Sign(args) => sign::sign(&context, args),
         Command::Verify(args) => sign::verify(&context, args),
         Command::Promote(args) => promote::promote(&context, args),

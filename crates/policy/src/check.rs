@@ -66,7 +66,7 @@ fn images(reader: &mut Reader) {
         ),
         _ => {}
     }
-    if images.gate.fixed_only && images.gate.severity.is_none() {
+    if images.gate.fixed_only && images.gate.severity.is_none() && images.gate.epss_ppm.is_none() {
         warn(
             reader,
             Code::NoEffect,

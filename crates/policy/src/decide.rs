@@ -18,7 +18,12 @@ impl Gate {
     pub fn is_active(&self) -> bool {
         self.severity.is_some()
             || self.known_exploited
+            || self.epss_ppm.is_some()
             || self.secrets
+            || self.other_severity.is_some()
+            || self.end_of_life
+            || self.malware
+            || self.licences
             || self.database_age_days_max.is_some()
     }
 }

@@ -32,6 +32,8 @@ pub struct Policy {
     pub sinks: Vec<Sink>,
     /// What the checks of configuration demand.
     pub checks: Checks,
+    /// What a scan looks for beyond what is built in.
+    pub scan: crate::scan::Scan,
 }
 
 /// What the checks of configuration demand.
@@ -135,8 +137,19 @@ pub struct Gate {
     pub fixed_only: bool,
     /// Refuse any vulnerability that CISA lists as exploited.
     pub known_exploited: bool,
+    /// Refuse a vulnerability whose probability of exploitation (FIRST's EPSS) is at least
+    /// this many parts of a million.
+    pub epss_ppm: Option<u32>,
     /// Refuse any secret.
     pub secrets: bool,
+    /// Refuse at this severity of any other finding and above.
+    pub other_severity: Option<Severity>,
+    /// Refuse a distribution or run-time whose maintenance has ended.
+    pub end_of_life: bool,
+    /// Refuse malware.
+    pub malware: bool,
+    /// Refuse licences that the policy denies.
+    pub licences: bool,
     /// Refuse when the advisory database is older than this many days.
     pub database_age_days_max: Option<u32>,
 }

@@ -20,6 +20,7 @@ pub mod explain;
 pub mod load;
 mod read;
 pub mod reference;
+pub mod scan;
 mod sinks;
 mod table;
 mod value;

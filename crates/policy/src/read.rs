@@ -462,7 +462,9 @@ pub(crate) fn quote(text: &str) -> String {
 fn resolve_files(policy: &mut Policy, folder: &Path) {
     let sinks = policy.sinks.iter_mut();
     let sinks = sinks.flat_map(|sink| sink.headers.iter_mut().chain(&mut sink.ca));
-    let files = policy.images.keys.iter_mut().chain(&mut policy.runtime.rules).chain(sinks);
+    let scan = policy.scan.malware_rules.iter_mut().chain(&mut policy.scan.malware_hashes);
+    let files = policy.images.keys.iter_mut().chain(&mut policy.runtime.rules);
+    let files = files.chain(sinks).chain(scan);
     for file in files {
         *file = folder.join(&*file);
     }
@@ -500,5 +502,6 @@ fn blank() -> Policy {
         enforce: Enforce::default(),
         sinks: Vec::new(),
         checks: Checks::default(),
+        scan: crate::scan::Scan::default(),
     }
 }

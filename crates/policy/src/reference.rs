@@ -127,7 +127,12 @@ fn text_schema(rule: &TextRule) -> Value {
             "type": "string",
             "pattern": format!("^[a-z0-9][a-z0-9._-]{{0,{}}}$", NAME_CHARS_MAX - 1),
         }),
-        TextRule::Sentence => json!({"type": "string", "maxLength": TEXT_CHARS_MAX}),
+        TextRule::Sentence | TextRule::Pattern => {
+            json!({"type": "string", "maxLength": TEXT_CHARS_MAX})
+        }
+        TextRule::LastDay => {
+            json!({"type": "string", "pattern": "^([0-9]{4}-[0-9]{2}-[0-9]{2})?$"})
+        }
         TextRule::MountPoint => {
             json!({"type": "string", "pattern": "^/[^/:,]", "maxLength": TEXT_CHARS_MAX})
         }
@@ -233,8 +238,9 @@ fn one(rule: &TextRule) -> &'static str {
         TextRule::Capability => "a capability",
         TextRule::Action => "`freeze`, `isolate`, `evidence`, `kill`",
         TextRule::EnforcementAction => "`deny`, `kill`",
-        TextRule::Date => "a day",
+        TextRule::Date | TextRule::LastDay => "a day",
         TextRule::Endpoint => "an endpoint",
+        TextRule::Pattern => "a regular expression",
     }
 }
 
@@ -327,6 +333,20 @@ mod tests {
                         if key.name() != name {
                             let _ = writeln!(item, "      {name}: {value}");
                         }
+                    }
+                    item
+                }
+                "scan.secrets.detectors[]"
+                | "scan.secrets.allow[]"
+                | "scan.licences.exceptions[]" => {
+                    let mut parts = parent.trim_end_matches("[]").split('.');
+                    let (scan, what, list) = (parts.next(), parts.next(), parts.next());
+                    let (scan, what, list) = (scan.unwrap(), what.unwrap(), list.unwrap());
+                    let mut item = format!("{scan}:\n  {what}:\n    {list}:\n      - {line}\n");
+                    let required = table::children(parent)
+                        .filter(|other| matches!(other.default, Default::Required));
+                    for other in required.filter(|other| other.path != key.path) {
+                        let _ = writeln!(item, "        {}: {}", other.name(), other.example);
                     }
                     item
                 }

@@ -65,6 +65,10 @@ pub(crate) enum TextRule {
     Endpoint,
     /// What is done at an event.
     EnforcementAction,
+    /// A regular expression.
+    Pattern,
+    /// The last day of something that may have none: `2027-06-30`, or empty.
+    LastDay,
     /// A day: `2027-06-30`.
     Date,
 }
@@ -187,6 +191,34 @@ const GATE_SEVERITY: &[Choice] = &[
     },
 ];
 
+const GATE_OTHER_SEVERITY: &[Choice] = &[
+    Choice {
+        name: "none",
+        meaning: "no other finding is refused for its severity",
+        set: |p| p.images.gate.other_severity = None,
+    },
+    Choice {
+        name: "critical",
+        meaning: "critical ones are refused",
+        set: |p| p.images.gate.other_severity = Some(Severity::Critical),
+    },
+    Choice {
+        name: "high",
+        meaning: "high and above",
+        set: |p| p.images.gate.other_severity = Some(Severity::High),
+    },
+    Choice {
+        name: "medium",
+        meaning: "medium and above",
+        set: |p| p.images.gate.other_severity = Some(Severity::Medium),
+    },
+    Choice {
+        name: "low",
+        meaning: "low and above",
+        set: |p| p.images.gate.other_severity = Some(Severity::Low),
+    },
+];
+
 const USER: &[Choice] = &[
     Choice {
         name: "image",
@@ -296,15 +328,22 @@ const RESPONSE_PRIORITY: &[Choice] =
     priorities!(|p: &mut Policy, to| item_response(p, |rule| rule.priority = to));
 
 /// Keys there are.
-pub(crate) const N_KEYS: usize =
-    KEYS.len() + crate::enforce::KEYS.len() + crate::sinks::KEYS.len() + crate::checks::KEYS.len();
+pub(crate) const N_KEYS: usize = KEYS.len()
+    + crate::enforce::KEYS.len()
+    + crate::sinks::KEYS.len()
+    + crate::checks::KEYS.len()
+    + crate::scan::KEYS.len();
 
 /// Every key, in the order in which a policy is written and explained.
 pub(crate) fn keys() -> impl Iterator<Item = &'static Key> {
-    KEYS.iter().chain(crate::enforce::KEYS).chain(crate::sinks::KEYS).chain(crate::checks::KEYS)
+    KEYS.iter()
+        .chain(crate::enforce::KEYS)
+        .chain(crate::sinks::KEYS)
+        .chain(crate::checks::KEYS)
+        .chain(crate::scan::KEYS)
 }
 
-/// Every key but those of `sinks` and `checks`, which stand in tables of their own.
+/// Every key but those of the sections that stand in tables of their own.
 const KEYS: &[Key] = &[
     Key {
         path: "version",
@@ -364,8 +403,8 @@ const KEYS: &[Key] = &[
         path: "images.gate.fixed_only",
         kind: Kind::Bool(|p, on| p.images.gate.fixed_only = on),
         default: Default::Value("false"),
-        doc: "Count only vulnerabilities for which a fixed version exists, so that a refusal can \
-              always be answered by an update.",
+        doc: "Let `severity` and `epss_percent` count only vulnerabilities for which a fixed \
+              version exists, so that a refusal can always be answered by an update.",
         example: "true",
     },
     Key {
@@ -376,10 +415,54 @@ const KEYS: &[Key] = &[
         example: "true",
     },
     Key {
+        path: "images.gate.epss_percent",
+        kind: Kind::Integer {
+            min: 1,
+            max: 100,
+            optional: true,
+            set: |p, n| p.images.gate.epss_ppm = narrow(n.map(|percent| percent * 10_000)),
+        },
+        default: Default::Value("none"),
+        doc: "Refuse a vulnerability that is exploited within 30 days with at least this \
+              probability in percent, by FIRST's EPSS. The database must have the scores.",
+        example: "50",
+    },
+    Key {
         path: "images.gate.secrets",
         kind: Kind::Bool(|p, on| p.images.gate.secrets = on),
         default: Default::Value("false"),
         doc: "Refuse an image that holds a secret: a key, a token, a password.",
+        example: "true",
+    },
+    Key {
+        path: "images.gate.malware",
+        kind: Kind::Bool(|p, on| p.images.gate.malware = on),
+        default: Default::Value("false"),
+        doc: "Refuse an image in which a rule or a list of hashes finds malware, of a severity \
+              above low.",
+        example: "true",
+    },
+    Key {
+        path: "images.gate.licences",
+        kind: Kind::Bool(|p, on| p.images.gate.licences = on),
+        default: Default::Value("false"),
+        doc: "Refuse an image with a package whose licence `scan.licences` denies.",
+        example: "true",
+    },
+    Key {
+        path: "images.gate.other_severity",
+        kind: Kind::Choice(GATE_OTHER_SEVERITY),
+        default: Default::Value("none"),
+        doc: "Refuse an image with any other finding of this severity or above: a dangerous \
+              file, malware, a licence, a weak setting.",
+        example: "critical",
+    },
+    Key {
+        path: "images.gate.end_of_life",
+        kind: Kind::Bool(|p, on| p.images.gate.end_of_life = on),
+        default: Default::Value("false"),
+        doc: "Refuse an image whose distribution, or a run-time in it, gets no security fixes \
+              any more.",
         example: "true",
     },
     Key {

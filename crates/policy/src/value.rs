@@ -125,6 +125,16 @@ pub(crate) fn text(text: &str, rule: &TextRule) -> Result<String, Refusal> {
             Err(refuse("the path is empty", "name a file, relative to the policy file"))
         }
         TextRule::File | TextRule::Sentence => Ok(text.to_string()),
+        TextRule::Pattern => match regex::bytes::Regex::new(text) {
+            Ok(_) => Ok(text.to_string()),
+            Err(error) => {
+                let what = error.to_string().lines().last().unwrap_or_default().to_string();
+                Err(refuse(
+                    format!("`{}` is not a regular expression: {what}", cut(text)),
+                    "use the syntax of Rust's regex crate: no look-around, no back-references",
+                ))
+            }
+        },
         TextRule::Endpoint => match text.parse::<crate::endpoint::Endpoint>() {
             Ok(endpoint) => Ok(endpoint.to_string()),
             Err(error) => Err(refuse(error.message, error.help)),
@@ -133,7 +143,8 @@ pub(crate) fn text(text: &str, rule: &TextRule) -> Result<String, Refusal> {
             Ok(action) => Ok(action.to_string()),
             Err(error) => Err(refuse(error.to_string(), "allowed are deny, kill")),
         },
-        TextRule::Date => {
+        TextRule::LastDay if text.is_empty() => Ok(String::new()),
+        TextRule::Date | TextRule::LastDay => {
             let is_day = text.len() == 10
                 && format!("{text}T00:00:00Z").parse::<palisade_base::Timestamp>().is_ok();
             if is_day {
@@ -249,6 +260,18 @@ mod tests {
             ["", "/", "tmp", "/tmp/", "/a//b", "/a/../b", "/proc/x", "/sys", "/dev/shm", "/a:b"]
         {
             assert!(text(bad, &TextRule::MountPoint).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn patterns_and_days_are_what_they_say() {
+        assert!(text("^a{2}(?P<secret>b)", &TextRule::Pattern).is_ok());
+        for bad in ["(", "(?=x)", "a{9999999}"] {
+            assert!(text(bad, &TextRule::Pattern).is_err(), "{bad}");
+        }
+        assert!(text("2027-06-30", &TextRule::Date).is_ok());
+        for bad in ["2027-13-01", "2027-6-30", "soon", "2027-06-30T00:00:00Z"] {
+            assert!(text(bad, &TextRule::Date).is_err(), "{bad}");
         }
     }
 

@@ -14,8 +14,10 @@ use std::time::SystemTime;
 use palisade_base::Digest;
 use palisade_image::Image;
 use palisade_model::Inventory;
-use palisade_model::finding::{Coverage, DangerousFile, Misconfiguration, Secret};
+use palisade_model::finding::{Coverage, DangerousFile, Malware, Misconfiguration, Secret};
 use serde::{Deserialize, Serialize};
+
+use crate::scan::Reading;
 
 /// Largest entry that is kept or read.
 const ENTRY_BYTES_MAX: u64 = 256 << 20;
@@ -30,6 +32,7 @@ const SUFFIX: &str = ".examined";
 pub(crate) struct Examined {
     pub(crate) inventory: Inventory,
     pub(crate) secrets: Vec<Secret>,
+    pub(crate) malware: Vec<Malware>,
     pub(crate) files: Vec<DangerousFile>,
     pub(crate) hostile: Vec<Misconfiguration>,
     pub(crate) landmarks: Vec<String>,
@@ -52,14 +55,18 @@ impl ExaminationCache {
         Self { folder: folder.to_path_buf(), program: program.to_string() }
     }
 
-    fn path(&self, image: &Image, with_secrets: bool) -> Option<PathBuf> {
-        let key = format!("{} {} {with_secrets}", image.stamp()?, self.program);
+    /// What was looked for is part of the name: another list of hashes finds other files.
+    fn path(&self, image: &Image, reading: &Reading<'_>) -> Option<PathBuf> {
+        let Reading { secrets, searcher, malware } = reading;
+        let secrets = if *secrets { searcher.stamp() } else { "no" };
+        let malware = malware.map_or("no", |detection| detection.stamp());
+        let key = format!("{} {} {secrets} {malware}", image.stamp()?, self.program);
         Some(self.folder.join(format!("{}{SUFFIX}", Digest::of(key.as_bytes()).hex())))
     }
 
     /// What reading `image` gave before.
-    pub(crate) fn get(&self, image: &Image, with_secrets: bool) -> Option<Examined> {
-        let path = self.path(image, with_secrets)?;
+    pub(crate) fn get(&self, image: &Image, reading: &Reading<'_>) -> Option<Examined> {
+        let path = self.path(image, reading)?;
         let file = File::open(&path).ok()?;
         let owner = file.metadata().ok()?.uid();
         // What somebody else can write could say that an image is clean.
@@ -79,8 +86,8 @@ impl ExaminationCache {
     }
 
     /// Keeps what reading `image` gave. It is no error that it cannot be kept.
-    pub(crate) fn keep(&self, image: &Image, with_secrets: bool, examined: &Examined) {
-        let Some(path) = self.path(image, with_secrets) else { return };
+    pub(crate) fn keep(&self, image: &Image, reading: &Reading<'_>, examined: &Examined) {
+        let Some(path) = self.path(image, reading) else { return };
         let Some(bytes) = encode(examined) else { return };
         if bytes.len() as u64 > ENTRY_BYTES_MAX {
             return;
@@ -197,6 +204,7 @@ mod tests {
         Examined {
             inventory,
             secrets: Vec::new(),
+            malware: Vec::new(),
             files: Vec::new(),
             hostile: Vec::new(),
             landmarks: vec!["etc/x".into()],

@@ -29,7 +29,8 @@ mod tests {
 
     use palisade_base::Timestamp;
     use palisade_image::{HistoryStep, ImageConfig};
-    use palisade_policy::Checks;
+    use palisade_model::judgement::SuppressedBy;
+    use palisade_policy::{CheckException, Checks};
 
     use super::*;
     use crate::config::checks::ImageFacts;
@@ -128,6 +129,12 @@ mod tests {
         check("RUN wget --no-check-certificate https://x", &["tls-verification-off"]);
         check("RUN apt-get install --allow-unauthenticated x", &["signature-check-off"]);
         check("RUN echo root:x | chpasswd", &["password-set-in-build"]);
+        check("|1 DB_PASSWORD=hunter22 /bin/sh -c make", &["secret-in-history"]);
+        check("RUN |1 DB_PASSWORD=hunter22 /bin/sh -c make # buildkit", &["secret-in-history"]);
+        check("ARG DB_PASSWORD=hunter22", &["secret-in-history"]);
+        check("ARG DB_PASSWORD", &[]);
+        check("ENV DB_PASSWORD_FILE=/run/secrets/db", &[]);
+        check("/bin/sh -c #(nop)  ENV DB_PASSWORD=$X", &[]);
     }
 
     #[test]
@@ -164,5 +171,33 @@ mod tests {
             ])
         );
         assert!(!has_empty_password(b"root:*:1\n\nbroken\n"));
+    }
+
+    #[test]
+    fn what_the_policy_excuses_is_set_aside_with_its_reason() {
+        let config =
+            ImageConfig { healthcheck: Some(vec!["CMD".into()]), ..ImageConfig::default() };
+        let now: Timestamp = "2026-11-22T00:00:00Z".parse().unwrap();
+        let facts = ImageFacts { landmarks: &[], empty_password: false, created: None, now };
+        let secrets = Searcher::new().unwrap();
+        let judge = |expires: &str, path: &str| {
+            let exception = CheckException {
+                check: "image-runs-as-root".into(),
+                path: path.into(),
+                reason: "it binds port 80".into(),
+                expires: expires.parse().unwrap(),
+                ..CheckException::default()
+            };
+            let policy = Checks { except: vec![exception], ..Checks::default() };
+            examine_image(&config, None, &facts, &secrets, &policy)
+        };
+        let report = judge("2027-01-01T00:00:00Z", "");
+        assert_eq!((report.found.len(), report.excused.len()), (0, 1));
+        assert_eq!(report.excused[0].by, SuppressedBy::Policy);
+        assert_eq!(report.excused[0].reason, "it binds port 80");
+        for (expires, path) in [("2026-01-01T00:00:00Z", ""), ("2027-01-01T00:00:00Z", "x.yaml")] {
+            let report = judge(expires, path);
+            assert_eq!((report.found.len(), report.excused.len()), (1, 0), "{expires} {path}");
+        }
     }
 }

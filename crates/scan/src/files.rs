@@ -4,6 +4,8 @@
 //! Each entry of a walk is shown to [`Inspector::see`] once; owners are looked up at the end,
 //! when the inventory is complete.
 
+mod content;
+
 use std::collections::HashMap;
 
 use palisade_image::{FileEntry, FileKind};
@@ -26,6 +28,36 @@ const STICKY: u32 = 0o1000;
 const OTHERS_WRITE: u32 = 0o002;
 const GROUP_EXECUTE: u32 = 0o010;
 const ANY_EXECUTE: u32 = 0o111;
+
+/// Programs with privilege that every distribution has, when its package brings them.
+const NORMAL: [&str; 26] = [
+    "su",
+    "sudo",
+    "passwd",
+    "gpasswd",
+    "chsh",
+    "chfn",
+    "chage",
+    "expiry",
+    "newgrp",
+    "sg",
+    "mount",
+    "umount",
+    "fusermount",
+    "fusermount3",
+    "ping",
+    "unix_chkpwd",
+    "pam_timestamp_check",
+    "ssh-agent",
+    "ssh-keysign",
+    "dbus-daemon-launch-helper",
+    "wall",
+    "write",
+    "newuidmap",
+    "newgidmap",
+    "crontab",
+    "utempter",
+];
 
 /// Key stores are binary, so the search for secrets does not see into them.
 const KEY_STORES: [&str; 6] = [".p12", ".pfx", ".jks", ".keystore", ".kdbx", ".ppk"];
@@ -79,6 +111,37 @@ impl Inspector {
         let lower = entry.path.to_ascii_lowercase();
         if KEY_STORES.iter().any(|suffix| lower.ends_with(suffix)) {
             self.add(entry, FileDanger::PrivateKey, "key store".into(), Severity::High);
+        }
+    }
+
+    /// Examines the beginning of a file's content.
+    pub fn see_head(&mut self, entry: &FileEntry, head: &[u8]) {
+        if let Some(found) = content::hidden_program(entry, head) {
+            self.push(found);
+        }
+        if entry.path.ends_with("gnupg/secring.gpg") && !head.is_empty() {
+            self.add(entry, FileDanger::PrivateKey, "GnuPG secret keyring".into(), Severity::High);
+        }
+    }
+
+    /// Examines the text of a file.
+    pub fn see_text(&mut self, entry: &FileEntry, text: &[u8]) {
+        if let Some(found) = content::examine(entry, text) {
+            self.push(found);
+        }
+    }
+
+    /// Examines `etc/shadow` (or `etc/passwd`, where old systems keep the hash): accounts that
+    /// need no password.
+    pub fn see_passwords(&mut self, path: &str, text: &[u8]) {
+        for name in content::empty_passwords(text) {
+            self.push(DangerousFile {
+                danger: FileDanger::EmptyPassword,
+                path: path.to_string(),
+                detail: format!("user `{name}` needs no password"),
+                package: None,
+                severity: Severity::Critical,
+            });
         }
     }
 
@@ -157,15 +220,46 @@ impl Inspector {
                 FileDanger::Setuid | FileDanger::Setgid | FileDanger::Capabilities
             );
             if privilege && owner.is_some() {
+                let name = file.path.rsplit('/').next().unwrap_or_default();
                 file.severity = match file.severity {
+                    _ if NORMAL.contains(&name) => Severity::Low,
                     Severity::High | Severity::Critical => Severity::Medium,
                     _ => Severity::Low,
                 };
+            }
+            // What a distribution starts or lets in it has thought about.
+            let is_content = matches!(
+                file.danger,
+                FileDanger::Persistence | FileDanger::HiddenProgram | FileDanger::Sudoers
+            );
+            if is_content && owner.is_some() {
+                file.severity = file.severity.min(Severity::Low);
             }
             file.package = owner;
         }
         (found, self.n_dropped)
     }
+}
+
+/// The packages that own files: from [`normal_path`] of each of `paths` to the package's name.
+pub(crate) fn owners<'a>(
+    paths: impl Iterator<Item = &'a str>,
+    inventory: &palisade_model::Inventory,
+) -> HashMap<String, String> {
+    let wanted: std::collections::HashSet<&str> = paths.map(normal_path).collect();
+    let mut owners = HashMap::new();
+    if wanted.is_empty() {
+        return owners;
+    }
+    for package in inventory.packages.iter().filter(|p| p.kind.is_of_distribution()) {
+        for path in &package.files {
+            let path = normal_path(path);
+            if wanted.contains(path) {
+                owners.insert(path.to_string(), package.name.clone());
+            }
+        }
+    }
+    owners
 }
 
 /// `/usr/lib/x` and `/lib/x` are one file on merged systems; both lose their `usr`.
@@ -311,7 +405,7 @@ mod tests {
         };
         let (found, _) = inspector.finish(&[package]);
         assert_eq!(found[0].package.as_deref(), Some("util-linux"));
-        assert_eq!((found[0].severity, found[1].severity), (Severity::Medium, Severity::High));
+        assert_eq!((found[0].severity, found[1].severity), (Severity::Low, Severity::High));
         assert_eq!(found[1].detail, "mode 4755, owner 0:0");
     }
 

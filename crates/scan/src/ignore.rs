@@ -2,7 +2,8 @@
 //!
 //! ```yaml
 //! ignore:
-//!   - id: CVE-2024-6387        # or an alias, a detector, a danger, a check
+//!   - id: CVE-2024-6387        # or an alias, a detector, a secret's fingerprint, a rule or
+//!                              # hash of malware, a licence, a danger, a check
 //!     package: openssh-server  # optional: package, source package or path
 //!     reason: sshd is not started in this image
 //!     expires: 2026-12-31
@@ -15,11 +16,15 @@ use palisade_base::yaml::{self, Dialect, Node, Place, Value};
 use palisade_base::{Diagnostic, Diagnostics, Location, Severity as Level, Timestamp};
 use palisade_model::Finding;
 use palisade_model::finding::FileDanger;
+use palisade_model::judgement::{Suppressed, SuppressedBy};
 
 /// An ignore file beyond this many bytes is refused.
 pub const BYTES_MAX: usize = 1 << 20;
 /// Entries beyond this number are refused.
 pub const ENTRIES_MAX: usize = 10_000;
+
+/// Hidden findings beyond this number are counted and not kept.
+pub const SUPPRESSED_MAX: usize = 10_000;
 
 /// A file that is right is 3 deep and has 9 values for an entry; the rest is room for the
 /// diagnostics to be about entries.
@@ -29,7 +34,8 @@ const DIALECT: Dialect =
 /// One exception.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ignore {
-    /// Identifier or alias, detector, danger (`setuid`) or check.
+    /// Identifier or alias, detector, fingerprint, rule, hash, licence, danger (`setuid`) or
+    /// check.
     pub id: String,
     /// Package, source package, path or resource to which it is confined.
     pub package: Option<String>,
@@ -40,10 +46,12 @@ pub struct Ignore {
 }
 
 /// What applying ignore entries did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Applied {
     /// Findings hidden.
     pub n_ignored: u64,
+    /// Those findings, at most [`SUPPRESSED_MAX`].
+    pub suppressed: Vec<Suppressed>,
     /// Entries that would have hidden something but have expired.
     pub n_expired: u64,
 }
@@ -56,7 +64,14 @@ impl Ignore {
                 let place = [Some(v.package.as_str()), v.source.as_deref()];
                 (is(&v.id) || v.aliases.iter().any(|alias| is(alias)), place)
             }
-            Finding::Secret(s) => (is(&s.detector), [Some(s.path.as_str()), None]),
+            Finding::Secret(s) => {
+                (is(&s.detector) || is(&s.fingerprint), [Some(s.path.as_str()), None])
+            }
+            Finding::Malware(m) => {
+                let named = is(&m.rule) || m.sha256.as_deref().is_some_and(is);
+                (named, [Some(m.path.as_str()), m.package.as_deref()])
+            }
+            Finding::Licence(l) => (is(&l.licence), [Some(l.package.as_str()), None]),
             Finding::File(f) => {
                 (is(danger_name(f.danger)), [Some(f.path.as_str()), f.package.as_deref()])
             }
@@ -80,6 +95,12 @@ pub fn danger_name(danger: FileDanger) -> &'static str {
         FileDanger::PrivateKey => "private-key",
         FileDanger::DuplicateRoot => "duplicate-root",
         FileDanger::Device => "device",
+        FileDanger::EmptyPassword => "empty-password",
+        FileDanger::HiddenProgram => "hidden-program",
+        FileDanger::Preload => "preload",
+        FileDanger::Persistence => "persistence",
+        FileDanger::AuthorizedKeys => "authorized-keys",
+        FileDanger::Sudoers => "sudoers",
         _ => "dangerous-file",
     }
 }
@@ -88,19 +109,31 @@ pub fn danger_name(danger: FileDanger) -> &'static str {
 pub fn apply(findings: &mut Vec<Finding>, ignores: &[Ignore], now: Timestamp) -> Applied {
     let before = findings.len();
     let mut expired_used = vec![false; ignores.len()];
+    let mut suppressed = Vec::new();
     findings.retain(|finding| {
-        let mut keep = true;
+        let mut valid = None;
         for (index, entry) in ignores.iter().enumerate().filter(|(_, e)| e.concerns(finding)) {
             if entry.expires > now {
-                keep = false;
+                valid = valid.or(Some(entry));
             } else {
                 expired_used[index] = true;
             }
         }
-        keep
+        if let Some(entry) = valid
+            && suppressed.len() < SUPPRESSED_MAX
+        {
+            suppressed.push(Suppressed {
+                finding: finding.clone(),
+                by: SuppressedBy::Ignore,
+                reason: entry.reason.clone(),
+                expires: Some(entry.expires),
+            });
+        }
+        valid.is_none()
     });
     Applied {
         n_ignored: (before - findings.len()) as u64,
+        suppressed,
         n_expired: expired_used.iter().filter(|used| **used).count() as u64,
     }
 }
@@ -365,7 +398,9 @@ mod tests {
         let mut findings = vec![check("a"), check("b"), check("c")];
         let ignores = [entry("a", 200), entry("b", 50), entry("z", 50)];
         let applied = apply(&mut findings, &ignores, Timestamp::from_nanos(100));
-        assert_eq!(applied, Applied { n_ignored: 1, n_expired: 1 });
+        assert_eq!((applied.n_ignored, applied.n_expired), (1, 1));
+        assert_eq!(applied.suppressed.len(), 1);
+        assert_eq!(applied.suppressed[0].reason, "r");
         assert_eq!(findings, [check("b"), check("c")]);
     }
 }

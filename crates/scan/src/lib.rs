@@ -1,4 +1,4 @@
-//! Advisories, matching, secrets, dangerous files, reports.
+//! Advisories, matching, secrets, malware, licences, dangerous files, reports.
 //!
 //! [`scan_image`] walks an image once and gives a [`palisade_model::finding::ScanReport`]:
 //! inventory, vulnerabilities against a [`db::Database`], secrets, dangerous files, weak
@@ -19,13 +19,18 @@ pub mod feeds;
 pub mod files;
 pub mod gate;
 pub mod ignore;
+pub mod licences;
+pub mod malware;
 pub mod matching;
+pub mod minimality;
 pub mod report;
 pub mod sbom;
 pub mod scan;
 pub mod secrets;
+mod walk;
 
 pub use cache::ExaminationCache;
 pub use scan::{
-    SECRETS_MAX, ScanError, ScanOptions, inventory_of, scan_cached, scan_image, scan_target,
+    Look, SECRETS_MAX, ScanError, ScanOptions, inventory_of, scan_cached, scan_document,
+    scan_image, scan_target,
 };

@@ -12,7 +12,7 @@
 //! fixed version, the longest title.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use palisade_model::finding::{Unmatched, Vulnerability};
 use palisade_model::{Inventory, Package, PackageKind, Severity};
@@ -251,6 +251,7 @@ fn vulnerability(package: &Package, group: &[Hit<'_>], compare: version::Compare
         title: title.unwrap_or_default().to_string(),
         feed: feeds.into_iter().collect::<Vec<_>>().join(", "),
         known_exploited: false,
+        epss: None,
     }
 }
 
@@ -262,12 +263,18 @@ fn mark_exploited(found: &mut [Vulnerability], db: &Database) -> Result<(), Read
         .filter(|id| id.starts_with("CVE-"))
         .collect();
     let mut exploited = HashSet::new();
+    let mut scores: HashMap<String, f64> = HashMap::new();
     for id in ids {
         if db.is_exploited(id)? {
             exploited.insert(id.to_string());
         }
+        if let Some(score) = db.epss(id)? {
+            scores.insert(id.to_string(), score);
+        }
     }
     for vulnerability in found {
+        let names = std::iter::once(&vulnerability.id).chain(&vulnerability.aliases);
+        vulnerability.epss = names.filter_map(|id| scores.get(id)).copied().reduce(f64::max);
         vulnerability.known_exploited = exploited.contains(&vulnerability.id)
             || vulnerability.aliases.iter().any(|id| exploited.contains(id));
     }

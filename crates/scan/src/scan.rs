@@ -1,13 +1,10 @@
 //! One walk over an image: inventory, secrets, dangerous files, configuration; then matching.
 
-use std::collections::HashSet;
-use std::io::Read;
+use std::io::Read as _;
 
 use palisade_base::{Explain, Timestamp};
-use palisade_image::{
-    FileEntry, FileKind, Image, OpenImageError, OpenOptions, ReadImageError, Visit, Walked,
-};
-use palisade_model::finding::{Coverage, Misconfiguration, ScanReport, Secret};
+use palisade_image::{FileKind, Image, OpenImageError, OpenOptions, ReadImageError, Visit, Walked};
+use palisade_model::finding::{Coverage, Malware, Misconfiguration, ScanReport, Secret};
 use palisade_model::package::Gap;
 use palisade_model::{Finding, Inventory, Severity, Target};
 use palisade_packages::Collector;
@@ -16,19 +13,18 @@ use palisade_policy::Checks;
 use crate::cache::{ExaminationCache, Examined};
 use crate::config::checks::ImageFacts;
 use crate::config::examine_image;
-use crate::configuration;
 use crate::db::{Database, ReadDatabaseError};
-use crate::files::{Inspector, normal_path};
+use crate::files::{self, normal_path};
 use crate::ignore::{self, Ignore};
+use crate::licences::{self, LicencePolicy};
+use crate::malware::Detection;
 use crate::matching;
-use crate::secrets::{self, BuildSearcherError, Searcher};
+use crate::minimality::{self, Observer};
+use crate::secrets::{BuildSearcherError, Searcher};
+use crate::walk::{Walk, diff_id, has_layer_of_its_own, is_of_system, read_wanted, see_program};
 
-/// Secrets of one image beyond this number are dropped and counted.
-pub const SECRETS_MAX: usize = 10_000;
-/// Landmarks of one image beyond this number are not kept; checks name the first.
-const LANDMARKS_MAX: usize = 1_000;
-/// `etc/passwd` and `etc/shadow` beyond this many bytes are a gap.
-const ACCOUNTS_BYTES_MAX: u64 = 8 << 20;
+pub use crate::walk::{MALWARE_MAX, SECRETS_MAX};
+
 /// Hostile entries named one by one.
 const HOSTILE_MAX: usize = 100;
 
@@ -45,6 +41,21 @@ pub struct ScanOptions<'a> {
     pub checks: &'a Checks,
     /// Whether to search files for secrets, which is most of the time of a scan.
     pub secrets: bool,
+    /// What is looked for besides, and how.
+    pub look: Look<'a>,
+    /// How to say what is more than needed; `None` says nothing of it.
+    pub minimality: Option<&'a minimality::Options>,
+}
+
+/// What a scan looks for beyond what it always does. Nothing of it is the plain scan.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Look<'a> {
+    /// Secret detectors of the user's; the built-in ones without.
+    pub searcher: Option<&'a Searcher>,
+    /// Malware; not looked for without.
+    pub malware: Option<&'a Detection>,
+    /// What the policy says of licences; not judged without.
+    pub licences: Option<&'a LicencePolicy>,
 }
 
 /// Why a scan could not be completed.
@@ -100,6 +111,67 @@ pub fn scan_target(
     scan_image(&image, options)
 }
 
+/// Judges the packages of a bill of materials: vulnerabilities and licences alone can be found in
+/// it, and the report says so.
+pub fn scan_document(
+    document: crate::sbom::read::Document,
+    options: &ScanOptions<'_>,
+) -> Result<ScanReport, ScanError> {
+    let crate::sbom::read::Document { inventory, unmatched, n_excluded, .. } = document;
+    let mut coverage = Coverage {
+        is_of_document: true,
+        n_packages_folded: inventory.parts.len() as u64,
+        n_packages_development: n_excluded,
+        ..Coverage::default()
+    };
+    let mut findings = vulnerabilities(&inventory, options, &mut coverage)?;
+    coverage.unmatched.extend(unmatched);
+    findings.extend(licences(&inventory, options, &mut coverage));
+    let applied = ignore::apply(&mut findings, options.ignores, options.now);
+    coverage.n_ignores_expired = applied.n_expired;
+    Ok(ScanReport {
+        time: options.now,
+        inventory,
+        database: options.database.map(Database::info),
+        findings,
+        n_ignored: applied.n_ignored,
+        suppressed: applied.suppressed,
+        gate: None,
+        minimality: None,
+        coverage,
+    })
+}
+
+/// Matches the inventory with the advisory database, if there is one.
+fn vulnerabilities(
+    inventory: &Inventory,
+    options: &ScanOptions<'_>,
+    coverage: &mut Coverage,
+) -> Result<Vec<Finding>, ScanError> {
+    let Some(database) = options.database else { return Ok(Vec::new()) };
+    let matches = matching::find_vulnerabilities(inventory, database)?;
+    coverage.n_packages_matched = matches.n_packages_matched;
+    coverage.unmatched = matches.unmatched;
+    coverage.n_harmless = matches.n_harmless;
+    coverage.n_distribution_owned = matches.n_distribution_owned;
+    coverage.n_incomparable = matches.n_incomparable;
+    coverage.n_dropped += matches.n_dropped;
+    Ok(matches.vulnerabilities.into_iter().map(Finding::Vulnerability).collect())
+}
+
+/// Judges the licences of the inventory's packages, if the policy says anything of them.
+fn licences(
+    inventory: &Inventory,
+    options: &ScanOptions<'_>,
+    coverage: &mut Coverage,
+) -> Vec<Finding> {
+    let Some(policy) = options.look.licences else { return Vec::new() };
+    let judged = licences::judge(&inventory.packages, policy, options.now);
+    coverage.n_licences_judged = judged.n_judged;
+    coverage.n_licences_unknown = judged.n_unknown;
+    judged.findings.into_iter().map(Finding::Licence).collect()
+}
+
 /// Scans an open image in one walk over its layers.
 pub fn scan_image(image: &Image, options: &ScanOptions<'_>) -> Result<ScanReport, ScanError> {
     scan_cached(image, options, None)
@@ -111,38 +183,86 @@ pub fn scan_cached(
     options: &ScanOptions<'_>,
     cache: Option<&ExaminationCache>,
 ) -> Result<ScanReport, ScanError> {
-    let searcher = Searcher::new()?;
-    let kept = cache.and_then(|cache| cache.get(image, options.secrets));
-    let examined = if let Some(examined) = kept {
-        examined
+    let built_in;
+    let searcher = if let Some(searcher) = options.look.searcher {
+        searcher
     } else {
-        let examined = examine(image, options.secrets, &searcher)?;
-        if let Some(cache) = cache {
-            cache.keep(image, options.secrets, &examined);
-        }
-        examined
+        built_in = Searcher::new()?;
+        &built_in
     };
-    judge(image, options, &searcher, examined)
+    let reading = Reading { secrets: options.secrets, searcher, malware: options.look.malware };
+    let kept = match options.minimality {
+        // What is more than needed is seen while the image is read, and not kept.
+        Some(_) => None,
+        None => cache.and_then(|cache| cache.get(image, &reading)),
+    };
+    let (examined, observer) = if let Some(examined) = kept {
+        (examined, None)
+    } else {
+        let observer = options.minimality.map(|_| Observer::new(&image.config));
+        let (examined, observer) = examine(image, &reading, observer)?;
+        if let Some(cache) = cache {
+            cache.keep(image, &reading, &examined);
+        }
+        (examined, observer)
+    };
+    judge(image, options, searcher, examined, observer)
+}
+
+/// What decides what reading an image gives, besides the image.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Reading<'a> {
+    /// Whether files are searched for secrets.
+    pub(crate) secrets: bool,
+    pub(crate) searcher: &'a Searcher,
+    pub(crate) malware: Option<&'a Detection>,
 }
 
 /// Reads an image.
-fn examine(image: &Image, with_secrets: bool, searcher: &Searcher) -> Result<Examined, ScanError> {
-    let mut walk = Walk::new(image, searcher, with_secrets);
+fn examine(
+    image: &Image,
+    reading: &Reading<'_>,
+    observer: Option<Observer>,
+) -> Result<(Examined, Option<Observer>), ScanError> {
+    let mut walk = Walk::new(image, reading.searcher, reading.secrets);
+    walk.examiner = reading.malware.map(Detection::examiner);
+    walk.observer = observer;
     let walked = image.walk(&mut |entry, content| walk.see(entry, content)).map_err(|source| {
         ScanError::Read { target: image.target.to_string(), source: Box::new(source) }
     })?;
-    let Walk { collector, inspector, secrets, landmarks, empty_password, mut coverage, .. } = walk;
+    let Walk {
+        collector,
+        inspector,
+        secrets,
+        malware,
+        landmarks,
+        empty_password,
+        mut coverage,
+        observer,
+        ..
+    } = walk;
     let collected = collector.finish(image.subject(), walked.n_files, all_gaps(&walked));
     let inventory = collected.inventory;
     coverage.n_packages_folded = inventory.parts.len() as u64;
     coverage.n_packages_development = collected.n_development;
     coverage.n_packages_declared = collected.n_declared;
     let secrets = unpublished(secrets, &inventory, &mut coverage).collect();
+    let malware = owned_malware(malware, &inventory).collect();
     let (files, n_dropped) = inspector.finish(&inventory.packages);
     coverage.n_dropped += n_dropped;
     tracing::debug!(files = walked.n_files, "image examined");
     let hostile = hostile(&walked);
-    Ok(Examined { inventory, secrets, files, hostile, landmarks, empty_password, coverage })
+    let examined = Examined {
+        inventory,
+        secrets,
+        malware,
+        files,
+        hostile,
+        landmarks,
+        empty_password,
+        coverage,
+    };
+    Ok((examined, observer))
 }
 
 /// Matches what was found in an image with what is known, and puts it in order.
@@ -151,25 +271,25 @@ fn judge(
     options: &ScanOptions<'_>,
     searcher: &Searcher,
     examined: Examined,
+    observer: Option<Observer>,
 ) -> Result<ScanReport, ScanError> {
-    let Examined { inventory, secrets, files, hostile, landmarks, empty_password, coverage } =
-        examined;
-    let mut coverage = coverage;
-    let mut findings = Vec::new();
-    if let Some(database) = options.database {
-        let matches = matching::find_vulnerabilities(&inventory, database)?;
-        coverage.n_packages_matched = matches.n_packages_matched;
-        coverage.unmatched = matches.unmatched;
-        coverage.n_harmless = matches.n_harmless;
-        coverage.n_distribution_owned = matches.n_distribution_owned;
-        coverage.n_incomparable = matches.n_incomparable;
-        coverage.n_dropped += matches.n_dropped;
-        findings.extend(matches.vulnerabilities.into_iter().map(Finding::Vulnerability));
-    }
+    let Examined {
+        inventory,
+        secrets,
+        malware,
+        files,
+        hostile,
+        landmarks,
+        empty_password,
+        mut coverage,
+    } = examined;
+    let mut findings = vulnerabilities(&inventory, options, &mut coverage)?;
     findings.extend(secrets.into_iter().map(Finding::Secret));
+    findings.extend(malware.into_iter().map(Finding::Malware));
+    findings.extend(licences(&inventory, options, &mut coverage));
     findings.extend(files.into_iter().map(Finding::File));
     findings.extend(hostile.into_iter().map(Finding::Configuration));
-    let mut n_excused = 0;
+    let mut excused = Vec::new();
     if !image.is_folder() {
         let facts = ImageFacts {
             landmarks: &landmarks,
@@ -179,11 +299,18 @@ fn judge(
         };
         let tag = image.reference.as_deref();
         let found = examine_image(&image.config, tag, &facts, searcher, options.checks);
-        n_excused = found.n_excused;
+        excused = found.excused;
         findings.extend(found.found.into_iter().map(Finding::Configuration));
     }
+    let minimality = options.minimality.zip(observer).map(|(options_of, observer)| {
+        minimality::assess(image, &inventory, &findings, &observer, options_of, options.now)
+    });
     let applied = ignore::apply(&mut findings, options.ignores, options.now);
     coverage.n_ignores_expired = applied.n_expired;
+    let n_excused = excused.len() as u64;
+    let mut suppressed = applied.suppressed;
+    suppressed.extend(excused);
+    suppressed.truncate(ignore::SUPPRESSED_MAX);
     // Stable: within a severity the order of the parts above stays.
     findings.sort_by_key(|finding| {
         let exploited = matches!(finding, Finding::Vulnerability(v) if v.known_exploited);
@@ -201,6 +328,9 @@ fn judge(
         database: options.database.map(Database::info),
         findings,
         n_ignored: applied.n_ignored + n_excused,
+        suppressed,
+        gate: None,
+        minimality,
         coverage,
     })
 }
@@ -240,233 +370,6 @@ pub fn inventory_of(image: &Image) -> Result<Inventory, ScanError> {
     Ok(collector.finish(image.subject(), walked.n_files, all_gaps(&walked)).inventory)
 }
 
-/// Looks for packages in a file that begins with `head`, if it is a program.
-fn see_program(
-    collector: &mut Collector,
-    entry: &FileEntry,
-    layer: Option<palisade_base::Digest>,
-    head: &[u8],
-    rest: &mut dyn Read,
-) {
-    if !Collector::is_program(head) {
-        return;
-    }
-    if let Err(error) = collector.add_program(&entry.path, layer, entry.size, head, rest) {
-        collector.gap(&entry.path, error.to_string());
-    }
-}
-
-fn diff_id(image: &Image, entry: &FileEntry) -> Option<palisade_base::Digest> {
-    Some(image.layers.get(entry.layer?)?.diff_id)
-}
-
-/// Folders are shared between packages and layers.
-fn has_layer_of_its_own(entry: &FileEntry) -> bool {
-    matches!(entry.kind, FileKind::Regular | FileKind::HardLink | FileKind::Symlink)
-}
-
-fn read_wanted(entry: &FileEntry, content: &mut dyn Read, limit: u64) -> Result<Vec<u8>, String> {
-    if entry.size > limit {
-        return Err(format!("larger than the limit of {limit} bytes"));
-    }
-    palisade_base::read_bounded(content, "file", limit).map_err(|error| error.to_string())
-}
-
-/// What the visitor of the walk gathers.
-struct Walk<'a> {
-    image: &'a Image,
-    searcher: &'a Searcher,
-    wants_secrets: bool,
-    collector: Collector,
-    inspector: Inspector,
-    secrets: Vec<Secret>,
-    landmarks: Vec<String>,
-    empty_password: bool,
-    coverage: Coverage,
-    /// Reused for every file that is searched.
-    buffer: Vec<u8>,
-}
-
-impl<'a> Walk<'a> {
-    fn new(image: &'a Image, searcher: &'a Searcher, wants_secrets: bool) -> Self {
-        Self {
-            image,
-            searcher,
-            wants_secrets,
-            collector: Collector::new(),
-            inspector: Inspector::new(),
-            secrets: Vec::new(),
-            landmarks: Vec::new(),
-            empty_password: false,
-            coverage: Coverage::default(),
-            buffer: Vec::new(),
-        }
-    }
-
-    fn see(&mut self, entry: &FileEntry, content: &mut dyn Read) -> Visit {
-        if configuration::is_landmark(&entry.path) && self.landmarks.len() < LANDMARKS_MAX {
-            self.landmarks.push(entry.path.clone());
-        }
-        if has_layer_of_its_own(entry) {
-            self.collector.see(&entry.path, diff_id(self.image, entry));
-        }
-        let limit = self.collector.wants(&entry.path);
-        match entry.kind {
-            // Presented again as a regular file, and examined then.
-            FileKind::HardLink if limit.is_some() || is_account_file(&entry.path) => {
-                return Visit::Follow;
-            }
-            FileKind::Regular => self.see_content(entry, content, limit),
-            _ => {}
-        }
-        self.inspector.see(entry);
-        Visit::Continue
-    }
-
-    fn see_content(&mut self, entry: &FileEntry, content: &mut dyn Read, limit: Option<u64>) {
-        if let Some(limit) = limit {
-            match read_wanted(entry, content, limit) {
-                Ok(bytes) => {
-                    self.collector.add(&entry.path, &bytes, diff_id(self.image, entry));
-                    self.search(entry, &bytes);
-                }
-                Err(reason) => self.collector.gap(&entry.path, reason),
-            }
-        } else if is_account_file(&entry.path) {
-            match palisade_base::read_bounded(content, "account file", ACCOUNTS_BYTES_MAX) {
-                Ok(bytes) => {
-                    if entry.path == "etc/passwd" {
-                        self.inspector.see_passwd(&bytes);
-                    } else {
-                        self.empty_password |= configuration::has_empty_password(&bytes);
-                    }
-                    self.search(entry, &bytes);
-                }
-                Err(error) => self.collector.gap(&entry.path, error.to_string()),
-            }
-        } else if self.wants_secrets || self.collector.wants_program(&entry.path, entry.mode) {
-            self.read_and_search(entry, content);
-        }
-    }
-
-    /// Reads the beginning of a file and, when it is a program or text of a bearable size, the
-    /// rest.
-    fn read_and_search(&mut self, entry: &FileEntry, content: &mut dyn Read) {
-        let may_be_program = self.collector.wants_program(&entry.path, entry.mode);
-        if is_excluded(&entry.path) && !may_be_program {
-            self.coverage.n_files_excluded += 1;
-            return;
-        }
-        let mut buffer = std::mem::take(&mut self.buffer);
-        buffer.clear();
-        let result = content.take(SNIFF_BYTES).read_to_end(&mut buffer).and_then(|_| {
-            if may_be_program {
-                let layer = diff_id(self.image, entry);
-                see_program(&mut self.collector, entry, layer, &buffer, content);
-            }
-            self.is_searched(entry, &buffer)
-                .then(|| content.take(secrets::FILE_BYTES_MAX).read_to_end(&mut buffer))
-                .transpose()
-        });
-        match result {
-            Ok(Some(_)) => self.search(entry, &buffer),
-            Ok(None) => {}
-            Err(error) => self.collector.gap(&entry.path, error.to_string()),
-        }
-        self.buffer = buffer;
-    }
-
-    /// Whether a file that begins with `head` is searched for secrets; counts it if not.
-    fn is_searched(&mut self, entry: &FileEntry, head: &[u8]) -> bool {
-        if !self.wants_secrets {
-            return false;
-        }
-        let n = if is_excluded(&entry.path) {
-            &mut self.coverage.n_files_excluded
-        } else if !secrets::is_text(head) {
-            &mut self.coverage.n_files_binary
-        } else if entry.size > secrets::FILE_BYTES_MAX {
-            &mut self.coverage.n_files_large
-        } else {
-            return true;
-        };
-        *n += 1;
-        false
-    }
-
-    fn search(&mut self, entry: &FileEntry, bytes: &[u8]) {
-        if !self.wants_secrets {
-            return;
-        }
-        if is_excluded(&entry.path) {
-            self.coverage.n_files_excluded += 1;
-            return;
-        }
-        if !secrets::is_text(bytes) {
-            self.coverage.n_files_binary += 1;
-            return;
-        }
-        if bytes.len() as u64 > secrets::FILE_BYTES_MAX {
-            self.coverage.n_files_large += 1;
-            return;
-        }
-        self.coverage.n_files_searched += 1;
-        self.coverage.n_bytes_searched += bytes.len() as u64;
-        let found = self.searcher.search(bytes);
-        self.coverage.n_dropped += found.n_dropped;
-        let doubt = secrets::doubtful_place(&entry.path);
-        for hit in found.hits {
-            if self.secrets.len() >= SECRETS_MAX {
-                self.coverage.n_dropped += 1;
-                continue;
-            }
-            self.secrets.push(Secret {
-                detector: hit.detector.to_string(),
-                title: format!("{}{}", hit.title, doubt.unwrap_or_default()),
-                path: entry.absolute(),
-                line: hit.line,
-                redacted: hit.redacted,
-                severity: if doubt.is_some() {
-                    hit.severity.min(Severity::Low)
-                } else {
-                    hit.severity
-                },
-                layer: diff_id(self.image, entry),
-            });
-        }
-    }
-}
-
-/// Bytes that decide whether the rest is read.
-const SNIFF_BYTES: u64 = 8_192;
-
-fn is_account_file(path: &str) -> bool {
-    matches!(path, "etc/passwd" | "etc/shadow")
-}
-
-/// Folders of manuals, translations and package databases: published text without secrets,
-/// and a third of a distribution's bytes.
-fn is_excluded(path: &str) -> bool {
-    let folders = [
-        "usr/share/doc/",
-        "usr/share/man/",
-        "usr/share/info/",
-        "usr/share/locale/",
-        "usr/share/zoneinfo/",
-        "usr/share/i18n/",
-        "usr/share/common-licenses/",
-        "usr/share/perl/",
-        "usr/share/mime/",
-        "usr/share/icons/",
-        "var/lib/dpkg/info/",
-        "var/lib/dpkg/status",
-        "var/lib/apt/lists/",
-        "lib/apk/db/",
-        "usr/lib/apk/db/",
-    ];
-    folders.iter().any(|folder| path.starts_with(folder))
-}
-
 /// Secrets without those in files below `/usr` that a distribution's package installed:
 /// what everybody can download is no secret. `/etc` stays, since it is meant to be changed,
 /// and so does `/usr/local`. A file that a later layer changed in place is taken for the
@@ -476,30 +379,33 @@ fn unpublished(
     inventory: &Inventory,
     coverage: &mut Coverage,
 ) -> impl Iterator<Item = Secret> {
-    let public = |path: &str| {
-        let system = ["/usr/", "/lib/", "/bin/", "/sbin/"];
-        system.iter().any(|folder| path.starts_with(folder)) && !path.starts_with("/usr/local/")
-    };
-    let wanted: HashSet<String> = secrets
-        .iter()
-        .filter(|secret| public(&secret.path))
-        .map(|secret| normal_path(&secret.path).to_string())
-        .collect();
-    let owned: HashSet<String> = inventory
-        .packages
-        .iter()
-        .flat_map(|package| &package.files)
-        .map(|path| normal_path(path))
-        .filter(|path| wanted.contains(*path))
-        .map(str::to_string)
-        .collect();
+    let public = |path: &str| is_of_system(path.trim_start_matches('/'));
+    let owners = files::owners(secrets.iter().map(|secret| secret.path.as_str()), inventory);
     let before = secrets.len();
-    let kept: Vec<Secret> = secrets
-        .into_iter()
-        .filter(|s| !(public(&s.path) && owned.contains(normal_path(&s.path))))
-        .collect();
+    let mut kept = secrets;
+    kept.retain_mut(|secret| {
+        secret.package = owners.get(normal_path(&secret.path)).cloned();
+        !(public(&secret.path) && secret.package.is_some())
+    });
     coverage.n_secrets_packaged = (before - kept.len()) as u64;
     kept.into_iter()
+}
+
+/// Malware with the packages that installed it. A tool that a distribution packages is there
+/// because somebody chose it.
+fn owned_malware(
+    mut malware: Vec<Malware>,
+    inventory: &Inventory,
+) -> impl Iterator<Item = Malware> {
+    let owners = files::owners(malware.iter().map(|m| m.path.as_str()), inventory);
+    for found in &mut malware {
+        found.package = owners.get(normal_path(&found.path)).cloned();
+        let is_tool = found.rule.starts_with("tool_") || found.rule.starts_with("packed_");
+        if found.package.is_some() && is_tool {
+            found.severity = found.severity.min(Severity::Low);
+        }
+    }
+    malware.into_iter()
 }
 
 /// Entries that no honest tool writes, as findings.

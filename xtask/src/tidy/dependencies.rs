@@ -6,7 +6,8 @@ use anyhow::{Context as _, Result};
 use serde_json::Value;
 
 /// More locked packages than this need a decision in `docs/adr/`.
-const LOCKED_PACKAGES_MAX: usize = 330;
+// The YARA engine brings 120 of them (ADR 0016).
+const LOCKED_PACKAGES_MAX: usize = 400;
 
 /// Crates that must not come in, and what to use instead.
 const BANNED: &[(&str, &str)] = &[

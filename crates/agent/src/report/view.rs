@@ -551,6 +551,14 @@ fn finding_row(finding: &Finding) -> FindingRow {
         }
         Finding::File(f) => (f.path.clone(), f.detail.clone(), String::new()),
         Finding::Configuration(c) => (c.check.clone(), c.title.clone(), c.fix.clone()),
+        Finding::Malware(m) => {
+            (m.title.clone(), format!("{} {}", m.path, m.rule), "build anew without it".into())
+        }
+        Finding::Licence(l) => (
+            format!("licence of {}", l.package),
+            format!("{} {}", l.licence, l.reason),
+            String::new(),
+        ),
         _ => ("finding".into(), String::new(), String::new()),
     };
     FindingRow {

@@ -9,6 +9,9 @@ use crate::Sink;
 /// Largest database that is read, in bytes.
 const DATABASE_BYTES_MAX: u64 = 64 << 20;
 
+/// Relations of one package to others that are kept.
+const RELATIONS_MAX: usize = 1_000;
+
 /// The cataloger of Alpine packages.
 pub(super) struct Apk;
 
@@ -47,6 +50,13 @@ impl Cataloger for Apk {
     }
 }
 
+/// `so:libc.musl-x86_64.so.1 busybox>=1.2 !conflict` as names; conflicts are none.
+fn relations(value: &str) -> Vec<String> {
+    let names = value.split_whitespace().filter(|word| !word.starts_with('!'));
+    let names = names.map(|word| word.split(['<', '>', '=', '~']).next().unwrap_or_default());
+    names.filter(|name| !name.is_empty()).take(RELATIONS_MAX).map(str::to_string).collect()
+}
+
 #[derive(Default)]
 struct Entry {
     name: String,
@@ -57,6 +67,8 @@ struct Entry {
     maintainer: Option<String>,
     folder: String,
     files: Vec<String>,
+    depends: Vec<String>,
+    provides: Vec<String>,
     n_lines: usize,
 }
 
@@ -73,6 +85,8 @@ impl Entry {
             "o" => self.origin = Some(value.to_string()),
             "L" => self.licence = Some(value.to_string()),
             "m" => self.maintainer = Some(value.to_string()),
+            "D" => self.depends = relations(value),
+            "p" => self.provides = relations(value),
             "F" => self.folder = value.to_string(),
             "R" if self.folder.is_empty() => self.files.push(format!("/{value}")),
             "R" => self.files.push(format!("/{}/{value}", self.folder)),
@@ -100,7 +114,20 @@ impl Entry {
         package.licences = entry.licence.into_iter().collect();
         package.maintainer = entry.maintainer;
         package.files = entry.files;
+        package.depends = entry.depends;
+        package.provides = entry.provides;
         sink.add(package);
         0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::relations;
+
+    #[test]
+    fn relations_are_names() {
+        let value = "so:libc.musl-x86_64.so.1 busybox>=1.2 !uclibc a~1 cmd:sh=1.36.1-r0";
+        assert_eq!(relations(value), ["so:libc.musl-x86_64.so.1", "busybox", "a", "cmd:sh"]);
     }
 }

@@ -13,6 +13,9 @@ const INFO: &str = "var/lib/dpkg/info/";
 /// Largest database or list of files that is read, in bytes.
 const DATABASE_BYTES_MAX: u64 = 64 << 20;
 
+/// Relations of one package to others that are kept.
+const RELATIONS_MAX: usize = 1_000;
+
 /// The cataloger of Debian packages.
 pub(super) struct Dpkg;
 
@@ -90,7 +93,25 @@ fn package(paragraph: &Paragraph<'_>, file: &CatalogFile<'_>) -> Option<Package>
     package.architecture = paragraph.text("Architecture");
     package.source = Some(source);
     package.maintainer = paragraph.text("Maintainer");
+    let fields = ["Pre-Depends", "Depends"].into_iter().filter_map(|name| paragraph.text(name));
+    package.depends = fields.flat_map(|field| relations(&field)).take(RELATIONS_MAX).collect();
+    let provides = paragraph.text("Provides").unwrap_or_default();
+    package.provides = relations(&provides).into_iter().take(RELATIONS_MAX).collect();
     Some(package)
+}
+
+/// `a (>= 1), b:any | c [amd64]` as `a` and `b|c` (`deb-control(5)`).
+fn relations(field: &str) -> Vec<String> {
+    let name = |alternative: &str| {
+        let end = alternative.trim_start().split([' ', '(', '[', '<', ':']).next();
+        end.unwrap_or_default().trim().to_string()
+    };
+    let names = field.split(',').map(|relation| {
+        let names: Vec<String> =
+            relation.split('|').map(name).filter(|name| !name.is_empty()).collect();
+        names.join("|")
+    });
+    names.filter(|names| !names.is_empty()).collect()
 }
 
 /// `Source: name (version)`; what is not said is as the binary package's. A version without
@@ -131,5 +152,12 @@ mod tests {
         check(Some("openssl (3.0-1)"), ("openssl", "3.0-1"));
         check(Some("openssl (1:2.9)"), ("openssl", "1:2.9"));
         assert_eq!(without_rebuild("1.0+beta"), "1.0+beta");
+    }
+
+    #[test]
+    fn relations_are_names() {
+        let field = "libc6 (>= 2.34), python3:any, a [amd64] | b (= 1) | c,, debconf (>= 0.5) |";
+        assert_eq!(relations(field), ["libc6", "python3", "a|b|c", "debconf"]);
+        assert!(relations("").is_empty());
     }
 }

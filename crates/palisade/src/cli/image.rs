@@ -13,6 +13,7 @@ pub(crate) const TARGETS: &str = "Targets:\n  \
     oci:DIR[:TAG|@DIGEST]        an OCI layout\n  \
     archive:FILE[:TAG]           an archive of `docker save` or of a layout; - is stdin\n  \
     container:ID                 the files of a running container of any engine\n  \
+    sbom:FILE                    a bill of materials instead of an image; - is stdin\n  \
     dir:PATH, host, aci:FILE     a root file system, this machine, an App Container Image";
 
 /// How images of registries are got.

@@ -10,6 +10,7 @@ use palisade_harden::{Refusal, RefusalReason};
 use palisade_image::Image;
 use palisade_model::Target;
 use palisade_policy::{Admission, GateState, ImageVerification, Policy, SignatureState, admit};
+use palisade_scan::Look;
 use palisade_scan::gate::{GateDecision, evaluate};
 use palisade_trust::{PublicKey, verify_image};
 
@@ -19,12 +20,13 @@ use super::scan::scan_image;
 pub(crate) struct Admitter<'a> {
     policy: &'a Policy,
     database: &'a Path,
+    look: Look<'a>,
     verdict: Mutex<Option<Admission>>,
 }
 
 impl<'a> Admitter<'a> {
-    pub(crate) fn new(policy: &'a Policy, database: &'a Path) -> Self {
-        Self { policy, database, verdict: Mutex::new(None) }
+    pub(crate) fn new(policy: &'a Policy, database: &'a Path, look: Look<'a>) -> Self {
+        Self { policy, database, look, verdict: Mutex::new(None) }
     }
 
     /// The verdict of the last image that was judged.
@@ -109,7 +111,7 @@ impl<'a> Admitter<'a> {
 
     fn gate(&self, image: &Image) -> GateState {
         let now = Timestamp::now();
-        let report = match scan_image(image, self.database, &[], now) {
+        let report = match scan_image(image, self.database, &[], now, self.look) {
             Ok(report) => report,
             Err(error) => return GateState::NotEvaluated { reason: format!("{error:#}") },
         };

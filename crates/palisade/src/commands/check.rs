@@ -9,11 +9,12 @@ use anyhow::Context as _;
 use palisade_base::Timestamp;
 use palisade_model::Severity;
 use palisade_policy::Checks;
+use palisade_policy::scan::Scan;
 use palisade_scan::config::{self, CheckReport, Options, checks, custom};
 use palisade_scan::report::checks::{TextOptions, json, sarif, text};
-use palisade_scan::secrets::Searcher;
 
 use super::Context;
+use super::look::{LookFlags, Looks};
 use crate::cli::{self, FindingsFormat};
 use crate::exit::{Exit, Failure, OrExit as _};
 use crate::terminal::columns;
@@ -27,9 +28,12 @@ pub(crate) fn check(context: &Context<'_>, args: &cli::Check) -> Result<Exit, Fa
     if let Some(name) = &args.explain {
         return explain(context, name);
     }
-    let policy = match &args.policy {
-        Some(policy) => context.load_policy(policy)?.policy.checks,
-        None => Checks::default(),
+    let (policy, scan) = match &args.policy {
+        Some(policy) => {
+            let policy = context.load_policy(policy)?.policy;
+            (policy.checks, policy.scan)
+        }
+        None => (Checks::default(), Scan::default()),
     };
     known_checks(&policy)?;
     let custom = custom::compile(&policy.custom).or_exit(Exit::Usage)?;
@@ -38,7 +42,7 @@ pub(crate) fn check(context: &Context<'_>, args: &cli::Check) -> Result<Exit, Fa
         None => Vec::new(),
     };
     let now = Timestamp::now();
-    let searcher = Searcher::new().or_exit(Exit::Incomplete)?;
+    let looks = Looks::load(context, &scan, &LookFlags::default())?;
     let Gathered { sources, gaps, roots, n_other } =
         files::gather(&args.paths, args.kind.map(Into::into))?;
     let load = |from: &str, path: &str| files::load(&roots, from, path);
@@ -47,7 +51,7 @@ pub(crate) fn check(context: &Context<'_>, args: &cli::Check) -> Result<Exit, Fa
         policy: &policy,
         custom: &custom,
         ignores: &ignores,
-        searcher: &searcher,
+        searcher: looks.searcher(),
         load: &load,
     };
     let mut report = config::examine(&sources, &options);

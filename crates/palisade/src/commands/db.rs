@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use palisade_base::Timestamp;
 use palisade_model::{Distribution, Package, PackageKind};
 use palisade_scan::db::{Database, DatabaseBuilder, RangeEnd};
+use palisade_scan::minimality::lifecycle;
 use palisade_scan::{ecosystem, feeds};
 
 use super::Context;
@@ -26,10 +27,12 @@ fn build(context: &Context<'_>, args: &cli::DbBuild) -> Result<Exit, Failure> {
     let nothing = args.debian_changelogs.is_empty()
         && args.osv.is_empty()
         && args.alpine_secdb.is_empty()
-        && args.kev.is_none();
+        && args.kev.is_none()
+        && args.epss.is_none();
     if nothing {
-        return Err(Failure::message(Exit::Usage, "no feed given")
-            .with_hint("name at least one: --debian-changelogs, --osv, --alpine-secdb, --kev"));
+        return Err(Failure::message(Exit::Usage, "no feed given").with_hint(
+            "name at least one: --debian-changelogs, --osv, --alpine-secdb, --kev, --epss",
+        ));
     }
     let mut builder = DatabaseBuilder::new();
     if !args.debian_changelogs.is_empty() {
@@ -51,6 +54,19 @@ fn build(context: &Context<'_>, args: &cli::DbBuild) -> Result<Exit, Failure> {
     if let Some(file) = &args.kev {
         context.terminal.progress(&format!("reading {}", file.display()));
         feeds::kev::import(&mut builder, file).or_exit(Exit::Incomplete)?;
+    }
+    if let Some(file) = &args.epss {
+        context.terminal.progress(&format!("reading {}", file.display()));
+        feeds::epss::import(&mut builder, file).or_exit(Exit::Incomplete)?;
+    }
+    if let Some(file) = &args.lifecycles {
+        let limit = lifecycle::BYTES_MAX as u64;
+        let bytes = super::scan::read_bytes(file, "table of lifecycles", limit)?;
+        let text = String::from_utf8_lossy(&bytes);
+        lifecycle::Lifecycles::parse(&text)
+            .or_exit(Exit::Usage)
+            .map_err(|failure| failure.during(format!("read `{}`", file.display())))?;
+        builder.set_lifecycles(&text);
     }
     let output = context.database(args.output.as_ref());
     if let Some(folder) = output.parent() {

@@ -13,6 +13,7 @@ use serde::Deserialize;
 use super::Context;
 use super::admission::Admitter;
 use super::image::{client, open_target_with};
+use super::look::Looks;
 use crate::cli;
 use crate::exit::{Exit, Failure, OrExit as _};
 
@@ -62,13 +63,15 @@ pub(crate) fn promote(context: &Context<'_>, args: &cli::Promote) -> Result<Exit
         context.terminal.error(&format!("warning: the policy `{name}` has no gate\n"));
     }
     let database = context.database(args.db.as_ref());
+    let looks = Looks::for_admission(context, &policy, &args.source)?;
     let pinned = pin(&target, root.descriptor.digest);
     for platform in platforms(&root) {
         let shown = platform.as_ref().map_or_else(String::new, |p| format!(" for {p}"));
         context.terminal.progress(&format!("judging {target}{shown}"));
         let options = OpenOptions { platform, ..OpenOptions::default() };
         let image = open_target_with(context, &pinned, &args.source, &options)?;
-        let admitter = Admitter::new(&policy, &database);
+        let look = looks.as_ref().map(Looks::look).unwrap_or_default();
+        let admitter = Admitter::new(&policy, &database, look);
         if let Err(refusal) = admitter.judge(&image) {
             return Err(refused(context, &admitter, &refusal, &shown));
         }

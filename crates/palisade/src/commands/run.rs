@@ -16,6 +16,7 @@ use palisade_scan::db::Database;
 
 use super::Context;
 use super::admission::Admitter;
+use super::look::Looks;
 use crate::cli::{self, ListFormat};
 use crate::exit::{Exit, Failure, OrExit as _};
 use crate::terminal::{columns, tsv};
@@ -39,7 +40,9 @@ pub(crate) fn run(context: &Context<'_>, args: &cli::Run) -> Result<Exit, Failur
     }
     let image = super::image::open_target(context, &target, &args.source)?;
     let database = context.database(args.db.as_ref());
-    let admitter = Admitter::new(&policy, &database);
+    let looks = Looks::for_admission(context, &policy, &args.source)?;
+    let look = looks.as_ref().map(Looks::look).unwrap_or_default();
+    let admitter = Admitter::new(&policy, &database, look);
     let mut command = args.command.clone();
     if let Some(program) = &args.entrypoint {
         command.insert(0, program.clone());

@@ -6,64 +6,64 @@ use anyhow::Context as _;
 use palisade_base::{Diagnostics, Timestamp};
 use palisade_image::Image;
 use palisade_model::finding::ScanReport;
-use palisade_policy::{Checks, Gate};
+use palisade_model::judgement::GateVerdict;
+use palisade_model::{GateResult, Target};
+use palisade_policy::{Checks, Gate, Policy};
 use palisade_scan::db::{Database, ReadDatabaseError};
-use palisade_scan::gate::{GateDecision, evaluate};
+use palisade_scan::gate::{self, Known};
 use palisade_scan::ignore::{self, Ignore};
+use palisade_scan::minimality::{self, Lifecycles};
 use palisade_scan::report::table::TableOptions;
-use palisade_scan::report::{json, sarif, table};
-use palisade_scan::sbom::{DocumentInfo, cyclonedx, spdx};
-use palisade_scan::{ScanOptions, scan};
+use palisade_scan::report::template::Template;
+use palisade_scan::report::{self, Format, RenderOptions};
+use palisade_scan::sbom::{self, DocumentInfo};
+use palisade_scan::{Look, ScanOptions, scan};
 
 use super::Context;
-use crate::cli::{self, SbomFormat, ScanFormat};
+use super::look::{self, LookFlags, Looks};
+use crate::cli;
 use crate::exit::{Exit, Failure, OrExit as _};
 
 /// An ignore file beyond this size is refused.
 const IGNORE_BYTES_MAX: u64 = 1 << 20;
 
-/// Examines an image and applies a policy's gate.
+/// Examines an image and applies a gate.
 pub(crate) fn scan(context: &Context<'_>, args: &cli::Scan) -> Result<Exit, Failure> {
-    let policy = match &args.policy {
+    let policy = match &args.gate.policy {
         Some(policy) => Some(context.load_policy(policy)?.policy),
         None => None,
     };
     let checks = policy.as_ref().map(|policy| policy.checks.clone()).unwrap_or_default();
-    let gate = policy.map(|policy| policy.images.gate);
+    let asked = policy.as_ref().map(|policy| policy.scan.clone()).unwrap_or_default();
+    let gate = gate_of(policy, &args.gate)?;
+    let known = args.gate.baseline.as_deref().map(read_baseline).transpose()?;
+    let template = UserTemplate::read(&args.reports)?;
     let now = Timestamp::now();
     let ignores = match &args.ignore {
         Some(file) => read_ignores(context, file)?,
         None => Vec::new(),
     };
-    let image = super::image::open(context, &args.target, &args.source)?;
-    let database = open_database(context, args)?;
-    context.terminal.progress(&format!("examining {}", image.target));
-    let options = ScanOptions {
-        now,
-        database: database.as_ref(),
-        ignores: &ignores,
-        checks: &checks,
-        secrets: true,
+    let target: Target = args.target.parse().or_exit(Exit::Usage)?;
+    let flags = LookFlags {
+        yara: &args.look.yara,
+        hashes: &args.look.hashes,
+        fingerprint_key: args.look.fingerprint_key.as_deref(),
+        // A bill of materials has no files.
+        malware: !matches!(target, Target::Sbom(_)),
+        cache: look::folder(context, &args.source),
     };
-    let cache = super::image::examinations(context, &args.source);
-    let report = scan::scan_cached(&image, &options, cache.as_ref()).or_exit(Exit::Incomplete)?;
-    let text = match args.format {
-        ScanFormat::Table => table::render(
-            &report,
-            TableOptions {
-                colour: context.terminal.color && args.output.is_none(),
-                severity_min: palisade_model::Severity::Unknown,
-                all: args.all,
-            },
-        ),
-        ScanFormat::Json => json::render(&report).context("write the report")?,
-        ScanFormat::Sarif => {
-            sarif::render(&report, env!("CARGO_PKG_VERSION")).context("write the report")?
-        }
+    let looks = Looks::load(context, &asked, &flags)?;
+    let judging = Judging { ignores: &ignores, checks: &checks, look: looks.look(), now };
+    let mut report = match &target {
+        Target::Sbom(file) => examine_document(context, args, file, &judging)?,
+        _ => examine(context, args, &target, &judging)?,
     };
-    context.terminal.result_to(args.output.as_deref(), &text)?;
-    let exit = match gate {
-        Some(gate) => judge(context, &report, &gate, now),
+    if let Some(gate) = &gate {
+        report.gate = Some(gate::judge(&report, gate, known.as_ref(), now));
+    }
+    write_reports(context, &report, &args.reports, template.0.as_ref())?;
+    let exit = match &report.gate {
+        Some(result) => say(context, result),
         None => Exit::Clean,
     };
     Ok(match exit {
@@ -72,24 +72,213 @@ pub(crate) fn scan(context: &Context<'_>, args: &cli::Scan) -> Result<Exit, Fail
     })
 }
 
+/// What findings are judged by.
+struct Judging<'a> {
+    ignores: &'a [Ignore],
+    checks: &'a Checks,
+    look: Look<'a>,
+    now: Timestamp,
+}
+
+/// The findings of a bill of materials.
+fn examine_document(
+    context: &Context<'_>,
+    args: &cli::Scan,
+    file: &Path,
+    judging: &Judging<'_>,
+) -> Result<ScanReport, Failure> {
+    if args.minimality.minimality {
+        let why = "a bill of materials does not show what the image runs";
+        return Err(Failure::message(Exit::Usage, why)
+            .with_hint("leave --minimality out, or scan the image itself"));
+    }
+    let document = sbom::read::read_file(file).or_exit(Exit::Incomplete)?;
+    let database = open_database(context, args)?;
+    let options = ScanOptions {
+        now: judging.now,
+        database: database.as_ref(),
+        ignores: judging.ignores,
+        checks: judging.checks,
+        secrets: false,
+        look: judging.look,
+        minimality: None,
+    };
+    context.terminal.progress(&format!("examining sbom:{} ({})", file.display(), document.format));
+    scan::scan_document(document, &options).or_exit(Exit::Incomplete)
+}
+
+/// The findings of an image.
+fn examine(
+    context: &Context<'_>,
+    args: &cli::Scan,
+    target: &Target,
+    judging: &Judging<'_>,
+) -> Result<ScanReport, Failure> {
+    let image = super::image::open_target(context, target, &args.source)?;
+    let database = open_database(context, args)?;
+    let lifecycles = database.as_ref().map(Database::lifecycles).transpose();
+    let lifecycles = lifecycles.or_exit(Exit::Incomplete)?.flatten();
+    let wants = args.minimality.minimality || args.gate.fail_on_end_of_life;
+    let minimality = wants
+        .then(|| -> Result<minimality::Options, Failure> {
+            Ok(minimality::Options {
+                bases: bases(context, &args.minimality.base, &args.source)?,
+                lifecycles: lifecycles.unwrap_or_else(|| Lifecycles::builtin().clone()),
+            })
+        })
+        .transpose()?;
+    context.terminal.progress(&format!("examining {}", image.target));
+    let options = ScanOptions {
+        now: judging.now,
+        database: database.as_ref(),
+        ignores: judging.ignores,
+        checks: judging.checks,
+        secrets: true,
+        look: judging.look,
+        minimality: minimality.as_ref(),
+    };
+    let cache = super::image::examinations(context, &args.source);
+    scan::scan_cached(&image, &options, cache.as_ref()).or_exit(Exit::Incomplete)
+}
+
+/// The images that may be the base: their layers are known without reading them.
+fn bases(
+    context: &Context<'_>,
+    targets: &[String],
+    source: &cli::ImageSource,
+) -> Result<Vec<minimality::KnownBase>, Failure> {
+    let open = |text: &String| {
+        let image = super::image::open(context, text, source)?;
+        Ok(minimality::KnownBase {
+            name: text.clone(),
+            diff_ids: image.layers.iter().map(|layer| layer.diff_id).collect(),
+        })
+    };
+    targets.iter().map(open).collect()
+}
+
+/// The gate of the policy, with what the flags say instead; none where nobody asks for one.
+fn gate_of(policy: Option<Policy>, args: &cli::GateOptions) -> Result<Option<Gate>, Failure> {
+    let mut gate = policy.map(|policy| policy.images.gate).unwrap_or_default();
+    gate.severity = args.fail_on.or(gate.severity);
+    gate.fixed_only |= args.only_fixed;
+    gate.known_exploited |= args.kev;
+    gate.epss_ppm = args.epss.or(gate.epss_ppm);
+    gate.secrets |= args.fail_on_secrets;
+    gate.malware |= args.fail_on_malware;
+    gate.licences |= args.fail_on_licences;
+    gate.other_severity = args.fail_on_other.or(gate.other_severity);
+    gate.end_of_life |= args.fail_on_end_of_life;
+    gate.database_age_days_max = args.max_age_days.or(gate.database_age_days_max);
+    let usage = |what: &str, hint: &str| Failure::message(Exit::Usage, what).with_hint(hint);
+    if args.only_fixed && gate.severity.is_none() && gate.epss_ppm.is_none() {
+        let hint = "add --fail-on SEVERITY or --epss PROBABILITY";
+        return Err(usage("--only-fixed narrows --fail-on and --epss, and neither is asked", hint));
+    }
+    if args.baseline.is_some() && !gate.is_active() {
+        let hint = "add what the gate is to refuse, for example --fail-on low";
+        return Err(usage("--baseline is given, and the gate refuses nothing", hint));
+    }
+    Ok((args.policy.is_some() || gate.is_active()).then_some(gate))
+}
+
+fn read_baseline(path: &Path) -> Result<Known, Failure> {
+    Ok(Known::of(&read_report(path)?))
+}
+
+/// Reads a report in JSON; `-` is standard input.
+pub(crate) fn read_report(path: &Path) -> Result<ScanReport, Failure> {
+    let bytes = read_bytes(path, "report", report::json::BYTES_MAX)?;
+    report::json::read(&bytes)
+        .or_exit(Exit::Incomplete)
+        .map_err(|failure| failure.during(format!("read report `{}`", path.display())))
+}
+
+/// The bytes of a file, or of standard input for `-`.
+pub(crate) fn read_bytes(path: &Path, what: &'static str, limit: u64) -> Result<Vec<u8>, Failure> {
+    let shown = || format!("read {what} `{}`", path.display());
+    let bytes = if path == Path::new("-") {
+        palisade_base::read_bounded(std::io::stdin().lock(), what, limit)
+    } else {
+        let file = std::fs::File::open(path).with_context(shown)?;
+        palisade_base::read_bounded(file, what, limit)
+    };
+    Ok(bytes.with_context(shown)?)
+}
+
+/// The user's template, if a form asks for one.
+pub(crate) struct UserTemplate(pub(crate) Option<Template>);
+
+impl UserTemplate {
+    /// Reads it before the work begins: a mistake in it must not cost a scan.
+    pub(crate) fn read(options: &cli::ReportOptions) -> Result<Self, Failure> {
+        let wants = options.format == Format::Template
+            || options.report.iter().any(|report| report.format == Format::Template);
+        let Some(path) = &options.template else {
+            return if wants {
+                Err(Failure::from_explained(report::RenderError::NoTemplate, Exit::Usage))
+            } else {
+                Ok(Self(None))
+            };
+        };
+        if !wants {
+            return Err(Failure::message(Exit::Usage, "--template is given, and no form uses it")
+                .with_hint("add --format template or --report template=FILE"));
+        }
+        let limit = report::template::BYTES_MAX as u64 + 1;
+        let bytes = read_bytes(path, "template", limit)?;
+        let text = String::from_utf8(bytes)
+            .with_context(|| format!("read template `{}`", path.display()))?;
+        let name = path.display().to_string();
+        Ok(Self(Some(Template::parse(&text, &name).or_exit(Exit::Usage)?)))
+    }
+}
+
+/// Writes the report to stdout or its file, and every further one.
+pub(crate) fn write_reports(
+    context: &Context<'_>,
+    report: &ScanReport,
+    options: &cli::ReportOptions,
+    template: Option<&Template>,
+) -> Result<(), Failure> {
+    let render = |format: Format, colour: bool| {
+        let table = TableOptions { colour, severity_min: options.severity, all: options.all };
+        let version = env!("CARGO_PKG_VERSION");
+        report::render(report, format, &RenderOptions { version, table, template })
+            .or_exit(Exit::Incomplete)
+    };
+    // Files first: a reader of stdout that goes away must not cost them.
+    for further in &options.report {
+        let text = render(further.format, false)?;
+        context.terminal.result_to(Some(&further.file), &text)?;
+    }
+    let text = render(options.format, context.terminal.color && options.output.is_none())?;
+    context.terminal.result_to(options.output.as_deref(), &text)
+}
+
 /// Says what the gate says.
-fn judge(context: &Context<'_>, report: &ScanReport, gate: &Gate, now: Timestamp) -> Exit {
+fn say(context: &Context<'_>, result: &GateResult) -> Exit {
     let say = |verdict: &str, reasons: &[String]| {
         context.terminal.error(&format!("{verdict}\n"));
         for reason in reasons {
             context.terminal.error(&format!("  - {reason}\n"));
         }
     };
-    match evaluate(report, gate, now) {
-        GateDecision::Pass => {
+    match gate::GateDecision::from(result) {
+        gate::GateDecision::Pass => {
             context.terminal.progress("gate: passed");
             Exit::Clean
         }
-        GateDecision::Refuse { reasons } => {
+        gate::GateDecision::Refuse { reasons } => {
             say("gate: refused", &reasons);
+            let open: Vec<String> =
+                result.reasons(GateVerdict::NotEvaluated).map(str::to_string).collect();
+            if !open.is_empty() {
+                say("gate: besides, this could not be evaluated", &open);
+            }
             Exit::Refused
         }
-        GateDecision::NotEvaluated { why } => {
+        gate::GateDecision::NotEvaluated { why } => {
             say("gate: could not be evaluated", &why);
             Exit::Incomplete
         }
@@ -134,6 +323,7 @@ pub(crate) fn scan_image(
     database: &Path,
     ignores: &[Ignore],
     now: Timestamp,
+    look: Look<'_>,
 ) -> anyhow::Result<ScanReport> {
     let database = match Database::open(database) {
         Ok(database) => Some(database),
@@ -142,31 +332,51 @@ pub(crate) fn scan_image(
     };
     // Only findings that the gate of images counts matter to an admission.
     let checks = Checks::default();
-    let options =
-        ScanOptions { now, database: database.as_ref(), ignores, checks: &checks, secrets: true };
+    let options = ScanOptions {
+        now,
+        database: database.as_ref(),
+        ignores,
+        checks: &checks,
+        secrets: true,
+        look,
+        minimality: None,
+    };
     Ok(scan::scan_image(image, &options)?)
 }
 
-/// Writes the bill of materials of an image.
+/// Writes the bill of materials of an image, or of a bill of materials in another form.
 pub(crate) fn sbom(context: &Context<'_>, args: &cli::Sbom) -> Result<Exit, Failure> {
-    let image = super::image::open(context, &args.target, &args.source)?;
+    let target: Target = args.target.parse().or_exit(Exit::Usage)?;
     let now = Timestamp::now();
-    let checks = Checks::default();
-    let options =
-        ScanOptions { now, database: None, ignores: &[], checks: &checks, secrets: false };
-    let cache = super::image::examinations(context, &args.source);
-    let report = scan::scan_cached(&image, &options, cache.as_ref()).or_exit(Exit::Incomplete)?;
-    let inventory = report.inventory;
-    let seed = format!("{}{now}", image.subject().name);
+    let mut is_whole = true;
+    let inventory = if let Target::Sbom(file) = &target {
+        let document = sbom::read::read_file(file).or_exit(Exit::Incomplete)?;
+        is_whole = document.unmatched.is_empty();
+        for unmatched in &document.unmatched {
+            let (n, kind, reason) = (unmatched.n_packages, &unmatched.ecosystem, &unmatched.reason);
+            context.terminal.error(&format!("warning: left out: {n} of type {kind}: {reason}\n"));
+        }
+        document.inventory
+    } else {
+        let image = super::image::open_target(context, &target, &args.source)?;
+        let options = ScanOptions {
+            now,
+            database: None,
+            ignores: &[],
+            checks: &Checks::default(),
+            secrets: false,
+            look: Look::default(),
+            minimality: None,
+        };
+        let cache = super::image::examinations(context, &args.source);
+        scan::scan_cached(&image, &options, cache.as_ref()).or_exit(Exit::Incomplete)?.inventory
+    };
+    let seed = format!("{}{now}", inventory.subject.name);
     let info = DocumentInfo::derived(seed.as_bytes(), now, env!("CARGO_PKG_VERSION"));
-    let text = match args.format {
-        SbomFormat::CyclonedxJson => cyclonedx::render(&inventory, &info),
-        SbomFormat::SpdxJson => spdx::render(&inventory, &info),
-    }
-    .context("write the document")?;
+    let text = sbom::render(&inventory, args.format, &info).context("write the document")?;
     context.terminal.result_to(args.output.as_deref(), &text)?;
     for gap in &inventory.gaps {
         context.terminal.error(&format!("warning: not examined: {}: {}\n", gap.path, gap.reason));
     }
-    Ok(if inventory.gaps.is_empty() { Exit::Clean } else { Exit::Partial })
+    Ok(if is_whole && inventory.gaps.is_empty() { Exit::Clean } else { Exit::Partial })
 }

@@ -11,6 +11,7 @@ mod layout;
 mod recordings;
 mod registry;
 mod replay;
+mod reports;
 mod root;
 mod rule_tests;
 mod rules;

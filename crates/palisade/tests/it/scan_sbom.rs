@@ -229,7 +229,7 @@ fn bills_of_materials_name_every_package_and_its_place() {
     let spdx: Value = serde_json::from_slice(&bytes).unwrap();
     assert_eq!(spdx["spdxVersion"], "SPDX-2.3");
     let packages = spdx["packages"].as_array().unwrap();
-    assert_eq!(packages.len(), 3, "the image and two packages");
+    assert_eq!(packages.len(), 4, "the image, its system and two packages");
     assert!(packages.iter().any(|p| p["externalRefs"][0]["referenceLocator"] == purl));
 }
 

@@ -161,6 +161,14 @@ fn whole_policy_is_read_to_the_last_key() {
     assert_eq!(enforce.mode, EnforceMode::DryRun);
     assert_eq!(enforce.rules[0].actions, EnforcementAction::ALL);
     assert_eq!(enforce.exceptions[0].expires.rfc3339(), "2027-06-30T23:59:59.999999999Z");
+    let scan = &policy.scan;
+    assert_eq!(scan.malware_rules, [path.with_file_name("rules/yara")]);
+    assert_eq!(scan.malware_hashes, [path.with_file_name("bad.sha256")]);
+    assert_eq!(scan.secrets.detectors[0].severity, palisade_model::Severity::Critical);
+    assert_eq!(scan.secrets.detectors[0].entropy_min, 3);
+    assert_eq!(scan.secrets.allow[0].path, "srv/samples/**");
+    assert_eq!(scan.licences.deny, ["AGPL-*"]);
+    assert_eq!(scan.licences.exceptions[0].expires, "2027-06-30");
     let sinks = &policy.sinks;
     assert_eq!(sinks[0].headers, [path.with_file_name("hook.headers")]);
     assert_eq!(

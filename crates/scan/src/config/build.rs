@@ -14,6 +14,8 @@ pub struct Build {
     /// Whether it was read from an image's history: bases are then not known, and a step may
     /// come from the base image.
     pub is_history: bool,
+    /// Build arguments and variables whose values the history of an image shows.
+    pub shown: Vec<Placed<(String, String)>>,
 }
 
 /// A stage.

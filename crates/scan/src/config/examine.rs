@@ -6,6 +6,7 @@ use palisade_base::yaml::{Node, Place, Problem, ProblemKind, cut};
 use palisade_base::{Diagnostic, Severity as Level, Timestamp};
 use palisade_image::ImageConfig;
 use palisade_model::finding::{Misconfiguration, SourceLocation};
+use palisade_model::judgement::{Suppressed, SuppressedBy};
 use palisade_model::package::Gap;
 use palisade_model::{Finding, Severity};
 use palisade_policy::Checks;
@@ -104,8 +105,8 @@ impl CheckReport {
 pub struct ImageReport {
     /// Violations, at most one of each check.
     pub found: Vec<Misconfiguration>,
-    /// Violations that the policy excuses.
-    pub n_excused: u64,
+    /// Violations that the policy excuses, at most one of each check.
+    pub excused: Vec<Suppressed>,
 }
 
 /// A file that was read.
@@ -209,25 +210,29 @@ pub fn examine_image(
         let Judge::Container(judge) = check.judge else { continue };
         let mut sink = Sink::default();
         judge(&container, &facts, &mut sink);
+        // One step that is wrong in many ways, or many in one, is one thing to mend.
+        let Some(hit) = sink.hits.into_iter().next() else { continue };
+        let message = match hit.place.line {
+            0 => hit.message.clone(),
+            step => format!("build step {step} {}", hit.message),
+        };
+        let hit = Hit { message, ..hit };
+        let found = finding(check, &hit, None, None, policy);
         // An exception for some files or resources is about those.
-        let is_excused = policy.except.iter().any(|exception| {
+        let exception = policy.except.iter().find(|exception| {
             check.is_called(&exception.check)
                 && exception.path.is_empty()
                 && exception.resource.is_empty()
                 && exception.expires > image_facts.now
         });
-        if is_excused && !sink.hits.is_empty() {
-            report.n_excused += 1;
-            continue;
-        }
-        // One step that is wrong in many ways, or many in one, is one thing to mend.
-        if let Some(hit) = sink.hits.into_iter().next() {
-            let message = match hit.place.line {
-                0 => hit.message.clone(),
-                step => format!("build step {step} {}", hit.message),
-            };
-            let hit = Hit { message, ..hit };
-            report.found.push(finding(check, &hit, None, None, policy));
+        match exception {
+            Some(exception) => report.excused.push(Suppressed {
+                finding: Finding::Configuration(found),
+                by: SuppressedBy::Policy,
+                reason: exception.reason.clone(),
+                expires: Some(exception.expires),
+            }),
+            None => report.found.push(found),
         }
     }
     report

@@ -86,6 +86,25 @@ fn arguments(instruction: &Instruction) -> Vec<Placed<Variable>> {
         .collect()
 }
 
+/// The values of build arguments and variables in the history: `ARG NAME=value`,
+/// `ENV NAME=value`, and what classic builders write before a command,
+/// `|1 NAME=value /bin/sh -c …`.
+fn shown_values(config: &ImageConfig) -> impl Iterator<Item = Placed<(String, String)>> {
+    let steps = config.history.iter().take(HISTORY_STEPS_MAX).enumerate();
+    steps.flat_map(|(index, step)| {
+        let text = step.created_by.as_deref().unwrap_or_default();
+        let text = text.trim_start_matches("/bin/sh -c #(nop)").trim_start();
+        let words = ["ARG ", "ENV ", "RUN |", "|"].iter().find_map(|word| text.strip_prefix(word));
+        let words = words.unwrap_or_default();
+        let before_command = words.split(" /bin/").next().unwrap_or(words);
+        let place = Place { line: index + 1, column: 1 };
+        let pairs = before_command.split_whitespace().filter_map(|word| word.split_once('='));
+        pairs.map(move |(name, value)| {
+            Placed::new((name.to_string(), value.trim_matches(['"', '\'']).to_string()), place)
+        })
+    })
+}
+
 /// The container that an image's configuration and history describe. Places are numbers of
 /// steps; `name` is the tag or reference under which the image is known.
 pub fn from_config(config: &ImageConfig, name: Option<&str>) -> Container {
@@ -123,6 +142,11 @@ pub fn from_config(config: &ImageConfig, name: Option<&str>) -> Container {
         .collect();
     out.labels = config.labels.iter().map(|(name, value)| literal(name, value)).collect();
     let stage = Stage { name: None, base: None, instructions, place: CONFIGURATION };
-    out.build = Some(Build { stages: vec![stage], is_history: true });
+    // What is still in the environment is judged there.
+    let shown = shown_values(config).filter(|shown| {
+        let (name, value) = &shown.value;
+        !config.env.iter().any(|set| set.split_once('=') == Some((name, value)))
+    });
+    out.build = Some(Build { stages: vec![stage], is_history: true, shown: shown.collect() });
     out
 }

@@ -56,7 +56,10 @@ pub struct DatabaseBuilder {
     /// Ecosystems that some feed covers as a whole.
     whole: BTreeSet<String>,
     exploited: BTreeSet<String>,
+    /// EPSS scores in parts of [`super::EPSS_PARTS`].
+    epss: BTreeMap<String, u64>,
     feeds: BTreeMap<String, FeedInfo>,
+    lifecycles: Option<String>,
     n_records: u64,
 }
 
@@ -123,6 +126,19 @@ impl DatabaseBuilder {
         }
     }
 
+    /// Brings a table of when products stop getting fixes, which has been read before.
+    pub fn set_lifecycles(&mut self, table: &str) {
+        self.lifecycles = Some(table.to_string());
+    }
+
+    /// Notes the EPSS score of `id`, 0 to 1; other numbers are taken for the nearest of these.
+    pub fn add_epss(&mut self, feed: &str, id: &str, score: f64) {
+        let parts = (score.clamp(0.0, 1.0) * super::EPSS_PARTS).round() as u64;
+        if self.epss.insert(id.to_string(), parts).is_none() {
+            self.feed(feed).n_records += 1;
+        }
+    }
+
     /// Advisories collected so far.
     pub fn n_records(&self) -> u64 {
         self.n_records
@@ -154,6 +170,12 @@ impl DatabaseBuilder {
             }
             writer.put(&format::package_key(ecosystem, package), &value);
         }
+        // Only of what the advisories name: EPSS rates every CVE there is.
+        for (id, parts) in self.epss.iter().filter(|(id, _)| ids.contains_key(id.as_str())) {
+            let mut value = Vec::new();
+            put_varint(&mut value, *parts);
+            writer.put(&format::epss_key(id), &value);
+        }
         for (id, packages) in &ids {
             let mut value = Vec::new();
             put_varint(&mut value, packages.len() as u64);
@@ -164,12 +186,16 @@ impl DatabaseBuilder {
             writer.put(&format::id_key(id), &value);
         }
         self.exploited.iter().for_each(|id| writer.put(&format::exploited_key(id), b""));
-        let newest = feeds.iter().filter_map(|f| f.newest).max().unwrap_or(now);
+        // A fresh list of what is exploited must not make old advisories look new.
+        let is_of_advisories = |f: &&&FeedInfo| !matches!(f.name.as_str(), "kev" | "epss");
+        let newest = feeds.iter().filter(is_of_advisories).filter_map(|f| f.newest).max();
+        let newest = newest.unwrap_or(now);
         let metadata = Metadata {
             feeds: feeds.into_iter().cloned().collect(),
             ecosystems,
             partial: self.partial.difference(&self.whole).cloned().collect(),
             compiled: now,
+            lifecycles: self.lifecycles.clone(),
         };
         Ok(writer.finish(newest, self.n_records, &metadata))
     }

@@ -47,6 +47,11 @@ pub(crate) fn exploited_key(id: &str) -> Vec<u8> {
     key(b"k", &[id])
 }
 
+/// Key of the EPSS score of an identifier.
+pub(crate) fn epss_key(id: &str) -> Vec<u8> {
+    key(b"e", &[id])
+}
+
 fn key(space: &[u8], parts: &[&str]) -> Vec<u8> {
     let mut key = space.to_vec();
     for part in parts {

@@ -20,6 +20,7 @@ use palisade_base::{Digest, DigestReader, Explain, Timestamp};
 use palisade_model::finding::DatabaseInfo;
 use serde::{Deserialize, Serialize};
 
+use crate::minimality::Lifecycles;
 pub use build::{BuildDatabaseError, DatabaseBuilder, RECORDS_MAX};
 pub use format::DATABASE_BYTES_MAX;
 use format::{Header, HeaderError};
@@ -48,6 +49,9 @@ impl FeedInfo {
     }
 }
 
+/// EPSS scores are kept in parts of this many, which is as fine as FIRST publishes them.
+const EPSS_PARTS: f64 = 100_000.0;
+
 /// What a database says about itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Metadata {
@@ -60,6 +64,9 @@ pub struct Metadata {
     pub partial: BTreeSet<String>,
     /// When it was compiled.
     pub compiled: Timestamp,
+    /// A table of when products stop getting fixes, as [`crate::minimality::lifecycle`] reads it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lifecycles: Option<String>,
 }
 
 /// Why a database could not be opened or read.
@@ -289,6 +296,51 @@ impl Database {
     /// Whether CISA lists `id` as exploited.
     pub fn is_exploited(&self, id: &str) -> Result<bool, ReadDatabaseError> {
         self.with_value(&format::exploited_key(id), |_| Ok(()))
+    }
+
+    /// The table of when products stop getting fixes that was compiled in, if it is newer than
+    /// that of this release.
+    pub fn lifecycles(&self) -> Result<Option<Lifecycles>, ReadDatabaseError> {
+        let Some(text) = &self.metadata.lifecycles else { return Ok(None) };
+        let table = Lifecycles::parse(text)
+            .map_err(|_| self.damaged("its table of lifecycles makes no sense"))?;
+        Ok((table.as_of() > Lifecycles::builtin().as_of()).then_some(table))
+    }
+
+    /// The probability that `id` is exploited within 30 days by FIRST's EPSS, 0 to 1.
+    pub fn epss(&self, id: &str) -> Result<Option<f64>, ReadDatabaseError> {
+        let mut score = None;
+        self.with_value(&format::epss_key(id), |value| {
+            let parts = Cursor(value).varint()?;
+            score = Some(parts as f64 / EPSS_PARTS);
+            Ok(())
+        })?;
+        Ok(score)
+    }
+
+    /// Every identifier that begins with `prefix` and is the name of an advisory, sorted; at
+    /// most `n_max`.
+    pub fn ids_from(&self, prefix: &str, n_max: usize) -> Result<Vec<String>, ReadDatabaseError> {
+        let start = format::id_key(prefix);
+        let after = self.directory.partition_point(|entry| *entry.first_key <= *start);
+        let mut ids = Vec::new();
+        for index in after.saturating_sub(1)..self.directory.len() {
+            let block = self.block(index)?;
+            let mut cursor = Cursor(&block);
+            let nonsense = |_| self.damaged("a block makes no sense");
+            while !cursor.is_empty() {
+                let key = cursor.bytes().map_err(nonsense)?;
+                cursor.bytes().map_err(nonsense)?;
+                if key < &start[..] {
+                    continue;
+                }
+                if !key.starts_with(&start) || ids.len() >= n_max {
+                    return Ok(ids);
+                }
+                ids.push(String::from_utf8_lossy(&key[start.len() - prefix.len()..]).into_owned());
+            }
+        }
+        Ok(ids)
     }
 
     fn damaged(&self, part: &'static str) -> ReadDatabaseError {

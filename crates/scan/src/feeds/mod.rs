@@ -7,6 +7,7 @@
 pub mod alpine;
 pub mod deb;
 pub mod debian_changelogs;
+pub mod epss;
 pub mod kev;
 pub mod osv;
 

@@ -202,5 +202,5 @@ pub fn sarif(report: &CheckReport, version: &str) -> Result<String, serde_json::
         "nExcused": report.n_excused,
         "notExamined": report.gaps,
     });
-    sarif::render_findings(&report.findings, &properties, version)
+    sarif::render_checks(report, &properties, version)
 }

@@ -6,11 +6,13 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use palisade_model::Severity;
 use palisade_model::finding::ScanReport;
-use palisade_model::{Finding, Severity};
+use palisade_model::judgement::Suppressed;
 use serde_json::{Value, json};
 
-use crate::ignore::danger_name;
+use super::item::{self, Item};
+use crate::config::CheckReport;
 
 /// Renders `report`; `version` is the product's.
 ///
@@ -18,62 +20,49 @@ use crate::ignore::danger_name;
 ///
 /// None in practice: the document is plain data.
 pub fn render(report: &ScanReport, version: &str) -> Result<String, serde_json::Error> {
-    let properties = json!({ "subject": report.inventory.subject });
-    render_findings(&report.findings, &properties, version)
+    let active = report.findings.iter().map(|finding| (item::describe(finding), None));
+    let suppressed = report.suppressed.iter().map(|s| (item::describe(&s.finding), Some(s)));
+    let items: Vec<(Item, Option<&Suppressed>)> = active.chain(suppressed).collect();
+    document(&items, &invocation(report), &properties(report), version)
 }
 
-/// Renders findings of whatever was examined; `properties` say what that was.
+/// Renders findings of files that were checked; `properties` say what they were.
 ///
 /// # Errors
 ///
 /// None in practice: the document is plain data.
-pub fn render_findings(
-    findings: &[Finding],
+pub fn render_checks(
+    report: &CheckReport,
     properties: &Value,
     version: &str,
 ) -> Result<String, serde_json::Error> {
-    let mut rules: BTreeMap<String, Value> = BTreeMap::new();
-    let mut results = Vec::new();
-    for finding in findings {
-        let item = describe(finding);
-        rules.entry(item.rule.clone()).or_insert_with(|| {
-            let mut rule = json!({
-                "id": item.rule,
-                "shortDescription": { "text": item.title },
-                "help": { "text": item.help },
-                "properties": {
-                    "security-severity": score(finding.severity()),
-                    "tags": ["security", item.tag],
-                },
-            });
-            if let Some(page) = &item.help_uri {
-                rule["helpUri"] = json!(page);
-            }
-            rule
-        });
-        results.push((item, finding.severity()));
+    let items: Vec<(Item, Option<&Suppressed>)> =
+        report.findings.iter().map(|finding| (item::describe(finding), None)).collect();
+    let spots = report.gaps.iter().map(|gap| format!("{}: {}", gap.path, gap.reason));
+    let invocation = json!({
+        "executionSuccessful": true,
+        "toolExecutionNotifications": notifications(spots),
+    });
+    document(&items, &invocation, properties, version)
+}
+
+fn document(
+    items: &[(Item, Option<&Suppressed>)],
+    invocation: &Value,
+    properties: &Value,
+    version: &str,
+) -> Result<String, serde_json::Error> {
+    let mut rules: BTreeMap<&str, Value> = BTreeMap::new();
+    for (item, _) in items {
+        rules.entry(&item.rule).or_insert_with(|| rule(item));
     }
-    let index_of = |rule: &str| rules.keys().position(|id| id == rule).unwrap_or_default();
-    let results: Vec<Value> = results
+    let index_of: BTreeMap<&str, usize> =
+        rules.keys().enumerate().map(|(index, id)| (*id, index)).collect();
+    let results: Vec<Value> = items
         .iter()
-        .map(|(item, severity)| {
-            let mut location = json!({ "artifactLocation": { "uri": uri(&item.path) } });
-            if let Some(line) = item.line {
-                location["region"] = json!({ "startLine": line });
-                if let Some(column) = item.column {
-                    location["region"]["startColumn"] = json!(column);
-                }
-            }
-            json!({
-                "ruleId": item.rule,
-                "ruleIndex": index_of(&item.rule),
-                "level": level(*severity),
-                "message": { "text": item.message },
-                "locations": [{ "physicalLocation": location }],
-                "partialFingerprints": {
-                    "palisade/v1": palisade_base::Digest::of(item.identity.as_bytes()).hex(),
-                },
-            })
+        .map(|(item, suppressed)| {
+            let index = index_of.get(item.rule.as_str()).copied().unwrap_or_default();
+            result(item, index, *suppressed)
         })
         .collect();
     let document = json!({
@@ -86,6 +75,7 @@ pub fn render_findings(
                 "informationUri": "https://github.com/palisade-sec/palisade",
                 "rules": rules.values().collect::<Vec<_>>(),
             }},
+            "invocations": [invocation],
             "results": results,
             "properties": properties,
         }],
@@ -95,107 +85,72 @@ pub fn render_findings(
     Ok(text)
 }
 
-struct Item {
-    rule: String,
-    title: String,
-    help: String,
-    tag: &'static str,
-    message: String,
-    path: String,
-    line: Option<u64>,
-    column: Option<u64>,
-    help_uri: Option<String>,
-    /// What makes the finding the same in the next scan: no line, no version.
-    identity: String,
+fn rule(item: &Item) -> Value {
+    let mut rule = json!({
+        "id": item.rule,
+        "shortDescription": { "text": item.title },
+        "help": { "text": item.help },
+        "properties": {
+            "security-severity": score(item.severity),
+            "tags": ["security", item.kind],
+        },
+    });
+    if let Some(url) = &item.url {
+        rule["helpUri"] = json!(url);
+    }
+    rule
 }
 
-fn describe(finding: &Finding) -> Item {
-    match finding {
-        Finding::Vulnerability(v) => {
-            let name = format!("{} {}", v.package, v.installed);
-            let fix = match &v.fixed {
-                Some(fixed) => format!("upgrade to {fixed}"),
-                None => "no fixed version is known".into(),
-            };
-            let title = if v.title.is_empty() { v.id.clone() } else { v.title.clone() };
-            Item {
-                rule: v.id.clone(),
-                message: format!("{name}: {title}; {fix}"),
-                title,
-                help: format!("{} in {}: {fix}", v.id, v.package),
-                tag: "vulnerability",
-                path: v.purl.clone(),
-                line: None,
-                column: None,
-                help_uri: None,
-                identity: format!("{} {}", v.id, v.package),
-            }
+/// A finding that was set aside is a result that says so: viewers hide it, and count it.
+fn result(item: &Item, rule_index: usize, suppressed: Option<&Suppressed>) -> Value {
+    let mut location = json!({ "artifactLocation": { "uri": uri(&item.path) } });
+    if let Some(line) = item.line {
+        location["region"] = json!({ "startLine": line });
+        if let Some(column) = item.column {
+            location["region"]["startColumn"] = json!(column);
         }
-        Finding::Secret(s) => Item {
-            rule: s.detector.clone(),
-            title: s.title.clone(),
-            help: "remove it from the image, and revoke it: every copy of the image has it".into(),
-            tag: "secret",
-            message: format!("{}: {}", s.title, s.redacted),
-            path: s.path.clone(),
-            line: Some(s.line.max(1)),
-            column: None,
-            help_uri: None,
-            identity: format!("{} {} {}", s.detector, s.path, s.redacted),
-        },
-        Finding::File(f) => Item {
-            rule: danger_name(f.danger).to_string(),
-            title: danger_name(f.danger).to_string(),
-            help: "remove the file or its privilege if the program does not need it".into(),
-            tag: "file",
-            message: format!("{}: {}", danger_name(f.danger), f.detail),
-            path: f.path.clone(),
-            line: None,
-            column: None,
-            help_uri: None,
-            identity: format!("{} {}", danger_name(f.danger), f.path),
-        },
-        Finding::Configuration(c) => {
-            let of = c.resource.as_ref().map(|name| format!("{name}: ")).unwrap_or_default();
-            let place = c.location.as_ref();
-            // The identity has no line: findings move when lines are added above them.
-            let identity = match place {
-                Some(at) => {
-                    let resource = c.resource.as_deref().unwrap_or_default();
-                    format!("{} {} {resource} {}", c.check, at.file, c.title)
-                }
-                None => c.check.clone(),
-            };
-            Item {
-                rule: c.check.clone(),
-                title: c.title.clone(),
-                help: if c.why.is_empty() {
-                    c.fix.clone()
-                } else {
-                    format!("{} Fix: {}", c.why, c.fix)
-                },
-                tag: "configuration",
-                message: format!("{of}{}; {}", c.title, c.fix),
-                path: place.map_or_else(|| "config.json".into(), |at| at.file.clone()),
-                line: place.map(|at| at.line.max(1)),
-                column: place.map(|at| at.column.max(1)),
-                help_uri: c.references.first().cloned(),
-                identity,
-            }
-        }
-        _ => Item {
-            rule: "other".into(),
-            title: "other finding".into(),
-            help: "see the JSON report".into(),
-            tag: "other",
-            message: "a finding of a kind that this format does not know".into(),
-            path: "config.json".into(),
-            line: None,
-            column: None,
-            help_uri: None,
-            identity: "other".into(),
-        },
     }
+    let mut result = json!({
+        "ruleId": item.rule,
+        "ruleIndex": rule_index,
+        "level": level(item.severity),
+        "message": { "text": item.message },
+        "locations": [{ "physicalLocation": location }],
+        "partialFingerprints": {
+            "palisade/v1": palisade_base::Digest::of(item.identity.as_bytes()).hex(),
+        },
+    });
+    if let Some(suppressed) = suppressed {
+        result["suppressions"] = json!([{
+            "kind": "external",
+            "status": "accepted",
+            "justification": format!("{}: {}", suppressed.by.as_str(), suppressed.reason),
+        }]);
+    }
+    result
+}
+
+/// What could not be examined, as notifications of the tool.
+fn invocation(report: &ScanReport) -> Value {
+    json!({
+        "executionSuccessful": true,
+        "endTimeUtc": report.time.rfc3339(),
+        "toolExecutionNotifications": notifications(item::blind_spots(report)),
+    })
+}
+
+fn notifications(spots: impl IntoIterator<Item = String>) -> Vec<Value> {
+    let notification = |spot: String| json!({ "level": "warning", "message": { "text": format!("not examined: {spot}") } });
+    spots.into_iter().map(notification).collect()
+}
+
+fn properties(report: &ScanReport) -> Value {
+    let mut properties =
+        json!({ "subject": report.inventory.subject, "suppressed": report.n_ignored });
+    if let Some(gate) = &report.gate {
+        properties["gate"] = json!(gate);
+    }
+    properties
 }
 
 fn level(severity: Severity) -> &'static str {

@@ -7,10 +7,13 @@ use std::fmt::Write as _;
 
 use anstyle::{AnsiColor, Style};
 use palisade_model::finding::{ScanReport, Vulnerability};
+use palisade_model::judgement::GateVerdict;
+use palisade_model::minimality::Certainty;
 use palisade_model::{Finding, PackageKind, Severity};
 
-use super::printable;
+use super::{item, printable};
 use crate::ignore::danger_name;
+use crate::licences::verdict_name;
 
 /// How the table is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -36,10 +39,16 @@ pub fn render(report: &ScanReport, options: TableOptions) -> String {
     let mut table = Table { out: String::new(), options, n_hidden: 0 };
     table.heading(report);
     table.vulnerabilities(report);
+    table.malware(report);
     table.secrets(report);
     table.files(report);
     table.configuration(report);
+    table.licences(report);
+    table.other(report);
+    table.suppressed(report);
+    table.minimality(report);
     table.gaps(report);
+    table.gate(report);
     table.summary(report);
     table.out
 }
@@ -52,20 +61,28 @@ struct Table {
 }
 
 /// The vulnerabilities that one upgrade fixes, or that no upgrade does.
-struct Upgrade<'a> {
-    name: &'a str,
-    installed: BTreeSet<&'a str>,
-    fixed: Option<&'a str>,
-    packages: BTreeSet<&'a str>,
-    members: BTreeMap<&'a str, &'a Vulnerability>,
+pub(super) struct Upgrade<'a> {
+    pub(super) name: &'a str,
+    pub(super) installed: BTreeSet<&'a str>,
+    pub(super) fixed: Option<&'a str>,
+    pub(super) packages: BTreeSet<&'a str>,
+    pub(super) members: BTreeMap<&'a str, &'a Vulnerability>,
 }
 
 impl Upgrade<'_> {
-    fn rank(&self) -> (bool, Severity, usize) {
+    pub(super) fn rank(&self) -> (bool, Severity, usize) {
         let exploited = self.members.values().any(|v| v.known_exploited);
         let worst = self.members.values().map(|v| v.severity).max().unwrap_or_default();
         (exploited, worst, self.members.len())
     }
+}
+
+/// The vulnerabilities of a report.
+pub(super) fn vulnerabilities(report: &ScanReport) -> impl Iterator<Item = &Vulnerability> {
+    report.findings.iter().filter_map(|finding| match finding {
+        Finding::Vulnerability(v) => Some(v),
+        _ => None,
+    })
 }
 
 fn kind_of(purl: &str) -> Option<PackageKind> {
@@ -75,7 +92,7 @@ fn kind_of(purl: &str) -> Option<PackageKind> {
 
 /// Groups by source package (or package) and by whether a fix exists; the upgrade is to the
 /// highest fixed version, which fixes the others as well.
-fn upgrades<'a>(found: impl Iterator<Item = &'a Vulnerability>) -> Vec<Upgrade<'a>> {
+pub(super) fn upgrades<'a>(found: impl Iterator<Item = &'a Vulnerability>) -> Vec<Upgrade<'a>> {
     let mut groups: BTreeMap<(&str, &str, bool), Upgrade<'a>> = BTreeMap::new();
     for v in found {
         let name = v.source.as_deref().unwrap_or(&v.package);
@@ -251,6 +268,49 @@ impl Table {
         self.rows(&format!("Secrets ({})", rows.len()), &rows);
     }
 
+    fn malware(&mut self, report: &ScanReport) {
+        let mut rows = Vec::new();
+        for finding in &report.findings {
+            if let Finding::Malware(m) = finding
+                && self.shows(m.severity, false)
+            {
+                let owner = m.package.as_ref().map(|p| format!(", package {}", printable(p)));
+                rows.push(format!(
+                    "  {} {}  {}  {} ({}{})",
+                    self.severity(m.severity),
+                    printable(&m.path),
+                    printable(&m.rule),
+                    printable(&m.title),
+                    printable(&m.detail),
+                    owner.unwrap_or_default()
+                ));
+            }
+        }
+        self.rows(&format!("Malware ({})", rows.len()), &rows);
+    }
+
+    fn licences(&mut self, report: &ScanReport) {
+        let mut rows = Vec::new();
+        for finding in &report.findings {
+            if let Finding::Licence(l) = finding
+                && self.shows(l.severity, false)
+            {
+                let licence =
+                    if l.licence.is_empty() { "none stated".into() } else { printable(&l.licence) };
+                rows.push(format!(
+                    "  {} {:<8} {} {}  {}\n             {}",
+                    self.severity(l.severity),
+                    verdict_name(l.verdict),
+                    printable(&l.package),
+                    printable(&l.version),
+                    licence,
+                    printable(&l.reason)
+                ));
+            }
+        }
+        self.rows(&format!("Licences ({})", rows.len()), &rows);
+    }
+
     fn files(&mut self, report: &ScanReport) {
         let mut rows = Vec::new();
         for finding in &report.findings {
@@ -299,6 +359,132 @@ impl Table {
         self.rows(&format!("Not examined ({})", rows.len()), &rows);
     }
 
+    fn other(&mut self, report: &ScanReport) {
+        let known = ["vulnerability", "malware", "secret", "file", "configuration", "licence"];
+        let mut rows = Vec::new();
+        for finding in &report.findings {
+            let item = item::describe(finding);
+            if !known.contains(&item.kind) && self.shows(item.severity, false) {
+                let severity = self.severity(item.severity);
+                let (place, message) = (item.place(), item.message);
+                rows.push(format!("  {severity} {}  {}", printable(&place), printable(&message)));
+            }
+        }
+        self.rows(&format!("Other findings ({})", rows.len()), &rows);
+    }
+
+    /// What was set aside is shown when every row is asked for; its number always is.
+    fn suppressed(&mut self, report: &ScanReport) {
+        if !self.options.all {
+            return;
+        }
+        let row = |s: &palisade_model::Suppressed| {
+            let item = item::describe(&s.finding);
+            let until = s.expires.map(|time| {
+                format!(", until {}", time.rfc3339().chars().take(10).collect::<String>())
+            });
+            format!(
+                "  {}  {}  {}: {}{}",
+                printable(&item.rule),
+                printable(&item.path),
+                s.by.as_str(),
+                printable(&s.reason),
+                until.unwrap_or_default()
+            )
+        };
+        let rows: Vec<String> = report.suppressed.iter().map(row).collect();
+        self.rows(&format!("Set aside ({})", report.n_ignored), &rows);
+    }
+
+    fn gate(&mut self, report: &ScanReport) {
+        let Some(gate) = &report.gate else { return };
+        self.section(&format!("Gate: {}", gate.verdict.as_str()));
+        for rule in &gate.rules {
+            let (word, colour) = match rule.verdict {
+                GateVerdict::Passed => ("passed", AnsiColor::Green),
+                GateVerdict::Refused => ("refused", AnsiColor::Red),
+                GateVerdict::NotEvaluated => ("no answer", AnsiColor::Yellow),
+            };
+            let style = Style::new().fg_color(Some(colour.into()));
+            let word = self.paint(style, &format!("{word:<10}"));
+            self.line(&format!("  {word} {}", rule.demand));
+            for reason in &rule.reasons {
+                self.line(&format!("             {}", printable(reason)));
+            }
+        }
+        if let Some(baseline) = &gate.baseline {
+            let day: String = baseline.time.rfc3339().chars().take(10).collect();
+            self.line(&format!(
+                "  against {} of {day}: {} new, {} known, {} gone",
+                printable(&baseline.subject),
+                baseline.n_new,
+                baseline.n_known,
+                baseline.n_gone
+            ));
+        }
+    }
+
+    fn minimality(&mut self, report: &ScanReport) {
+        let Some(m) = &report.minimality else { return };
+        self.section(&format!("Minimality: attack surface {} of 100", m.score));
+        if let Some(base) = &m.base {
+            let how = match base.certainty {
+                Certainty::Guess => "a guess",
+                Certainty::Stated => "as the image says",
+                Certainty::Proven => "proven",
+            };
+            let (name, evidence) = (printable(&base.name), printable(&base.evidence));
+            self.line(&format!("  base       {name} ({how}: {evidence})"));
+        } else {
+            self.line("  base       not recognised");
+        }
+        for one in &m.lifecycles {
+            let name = format!("{} {}", printable(&one.product), printable(&one.release));
+            let text = if one.is_over {
+                let text = format!("got its last fixes on {}", one.end);
+                self.paint(AnsiColor::Red.on_default(), &text)
+            } else {
+                format!("gets fixes until {} ({} days)", one.end, one.days_left)
+            };
+            self.line(&format!("  support    {name} {text}"));
+        }
+        if !m.lifecycles_unknown.is_empty() {
+            let names = m.lifecycles_unknown.join(", ");
+            self.line(&format!("  support    not known: {}", printable(&names)));
+        }
+        for part in m.parts.iter().filter(|part| part.n > 0) {
+            let examples = match part.examples.join(", ") {
+                text if text.is_empty() => String::new(),
+                text => format!("  {}", printable(&text)),
+            };
+            let points = format!("{:>2}/{:<2}", part.points, part.points_max);
+            self.line(&format!("  {points}      {} {}{examples}", part.n, part.name));
+        }
+        let need = &m.need;
+        self.line(&format!(
+            "  needed     {} of the distribution's {} packages, as far as dependencies tell",
+            need.n_needed,
+            need.n_needed + need.n_unneeded
+        ));
+        for doubt in &need.doubts {
+            self.line(&format!("             but {}", printable(doubt)));
+        }
+        for p in &m.proposals {
+            self.line(&format!(
+                "  perhaps    {}: {} packages, {} vulnerabilities, {} points less by estimate",
+                printable(&p.base),
+                p.n_packages_less,
+                p.n_vulnerabilities_less,
+                p.points_less
+            ));
+            self.line(&format!(
+                "             {}; check: {}",
+                printable(&p.why),
+                printable(&p.check)
+            ));
+        }
+    }
+
     fn summary(&mut self, report: &ScanReport) {
         let text = summary(report, self.n_hidden);
         self.out.push('\n');
@@ -315,7 +501,7 @@ fn cut(text: &str) -> String {
 }
 
 /// `1 exploited, 2 high, 3 unknown`
-fn counts<'a>(found: impl Iterator<Item = &'a Vulnerability>) -> String {
+pub(super) fn counts<'a>(found: impl Iterator<Item = &'a Vulnerability>) -> String {
     let mut by_severity: BTreeMap<Severity, u64> = BTreeMap::new();
     let mut n_exploited = 0_u64;
     for v in found {
@@ -337,13 +523,16 @@ fn counts<'a>(found: impl Iterator<Item = &'a Vulnerability>) -> String {
 /// `n_hidden` findings are in the report and not on the screen.
 pub fn summary(report: &ScanReport, n_hidden: u64) -> String {
     let mut vulnerabilities = Vec::new();
-    let mut n = [0_u64; 3];
+    let mut n = [0_u64; 6];
     for finding in &report.findings {
         match finding {
             Finding::Vulnerability(v) => vulnerabilities.push(v),
             Finding::Secret(_) => n[0] += 1,
             Finding::File(_) => n[1] += 1,
-            _ => n[2] += 1,
+            Finding::Configuration(_) => n[2] += 1,
+            Finding::Malware(_) => n[3] += 1,
+            Finding::Licence(_) => n[4] += 1,
+            _ => n[5] += 1,
         }
     }
     let plural = |n: u64, one: &str, many: &str| {
@@ -362,9 +551,22 @@ pub fn summary(report: &ScanReport, n_hidden: u64) -> String {
             format!("{} ({counted})", plural(n, "vulnerability", "vulnerabilities"))
         }
     });
-    parts.push(plural(n[0], "secret", "secrets"));
-    parts.push(plural(n[1], "dangerous file", "dangerous files"));
-    parts.push(plural(n[2], "weak setting", "weak settings"));
+    if report.coverage.is_of_document {
+        parts.push("only a bill of materials was read".to_string());
+    } else {
+        parts.push(plural(n[0], "secret", "secrets"));
+        parts.push(plural(n[1], "dangerous file", "dangerous files"));
+        parts.push(plural(n[2], "weak setting", "weak settings"));
+    }
+    if n[3] > 0 || report.coverage.n_files_malware > 0 {
+        parts.push(plural(n[3], "sign of malware", "signs of malware"));
+    }
+    if n[4] > 0 || report.coverage.n_licences_judged > 0 {
+        parts.push(plural(n[4], "licence to look at", "licences to look at"));
+    }
+    if n[5] > 0 {
+        parts.push(plural(n[5], "other finding", "other findings"));
+    }
     let mut text = parts.join(", ");
     let mut asides = Vec::new();
     let coverage = &report.coverage;
@@ -378,6 +580,9 @@ pub fn summary(report: &ScanReport, n_hidden: u64) -> String {
         aside(coverage.n_packages_matched, "packages judged");
     }
     aside(coverage.n_files_searched, "files searched");
+    aside(coverage.n_files_malware, "examined for malware");
+    aside(coverage.n_files_malware_skipped, "not examined for malware (size, time, depth)");
+    aside(coverage.n_secrets_allowed, "secrets allowed by the policy");
     aside(n_hidden, "hidden below the severity asked for");
     aside(report.n_ignored, "ignored by entries");
     aside(coverage.n_ignores_expired, "ignore entries expired");

@@ -2,13 +2,17 @@
 
 use std::path::Path;
 
+use base64::Engine as _;
 use palisade_base::{Digest, Timestamp};
 use palisade_model::finding::{
     Coverage, DangerousFile, DatabaseInfo, FileDanger, Misconfiguration, ScanReport, Secret,
     Unmatched, Vulnerability,
 };
+use palisade_model::judgement::{Suppressed, SuppressedBy};
 use palisade_model::package::{Gap, Inventory, Package, SourcePackage, Subject};
 use palisade_model::{Distribution, Finding, PackageKind, Severity};
+
+use serde_json::Value;
 
 use super::*;
 
@@ -44,6 +48,7 @@ fn vulnerability(
         title: format!("title of {id}\u{1b}[31m"),
         feed: "debian-changelogs".into(),
         known_exploited: id.ends_with('7'),
+        epss: id.ends_with('7').then_some(0.975),
     }
 }
 
@@ -78,6 +83,9 @@ pub(crate) fn clean() -> ScanReport {
         }),
         findings: vec![],
         n_ignored: 0,
+        suppressed: vec![],
+        gate: None,
+        minimality: None,
         coverage: Coverage { n_files_searched: 40, n_packages_matched: 2, ..Coverage::default() },
     }
 }
@@ -99,6 +107,7 @@ pub(crate) fn full() -> ScanReport {
             redacted: "-----BEGIN…".into(),
             severity: Severity::Critical,
             layer: Some(Digest::of(b"layer")),
+            ..Secret::default()
         }),
         Finding::File(DangerousFile {
             danger: FileDanger::Setuid,
@@ -119,7 +128,29 @@ pub(crate) fn full() -> ScanReport {
             ..Misconfiguration::default()
         }),
     ];
+    let set_aside = [
+        (v("openssl", "CVE-2023-0001", None, Severity::High), "the code is not reached | <b>"),
+        (
+            Finding::File(DangerousFile {
+                danger: FileDanger::Setgid,
+                path: "/usr/bin/wall".into(),
+                detail: "mode 2755, owner 0:5".into(),
+                package: Some("bsdutils".into()),
+                severity: Severity::Medium,
+            }),
+            "needed by operators",
+        ),
+    ];
     report.n_ignored = 2;
+    report.suppressed = set_aside
+        .into_iter()
+        .map(|(finding, reason)| Suppressed {
+            finding,
+            by: SuppressedBy::Ignore,
+            reason: reason.into(),
+            expires: Some(TIME),
+        })
+        .collect();
     report.inventory.gaps.push(Gap { path: "/x".into(), reason: "path with `..`".into() });
     report.coverage.unmatched.push(Unmatched {
         ecosystem: "npm".into(),
@@ -127,6 +158,13 @@ pub(crate) fn full() -> ScanReport {
         reason: "the advisory database has no data for it".into(),
     });
     report.coverage.n_harmless = 4;
+    let gate = palisade_policy::Gate {
+        severity: Some(Severity::High),
+        known_exploited: true,
+        end_of_life: true,
+        ..palisade_policy::Gate::default()
+    };
+    report.gate = Some(crate::gate::judge(&report, &gate, None, TIME));
     report
 }
 
@@ -192,4 +230,198 @@ fn the_json_document_is_read_back() {
     let back: palisade_model::wire::Envelope<ScanReport> = serde_json::from_str(&text).unwrap();
     assert_eq!(back.schema, "palisade.dev/scan-report/v1");
     assert_eq!(back.body, full());
+}
+
+fn options() -> RenderOptions<'static> {
+    RenderOptions { version: "0.1.0", table: table::TableOptions::default(), template: None }
+}
+
+#[test]
+fn other_forms_are_as_reviewed() {
+    let forms = [
+        (Format::Gitlab, "gitlab.json"),
+        (Format::Junit, "junit.xml"),
+        (Format::Html, "html"),
+        (Format::Markdown, "md"),
+        (Format::Sbom(crate::sbom::Format::Cyclonedx17), "report.cdx17.json"),
+        (Format::Sbom(crate::sbom::Format::Spdx23), "report.spdx.json"),
+        (Format::Sbom(crate::sbom::Format::Spdx30), "report.spdx3.json"),
+    ];
+    for (format, suffix) in forms {
+        let render = |report: &ScanReport| render(report, format, &options()).unwrap();
+        golden(&format!("full.{suffix}"), &render(&full()));
+        golden(&format!("clean.{suffix}"), &render(&clean()));
+    }
+    assert!(matches!(render(&full(), Format::Template, &options()), Err(RenderError::NoTemplate)));
+}
+
+#[test]
+fn names_of_forms_are_read_and_near_ones_suggested() {
+    for format in Format::ALL {
+        assert_eq!(format.as_str().parse(), Ok(format));
+    }
+    let error = "juint".parse::<Format>().unwrap_err();
+    assert_eq!(palisade_base::Explain::hint(&error).as_deref(), Some("did you mean `junit`?"));
+    assert!("".parse::<Format>().is_err());
+}
+
+/// What was set aside and what was not examined is in every form: the reason or the number.
+#[test]
+fn no_form_loses_what_was_set_aside_or_not_examined() {
+    let template = template::Template::parse(
+        "{{ suppressed|length }} set aside: {{ suppressed[0].reason }}; {{ not_examined|join(',') }}",
+        "t.txt",
+    )
+    .unwrap();
+    let options = RenderOptions { template: Some(&template), ..options() };
+    for format in Format::ALL {
+        let text = render(&full(), format, &options).unwrap();
+        let says = text.contains("set aside")
+            || text.contains("is not reached")
+            || text.contains("2 ignored by entries");
+        assert!(says, "{format}: what was set aside");
+        assert!(text.contains("path with"), "{format}: what was not examined");
+    }
+}
+
+/// A hostile image must not be able to write into the report anything but text.
+#[test]
+fn text_of_the_image_stays_text_in_every_form() {
+    let evil = "x\"'><script>alert(1)</script>]]>&\u{1b}[31m\u{0}{{ 7*7 }}|`[a](javascript:b)";
+    let mut report = full();
+    report.inventory.subject.name = evil.into();
+    report.inventory.gaps[0].path = evil.into();
+    for package in &mut report.inventory.packages {
+        package.name = evil.into();
+        package.licences = vec![evil.into()];
+        package.evidence = evil.into();
+    }
+    for finding in &mut report.findings {
+        match finding {
+            Finding::Vulnerability(v) => {
+                (v.package, v.title, v.id) = (evil.into(), evil.into(), evil.into());
+                (v.installed, v.fixed) = (evil.into(), Some(evil.into()));
+            }
+            Finding::Secret(s) => (s.path, s.title) = (evil.into(), evil.into()),
+            Finding::File(f) => (f.path, f.detail) = (evil.into(), evil.into()),
+            Finding::Configuration(c) => (c.title, c.fix) = (evil.into(), evil.into()),
+            _ => {}
+        }
+    }
+    report.suppressed[0].reason = evil.into();
+    for format in Format::ALL.into_iter().filter(|format| *format != Format::Template) {
+        let text = render(&report, format, &options()).unwrap();
+        match format {
+            Format::Html => assert_eq!(text.matches("<script").count(), 1, "{format}"),
+            Format::Markdown => {
+                assert!(!text.contains("<script") && !text.contains("[a](javascript"), "{text}");
+            }
+            Format::Junit => assert!(!text.contains("<script"), "{format}"),
+            Format::Table => {}
+            _ => {
+                serde_json::from_str::<Value>(&text).unwrap();
+            }
+        }
+        assert!(!text.contains('\u{1b}') && !text.contains('\u{0}'), "{format}");
+    }
+}
+
+#[test]
+fn markdown_fits_into_a_comment_and_counts_the_rest() {
+    let mut report = full();
+    let file = |i: usize| {
+        Finding::File(DangerousFile {
+            danger: FileDanger::WorldWritable,
+            path: format!("/srv/a/rather/long/path/to/a/file/{i}"),
+            detail: "mode 0666, owner 0:0".into(),
+            package: None,
+            severity: Severity::Medium,
+        })
+    };
+    report.findings.extend((0..2_000).map(file));
+    let text = markdown::render(&report);
+    assert!(text.len() <= markdown::BYTES_MAX, "{}", text.len());
+    let rows = text.lines().filter(|line| line.starts_with("| ") && !line.contains(" --- "));
+    let shown = rows.count() - text.matches("<details>").count();
+    let left_out: usize = text
+        .rsplit_once("\n_")
+        .and_then(|(_, tail)| tail.split(' ').next())
+        .and_then(|n| n.parse().ok())
+        .unwrap();
+    // Upgrades, secrets, files, settings, what was set aside, what was not examined.
+    assert_eq!(shown + left_out, 2 + 1 + 2_001 + 1 + 2 + 2);
+    assert!(text.contains("</details>\n\n_"), "the tables are closed");
+}
+
+#[test]
+fn the_page_allows_its_own_style_and_script_alone() {
+    let page = html::render(&full(), "0.1.0").unwrap();
+    let between = |open: &str, close: &str| {
+        page.split_once(open).and_then(|(_, rest)| rest.split_once(close)).unwrap().0
+    };
+    for (tag, directive) in [("style", "style-src"), ("script", "script-src")] {
+        let text = between(&format!("<{tag}>"), &format!("</{tag}>"));
+        let digest = Digest::of(text.as_bytes());
+        let digest = base64::engine::general_purpose::STANDARD.encode(digest.as_bytes());
+        assert!(page.contains(&format!("{directive} 'sha256-{digest}'")), "{tag}");
+    }
+    assert!(page.contains("default-src 'none'"));
+    for elsewhere in ["src=", "url(", "@import", "<link", " style=\"", " on"] {
+        let body = page.replace(html_script(), "");
+        let found = body.match_indices(elsewhere).find(|(at, _)| {
+            elsewhere != " on"
+                || body[at + 3..].starts_with(|c: char| c.is_ascii_lowercase())
+                    && body[*at..].split_once('=').is_some_and(|(name, _)| name.len() < 14)
+        });
+        assert!(found.is_none(), "{elsewhere} at {found:?}");
+    }
+}
+
+fn html_script() -> &'static str {
+    include_str!("../../templates/report.js")
+}
+
+#[test]
+fn a_report_is_read_back_and_another_document_is_not() {
+    let text = json::render(&full()).unwrap();
+    assert_eq!(json::read(text.as_bytes()).unwrap(), full());
+    for bad in ["", "[]", "{}", r#"{"schema":"palisade.dev/alert/v1"}"#] {
+        assert!(json::read(bad.as_bytes()).is_err(), "{bad}");
+    }
+}
+
+/// What GitLab's schema 15.2.1 makes mandatory.
+#[test]
+fn gitlab_has_what_its_schema_demands() {
+    let text = render(&full(), Format::Gitlab, &options()).unwrap();
+    let document: Value = serde_json::from_str(&text).unwrap();
+    let is_text = |value: &Value| value.as_str().is_some_and(|text| !text.is_empty());
+    for name in ["analyzer", "scanner"] {
+        let tool = &document["scan"][name];
+        assert!(["id", "name", "version"].iter().all(|key| is_text(&tool[*key])), "{name}");
+        assert!(is_text(&tool["vendor"]["name"]), "{name}");
+    }
+    for name in ["start_time", "end_time"] {
+        let time = document["scan"][name].as_str().unwrap();
+        assert_eq!((time.len(), time.ends_with('Z')), (19, false), "{time}");
+    }
+    assert_eq!(document["scan"]["type"], "container_scanning");
+    assert_eq!(document["scan"]["status"], "success");
+    let found = document["vulnerabilities"].as_array().unwrap();
+    assert_eq!(found.len(), 6, "what was set aside is not among them");
+    let mut ids = std::collections::BTreeSet::new();
+    for v in found {
+        assert!(ids.insert(v["id"].as_str().unwrap()), "each has an id of its own");
+        assert!(v["name"].as_str().unwrap().chars().count() <= 255);
+        assert!(is_text(&v["identifiers"][0]["type"]) && is_text(&v["identifiers"][0]["value"]));
+        assert!(is_text(&v["location"]["dependency"]["package"]["name"]));
+        assert!(is_text(&v["location"]["operating_system"]) && is_text(&v["location"]["image"]));
+        let severity = v["severity"].as_str().unwrap();
+        assert!(["Info", "Unknown", "Low", "Medium", "High", "Critical"].contains(&severity));
+    }
+    let mut blind = full();
+    blind.database = None;
+    let text = render(&blind, Format::Gitlab, &options()).unwrap();
+    let document: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(document["scan"]["status"], "failure", "nothing looked at is no success");
 }

@@ -2,11 +2,13 @@
 
 use std::collections::HashMap;
 
+use palisade_model::finding::ScanReport;
 use palisade_model::package::PackageState;
-use palisade_model::{Inventory, Package};
+use palisade_model::{Distribution, Finding, Inventory, Package};
 use serde_json::{Value, json};
 
 use super::DocumentInfo;
+use crate::report::item;
 
 const NO_ASSERTION: &str = "NOASSERTION";
 
@@ -16,6 +18,60 @@ const NO_ASSERTION: &str = "NOASSERTION";
 ///
 /// None in practice: the document is plain data.
 pub fn render(inventory: &Inventory, info: &DocumentInfo) -> Result<String, serde_json::Error> {
+    finish(&document(inventory, info))
+}
+
+/// Renders the inventory of `report`, each package with the advisories that concern it, which
+/// is all that the format has a place for.
+///
+/// # Errors
+///
+/// None in practice: the document is plain data.
+pub fn render_report(
+    report: &ScanReport,
+    info: &DocumentInfo,
+) -> Result<String, serde_json::Error> {
+    let mut document = document(&report.inventory, info);
+    let mut by_purl: HashMap<&str, Vec<String>> = HashMap::new();
+    for finding in &report.findings {
+        if let Finding::Vulnerability(v) = finding
+            && let Some(url) = item::url_of(&v.id)
+        {
+            let urls = by_purl.entry(&v.purl).or_default();
+            if !urls.contains(&url) {
+                urls.push(url);
+            }
+        }
+    }
+    let packages = document.get_mut("packages").and_then(Value::as_array_mut);
+    for package in packages.into_iter().flatten() {
+        let Some(references) = package.get_mut("externalRefs").and_then(Value::as_array_mut) else {
+            continue;
+        };
+        let purl = references.first().and_then(|first| first.get("referenceLocator"));
+        let urls = purl.and_then(Value::as_str).and_then(|purl| by_purl.get(purl)).cloned();
+        for url in urls.unwrap_or_default() {
+            references.push(json!({
+                "referenceCategory": "SECURITY",
+                "referenceType": "advisory",
+                "referenceLocator": url,
+            }));
+        }
+    }
+    if report.n_ignored > 0 {
+        let remark = format!("{} findings were set aside", report.n_ignored);
+        document["comment"] = json!(remark);
+    }
+    finish(&document)
+}
+
+fn finish(document: &Value) -> Result<String, serde_json::Error> {
+    let mut text = serde_json::to_string_pretty(document)?;
+    text.push('\n');
+    Ok(text)
+}
+
+fn document(inventory: &Inventory, info: &DocumentInfo) -> Value {
     let subject = &inventory.subject;
     let version = subject.digest.map_or_else(|| NO_ASSERTION.to_string(), |d| d.to_string());
     let mut packages = vec![json!({
@@ -30,6 +86,10 @@ pub fn render(inventory: &Inventory, info: &DocumentInfo) -> Result<String, serd
         "copyrightText": NO_ASSERTION,
     })];
     let mut relationships = vec![relation("SPDXRef-DOCUMENT", "DESCRIBES", "SPDXRef-Image")];
+    if let Some(distribution) = &inventory.distribution {
+        packages.push(operating_system(distribution));
+        relationships.push(relation("SPDXRef-Image", "CONTAINS", "SPDXRef-OperatingSystem"));
+    }
     let mut ids: HashMap<&str, String> = HashMap::new();
     for (index, package) in inventory.packages.iter().chain(&inventory.parts).enumerate() {
         let id = format!("SPDXRef-Package-{}", index + 1);
@@ -63,9 +123,26 @@ pub fn render(inventory: &Inventory, info: &DocumentInfo) -> Result<String, serd
         });
         document["annotations"] = gaps.collect();
     }
-    let mut text = serde_json::to_string_pretty(&document)?;
-    text.push('\n');
-    Ok(text)
+    document
+}
+
+fn operating_system(distribution: &Distribution) -> Value {
+    let version = match distribution.version_id.as_str() {
+        "" => NO_ASSERTION,
+        version => version,
+    };
+    json!({
+        "SPDXID": "SPDXRef-OperatingSystem",
+        "name": distribution.id,
+        "versionInfo": version,
+        "summary": distribution.name,
+        "downloadLocation": NO_ASSERTION,
+        "filesAnalyzed": false,
+        "primaryPackagePurpose": "OPERATING_SYSTEM",
+        "licenseConcluded": NO_ASSERTION,
+        "licenseDeclared": NO_ASSERTION,
+        "copyrightText": NO_ASSERTION,
+    })
 }
 
 fn relation(from: &str, kind: &str, to: &str) -> Value {
@@ -82,12 +159,15 @@ fn describe(package: &Package, id: &str) -> Value {
         "licenseConcluded": NO_ASSERTION,
         "licenseDeclared": NO_ASSERTION,
         "copyrightText": NO_ASSERTION,
-        "externalRefs": [{
+    });
+    // A name that no package URL can hold has none.
+    if !package.purl.is_empty() {
+        out["externalRefs"] = json!([{
             "referenceCategory": "PACKAGE-MANAGER",
             "referenceType": "purl",
             "referenceLocator": package.purl,
-        }],
-    });
+        }]);
+    }
     // Licence names of package managers are no SPDX expressions, so they are a remark.
     if !package.licences.is_empty() {
         out["licenseComments"] =
@@ -110,8 +190,10 @@ fn source_info(package: &Package) -> String {
     if let Some(source) = &package.source {
         parts.push(format!("built from {} {}", source.name, source.version));
     }
-    if package.state == PackageState::Declared {
-        parts.push(format!("named by {}, not found installed", package.evidence));
-    }
+    let evidence = &package.evidence;
+    parts.push(match package.state {
+        PackageState::Declared => format!("named by {evidence}, not found installed"),
+        PackageState::Installed => format!("found by {evidence}"),
+    });
     parts.join("; ")
 }

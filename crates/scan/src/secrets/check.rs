@@ -3,6 +3,10 @@
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use palisade_model::Severity;
+use sha2::{Digest as _, Sha256};
+
+mod keys;
 
 /// The structure that a detector's secret must have.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -18,41 +22,94 @@ pub enum Check {
     AwsKeyId,
     /// JSON Web Token: header and payload decode to JSON objects, the header has `alg`.
     Jwt,
-    /// PEM: the body decodes from base64 to DER or an OpenSSH key.
-    Pem,
+    /// A JSON Web Token whose payload has this text in it.
+    JwtWith(&'static str),
+    /// A private key in text: the body decodes from base64 to DER of a key, an OpenSSH key or
+    /// an OpenPGP packet. Keys under a passphrase are less bad.
+    Key,
+    /// A PuTTY key file, under a passphrase or not.
+    Putty,
     /// Base64 of text that has this word in it.
     Base64Of(&'static str),
+    /// Base64 of exactly this many bytes.
+    Base64Bytes(usize),
     /// Base64 of `user:password` (Docker's `auth`).
     BasicAuth,
+    /// Base64 of anything printable.
+    Base64Text,
+    /// Bech32 (BIP 173) with a right checksum.
+    Bech32,
+    /// Base58 whose last four bytes are the checksum of the rest (BIP 32).
+    Base58Check,
+    /// A hash of crypt(3) or htpasswd of the length that its method gives, so that locked and
+    /// empty accounts are none.
+    CryptHash,
+    /// A version-4 UUID: random, where others hold a time or a name.
+    Uuid4,
+    /// A password that a person chose: long enough, and no word that stands in its place.
+    Password,
 }
 
 /// What a check says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Judgement {
     Genuine,
-    /// Reported with low severity and this remark.
-    Doubtful(&'static str),
+    /// Reported with at most this severity and this remark.
+    Less(Severity, &'static str),
     Not,
 }
 
+const SAMPLE: Judgement =
+    Judgement::Less(Severity::Low, " (its checksum is wrong, probably a sample)");
+
 impl Check {
+    /// What it verifies, for the reference page.
+    pub fn describe(self) -> String {
+        match self {
+            Self::None => "shape".into(),
+            Self::Entropy(bits) => format!("entropy ≥ {bits} bits a character"),
+            Self::Crc62 => "CRC-32 in base 62".into(),
+            Self::AwsKeyId => "base 32, account number".into(),
+            Self::Jwt => "header and payload decode".into(),
+            Self::JwtWith(text) => format!("payload decodes and has `{text}`"),
+            Self::Key => "decodes to a key; passphrase or not".into(),
+            Self::Putty => "passphrase or not".into(),
+            Self::Base64Of(text) => format!("base64 of text with `{text}`"),
+            Self::Base64Bytes(n) => format!("base64 of {n} bytes"),
+            Self::BasicAuth => "base64 of `user:password`".into(),
+            Self::Base64Text => "base64 of printable text".into(),
+            Self::Bech32 => "Bech32 checksum".into(),
+            Self::Base58Check => "Base58Check checksum".into(),
+            Self::CryptHash => "length of the hash's method".into(),
+            Self::Uuid4 => "random UUID (version 4)".into(),
+            Self::Password => "length, entropy ≥ 2 bits a character".into(),
+        }
+    }
+
     pub(super) fn judge(self, secret: &[u8]) -> Judgement {
         let genuine = match self {
             Self::None => true,
             Self::Entropy(bits) => entropy(secret) >= bits,
-            Self::Crc62 => {
-                // A sample, a typing error or a token made up by a test; still worth a look.
-                return if crc62(secret) {
-                    Judgement::Genuine
-                } else {
-                    Judgement::Doubtful(" (its checksum is wrong, probably a sample)")
-                };
+            // A sample, a typing error or a token made up by a test; still worth a look.
+            Self::Crc62 => return if crc62(secret) { Judgement::Genuine } else { SAMPLE },
+            Self::Bech32 => return if bech32(secret) { Judgement::Genuine } else { SAMPLE },
+            Self::Base58Check => {
+                return if base58_check(secret) { Judgement::Genuine } else { SAMPLE };
             }
+            Self::Key => return keys::judge_armoured(secret),
+            Self::Putty => return keys::judge_putty(secret),
             Self::AwsKeyId => aws_key_id(secret),
-            Self::Jwt => jwt(secret),
-            Self::Pem => pem(secret),
+            Self::Jwt => jwt(secret).is_some(),
+            Self::JwtWith(text) => jwt(secret).is_some_and(|payload| payload.contains(text)),
             Self::Base64Of(word) => decode(secret).is_some_and(|bytes| contains(&bytes, word)),
+            Self::Base64Bytes(n) => {
+                decode(secret).is_some_and(|bytes| bytes.len() == n) && entropy(secret) > 3.5
+            }
             Self::BasicAuth => basic_auth(secret),
+            Self::Base64Text => base64_text(secret),
+            Self::CryptHash => crypt_hash(secret),
+            Self::Uuid4 => uuid4(secret),
+            Self::Password => secret.len() >= 4 && entropy(secret) >= 2.0,
         };
         if genuine { Judgement::Genuine } else { Judgement::Not }
     }
@@ -83,6 +140,8 @@ pub(super) fn is_placeholder(secret: &[u8]) -> bool {
         "{{",
         "$(",
         "<%",
+        "%(",
+        "****",
         "os.environ",
         "process.env",
         "getenv",
@@ -98,12 +157,16 @@ pub(super) fn is_placeholder(secret: &[u8]) -> bool {
     if lower.starts_with(b"-----begin") {
         return false;
     }
+    // The word for a secret where its value would stand.
+    let words: [&[u8]; 6] =
+        [b"password", b"passwd", b"passphrase", b"secret", b"yourpassword", b"mypassword"];
     marks.iter().any(|mark| contains(&lower, mark))
+        || words.contains(&lower.as_slice())
         || (secret.starts_with(b"<") && secret.ends_with(b">"))
         || distinct(secret) < 4
 }
 
-fn contains(haystack: &[u8], needle: &str) -> bool {
+pub(super) fn contains(haystack: &[u8], needle: &str) -> bool {
     haystack.windows(needle.len()).any(|window| window == needle.as_bytes())
 }
 
@@ -166,7 +229,7 @@ fn aws_key_id(id: &[u8]) -> bool {
     account < 1_000_000_000_000 && entropy(id) > 2.5
 }
 
-fn decode(text: &[u8]) -> Option<Vec<u8>> {
+pub(super) fn decode(text: &[u8]) -> Option<Vec<u8>> {
     let config = GeneralPurposeConfig::new()
         .with_decode_padding_mode(DecodePaddingMode::Indifferent)
         .with_decode_allow_trailing_bits(true);
@@ -175,43 +238,99 @@ fn decode(text: &[u8]) -> Option<Vec<u8>> {
     GeneralPurpose::new(alphabet, config).decode(text).ok()
 }
 
-fn jwt(token: &[u8]) -> bool {
+/// The payload's text, if this is a token.
+fn jwt(token: &[u8]) -> Option<String> {
     let mut parts = token.split(|&b| b == b'.');
-    let mut object = || -> Option<serde_json::Map<String, serde_json::Value>> {
-        serde_json::from_slice(&decode(parts.next()?)?).ok()
-    };
-    let (Some(header), Some(_payload)) = (object(), object()) else {
-        return false;
-    };
-    header.contains_key("alg")
+    let header: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_slice(&decode(parts.next()?)?).ok()?;
+    let payload: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_slice(&decode(parts.next()?)?).ok()?;
+    header.contains_key("alg").then(|| serde_json::Value::Object(payload).to_string())
 }
 
-fn pem(block: &[u8]) -> bool {
-    let text = String::from_utf8_lossy(block);
-    // Keys pasted into JSON or an environment variable have `\n` for line ends.
-    let text = text.replace("\\r", "").replace("\\n", "\n");
-    let mut body = String::new();
-    for line in text.lines().skip(1) {
-        let line = line.trim();
-        // OpenPGP ends its body with a line `=` and a checksum.
-        if line.starts_with("-----END") || line.starts_with('=') {
-            break;
+fn base64_text(text: &[u8]) -> bool {
+    decode(text).is_some_and(|bytes| {
+        let printable = bytes.iter().all(|b| b.is_ascii_graphic() || b.is_ascii_whitespace());
+        printable && bytes.len() >= 6 && !is_placeholder(&bytes)
+    })
+}
+
+fn uuid4(text: &[u8]) -> bool {
+    text.len() == 36
+        && text[14] == b'4'
+        && matches!(text[19].to_ascii_lowercase(), b'8' | b'9' | b'a' | b'b')
+        && entropy(text) > 2.8
+}
+
+/// crypt(5): `$id$[parameters$]salt$hash`; htpasswd: `{SHA}`. The hash's length is its
+/// method's; a prefix `!` or `*` locks an account, and then this is not reached.
+fn crypt_hash(text: &[u8]) -> bool {
+    if let Some(sha) = text.strip_prefix(b"{SHA}") {
+        return decode(sha).is_some_and(|bytes| bytes.len() == 20);
+    }
+    let mut parts = text.split(|&b| b == b'$');
+    let (Some(_), Some(method)) = (parts.next(), parts.next()) else { return false };
+    let hash = parts.next_back().unwrap_or_default();
+    let fits = match method {
+        b"1" | b"apr1" => hash.len() == 22,
+        b"6" => hash.len() == 86,
+        // The salt's 22 characters and the hash's 31 stand together.
+        b"2a" | b"2b" | b"2x" | b"2y" => hash.len() == 53,
+        b"5" | b"y" | b"gy" | b"7" => hash.len() == 43,
+        _ => method.starts_with(b"argon2") && hash.len() >= 22,
+    };
+    fits && entropy(hash) > 2.5
+}
+
+/// BIP 173: the polynomial over the expanded prefix and the data is one.
+fn bech32(text: &[u8]) -> bool {
+    const ALPHABET: &[u8; 32] = b"qpzry9x8gf2tvdw0s3jn54khce6mua7l";
+    const GENERATOR: [u32; 5] = [0x3b6a_57b2, 0x2650_8e6d, 0x1ea1_19fa, 0x3d42_33dd, 0x2a14_62b3];
+    let lower = text.to_ascii_lowercase();
+    let Some(at) = lower.iter().rposition(|&b| b == b'1') else { return false };
+    let (prefix, data) = (&lower[..at], &lower[at + 1..]);
+    let high = prefix.iter().map(|b| b >> 5);
+    let low = prefix.iter().map(|b| b & 31);
+    let mut sum = 1_u32;
+    let mut feed = |value: u8| {
+        let top = sum >> 25;
+        sum = (sum & 0x01ff_ffff) << 5 ^ u32::from(value);
+        for (bit, term) in GENERATOR.iter().enumerate() {
+            if top >> bit & 1 == 1 {
+                sum ^= term;
+            }
         }
-        // Encrypted traditional keys carry headers: `Proc-Type: 4,ENCRYPTED`.
-        if !line.contains(':') {
-            body.extend(line.chars().filter(|c| !c.is_whitespace() && *c != '"' && *c != '\''));
+    };
+    high.chain([0]).chain(low).for_each(&mut feed);
+    for symbol in data {
+        let Some(value) = ALPHABET.iter().position(|known| known == symbol) else { return false };
+        feed(value as u8);
+    }
+    sum == 1 && data.len() >= 6
+}
+
+fn base58_check(text: &[u8]) -> bool {
+    const ALPHABET: &[u8; 58] = b"123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz";
+    if text.len() > 128 {
+        return false;
+    }
+    let mut bytes: Vec<u8> = Vec::with_capacity(text.len());
+    for symbol in text {
+        let Some(digit) = ALPHABET.iter().position(|known| known == symbol) else { return false };
+        let mut carry = digit;
+        for byte in bytes.iter_mut().rev() {
+            carry += usize::from(*byte) * 58;
+            *byte = carry as u8;
+            carry >>= 8;
+        }
+        while carry > 0 {
+            bytes.insert(0, carry as u8);
+            carry >>= 8;
         }
     }
-    let Some(bytes) = decode(body.trim_end_matches(['-', '=']).as_bytes()) else {
-        return false;
-    };
-    let encrypted = text.contains("ENCRYPTED") || text.contains("BEGIN PGP");
-    let structured = bytes.first() == Some(&0x30) || bytes.starts_with(b"openssh-key-v1\0");
-    bytes.len() >= PEM_BYTES_MIN && (structured || encrypted)
+    let Some((body, sum)) = bytes.split_last_chunk::<4>() else { return false };
+    Sha256::digest(Sha256::digest(body))[..4] == *sum
 }
-
-/// An Ed25519 key in PKCS#8 has 48 bytes; nothing shorter is a private key.
-const PEM_BYTES_MIN: usize = 32;
 
 fn basic_auth(text: &[u8]) -> bool {
     let Some(bytes) = decode(text) else {
@@ -225,52 +344,4 @@ fn basic_auth(text: &[u8]) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn entropy_tells_words_from_keys() {
-        assert!(entropy(b"aaaaaaaa") < 0.1);
-        assert!((entropy(b"abcdefgh") - 3.0).abs() < 1e-9);
-        assert!(entropy(b"") < 0.1 || entropy(b"").is_nan());
-    }
-
-    #[test]
-    fn checksum_of_a_published_sample() {
-        // The worked example of the format's description.
-        assert_eq!(&crc62_of(b"zQWBuTSOoRi4A9spHcVY5ncnsDkxkJ"), b"0mLq17");
-    }
-
-    #[test]
-    fn placeholders_are_no_secrets() {
-        for text in [
-            "AKIAIOSFODNN7EXAMPLE",
-            "${SECRET}",
-            "{{ token }}",
-            "<password>",
-            "aaaaaaaabbbbbbb",
-            "changeme",
-        ] {
-            assert!(is_placeholder(text.as_bytes()), "{text}");
-        }
-        assert!(!is_placeholder(b"q8Zr4Tn1Wk"));
-    }
-
-    #[test]
-    fn checks_are_total() {
-        for check in [
-            Check::None,
-            Check::Entropy(3.0),
-            Check::Crc62,
-            Check::AwsKeyId,
-            Check::Jwt,
-            Check::Pem,
-            Check::Base64Of("x"),
-            Check::BasicAuth,
-        ] {
-            for text in [&b""[..], b".", b"..", b"_", b"-----BEGIN", b"\xff\xfe", b"=", b"a.b.c"] {
-                let _ = check.judge(text);
-            }
-        }
-    }
-}
+mod tests;

@@ -51,9 +51,77 @@ fn armour(label: &str, bytes: &[u8]) -> String {
     format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", b64(bytes))
 }
 
-/// DER of nothing in particular: a sequence of sixty bytes.
+/// The DER of a private key as SEC1 writes it: version 1, the number.
 fn der() -> Vec<u8> {
-    [&[0x30, 58][..], noise(ALNUM, 58).as_bytes()].concat()
+    [&[0x30, 53, 2, 1, 1, 4, 48][..], noise(ALNUM, 48).as_bytes()].concat()
+}
+
+/// OpenSSH's form of a key without a passphrase, as far as it is looked at.
+fn openssh() -> Vec<u8> {
+    let none = b"\0\0\0\x04none";
+    [&b"openssh-key-v1\0"[..], none, none, &der()].concat()
+}
+
+/// A text with Bech32's checksum.
+fn bech32_of(prefix: &str, n: usize) -> String {
+    const ALPHABET: &str = "qpzry9x8gf2tvdw0s3jn54khce6mua7l";
+    let data = noise(ALPHABET, n);
+    // The last six symbols are tried one by one: each fixes five bits of a linear code.
+    let polymod = |values: &[u8]| {
+        let mut sum = 1_u32;
+        for value in values {
+            let top = sum >> 25;
+            sum = (sum & 0x1ff_ffff) << 5 ^ u32::from(*value);
+            for (bit, term) in
+                [0x3b6a_57b2, 0x2650_8e6d, 0x1ea1_19fa, 0x3d42_33dd, 0x2a14_62b3].iter().enumerate()
+            {
+                if top >> bit & 1 == 1 {
+                    sum ^= term;
+                }
+            }
+        }
+        sum
+    };
+    let mut values: Vec<u8> = prefix.bytes().map(|b| b >> 5).collect();
+    values.push(0);
+    values.extend(prefix.bytes().map(|b| b & 31));
+    values.extend(data.chars().map(|c| ALPHABET.find(c).unwrap() as u8));
+    values.extend([0; 6]);
+    let sum = polymod(&values) ^ 1;
+    let tail: String = (0..6)
+        .map(|place| {
+            let index = (sum >> (5 * (5 - place)) & 31) as usize;
+            char::from(ALPHABET.as_bytes()[index])
+        })
+        .collect();
+    format!("{prefix}1{data}{tail}")
+}
+
+/// Base58 of `bytes` and their checksum.
+fn base58_of(bytes: &[u8]) -> String {
+    use sha2::{Digest as _, Sha256};
+    const ALPHABET: &[u8; 58] = b"123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz";
+    let sum = Sha256::digest(Sha256::digest(bytes));
+    let mut number = [bytes, &sum[..4]].concat();
+    let mut out = Vec::new();
+    while number.iter().any(|b| *b > 0) {
+        let mut rest = 0_u32;
+        for byte in &mut number {
+            rest = rest << 8 | u32::from(*byte);
+            *byte = (rest / 58) as u8;
+            rest %= 58;
+        }
+        out.push(char::from(ALPHABET[rest as usize]));
+    }
+    out.iter().rev().collect()
+}
+
+/// A random UUID.
+fn uuid4() -> String {
+    let mut text = uuid().into_bytes();
+    text[14] = b'4';
+    text[19] = b'a';
+    String::from_utf8(text).unwrap()
 }
 
 fn uuid() -> String {
@@ -70,7 +138,7 @@ fn samples() -> Vec<(&'static str, String, String)> {
     let mut add = |id, yes: String, no: String| rows.push((id, yes, no));
     let key_label = ["PRIVATE", "KEY"].join(" ");
     add("private-key", armour(&key_label, &der()), armour("PUBLIC KEY", &der()));
-    add("age-secret-key", format!("AGE-SECRET-{}-1{}", "KEY", noise(BECH32, 58)), format!("AGE-SECRET-{}-1{}", "KEY", noise(BECH32, 20)));
+    add("age-secret-key", bech32_of("age-secret-key-", 52).to_uppercase(), format!("AGE-SECRET-{}-1{}", "KEY", noise(BECH32, 20)));
     add("kubeconfig-client-key", format!("client-key-data: {}", b64(armour(&key_label, &der()).as_bytes())), format!("client-key-data: {}", b64(a(120).as_bytes())));
     add("aws-access-key-id", format!("id = AKIA{}", noise(BASE32, 16)), "id = AKIAIOSFODNN7EXAMPLE".into());
     add("aws-secret-access-key", format!("aws_secret_access_key = {}", a(40)), format!("aws_secret_access_key = {}", h(40)));
@@ -150,7 +218,165 @@ fn samples() -> Vec<(&'static str, String, String)> {
     add("url-credentials", "postgres://app:q8Zr4Tn1Wk@db.test/x".into(), "postgres://app:${DB_PASS}@db.test/x".into());
     add("generic-secret", format!(r#"db_password: "{}""#, a(20)), r#"db_password: "correct horse""#.into());
     add("secret-variable", format!("DB_PASSWORD={}", a(14)), "DB_PASSWORD=".into());
+    // Keys.
+    add("gcp-service-account", format!(r#"{{"type": "service_account", "project_id": "p", "private_key": "{}"}}"#, armour(&key_label, &[&[0x30, 0x82, 1, 0, 2, 1, 0, 2, 0x81, 0xfa][..], &noise(ALNUM, 250).into_bytes()].concat()).replace('\n', "\\n")), r#"{"type": "service_account", "project_id": "p"}"#.into());
+    add("putty-private-key", format!("PuTTY-User-Key-File-3: ssh-ed25519\nEncryption: none\nPrivate-Lines: 1\n{}\nPrivate-MAC: {}", a(44), h(64)), "PuTTY-User-Key-File-3: ssh-ed25519\n".into());
+    add("gnupg-private-key", format!("(11:private-key(3:rsa(1:n257:{}", a(60)), "(10:public-key(3:rsa(1:n257:".into());
+    add("jwk-private-key", format!(r#"{{"kty": "EC", "crv": "P-256", "d": "{}"}}"#, a(43)), format!(r#"{{"kty": "EC", "crv": "P-256", "x": "{}"}}"#, a(43)));
+    add("wireguard-private-key", format!("[Interface]\nPrivateKey = {}\n", b64(a(32).as_bytes())), format!("[Peer]\nPublicKey = {}\n", b64(a(32).as_bytes())));
+    add("openvpn-static-key", format!("-----BEGIN OpenVPN Static key V1-----\n{}\n-----END OpenVPN Static key V1-----", h(512)), "-----BEGIN OpenVPN Static key V1-----\n".into());
+    add("minisign-secret-key", format!("untrusted comment: minisign secret key\n{}\n", a(212)), format!("untrusted comment: minisign public key\n{}\n", a(56)));
+    add("extended-private-key", base58_of(&[&[0x04, 0x88, 0xad, 0xe4, 0][..], &noise(ALNUM, 73).into_bytes()].concat()), "xprv9".into());
+    add("nostr-secret-key", bech32_of("nsec", 52), "nsec1x".into());
+    add("otp-seed", format!("otpauth://totp/Shop:me?secret={}&issuer=Shop", noise(BASE32, 32)), "otpauth://totp/Shop:me?issuer=Shop".into());
+    add("kubernetes-secret", format!("apiVersion: v1\nkind: Secret\ndata:\n  db_password: {}\n", b64(b"q8Zr4Tn1Wk")), format!("apiVersion: v1\nkind: ConfigMap\ndata:\n  db_password: {}\n", b64(b"q8Zr4Tn1Wk")));
+    add("kubeadm-token", format!("kubeadm join 10.0.0.1:6443 --token {}.{}", noise(LOWER, 6), noise(LOWER, 16)), "kubeadm join 10.0.0.1:6443 --token <token>".into());
+    add("kubeconfig-credential", format!("@root/.kube/config\nusers:\n- user:\n    token: {}\n", a(40)), "@root/.kube/config\nusers:\n- user:\n    username: me\n".into());
+    // Clouds.
+    add("aws-mws-token", format!("amzn.mws.{}", uuid()), "amzn.mws.x".into());
+    add("aws-bedrock-key", format!("ABSKQmVkcm9ja{}", a(110)), "ABSKQmVkcm9jax".into());
+    add("azure-devops-token", format!("{}AZDO{}", a(76), a(4)), format!("{}AZDO{}", a(40), a(4)));
+    add("azure-key-64", format!("{}ACDb{}A==", a(76), a(5)), format!("{}ACDb{}A==", a(70), a(5)));
+    add("azure-key-32", format!("{}+ASbA{}=", a(33), a(5)), format!("{}+ASbZ{}=", a(33), a(5)));
+    add("azure-search-key", format!("{}AzSeA{}", a(42), a(5)), format!("{}AzSeA{}", a(30), a(5)));
+    add("azure-registry-key", format!("{}+ACRA{}", a(42), a(5)), format!("{}+ACRA{}", a(30), a(5)));
+    add("azure-function-key", format!("{}AzFu{}A==", a(44), a(5)), format!("{}AzFu{}A==", a(20), a(5)));
+    add("azure-app-configuration", format!("Endpoint=https://shop.azconfig.io;Id=x:y;Secret={}=", a(43)), "Endpoint=https://shop.azconfig.io;Id=x:y".into());
+    add("azure-shared-access-key", format!("SharedAccessKeyName=x;SharedAccessKey={}", b64(a(32).as_bytes())), format!("SharedAccessKey={}", a(30)));
+    add("azure-sas", format!("https://x.test/y?sv=2024-11-04&ss=b&sig={}%3D", a(43)), "https://x.test/y?sv=2024-11-04&ss=b&sig=x".into());
+    add("azure-openai-key", format!("AZURE_OPENAI_API_KEY={}", h(32)), "AZURE_OPENAI_API_KEY=none".into());
+    add("ibm-cloud-key", format!("IBMCLOUD_API_KEY={}", a(44)), format!("IBMCLOUD_API_KEY={}", a(20)));
+    add("tencent-secret-id", format!("AKID{}", a(32)), format!("AKID{}", a(10)));
+    add("yandex-cloud-key", format!("AQVN{}", a(36)), format!("AQVN{}", a(10)));
+    add("cloudflare-token", format!("CLOUDFLARE_API_TOKEN={}", a(40)), "CLOUDFLARE_API_TOKEN=$TOKEN".into());
+    add("cloudflare-global-key", format!("CF_API_KEY: {}", h(37)), format!("CF_API_KEY: {}", h(20)));
+    add("vercel-token", format!("VERCEL_TOKEN={}", a(24)), "VERCEL_TOKEN=short".into());
+    add("netlify-token", format!("nfp_{}", a(36)), format!("nfp_{}", a(10)));
+    add("linode-token", format!("LINODE_TOKEN={}", h(64)), format!("LINODE_TOKEN={}", h(20)));
+    add("hetzner-token", format!("HCLOUD_TOKEN={}", a(64)), format!("HCLOUD_TOKEN={}", a(20)));
+    add("vultr-key", format!("VULTR_API_KEY={}", noise(UPPER, 36)), "VULTR_API_KEY=X".into());
+    add("render-key", format!("rnd_{}", a(32)), format!("rnd_{}", a(10)));
+    add("neon-key", format!("napi_{}", noise(LOWER, 64)), "napi_schedule".into());
+    add("aiven-password", format!("AVNS_{}", a(19)), "AVNS_x".into());
+    add("mongodb-atlas-secret", format!("mdb_sa_sk_{}", a(40)), "mdb_sa_sk_x".into());
+    add("clickhouse-cloud-key", format!("4b1d{}", a(38)), format!("4b1d{}", h(38)));
+    add("infracost-key", format!("ico-{}", a(32)), "ico-x".into());
+    add("prefect-key", format!("pnu_{}", a(36)), "pnu_x".into());
+    add("openshift-token", format!("sha256~{}", a(43)), "sha256~x".into());
+    add("defined-networking-key", format!("dnkey-{}-{}", a(26), a(52)), "dnkey-x".into());
+    // Code.
+    add("gitlab-runner-registration", format!("GR1348941{}", a(20)), "GR1348941x".into());
+    add("atlassian-access-token", format!("ATCTT3{}", a(180)), format!("ATCTT3{}", a(20)));
+    add("jetbrains-token", format!("perm:{}.{}.{}", a(12), a(12), a(40)), "perm:a.b.c".into());
+    add("sonar-token", format!("sqp_{}", h(40)), "sqp_x".into());
+    add("snyk-token", format!("SNYK_TOKEN={}", uuid4()), format!("SNYK_TOKEN={}", uuid4().replacen("-4", "-1", 1)));
+    add("codecov-token", format!("CODECOV_TOKEN={}", uuid4()), "CODECOV_TOKEN=x".into());
+    add("harness-token", format!("pat.{}.{}.{}", a(22), h(24), a(20)), "pat.x.y.z".into());
+    add("launchdarkly-key", format!("LAUNCHDARKLY_KEY=sdk-{}", uuid()), "LAUNCHDARKLY_KEY=sdk-x".into());
+    add("octopus-deploy-key", format!("octopus --apiKey API-{}", noise(UPPER, 26)), "octopus --apiKey API-X".into());
+    // Packages.
+    add("jfrog-reference-token", format!("cmVmdGtu{}", a(56)), "cmVmdGtux".into());
+    add("clojars-token", format!("CLOJARS_{}", noise(LOWER, 60)), "CLOJARS_x".into());
+    add("packagist-token", format!("packagist_uut_{}", h(68)), "packagist_uut_x".into());
+    add("docker-identity-token", format!(r#"{{"identitytoken": "{}"}}"#, a(40)), r#"{"identitytoken": ""}"#.into());
+    add("pypirc-password", "@root/.pypirc\n[pypi]\npassword = q8Zr4Tn1Wk\n".into(), "@root/.pypirc\n[pypi]\nusername = me\n".into());
+    add("maven-password", "@root/.m2/settings.xml\n<server><password>q8Zr4Tn1Wk</password></server>".into(), "@root/.m2/settings.xml\n<server><password>${env.X}</password></server>".into());
+    add("nuget-password", r#"@srv/nuget.config
+<add key="ClearTextPassword" value="q8Zr4Tn1Wk" />"#.into(), r#"@srv/nuget.config
+<add key="ClearTextPassword" value="%PASS%" />"#.into());
+    add("composer-auth", format!("@root/.composer/auth.json\n{{\"github-oauth\": {{\"github.com\": \"{}\"}}}}", a(30)), "@root/.composer/auth.json\n{}".into());
+    add("gradle-password", "@root/.gradle/gradle.properties\nrepoPassword=q8Zr4Tn1Wk\n".into(), "@root/.gradle/gradle.properties\nrepoUser=me\n".into());
+    // Infrastructure.
+    add("vault-legacy-token", format!("VAULT_TOKEN=s.{}", a(24)), "VAULT_TOKEN=s.x".into());
+    add("consul-or-nomad-token", format!("NOMAD_TOKEN={}", uuid()), "NOMAD_TOKEN=x".into());
+    add("terraform-state", format!("@srv/x.tfstate\n{{\"master_password\": \"{}\"}}", a(14)), "@srv/x.tfstate\n{\"master_password\": null}".into());
+    add("terraform-credentials", format!("@root/.terraform.d/credentials.tfrc.json\n{{\"token\": \"{}\"}}", a(40)), "@root/.terraform.d/credentials.tfrc.json\n{}".into());
+    add("splunk-hec-token", format!("Authorization: Splunk {}", uuid()), "Authorization: Splunk x".into());
+    add("honeycomb-key", format!("hcaik_{}", noise(LOWER, 58)), "hcaik_x".into());
+    add("new-relic-licence", format!("{}NRAL", h(36)), "NRAL".into());
+    add("new-relic-insert-key", format!("NRII-{}", a(32)), "NRII-x".into());
+    add("posthog-key", format!("phx_{}", a(43)), format!("phc_{}", a(43)));
+    // Artificial intelligence.
+    add("openrouter-key", format!("sk-or-v1-{}", h(64)), "sk-or-v1-x".into());
+    add("xai-key", format!("xai-{}", a(80)), "xai-x".into());
+    add("deepseek-key", format!("DEEPSEEK_API_KEY=sk-{}", h(32)), "DEEPSEEK_API_KEY=sk-x".into());
+    add("elevenlabs-key", format!("ELEVEN_API_KEY=sk_{}", h(48)), "ELEVEN_API_KEY=sk_x".into());
+    add("langsmith-key", format!("lsv2_pt_{}_{}", h(32), h(10)), "lsv2_pt_x".into());
+    add("langfuse-key", format!("sk-lf-{}", uuid()), format!("pk-lf-{}", uuid()));
+    add("wandb-key", format!("WANDB_API_KEY={}", h(40)), "WANDB_API_KEY=x".into());
+    add("pinecone-key", format!("pcsk_{}_{}", a(6), a(63)), "pcsk_x".into());
+    add("nvidia-key", format!("nvapi-{}", a(64)), "nvapi-x".into());
+    add("tavily-key", format!("tvly-{}", a(32)), "tvly-x".into());
+    add("e2b-key", format!("e2b_{}", h(40)), "e2b_x".into());
+    // Payment.
+    add("square-access-token", format!("EAAA{}", a(60)), format!("EAAA{}", a(20)));
+    add("braintree-token", format!("access_token$production${}${}", noise(LOWER, 16), h(32)), "access_token$production$x".into());
+    add("plaid-token", format!("access-sandbox-{}", uuid()), "access-sandbox-x".into());
+    add("flutterwave-key", format!("FLWSECK-{}-X", h(32)), format!("FLWPUBK-{}-X", h(32)));
+    add("gocardless-token", format!("gocardless: live_{}", a(40)), "gocardless: live_x".into());
+    add("shippo-token", format!("shippo_live_{}", h(40)), "shippo_live_x".into());
+    add("duffel-token", format!("duffel_live_{}", a(43)), "duffel_live_x".into());
+    // Messages.
+    add("teams-webhook", format!("https://x.webhook.office.com/webhookb2/{0}@{0}/IncomingWebhook/{1}/{0}", uuid(), h(32)), "https://x.webhook.office.com/webhookb2/".into());
+    add("twilio-auth-token", format!("TWILIO_AUTH_TOKEN={}", h(32)), "TWILIO_AUTH_TOKEN=x".into());
+    add("brevo-key", format!("xkeysib-{}-{}", h(64), a(16)), "xkeysib-x".into());
+    add("postmark-token", format!("POSTMARK_SERVER_TOKEN={}", uuid()), "POSTMARK_SERVER_TOKEN=x".into());
+    add("resend-key", format!("RESEND_API_KEY=re_{}_{}", a(8), a(24)), "RESEND_API_KEY=re_x".into());
+    add("facebook-token", format!("EAAC{}", a(180)), format!("EAAC{}", a(20)));
+    add("hubspot-token", format!("pat-na1-{}", uuid()), "pat-na1-x".into());
+    // Documents and tools.
+    add("dropbox-token", format!("x=sl.B{}", a(140)), "ssl.Bio".into());
+    add("asana-token", format!("asana 1/{}:{}", noise("0123456789", 16), h(32)), "asana 1/2".into());
+    add("adobe-client-secret", format!("p8e-{}", a(32)), "p8e-x".into());
+    add("mapbox-token", format!("sk.eyJ{}.{}", a(60), a(22)), format!("pk.eyJ{}.{}", a(60), a(22)));
+    add("okta-token", format!("okta_token=00{}", a(40)), "okta_token=00x".into());
+    add("algolia-admin-key", format!("ALGOLIA_ADMIN_KEY={}", h(32)), "ALGOLIA_ADMIN_KEY=x".into());
+    add("typeform-token", format!("tfp_{}_{}", a(44), a(14)), "tfp_x".into());
+    add("readme-key", format!("rdme_{}", noise(LOWER, 70)), "rdme_x".into());
+    add("frame-io-token", format!("fio-u-{}", a(64)), "fio-u-x".into());
+    add("ngrok-token", format!("authtoken: 2{}_{}", a(26), a(21)), "authtoken: x".into());
+    // Files of programs.
+    let sha512 = format!("$6${}${}", a(8), a(86));
+    add("shadow-hash", format!("@etc/shadow\nroot:{sha512}:19000:0:99999:7:::"), format!("@etc/shadow\nroot:!{sha512}:19000:0:99999:7:::"));
+    add("htpasswd-hash", format!("@srv/.htpasswd\nme:$apr1${}${}\n", a(8), a(22)), "@srv/.htpasswd\nme:plain\n".into());
+    add("pgpass", "@root/.pgpass\ndb.test:5432:shop:app:q8Zr4Tn1Wk\n".into(), "@root/.pgpass\n#host:port:database:user:password\n".into());
+    add("git-credentials", "@root/.git-credentials\nhttps://me:q8Zr4Tn1Wk@git.test\n".into(), "@root/.git-credentials\nhttps://git.test\n".into());
+    add("mysql-option-file", "@root/.my.cnf\n[client]\npassword=q8Zr4Tn1Wk\n".into(), "@root/.my.cnf\n[client]\nuser=me\n".into());
+    add("s3cfg", format!("@root/.s3cfg\nsecret_key = {}\n", a(40)), "@root/.s3cfg\nsecret_key = \n".into());
+    add("rclone-remote", format!("@root/.config/rclone/rclone.conf\n[r]\npass = {}\n", a(24)), "@root/.config/rclone/rclone.conf\n[r]\nuser = me\n".into());
+    add("wordpress-config", "@srv/wp-config.php\ndefine('DB_PASSWORD', 'q8Zr4Tn1Wk');".into(), "@srv/wp-config.php\ndefine('DB_NAME', 'q8Zr4Tn1Wk');".into());
+    add("rails-master-key", format!("@app/config/master.key\n{}", h(32)), format!("@app/config/other.key\n{}", h(32)));
+    add("redis-password", "@etc/redis/redis.conf\nrequirepass q8Zr4Tn1Wk\n".into(), "@etc/redis/redis.conf\n# requirepass q8Zr4Tn1Wk\n".into());
+    add("ldap-bind-password", "@etc/ldap.conf\nbindpw q8Zr4Tn1Wk\n".into(), "@etc/ldap.conf\nbinddn cn=x\n".into());
+    add("wifi-passphrase", "@etc/wpa_supplicant/wpa_supplicant.conf\n psk=\"q8Zr4Tn1Wk\"\n".into(), "@etc/wpa_supplicant/wpa_supplicant.conf\n ssid=\"q8Zr4Tn1Wk\"\n".into());
+    add("mail-password", "@root/.msmtprc\npassword q8Zr4Tn1Wk\n".into(), "@root/.msmtprc\nuser q8Zr4Tn1Wk\n".into());
+    add("sasl-password", "@etc/postfix/sasl_passwd\nmail.test:587 me:q8Zr4Tn1Wk\n".into(), "@etc/postfix/sasl_passwd\n# mail.test me:q8Zr4Tn1Wk\n".into());
+    add("filezilla-password", "@root/.config/filezilla/sitemanager.xml\n<Pass encoding=\"base64\">cThacjRUbjFXaw==</Pass>".into(), "@root/.config/filezilla/sitemanager.xml\n<User>me</User>".into());
+    add("deployment-password", "@srv/sftp-config.json\n{\"password\": \"q8Zr4Tn1Wk\"}".into(), "@srv/sftp-config.json\n{\"user\": \"q8Zr4Tn1Wk\"}".into());
+    // Frameworks and commands.
+    add("laravel-app-key", format!("APP_KEY=base64:{}", b64(a(32).as_bytes())), "APP_KEY=base64:".into());
+    add("django-secret-key", format!("SECRET_KEY = '{}'", a(50)), "SECRET_KEY = os.environ['SECRET_KEY']".into());
+    add("spring-password", "spring.datasource.password=q8Zr4Tn1Wk\n".into(), "spring.datasource.password=${DB}\n".into());
+    add("jdbc-password", "jdbc:postgresql://db.test/x?user=me&password=q8Zr4Tn1Wk".into(), "jdbc:postgresql://db.test/x?user=me&password=${P}".into());
+    add("connection-string", "Server=db.test;Database=x;User Id=me;Password=q8Zr4Tn1Wk;".into(), "Server=db.test;Database=x;Integrated Security=true;".into());
+    let token = |payload: &str, n: usize| format!("{}.{}.{}", url64(r#"{"alg":"HS256","typ":"JWT"}"#), url64(payload), a(n));
+    add("supabase-service-key", token(r#"{"iss":"supabase","role":"service_role"}"#, 43), token(r#"{"iss":"supabase","role":"anon"}"#, 43));
+    add("kubernetes-service-account-token", token(r#"{"sub":"system:serviceaccount:default:app"}"#, 342), token(r#"{"sub":"someone"}"#, 342));
+    add("basic-auth-header", format!("Authorization: Basic {}", b64(b"me:q8Zr4Tn1Wk")), "Authorization: Basic realm".into());
+    add("bearer-header", format!("Authorization: Bearer {}", a(40)), "Authorization: Bearer $TOKEN".into());
+    add("curl-user", "curl -s -u me:q8Zr4Tn1Wk https://x.test".into(), "curl -s -u me:$PASS https://x.test".into());
+    add("sshpass", "sshpass -p q8Zr4Tn1Wk ssh x.test".into(), "sshpass -e ssh x.test".into());
+    add("chpasswd", "echo root:q8Zr4Tn1Wk | chpasswd".into(), "echo \"$USER:$PASS\" | chpasswd".into());
+    add("mysql-command", "mysql -uroot -pq8Zr4Tn1Wk shop".into(), "mysql -uroot -p shop".into());
     rows
+}
+
+/// Searches a sample; `@PATH` and a line end say in which file it lies.
+fn search(sample: &str) -> Hits {
+    match sample.strip_prefix('@').and_then(|rest| rest.split_once('\n')) {
+        Some((path, text)) => searcher().search_file(path, text.as_bytes()),
+        None => searcher().search(sample.as_bytes()),
+    }
 }
 
 #[test]
@@ -158,22 +384,23 @@ fn every_detector_finds_its_sample_and_no_near_miss() {
     let mut covered = BTreeSet::new();
     for (id, yes, no) in samples() {
         covered.insert(id);
-        let found = searcher().search(yes.as_bytes());
+        let found = search(&yes);
         assert!(found.hits.iter().any(|hit| hit.detector == id), "{id} misses {yes}: {found:?}");
-        let found = searcher().search(no.as_bytes());
+        let found = search(&no);
         assert!(found.hits.iter().all(|hit| hit.detector != id), "{id} takes {no}");
     }
     let all: BTreeSet<&str> = DETECTORS.iter().map(|d| d.id).collect();
     assert_eq!(covered, all);
-    assert!(all.len() >= 40 && all.len() == DETECTORS.len());
+    assert!(all.len() >= 150 && all.len() == DETECTORS.len());
 }
 
 #[test]
 fn no_secret_leaves_the_module() {
     for (id, yes, _) in samples() {
-        for hit in searcher().search(yes.as_bytes()).hits {
+        for hit in search(&yes).hits {
             let shown = hit.redacted.split('…').next().unwrap();
-            assert!(shown.len() <= 4 || shown.starts_with("-----BEGIN"), "{id}: {}", hit.redacted);
+            let is_label = shown.starts_with("-----BEGIN") && shown.len() <= 48;
+            assert!(shown.len() <= 4 || is_label, "{id}: {}", hit.redacted);
         }
     }
 }
@@ -181,8 +408,11 @@ fn no_secret_leaves_the_module() {
 #[test]
 fn all_expressions_compile() {
     for detector in DETECTORS {
-        assert!(compile(detector.pattern).is_ok(), "{}", detector.id);
-        assert!(!detector.keywords.is_empty(), "{}", detector.id);
+        let compiled = compile(detector.pattern);
+        assert!(compiled.is_ok(), "{}: {compiled:?}", detector.id);
+        let reachable = !detector.keywords.is_empty() || !detector.names.is_empty();
+        assert!(reachable && !(detector.in_binaries && detector.keywords.is_empty()));
+        assert!(detector.keywords.iter().all(|k| k.len() >= 2), "{}", detector.id);
     }
 }
 
@@ -193,7 +423,10 @@ fn a_sample_among_other_text_has_its_line_and_is_found_once() {
     let found = searcher().search(text.as_bytes());
     assert_eq!(found.hits.len(), 1, "{found:?}");
     let hit = &found.hits[0];
-    assert_eq!((hit.detector, hit.line, hit.severity), ("github-token", 42, Severity::Critical));
+    assert_eq!(
+        (hit.detector.as_str(), hit.line, hit.severity),
+        ("github-token", 42, Severity::Critical)
+    );
     assert_eq!(hit.redacted, "ghp_…(40 characters)");
 }
 
@@ -218,9 +451,16 @@ fn keys_in_other_clothes() {
     };
     check(format!("{{\"key\": \"{}\"}}", pem.replace('\n', "\\n")), 1);
     check(pem.replace('\n', "\r\n"), 1);
-    check(format!("{pem}{pem}"), 2);
-    let openssh = [&b"openssh-key-v1\0"[..], &der()].concat();
-    check(armour(&format!("OPENSSH {label}"), &openssh), 1);
+    // The same value twice is one finding, two values are two.
+    check(format!("{pem}{pem}"), 1);
+    let mut other = der();
+    other[20] ^= 1;
+    check(format!("{pem}{}", armour(&label, &other)), 2);
+    check(armour(&format!("OPENSSH {label}"), &openssh()), 1);
+    // On one line with its label the body is not shown either.
+    let one_line = format!("k: {}", pem.replace('\n', "\\n"));
+    let redacted = &searcher().search(one_line.as_bytes()).hits[0].redacted;
+    assert_eq!(*redacted, format!("-----BEGIN {label}-----…"));
     // A mention of the label and a body that is no key are not keys.
     check(format!("if line.startswith('-----BEGIN {label}-----'): ... '-----END'"), 0);
     check(armour(&label, b"short"), 0);
@@ -234,7 +474,8 @@ fn binary_is_told_from_text() {
 
 #[test]
 fn a_file_of_nothing_but_secrets_is_bounded() {
-    let text = format!("{}\n", with_sum("ghp_")).repeat(HITS_PER_FILE_MAX * 3);
+    let line = |n: usize| format!("ntn_{:011}{}\n", n * 7_919 + 41_213_141, noise(ALNUM, 35));
+    let text: String = (0..HITS_PER_FILE_MAX * 3).map(line).collect();
     let found = searcher().search(text.as_bytes());
     assert_eq!(found.hits.len(), HITS_PER_FILE_MAX);
     assert_eq!(found.n_dropped, HITS_PER_FILE_MAX as u64 * 2);
@@ -270,4 +511,67 @@ fn places_are_judged() {
     check("srv/latest/key.pem", false);
     check("srv/node_modules/x/key.pem", true);
     check("root/.cargo/registry/src/x/lib.rs", true);
+}
+
+#[test]
+fn equal_values_are_one_finding_with_one_fingerprint() {
+    let token = with_sum("ghp_");
+    let found = searcher().search(format!("{token}\n{token}\n{token}\n").as_bytes());
+    assert_eq!((found.hits.len(), found.hits[0].n_more), (1, 2));
+    let elsewhere = searcher().search_file("srv/x", format!("t={token}").as_bytes());
+    assert_eq!(found.hits[0].fingerprint, elsewhere.hits[0].fingerprint);
+    assert_eq!(found.hits[0].fingerprint.len(), 16);
+    // The fingerprint has none of the value.
+    assert!(!token.contains(&found.hits[0].fingerprint));
+}
+
+#[test]
+fn binary_files_are_searched_for_what_noise_does_not_have() {
+    let token = with_sum("ghp_");
+    let bytes =
+        [&b"\x7fELF\0\0"[..], token.as_bytes(), b"\0password=\"q8Zr4Tn1WkV0pLx9\"\0"].concat();
+    let found = searcher().search_binary("opt/app", &bytes);
+    let names: Vec<&str> = found.hits.iter().map(|hit| hit.detector.as_str()).collect();
+    assert_eq!(names, ["github-token"]);
+}
+
+#[test]
+fn the_users_detectors_and_allow_list_count() {
+    let custom = CustomDetector {
+        id: "shop-key".into(),
+        title: "key of the shop".into(),
+        severity: Severity::High,
+        keywords: vec!["shop_".into()],
+        pattern: r"\bshop_(?P<secret>[a-z0-9]{20})\b".into(),
+        entropy_min: Some(3.0),
+        files: vec![],
+    };
+    let text = format!("shop_{} ghp: {}", noise(LOWER, 20), with_sum("ghp_"));
+    let with = |detectors: Vec<CustomDetector>, allow: Vec<Allow>| {
+        Searcher::with(&SearcherOptions { detectors, allow, ..SearcherOptions::default() })
+    };
+    let names = |found: &Hits| -> Vec<String> {
+        found.hits.iter().map(|hit| hit.detector.clone()).collect()
+    };
+    let found = with(vec![custom.clone()], vec![]).unwrap().search_file("srv/a", text.as_bytes());
+    assert_eq!(names(&found), ["shop-key", "github-token"]);
+    let allow = Allow { path: Some("srv/*".into()), ..Allow::default() };
+    let searcher = with(vec![custom.clone()], vec![allow]).unwrap();
+    let found = searcher.search_file("srv/a", text.as_bytes());
+    assert_eq!((found.hits.len(), found.n_allowed), (0, 2));
+    assert_eq!(searcher.search_file("opt/a", text.as_bytes()).hits.len(), 2);
+    let allow = Allow {
+        detector: Some("github-token".into()),
+        pattern: Some("^ghp_".into()),
+        ..Allow::default()
+    };
+    let found = with(vec![custom.clone()], vec![allow]).unwrap().search(text.as_bytes());
+    assert_eq!(names(&found), ["shop-key"]);
+    // What cannot be used says why.
+    let bad = CustomDetector { pattern: "(".into(), ..custom.clone() };
+    assert!(matches!(with(vec![bad], vec![]), Err(BuildSearcherError::Pattern { .. })));
+    let bad = CustomDetector { keywords: vec![], ..custom.clone() };
+    assert!(matches!(with(vec![bad], vec![]), Err(BuildSearcherError::Unreachable(_))));
+    let bad = CustomDetector { id: "jwt".into(), ..custom };
+    assert!(matches!(with(vec![bad], vec![]), Err(BuildSearcherError::Duplicate(_))));
 }

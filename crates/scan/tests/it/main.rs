@@ -6,7 +6,11 @@
 )]
 
 mod checks;
+mod content;
 mod deb;
 mod feeds;
 mod image;
+mod minimality;
 mod packages;
+mod sbom;
+mod schema;

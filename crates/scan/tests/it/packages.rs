@@ -6,7 +6,7 @@ use palisade_base::Digest;
 use palisade_image::{Image, NewImage, OpenOptions, Platform, write_layout};
 use palisade_model::package::PackageState;
 use palisade_model::{Inventory, Target};
-use palisade_scan::{ScanOptions, inventory_of, scan_target};
+use palisade_scan::{Look, ScanOptions, inventory_of, scan_target};
 
 use crate::image::{NOW, OS_RELEASE, file, layer};
 
@@ -121,6 +121,8 @@ fn found_attributed_and_counted_once() {
             ignores: &[],
             checks: &palisade_policy::Checks::default(),
             secrets,
+            look: Look::default(),
+            minimality: None,
         };
         let report = scan_target(&target, &open, &options).unwrap();
         assert_eq!(report.inventory, alone, "with secrets: {secrets}");

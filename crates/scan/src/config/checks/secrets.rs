@@ -57,6 +57,11 @@ pub(super) const CHECKS: &[Check] = &[
                     sink.add(step.place, "shows a secret");
                 }
             }
+            for Placed { value: (name, value), place } in &build.shown {
+                if is_secret(facts, name, value) {
+                    sink.add(*place, format!("shows the value of `{}`", shown(name)));
+                }
+            }
         }),
     },
     Check {

@@ -1,0 +1,364 @@
+//! May an image with these findings run?
+//!
+//! Each demand of the gate is answered by itself: met, refused, or not answerable. A demand
+//! about vulnerabilities can only be answered where the database could judge the image's
+//! packages; where it could not, the answer is [`GateVerdict::NotEvaluated`], which callers
+//! must treat as a failure, never as a pass.
+
+mod baseline;
+
+use palisade_base::Timestamp;
+use palisade_model::finding::{LicenceVerdict, ScanReport, Vulnerability};
+use palisade_model::judgement::{GateResult, GateRule, GateVerdict};
+use palisade_model::package::PackageKind;
+use palisade_model::{Finding, Severity};
+use palisade_policy::Gate;
+
+pub use baseline::Known;
+
+use crate::minimality::lifecycle;
+
+/// What the gate says, for those who need no more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GateDecision {
+    /// Nothing that the policy forbids was found, and everything was looked at.
+    Pass,
+    /// The policy forbids this.
+    Refuse {
+        /// Why, one sentence each; never empty.
+        reasons: Vec<String>,
+    },
+    /// The question could not be answered.
+    NotEvaluated {
+        /// Why, one sentence each; never empty.
+        why: Vec<String>,
+    },
+}
+
+impl From<&GateResult> for GateDecision {
+    fn from(result: &GateResult) -> Self {
+        let mut reasons: Vec<String> = Vec::new();
+        for reason in result.reasons(result.verdict) {
+            // Demands share what stands in their way.
+            if !reasons.iter().any(|known| known == reason) {
+                reasons.push(reason.to_string());
+            }
+        }
+        match result.verdict {
+            GateVerdict::Passed => Self::Pass,
+            GateVerdict::Refused => Self::Refuse { reasons },
+            GateVerdict::NotEvaluated => Self::NotEvaluated { why: reasons },
+        }
+    }
+}
+
+/// Identifiers named in one reason; the rest is a number.
+const NAMED_MAX: usize = 5;
+
+/// Judges `report` by `gate`.
+pub fn evaluate(report: &ScanReport, gate: &Gate, now: Timestamp) -> GateDecision {
+    GateDecision::from(&judge(report, gate, None, now))
+}
+
+/// Judges `report` by each demand of `gate`. A refusal outweighs what could not be answered:
+/// what was found is enough.
+///
+/// With `known`, only what is not in that earlier report counts.
+///
+/// A severity threshold never counts vulnerabilities of unknown severity, because feeds that
+/// rate nothing would refuse every image; they are in the report all the same. Nor does the
+/// demand for no secrets count those of low severity: samples, test data, wrong checksums.
+pub fn judge(
+    report: &ScanReport,
+    gate: &Gate,
+    known: Option<&Known>,
+    now: Timestamp,
+) -> GateResult {
+    let is_new = |finding: &Finding| known.is_none_or(|known| !known.has(finding));
+    let findings: Vec<&Finding> = report.findings.iter().filter(|f| is_new(f)).collect();
+    let judge =
+        Judge { report, gate, now, new: if known.is_some() { "new " } else { "" }, findings };
+    let rules: Vec<GateRule> = [
+        judge.severity(),
+        judge.epss(),
+        judge.known_exploited(),
+        judge.secrets(),
+        judge.malware(),
+        judge.licences(),
+        judge.other(),
+        judge.end_of_life(),
+        judge.database_age(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    let any = |verdict| rules.iter().any(|rule| rule.verdict == verdict);
+    let verdict = if any(GateVerdict::Refused) {
+        GateVerdict::Refused
+    } else if any(GateVerdict::NotEvaluated) {
+        GateVerdict::NotEvaluated
+    } else {
+        GateVerdict::Passed
+    };
+    GateResult { verdict, rules, baseline: known.map(|known| known.compare(report)) }
+}
+
+struct Judge<'a> {
+    report: &'a ScanReport,
+    gate: &'a Gate,
+    now: Timestamp,
+    /// `new ` where there is a baseline.
+    new: &'static str,
+    /// The findings that count.
+    findings: Vec<&'a Finding>,
+}
+
+/// The answer to one demand: what refuses it, and what stands in the way of an answer.
+fn rule(name: &str, demand: String, refusals: Vec<String>, obstacles: Vec<String>) -> GateRule {
+    let (verdict, reasons) = if !refusals.is_empty() {
+        (GateVerdict::Refused, refusals)
+    } else if !obstacles.is_empty() {
+        (GateVerdict::NotEvaluated, obstacles)
+    } else {
+        (GateVerdict::Passed, Vec::new())
+    };
+    GateRule { rule: name.to_string(), demand, verdict, reasons }
+}
+
+impl<'a> Judge<'a> {
+    fn vulnerabilities(&self) -> impl Iterator<Item = &'a Vulnerability> {
+        self.findings.iter().filter_map(|finding| match finding {
+            Finding::Vulnerability(v) => Some(v),
+            _ => None,
+        })
+    }
+
+    fn ids(&self, counts: impl Fn(&Vulnerability) -> bool) -> Vec<&'a str> {
+        self.vulnerabilities().filter(|v| counts(v)).map(|v| v.id.as_str()).collect()
+    }
+
+    fn with_fix(&self) -> &'static str {
+        if self.gate.fixed_only { " with a fixed version" } else { "" }
+    }
+
+    fn severity(&self) -> Option<GateRule> {
+        let threshold = self.gate.severity?;
+        let bad = |s: Severity| s >= threshold && (s != Severity::Unknown || threshold == s);
+        let fixable = |v: &Vulnerability| !self.gate.fixed_only || v.fixed.is_some();
+        let ids = self.ids(|v| bad(v.severity) && fixable(v));
+        let what = format!("rated {threshold} or worse{}", self.with_fix());
+        let refusals = sentence(&ids, self.new, &what).into_iter().collect();
+        let demand = format!("no {}vulnerability {what}", self.new);
+        Some(rule("severity", demand, refusals, self.vulnerability_obstacles()))
+    }
+
+    fn epss(&self) -> Option<GateRule> {
+        let ppm = self.gate.epss_ppm?;
+        let percent = f64::from(ppm) / 10_000.0;
+        let fixable = |v: &Vulnerability| !self.gate.fixed_only || v.fixed.is_some();
+        let bad = |v: &Vulnerability| v.epss.is_some_and(|epss| epss * 1e6 >= f64::from(ppm));
+        let ids = self.ids(|v| bad(v) && fixable(v));
+        let what = format!("with an EPSS of {percent} % or more{}", self.with_fix());
+        let refusals = sentence(&ids, self.new, &what).into_iter().collect();
+        let mut obstacles = self.vulnerability_obstacles();
+        obstacles.extend(self.lacks_feed(crate::feeds::epss::FEED, "EPSS scores"));
+        let demand = format!("no {}vulnerability {what}", self.new);
+        Some(rule("epss_percent", demand, refusals, obstacles))
+    }
+
+    fn known_exploited(&self) -> Option<GateRule> {
+        if !self.gate.known_exploited {
+            return None;
+        }
+        let what = "known to be exploited";
+        let ids = self.ids(|v| v.known_exploited);
+        let refusals = sentence(&ids, self.new, what).into_iter().collect();
+        let mut obstacles = self.vulnerability_obstacles();
+        obstacles
+            .extend(self.lacks_feed(crate::feeds::kev::FEED, "list of exploited vulnerabilities"));
+        let demand = format!("no {}vulnerability {what}", self.new);
+        Some(rule("known_exploited", demand, refusals, obstacles))
+    }
+
+    fn secrets(&self) -> Option<GateRule> {
+        if !self.gate.secrets {
+            return None;
+        }
+        let is_secret =
+            |f: &&&Finding| matches!(f, Finding::Secret(s) if s.severity > Severity::Low);
+        let n = self.findings.iter().filter(is_secret).count();
+        let noun = if n == 1 { "secret" } else { "secrets" };
+        let refusals =
+            if n > 0 { vec![format!("{n} {}{noun} in the image", self.new)] } else { Vec::new() };
+        let mut obstacles = self.gaps();
+        if self.report.coverage.is_of_document {
+            obstacles.push("a bill of materials shows no secrets".into());
+        } else if self.report.coverage.n_files_searched == 0 && self.report.inventory.n_files > 0 {
+            obstacles.push("no file was searched for secrets".into());
+        }
+        Some(rule("secrets", format!("no {}secret in the image", self.new), refusals, obstacles))
+    }
+
+    fn malware(&self) -> Option<GateRule> {
+        if !self.gate.malware {
+            return None;
+        }
+        let is_malware =
+            |f: &&&Finding| matches!(f, Finding::Malware(m) if m.severity > Severity::Low);
+        let n = self.findings.iter().filter(is_malware).count();
+        let noun = if n == 1 { "sign" } else { "signs" };
+        let text = || format!("{n} {}{noun} of malware in the image", self.new);
+        let refusals = (n > 0).then(text).into_iter().collect();
+        let mut obstacles = self.gaps();
+        if self.report.coverage.is_of_document {
+            obstacles.push("a bill of materials shows no malware".into());
+        } else if self.report.coverage.n_files_malware == 0 && self.report.inventory.n_files > 0 {
+            obstacles.push("no file was examined for malware".into());
+        }
+        let demand = format!("no {}sign of malware in the image", self.new);
+        Some(rule("malware", demand, refusals, obstacles))
+    }
+
+    fn licences(&self) -> Option<GateRule> {
+        if !self.gate.licences {
+            return None;
+        }
+        let is_denied =
+            |f: &&&Finding| matches!(f, Finding::Licence(l) if l.verdict == LicenceVerdict::Denied);
+        let n = self.findings.iter().filter(is_denied).count();
+        let noun = if n == 1 { "package" } else { "packages" };
+        let text = || format!("{n} {}{noun} under licences that the policy denies", self.new);
+        let refusals = (n > 0).then(text).into_iter().collect();
+        let mut obstacles = self.gaps();
+        let coverage = &self.report.coverage;
+        let n_judged = coverage.n_licences_judged + coverage.n_licences_unknown;
+        if n_judged == 0 && !self.report.inventory.packages.is_empty() {
+            obstacles.push("no licence was judged: the policy has no `scan.licences`".into());
+        }
+        let demand = format!("no {}package under a licence that the policy denies", self.new);
+        Some(rule("licences", demand, refusals, obstacles))
+    }
+
+    fn other(&self) -> Option<GateRule> {
+        let threshold = self.gate.other_severity?;
+        let others = self.findings.iter().filter(|finding| {
+            !matches!(finding, Finding::Vulnerability(_) | Finding::Secret(_))
+                && finding.severity() >= threshold
+        });
+        let mut names: Vec<String> =
+            others.map(|finding| crate::report::item::describe(finding).rule).collect();
+        let n = names.len();
+        names.sort_unstable();
+        names.dedup();
+        let what = format!("rated {threshold} or worse");
+        let refusals = if n > 0 {
+            let noun = if n == 1 { "other finding" } else { "other findings" };
+            vec![format!("{n} {}{noun} {what}: {}", self.new, some_of(&names))]
+        } else {
+            Vec::new()
+        };
+        let mut obstacles = self.gaps();
+        if self.report.coverage.is_of_document {
+            obstacles.push("a bill of materials shows neither files nor settings".into());
+        }
+        let demand = format!(
+            "no {}dangerous file, malware, licence, weak setting or the like {what}",
+            self.new
+        );
+        Some(rule("other_severity", demand, refusals, obstacles))
+    }
+
+    fn end_of_life(&self) -> Option<GateRule> {
+        if !self.gate.end_of_life {
+            return None;
+        }
+        let found = lifecycle::of_inventory(&self.report.inventory, self.now);
+        let over = found.known.iter().filter(|one| one.is_over);
+        let refusals = over
+            .map(|one| format!("{} {} got its last fixes on {}", one.product, one.release, one.end))
+            .collect();
+        let mut obstacles = Vec::new();
+        match &self.report.inventory.distribution {
+            None => obstacles.push("the image does not say which distribution it is".into()),
+            Some(distribution) if found.unknown.contains(&distribution.name) => obstacles
+                .push(format!("the end of `{}` is not known to this release", distribution.name)),
+            Some(_) => {}
+        }
+        let demand = "no distribution or run-time that gets no fixes any more".to_string();
+        Some(rule("end_of_life", demand, refusals, obstacles))
+    }
+
+    fn database_age(&self) -> Option<GateRule> {
+        let days_max = self.gate.database_age_days_max?;
+        let mut refusals = Vec::new();
+        if let Some(database) = &self.report.database {
+            let days = self.now.since(database.built).as_secs() / 86_400;
+            if days > u64::from(days_max) {
+                refusals.push(format!(
+                    "the newest advisory is {days} days old, the policy allows {days_max}"
+                ));
+            }
+        }
+        let demand = format!("advisories not older than {days_max} days");
+        let obstacles = self.vulnerability_obstacles();
+        Some(rule("database_age_days_max", demand, refusals, obstacles))
+    }
+
+    /// Why a demand about vulnerabilities that found nothing to refuse cannot be met.
+    fn vulnerability_obstacles(&self) -> Vec<String> {
+        let mut why = Vec::new();
+        if self.report.database.is_none() {
+            why.push(
+                "there is no advisory database, so vulnerabilities were not looked for".into(),
+            );
+        }
+        // Programs outside packages have no feed, whatever the database: a demand that nobody
+        // could ever meet would shut out every image with a program built from source. They
+        // are listed as not judged.
+        let bare = PackageKind::Binary.purl_type();
+        let unmatched = self.report.coverage.unmatched.iter();
+        let blind = unmatched.filter(|u| self.report.database.is_some() && u.ecosystem != bare);
+        why.extend(blind.map(|u| {
+            format!(
+                "{} packages of {} could not be judged: {}",
+                u.n_packages, u.ecosystem, u.reason
+            )
+        }));
+        why.extend(self.gaps());
+        why
+    }
+
+    fn gaps(&self) -> Vec<String> {
+        let n = self.report.gaps().len();
+        let text = || format!("{n} parts of the image could not be examined");
+        (n > 0).then(text).into_iter().collect()
+    }
+
+    /// A database without the feed cannot tell, however many advisories it has.
+    fn lacks_feed(&self, feed: &str, what: &str) -> Option<String> {
+        let database = self.report.database.as_ref()?;
+        let has = database.feeds.iter().any(|known| known == feed);
+        (!has).then(|| format!("the advisory database has no {what}"))
+    }
+}
+
+fn sentence(ids: &[&str], new: &str, what: &str) -> Option<String> {
+    let mut ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let n = ids.len();
+    let noun = if n == 1 { "vulnerability" } else { "vulnerabilities" };
+    (n > 0).then(|| format!("{n} {new}{noun} {what}: {}", some_of(&ids)))
+}
+
+/// The first few of `names`, and how many more there are.
+fn some_of(names: &[String]) -> String {
+    let named = names.iter().take(NAMED_MAX).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(NAMED_MAX) {
+        0 => named,
+        n => format!("{named} and {n} more"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,299 @@
+//! Each demand refuses what it names, and passes only when it could be answered.
+
+use super::*;
+use palisade_model::finding::{
+    Coverage, DatabaseInfo, LicenceFinding, Malware, MalwareEngine, Secret, Unmatched,
+    Vulnerability,
+};
+use palisade_model::package::{Gap, Inventory, Subject};
+
+const NOW: Timestamp = Timestamp::from_nanos(1_795_326_835_000_000_000);
+
+fn vulnerability(id: &str, severity: Severity, fixed: bool, known_exploited: bool) -> Finding {
+    Finding::Vulnerability(Vulnerability {
+        id: id.into(),
+        aliases: vec![],
+        package: "a".into(),
+        purl: String::new(),
+        source: None,
+        installed: "1".into(),
+        fixed: fixed.then(|| "2".into()),
+        severity,
+        title: String::new(),
+        feed: "test".into(),
+        known_exploited,
+        epss: None,
+    })
+}
+
+fn report(findings: Vec<Finding>) -> ScanReport {
+    ScanReport {
+        time: NOW,
+        inventory: Inventory {
+            subject: Subject { name: "x".into(), digest: None, platform: None },
+            distribution: None,
+            packages: vec![],
+            parts: vec![],
+            n_files: 1,
+            gaps: vec![],
+        },
+        database: Some(DatabaseInfo {
+            feeds: vec!["kev".into(), "epss".into()],
+            built: NOW,
+            n_records: 1,
+        }),
+        findings,
+        n_ignored: 0,
+        suppressed: vec![],
+        gate: None,
+        minimality: None,
+        coverage: Coverage { n_files_searched: 1, n_files_malware: 1, ..Coverage::default() },
+    }
+}
+
+fn all() -> Gate {
+    Gate {
+        severity: Some(Severity::High),
+        fixed_only: true,
+        known_exploited: true,
+        secrets: true,
+        malware: true,
+        database_age_days_max: Some(7),
+        ..Gate::default()
+    }
+}
+
+fn refused(report: &ScanReport, gate: &Gate) -> Vec<String> {
+    match evaluate(report, gate, NOW) {
+        GateDecision::Refuse { reasons } => reasons,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn refuses_what_the_policy_names() {
+    assert_eq!(evaluate(&report(vec![]), &all(), NOW), GateDecision::Pass);
+    let high = report(vec![vulnerability("CVE-1", Severity::Critical, true, false)]);
+    assert_eq!(
+        refused(&high, &all()),
+        ["1 vulnerability rated high or worse with a fixed version: CVE-1"]
+    );
+    let unfixed = report(vec![vulnerability("CVE-1", Severity::Critical, false, false)]);
+    assert_eq!(evaluate(&unfixed, &all(), NOW), GateDecision::Pass);
+    let unknown = report(vec![vulnerability("CVE-1", Severity::Unknown, true, true)]);
+    assert_eq!(refused(&unknown, &all()), ["1 vulnerability known to be exploited: CVE-1"]);
+    let secret = Finding::Secret(Secret {
+        detector: "x".into(),
+        title: String::new(),
+        path: "/x".into(),
+        line: 1,
+        redacted: String::new(),
+        severity: Severity::Medium,
+        ..Secret::default()
+    });
+    assert_eq!(refused(&report(vec![secret]), &all()), ["1 secret in the image"]);
+    let mut old = report(vec![]);
+    old.database.as_mut().unwrap().built =
+        Timestamp::from_nanos(NOW.as_nanos() - 8 * 86_400_000_000_000);
+    assert_eq!(refused(&old, &all()), ["the newest advisory is 8 days old, the policy allows 7"]);
+    let many = (0..8).map(|i| vulnerability(&format!("CVE-{i}"), Severity::High, true, false));
+    assert!(refused(&report(many.collect()), &all())[0].ends_with("CVE-4 and 3 more"));
+}
+
+#[test]
+fn what_was_not_looked_at_never_passes() {
+    let not_evaluated = |report: &ScanReport, gate: &Gate| {
+        assert!(matches!(evaluate(report, gate, NOW), GateDecision::NotEvaluated { .. }));
+    };
+    let mut blind = report(vec![]);
+    blind.database = None;
+    not_evaluated(&blind, &all());
+    assert_eq!(evaluate(&blind, &Gate::default(), NOW), GateDecision::Pass);
+    let mut unmatched = report(vec![]);
+    unmatched.coverage.unmatched.push(Unmatched {
+        ecosystem: "Debian:12".into(),
+        n_packages: 3,
+        reason: "r".into(),
+    });
+    not_evaluated(&unmatched, &all());
+    unmatched.coverage.unmatched[0].ecosystem = "generic".into();
+    assert_eq!(evaluate(&unmatched, &all(), NOW), GateDecision::Pass);
+    let mut gap = report(vec![]);
+    gap.inventory.gaps.push(Gap { path: "/x".into(), reason: "r".into() });
+    not_evaluated(&gap, &Gate { secrets: true, ..Gate::default() });
+    let mut unsearched = report(vec![]);
+    unsearched.coverage.n_files_searched = 0;
+    not_evaluated(&unsearched, &all());
+    // A refusal needs no more evidence.
+    blind.findings.push(vulnerability("CVE-1", Severity::High, true, false));
+    assert_eq!(refused(&blind, &all()).len(), 1);
+}
+
+#[test]
+fn what_a_feed_would_have_to_say_is_not_answered_without_it() {
+    let mut report = report(vec![vulnerability("CVE-1", Severity::Low, false, false)]);
+    let kev = Gate { known_exploited: true, ..Gate::default() };
+    let epss = Gate { epss_ppm: Some(500_000), ..Gate::default() };
+    for gate in [&kev, &epss] {
+        assert_eq!(evaluate(&report, gate, NOW), GateDecision::Pass);
+    }
+    report.database.as_mut().unwrap().feeds.clear();
+    let why = |gate| match evaluate(&report, gate, NOW) {
+        GateDecision::NotEvaluated { why } => why,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(why(&kev), ["the advisory database has no list of exploited vulnerabilities"]);
+    assert_eq!(why(&epss), ["the advisory database has no EPSS scores"]);
+}
+
+#[test]
+fn epss_counts_from_its_threshold_on() {
+    let mut found = vulnerability("CVE-1", Severity::Unknown, true, false);
+    let Finding::Vulnerability(v) = &mut found else { unreachable!() };
+    v.epss = Some(0.5);
+    let report = report(vec![found]);
+    let gate = |percent: u32| Gate { epss_ppm: Some(percent * 10_000), ..Gate::default() };
+    assert_eq!(
+        refused(&report, &gate(50)),
+        ["1 vulnerability with an EPSS of 50 % or more: CVE-1"]
+    );
+    assert_eq!(evaluate(&report, &gate(51), NOW), GateDecision::Pass);
+}
+
+#[test]
+fn every_rule_says_how_it_was_met() {
+    let mut report = report(vec![vulnerability("CVE-1", Severity::Critical, true, false)]);
+    report.coverage.is_of_document = true;
+    let result = judge(&report, &all(), None, NOW);
+    let shown: Vec<String> = result
+        .rules
+        .iter()
+        .map(|rule| format!("{}: {} {:?}", rule.rule, rule.verdict.as_str(), rule.reasons))
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            "severity: refused [\"1 vulnerability rated high or worse with a fixed version: CVE-1\"]",
+            "known_exploited: passed []",
+            "secrets: could not be evaluated [\"a bill of materials shows no secrets\"]",
+            "malware: could not be evaluated [\"a bill of materials shows no malware\"]",
+            "database_age_days_max: passed []",
+        ]
+    );
+    assert_eq!(result.verdict, GateVerdict::Refused);
+}
+
+#[test]
+fn only_what_is_new_counts_against_a_baseline() {
+    let old = report(vec![
+        vulnerability("CVE-1", Severity::Critical, true, false),
+        vulnerability("CVE-2", Severity::Critical, true, false),
+    ]);
+    let known = Known::of(&old);
+    let gate = Gate { severity: Some(Severity::High), ..Gate::default() };
+    let mut same = report(vec![vulnerability("CVE-1", Severity::Critical, false, false)]);
+    let result = judge(&same, &gate, Some(&known), NOW);
+    assert_eq!(result.verdict, GateVerdict::Passed);
+    let baseline = result.baseline.unwrap();
+    assert_eq!((baseline.n_known, baseline.n_new, baseline.n_gone), (1, 0, 1));
+    same.findings.push(vulnerability("CVE-3", Severity::High, false, false));
+    let result = judge(&same, &gate, Some(&known), NOW);
+    assert_eq!(
+        result.reasons(GateVerdict::Refused).collect::<Vec<_>>(),
+        ["1 new vulnerability rated high or worse: CVE-3"]
+    );
+    // A vulnerability that comes to be exploited is news, although it was there before.
+    same.findings = vec![vulnerability("CVE-1", Severity::Critical, true, true)];
+    let kev = Gate { known_exploited: true, ..Gate::default() };
+    assert_eq!(judge(&same, &kev, Some(&known), NOW).verdict, GateVerdict::Refused);
+}
+
+#[test]
+fn other_findings_have_a_threshold_of_their_own() {
+    use palisade_model::finding::{DangerousFile, FileDanger};
+    let file = Finding::File(DangerousFile {
+        danger: FileDanger::Setuid,
+        path: "/x".into(),
+        detail: String::new(),
+        package: None,
+        severity: Severity::High,
+    });
+    let mut report = report(vec![file]);
+    let gate = |severity| Gate { other_severity: Some(severity), ..Gate::default() };
+    assert_eq!(
+        refused(&report, &gate(Severity::High)),
+        ["1 other finding rated high or worse: setuid"]
+    );
+    assert_eq!(evaluate(&report, &gate(Severity::Critical), NOW), GateDecision::Pass);
+    report.coverage.is_of_document = true;
+    let decision = evaluate(&report, &gate(Severity::Critical), NOW);
+    assert!(matches!(decision, GateDecision::NotEvaluated { .. }));
+}
+
+#[test]
+fn an_end_of_life_is_refused_and_an_unknown_one_not_passed() {
+    let gate = Gate { end_of_life: true, ..Gate::default() };
+    let decision = |id: &str, version_id: &str| {
+        let mut report = report(vec![]);
+        report.inventory.distribution = Some(palisade_model::Distribution {
+            id: id.into(),
+            version_id: version_id.into(),
+            codename: String::new(),
+            name: format!("{id} {version_id}"),
+        });
+        evaluate(&report, &gate, NOW)
+    };
+    assert_eq!(decision("debian", "13"), GateDecision::Pass);
+    assert_eq!(
+        decision("debian", "10"),
+        GateDecision::Refuse { reasons: vec!["Debian 10 got its last fixes on 2024-06-30".into()] }
+    );
+    assert!(matches!(decision("plan9", "4"), GateDecision::NotEvaluated { .. }));
+    assert!(matches!(evaluate(&report(vec![]), &gate, NOW), GateDecision::NotEvaluated { .. }));
+}
+
+#[test]
+fn malware_and_denied_licences_refuse() {
+    let malware = |severity| {
+        Finding::Malware(Malware {
+            rule: "x".into(),
+            engine: MalwareEngine::Yara,
+            title: String::new(),
+            path: "/x".into(),
+            detail: String::new(),
+            sha256: None,
+            reference: String::new(),
+            package: None,
+            severity,
+            layer: None,
+        })
+    };
+    let licence = |verdict| {
+        Finding::Licence(LicenceFinding {
+            package: "p".into(),
+            purl: String::new(),
+            version: "1".into(),
+            licence: "AGPL-3.0-only".into(),
+            verdict,
+            reason: String::new(),
+            severity: Severity::High,
+        })
+    };
+    let gate = Gate { malware: true, licences: true, ..Gate::default() };
+    let mut found = report(vec![
+        malware(Severity::High),
+        malware(Severity::Low),
+        licence(LicenceVerdict::Denied),
+        licence(LicenceVerdict::Review),
+    ]);
+    found.coverage.n_licences_judged = 2;
+    assert_eq!(
+        refused(&found, &gate),
+        ["1 sign of malware in the image", "1 package under licences that the policy denies"]
+    );
+    assert!(gate.is_active());
+    // What was not looked at is not passed.
+    let mut blind = report(vec![]);
+    blind.coverage.n_files_malware = 0;
+    assert!(matches!(evaluate(&blind, &gate, NOW), GateDecision::NotEvaluated { .. }));
+}
