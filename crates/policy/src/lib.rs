@@ -17,6 +17,7 @@ pub mod document;
 pub mod endpoint;
 mod enforce;
 pub mod explain;
+mod gate;
 pub mod load;
 mod read;
 pub mod reference;

@@ -6,7 +6,7 @@
 
 use std::path::PathBuf;
 
-use palisade_model::{Priority, Severity};
+use palisade_model::Priority;
 
 use crate::capability;
 use crate::document::{
@@ -160,62 +160,6 @@ const VERIFY: &[Choice] = &[
         name: "off",
         meaning: "signatures are not looked at",
         set: |p| p.images.verify = ImageVerification::Off,
-    },
-];
-
-const GATE_SEVERITY: &[Choice] = &[
-    Choice {
-        name: "none",
-        meaning: "no vulnerability is refused for its severity",
-        set: |p| p.images.gate.severity = None,
-    },
-    Choice {
-        name: "critical",
-        meaning: "critical ones are refused",
-        set: |p| p.images.gate.severity = Some(Severity::Critical),
-    },
-    Choice {
-        name: "high",
-        meaning: "high and above",
-        set: |p| p.images.gate.severity = Some(Severity::High),
-    },
-    Choice {
-        name: "medium",
-        meaning: "medium and above",
-        set: |p| p.images.gate.severity = Some(Severity::Medium),
-    },
-    Choice {
-        name: "low",
-        meaning: "low and above",
-        set: |p| p.images.gate.severity = Some(Severity::Low),
-    },
-];
-
-const GATE_OTHER_SEVERITY: &[Choice] = &[
-    Choice {
-        name: "none",
-        meaning: "no other finding is refused for its severity",
-        set: |p| p.images.gate.other_severity = None,
-    },
-    Choice {
-        name: "critical",
-        meaning: "critical ones are refused",
-        set: |p| p.images.gate.other_severity = Some(Severity::Critical),
-    },
-    Choice {
-        name: "high",
-        meaning: "high and above",
-        set: |p| p.images.gate.other_severity = Some(Severity::High),
-    },
-    Choice {
-        name: "medium",
-        meaning: "medium and above",
-        set: |p| p.images.gate.other_severity = Some(Severity::Medium),
-    },
-    Choice {
-        name: "low",
-        meaning: "low and above",
-        set: |p| p.images.gate.other_severity = Some(Severity::Low),
     },
 ];
 
@@ -394,7 +338,7 @@ const KEYS: &[Key] = &[
     ),
     Key {
         path: "images.gate.severity",
-        kind: Kind::Choice(GATE_SEVERITY),
+        kind: Kind::Choice(crate::gate::GATE_SEVERITY),
         default: Default::Value("none"),
         doc: "Refuse an image with a vulnerability of this severity or above.",
         example: "critical",
@@ -451,7 +395,7 @@ const KEYS: &[Key] = &[
     },
     Key {
         path: "images.gate.other_severity",
-        kind: Kind::Choice(GATE_OTHER_SEVERITY),
+        kind: Kind::Choice(crate::gate::GATE_OTHER_SEVERITY),
         default: Default::Value("none"),
         doc: "Refuse an image with any other finding of this severity or above: a dangerous \
               file, malware, a licence, a weak setting.",
