@@ -222,7 +222,7 @@ pub(crate) fn restricted() -> Policy {
         digest: Digest::of(b"restricted"),
         sinks: Vec::new(),
         checks: palisade_policy::Checks::default(),
-        scan: Default::default(),
+        scan: palisade_policy::scan::Scan::default(),
         enforce: palisade_policy::Enforce::default(),
         images: Images { verify: ImageVerification::Off, keys: Vec::new(), gate: Gate::default() },
         containers: Containers {
