@@ -43,7 +43,9 @@ const WATCH: [&str; 7] =
 /// How often each canary was reported.
 fn canaries(stdout: &str) -> BTreeMap<u64, u32> {
     let mut found = BTreeMap::new();
-    for line in stdout.lines() {
+    // A line that is being written has no end yet.
+    let (whole, _) = stdout.rsplit_once('\n').unwrap_or_default();
+    for line in whole.lines() {
         let alert: Value = serde_json::from_str(line).unwrap();
         if let Some((_, number)) = alert["output"].as_str().unwrap().split_once("canary-") {
             *found.entry(number.parse().unwrap()).or_default() += 1;

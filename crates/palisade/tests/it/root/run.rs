@@ -127,7 +127,17 @@ fn restricted_runs_only_what_is_signed_judged_and_whole() {
     // Nothing refuses it with a database that knows of no critical vulnerability in it.
     crate::scan_sbom::build_database(bed.path()).expect(0);
     refused(1, "CVE-2026-10002");
-    bed.run(&["db", "build", "--debian-changelogs", "debs", "--release", "debian:12"]).expect(0);
+    let build = ["db", "build", "--debian-changelogs", "debs", "--release", "debian:12"];
+    bed.run(&build).expect(0);
+    // What is exploited is not known without its list.
+    refused(3, "no list of exploited vulnerabilities");
+    std::fs::write(
+        bed.path().join("kev.json"),
+        r#"{"title":"x","catalogVersion":"2026.01.01","dateReleased":"2026-01-01T00:00:00.0000Z",
+            "count":1,"vulnerabilities":[{"cveID":"CVE-2021-44228","dateAdded":"2026-01-01"}]}"#,
+    )
+    .unwrap();
+    bed.run(&[&build[..], &["--kev", "kev.json"]].concat()).expect(0);
     let script = "id -u; grep -c . /proc/self/uid_map; touch /owned; cp /bin/true /tmp/t && /tmp/t";
     let ran = bed.shell(&flags, script);
     assert!(ran.stdout.starts_with("65532\n"), "{ran:?}");
