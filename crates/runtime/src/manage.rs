@@ -1,7 +1,7 @@
 //! Containers that exist: list, find, stop, kill, remove.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use palisade_sys::{Group, ProcessHandle};
 
@@ -11,6 +11,10 @@ use crate::record::Record;
 
 /// Characters of an id that are enough to look it up.
 const PREFIX_CHARS_MIN: usize = 3;
+/// How long the removal of a detached container waits for whoever is at work on it.
+const CLAIM_WAIT: Duration = Duration::from_secs(5);
+/// How often it looks.
+const CLAIM_LOOK: Duration = Duration::from_millis(10);
 
 /// What a container does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -152,24 +156,37 @@ impl Runtime {
     /// Removes a container; one that runs only by `force`. Returns what could not be
     /// removed.
     pub fn remove(&self, text: &str, force: bool) -> Result<Vec<String>, ManageError> {
-        let id = match self.find(text) {
+        let (id, is_detached) = match self.find(text) {
             Ok(found) => {
                 let alive = !matches!(found.status, Status::Stopped);
                 if alive && !force {
                     return Err(ManageError::Running(found.record.container.name));
                 }
-                found.record.container.id
+                (found.record.container.id, found.record.run.detached)
             }
             // A damaged record hides the name, but the id still tells what to remove.
-            Err(_) if force && self.known_ids().contains(text) => text.to_string(),
+            Err(_) if force && self.known_ids().contains(text) => (text.to_string(), false),
             Err(error) => return Err(error),
         };
         self.kill_group(&id)?;
         let io = |source| ManageError::Io { action: "lock", path: self.paths.lock(), source };
-        match self.claim(&id).map_err(io)? {
-            Some(_claim) => Ok(self.collect(&id).failures),
-            // The process that runs it in the foreground sees its end and cleans up.
-            None => Ok(Vec::new()),
+        let begun = Instant::now();
+        loop {
+            match self.claim(&id).map_err(io)? {
+                Some(_claim) => return Ok(self.collect(&id).failures),
+                // Nobody sees the end of a detached one. What started it, or a process that
+                // inherited its claim, lets go of it in a moment.
+                None if is_detached && begun.elapsed() < CLAIM_WAIT => {
+                    std::thread::sleep(CLAIM_LOOK);
+                }
+                None if is_detached => {
+                    return Ok(vec![format!(
+                        "another process is at work on {id}; the next command collects what it leaves"
+                    )]);
+                }
+                // The process that runs it in the foreground sees its end and cleans up.
+                None => return Ok(Vec::new()),
+            }
         }
     }
 

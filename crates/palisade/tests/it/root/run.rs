@@ -101,7 +101,8 @@ fn a_detached_container_is_listed_entered_and_stopped() {
 
     // One that does not listen is killed after its grace.
     let id = bed.detach("deaf", &[], "trap '' TERM; while :; do sleep 0.05; done");
-    bed.run(&["stop", "--all", "--grace", "0"]).expect(0);
+    let ended = bed.run(&["stop", "--all", "--grace", "0"]);
+    assert_eq!((ended.code, ended.stdout.as_str()), (0, "deaf\n"), "{}", ended.stderr);
     bed.expect_nothing_left(&id);
 }
 
