@@ -79,7 +79,7 @@ pub fn harden(
     facts: &Facts,
     ids: Option<IdRange>,
 ) -> Result<Hardened, Refusal> {
-    let mut work = Work { patch: Patch::new(spec)?, reasons: Vec::new(), warnings: Vec::new() };
+    let mut work = Work::new(spec)?;
     if !work.patch.get("/process").is_some_and(Value::is_object) {
         return Err(Malformed("/process".into()).into());
     }
@@ -102,20 +102,24 @@ pub fn harden_process(
     facts: &Facts,
     ids: Option<IdRange>,
 ) -> Result<Hardened, Refusal> {
-    let mut work = Work { patch: Patch::new(process)?, reasons: Vec::new(), warnings: Vec::new() };
+    let mut work = Work::new(process)?;
     work.process("", policy, facts, ids)?;
     work.finish()
 }
 
 /// The spec being hardened.
-struct Work {
-    patch: Patch,
-    reasons: Vec<RefusalReason>,
-    warnings: Vec<String>,
+pub(crate) struct Work {
+    pub(crate) patch: Patch,
+    pub(crate) reasons: Vec<RefusalReason>,
+    pub(crate) warnings: Vec<String>,
 }
 
 impl Work {
-    fn finish(self) -> Result<Hardened, Refusal> {
+    pub(crate) fn new(value: Value) -> Result<Self, Malformed> {
+        Ok(Self { patch: Patch::new(value)?, reasons: Vec::new(), warnings: Vec::new() })
+    }
+
+    pub(crate) fn finish(self) -> Result<Hardened, Refusal> {
         if !self.reasons.is_empty() {
             return Err(Refusal { reasons: self.reasons });
         }
@@ -123,7 +127,7 @@ impl Work {
         Ok(Hardened { spec, changes, warnings: self.warnings })
     }
 
-    fn refuse(&mut self, control: &'static str, message: String, fix: &str) {
+    pub(crate) fn refuse(&mut self, control: &'static str, message: String, fix: &str) {
         self.reasons.push(RefusalReason { control, message, fix: fix.into() });
     }
 
@@ -272,7 +276,7 @@ impl Work {
         Ok(())
     }
 
-    fn root(&mut self, policy: &Containers) -> Result<(), Malformed> {
+    pub(crate) fn root(&mut self, policy: &Containers) -> Result<(), Malformed> {
         if policy.read_only_root {
             let why = "programs cannot be changed or dropped in the image's folders";
             self.patch.set("/root/readonly", json!(true), why)?;
@@ -317,7 +321,7 @@ impl Work {
         self.patch.set("/mounts", Value::Array(list), why)
     }
 
-    fn paths(&mut self, policy: &Containers) -> Result<(), Malformed> {
+    pub(crate) fn paths(&mut self, policy: &Containers) -> Result<(), Malformed> {
         if !policy.mask_paths {
             return Ok(());
         }
@@ -409,7 +413,7 @@ impl Work {
 }
 
 /// Adds what no mount of a container needs to lack.
-fn restrict_mount(mount: &mut Value, policy: &Containers) -> Result<(), Malformed> {
+pub(crate) fn restrict_mount(mount: &mut Value, policy: &Containers) -> Result<(), Malformed> {
     let bad = || Malformed("/mounts".into());
     let object = mount.as_object_mut().ok_or_else(bad)?;
     let text = |key: &str| object.get(key).and_then(Value::as_str).unwrap_or("").to_string();
@@ -460,7 +464,7 @@ fn restrict_mount(mount: &mut Value, policy: &Containers) -> Result<(), Malforme
 }
 
 /// Adds a temporary file system at `path`, in place of one that is there already.
-fn add_tmpfs(list: &mut Vec<Value>, path: &str, options: &[&str]) {
+pub(crate) fn add_tmpfs(list: &mut Vec<Value>, path: &str, options: &[&str]) {
     let is_there = |mount: &Value| mount.get("destination").and_then(Value::as_str) == Some(path);
     let new = json!({"destination": path, "type": "tmpfs", "source": "tmpfs", "options": options});
     match list.iter_mut().find(|mount| is_there(mount)) {
@@ -472,7 +476,7 @@ fn add_tmpfs(list: &mut Vec<Value>, path: &str, options: &[&str]) {
 }
 
 /// Whether a device rule allows more than one named device.
-fn allows_every_device(rule: &Value) -> bool {
+pub(crate) fn allows_every_device(rule: &Value) -> bool {
     let allow = rule.get("allow").and_then(Value::as_bool) == Some(true);
     let number = |key: &str| rule.get(key).and_then(Value::as_i64).filter(|number| *number >= 0);
     let kind = rule.get("type").and_then(Value::as_str).unwrap_or("a");

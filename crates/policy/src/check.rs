@@ -17,6 +17,7 @@ pub(crate) fn check(reader: &mut Reader) {
     for i in 0..reader.policy.response.len() {
         response(reader, i);
     }
+    crate::engines::check(reader);
     crate::enforce::check(reader);
     crate::sinks::check(reader);
     crate::checks::check(reader);

@@ -28,6 +28,8 @@ pub struct Policy {
     pub response: Vec<ResponseRule>,
     /// What is done at events themselves.
     pub enforce: Enforce,
+    /// How containers of other engines are treated.
+    pub engines: crate::engines::Engines,
     /// Where alerts are sent.
     pub sinks: Vec<Sink>,
     /// What the checks of configuration demand.
@@ -351,7 +353,7 @@ impl EnforceException {
 }
 
 /// Whether `text` matches `pattern`, in which `*` stands for any text.
-fn matches(pattern: &str, text: &str) -> bool {
+pub fn matches(pattern: &str, text: &str) -> bool {
     let mut parts = pattern.split('*');
     let first = parts.next().unwrap_or("");
     let Some(mut rest) = text.strip_prefix(first) else { return false };

@@ -16,6 +16,7 @@ pub mod decide;
 pub mod document;
 pub mod endpoint;
 mod enforce;
+pub mod engines;
 pub mod explain;
 mod gate;
 pub mod load;
@@ -36,6 +37,7 @@ pub use document::{
     UserNamespace,
 };
 pub use endpoint::Endpoint;
+pub use engines::{Allowance, Asked, Builds, EngineException, EngineMode, Engines, Subject};
 pub use explain::explain;
 pub use load::{LoadPolicyError, LoadedPolicy, Origin, Setting, parse};
 pub use reference::{markdown, schema};

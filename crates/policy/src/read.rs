@@ -500,6 +500,7 @@ fn blank() -> Policy {
         runtime: Runtime { rules: Vec::new(), builtin_rules: true, priority_min: Priority::Debug },
         response: Vec::new(),
         enforce: Enforce::default(),
+        engines: crate::engines::Engines::default(),
         sinks: Vec::new(),
         checks: Checks::default(),
         scan: crate::scan::Scan::default(),

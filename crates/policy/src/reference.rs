@@ -145,6 +145,14 @@ fn text_schema(rule: &TextRule) -> Value {
             json!({"enum": EnforcementAction::ALL.map(EnforcementAction::as_str)})
         }
         TextRule::Date => json!({"type": "string", "format": "date"}),
+        TextRule::Allowance => json!({
+            "anyOf": [
+                {"enum": crate::engines::WORDS},
+                {"const": "security-module"},
+                {"type": "string",
+                 "pattern": format!("^({}):.+$", crate::engines::PREFIXES.join("|"))},
+            ]
+        }),
         TextRule::Action => json!({"enum": Action::ALL.map(Action::as_str)}),
         TextRule::Endpoint => json!({
             "type": "string",
@@ -238,6 +246,7 @@ fn one(rule: &TextRule) -> &'static str {
         TextRule::Capability => "a capability",
         TextRule::Action => "`freeze`, `isolate`, `evidence`, `kill`",
         TextRule::EnforcementAction => "`deny`, `kill`",
+        TextRule::Allowance => "an allowance",
         TextRule::Date | TextRule::LastDay => "a day",
         TextRule::Endpoint => "an endpoint",
         TextRule::Pattern => "a regular expression",
@@ -330,6 +339,20 @@ mod tests {
                     for (name, value) in
                         [("images", "[i]"), ("reason", "r"), ("expires", "\"2027-01-01\"")]
                     {
+                        if key.name() != name {
+                            let _ = writeln!(item, "      {name}: {value}");
+                        }
+                    }
+                    item
+                }
+                "engines.exceptions[]" => {
+                    let mut item = format!("engines:\n  exceptions:\n    - {line}\n");
+                    for (name, value) in [
+                        ("images", "[i]"),
+                        ("allow", "[root]"),
+                        ("reason", "r"),
+                        ("expires", "\"2027-01-01\""),
+                    ] {
                         if key.name() != name {
                             let _ = writeln!(item, "      {name}: {value}");
                         }

@@ -65,6 +65,8 @@ pub(crate) enum TextRule {
     Endpoint,
     /// What is done at an event.
     EnforcementAction,
+    /// What an exception allows a container of an engine.
+    Allowance,
     /// A regular expression.
     Pattern,
     /// The last day of something that may have none: `2027-06-30`, or empty.
@@ -274,6 +276,7 @@ const RESPONSE_PRIORITY: &[Choice] =
 /// Keys there are.
 pub(crate) const N_KEYS: usize = KEYS.len()
     + crate::enforce::KEYS.len()
+    + crate::engines::KEYS.len()
     + crate::sinks::KEYS.len()
     + crate::checks::KEYS.len()
     + crate::scan::KEYS.len();
@@ -281,6 +284,7 @@ pub(crate) const N_KEYS: usize = KEYS.len()
 /// Every key, in the order in which a policy is written and explained.
 pub(crate) fn keys() -> impl Iterator<Item = &'static Key> {
     KEYS.iter()
+        .chain(crate::engines::KEYS)
         .chain(crate::enforce::KEYS)
         .chain(crate::sinks::KEYS)
         .chain(crate::checks::KEYS)

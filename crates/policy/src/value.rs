@@ -143,6 +143,17 @@ pub(crate) fn text(text: &str, rule: &TextRule) -> Result<String, Refusal> {
             Ok(action) => Ok(action.to_string()),
             Err(error) => Err(refuse(error.to_string(), "allowed are deny, kill")),
         },
+        TextRule::Allowance => match text.parse::<crate::engines::Allowance>() {
+            Ok(allowance) => Ok(allowance.to_string()),
+            Err(error) => {
+                let allowed = crate::engines::allowed_words();
+                let help = match crate::engines::nearest_word(text) {
+                    Some(near) => format!("did you mean `{near}`? allowed are {allowed}"),
+                    None => format!("allowed are {allowed}"),
+                };
+                Err(refuse(cut(&error), help))
+            }
+        },
         TextRule::LastDay if text.is_empty() => Ok(String::new()),
         TextRule::Date | TextRule::LastDay => {
             let is_day = text.len() == 10

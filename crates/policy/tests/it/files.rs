@@ -6,8 +6,8 @@ use palisade_base::Explain as _;
 use palisade_model::EnforcementAction;
 use palisade_policy::load::{FILE_BYTES_MAX, PROBLEMS_MAX};
 use palisade_policy::{
-    Action, Code, EnforceMode, ImageVerification, LoadPolicyError, Network, Policy, Seccomp,
-    UserMode, UserNamespace, parse,
+    Action, Allowance, Asked, Builds, Code, EnforceMode, EngineMode, ImageVerification,
+    LoadPolicyError, Network, Policy, Seccomp, UserMode, UserNamespace, parse,
 };
 
 fn codes(error: LoadPolicyError) -> Vec<&'static str> {
@@ -157,6 +157,11 @@ fn whole_policy_is_read_to_the_last_key() {
     assert_eq!(policy.images.gate.database_age_days_max, Some(7));
     assert!(!policy.runtime.builtin_rules);
     assert_eq!(policy.response[0].tags, ["mitre_execution"]);
+    let engines = &policy.engines;
+    assert_eq!((engines.mode, engines.asked), (EngineMode::Report, Asked::Remove));
+    assert_eq!(engines.builds, Builds::Refuse);
+    let allowed = [Allowance::HostNamespace("pid"), Allowance::Capability("SYS_PTRACE".into())];
+    assert_eq!(engines.exceptions[0].allow, allowed);
     let enforce = &policy.enforce;
     assert_eq!(enforce.mode, EnforceMode::DryRun);
     assert_eq!(enforce.rules[0].actions, EnforcementAction::ALL);
