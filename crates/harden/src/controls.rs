@@ -13,7 +13,7 @@ const VOLUME_BYTES: u64 = 64 << 20;
 /// Volumes of an image that get one.
 const VOLUMES_MAX: usize = 64;
 /// Period over which processor time is measured out, in microseconds.
-const CPU_PERIOD_US: u64 = 100_000;
+pub(crate) const CPU_PERIOD_US: u64 = 100_000;
 
 /// A hardened spec.
 #[derive(Debug, Clone, PartialEq)]
@@ -378,27 +378,11 @@ impl Work {
     }
 
     fn seccomp(&mut self, policy: &Containers, facts: &Facts) -> Result<(), Malformed> {
-        let architecture = facts.machine.architecture.as_str();
-        let compiled = match &policy.seccomp {
-            Seccomp::Unconfined => {
-                let why = "the policy asks for no system-call filter";
-                return self.patch.remove("/linux/seccomp", why);
-            }
-            Seccomp::Default => seccomp::default_profile()
-                .and_then(|profile| profile.compile(architecture, &policy.capabilities)),
-            Seccomp::Strict => seccomp::strict_profile()
-                .and_then(|profile| profile.compile(architecture, &policy.capabilities)),
-            Seccomp::File(path) => match &facts.seccomp_document {
-                Some(document) => {
-                    seccomp::from_document(document, architecture, &policy.capabilities)
-                }
-                None => Err(seccomp::SeccompError::Invalid(format!(
-                    "`{}` was not read",
-                    path.display()
-                ))),
-            },
-        };
-        match compiled {
+        if policy.seccomp == Seccomp::Unconfined {
+            let why = "the policy asks for no system-call filter";
+            return self.patch.remove("/linux/seccomp", why);
+        }
+        match seccomp_section(policy, facts) {
             Ok(section) => {
                 let why = "only system calls that programs need reach the kernel";
                 self.patch.set("/linux/seccomp", section, why)
@@ -409,6 +393,26 @@ impl Work {
                 Ok(())
             }
         }
+    }
+}
+
+/// The system-call filter that the policy asks for; it must ask for one.
+pub(crate) fn seccomp_section(
+    policy: &Containers,
+    facts: &Facts,
+) -> Result<Value, seccomp::SeccompError> {
+    let architecture = facts.machine.architecture.as_str();
+    let missing = |what: String| Err(seccomp::SeccompError::Invalid(what));
+    match &policy.seccomp {
+        Seccomp::Unconfined => missing("the policy asks for none".into()),
+        Seccomp::Default => seccomp::default_profile()
+            .and_then(|profile| profile.compile(architecture, &policy.capabilities)),
+        Seccomp::Strict => seccomp::strict_profile()
+            .and_then(|profile| profile.compile(architecture, &policy.capabilities)),
+        Seccomp::File(path) => match &facts.seccomp_document {
+            Some(document) => seccomp::from_document(document, architecture, &policy.capabilities),
+            None => missing(format!("`{}` was not read", path.display())),
+        },
     }
 }
 

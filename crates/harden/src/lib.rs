@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 mod controls;
+mod engine;
 mod facts;
 mod lists;
 mod patch;
@@ -18,6 +19,9 @@ mod spec;
 mod user;
 
 pub use controls::{Hardened, Refusal, RefusalReason, harden, harden_process};
+pub use engine::{
+    ContainerKind, ENGINE_CAPABILITIES, EngineFacts, harden_container, harden_exec, narrow,
+};
 pub use facts::{Facts, ImageFacts, Machine};
 pub use lists::{MASKED_PATHS, READ_ONLY_PATHS};
 pub use patch::{Change, Malformed};

@@ -423,7 +423,7 @@ pub(crate) fn check(reader: &mut Reader) {
     for (i, item) in reader.policy.engines.exceptions.clone().iter().enumerate() {
         let path = format!("engines.exceptions[{i}]");
         let mut conflict = |what: &str, help: &str| {
-            note(reader, Code::Conflict, Severity::Error, &path, what, help)
+            note(reader, Code::Conflict, Severity::Error, &path, what, help);
         };
         if item.images.is_empty() && item.containers.is_empty() && item.labels.is_empty() {
             conflict(

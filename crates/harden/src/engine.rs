@@ -1,0 +1,460 @@
+//! Containers that another engine asks for: its spec, narrowed to what the policy allows.
+//!
+//! Unlike `palisade run`, which starts from nothing, an engine's user may have asked for less
+//! than the policy allows or for more. What is less is never given back. What is more and
+//! comes by default (capabilities that every engine leaves, a missing filter) is taken away;
+//! what is more and was asked for by name is refused with every reason, or taken away when
+//! the policy says so. Networks and user ids stay the engine's: its ports, volumes and
+//! layers depend on them.
+
+mod capabilities;
+mod devices;
+mod limits;
+mod mounts;
+mod narrow;
+
+use std::collections::BTreeMap;
+
+use palisade_base::{Explain as _, Timestamp};
+use palisade_policy::document::matches;
+use palisade_policy::{
+    Allowance, Asked, Builds, Containers, EngineException, Network, Policy, Seccomp, Subject,
+    UserMode, UserNamespace,
+};
+use serde_json::{Value, json};
+
+use crate::controls::{Hardened, Refusal, Work, seccomp_section};
+use crate::{Facts, Malformed};
+
+pub use capabilities::ENGINE_CAPABILITIES;
+pub use narrow::narrow;
+
+/// Kernel settings that Kubernetes calls safe (Pod Security Standards, baseline): they are
+/// the container's own, and setting them harms nobody else.
+const SAFE_SYSCTLS: [&str; 12] = [
+    "kernel.shm_rmid_forced",
+    "net.ipv4.ip_local_port_range",
+    "net.ipv4.ip_local_reserved_ports",
+    "net.ipv4.ip_unprivileged_port_start",
+    "net.ipv4.ping_group_range",
+    "net.ipv4.tcp_fin_timeout",
+    "net.ipv4.tcp_keepalive_intvl",
+    "net.ipv4.tcp_keepalive_probes",
+    "net.ipv4.tcp_keepalive_time",
+    "net.ipv4.tcp_rmem",
+    "net.ipv4.tcp_syncookies",
+    "net.ipv4.tcp_wmem",
+];
+
+/// What a container of an engine is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum ContainerKind {
+    /// It runs somebody's program.
+    #[default]
+    Workload,
+    /// The engine builds an image in it.
+    Build,
+    /// It holds the namespaces of a Kubernetes pod and runs nothing but a pause.
+    Sandbox,
+}
+
+/// What is known of a container besides its spec.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EngineFacts {
+    /// Its id.
+    pub id: String,
+    /// Its name, when the engine keeps one.
+    pub name: Option<String>,
+    /// Reference of its image, when the engine keeps one.
+    pub image: Option<String>,
+    /// Labels and annotations, `name=value`.
+    pub labels: Vec<String>,
+    /// What it is for.
+    pub kind: ContainerKind,
+    /// Kinds of namespaces that the spec joins by a path, and which are the host's own.
+    pub host_namespaces: Vec<String>,
+    /// Where sources of mounts lead once links are followed, by the source as written.
+    pub sources: BTreeMap<String, String>,
+    /// Whether this machine's kernel runs AppArmor.
+    pub apparmor: bool,
+    /// Now, for the expiry of exceptions.
+    pub now: Timestamp,
+}
+
+impl EngineFacts {
+    /// A workload of which nothing is known but its id.
+    pub fn unknown(id: &str, now: Timestamp) -> Self {
+        Self {
+            id: id.to_string(),
+            name: None,
+            image: None,
+            labels: Vec::new(),
+            kind: ContainerKind::Workload,
+            host_namespaces: Vec::new(),
+            sources: BTreeMap::new(),
+            apparmor: false,
+            now,
+        }
+    }
+
+    fn subject(&self) -> Subject<'_> {
+        Subject {
+            id: &self.id,
+            name: self.name.as_deref(),
+            image: self.image.as_deref(),
+            labels: &self.labels,
+        }
+    }
+}
+
+/// Confines the container of `spec`, which an engine made, as `policy` says.
+pub fn harden_container(
+    spec: Value,
+    policy: &Policy,
+    facts: &Facts,
+    engine: &EngineFacts,
+) -> Result<Hardened, Refusal> {
+    let mut work = Work::new(spec)?;
+    if !work.patch.get("/process").is_some_and(Value::is_object) {
+        return Err(Malformed("/process".into()).into());
+    }
+    let confine = Confine::new(policy, facts, engine);
+    if engine.kind == ContainerKind::Build && policy.engines.builds == Builds::Refuse {
+        work.refuse(
+            "builds",
+            "the policy lets no images be built here".into(),
+            "build elsewhere, or set `engines.builds` in the policy",
+        );
+        return work.finish();
+    }
+    if confine.allows(&Allowance::Privileged) {
+        return work.finish();
+    }
+    let privileged = confine.privileged(&mut work)?;
+    confine.namespaces(&mut work)?;
+    confine.capabilities(&mut work, "/process", privileged)?;
+    confine.process(&mut work, "/process", privileged)?;
+    confine.root(&mut work)?;
+    confine.mounts(&mut work)?;
+    confine.devices(&mut work, privileged)?;
+    confine.paths(&mut work)?;
+    confine.sysctls(&mut work)?;
+    confine.limits(&mut work)?;
+    confine.seccomp(&mut work)?;
+    work.finish()
+}
+
+/// Confines one more process in a container (`exec`): it gets no more than `policy` allows
+/// and no more than the container's first process, whose `process` object is `first`.
+pub fn harden_exec(
+    process: Value,
+    first: &Value,
+    policy: &Policy,
+    facts: &Facts,
+    engine: &EngineFacts,
+) -> Result<Hardened, Refusal> {
+    let mut work = Work::new(process)?;
+    let confine = Confine::new(policy, facts, engine);
+    if confine.allows(&Allowance::Privileged) {
+        return work.finish();
+    }
+    confine.capabilities(&mut work, "", false)?;
+    within(&mut work, first)?;
+    confine.process(&mut work, "", true)?;
+    work.finish()
+}
+
+/// What holds for one container.
+struct Confine<'a> {
+    policy: &'a Policy,
+    /// How it is confined: the policy's section, or `baseline`'s for a build.
+    containers: Containers,
+    facts: &'a Facts,
+    engine: &'a EngineFacts,
+    /// What exceptions allow it.
+    allowed: Vec<&'a Allowance>,
+    /// Exceptions that would be about it, but have ended.
+    ended: Vec<&'a EngineException>,
+}
+
+impl<'a> Confine<'a> {
+    fn new(policy: &'a Policy, facts: &'a Facts, engine: &'a EngineFacts) -> Self {
+        let about = policy.engines.exceptions.iter();
+        let about = about.filter(|exception| exception.is_about(engine.subject()));
+        let (held, ended): (Vec<_>, Vec<_>) =
+            about.partition(|exception| engine.now <= exception.expires);
+        let allowed = held.into_iter().flat_map(|exception| &exception.allow).collect();
+        let is_build = engine.kind == ContainerKind::Build;
+        let baseline = (is_build && policy.engines.builds == Builds::Baseline)
+            .then(|| Policy::builtin("baseline"))
+            .flatten();
+        let containers = match baseline {
+            Some(baseline) => Containers {
+                // A host network stays what the policy says of it.
+                network: policy.containers.network,
+                ..baseline.policy.containers
+            },
+            None => policy.containers.clone(),
+        };
+        // Ids and networks are the engine's.
+        let containers = Containers { user_namespace: UserNamespace::Host, ..containers };
+        Self { policy, containers, facts, engine, allowed, ended }
+    }
+
+    fn allows(&self, wanted: &Allowance) -> bool {
+        self.allowed.contains(&wanted)
+    }
+
+    /// Whether an exception names something like `text`.
+    fn allows_like(&self, text: &str, pattern: impl Fn(&Allowance) -> Option<&str>) -> bool {
+        self.allowed.iter().filter_map(|a| pattern(a)).any(|pattern| matches(pattern, text))
+    }
+
+    /// Notes what was asked for and is not allowed. Returns whether it is to be taken away;
+    /// otherwise the container is refused.
+    fn asked(
+        &self,
+        work: &mut Work,
+        control: &'static str,
+        what: String,
+        word: &Allowance,
+    ) -> bool {
+        if self.policy.engines.asked == Asked::Remove {
+            work.warnings.push(format!("{what}: taken away"));
+            return true;
+        }
+        let mut fix = format!(
+            "ask for less, or have policy `{}` allow `{word}` (engines.exceptions)",
+            self.policy.name
+        );
+        if let Some(ended) = self.ended.iter().find(|exception| exception.allow.contains(word)) {
+            let day = ended.expires.rfc3339();
+            let day = day.split('T').next().unwrap_or_default();
+            fix = format!("{fix}; the exception `{}` ended on {day}", ended.reason);
+        }
+        work.refuse(control, what, &fix);
+        false
+    }
+
+    /// Whether everything was asked for at once, as by `--privileged`; said once.
+    fn privileged(&self, work: &mut Work) -> Result<bool, Malformed> {
+        let rules = work.patch.list("/linux/resources/devices")?;
+        let all_devices = rules.iter().any(crate::controls::allows_every_device);
+        let capabilities = work.patch.list("/process/capabilities/bounding")?;
+        let has = |name: &str| capabilities.iter().any(|known| known == name);
+        let all = ["CAP_SYS_ADMIN", "CAP_SYS_MODULE", "CAP_SYS_RAWIO", "CAP_NET_ADMIN"];
+        if !(all_devices && all.into_iter().all(has)) {
+            return Ok(false);
+        }
+        let what = "privileged mode gives the container the host".to_string();
+        self.asked(work, "privileged", what, &Allowance::Privileged);
+        Ok(true)
+    }
+
+    fn namespaces(&self, work: &mut Work) -> Result<(), Malformed> {
+        let mut list = work.patch.list("/linux/namespaces")?;
+        let kind_of = |entry: &Value| -> Option<String> {
+            Some(entry.as_object()?.get("type")?.as_str()?.to_string())
+        };
+        let bad = || Malformed("/linux/namespaces".into());
+        let kinds: Vec<String> = list.iter().map(kind_of).collect::<Option<_>>().ok_or_else(bad)?;
+        if !kinds.iter().any(|kind| kind == "mount") {
+            work.refuse(
+                "namespaces",
+                "the container would share the host's mounts".into(),
+                "give it a mount namespace of its own",
+            );
+        }
+        for kind in ["pid", "ipc", "uts", "network", "cgroup"] {
+            let present = kinds.iter().any(|known| known == kind);
+            let is_host = !present || self.engine.host_namespaces.iter().any(|host| host == kind);
+            if !is_host || self.allows(&Allowance::HostNamespace(kind)) {
+                continue;
+            }
+            if kind == "network" && self.containers.network == Network::Host {
+                continue;
+            }
+            // No engine's default hides the cgroup tree on cgroup v1; nobody asked for it.
+            if kind != "cgroup" || present {
+                let what = format!("the container would share the host's {kind} namespace");
+                if !self.asked(work, "namespaces", what, &Allowance::HostNamespace(kind)) {
+                    continue;
+                }
+            }
+            list.retain(|entry| kind_of(entry).as_deref() != Some(kind));
+            list.push(json!({"type": kind}));
+        }
+        let why = "the container sees nothing of the host's processes, names and networks";
+        work.patch.set("/linux/namespaces", Value::Array(list), why)
+    }
+
+    /// User, no-new-privileges, security module, limits of the process at `at`. `quiet`: what
+    /// was said of the container already is not said again.
+    fn process(&self, work: &mut Work, at: &str, quiet: bool) -> Result<(), Malformed> {
+        self.user(work, at)?;
+        if self.containers.no_new_privileges && !self.allows(&Allowance::NewPrivileges) {
+            let why = "setuid files and file capabilities gain nothing";
+            work.patch.set(&format!("{at}/noNewPrivileges"), json!(true), why)?;
+        }
+        let text = |work: &Work, key: &str| -> String {
+            let value = work.patch.get(&format!("{at}/{key}"));
+            value.and_then(Value::as_str).unwrap_or_default().to_string()
+        };
+        let unconfined = self.engine.apparmor && text(work, "apparmorProfile") == "unconfined";
+        let label = text(work, "selinuxLabel");
+        let free =
+            ["spc_t", "unconfined_t"].iter().any(|kind| label.split(':').any(|p| p == *kind));
+        if (unconfined || free) && !quiet && !self.allows(&Allowance::SecurityModule) {
+            let what = "AppArmor or SELinux would not confine the container".to_string();
+            self.asked(work, "security_module", what, &Allowance::SecurityModule);
+        }
+        self.rlimits(work, at)
+    }
+
+    fn user(&self, work: &mut Work, at: &str) -> Result<(), Malformed> {
+        let path = format!("{at}/user");
+        let uid = match work.patch.get(&format!("{path}/uid")) {
+            // Absent is 0 for every runtime.
+            None | Some(Value::Null) => 0,
+            Some(uid) => uid.as_u64().ok_or_else(|| Malformed(format!("{path}/uid")))?,
+        };
+        if uid != 0 || self.engine.kind == ContainerKind::Sandbox || self.allows(&Allowance::Root) {
+            return Ok(());
+        }
+        match self.containers.user {
+            UserMode::Image => Ok(()),
+            UserMode::RequireNonRoot => {
+                let fix = format!(
+                    "name another user (USER in the image, --user), or have policy `{}` allow \
+                     `root` (engines.exceptions)",
+                    self.policy.name
+                );
+                work.refuse("user", "the program would run as root".into(), &fix);
+                Ok(())
+            }
+            UserMode::Fallback(id) => {
+                let why = format!("the program would run as root; the policy runs it as {id}");
+                work.patch.set(&format!("{path}/uid"), json!(id), why.as_str())?;
+                work.patch.set(&format!("{path}/gid"), json!(id), why.as_str())?;
+                work.patch.remove(&format!("{path}/additionalGids"), &why)?;
+                // Only the program's own capabilities: another user than root has none.
+                for set in ["effective", "permitted", "inheritable", "ambient"] {
+                    work.patch.set(&format!("{at}/capabilities/{set}"), json!([]), why.as_str())?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn root(&self, work: &mut Work) -> Result<(), Malformed> {
+        let path = work.patch.get("/root/path").and_then(Value::as_str).unwrap_or_default();
+        let resolved = self.engine.sources.get(path).map_or(path, String::as_str).to_string();
+        if resolved == "/" {
+            let word = Allowance::Mount("/".into());
+            if !self.allows(&word) {
+                work.refuse(
+                    "mounts",
+                    "the host's root would be the container's".into(),
+                    "give the container a root file system of its own",
+                );
+            }
+        }
+        if self.allows(&Allowance::WritableRoot) || self.engine.kind != ContainerKind::Workload {
+            return Ok(());
+        }
+        work.root(&self.containers)
+    }
+
+    fn paths(&self, work: &mut Work) -> Result<(), Malformed> {
+        if self.allows(&Allowance::UnmaskedPaths) {
+            return Ok(());
+        }
+        work.paths(&self.containers)
+    }
+
+    fn sysctls(&self, work: &mut Work) -> Result<(), Malformed> {
+        let names: Vec<String> = match work.patch.get("/linux/sysctl") {
+            None | Some(Value::Null) => return Ok(()),
+            Some(Value::Object(map)) => map.keys().cloned().collect(),
+            Some(_) => return Err(Malformed("/linux/sysctl".into())),
+        };
+        for name in names {
+            let known = SAFE_SYSCTLS.contains(&name.as_str());
+            let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-/".contains(&b));
+            let by_policy = plain
+                && (self.policy.engines.sysctls.iter().any(|pattern| matches(pattern, &name))
+                    || self.allows_like(&name, |allowance| match allowance {
+                        Allowance::Sysctl(pattern) => Some(pattern),
+                        _ => None,
+                    }));
+            if known || by_policy {
+                continue;
+            }
+            let shown: String = name.chars().take(80).collect();
+            let what = format!("the container would set the kernel's `{shown}`");
+            let word = Allowance::Sysctl(shown);
+            if self.asked(work, "sysctls", what, &word) {
+                let escaped = name.replace('~', "~0").replace('/', "~1");
+                let why = "settings of the kernel that concern others";
+                // A name with a slash is no path of a patch; the whole map is set instead.
+                if escaped == name {
+                    work.patch.remove(&format!("/linux/sysctl/{name}"), why)?;
+                } else if let Some(Value::Object(map)) = work.patch.get("/linux/sysctl") {
+                    let mut map = map.clone();
+                    map.shift_remove(&name);
+                    work.patch.set("/linux/sysctl", Value::Object(map), why)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn seccomp(&self, work: &mut Work) -> Result<(), Malformed> {
+        if self.allows(&Allowance::Seccomp) || self.containers.seccomp == Seccomp::Unconfined {
+            return Ok(());
+        }
+        // Calls that come with a capability are allowed to who has it.
+        let mut containers = self.containers.clone();
+        for allowance in &self.allowed {
+            if let Allowance::Capability(name) = allowance {
+                containers.capabilities.push(name.clone());
+            }
+        }
+        let ours = match seccomp_section(&containers, self.facts) {
+            Ok(section) => section,
+            Err(error) => {
+                let fix = error.hint().unwrap_or_default();
+                work.refuse("seccomp", error.to_string(), &fix);
+                return Ok(());
+            }
+        };
+        let section = match work.patch.get("/linux/seccomp") {
+            None | Some(Value::Null) => ours,
+            Some(theirs) => narrow(&ours, theirs)?,
+        };
+        let why = "only system calls that programs need reach the kernel";
+        work.patch.set("/linux/seccomp", section, why)
+    }
+}
+
+/// Nothing that the container's first process lacks.
+fn within(work: &mut Work, first: &Value) -> Result<(), Malformed> {
+    if first.get("noNewPrivileges").and_then(Value::as_bool) == Some(true) {
+        let why = "the container's first process has it too";
+        work.patch.set("/noNewPrivileges", json!(true), why)?;
+    }
+    for key in ["apparmorProfile", "selinuxLabel"] {
+        if let Some(label) = first.get(key).filter(|label| !label.is_null()) {
+            let why = "as the container's first process is confined";
+            work.patch.set(&format!("/{key}"), label.clone(), why)?;
+        }
+    }
+    let bounding = match first.pointer("/capabilities/bounding") {
+        // Without the object a runtime gives none.
+        None | Some(Value::Null) => Vec::new(),
+        Some(Value::Array(list)) => list.clone(),
+        Some(_) => return Err(Malformed("/process/capabilities/bounding".into())),
+    };
+    let why = "no more than the container's first process may have";
+    capabilities::keep(work, "", why, |name| bounding.iter().any(|known| known == name))
+}

@@ -1,0 +1,309 @@
+//! Mounts: what of the host a container may see.
+
+use palisade_policy::Allowance;
+use serde_json::{Value, json};
+
+use super::{Confine, ContainerKind};
+use crate::Malformed;
+use crate::controls::{Work, add_tmpfs, restrict_mount};
+
+/// Sockets through which whoever speaks to them is root on the host.
+const SOCKETS: [&str; 8] = [
+    "docker.sock",
+    "containerd.sock",
+    "crio.sock",
+    "podman.sock",
+    "buildkitd.sock",
+    "dockershim.sock",
+    "cri-dockerd.sock",
+    "kubelet.sock",
+];
+
+/// Folders that are refused whole, as is every folder above them (CIS Docker 5.5 and what
+/// engines keep).
+const WHOLE: [&str; 24] = [
+    "/boot",
+    "/dev",
+    "/etc",
+    "/bin",
+    "/sbin",
+    "/lib",
+    "/lib64",
+    "/usr",
+    "/proc",
+    "/sys",
+    "/root",
+    "/run",
+    "/var/run",
+    "/run/docker",
+    "/run/containerd",
+    "/run/podman",
+    "/run/crio",
+    "/var/lib/docker",
+    "/var/lib/containerd",
+    "/var/lib/containers",
+    "/var/lib/kubelet",
+    "/var/lib/palisade",
+    "/run/palisade",
+    "/etc/palisade",
+];
+
+/// Below these nothing may be mounted.
+const NEVER: [&str; 17] = [
+    "/proc",
+    "/sys",
+    "/dev",
+    "/boot",
+    "/root",
+    "/etc/shadow",
+    "/etc/gshadow",
+    "/etc/sudoers",
+    "/etc/sudoers.d",
+    "/etc/ssh",
+    "/etc/kubernetes",
+    "/etc/palisade",
+    "/var/lib/palisade",
+    "/run/palisade",
+    "/var/lib/kubelet/pki",
+    "/var/lib/docker/overlay2",
+    "/run/docker/plugins",
+];
+
+/// Below these nothing may be mounted writable.
+const READ_ONLY: [&str; 6] = ["/etc", "/usr", "/bin", "/sbin", "/lib", "/lib64"];
+
+/// Types of mounts that show nothing of the host when they are where they belong.
+const OWN_TYPES: [&str; 9] =
+    ["proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup", "cgroup2", "ramfs", "overlay"];
+
+/// Why a container must not have what lies at `path` of the host; `None`: it may.
+fn sensitive(path: &str, writable: bool) -> Option<&'static str> {
+    let name = path.rsplit('/').next().unwrap_or_default();
+    if SOCKETS.contains(&name) {
+        return Some("whoever speaks to this socket is root on the host");
+    }
+    let is_or_in = |folder: &str| {
+        path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    let is_above = |folder: &str| {
+        path == "/" || folder.strip_prefix(path).is_some_and(|rest| rest.starts_with('/'))
+    };
+    if WHOLE.iter().any(|folder| path == *folder || is_above(folder)) {
+        return Some("it holds the host's system or its engines");
+    }
+    if NEVER.iter().any(|folder| is_or_in(folder)) {
+        return Some("it is the host's kernel, devices or secrets");
+    }
+    (writable && READ_ONLY.iter().any(|folder| is_or_in(folder)))
+        .then_some("writing there changes the host's system; mount it read-only")
+}
+
+/// A path without `.`, `..`, double and final slashes, as far as its text tells.
+fn plain(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop();
+            }
+            part => parts.push(part),
+        }
+    }
+    format!("/{}", parts.join("/"))
+}
+
+fn text<'a>(mount: &'a Value, key: &str) -> &'a str {
+    mount.get(key).and_then(Value::as_str).unwrap_or_default()
+}
+
+fn options(mount: &Value) -> impl Iterator<Item = &str> {
+    mount.get("options").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
+}
+
+impl Confine<'_> {
+    /// Refuses or removes what shows the host, and restricts the rest.
+    pub(super) fn mounts(&self, work: &mut Work) -> Result<(), Malformed> {
+        let bad = || Malformed("/mounts".into());
+        let mut list = Vec::new();
+        for mut mount in work.patch.list("/mounts")? {
+            if !mount.is_object()
+                || mount.get("options").is_some_and(|o| !o.is_array() && !o.is_null())
+            {
+                return Err(bad());
+            }
+            let excepted = match self.judge(work, &mut mount) {
+                Judgement::Gone => continue,
+                Judgement::Excepted => true,
+                Judgement::Ordinary => false,
+            };
+            // What an exception gives is given as it was asked for.
+            if !excepted {
+                if !self.allows(&Allowance::Propagation) {
+                    self.propagation(work, &mut mount);
+                }
+                if !(self.allows(&Allowance::UnmaskedPaths)
+                    && ["sysfs", "cgroup", "cgroup2", "proc"].contains(&text(&mount, "type")))
+                {
+                    restrict_mount(&mut mount, &self.containers)?;
+                }
+            }
+            list.push(mount);
+        }
+        if self.engine.kind == ContainerKind::Workload {
+            for tmpfs in &self.containers.tmpfs {
+                let size = format!("size={}", tmpfs.size_bytes);
+                let exec = if tmpfs.exec { "exec" } else { "noexec" };
+                let is_there = list.iter().any(|mount| text(mount, "destination") == tmpfs.path);
+                if !is_there {
+                    let options = ["nosuid", "nodev", exec, size.as_str(), "mode=1777"];
+                    add_tmpfs(&mut list, &tmpfs.path, &options);
+                }
+            }
+        }
+        let why = "mounts carry no setuid files and no devices, and show nothing of the host's \
+                   system";
+        if work.patch.list("/mounts")? != list {
+            work.patch.set("/mounts", Value::Array(list), why)?;
+        }
+        if !self.allows(&Allowance::Propagation) {
+            let path = "/linux/rootfsPropagation";
+            let spreads = |text: &str| matches!(text, "shared" | "rshared");
+            if work.patch.get(path).and_then(Value::as_str).is_some_and(spreads) {
+                let why = "mounts in the container do not reach the host";
+                work.patch.set(path, json!("rslave"), why)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn judge(&self, work: &mut Work, mount: &mut Value) -> Judgement {
+        let kind = text(mount, "type").to_string();
+        let destination = plain(text(mount, "destination"));
+        let is_bind = kind == "bind" || options(mount).any(|o| matches!(o, "bind" | "rbind"));
+        if !is_bind {
+            let belongs = match kind.as_str() {
+                "proc" => destination == "/proc",
+                "sysfs" => destination == "/sys",
+                other => OWN_TYPES.contains(&other),
+            };
+            let lower = options(mount).filter_map(|o| o.strip_prefix("lowerdir="));
+            let lower = lower.flat_map(|dirs| dirs.split(':')).map(plain).find(|folder| {
+                kind == "overlay" && sensitive(&self.resolved(folder), false).is_some()
+            });
+            if belongs && lower.is_none() {
+                return Judgement::Ordinary;
+            }
+            let word = Allowance::Mount(lower.unwrap_or_else(|| plain(text(mount, "source"))));
+            if self.may_mount(&word) {
+                return Judgement::Excepted;
+            }
+            let what = format!("a mount of type `{}` at `{}`", cut(&kind), cut(&destination));
+            self.asked(work, "mounts", what, &word);
+            return Judgement::Gone;
+        }
+        let source = self.resolved(text(mount, "source"));
+        let writable = !options(mount).any(|option| matches!(option, "ro" | "rro"));
+        let is_sys = source == "/sys" && destination == "/sys" && !writable;
+        let Some(why) = sensitive(&source, writable).filter(|_| !is_sys) else {
+            // What was looked at is what is mounted, if a link is exchanged meanwhile.
+            if self.engine.sources.contains_key(text(mount, "source"))
+                && text(mount, "source") != source
+            {
+                mount["source"] = json!(source);
+            }
+            return Judgement::Ordinary;
+        };
+        let word = Allowance::Mount(cut(&source));
+        if self.may_mount(&Allowance::Mount(source.clone())) || self.may_have_device(&source) {
+            return Judgement::Excepted;
+        }
+        let what = format!("`{}` of the host was asked for: {why}", cut(&source));
+        self.asked(work, "mounts", what, &word);
+        Judgement::Gone
+    }
+
+    /// Where `source` leads.
+    fn resolved(&self, source: &str) -> String {
+        self.engine.sources.get(source).map_or_else(|| plain(source), String::clone)
+    }
+
+    fn may_mount(&self, wanted: &Allowance) -> bool {
+        let Allowance::Mount(path) = wanted else { return false };
+        self.allows_like(path, |allowance| match allowance {
+            Allowance::Mount(pattern) => Some(pattern),
+            _ => None,
+        })
+    }
+
+    /// Keeps mounts within the container.
+    fn propagation(&self, work: &mut Work, mount: &mut Value) {
+        let shown = cut(text(mount, "destination"));
+        let Some(list) = mount.get_mut("options").and_then(Value::as_array_mut) else { return };
+        for option in list {
+            let weaker = match option.as_str() {
+                Some("shared") => "slave",
+                Some("rshared") => "rslave",
+                _ => continue,
+            };
+            let what = format!("mounts below `{shown}` would spread to the host");
+            self.asked(work, "mounts", what, &Allowance::Propagation);
+            *option = json!(weaker);
+        }
+    }
+}
+
+enum Judgement {
+    /// It is not mounted.
+    Gone,
+    /// An exception allows it.
+    Excepted,
+    /// It shows nothing of the host.
+    Ordinary,
+}
+
+fn cut(text: &str) -> String {
+    text.chars().take(120).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_of_the_host_is_sensitive() {
+        let check = |path: &str, read_only: bool, writable: bool| {
+            let is = (sensitive(path, false).is_some(), sensitive(path, true).is_some());
+            assert_eq!(is, (read_only, writable), "{path}");
+        };
+        check("/", true, true);
+        check("/etc", true, true);
+        check("/var", true, true);
+        check("/var/lib", true, true);
+        check("/run/docker.sock", true, true);
+        check("/somewhere/docker.sock", true, true);
+        check("/proc/sys", true, true);
+        check("/dev/sda", true, true);
+        check("/etc/shadow", true, true);
+        check("/etc/ssh/ssh_host_key", true, true);
+        check("/etc/localtime", false, true);
+        check("/usr/share/zoneinfo", false, true);
+        check("/srv/data", false, false);
+        check("/home/me/project", false, false);
+        check("/etcetera", false, false);
+        check("/var/lib/docker/volumes/v/_data", false, false);
+        check("/var/lib/docker/containers/0123/hosts", false, false);
+        check("/var/lib/docker", true, true);
+        check("/var/lib/kubelet/pods/u/volumes/x", false, false);
+        check("/run/containers/storage/overlay-containers/0/userdata/hosts", false, false);
+    }
+
+    #[test]
+    fn paths_are_made_plain() {
+        for (from, to) in
+            [("", "/"), ("/a/../etc/", "/etc"), ("//x/./y", "/x/y"), ("/../..", "/"), ("r", "/r")]
+        {
+            assert_eq!(plain(from), to);
+        }
+    }
+}

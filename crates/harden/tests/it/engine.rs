@@ -1,0 +1,342 @@
+//! Containers of engines: what a policy takes, what it refuses, and what it leaves alone.
+
+use palisade_base::Timestamp;
+use palisade_harden::{
+    ContainerKind, ENGINE_CAPABILITIES, EngineFacts, Hardened, Refusal, harden_container,
+    harden_exec,
+};
+use palisade_policy::Policy;
+use serde_json::{Value, json};
+
+use super::facts;
+
+/// What Docker renders for `docker run IMAGE sh`, in short.
+fn docker() -> Value {
+    json!({
+        "ociVersion": "1.0.2",
+        "process": {
+            "user": {"uid": 0, "gid": 0, "additionalGids": [0]},
+            "args": ["sh"],
+            "capabilities": {
+                "bounding": ENGINE_CAPABILITIES,
+                "effective": ENGINE_CAPABILITIES,
+                "permitted": ENGINE_CAPABILITIES,
+            },
+        },
+        "root": {"path": "/var/lib/docker/overlay2/x/merged"},
+        "hooks": {"prestart": [{"path": "/proc/1/exe", "args": ["libnetwork-setkey"]}]},
+        "mounts": [
+            {"destination": "/proc", "type": "proc", "source": "proc",
+             "options": ["nosuid", "noexec", "nodev"]},
+            {"destination": "/sys", "type": "sysfs", "source": "sysfs",
+             "options": ["nosuid", "noexec", "nodev", "ro"]},
+            {"destination": "/etc/hosts", "type": "bind",
+             "source": "/var/lib/docker/containers/0123/hosts", "options": ["rbind", "rprivate"]},
+        ],
+        "linux": {
+            "sysctl": {"net.ipv4.ip_unprivileged_port_start": "0"},
+            "resources": {"devices": [
+                {"allow": false, "access": "rwm"},
+                {"allow": true, "type": "c", "major": 1, "minor": 3, "access": "rwm"},
+                {"allow": true, "type": "c", "major": 5, "minor": 1, "access": "rwm"},
+            ]},
+            "namespaces": [{"type": "mount"}, {"type": "network"}, {"type": "uts"},
+                           {"type": "pid"}, {"type": "ipc"}],
+            "seccomp": {"defaultAction": "SCMP_ACT_ERRNO", "architectures": ["SCMP_ARCH_X86_64"],
+                "syscalls": [{"names": ["read", "write", "execve", "keyctl"],
+                              "action": "SCMP_ACT_ALLOW"}]},
+            "maskedPaths": ["/proc/kcore"],
+            "futureKnob": 1,
+        },
+    })
+}
+
+fn policy(text: &str) -> Policy {
+    let text = format!("version: 1\nname: mine\n{text}");
+    palisade_policy::parse(&text, "mine", std::path::Path::new("")).unwrap().policy
+}
+
+fn known() -> EngineFacts {
+    let now: Timestamp = "2026-11-28T12:00:00Z".parse().unwrap();
+    EngineFacts {
+        name: Some("web-1".into()),
+        image: Some("registry.example/web:1".into()),
+        labels: vec!["role=web".into()],
+        ..EngineFacts::unknown("0123456789abcdef", now)
+    }
+}
+
+fn harden(spec: Value, policy: &Policy) -> Result<Hardened, Refusal> {
+    harden_container(spec, policy, &facts(), &known())
+}
+
+/// Messages of the refusal of `spec` with `change` made to it.
+#[track_caller]
+fn refused(policy: &Policy, path: &str, value: Value) -> Vec<String> {
+    let mut spec = docker();
+    put(&mut spec, path, value);
+    let refusal = harden(spec, policy).unwrap_err();
+    refusal.reasons.iter().map(|reason| reason.message.clone()).collect()
+}
+
+/// Puts `value` at a pointer whose parent exists; `-` appends to a list.
+fn put(spec: &mut Value, path: &str, value: Value) {
+    let (parent, key) = path.rsplit_once('/').unwrap();
+    let parent = spec.pointer_mut(parent).unwrap();
+    match parent {
+        Value::Array(list) => list.push(value),
+        _ => parent[key] = value,
+    }
+}
+
+#[test]
+fn a_plain_docker_container_runs_under_baseline_with_less() {
+    let baseline = Policy::builtin("baseline").unwrap().policy;
+    let hardened = harden(docker(), &baseline).unwrap();
+    let spec = &hardened.spec;
+    let bounding = spec.pointer("/process/capabilities/bounding").unwrap().to_string();
+    for taken in ["NET_RAW", "MKNOD", "AUDIT_WRITE"] {
+        assert!(!bounding.contains(taken), "{bounding}");
+    }
+    assert!(bounding.contains("CAP_CHOWN"));
+    for (path, expected) in [
+        ("/process/noNewPrivileges", json!(true)),
+        ("/process/user/uid", json!(0)),
+        ("/process/rlimits/0", json!({"type": "RLIMIT_CORE", "hard": 0, "soft": 0})),
+        ("/linux/resources/pids/limit", json!(1024)),
+        ("/linux/namespaces/5", json!({"type": "cgroup"})),
+        ("/linux/futureKnob", json!(1)),
+        ("/hooks", docker()["hooks"].clone()),
+        ("/linux/sysctl", docker()["linux"]["sysctl"].clone()),
+    ] {
+        assert_eq!(spec.pointer(path), Some(&expected), "{path}");
+    }
+    assert_eq!(spec.pointer("/root/readonly"), None);
+    let allowed = &spec["linux"]["seccomp"]["syscalls"][0]["names"];
+    assert_eq!(*allowed, json!(["execve", "read", "write"]), "keyctl is in Docker's alone");
+    assert!(spec["linux"]["maskedPaths"].to_string().contains("/proc/interrupts"));
+    assert!(hardened.warnings.is_empty(), "{:?}", hardened.warnings);
+    let twice = harden(spec.clone(), &baseline).unwrap();
+    assert_eq!(twice.changes, []);
+}
+
+#[test]
+fn less_than_the_policy_allows_is_never_given_back() {
+    let mut spec = docker();
+    spec["process"]["capabilities"] = json!({"bounding": ["CAP_CHOWN"], "effective": []});
+    spec["linux"]["resources"]["pids"] = json!({"limit": 10});
+    spec["linux"]["resources"]["memory"] = json!({"limit": 1 << 20});
+    spec["root"]["readonly"] = json!(true);
+    let restricted = policy(
+        "containers: {capabilities: [CHOWN, SETUID], limits: {pids: 64, memory: 8Mi, cpu: 0.5}}\n",
+    );
+    let out = harden(spec, &restricted).unwrap().spec;
+    assert_eq!(out["process"]["capabilities"]["bounding"], json!(["CAP_CHOWN"]));
+    assert_eq!(out["process"]["capabilities"]["effective"], json!([]));
+    assert_eq!(out["linux"]["resources"]["pids"]["limit"], json!(10));
+    assert_eq!(out["linux"]["resources"]["memory"]["limit"], json!(1 << 20));
+    assert_eq!(out["linux"]["resources"]["memory"]["swap"], json!(1 << 20));
+    assert_eq!(out["linux"]["resources"]["cpu"]["quota"], json!(50_000));
+    assert_eq!(out["root"]["readonly"], json!(true));
+}
+
+#[test]
+fn what_was_asked_for_is_refused_with_its_reason() {
+    let baseline = Policy::builtin("baseline").unwrap().policy;
+    let bind = |source: &str, options: &[&str]| json!({"destination": "/x", "type": "bind", "source": source, "options": options});
+    let check = |path: &str, value: Value, expected: &str| {
+        let messages = refused(&baseline, path, value);
+        assert_eq!(messages.len(), 1, "{messages:?}");
+        assert!(messages[0].contains(expected), "{messages:?}");
+    };
+    check("/process/capabilities/bounding/-", json!("CAP_SYS_ADMIN"), "SYS_ADMIN");
+    check("/process/capabilities/ambient", json!(["CAP_FUTURE"]), "FUTURE");
+    check("/mounts/-", bind("/run/docker.sock", &["rbind", "ro"]), "docker.sock");
+    check("/mounts/-", bind("/etc", &["rbind"]), "/etc");
+    check("/mounts/-", bind("/", &["rbind", "ro"]), "engines");
+    check("/mounts/-", bind("/srv/../etc/shadow", &["rbind", "ro"]), "/etc/shadow");
+    check("/mounts/-", bind("/srv", &["rbind", "rshared"]), "spread");
+    check("/mounts/-", json!({"destination": "/x", "type": "proc", "source": "proc"}), "`proc`");
+    check("/mounts/-", json!({"destination": "/x", "type": "ext4", "source": "/dev/sda"}), "ext4");
+    let device = json!({"path": "/dev/fuse", "type": "c", "major": 10, "minor": 229});
+    check("/linux/devices", json!([device]), "/dev/fuse");
+    let rule = json!({"allow": true, "type": "b", "major": 8, "minor": 0, "access": "rwm"});
+    check("/linux/resources/devices/-", rule, "devices of the host");
+    check("/linux/sysctl/kernel.core_pattern", json!("|/x"), "kernel.core_pattern");
+    check("/linux/sysctl/net.ipv4.x+kernel.y", json!("1"), "net.ipv4.x+kernel.y");
+    check("/root/path", json!("/"), "host's root");
+    for kind in ["pid", "ipc", "uts", "network"] {
+        let mut spec = docker();
+        spec["linux"]["namespaces"].as_array_mut().unwrap().retain(|entry| entry["type"] != kind);
+        let refusal = harden(spec, &baseline).unwrap_err();
+        assert_eq!(refusal.reasons.len(), 1, "{refusal}");
+        assert!(refusal.to_string().contains(kind), "{refusal}");
+        let fix = &refusal.reasons[0].fix;
+        assert!(fix.contains(&format!("`host-{kind}`")) && fix.contains("`baseline`"), "{fix}");
+    }
+}
+
+#[test]
+fn a_link_to_a_sensitive_place_is_followed() {
+    let baseline = Policy::builtin("baseline").unwrap().policy;
+    let mut spec = docker();
+    let mount = json!({"destination": "/x", "type": "bind", "source": "/srv/link",
+        "options": ["rbind"]});
+    put(&mut spec, "/mounts/-", mount);
+    let mut engine = known();
+    engine.sources.insert("/srv/link".into(), "/etc/kubernetes".into());
+    let refusal = harden_container(spec.clone(), &baseline, &facts(), &engine).unwrap_err();
+    assert!(refusal.to_string().contains("/etc/kubernetes"), "{refusal}");
+    engine.sources.insert("/srv/link".into(), "/srv/data".into());
+    let out = harden_container(spec, &baseline, &facts(), &engine).unwrap().spec;
+    assert_eq!(out["mounts"][3]["source"], json!("/srv/data"));
+    assert_eq!(out["mounts"][3]["options"], json!(["rbind", "nosuid", "nodev"]));
+}
+
+/// Docker's `--privileged`.
+fn privileged() -> Value {
+    let mut spec = docker();
+    let all: Vec<String> =
+        ["SYS_ADMIN", "SYS_MODULE", "SYS_RAWIO", "NET_ADMIN"].map(|n| format!("CAP_{n}")).into();
+    spec["process"]["capabilities"] = json!({"bounding": all, "effective": all});
+    spec["linux"]["resources"]["devices"] = json!([{"allow": true, "access": "rwm"}]);
+    spec["linux"]["devices"] = json!([{"path": "/dev/sda", "type": "b", "major": 8, "minor": 0}]);
+    for key in ["maskedPaths", "seccomp"] {
+        spec["linux"].as_object_mut().unwrap().remove(key);
+    }
+    spec
+}
+
+#[test]
+fn privileged_mode_is_one_reason_and_can_be_taken_away() {
+    let baseline = Policy::builtin("baseline").unwrap().policy;
+    let refusal = harden(privileged(), &baseline).unwrap_err();
+    let controls: Vec<_> = refusal.reasons.iter().map(|reason| reason.control).collect();
+    assert_eq!(controls, ["privileged"]);
+    let remove = policy("engines: {asked: remove}\n");
+    let hardened = harden(privileged(), &remove).unwrap();
+    let spec = &hardened.spec;
+    assert_eq!(spec["process"]["capabilities"]["bounding"], json!([]));
+    assert_eq!(spec["linux"]["devices"], json!([]));
+    assert_eq!(spec["linux"]["resources"]["devices"], json!([{"allow": false, "access": "rwm"}]));
+    assert!(spec["linux"]["seccomp"].is_object());
+    assert!(spec["linux"]["maskedPaths"].to_string().contains("/proc/kcore"));
+    assert_eq!(hardened.warnings.len(), 1);
+}
+
+#[test]
+fn exceptions_hold_for_whom_they_name_until_their_day() {
+    let with = |image: &str, allow: &str, expires: &str| {
+        policy(&format!(
+            "engines:\n  exceptions:\n    - images: [\"{image}\"]\n      allow: [{allow}]\n      \
+             reason: it is the agent\n      expires: \"{expires}\"\n"
+        ))
+    };
+    let mut spec = docker();
+    spec["linux"]["namespaces"].as_array_mut().unwrap().retain(|entry| entry["type"] != "pid");
+    put(&mut spec, "/process/capabilities/bounding/-", json!("CAP_SYS_PTRACE"));
+    let both = "host-pid, \"capability:SYS_PTRACE\"";
+    let out = harden(spec.clone(), &with("registry.example/web:*", both, "2026-11-28"));
+    let out = out.unwrap().spec;
+    assert!(!out["linux"]["namespaces"].to_string().contains("pid"));
+    assert!(out["process"]["capabilities"]["bounding"].to_string().contains("SYS_PTRACE"));
+    let refusal =
+        harden(spec.clone(), &with("registry.example/web:*", both, "2026-11-27")).unwrap_err();
+    assert_eq!(refusal.reasons.len(), 2);
+    assert!(refusal.reasons[0].fix.contains("`it is the agent` ended on 2026-11-27"));
+    assert!(harden(spec.clone(), &with("other:*", both, "2026-11-28")).is_err());
+    assert!(harden(spec, &with("registry.example/web:*", "host-pid", "2026-11-28")).is_err());
+    let out = harden(privileged(), &with("registry.example/*", "privileged", "2026-11-28"));
+    let out = out.unwrap();
+    assert_eq!((out.spec, out.changes), (privileged(), vec![]));
+}
+
+#[test]
+fn the_user_is_the_policys_business() {
+    let must = policy("containers: {user: non_root}\n");
+    let refusal = harden(docker(), &must).unwrap_err();
+    assert_eq!(
+        refusal.to_string(),
+        "the policy refuses this container: the program would run as root"
+    );
+    let other = policy("containers: {user: fallback, fallback_user: 1234}\n");
+    let process = &harden(docker(), &other).unwrap().spec["process"];
+    assert_eq!(process["user"], json!({"uid": 1234, "gid": 1234}));
+    assert_eq!(process["capabilities"]["effective"], json!([]));
+    let mut spec = docker();
+    spec["process"]["user"] = json!({"uid": 5, "gid": 6, "additionalGids": [7]});
+    let process = &harden(spec.clone(), &other).unwrap().spec["process"];
+    assert_eq!(process["user"], spec["process"]["user"]);
+}
+
+#[test]
+fn builds_have_their_own_policy() {
+    let restricted = Policy::builtin("restricted").unwrap().policy;
+    let build = EngineFacts { kind: ContainerKind::Build, ..known() };
+    let out = harden_container(docker(), &restricted, &facts(), &build).unwrap().spec;
+    assert_eq!(out.pointer("/root/readonly"), None);
+    assert_eq!(out["process"]["user"]["uid"], json!(0));
+    assert!(out["process"]["capabilities"]["bounding"].to_string().contains("CAP_CHOWN"));
+    assert!(!out["process"]["capabilities"]["bounding"].to_string().contains("CAP_MKNOD"));
+    assert_eq!(out["process"]["noNewPrivileges"], json!(true));
+    assert!(!out["mounts"].to_string().contains("/tmp"));
+    let none = policy("engines: {builds: refuse}\n");
+    let refusal = harden_container(docker(), &none, &facts(), &build).unwrap_err();
+    assert_eq!(refusal.reasons[0].control, "builds");
+    let same = policy("containers: {capabilities: []}\nengines: {builds: policy}\n");
+    let out = harden_container(docker(), &same, &facts(), &build).unwrap().spec;
+    assert_eq!(out["process"]["capabilities"]["bounding"], json!([]));
+}
+
+#[test]
+fn exec_regains_nothing() {
+    let baseline = Policy::builtin("baseline").unwrap().policy;
+    let container = harden(docker(), &baseline).unwrap().spec;
+    let exec = |process: &Value| {
+        harden_exec(process.clone(), &container["process"], &baseline, &facts(), &known())
+    };
+    // As Docker makes the process of `docker exec`: its defaults, and nothing of the policy.
+    let process = json!({"user": {"uid": 0}, "args": ["sh"],
+        "capabilities": docker()["process"]["capabilities"]});
+    let out = exec(&process).unwrap().spec;
+    assert_eq!(out["capabilities"]["bounding"], container["process"]["capabilities"]["bounding"]);
+    assert_eq!(out["noNewPrivileges"], json!(true));
+    // `--privileged` is refused, with its reason.
+    let mut all = process.clone();
+    all["capabilities"]["effective"] = json!(["CAP_SYS_ADMIN"]);
+    assert!(exec(&all).unwrap_err().to_string().contains("SYS_ADMIN"));
+    // A container that was started with less stays at less.
+    let first = json!({"capabilities": {"bounding": []}, "apparmorProfile": "docker-default"});
+    let out = harden_exec(process, &first, &baseline, &facts(), &known()).unwrap().spec;
+    assert_eq!(out["capabilities"]["bounding"], json!([]));
+    assert_eq!(out["apparmorProfile"], json!("docker-default"));
+}
+
+#[test]
+fn malformed_specs_of_engines_are_refused_without_a_panic() {
+    let baseline = Policy::builtin("baseline").unwrap().policy;
+    for (path, value) in [
+        ("/process", json!(1)),
+        ("/process/user/uid", json!("root")),
+        ("/process/capabilities", json!([])),
+        ("/process/capabilities/bounding", json!([1])),
+        ("/process/rlimits", json!({})),
+        ("/linux", json!("x")),
+        ("/linux/namespaces", json!([{"type": 1}])),
+        ("/linux/namespaces", json!([1])),
+        ("/linux/devices", json!([1])),
+        ("/linux/devices", json!({})),
+        ("/linux/resources", json!([])),
+        ("/linux/sysctl", json!([])),
+        ("/linux/seccomp", json!([])),
+        ("/linux/maskedPaths", json!(1)),
+        ("/mounts", json!([1])),
+        ("/mounts", json!([{"destination": "/x", "type": "bind", "source": "/srv", "options": 1}])),
+    ] {
+        let mut spec = docker();
+        put(&mut spec, path, value.clone());
+        let refusal = harden(spec, &baseline).unwrap_err();
+        let controls: Vec<_> = refusal.reasons.iter().map(|reason| reason.control).collect();
+        assert_eq!(controls, ["spec"], "{path} {value}: {refusal}");
+    }
+}
