@@ -5,6 +5,7 @@
 
 mod capture;
 mod check;
+mod engines;
 mod image;
 mod report;
 mod rules;
@@ -16,6 +17,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use capture::{Capture, CaptureConvert, CaptureInfo, Recorded, Recording};
 pub(crate) use check::{Check, FindingsFormat};
+pub(crate) use engines::*;
 pub(crate) use image::*;
 pub(crate) use report::*;
 pub(crate) use rules::*;
@@ -110,6 +112,8 @@ pub(crate) enum Command {
     Promote(Promote),
     /// Run a container from an image with the least privilege
     Run(Run),
+    /// Be the OCI runtime of Docker, Podman, containerd and CRI-O: confine, then hand over
+    Runtime(Runtime),
     /// List containers that Palisade runs
     Ps(Ps),
     /// Run one more command in a container, as confined as the container

@@ -22,6 +22,7 @@ mod replay;
 mod respond;
 mod rules;
 mod run;
+pub(crate) mod runtime;
 mod scan;
 mod sign;
 mod sink;
@@ -53,6 +54,7 @@ pub(crate) fn run(
         Command::Verify(args) => sign::verify(&context, args),
         Command::Promote(args) => promote::promote(&context, args),
         Command::Run(args) => run::run(&context, args),
+        Command::Runtime(_) => Ok(runtime::help()),
         Command::Ps(args) => run::ps(&context, args),
         Command::Exec(args) => run::exec(&context, args),
         Command::Stop(args) => run::stop(&context, args),

@@ -22,8 +22,12 @@ use crate::exit::Exit;
 use crate::terminal::Terminal;
 
 fn main() -> ExitCode {
-    let environment = Environment::read();
     let arguments: Vec<OsString> = std::env::args_os().collect();
+    // First, and without reading a command line of our own: a container waits.
+    if let Some(arguments) = commands::runtime::arguments(&arguments) {
+        return commands::runtime::take(arguments, runtime_settings().as_deref()).into();
+    }
+    let environment = Environment::read();
     run(&environment, &arguments).into()
 }
 
@@ -66,6 +70,12 @@ impl Environment {
             falco_hostname: std::env::var("FALCO_HOSTNAME").ok().filter(|name| !name.is_empty()),
         }
     }
+}
+
+/// Where the OCI runtime's settings are, when not in their usual place.
+#[expect(clippy::disallowed_methods, reason = "a part of the one place")]
+fn runtime_settings() -> Option<PathBuf> {
+    std::env::var_os("PALISADE_RUNTIME_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from)
 }
 
 /// The variables of curl and Go's programs; the lower-case ones come first, and `HTTP_PROXY`

@@ -14,6 +14,9 @@
 //! - [`Runtime::collect_garbage`] removes whatever a killed `palisade` left, by the same
 //!   code that cleans up after a normal end.
 //!
+//! [`oci`] is the same for containers that another engine makes: it stands between the engine
+//! and runC.
+//!
 //! The crate does not judge images: the caller passes that judgement in.
 #![forbid(unsafe_code)]
 
@@ -26,6 +29,7 @@ mod io;
 mod layers;
 mod lock;
 mod manage;
+pub mod oci;
 mod paths;
 mod record;
 mod rootfs;

@@ -225,6 +225,7 @@ pub(crate) fn restricted() -> Policy {
         scan: palisade_policy::scan::Scan::default(),
         enforce: palisade_policy::Enforce::default(),
         images: Images { verify: ImageVerification::Off, keys: Vec::new(), gate: Gate::default() },
+        engines: palisade_policy::Engines::default(),
         containers: Containers {
             user: UserMode::Fallback(65_532),
             user_namespace: UserNamespace::Private,

@@ -1,0 +1,253 @@
+//! An OCI runtime between an engine and the distribution's: it reads what the engine asks
+//! for, confines or refuses it by policy, and hands over to runC or crun with the same
+//! arguments.
+//!
+//! Docker, containerd, Podman and CRI-O call an OCI runtime four to five times for one
+//! container. `create`, `run` and `restore` read the bundle's `config.json`, `exec` reads the
+//! process that is to be started; everything else goes through untouched. When the policy or
+//! the settings cannot be read nothing new is started, while what runs can still be stopped.
+//!
+//! A refusal goes into the runtime's own log (`--log`), which is where engines take the
+//! message from that their user reads.
+//!
+//! Not seen from here: pulling, `docker cp`, volumes that an engine makes, its API.
+
+mod arguments;
+mod document;
+mod identity;
+mod log;
+mod settings;
+mod state;
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use palisade_base::Timestamp;
+use palisade_harden::{
+    Facts, Hardened, ImageFacts, Machine, Refusal, harden_container, harden_exec,
+};
+use palisade_policy::{EngineMode, LoadedPolicy, Policy, Seccomp};
+use palisade_sys::facts;
+use serde_json::{Value, json};
+
+pub use arguments::{Invocation, parse as parse_arguments};
+pub use document::{DOCUMENT_BYTES_MAX, Document, DocumentError};
+pub use identity::{engine_facts, first_process};
+pub use settings::{SETTINGS_PATH, Settings, SettingsError};
+pub use state::Confinement;
+
+/// Bytes of a seccomp profile file that are read.
+const SECCOMP_BYTES_MAX: u64 = 1 << 20;
+/// Exit code of a refused `exec`, as runC's own failures have.
+const EXEC_FAILED: u8 = 255;
+
+/// What becomes of a call.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Handover {
+    /// This program goes on with the arguments that we were given.
+    Exec(PathBuf),
+    /// Nothing is started; the reason is in the log.
+    Refused {
+        /// What the engine's user reads.
+        message: String,
+        /// Our exit code.
+        code: u8,
+    },
+}
+
+/// Takes one call of an engine: `arguments` without the program's own name.
+///
+/// `own` is this program, which must not be taken for the runtime to hand over to.
+pub fn take(arguments: &[OsString], settings_path: &Path, own: &Path) -> Handover {
+    let invocation = parse_arguments(arguments);
+    let settings = Settings::read(settings_path);
+    let state = settings.as_ref().map_or_else(|_| Settings::default().state, |s| s.state.clone());
+    let command = invocation.command.as_deref().unwrap_or_default();
+    let result = match command {
+        "create" | "run" | "restore" => {
+            settings.as_ref().map_err(why).and_then(|settings| start(&invocation, settings))
+        }
+        "exec" => settings.as_ref().map_err(why).and_then(|settings| exec(&invocation, settings)),
+        "delete" => {
+            if let Some(id) = &invocation.id {
+                Confinement::forget(&state, id);
+            }
+            Ok(())
+        }
+        _ if invocation.is_doubtful() => Err(format!(
+            "palisade does not understand the arguments of this call: {}",
+            invocation.shown()
+        )),
+        _ => Ok(()),
+    };
+    let runtime = settings.as_ref().ok().and_then(|settings| settings.runtime.clone());
+    let handed = result.and_then(|()| settings::find_runtime(runtime.as_deref(), own));
+    match handed {
+        Ok(program) => Handover::Exec(program),
+        Err(message) => {
+            log::error(&invocation, &message, Timestamp::now());
+            Handover::Refused { message, code: if command == "exec" { EXEC_FAILED } else { 1 } }
+        }
+    }
+}
+
+/// An error with its causes and its remedy, on one line.
+fn why<E: palisade_base::Explain + std::error::Error>(error: &E) -> String {
+    let mut out = format!("palisade: {error}");
+    let mut source = error.source();
+    while let Some(cause) = source {
+        out = format!("{out}: {cause}");
+        source = cause.source();
+    }
+    match error.hint() {
+        Some(hint) => format!("{out} ({hint})"),
+        None => out,
+    }
+}
+
+/// A refusal as one line: each reason with its remedy.
+fn refusal_text(refusal: &Refusal, policy: &Policy, what: &str) -> String {
+    let reasons: Vec<String> = refusal
+        .reasons
+        .iter()
+        .map(|reason| format!("{} [{}]: {}", reason.message, reason.control, reason.fix))
+        .collect();
+    format!("palisade: policy `{}` refuses this {what}: {}", policy.name, reasons.join("; "))
+}
+
+fn load(settings: &Settings) -> Result<LoadedPolicy, String> {
+    Policy::load(&settings.policy).map_err(|error| why(&error))
+}
+
+/// What hardening must know of machine and policy.
+pub(crate) fn machine_facts(policy: &Policy) -> Result<Facts, String> {
+    let containers = &policy.containers;
+    let seccomp_document = match &containers.seccomp {
+        Seccomp::File(path) => {
+            let read = std::fs::File::open(path)
+                .and_then(|file| {
+                    palisade_base::read_bounded(file, "seccomp profile", SECCOMP_BYTES_MAX)
+                })
+                .and_then(|bytes| Ok(serde_json::from_slice(&bytes)?));
+            Some(read.map_err(|error| {
+                format!("palisade: read seccomp profile `{}`: {error}", path.display())
+            })?)
+        }
+        _ => None,
+    };
+    let may_raise = containers.limits.open_files.is_none()
+        || palisade_sys::capability::of_process(std::process::id())
+            .is_ok_and(|privileges| privileges.effective.has("SYS_RESOURCE"));
+    let can_limit_swap = containers.limits.memory_bytes.is_some()
+        && palisade_sys::Hierarchies::detect().is_ok_and(|found| found.can_limit_swap());
+    Ok(Facts {
+        image: ImageFacts::default(),
+        machine: Machine {
+            architecture: facts::kernel().machine,
+            open_files_max: if may_raise { None } else { facts::open_files_hard_max() },
+            can_limit_swap,
+        },
+        seccomp_document,
+    })
+}
+
+/// Confines a container that is about to be made.
+fn start(invocation: &Invocation, settings: &Settings) -> Result<(), String> {
+    let loaded = load(settings)?;
+    let policy = &loaded.policy;
+    let bundle = invocation.bundle.clone().unwrap_or_else(|| PathBuf::from("."));
+    let document = Document::read(&bundle.join("config.json")).map_err(|error| why(&error))?;
+    let id = invocation.id.as_deref().unwrap_or_default();
+    let engine = engine_facts(&document.value, &bundle, id, Timestamp::now())?;
+    let facts = machine_facts(policy)?;
+    let result = harden_container(document.value.clone(), policy, &facts, &engine);
+    let confinement = Confinement::of(&engine, policy, &result);
+    match (result, policy.engines.mode) {
+        (Ok(hardened), EngineMode::Enforce) => {
+            if !hardened.changes.is_empty() {
+                document.replace(&hardened.spec).map_err(|error| why(&error))?;
+            }
+        }
+        (Err(refusal), EngineMode::Enforce) => {
+            return Err(refusal_text(&refusal, policy, "container"));
+        }
+        (_, EngineMode::Report) => {}
+    }
+    // What is known of it is for people; without it the container is as confined.
+    confinement.write(&settings.state);
+    Ok(())
+}
+
+/// Confines a process that is about to be started in a container.
+fn exec(invocation: &Invocation, settings: &Settings) -> Result<(), String> {
+    let loaded = load(settings)?;
+    let policy = &loaded.policy;
+    let id = invocation.id.as_deref().unwrap_or_default();
+    let found = first_process(invocation.root.as_deref(), id);
+    let facts = machine_facts(policy)?;
+    let now = Timestamp::now();
+    let (spec, bundle) = match &found {
+        Some(found) => (found.spec.clone(), found.bundle.clone()),
+        None => (json!({}), PathBuf::from(".")),
+    };
+    let engine = engine_facts(&spec, &bundle, id, now)?;
+    let harden = |process: Value| -> Result<Hardened, Refusal> {
+        // Nothing is known of a container whose state lies elsewhere; the policy holds.
+        let first = spec.pointer("/process").cloned().unwrap_or_else(|| process.clone());
+        harden_exec(process, &first, policy, &facts, &engine)
+    };
+    let Some(path) = &invocation.process else {
+        // The runtime takes the container's own process and adds what these flags say.
+        let process = flags_as_process(invocation, &spec);
+        let hardened = harden(process.clone());
+        return match hardened {
+            _ if policy.engines.mode == EngineMode::Report => Ok(()),
+            Err(refusal) => Err(refusal_text(&refusal, policy, "process")),
+            Ok(hardened)
+                if ["/user/uid", "/capabilities/bounding"]
+                    .iter()
+                    .any(|path| hardened.spec.pointer(path) != process.pointer(path)) =>
+            {
+                Err(format!(
+                    "palisade: policy `{}` refuses this process: its flags ask for more than \
+                     the container has; give the process by `--process`",
+                    policy.name
+                ))
+            }
+            Ok(_) => Ok(()),
+        };
+    };
+    let document = Document::read(path).map_err(|error| why(&error))?;
+    match (harden(document.value.clone()), policy.engines.mode) {
+        (_, EngineMode::Report) => Ok(()),
+        (Err(refusal), EngineMode::Enforce) => Err(refusal_text(&refusal, policy, "process")),
+        (Ok(hardened), EngineMode::Enforce) => {
+            if hardened.changes.is_empty() {
+                return Ok(());
+            }
+            document.replace(&hardened.spec).map_err(|error| why(&error))
+        }
+    }
+}
+
+/// The part of a process that `runc exec --user … --cap …` asks for.
+fn flags_as_process(invocation: &Invocation, spec: &Value) -> Value {
+    let mut process = spec.pointer("/process").cloned().unwrap_or_else(|| json!({}));
+    if !process.is_object() {
+        process = json!({});
+    }
+    if let Some(user) = &invocation.user {
+        let uid = user.split(':').next().unwrap_or_default().parse::<u32>().unwrap_or(0);
+        process["user"] = json!({"uid": uid});
+    }
+    let mut bounding: Vec<Value> = process
+        .pointer("/capabilities/bounding")
+        .and_then(Value::as_array)
+        .cloned()
+        .unwrap_or_default();
+    bounding.extend(invocation.capabilities.iter().map(|name| json!(name)));
+    if !bounding.is_empty() {
+        process["capabilities"] = json!({"bounding": bounding});
+    }
+    process
+}

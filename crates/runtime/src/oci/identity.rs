@@ -1,0 +1,319 @@
+//! Who a container is: what its spec and its engine's files say of it.
+//!
+//! Only places that the engine chooses are looked at (the bundle, the root file system), never
+//! ones that the container's user names, such as sources of mounts. What cannot be read is
+//! unknown: exceptions then do not hold.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use palisade_base::Timestamp;
+use palisade_harden::{ContainerKind, EngineFacts};
+use serde_json::Value;
+
+use super::Document;
+
+/// Mounts of a container that are looked at.
+const MOUNTS_MAX: usize = 4096;
+/// Labels of a container that are looked at.
+const LABELS_MAX: usize = 1024;
+/// Bytes of an engine's file that are read.
+const FILE_BYTES_MAX: u64 = 16 << 20;
+/// Folders above a root file system in which Docker's own folder is looked for.
+const ANCESTORS_MAX: usize = 6;
+
+/// Whether `id` may be part of a path.
+pub(super) fn is_id(id: &str) -> bool {
+    !id.is_empty()
+        && id.len() <= 255
+        && !id.starts_with('.')
+        && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"_+-.".contains(&b))
+}
+
+/// What is known of the container `id` with this spec in `bundle`.
+pub fn engine_facts(
+    spec: &Value,
+    bundle: &Path,
+    id: &str,
+    now: Timestamp,
+) -> Result<EngineFacts, String> {
+    let mut out = EngineFacts::unknown(id, now);
+    out.apparmor = Path::new("/sys/kernel/security/apparmor").is_dir()
+        || std::fs::read("/sys/module/apparmor/parameters/enabled")
+            .is_ok_and(|bytes| bytes.starts_with(b"Y"));
+    out.host_namespaces = host_namespaces(spec);
+    let mounts = spec.pointer("/mounts").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    if mounts.len() > MOUNTS_MAX {
+        return Err(format!("palisade: the container has more than {MOUNTS_MAX} mounts"));
+    }
+    out.sources = sources(spec, mounts, bundle);
+    annotations(&mut out, spec);
+    if is_id(id) {
+        let root = spec.pointer("/root/path").and_then(Value::as_str).unwrap_or("rootfs");
+        docker(&mut out, &bundle.join(root));
+        podman(&mut out, bundle);
+    }
+    if is_build(bundle, id) {
+        out.kind = ContainerKind::Build;
+    }
+    Ok(out)
+}
+
+/// Kinds of namespaces that are joined by a path and are this process's own.
+fn host_namespaces(spec: &Value) -> Vec<String> {
+    let list = spec.pointer("/linux/namespaces").and_then(Value::as_array);
+    let same = |entry: &Value| -> Option<String> {
+        let kind = entry.get("type")?.as_str()?;
+        let path = entry.get("path")?.as_str().filter(|path| !path.is_empty())?;
+        let file = match kind {
+            "network" => "net",
+            "mount" => "mnt",
+            other => other,
+        };
+        let ours = std::fs::metadata(Path::new("/proc/self/ns").join(file)).ok()?;
+        let theirs = std::fs::metadata(path).ok()?;
+        ((ours.dev(), ours.ino()) == (theirs.dev(), theirs.ino())).then(|| kind.to_string())
+    };
+    list.into_iter().flatten().filter_map(same).collect()
+}
+
+/// Where the sources of bind mounts and the root lead.
+fn sources(spec: &Value, mounts: &[Value], bundle: &Path) -> BTreeMap<String, String> {
+    let is_bind = |mount: &&Value| {
+        let options = mount.get("options").and_then(Value::as_array).into_iter().flatten();
+        mount.get("type").and_then(Value::as_str) == Some("bind")
+            || options.filter_map(Value::as_str).any(|o| matches!(o, "bind" | "rbind"))
+    };
+    let named = mounts.iter().filter(is_bind).filter_map(|mount| mount.get("source")?.as_str());
+    let root = spec.pointer("/root/path").and_then(Value::as_str);
+    let real = |path: &str| {
+        let real = std::fs::canonicalize(bundle.join(path)).ok()?;
+        Some((path.to_string(), real.to_str()?.to_string()))
+    };
+    named.chain(root).filter_map(real).collect()
+}
+
+/// Annotations, and what containerd's and CRI-O's Kubernetes plugins say in them.
+fn annotations(out: &mut EngineFacts, spec: &Value) {
+    let Some(map) = spec.pointer("/annotations").and_then(Value::as_object) else { return };
+    let text = |key: &str| map.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
+    let label = |(name, value): (&String, &Value)| Some(format!("{name}={}", value.as_str()?));
+    out.labels = map.iter().filter_map(label).take(LABELS_MAX).collect();
+    let first = |keys: [&str; 3]| keys.into_iter().find_map(text).map(str::to_string);
+    out.image = first([
+        "io.kubernetes.cri.image-name",
+        "io.kubernetes.cri-o.ImageName",
+        "nerdctl/image-name",
+    ]);
+    out.name =
+        first(["io.kubernetes.cri.container-name", "io.kubernetes.cri-o.Name", "nerdctl/name"]);
+    let kind = first([
+        "io.kubernetes.cri.container-type",
+        "io.kubernetes.cri-o.ContainerType",
+        "io.kubernetes.container.type",
+    ]);
+    if kind.as_deref() == Some("sandbox") {
+        out.kind = ContainerKind::Sandbox;
+    }
+    if let Some(labels) = text("io.kubernetes.cri-o.Labels") {
+        labels_of(out, serde_json::from_str(labels).ok().as_ref());
+    }
+}
+
+fn labels_of(out: &mut EngineFacts, labels: Option<&Value>) {
+    let map = labels.and_then(Value::as_object).into_iter().flatten();
+    let label = |(name, value): (&String, &Value)| Some(format!("{name}={}", value.as_str()?));
+    let room = LABELS_MAX.saturating_sub(out.labels.len());
+    out.labels.extend(map.filter_map(label).take(room));
+}
+
+fn read_json(path: &Path) -> Option<Value> {
+    let file = std::fs::File::open(path).ok()?;
+    let bytes = palisade_base::read_bounded(file, "engine's record", FILE_BYTES_MAX).ok()?;
+    serde_json::from_slice(&bytes).ok()
+}
+
+/// Docker's own files, which lie in the folder that also holds the root file system.
+fn docker(out: &mut EngineFacts, root: &Path) {
+    let folder = root
+        .ancestors()
+        .skip(1)
+        .take(ANCESTORS_MAX)
+        .map(|ancestor| ancestor.join("containers").join(&out.id))
+        .find(|folder| folder.join("config.v2.json").is_file());
+    let Some(folder) = folder else { return };
+    let Some(config) = read_json(&folder.join("config.v2.json")) else { return };
+    let text = |pointer: &str| config.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    out.name = Some(text("/Name").trim_start_matches('/').to_string()).filter(|n| !n.is_empty());
+    out.image = Some(text("/Config/Image").to_string()).filter(|image| !image.is_empty());
+    labels_of(out, config.pointer("/Config/Labels"));
+    // The classic builder starts its steps from an image's id, without a health check and
+    // without a log.
+    let no_check = config.pointer("/Config/Healthcheck/Test/0").and_then(Value::as_str);
+    if text("/Config/Image").starts_with("sha256:") && no_check == Some("NONE") {
+        let host = read_json(&folder.join("hostconfig.json"));
+        let log = host.as_ref().and_then(|host| host.pointer("/LogConfig/Type")?.as_str());
+        if log == Some("none") {
+            out.kind = ContainerKind::Build;
+        }
+    }
+}
+
+/// Podman's store, in which the bundle is `STORE/overlay-containers/ID/userdata`.
+fn podman(out: &mut EngineFacts, bundle: &Path) {
+    let is_userdata = bundle.file_name().is_some_and(|name| name == "userdata");
+    let Some(folder) = bundle.parent().filter(|_| is_userdata) else { return };
+    if folder.file_name().is_none_or(|name| name.to_string_lossy() != out.id) {
+        return;
+    }
+    let Some(containers) = folder.parent() else { return };
+    // Containers of `--rm` and of older stores are in one of two lists.
+    let lists = ["containers.json", "volatile-containers.json"];
+    let entry = lists.iter().find_map(|name| {
+        let list = read_json(&containers.join(name))?;
+        let is_it = |entry: &&Value| entry.get("id").and_then(Value::as_str) == Some(&out.id);
+        list.as_array()?.iter().find(is_it).cloned()
+    });
+    let Some(entry) = entry else { return };
+    let metadata = entry.get("metadata").and_then(Value::as_str);
+    let metadata: Option<Value> = metadata.and_then(|text| serde_json::from_str(text).ok());
+    let text = |key: &str| {
+        let value = metadata.as_ref()?.get(key)?.as_str()?;
+        Some(value.to_string()).filter(|value| !value.is_empty())
+    };
+    out.image = text("image-name").or_else(|| out.image.take());
+    out.name = text("name").or_else(|| out.name.take());
+}
+
+/// BuildKit's executor and Buildah make bundles in folders of their own.
+fn is_build(bundle: &Path, id: &str) -> bool {
+    let names: Vec<_> = bundle.iter().map(|part| part.to_string_lossy()).collect();
+    let executor = names.iter().position(|name| name == "executor");
+    let is_buildkit = executor.is_some_and(|at| names[..at].iter().any(|name| name == "buildkit"));
+    let is_buildah =
+        names.last().is_some_and(|name| name.starts_with("buildah")) && id.starts_with("buildah-");
+    is_buildkit || is_buildah
+}
+
+/// A container's spec and where it lies.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// The spec that it was made with.
+    pub spec: Value,
+    /// Its bundle.
+    pub bundle: PathBuf,
+}
+
+/// The spec of a running container, from the state of runC or crun below `root`.
+pub fn first_process(root: Option<&Path>, id: &str) -> Option<Found> {
+    if !is_id(id) {
+        return None;
+    }
+    let roots: Vec<PathBuf> = match root {
+        Some(root) => vec![root.to_path_buf()],
+        None => vec!["/run/runc".into(), "/run/crun".into()],
+    };
+    roots.iter().find_map(|root| {
+        let folder = root.join(id);
+        let bundle = runc_bundle(&folder).or_else(|| crun_bundle(&folder))?;
+        let spec = Document::read(&bundle.join("config.json")).ok()?.value;
+        Some(Found { spec, bundle })
+    })
+}
+
+fn runc_bundle(folder: &Path) -> Option<PathBuf> {
+    let state = read_json(&folder.join("state.json"))?;
+    let labels = state.pointer("/config/labels")?.as_array()?;
+    let bundle = labels.iter().find_map(|label| label.as_str()?.strip_prefix("bundle="))?;
+    Some(PathBuf::from(bundle))
+}
+
+fn crun_bundle(folder: &Path) -> Option<PathBuf> {
+    let status = read_json(&folder.join("status"))?;
+    Some(PathBuf::from(status.get("bundle")?.as_str()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn now() -> Timestamp {
+        Timestamp::from_nanos(0)
+    }
+
+    #[test]
+    fn dockers_records_are_found_beside_the_root_file_system() {
+        let data = tempfile::tempdir().unwrap();
+        let root = data.path().join("overlay2/f00/merged");
+        let folder = data.path().join("containers/0123");
+        std::fs::create_dir_all(&root).unwrap();
+        std::fs::create_dir_all(&folder).unwrap();
+        let config = json!({"Name": "/web", "Config": {"Image": "shop:1", "Labels": {"a": "b"}}});
+        std::fs::write(folder.join("config.v2.json"), config.to_string()).unwrap();
+        let spec = json!({"root": {"path": root}, "annotations": {"k": "v"}});
+        let facts = engine_facts(&spec, Path::new("/b"), "0123", now()).unwrap();
+        assert_eq!((facts.name.as_deref(), facts.image.as_deref()), (Some("web"), Some("shop:1")));
+        assert_eq!(facts.labels, ["k=v", "a=b"]);
+        assert_eq!(facts.kind, ContainerKind::Workload);
+        let config = json!({"Name": "/x", "Config": {"Image": "sha256:00",
+            "Healthcheck": {"Test": ["NONE"]}}});
+        std::fs::write(folder.join("config.v2.json"), config.to_string()).unwrap();
+        let host = json!({"LogConfig": {"Type": "none"}});
+        std::fs::write(folder.join("hostconfig.json"), host.to_string()).unwrap();
+        let facts = engine_facts(&spec, Path::new("/b"), "0123", now()).unwrap();
+        assert_eq!(facts.kind, ContainerKind::Build);
+        // An id is never a way out of the folder.
+        let facts = engine_facts(&spec, Path::new("/b"), "../containers/0123", now()).unwrap();
+        assert_eq!(facts.image, None);
+    }
+
+    #[test]
+    fn kubernetes_tells_by_annotations() {
+        let spec = json!({"annotations": {
+            "io.kubernetes.cri.container-type": "container",
+            "io.kubernetes.cri.image-name": "registry.example/a:1",
+            "io.kubernetes.cri.container-name": "a",
+        }});
+        let facts = engine_facts(&spec, Path::new("/b"), "1", now()).unwrap();
+        assert_eq!(facts.image.as_deref(), Some("registry.example/a:1"));
+        let spec = json!({"annotations": {"io.kubernetes.cri.container-type": "sandbox"}});
+        let facts = engine_facts(&spec, Path::new("/b"), "1", now()).unwrap();
+        assert_eq!(facts.kind, ContainerKind::Sandbox);
+    }
+
+    #[test]
+    fn namespaces_of_the_host_and_links_are_seen() {
+        let folder = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("/etc", folder.path().join("link")).unwrap();
+        let link = folder.path().join("link").display().to_string();
+        let spec = json!({
+            "linux": {"namespaces": [
+                {"type": "network", "path": "/proc/self/ns/net"},
+                {"type": "pid", "path": "/nowhere"}, {"type": "uts"}]},
+            "mounts": [{"type": "bind", "source": link, "destination": "/x"},
+                       {"type": "none", "source": "link", "options": ["rbind"]},
+                       {"type": "tmpfs", "source": "tmpfs"}],
+        });
+        let facts = engine_facts(&spec, folder.path(), "1", now()).unwrap();
+        assert_eq!(facts.host_namespaces, ["network"]);
+        assert_eq!(facts.sources.get(&link).map(String::as_str), Some("/etc"));
+        assert_eq!(facts.sources.get("link").map(String::as_str), Some("/etc"));
+        let many = json!({"mounts": vec![json!({}); MOUNTS_MAX + 1]});
+        assert!(engine_facts(&many, folder.path(), "1", now()).is_err());
+    }
+
+    #[test]
+    fn builders_are_known_by_their_bundles() {
+        let check = |bundle: &str, id: &str, expected: bool| {
+            assert_eq!(is_build(Path::new(bundle), id), expected, "{bundle}");
+        };
+        check("/var/lib/docker/buildkit/executor/x1", "x1", true);
+        check("/var/lib/buildkit/runc-overlayfs/executor/x1", "x1", true);
+        check("/var/tmp/buildah123", "buildah-buildah123", true);
+        check("/run/containerd/io.containerd.runtime.v2.task/moby/0123", "0123", false);
+        check("/var/tmp/buildah123", "0123", false);
+        check("/srv/executor/x1", "x1", false);
+    }
+}

@@ -1,0 +1,107 @@
+//! How a container of an engine was confined, written down for people.
+
+use std::path::{Path, PathBuf};
+
+use palisade_base::{Digest, Timestamp};
+use palisade_harden::{Change, EngineFacts, Hardened, Refusal, RefusalReason};
+use palisade_policy::{EngineMode, Policy};
+use serde::{Deserialize, Serialize};
+
+use super::identity::is_id;
+
+/// Bytes of such a record that are read.
+const RECORD_BYTES_MAX: u64 = 1 << 20;
+
+/// How a container was confined.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Confinement {
+    /// The container.
+    pub id: String,
+    /// Its name, when the engine keeps one.
+    pub name: Option<String>,
+    /// Its image, when the engine keeps it.
+    pub image: Option<String>,
+    /// The policy's name.
+    pub policy: String,
+    /// Digest of the policy's text.
+    pub policy_digest: Digest,
+    /// Whether the policy held, or only reported.
+    pub enforced: bool,
+    /// When it was confined.
+    pub time: Timestamp,
+    /// What was changed, or would have been: JSON pointer and reason.
+    pub changes: Vec<(String, String)>,
+    /// What it would have been refused for.
+    pub refusals: Vec<(String, String)>,
+    /// What was taken away of what was asked for, and what the machine could not give.
+    pub warnings: Vec<String>,
+}
+
+impl Confinement {
+    pub(super) fn of(
+        engine: &EngineFacts,
+        policy: &Policy,
+        result: &Result<Hardened, Refusal>,
+    ) -> Self {
+        let change = |change: &Change| (change.path.clone(), change.reason.clone());
+        let reason = |reason: &RefusalReason| (reason.message.clone(), reason.fix.clone());
+        let (changes, warnings) = match result {
+            Ok(hardened) => {
+                (hardened.changes.iter().map(change).collect(), hardened.warnings.clone())
+            }
+            Err(_) => (Vec::new(), Vec::new()),
+        };
+        let refusals = match result {
+            Ok(_) => Vec::new(),
+            Err(refusal) => refusal.reasons.iter().map(reason).collect(),
+        };
+        Self {
+            id: engine.id.clone(),
+            name: engine.name.clone(),
+            image: engine.image.clone(),
+            policy: policy.name.clone(),
+            policy_digest: policy.digest,
+            enforced: policy.engines.mode == EngineMode::Enforce,
+            time: engine.now,
+            changes,
+            refusals,
+            warnings,
+        }
+    }
+
+    fn path(folder: &Path, id: &str) -> Option<PathBuf> {
+        is_id(id).then(|| folder.join(format!("{id}.json")))
+    }
+
+    /// Writes it down; that it cannot be written changes nothing about the container.
+    pub(super) fn write(&self, folder: &Path) {
+        use std::io::Write as _;
+        let Some(path) = Self::path(folder, &self.id) else { return };
+        let write = || -> std::io::Result<()> {
+            if !folder.is_dir() {
+                std::fs::create_dir_all(folder)?;
+            }
+            let mut file = tempfile::NamedTempFile::new_in(folder)?;
+            file.write_all(&serde_json::to_vec(self)?)?;
+            file.persist(&path).map_err(|error| error.error)?;
+            Ok(())
+        };
+        if let Err(error) = write() {
+            tracing::debug!("write down how a container was confined: {error}");
+        }
+    }
+
+    /// Reads what was written down of `id`.
+    pub fn read(folder: &Path, id: &str) -> Option<Self> {
+        let file = std::fs::File::open(Self::path(folder, id)?).ok()?;
+        let bytes = palisade_base::read_bounded(file, "record", RECORD_BYTES_MAX).ok()?;
+        serde_json::from_slice(&bytes).ok()
+    }
+
+    /// Forgets a container that is deleted.
+    pub(super) fn forget(folder: &Path, id: &str) {
+        if let Some(path) = Self::path(folder, id) {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
