@@ -9,7 +9,7 @@ suites=("$@")
 
 # Programs of this machine that the tests call, and the real bash: /dev/tcp is a feature of it.
 programs=(bash sh cat cp rm mkdir rmdir mv ln ls chmod touch true false sleep date id env head tail
-    tr grep sed awk timeout mount umount mktemp stat wc sort cut unshare nsenter runc dpkg-deb tar gzip xz)
+    tr grep sed awk timeout mount umount mktemp stat wc sort cut unshare nsenter runc unlink dpkg-deb tar gzip xz)
 
 mkdir -p "$system"/{bin,sbin,lib,lib64,usr/bin,usr/sbin,usr/lib,etc,proc,sys,dev,run,tmp,root,mnt,tests}
 mkdir -p "$system"/var/{tmp,lib,log}
@@ -76,7 +76,7 @@ if [ -x /lib/systemd/systemd ]; then
     [ -e "$system/usr/bin/systemctl" ] || ln -s /bin/systemctl "$system/usr/bin/systemctl"
     scripts/vm/systemd.sh "$system"
 fi
-cp scripts/vm/{init.sh,tests.sh,doctor.sh,watch.sh} "$system/tests/"
+cp scripts/vm/{init.sh,tests.sh,agent.sh,doctor.sh,watch.sh,enforce.sh} "$system/tests/"
 printf '%s\n' "${suites[@]}" >"$system/tests/suites"
 
 echo palisade-guest >"$system/etc/hostname"
