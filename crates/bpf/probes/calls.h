@@ -260,12 +260,12 @@ CALL(generic)
 }
 
 /* --- keys of the kernel ---------------------------------------------------------------------------- */
-#define KEYCTL_OPERATIONS 33
+#define KEYCTL_OPERATIONS_MAX 64 /* a power of two: kernels before 6.12 bound the index by its mask alone */
 #define KEYCTL_INTEGER 0
 #define KEYCTL_TEXT 1
 /* How many arguments an operation of keyctl(2) takes, and which of the second to the fifth are texts, as bits. */
 #define TAKES(n, texts) ((n) | (texts) << 4)
-const volatile u8 keyctl_arguments[KEYCTL_OPERATIONS] SEC(".rodata.keyctl") = {
+const volatile u8 keyctl_arguments[KEYCTL_OPERATIONS_MAX] SEC(".rodata.keyctl") = {
 	[0] = TAKES(2, 0), [1] = TAKES(1, 1), [2] = TAKES(3, 0), [3] = TAKES(1, 0), [4] = TAKES(3, 0), [5] = TAKES(2, 0),
 	[6] = TAKES(3, 0), [7] = TAKES(1, 0), [8] = TAKES(2, 0), [9] = TAKES(2, 0), [10] = TAKES(4, 6), [11] = TAKES(3, 0),
 	[12] = TAKES(4, 0), [13] = TAKES(3, 0), [14] = TAKES(1, 0), [15] = TAKES(2, 0), [16] = TAKES(1, 0),
@@ -293,7 +293,10 @@ static __always_inline void push_keyctl(struct scratch *s, u32 takes, u32 index,
 CALL(keyctl)
 {
 	BEGIN(KEYCTL, CLASS_KERNEL)
-	u32 operation = ARG(0), takes = operation < KEYCTL_OPERATIONS ? keyctl_arguments[operation] : 0;
+	u32 operation = ARG(0), at = operation, takes = 0;
+	barrier_var(at);
+	if (operation < KEYCTL_OPERATIONS_MAX)
+		takes = keyctl_arguments[at & (KEYCTL_OPERATIONS_MAX - 1)];
 	push_s64(s, ret);
 	push_u32(s, operation);
 	push_keyctl(s, takes, 0, ARG(1));
