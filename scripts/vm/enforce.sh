@@ -68,7 +68,7 @@ standing() { # rule words
 }
 has_bpf_lsm() {
     case ",$(cat /sys/kernel/security/lsm)," in *,bpf,*) ;; *) return 1 ;; esac
-    case "$(uname -r)" in 5.10.*) return 1 ;; esac
+    case "$(cat /proc/sys/kernel/osrelease)" in 5.10.*) return 1 ;; esac
 }
 
 rules_are_enforced_through_the_agent() {
