@@ -9,7 +9,7 @@ suites=("$@")
 
 # Programs of this machine that the tests call, and the real bash: /dev/tcp is a feature of it.
 programs=(bash sh cat cp rm mkdir rmdir mv ln ls chmod touch true false sleep date id env head tail
-    tr grep sed awk timeout mount umount mktemp stat wc sort cut unshare nsenter runc unlink dpkg-deb tar gzip xz)
+    tr grep sed awk timeout mount umount mktemp stat wc sort cut unshare nsenter runc unlink pivot_root dpkg-deb tar gzip xz)
 
 mkdir -p "$system"/{bin,sbin,lib,lib64,usr/bin,usr/sbin,usr/lib,etc,proc,sys,dev,run,tmp,root,mnt,tests}
 mkdir -p "$system"/var/{tmp,lib,log}
