@@ -7,6 +7,7 @@ mod enforce;
 mod enforce_reload;
 mod engines;
 mod image;
+mod incident;
 mod record;
 mod refusal;
 mod reload;
