@@ -11,8 +11,10 @@ suites=("$@")
 programs=(bash sh cat cp rm mkdir rmdir mv ln ls chmod touch true false sleep date id env head tail
     tr grep sed awk timeout mount umount mktemp stat wc sort cut unshare nsenter runc unlink pivot_root dpkg-deb tar gzip xz)
 
-mkdir -p "$system"/{bin,sbin,lib,lib64,usr/bin,usr/sbin,usr/lib,etc,proc,sys,dev,run,tmp,root,mnt,tests}
+mkdir -p "$system"/{usr/bin,usr/sbin,usr/lib,usr/lib64,etc,proc,sys,dev,run,tmp,root,mnt,tests}
 mkdir -p "$system"/var/{tmp,lib,log}
+# As in every distribution of today: tests that show a guest nothing but /usr rely on it.
+for folder in bin sbin lib lib64; do ln -s "usr/$folder" "$system/$folder"; done
 chmod 1777 "$system/tmp" "$system/var/tmp"
 
 # A program or library at its own path, links resolved, and the libraries that it is linked with.
