@@ -64,7 +64,9 @@ if [ -d /sys/fs/cgroup/unified ] && command -v runc >/dev/null; then runtime=(--
 podman() { command podman "${engine[@]}" ${runtime[@]+"${runtime[@]}"} --cgroup-manager cgroupfs --events-backend file --tmpdir "$storage/tmp" "$@"; }
 buildah() { command buildah "${engine[@]}" "$@"; }
 cleanup() {
-    podman rm --force --time 2 "$agent" "$canary" >/dev/null 2>&1 || true
+    # One at a time: where one is missing, podman removes neither.
+    podman rm --force --time 2 "$agent" >/dev/null 2>&1 || true
+    podman rm --force --time 2 "$canary" >/dev/null 2>&1 || true
     if [ -z "$keep" ]; then
         buildah rm --all >/dev/null 2>&1 || true
         podman rmi --all --force >/dev/null 2>&1 || true
