@@ -200,6 +200,7 @@ fn add(
         feed: FEED.to_string(),
         ranges: vec![Range { introduced: None, end: RangeEnd::Fixed(version.to_string()) }],
         versions: Vec::new(),
+        ..Advisory::default()
     };
     Ok(builder.add(ecosystem, name, advisory)?)
 }

@@ -190,6 +190,7 @@ fn add(builder: &mut DatabaseBuilder, record: &Record) -> Result<(), ImportFeedE
             feed,
             ranges,
             versions,
+            ..Advisory::default()
         };
         builder.add(&ecosystem, &name, advisory)?;
     }
@@ -334,6 +335,7 @@ mod tests {
                     range(Some("3"), RangeEnd::Open),
                 ],
                 versions: vec![],
+                ..Advisory::default()
             }]
         );
     }

@@ -18,6 +18,7 @@ fn advisory(id: &str, aliases: &[&str], fixed: Option<&str>) -> Advisory {
             end: fixed.map_or(RangeEnd::Open, |version| RangeEnd::Fixed(version.into())),
         }],
         versions: vec![],
+        ..Advisory::default()
     }
 }
 
