@@ -1,0 +1,127 @@
+//! Incidents and evidence: `respond`, `evidence`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::{ListFormat, Ps};
+
+/// `palisade respond`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Respond {
+    /// List incidents
+    List(Ps),
+    /// Show an incident: its timeline and what was done
+    Show(IncidentArgs),
+    /// List alerts
+    Alerts(AlertsArgs),
+    /// Write the HTML report of an incident
+    Report(ReportArgs),
+    /// Close an incident
+    Close(IncidentArgs),
+    /// Freeze every process of a container
+    Freeze(ContainerArgs),
+    /// Deny all network traffic of a container
+    Isolate(ContainerArgs),
+    /// Undo freeze and isolate
+    Release(ContainerArgs),
+    /// Kill every process of a container
+    Kill(ContainerArgs),
+    /// Collect a signed evidence bundle of a container
+    Collect(CollectArgs),
+}
+
+/// An incident.
+#[derive(Debug, Args)]
+pub(crate) struct IncidentArgs {
+    /// Its id, the beginning of it, or `latest`
+    #[arg(default_value = "latest")]
+    pub(crate) incident: String,
+    /// Form of the result
+    #[arg(long, value_enum, default_value_t = ListFormat::Table)]
+    pub(crate) format: ListFormat,
+}
+
+/// `palisade respond alerts`.
+#[derive(Debug, Args)]
+pub(crate) struct AlertsArgs {
+    /// Only alerts of this container (name, id or its beginning)
+    #[arg(long)]
+    pub(crate) container: Option<String>,
+    /// Form of the list
+    #[arg(long, value_enum, default_value_t = ListFormat::Table)]
+    pub(crate) format: ListFormat,
+}
+
+/// `palisade respond report`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  palisade respond report latest --html incident.html --scan report.json"
+)]
+pub(crate) struct ReportArgs {
+    /// Its id, the beginning of it, or `latest`
+    #[arg(default_value = "latest")]
+    pub(crate) incident: String,
+    /// Where to write the report
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: PathBuf,
+    /// Scan report (JSON) of the image, to be shown along
+    #[arg(long, value_name = "FILE")]
+    pub(crate) scan: Option<PathBuf>,
+}
+
+/// A container.
+#[derive(Debug, Args)]
+pub(crate) struct ContainerArgs {
+    /// Name or id (or its beginning)
+    pub(crate) container: String,
+}
+
+/// `palisade respond collect`.
+#[derive(Debug, Args)]
+pub(crate) struct CollectArgs {
+    /// Name or id (or its beginning)
+    pub(crate) container: String,
+    /// Where to write the bundle
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    /// Private key that signs the bundle [default: <data-dir>/evidence.key, made when absent]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: Option<PathBuf>,
+    /// Include process memory, up to this many MiB a process
+    #[arg(long, default_value_t = 0, value_name = "MIB")]
+    pub(crate) memory: u64,
+}
+
+/// `palisade evidence`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Evidence {
+    /// Verify a bundle: every item, the chain, and the signature
+    Verify(EvidenceArgs),
+    /// List what a bundle holds, and what could not be captured
+    List(EvidenceArgs),
+    /// Extract a bundle into a new folder
+    Extract(ExtractArgs),
+}
+
+/// A bundle.
+#[derive(Debug, Args)]
+pub(crate) struct EvidenceArgs {
+    /// The bundle
+    pub(crate) bundle: PathBuf,
+    /// Public key of the signer [default: <data-dir>/evidence.pub]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: Option<PathBuf>,
+}
+
+/// `palisade evidence extract`.
+#[derive(Debug, Args)]
+pub(crate) struct ExtractArgs {
+    /// The bundle
+    pub(crate) bundle: PathBuf,
+    /// A folder that does not exist yet
+    pub(crate) folder: PathBuf,
+    /// Public key of the signer [default: <data-dir>/evidence.pub]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: Option<PathBuf>,
+}
