@@ -52,6 +52,8 @@ pub struct DatabaseBuilder {
     /// Encoded, each with its feed's index in `feed_order`: a tenth of the memory.
     packages: BTreeMap<(String, String), Vec<Box<[u8]>>>,
     feed_order: Vec<String>,
+    /// Feeds that were asked for since a file was begun.
+    touched: BTreeSet<String>,
     /// Ecosystems of which only the packages named here were examined.
     partial: BTreeSet<String>,
     /// Ecosystems that some feed covers as a whole.
@@ -72,6 +74,9 @@ impl DatabaseBuilder {
 
     /// Declares a feed before its advisories, so that an empty one is listed as well.
     pub fn feed(&mut self, name: &str) -> &mut FeedInfo {
+        if !self.touched.contains(name) {
+            self.touched.insert(name.to_string());
+        }
         self.feeds
             .entry(name.to_string())
             .or_insert_with(|| FeedInfo { name: name.to_string(), ..FeedInfo::default() })
@@ -154,10 +159,19 @@ impl DatabaseBuilder {
         self.n_records
     }
 
-    /// Notes when `feed` was fetched; the newest counts.
-    pub fn note_fetched(&mut self, feed: &str, time: Timestamp) {
-        let info = self.feed(feed);
-        info.fetched = Some(info.fetched.map_or(time, |newest| newest.max(time)));
+    /// From here on the feeds that are asked for are noted, until
+    /// [`DatabaseBuilder::end_fetched`].
+    pub(crate) fn begin_fetched(&mut self) {
+        self.touched.clear();
+    }
+
+    /// Notes when the feeds that were asked for since were fetched; the oldest of a feed counts.
+    pub(crate) fn end_fetched(&mut self, time: Timestamp) {
+        for name in std::mem::take(&mut self.touched) {
+            if let Some(info) = self.feeds.get_mut(&name) {
+                info.fetched = Some(info.fetched.map_or(time, |oldest| oldest.min(time)));
+            }
+        }
     }
 
     /// Builds the file in memory. `now` stands for the age of feeds that state no time.
@@ -192,7 +206,8 @@ impl DatabaseBuilder {
             put_varint(&mut value, advisories.len() as u64);
             for advisory in advisories {
                 advisory.encode(index_of(&advisory.feed), &mut value);
-                for id in std::iter::once(advisory.id).chain(advisory.aliases) {
+                for id in std::iter::once(advisory.id).chain(advisory.aliases).chain(advisory.fixes)
+                {
                     ids.entry(id).or_default().insert((ecosystem, package));
                 }
             }

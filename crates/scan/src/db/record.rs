@@ -29,6 +29,10 @@ pub struct Advisory {
     pub module: Option<String>,
     /// The CVSS vector of the worst score; for CVSS 2 without its parentheses.
     pub cvss: Option<String>,
+    /// The vulnerabilities that this notice fixes. Each is a finding of its own, and the notice's
+    /// identifier is no name of any: two notices about one CVE would make one thing of all that
+    /// they fix.
+    pub fixes: Vec<String>,
     /// The parts of the package that are vulnerable, where the feed names them.
     pub symbols: Vec<VulnerableSymbols>,
 }
@@ -186,6 +190,7 @@ const END_FIXED: u8 = 1;
 const END_LAST: u8 = 2;
 const HAS_INTRODUCED: u8 = 4;
 /// Bits above the code of the status.
+const HAS_FIXES: u8 = 0x10;
 const HAS_MODULE: u8 = 0x20;
 const HAS_CVSS: u8 = 0x40;
 const HAS_SYMBOLS: u8 = 0x80;
@@ -220,9 +225,14 @@ impl Advisory {
             self.status as u8
                 | has(self.module.is_some(), HAS_MODULE)
                 | has(self.cvss.is_some(), HAS_CVSS)
+                | has(!self.fixes.is_empty(), HAS_FIXES)
                 | has(!self.symbols.is_empty(), HAS_SYMBOLS),
         );
         [&self.module, &self.cvss].into_iter().flatten().for_each(|text| put_text(out, text));
+        if !self.fixes.is_empty() {
+            put_varint(out, self.fixes.len() as u64);
+            self.fixes.iter().for_each(|id| put_text(out, id));
+        }
         if !self.symbols.is_empty() {
             put_varint(out, self.symbols.len() as u64);
         }
@@ -260,9 +270,10 @@ impl Advisory {
             _ => cursor.text().map(|text| Some(text.to_string())),
         };
         let (module, cvss) = (text_if(HAS_MODULE)?, text_if(HAS_CVSS)?);
+        let fixes = if flags & HAS_FIXES == 0 { Vec::new() } else { cursor.texts()? };
         let n_parts = if flags & HAS_SYMBOLS == 0 { 0 } else { cursor.count()? };
         let symbols = (0..n_parts).map(|_| decode_part(cursor)).collect::<Result<_, _>>()?;
-        let status = usize::from(flags & !(HAS_MODULE | HAS_CVSS | HAS_SYMBOLS));
+        let status = usize::from(flags & !(HAS_FIXES | HAS_MODULE | HAS_CVSS | HAS_SYMBOLS));
         let status = *Status::ALL.get(status).ok_or(DecodeRecordError)?;
         Ok(Self {
             id,
@@ -275,6 +286,7 @@ impl Advisory {
             status,
             module,
             cvss,
+            fixes,
             symbols,
         })
     }
@@ -333,6 +345,7 @@ mod tests {
             status: Status::WillNotFix,
             module: Some("nodejs:20".into()),
             cvss: Some("CVSS:3.1/AV:N".into()),
+            fixes: vec!["CVE-2024-0002".into()],
             symbols: vec![VulnerableSymbols {
                 path: "net/http".into(),
                 names: vec!["Client.Do".into()],

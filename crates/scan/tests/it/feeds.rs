@@ -52,9 +52,12 @@ fn all_real_feeds_compile_into_one_database() {
         eprintln!("{} {} {:?} {:?}", feed.name, feed.n_records, feed.newest, feed.skipped);
     }
     assert!(n_bytes < 30 << 20);
-    assert!(builder.n_records() > 80_000);
+    assert!(builder.n_records() > 60_000, "{}", builder.n_records());
     let skipped: u64 = db.metadata().feeds.iter().flat_map(|feed| feed.skipped.values()).sum();
-    assert!(skipped < 1000, "{skipped}");
+    // Notices about bugs and enhancements of AlmaLinux are left out and counted.
+    let bugs = "notice that names no vulnerability";
+    let alma = db.metadata().feeds.iter().find(|feed| feed.name == "osv/AlmaLinux").unwrap();
+    assert!(skipped - alma.skipped[bugs] < 1000, "{skipped}");
     for ecosystem in ["Go", "PyPI", "crates.io", "AlmaLinux:9", "Alpine:v3.11"] {
         assert!(db.has_ecosystem(ecosystem), "{ecosystem}");
     }
