@@ -5,6 +5,7 @@
 //! panics and never allocates more than the bytes it was given can justify.
 
 use palisade_model::Severity;
+pub use palisade_model::finding::VulnerabilityStatus as Status;
 
 /// What an advisory says about one package of one ecosystem.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -48,48 +49,6 @@ pub struct VulnerableSymbols {
     pub goos: Vec<String>,
     /// Architectures (`GOARCH`) to which it is confined; empty for all.
     pub goarch: Vec<String>,
-}
-
-/// What a publisher says about a vulnerability in its package.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub enum Status {
-    /// Affected; the ranges say until when.
-    #[default]
-    Affected,
-    /// Nobody knows yet.
-    UnderInvestigation,
-    /// To be fixed with something else, some day (Debian's `postponed` and `no-dsa`).
-    FixDeferred,
-    /// The publisher will not fix it (Debian's `ignored`, Red Hat's `Will not fix`).
-    WillNotFix,
-    /// The release or the package gets no fixes any more.
-    EndOfLife,
-    /// The publisher says that its package does not have the problem.
-    NotAffected,
-}
-
-impl Status {
-    /// All, in the order of their codes in the file.
-    pub const ALL: [Self; 6] = [
-        Self::Affected,
-        Self::UnderInvestigation,
-        Self::FixDeferred,
-        Self::WillNotFix,
-        Self::EndOfLife,
-        Self::NotAffected,
-    ];
-
-    /// The name in reports.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Affected => "affected",
-            Self::UnderInvestigation => "under-investigation",
-            Self::FixDeferred => "fix-deferred",
-            Self::WillNotFix => "will-not-fix",
-            Self::EndOfLife => "end-of-life",
-            Self::NotAffected => "not-affected",
-        }
-    }
 }
 
 /// A range of affected versions: from `introduced` on, up to `end`.
@@ -222,7 +181,7 @@ impl Advisory {
         self.versions.iter().for_each(|version| put_text(out, version));
         let has = |on: bool, bit: u8| if on { bit } else { 0 };
         out.push(
-            self.status as u8
+            status_code(self.status)
                 | has(self.module.is_some(), HAS_MODULE)
                 | has(self.cvss.is_some(), HAS_CVSS)
                 | has(!self.fixes.is_empty(), HAS_FIXES)
@@ -314,6 +273,10 @@ fn decode_range(cursor: &mut Cursor<'_>) -> Result<Range, DecodeRecordError> {
         _ => return Err(DecodeRecordError),
     };
     Ok(Range { introduced, end })
+}
+
+fn status_code(status: Status) -> u8 {
+    Status::ALL.iter().position(|&s| s == status).map_or(0, |index| index as u8)
 }
 
 fn severity_code(severity: Severity) -> u8 {
