@@ -91,7 +91,20 @@ fn advisory(input: &mut Input<'_>) -> Advisory {
         severity: input.choose(&Severity::ALL),
         feed: input.text(),
         ranges,
-        versions: texts(input), ..Advisory::default() }
+        versions: texts(input),
+        status: input.choose(&Status::ALL),
+        module: (input.byte() & 1 == 0).then(|| input.text()),
+        cvss: (input.byte() & 1 == 0).then(|| input.text()),
+        fixes: texts(input),
+        symbols: (0..input.byte() % 3)
+            .map(|_| VulnerableSymbols {
+                path: input.text(),
+                names: texts(input),
+                goos: texts(input),
+                goarch: texts(input),
+            })
+            .collect(),
+    }
 }
 
 /// What is put in must come out.
