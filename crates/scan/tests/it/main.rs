@@ -14,3 +14,4 @@ mod minimality;
 mod packages;
 mod sbom;
 mod schema;
+mod trivy_db;
