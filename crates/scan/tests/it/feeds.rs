@@ -10,7 +10,7 @@ use palisade_scan::feeds::{alpine, kev, osv};
 const NOW: Timestamp = Timestamp::from_nanos(1_795_326_835_000_000_000);
 
 /// The folder of real feeds; says why there is none.
-fn feeds() -> Option<PathBuf> {
+pub(crate) fn feeds() -> Option<PathBuf> {
     #[expect(
         clippy::disallowed_methods,
         reason = "where test data lies, not a setting of the product"

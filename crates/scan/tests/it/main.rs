@@ -11,6 +11,7 @@ mod deb;
 mod feeds;
 mod image;
 mod minimality;
+mod native_orders;
 mod packages;
 mod sbom;
 mod schema;
