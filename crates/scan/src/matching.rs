@@ -278,10 +278,13 @@ fn mark_exploited(found: &mut [Vulnerability], db: &Database) -> Result<(), Read
         .collect();
     let mut exploited = HashSet::new();
     let mut scores: HashMap<String, f64> = HashMap::new();
-    for id in ids {
+    // One kind of keys after the other, so that each block is decompressed once.
+    for id in &ids {
         if db.is_exploited(id)? {
-            exploited.insert(id.to_string());
+            exploited.insert((*id).to_string());
         }
+    }
+    for id in ids {
         if let Some(score) = db.epss(id)? {
             scores.insert(id.to_string(), score);
         }
