@@ -75,6 +75,9 @@ pub(crate) struct Global {
     /// Folder for what must not: running containers
     #[arg(long, global = true, default_value = "/run/palisade", value_name = "DIR")]
     pub(crate) run_dir: PathBuf,
+    /// Ed25519 public key that must have signed the advisory database
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) db_key: Option<PathBuf>,
 }
 
 /// When to colour the output.
