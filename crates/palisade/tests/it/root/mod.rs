@@ -4,8 +4,10 @@
 mod bed;
 mod crash;
 mod enforce;
+mod enforce_reload;
 mod engines;
 mod image;
+mod incident;
 mod record;
 mod refusal;
 mod reload;

@@ -1,0 +1,90 @@
+//! Containers: `run`, `ps`, `exec`, `stop`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{ImageSource, ListFormat};
+
+/// `palisade run`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    palisade run --policy restricted oci:./shop\n  \
+    palisade run --detach --name shop --policy shop.yaml oci:./shop\n  \
+    palisade run oci:./shop -- /bin/sh -c id\n  \
+    palisade run --explain --policy restricted oci:./shop   # show every change, run nothing")]
+pub(crate) struct Run {
+    /// The image: NAME, registry:NAME, docker:NAME, oci:DIR[:TAG], archive:FILE, …
+    pub(crate) target: String,
+    /// Arguments instead of the image's command
+    #[arg(last = true)]
+    pub(crate) command: Vec<String>,
+    /// Program instead of the image's entry point
+    #[arg(long, value_name = "PROGRAM")]
+    pub(crate) entrypoint: Option<String>,
+    /// Set a variable in the container; may be repeated
+    #[arg(long, short, value_name = "NAME=VALUE")]
+    pub(crate) env: Vec<String>,
+    /// Policy: a built-in name (audit, baseline, restricted) or a file
+    #[arg(long, default_value = "baseline", value_name = "POLICY")]
+    pub(crate) policy: String,
+    /// Name of the container [default: made from the image and the id]
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Public key that must have signed the image, besides those of the policy
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: Vec<PathBuf>,
+    /// Pass our standard input on to the program
+    #[arg(long, short, conflicts_with = "detach")]
+    pub(crate) interactive: bool,
+    /// Return when the container has started; its output goes to a log
+    #[arg(long, short)]
+    pub(crate) detach: bool,
+    /// Show what the policy changes and why, and run nothing
+    #[arg(long)]
+    pub(crate) explain: bool,
+    /// Advisory database for the policy's gate [default: <data-dir>/advisories.db]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) db: Option<PathBuf>,
+    /// OCI runtime to hand over to [default: runc, then crun, of the system]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) runtime: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) source: ImageSource,
+}
+
+/// `palisade ps`.
+#[derive(Debug, Args)]
+pub(crate) struct Ps {
+    /// Form of the list
+    #[arg(long, value_enum, default_value_t = ListFormat::Table)]
+    pub(crate) format: ListFormat,
+}
+
+/// `palisade exec`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  palisade exec shop -- cat /proc/self/status")]
+pub(crate) struct Exec {
+    /// Name or id (or its beginning)
+    pub(crate) container: String,
+    /// Pass our standard input on to the program
+    #[arg(long, short)]
+    pub(crate) interactive: bool,
+    /// Command and arguments
+    #[arg(last = true, required = true)]
+    pub(crate) command: Vec<String>,
+}
+
+/// `palisade stop`.
+#[derive(Debug, Args)]
+pub(crate) struct Stop {
+    /// Names or ids (or their beginnings)
+    #[arg(required_unless_present = "all")]
+    pub(crate) containers: Vec<String>,
+    /// Stop every container
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Seconds between SIGTERM and SIGKILL
+    #[arg(long, default_value_t = 5, value_name = "SECONDS")]
+    pub(crate) grace: u64,
+}
