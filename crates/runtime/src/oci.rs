@@ -38,6 +38,8 @@ pub use state::Confinement;
 
 /// Bytes of a seccomp profile file that are read.
 const SECCOMP_BYTES_MAX: u64 = 1 << 20;
+/// Reasons of a refusal that an engine's user is shown: `--privileged` asks for thirty capabilities.
+const REASONS_SHOWN_MAX: usize = 6;
 /// Exit code of a refused `exec`, as runC's own failures have.
 const EXEC_FAILED: u8 = 255;
 
@@ -105,13 +107,16 @@ fn why<E: palisade_base::Explain + std::error::Error>(error: &E) -> String {
     }
 }
 
-/// A refusal as one line: each reason with its remedy.
+/// A refusal as one line: each reason with its remedy, and how many more there are.
 fn refusal_text(refusal: &Refusal, policy: &Policy, what: &str) -> String {
-    let reasons: Vec<String> = refusal
-        .reasons
-        .iter()
+    let shown = refusal.reasons.iter().take(REASONS_SHOWN_MAX);
+    let mut reasons: Vec<String> = shown
         .map(|reason| format!("{} [{}]: {}", reason.message, reason.control, reason.fix))
         .collect();
+    let n_more = refusal.reasons.len().saturating_sub(REASONS_SHOWN_MAX);
+    if n_more > 0 {
+        reasons.push(format!("and {n_more} more reasons"));
+    }
     format!("palisade: policy `{}` refuses this {what}: {}", policy.name, reasons.join("; "))
 }
 

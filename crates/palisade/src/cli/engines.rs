@@ -19,8 +19,7 @@ use clap::Args;
                   Examples:\n  \
                   dockerd --add-runtime palisade=/usr/bin/palisade-runtime\n  \
                   podman --runtime /usr/bin/palisade-runtime run IMAGE\n  \
-                  ctr run --runc-binary /usr/bin/palisade-runtime IMAGE NAME\n  \
-                  palisade install docker    # writes all of it"
+                  ctr run --runc-binary /usr/bin/palisade-runtime IMAGE NAME"
 )]
 pub(crate) struct Runtime {
     /// Settings instead of /etc/palisade/runtime.json; must come first

@@ -99,7 +99,10 @@ impl Invocation {
             "mount",
             "unmount",
         ];
-        let known = self.command.as_deref().is_none_or(|command| KNOWN.contains(&command));
+        let known = self
+            .command
+            .as_deref()
+            .is_none_or(|command| KNOWN.contains(&command) || STARTING.contains(&command));
         !known && self.words.iter().any(|word| STARTING.contains(&word.as_str()))
     }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use palisade_base::Explain;
 use serde::{Deserialize, Serialize};
 
-/// Where `palisade install` writes them.
+/// Where they are, unless told otherwise.
 pub const SETTINGS_PATH: &str = "/etc/palisade/runtime.json";
 /// Bytes of the file that are read.
 const SETTINGS_BYTES_MAX: u64 = 64 << 10;
@@ -64,7 +64,7 @@ pub enum SettingsError {
 
 impl Explain for SettingsError {
     fn hint(&self) -> Option<String> {
-        Some(r#"write {"policy": "baseline"}, or run `palisade install` again"#.into())
+        Some(r#"write {"policy": "baseline"}, or what `palisade runtime --help` says"#.into())
     }
 }
 

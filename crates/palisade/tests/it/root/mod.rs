@@ -5,6 +5,7 @@ mod bed;
 mod crash;
 mod enforce;
 mod enforce_reload;
+mod engine_runtime;
 mod engines;
 mod image;
 mod incident;
