@@ -1,0 +1,3 @@
+//! Drives the crate from outside.
+
+mod conformance;
