@@ -19,7 +19,7 @@ pub const NAME_BYTES_MAX: usize = 255;
 /// Largest key file that is read, in bytes.
 const KEY_FILE_BYTES_MAX: u64 = 16 << 10;
 /// What an Ed25519 public key begins with as SubjectPublicKeyInfo (RFC 8410, section 4).
-const SPKI_PREFIX: [u8; 12] =
+pub(crate) const SPKI_PREFIX: [u8; 12] =
     [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 /// What an Ed25519 private key begins with as PKCS#8 (RFC 8410, section 7).
 const PKCS8_PREFIX: [u8; 16] = [
