@@ -58,9 +58,9 @@ impl Certificate {
 /// A name as people write it. Names of other types are those of machines.
 fn identity(name: &GeneralName) -> Option<String> {
     match name {
-        GeneralName::Rfc822Name(name) => Some(name.as_str().to_string()),
-        GeneralName::DnsName(name) => Some(name.as_str().to_string()),
-        GeneralName::UniformResourceIdentifier(name) => Some(name.as_str().to_string()),
+        GeneralName::Rfc822Name(name)
+        | GeneralName::DnsName(name)
+        | GeneralName::UniformResourceIdentifier(name) => Some(name.as_str().to_string()),
         GeneralName::IpAddress(address) => ip(address),
         _ => None,
     }
