@@ -4,6 +4,7 @@
 //! the container is frozen if the policy says so (the one step that cannot wait), it joins
 //! its incident, it is shown, and the rest of the response goes to the worker.
 
+mod incidents;
 mod operate;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -22,12 +23,13 @@ use palisade_respond::evidence::Attachment;
 use palisade_respond::execute::read_releases;
 use palisade_respond::journal::{JournalError, Recovery};
 use palisade_respond::{ActionOutcome, Plan, RespondError, Responder, Target, plan};
+use palisade_sensor::identity::HostPaths;
 
 use crate::delivery::backoff::Backoff;
 use crate::delivery::{Delivery, DeliveryError, DeliverySettings};
 use crate::detection::{Detection, Source, SourceError, SourceHealth};
 use crate::fold::{FOLD_WINDOW, Folded, Folder};
-use crate::incident::IncidentBook;
+use crate::incident::{IncidentBook, SurveyDesk};
 use crate::journal::{AlertJournal, JOURNAL_FILE};
 use crate::keeper::{self, Keeper, Work};
 use crate::recorder::Desk;
@@ -76,6 +78,8 @@ pub struct Settings {
     pub sinks: Vec<Sink>,
     /// How long sinks wait after failures.
     pub backoff: Backoff,
+    /// Where engines keep what is known of their containers.
+    pub host_paths: HostPaths,
 }
 
 impl Settings {
@@ -89,6 +93,7 @@ impl Settings {
             shutdown_deadline: Duration::from_secs(15),
             sinks: Vec::new(),
             backoff: Backoff::default(),
+            host_paths: HostPaths::default(),
         }
     }
 }
@@ -199,6 +204,7 @@ pub struct Agent {
     delivery: Delivery,
     folder: Folder,
     book: IncidentBook,
+    surveys: SurveyDesk,
     keeper: Keeper,
     worker: Worker,
     backlog: VecDeque<Job>,
@@ -254,6 +260,7 @@ impl Agent {
         let names = (settings.hostname.clone(), settings.tool.clone());
         let worker = Worker::start(responder, means, hierarchies.clone(), incidents.clone(), names)
             .map_err(state)?;
+        let surveys = SurveyDesk::start(settings.host_paths.clone()).map_err(state)?;
         let agent = Self {
             folder: Folder::new(settings.fold_window),
             settings,
@@ -262,6 +269,7 @@ impl Agent {
             journal,
             delivery,
             book: IncidentBook::with(kept),
+            surveys,
             keeper,
             worker,
             backlog: VecDeque::new(),
@@ -377,7 +385,7 @@ impl Agent {
     fn act(&mut self, alert: &Alert, show: bool, on_notice: OnNotice<'_>) {
         let actions = self.due_actions(alert);
         let frozen = if actions.contains(&Action::Freeze) { self.freeze_now(alert) } else { None };
-        let id = self.book.join(alert).incident;
+        let id = self.join(alert);
         self.note_recording(&id, alert);
         self.note_enforcement(&id, alert);
         self.journal.assign(&alert.id, &id, !actions.is_empty());
@@ -387,28 +395,6 @@ impl Agent {
         }
         if !actions.is_empty() {
             self.respond(alert, &id, frozen, on_notice);
-        }
-    }
-
-    /// Puts what was done about the event itself on the timeline, once.
-    fn note_enforcement(&mut self, incident: &str, alert: &Alert) {
-        let Some(entry) = crate::enforce::timeline_entry(alert) else { return };
-        let known = self.book.get(incident).is_some_and(|known| known.timeline.contains(&entry));
-        if !known {
-            self.book.record(incident, entry);
-        }
-    }
-
-    /// Puts the recording of an alert on the timeline, once for each file.
-    fn note_recording(&mut self, incident: &str, alert: &Alert) {
-        let Some(file) = &alert.recording else { return };
-        let what = TimelineEvent::Note { text: format!("recorded in {file}") };
-        let known = self
-            .book
-            .get(incident)
-            .is_some_and(|incident| incident.timeline.iter().rev().any(|entry| entry.what == what));
-        if !known {
-            self.book.record(incident, TimelineEntry { time: alert.raised, what });
         }
     }
 
@@ -475,7 +461,7 @@ impl Agent {
         if let Some(outcome) = &frozen {
             self.record_outcome(incident, outcome, on_notice);
         }
-        let incident = self.book.get(incident).cloned();
+        let incident = self.book.scored(incident);
         let attachments = attachments(alert, incident.as_ref());
         let already = frozen.into_iter().collect();
         self.submit(Job { plan, already, attachments, incident }, on_notice);
@@ -509,6 +495,7 @@ impl Agent {
             self.take_report(report, on_notice);
         }
         self.drain_backlog();
+        self.take_surveys();
         for folded in self.folder.take_closed(Timestamp::now()) {
             self.record_folded(&folded, on_notice);
         }
@@ -541,8 +528,9 @@ impl Agent {
                 let harmless = |o: &ActionOutcome| {
                     matches!(o.action, Action::Freeze | Action::Kill) && o.is_done()
                 };
-                let contained = outcomes.iter().any(harmless);
-                let state = if contained { IncidentState::Contained } else { IncidentState::Open };
+                let is_contained = outcomes.iter().any(harmless);
+                let state =
+                    self.book.note_response(&plan.incident, &plan.container.id, is_contained);
                 self.advance(&plan.incident, state, Timestamp::now(), on_notice);
                 self.answered(&plan.alert, on_notice);
             }
@@ -553,30 +541,6 @@ impl Agent {
                 };
                 on_notice(Notice::Problem(text));
             }
-        }
-    }
-
-    /// Puts an outcome on the timeline once, however often it is reported.
-    fn record_outcome(&mut self, id: &str, outcome: &ActionOutcome, on_notice: OnNotice<'_>) {
-        let entry = outcome.timeline_entry();
-        let is_known = self.book.get(id).is_none_or(|incident| incident.timeline.contains(&entry));
-        if !is_known {
-            self.book.record(id, entry);
-            on_notice(Notice::Action { incident: id, outcome });
-        }
-    }
-
-    fn advance(
-        &mut self,
-        id: &str,
-        state: IncidentState,
-        time: Timestamp,
-        on_notice: OnNotice<'_>,
-    ) {
-        if self.book.advance(id, state, time)
-            && let Some(incident) = self.book.get(id)
-        {
-            on_notice(Notice::Incident { incident });
         }
     }
 

@@ -62,6 +62,12 @@ impl Root {
         self.openat2(path, OFlags::RDONLY | OFlags::DIRECTORY)
     }
 
+    /// What lies at `path`, without opening it; links are followed inside the root.
+    pub fn kind(&self, path: &Path) -> io::Result<rustix::fs::FileType> {
+        let handle = self.openat2(path, OFlags::PATH)?;
+        Ok(rustix::fs::FileType::from_raw_mode(rustix::fs::fstat(&handle)?.st_mode))
+    }
+
     /// Reads a whole file of at most `limit` bytes.
     pub fn read(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
         crate::read_bounded(self.open_file(path)?, "file", limit)
@@ -113,5 +119,8 @@ mod tests {
             let error = root.open_file(Path::new(path)).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{path}");
         }
+        assert!(root.kind(Path::new("pipe")).unwrap().is_fifo());
+        assert!(root.kind(Path::new("../..")).unwrap().is_dir());
+        assert_eq!(root.kind(Path::new("none")).unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 }

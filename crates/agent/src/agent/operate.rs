@@ -202,7 +202,7 @@ impl Agent {
         }
     }
 
-    fn own_losses(&self) -> [Loss; 4] {
+    fn own_losses(&self) -> [Loss; 5] {
         let loss = |class: &str, cause: &str, total: u64| Loss {
             kind: Kind::new(Side::User, class, cause),
             total,
@@ -212,6 +212,7 @@ impl Agent {
             loss("alert", "forgotten", self.journal.n_forgotten()),
             loss("response", "queue full", self.counts.n_responses_dropped),
             loss("incident", "not written", self.counts.n_incident_failures),
+            loss("survey", "too many waited", self.surveys.n_refused()),
         ]
     }
 
@@ -311,6 +312,7 @@ impl Agent {
                     source.watch_activity(true);
                     Response::Top { top: Box::new(self.top(source, container)) }
                 }
+                Request::Incident { incident, change } => self.change_incident(&incident, &change),
                 // Answered by the control thread.
                 Request::Reload | Request::Subscribe { .. } => continue,
             };

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use palisade_base::Timestamp;
 use palisade_model::wire::Envelope;
-use palisade_model::{Alert, Container};
+use palisade_model::{Alert, Container, IncidentState};
 use serde::{Deserialize, Serialize};
 
 use crate::losses::LossStatus;
@@ -30,6 +30,13 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         container: Option<String>,
     },
+    /// Change an incident.
+    Incident {
+        /// Its id.
+        incident: String,
+        /// How.
+        change: IncidentChange,
+    },
     /// Send from now on what happens, until the connection ends.
     Subscribe {
         /// Every alert.
@@ -38,6 +45,22 @@ pub enum Request {
         /// A sample of the events.
         #[serde(default)]
         events: bool,
+    },
+}
+
+/// What a person does to an incident.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum IncidentChange {
+    /// It is over; later alerts open another one.
+    Close {
+        /// Why, and who says so: a line of its timeline.
+        text: String,
+    },
+    /// Something to be remembered.
+    Note {
+        /// The line of its timeline.
+        text: String,
     },
 }
 
@@ -59,6 +82,13 @@ pub enum Response {
     Top {
         /// What happens.
         top: Box<Top>,
+    },
+    /// To `incident`: the change is made.
+    Incident {
+        /// Its id.
+        incident: String,
+        /// How far it is.
+        state: IncidentState,
     },
     /// To `subscribe`; what is sent afterwards follows.
     Subscribed,
@@ -265,6 +295,10 @@ mod tests {
             Request::Top { container: None },
             Request::Top { container: Some("abc".into()) },
             Request::Subscribe { alerts: true, events: false },
+            Request::Incident {
+                incident: "INC-1".into(),
+                change: IncidentChange::Note { text: "n".into() },
+            },
         ] {
             let line = request_line(&request);
             assert_eq!(line.last(), Some(&b'\n'));

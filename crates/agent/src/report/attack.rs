@@ -3,6 +3,22 @@
 //! Names and numbers: MITRE ATT&CK for Enterprise, <https://attack.mitre.org>. A
 //! technique that is not listed is shown by its number alone.
 
+/// ATT&CK's tactics in the order in which it lists them.
+pub const TACTICS: [&str; 12] = [
+    "Initial Access",
+    "Execution",
+    "Persistence",
+    "Privilege Escalation",
+    "Defense Evasion",
+    "Credential Access",
+    "Discovery",
+    "Lateral Movement",
+    "Collection",
+    "Command and Control",
+    "Exfiltration",
+    "Impact",
+];
+
 /// Technique, its name, and the tactic under which it is shown.
 const TECHNIQUES: [(&str, &str, &str); 90] = [
     ("T1003", "OS Credential Dumping", "Credential Access"),
@@ -121,7 +137,7 @@ mod tests {
         for word in crate::BUILTIN_RULES.iter().flat_map(|(_, text)| words(text)) {
             let tag = [word.to_string()];
             for id in crate::incident::techniques(&tag) {
-                assert!(technique(&id).is_some(), "{id} has no name");
+                assert!(technique(id).is_some(), "{id} has no name");
             }
         }
     }

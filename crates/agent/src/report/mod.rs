@@ -6,6 +6,7 @@
 //! that steer a terminal or turn text around are shown by their codes.
 
 mod attack;
+mod reach;
 mod view;
 
 use askama::Template as _;
@@ -14,7 +15,7 @@ use palisade_model::Incident;
 use palisade_model::finding::ScanReport;
 use palisade_respond::bundle::{Manifest, Seal};
 
-pub use attack::technique;
+pub use attack::{TACTICS, technique};
 
 /// Timeline rows shown; further ones are counted.
 pub const ROWS_MAX: usize = 1000;

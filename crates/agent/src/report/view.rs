@@ -9,7 +9,8 @@ use palisade_model::incident::{ActionResult, TimelineEntry, TimelineEvent};
 use palisade_model::{Incident, IncidentState, Priority, Process, Severity, Verdict};
 use palisade_respond::bundle::{Gap, Item, Seal};
 
-use super::{FINDINGS_MAX, HardeningFact, ITEMS_MAX, PROCESSES_MAX, ROWS_MAX, ReportInput, attack};
+use super::attack::{self, TACTICS};
+use super::{FINDINGS_MAX, HardeningFact, ITEMS_MAX, PROCESSES_MAX, ROWS_MAX, ReportInput};
 
 /// Deepest level of the process tree that is indented.
 const TREE_DEPTH_MAX: usize = 24;
@@ -35,6 +36,8 @@ pub(super) struct Page {
     tree: Vec<TreeRow>,
     n_processes_hidden: usize,
     tactics: Vec<Tactic>,
+    score: Vec<(String, String)>,
+    reach: Vec<super::reach::ReachView>,
     scan: Option<ScanView>,
     hardening: Vec<HardeningFact>,
     evidence: Option<EvidenceView>,
@@ -171,6 +174,8 @@ impl Page {
             tree,
             n_processes_hidden,
             tactics: tactics(&incident.techniques),
+            score: super::reach::score(incident),
+            reach: super::reach::views(incident),
             scan: input.scan.map(scan),
             hardening: input.hardening.to_vec(),
             evidence: input.evidence.as_ref().map(evidence),
@@ -179,7 +184,7 @@ impl Page {
 }
 
 /// `text` with characters that steer or reorder made visible.
-fn clean(text: &str) -> String {
+pub(super) fn clean(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         let steers = c.is_control()
@@ -341,6 +346,11 @@ fn facts(incident: &Incident) -> Vec<(&'static str, String)> {
             facts.push(("Pod", clean(&format!("{}/{}", pod.namespace, pod.name))));
         }
     }
+    for link in &incident.links {
+        let name = incident.containers().find(|c| c.id == link.to).map_or(&link.to, |c| &c.name);
+        let text = format!("{name}, by {}: {}", link.kind.as_str(), link.detail);
+        facts.push(("Reached", clean(&text)));
+    }
     if let Some(root) = &incident.root {
         facts.push(("Began in", clean(&format!("{} [{}]", root.cmdline, root.pid))));
     }
@@ -480,29 +490,17 @@ fn tree_row(incident: &Incident, process: &Process, depth: usize) -> TreeRow {
 }
 
 fn tactics(techniques: &[String]) -> Vec<Tactic> {
-    // In the order in which ATT&CK lists its tactics.
-    const ORDER: [&str; 12] = [
-        "Initial Access",
-        "Execution",
-        "Persistence",
-        "Privilege Escalation",
-        "Defense Evasion",
-        "Credential Access",
-        "Discovery",
-        "Lateral Movement",
-        "Command and Control",
-        "Exfiltration",
-        "Impact",
-        "Other",
-    ];
     let mut by_tactic: BTreeMap<usize, Vec<Technique>> = BTreeMap::new();
     for id in techniques {
         let (name, tactic) = attack::technique(id).unwrap_or(("", "Other"));
-        let at = ORDER.iter().position(|known| *known == tactic).unwrap_or(ORDER.len() - 1);
+        let at = TACTICS.iter().position(|known| *known == tactic).unwrap_or(TACTICS.len());
         let link = format!("https://attack.mitre.org/techniques/{}/", id.replace('.', "/"));
         by_tactic.entry(at).or_default().push(Technique { id: id.clone(), link, name });
     }
-    by_tactic.into_iter().map(|(at, techniques)| Tactic { name: ORDER[at], techniques }).collect()
+    by_tactic
+        .into_iter()
+        .map(|(at, techniques)| Tactic { name: TACTICS.get(at).unwrap_or(&"Other"), techniques })
+        .collect()
 }
 
 fn scan(report: &palisade_model::finding::ScanReport) -> ScanView {

@@ -79,7 +79,7 @@ fn page(rules: &RuleSet) -> String {
             "## {name}\n\n| rule | priority | ATT&CK | what it sees | what to do |\n|---|---|---|---|---|\n"
         );
         for rule in rules {
-            let ids: Vec<String> = techniques(&rule.tags).collect();
+            let ids: Vec<String> = techniques(&rule.tags).map(String::from).collect();
             let (sees, advice) = description(rule);
             let kind = if rule.stateful.is_some() { " (stateful)" } else { "" };
             let (name, priority) = (&rule.name, rule.priority);

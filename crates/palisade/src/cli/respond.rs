@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
 use super::{ListFormat, Ps};
 
@@ -17,8 +17,12 @@ pub(crate) enum Respond {
     Alerts(AlertsArgs),
     /// Write the HTML report of an incident
     Report(ReportArgs),
+    /// Write an incident with its alerts into one document, for others
+    Export(ExportArgs),
+    /// Put a note on the timeline of an incident
+    Note(NoteArgs),
     /// Close an incident
-    Close(IncidentArgs),
+    Close(CloseArgs),
     /// Freeze every process of a container
     Freeze(ContainerArgs),
     /// Deny all network traffic of a container
@@ -40,6 +44,55 @@ pub(crate) struct IncidentArgs {
     /// Form of the result
     #[arg(long, value_enum, default_value_t = ListFormat::Table)]
     pub(crate) format: ListFormat,
+}
+
+/// `palisade respond export`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    palisade respond export latest --output incident.json\n  \
+    palisade respond export INC-18ea5066fb4b9e34 --form markdown   # for a ticket")]
+pub(crate) struct ExportArgs {
+    /// Its id, the beginning of it, or `latest`
+    #[arg(default_value = "latest")]
+    pub(crate) incident: String,
+    /// Form of the document
+    #[arg(long, value_enum, default_value_t = ExportForm::Json)]
+    pub(crate) form: ExportForm,
+    /// Write it to a file instead of stdout
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+/// Forms of an exported incident.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ExportForm {
+    /// The incident and its alerts, whole.
+    Json,
+    /// For people: score, stages, reach, timeline.
+    Markdown,
+    /// The timeline, for a spreadsheet.
+    Csv,
+}
+
+/// `palisade respond note`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  palisade respond note latest 'called the owner of the shop'")]
+pub(crate) struct NoteArgs {
+    /// Its id, the beginning of it, or `latest`
+    pub(crate) incident: String,
+    /// The note
+    pub(crate) text: String,
+}
+
+/// `palisade respond close`.
+#[derive(Debug, Args)]
+pub(crate) struct CloseArgs {
+    /// Its id, the beginning of it, or `latest`
+    #[arg(default_value = "latest")]
+    pub(crate) incident: String,
+    /// Why: what it was, what was done
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
 }
 
 /// `palisade respond alerts`.

@@ -169,9 +169,9 @@ fn of_rule(id: &str, rules: &RuleSet) -> Option<Explanation> {
     out.severity = format!("{:?}", rule.priority).to_lowercase();
     out.fact("condition", rule.condition_text.split_whitespace().collect::<Vec<_>>().join(" "));
     let named: Vec<String> = techniques(&rule.tags)
-        .map(|tag| match technique(&tag) {
+        .map(|tag| match technique(tag) {
             Some((name, _)) => format!("{tag} {name}"),
-            None => tag,
+            None => tag.to_string(),
         })
         .collect();
     out.fact("techniques", named.join(", "));

@@ -1,8 +1,10 @@
 //! `palisade respond`: incidents, alerts, the report, and actions by hand.
 
 mod by_hand;
+mod change;
+mod export;
+mod show;
 
-use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
@@ -12,7 +14,7 @@ use palisade_agent::report::{self, EvidenceInfo, HardeningFact, ReportInput};
 use palisade_base::Timestamp;
 use palisade_model::alert::Outcome;
 use palisade_model::finding::ScanReport;
-use palisade_model::incident::{ActionResult, TimelineEvent};
+use palisade_model::incident::TimelineEvent;
 use palisade_model::wire::{Envelope, schema};
 use palisade_model::{Incident, IncidentState, Verdict};
 use palisade_respond::bundle;
@@ -33,7 +35,9 @@ pub(crate) fn respond(context: &Context<'_>, command: &cli::Respond) -> Result<E
         cli::Respond::Show(args) => show(context, args),
         cli::Respond::Alerts(args) => alerts(context, args),
         cli::Respond::Report(args) => write_report(context, args),
-        cli::Respond::Close(args) => by_hand::close(context, args),
+        cli::Respond::Export(args) => export::export(context, args),
+        cli::Respond::Note(args) => change::note(context, args),
+        cli::Respond::Close(args) => change::close(context, args),
         cli::Respond::Freeze(args) => by_hand::freeze(context, args),
         cli::Respond::Isolate(args) => by_hand::isolate(context, args),
         cli::Respond::Release(args) => by_hand::release(context, args),
@@ -104,10 +108,12 @@ fn list(context: &Context<'_>, args: &cli::Ps) -> Result<Exit, Failure> {
                 incident.container.as_ref().map_or_else(|| "host".into(), |c| c.name.clone()),
                 count(|what| matches!(what, TimelineEvent::Alert { .. })),
                 count(|what| matches!(what, TimelineEvent::Action { .. })),
+                incident.score.value.to_string(),
             ]
         })
         .collect();
-    let header = ["INCIDENT", "STATE", "PRIORITY", "OPENED", "CONTAINER", "ALERTS", "ACTIONS"];
+    let header =
+        ["INCIDENT", "STATE", "PRIORITY", "OPENED", "CONTAINER", "ALERTS", "ACTIONS", "SCORE"];
     let text = match args.format {
         ListFormat::Tsv => tsv(&rows),
         _ => columns(&header, &rows),
@@ -123,61 +129,10 @@ fn show(context: &Context<'_>, args: &cli::IncidentArgs) -> Result<Exit, Failure
             .context("write the incident")?;
         document + "\n"
     } else {
-        timeline(context, &incident)
+        show::text(context, &incident)
     };
     context.terminal.result(&text)?;
     Ok(Exit::Clean)
-}
-
-/// The incident for people: a heading, and the timeline with times relative to its start.
-fn timeline(context: &Context<'_>, incident: &Incident) -> String {
-    use anstyle::{AnsiColor, Style};
-    let terminal = context.terminal;
-    let container = match &incident.container {
-        Some(container) => format!("{} ({})", container.name, container.short_id()),
-        None => "the host".to_string(),
-    };
-    let image = incident
-        .container
-        .as_ref()
-        .and_then(|container| container.image.as_ref())
-        .map_or(String::new(), |image| format!("\nimage      {}", image.reference));
-    let mut text = format!(
-        "{}  {}\ncontainer  {container}{image}\nopened     {}\ntechniques {}\n\n",
-        terminal.paint(Style::new().bold(), &incident.id),
-        state_name(incident.state),
-        incident.opened,
-        incident.techniques.join(" "),
-    );
-    for entry in &incident.timeline {
-        let offset = entry.time.since(incident.opened).as_secs_f64() * 1000.0;
-        let (word, color, what) = match &entry.what {
-            TimelineEvent::Alert { rule, verdict, priority, latency_ns, .. } => {
-                let (word, color) = match verdict {
-                    Verdict::Blocked => ("blocked", AnsiColor::Green),
-                    Verdict::Detected => ("detected", AnsiColor::Yellow),
-                };
-                let latency = *latency_ns as f64 / 1e6;
-                (word, color, format!("{rule} ({priority}, seen in {latency:.2} ms)"))
-            }
-            TimelineEvent::Action { action, result, detail, duration_ns } => {
-                let color = match result {
-                    ActionResult::Done | ActionResult::Unchanged => AnsiColor::Cyan,
-                    _ => AnsiColor::Red,
-                };
-                let took = *duration_ns as f64 / 1e6;
-                ("action", color, format!("{action}: {result:?} in {took:.2} ms: {detail}"))
-            }
-            TimelineEvent::Note { text } => ("note", AnsiColor::White, text.clone()),
-        };
-        let word = terminal.paint(color.on_default(), &format!("{word:<9}"));
-        let what = palisade_scan::report::printable(&what).into_owned();
-        let _ = writeln!(text, "{offset:>10.2} ms  {word} {what}");
-    }
-    if incident.n_dropped > 0 {
-        let _ = writeln!(text, "{} further entries were not kept", incident.n_dropped);
-    }
-    text
 }
 
 fn alerts(context: &Context<'_>, args: &cli::AlertsArgs) -> Result<Exit, Failure> {

@@ -75,14 +75,10 @@ pub(crate) fn watch(context: &Context<'_>, args: &cli::Watch) -> Result<Exit, Fa
         enforcement: enforcer.as_ref().and_then(Enforcer::tables),
         ..Options::default()
     };
-    let paths = HostPaths {
-        palisade_containers: context.global.run_dir.join("containers"),
-        ..HostPaths::default()
-    };
     tell_unrecorded(context, args, &rules);
     let manager = ServiceManager::of_environment();
     let (mut detector, started) =
-        Detector::start(rules, &options, paths).or_exit(Exit::Incomplete)?;
+        Detector::start(rules, &options, host_paths(context)).or_exit(Exit::Incomplete)?;
     let means = means::for_agent(context, args.evidence_key.as_deref(), args.evidence_memory)?;
     let signals = SignalPipe::install().context("catch signals")?;
     tell_limits(context, &started);
@@ -269,6 +265,14 @@ fn tell_unrecorded(context: &Context<'_>, args: &cli::Watch, rules: &RuleSet) {
     }
 }
 
+/// Where engines keep what is known of their containers, and `palisade run` with this run folder.
+fn host_paths(context: &Context<'_>) -> HostPaths {
+    HostPaths {
+        palisade_containers: context.global.run_dir.join("containers"),
+        ..HostPaths::default()
+    }
+}
+
 fn open_agent(
     context: &Context<'_>,
     args: &cli::Watch,
@@ -281,6 +285,7 @@ fn open_agent(
     let mut settings = Settings::new(&context.global.data_dir, hostname.trim(), tool);
     settings.fold_window = Duration::from_secs(args.fold_seconds);
     settings.sinks = sinks;
+    settings.host_paths = host_paths(context);
     Agent::open(settings, policy, means).map_err(|error| {
         let is_configuration = matches!(error, AgentError::Delivery(_));
         let exit = if is_configuration { Exit::Usage } else { Exit::Incomplete };

@@ -46,6 +46,17 @@ const SECRET_VALUES: [&str; 14] = [
 const HARMLESS: [&str; 6] =
     ["pwd", "oldpwd", "ssh_auth_sock", "xdg_session_id", "xdg_session_type", "session_manager"];
 
+/// Names of variables in an environment (`NAME=VALUE`, each ended by a NUL) that hold secrets,
+/// by their name or their value.
+pub fn secret_names(bytes: &[u8]) -> impl Iterator<Item = String> {
+    bytes.split(|byte| *byte == 0).filter_map(|entry| {
+        let entry = String::from_utf8_lossy(entry);
+        let (name, value) = entry.split_once('=')?;
+        let holds = !value.is_empty() && (is_secret_name(name) || is_secret_value(value));
+        holds.then(|| name.to_string())
+    })
+}
+
 fn is_secret_name(name: &str) -> bool {
     let name = name.trim_start_matches('-').to_ascii_lowercase();
     !HARMLESS.contains(&name.as_str())

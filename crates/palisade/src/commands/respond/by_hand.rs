@@ -5,10 +5,8 @@
 
 use std::time::Duration;
 
-use palisade_agent::keeper;
 use palisade_base::{Digest, Timestamp};
-use palisade_model::incident::{TimelineEntry, TimelineEvent};
-use palisade_model::{Container, IncidentState};
+use palisade_model::Container;
 use palisade_policy::Action;
 use palisade_respond::bundle::CaseFacts;
 use palisade_respond::evidence::{self, Request};
@@ -17,7 +15,7 @@ use palisade_respond::{KernelContainment, Means, Responder, Target, plan_by_hand
 use palisade_sys::Hierarchies;
 use palisade_trust::sign_blob;
 
-use super::{Context, find, incidents};
+use super::{Context, incidents};
 use crate::cli::{self, ContainerArgs};
 use crate::commands::means::{evidence_key, evidence_options, locate};
 use crate::commands::run::paths;
@@ -152,27 +150,5 @@ pub(super) fn collect(context: &Context<'_>, args: &cli::CollectArgs) -> Result<
         summary.n_bytes,
         summary.manifest.gaps.len() as u64 + summary.manifest.n_gaps_unlisted,
     ))?;
-    Ok(Exit::Clean)
-}
-
-/// Closes an incident.
-pub(super) fn close(context: &Context<'_>, args: &cli::IncidentArgs) -> Result<Exit, Failure> {
-    use anyhow::Context as _;
-    let mut incident = find(context, &args.incident)?;
-    if incident.state == IncidentState::Responding {
-        let message = format!("a response to {} is running", incident.id);
-        return Err(Failure::message(Exit::Incomplete, message).with_hint("wait for it to end"));
-    }
-    let now = Timestamp::now();
-    incident.state = IncidentState::Closed;
-    incident.updated = now;
-    incident.timeline.push(TimelineEntry {
-        time: now,
-        what: TimelineEvent::Note { text: "closed by hand".into() },
-    });
-    let folder = context.global.data_dir.join("incidents");
-    keeper::write(&folder, &incident)
-        .with_context(|| format!("write incident `{}`", incident.id))?;
-    context.terminal.result(&format!("{} is closed\n", incident.id))?;
     Ok(Exit::Clean)
 }

@@ -237,7 +237,7 @@ impl Explained<'_> {
         };
         let own: Vec<Value> = self.of(DefinitionKind::Rule, &rule.name).map(place).collect();
         let known: Vec<Value> = techniques(&rule.tags)
-            .map(|id| match technique(&id) {
+            .map(|id| match technique(id) {
                 Some((name, tactic)) => json!({ "id": id, "name": name, "tactic": tactic }),
                 None => json!({ "id": id }),
             })
@@ -310,9 +310,9 @@ fn change_text(change: &Change) -> Option<String> {
 
 fn technique_lines(tags: &[String]) -> Vec<String> {
     techniques(tags)
-        .map(|id| match technique(&id) {
+        .map(|id| match technique(id) {
             Some((name, tactic)) => format!("{id} {name} ({tactic})"),
-            None => id,
+            None => id.to_string(),
         })
         .collect()
 }

@@ -6,6 +6,7 @@ mod crash;
 mod enforce;
 mod engines;
 mod image;
+mod incident;
 mod record;
 mod refusal;
 mod reload;
