@@ -3,26 +3,15 @@
 #![no_main]
 
 use std::io::Write as _;
+use std::path::Path;
 
 use libfuzzer_sys::fuzz_target;
 use palisade_base::Digest;
 use palisade_fuzz::{Input, NOW, scratch_file};
 use palisade_model::Severity;
-use palisade_scan::db::{Advisory, Database, DatabaseBuilder, Range, RangeEnd};
-
-fn crc(bytes: &[u8]) -> u32 {
-    let mut crc = flate2::Crc::new();
-    crc.update(bytes);
-    crc.sum()
-}
-
-fn put_varint(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push((value as u8) | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
-}
+use palisade_scan::db::{
+    Advisory, Database, DatabaseBuilder, Range, RangeEnd, Status, VulnerableSymbols, delta,
+};
 
 fn deflate(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::fast());
@@ -30,7 +19,7 @@ fn deflate(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().expect("write to memory")
 }
 
-/// A file whose checksums are right and whose blocks are anything.
+/// A file whose digests are right and whose blocks are anything.
 fn file(mut input: Input<'_>) -> Vec<u8> {
     let shape = input.byte();
     let metadata = if shape & 1 == 0 {
@@ -42,45 +31,44 @@ fn file(mut input: Input<'_>) -> Vec<u8> {
     } else {
         input.long_chunk().to_vec()
     };
-    let (mut blocks, mut directory, mut n_blocks) = (vec![0; 64], Vec::new(), 0);
+    let (mut blocks, mut entries, mut keys, mut n_blocks) =
+        (vec![0; 128], Vec::new(), Vec::new(), 0_u32);
+    let mut directory = Vec::new();
     if shape & 2 == 0 {
         while !input.is_empty() {
             let (key, raw) = (input.chunk(), input.long_chunk());
-            let lie = u64::from(input.byte() & 3);
+            let lie = u32::from(input.byte() & 3);
             let packed = deflate(raw);
-            put_varint(&mut directory, key.len() as u64);
-            directory.extend_from_slice(key);
-            for number in [blocks.len() as u64, packed.len() as u64, raw.len() as u64 + lie] {
-                put_varint(&mut directory, number);
-            }
-            put_varint(&mut directory, u64::from(crc(&packed)));
+            keys.extend_from_slice(key);
+            entries.extend_from_slice(&(keys.len() as u32).to_le_bytes());
+            entries.extend_from_slice(&(blocks.len() as u64).to_le_bytes());
+            entries.extend_from_slice(&(packed.len() as u32).to_le_bytes());
+            entries.extend_from_slice(&(raw.len() as u32 + lie).to_le_bytes());
+            entries.extend_from_slice(Digest::of(&packed).as_bytes());
             blocks.extend(packed);
             n_blocks += 1;
         }
+        directory.extend_from_slice(&n_blocks.to_le_bytes());
+        directory.extend(entries);
+        directory.extend(keys);
     } else {
-        n_blocks = u64::from(input.byte());
         directory.extend_from_slice(input.0);
     }
-    let mut counted = Vec::new();
-    put_varint(&mut counted, n_blocks);
-    counted.extend(directory);
-    let with_crc = |part: Vec<u8>| [&part[..], &crc(&part).to_le_bytes()].concat();
-    let (directory, metadata) = (with_crc(counted), with_crc(metadata));
-    let mut header = [0; 64];
+    let mut header = [0; 128];
     header[..8].copy_from_slice(b"PALADVDB");
-    header[8] = 1;
+    header[8] = 2;
     let lengths = [blocks.len(), directory.len(), metadata.len()];
     for (index, number) in
         [NOW.as_nanos(), 1].into_iter().chain(lengths.map(|n| n as u64)).enumerate()
     {
         header[16 + 8 * index..24 + 8 * index].copy_from_slice(&number.to_le_bytes());
     }
-    let sum = crc(&header[..60]);
-    header[60..].copy_from_slice(&sum.to_le_bytes());
-    blocks[..64].copy_from_slice(&header);
+    header[64..96].copy_from_slice(Digest::of(&directory).as_bytes());
+    header[96..].copy_from_slice(Digest::of(&metadata).as_bytes());
+    blocks[..128].copy_from_slice(&header);
     let mut out = [blocks, directory, metadata].concat();
-    let digest = Digest::of(&out);
-    out.extend_from_slice(digest.as_bytes());
+    out.extend_from_slice(Digest::of(&header).as_bytes());
+    out.extend_from_slice(&[0; 96]);
     out
 }
 
@@ -104,6 +92,18 @@ fn advisory(input: &mut Input<'_>) -> Advisory {
         feed: input.text(),
         ranges,
         versions: texts(input),
+        status: input.choose(&Status::ALL),
+        module: (input.byte() & 1 == 0).then(|| input.text()),
+        cvss: (input.byte() & 1 == 0).then(|| input.text()),
+        fixes: texts(input),
+        symbols: (0..input.byte() % 3)
+            .map(|_| VulnerableSymbols {
+                path: input.text(),
+                names: texts(input),
+                goos: texts(input),
+                goarch: texts(input),
+            })
+            .collect(),
     }
 }
 
@@ -120,6 +120,15 @@ fn round_trip(mut input: Input<'_>) {
     let Ok(bytes) = builder.build(NOW) else { return };
     let database = Database::open(&scratch_file("built.db", &bytes)).expect("open what was built");
     database.verify().expect("verify what was built");
+    let mut other = DatabaseBuilder::new();
+    other.add("e", "p", Advisory::default()).expect("one record");
+    let other = other.build(NOW).expect("build one record");
+    let other = Database::open(&scratch_file("other.db", &other)).expect("open what was built");
+    let difference = delta::between(&other, &database).expect("a delta of whole files");
+    let made = delta::apply(&other, &difference, Path::new("d")).expect("apply what was made");
+    assert_eq!(made, bytes);
+    let changes = database.changed_since(&other).expect("compare whole files");
+    assert!(!changes.packages.is_empty() || expected.is_empty());
     for (ecosystem, package, one) in &expected {
         // A NUL in a name makes keys ambiguous; no ecosystem has one.
         if format!("{ecosystem}{package}{}", one.id).contains('\0') {
@@ -140,6 +149,8 @@ fuzz_target!(|data: &[u8]| {
         _ => return round_trip(input),
     };
     let Ok(database) = Database::open(&scratch_file("any.db", &bytes)) else { return };
+    let _ = delta::apply(&database, &bytes, Path::new("d"));
+    let _ = database.ids_from("", 10);
     let _ = (database.verify(), database.info(), database.has_ecosystem("e"));
     for package in ["p", "", "q"] {
         let _ = database.advisories("e", package);

@@ -104,8 +104,73 @@ impl Finding {
     }
 }
 
+/// What a publisher says about a vulnerability in its package.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum VulnerabilityStatus {
+    /// Affected; the fixed version, if there is one, has the fix.
+    #[default]
+    Affected,
+    /// Nobody knows yet.
+    UnderInvestigation,
+    /// To be fixed with something else, some day (Debian's `postponed` and `no-dsa`).
+    FixDeferred,
+    /// The publisher will not fix it (Debian's `ignored`, Red Hat's `Will not fix`).
+    WillNotFix,
+    /// The release or the package gets no fixes any more.
+    EndOfLife,
+    /// The publisher says that its package does not have the problem.
+    NotAffected,
+}
+
+impl VulnerabilityStatus {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Affected,
+        Self::UnderInvestigation,
+        Self::FixDeferred,
+        Self::WillNotFix,
+        Self::EndOfLife,
+        Self::NotAffected,
+    ];
+
+    /// For people: `will not be fixed`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Affected => "affected",
+            Self::UnderInvestigation => "under investigation",
+            Self::FixDeferred => "fix deferred",
+            Self::WillNotFix => "will not be fixed",
+            Self::EndOfLife => "end of life",
+            Self::NotAffected => "not affected",
+        }
+    }
+
+    /// Whether it is the plain case.
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's skip_serializing_if wants it")]
+    pub fn is_affected(&self) -> bool {
+        *self == Self::Affected
+    }
+}
+
+/// What one feed says of a finding, where feeds disagree.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FeedStatement {
+    /// The feed: `debian-tracker`.
+    pub feed: String,
+    /// Its rating.
+    pub severity: Severity,
+    /// What it says of the installed version.
+    pub status: VulnerabilityStatus,
+    /// The version with the fix, if it names one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fixed: Option<String>,
+}
+
 /// A known vulnerability of an installed package.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Vulnerability {
     /// `CVE-2024-6387`, or the advisory's own identifier where there is no CVE.
     pub id: String,
@@ -137,6 +202,18 @@ pub struct Vulnerability {
     /// Probability of exploitation within 30 days by FIRST's EPSS, 0 to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epss: Option<f64>,
+    /// What the publisher intends.
+    #[serde(default, skip_serializing_if = "VulnerabilityStatus::is_affected")]
+    pub status: VulnerabilityStatus,
+    /// The CVSS vector with the highest score.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cvss: Option<String>,
+    /// Its base score, 0 to 10.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cvss_score: Option<f64>,
+    /// What each feed says, where they disagree; the first one decides.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub statements: Vec<FeedStatement>,
 }
 
 /// A secret found in a file.
@@ -429,6 +506,9 @@ pub struct Coverage {
     pub n_harmless: u64,
     /// Vulnerabilities of language packages that a distribution's package owns and maintains.
     pub n_distribution_owned: u64,
+    /// Vulnerabilities that one feed claims and the distribution's own feed denies.
+    #[serde(default)]
+    pub n_overruled: u64,
     /// Language packages that are parts of a distribution's packages and are judged as those.
     #[serde(default)]
     pub n_packages_folded: u64,

@@ -8,6 +8,7 @@ mod check;
 mod container;
 mod db;
 mod image;
+mod log;
 mod policy;
 mod report;
 mod respond;
@@ -26,6 +27,7 @@ pub(crate) use check::{Check, FindingsFormat};
 pub(crate) use container::*;
 pub(crate) use db::*;
 pub(crate) use image::*;
+pub(crate) use log::*;
 pub(crate) use policy::*;
 pub(crate) use report::*;
 pub(crate) use respond::*;
@@ -75,6 +77,9 @@ pub(crate) struct Global {
     /// Folder for what must not: running containers
     #[arg(long, global = true, default_value = "/run/palisade", value_name = "DIR")]
     pub(crate) run_dir: PathBuf,
+    /// Ed25519 public key that must have signed the advisory database
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) db_key: Option<PathBuf>,
 }
 
 /// When to colour the output.
@@ -161,6 +166,9 @@ pub(crate) enum Command {
     /// The advisory database
     #[command(subcommand)]
     Db(Db),
+    /// A transparency log: keep one, verify what is in it
+    #[command(subcommand)]
+    Log(Log),
     /// Print a completion script for a shell
     Completions(Completions),
     /// Write the manual pages into a folder

@@ -8,8 +8,18 @@ use palisade_model::{Distribution, Package, PackageKind};
 const FLAT: [&str; 8] =
     ["PyPI", "npm", "Go", "crates.io", "RubyGems", "Packagist", "Maven", "NuGet"];
 /// Ecosystems with releases.
-const RELEASED: [&str; 8] =
-    ["Debian", "Ubuntu", "Alpine", "AlmaLinux", "Rocky Linux", "Red Hat", "Wolfi", "Chainguard"];
+const RELEASED: [&str; 10] = [
+    "Debian",
+    "Ubuntu",
+    "Alpine",
+    "AlmaLinux",
+    "Rocky Linux",
+    "Red Hat",
+    "Wolfi",
+    "Chainguard",
+    "SUSE",
+    "openSUSE",
+];
 
 /// The database's name of an ecosystem of an OSV record; `None` where the product has no use
 /// for it. `Ubuntu:22.04:LTS` is `Ubuntu:22.04`; Ubuntu's paid streams are left out, because
@@ -26,7 +36,16 @@ pub fn from_osv(name: &str) -> Option<String> {
     match (family, parts.next()?, parts.next()) {
         ("Ubuntu", "Pro", _) => None,
         ("Ubuntu", release, None | Some("LTS")) => Some(format!("Ubuntu:{release}")),
-        ("Ubuntu", ..) => None,
+        // `Red Hat:enterprise_linux:9::appstream`; streams with an entitlement are left out.
+        ("Red Hat", "enterprise_linux", Some(version)) => {
+            let major = version.split('.').next().filter(|major| !major.is_empty())?;
+            Some(format!("Red Hat:{major}"))
+        }
+        ("Ubuntu" | "Red Hat", ..) => None,
+        ("SUSE", release, _) => crate::feeds::csaf::suse_release(&format!("SUSE {release}")),
+        ("openSUSE", release, _) => {
+            crate::feeds::csaf::suse_release(&format!("openSUSE {release}"))
+        }
         (_, release, _) => Some(format!("{family}:{release}")),
     }
 }
@@ -61,6 +80,8 @@ pub fn of_package(
         }
         (PackageKind::Dpkg, "debian") => format!("Debian:{major}"),
         (PackageKind::Dpkg, "ubuntu") => format!("Ubuntu:{version}"),
+        // `3.22_alpha20250108` is what edge calls itself.
+        (PackageKind::Apk, "alpine") if version.contains(['_', 'a']) => "Alpine:edge".to_string(),
         (PackageKind::Apk, "alpine") => {
             let minor = version.split('.').nth(1).unwrap_or_default();
             format!("Alpine:v{major}.{minor}")
@@ -68,9 +89,25 @@ pub fn of_package(
         (PackageKind::Apk, "wolfi") => "Wolfi".to_string(),
         (PackageKind::Apk, "chainguard") => "Chainguard".to_string(),
         (PackageKind::Rpm, "almalinux") => format!("AlmaLinux:{major}"),
+        // CentOS is built from Red Hat's sources and has no advisories of its own.
+        (PackageKind::Rpm, "rhel" | "centos") => format!("Red Hat:{major}"),
+        (PackageKind::Rpm, "amzn") => format!("Amazon Linux:{}", amazon(major)),
+        (PackageKind::Rpm, "sles" | "sles_sap") => format!("SUSE:{version}"),
+        (PackageKind::Rpm, "opensuse-leap") => format!("openSUSE:{version}"),
+        (PackageKind::Rpm, "opensuse-tumbleweed") => "openSUSE:tumbleweed".to_string(),
         (PackageKind::Rpm, "rocky") => format!("Rocky Linux:{major}"),
         _ => return Err("no feed covers this distribution"),
     })
+}
+
+/// Amazon Linux 1 has the month of its release as its version (`2018.03`); 2022 became 2023.
+fn amazon(major: &str) -> &str {
+    match major {
+        "2" | "2023" => major,
+        "2022" => "2023",
+        year if year.len() == 4 && year < "2022" => "1",
+        other => other,
+    }
 }
 
 /// The spelling under which the database keeps `name`.
@@ -120,6 +157,10 @@ mod tests {
         check("Alpine:v3.20", Some("Alpine:v3.20"));
         check("Wolfi", Some("Wolfi"));
         check("NuGet", Some("NuGet"));
+        check("Red Hat:enterprise_linux:9::appstream", Some("Red Hat:9"));
+        check("Red Hat:rhel_eus:9.2::baseos", None);
+        check("SUSE:Linux Enterprise Server 15 SP5", Some("SUSE:15.5"));
+        check("openSUSE:Leap 15.5", Some("openSUSE:15.5"));
         check("Hex", None);
         check("", None);
     }

@@ -12,11 +12,14 @@
 //! A reason and an expiry are mandatory: an exception without an end is a policy, and
 //! belongs there. An entry that has expired hides nothing and is counted.
 
+use std::collections::HashMap;
+
 use palisade_base::yaml::{self, Dialect, Node, Place, Value};
 use palisade_base::{Diagnostic, Diagnostics, Location, Severity as Level, Timestamp};
 use palisade_model::Finding;
 use palisade_model::finding::FileDanger;
 use palisade_model::judgement::{Suppressed, SuppressedBy};
+use palisade_model::package::Subject;
 
 /// An ignore file beyond this many bytes is refused.
 pub const BYTES_MAX: usize = 1 << 20;
@@ -41,8 +44,12 @@ pub struct Ignore {
     pub package: Option<String>,
     /// Why it is acceptable.
     pub reason: String,
-    /// From when on it is not.
-    pub expires: Timestamp,
+    /// From when on it is not; a statement of a VEX document has no such time.
+    pub expires: Option<Timestamp>,
+    /// What it is a part of.
+    pub by: SuppressedBy,
+    /// Products to which a statement of a VEX document is confined; empty for all.
+    pub products: Vec<crate::vex::Product>,
 }
 
 /// What applying ignore entries did.
@@ -57,7 +64,14 @@ pub struct Applied {
 }
 
 impl Ignore {
-    fn concerns(&self, finding: &Finding) -> bool {
+    fn concerns(&self, finding: &Finding, subject: Option<&Subject>) -> bool {
+        if !self.products.is_empty() {
+            let Finding::Vulnerability(v) = finding else { return false };
+            let meant = |product: &crate::vex::Product| product.is_meant(&v.purl, subject);
+            if !self.products.iter().any(meant) {
+                return false;
+            }
+        }
         let is = |text: &str| text.eq_ignore_ascii_case(&self.id);
         let (named, place) = match finding {
             Finding::Vulnerability(v) => {
@@ -105,15 +119,51 @@ pub fn danger_name(danger: FileDanger) -> &'static str {
     }
 }
 
+/// Names under which an entry can mean a finding, in lower case.
+fn names_of(finding: &Finding) -> Vec<String> {
+    let mut names: Vec<String> = match finding {
+        Finding::Vulnerability(v) => std::iter::once(&v.id).chain(&v.aliases).cloned().collect(),
+        Finding::Secret(s) => vec![s.detector.clone(), s.fingerprint.clone()],
+        Finding::Malware(m) => std::iter::once(&m.rule).chain(&m.sha256).cloned().collect(),
+        Finding::Licence(l) => vec![l.licence.clone()],
+        Finding::File(f) => vec![danger_name(f.danger).to_string()],
+        Finding::Configuration(c) => std::iter::once(&c.check).chain(&c.id).cloned().collect(),
+        _ => Vec::new(),
+    };
+    for name in &mut names {
+        name.make_ascii_lowercase();
+    }
+    names
+}
+
 /// Removes from `findings` what an entry of `ignores` that is still valid at `now` names.
-pub fn apply(findings: &mut Vec<Finding>, ignores: &[Ignore], now: Timestamp) -> Applied {
+/// `subject` is what was examined: statements of VEX documents may be confined to it.
+pub fn apply(
+    findings: &mut Vec<Finding>,
+    ignores: &[Ignore],
+    now: Timestamp,
+    subject: Option<&Subject>,
+) -> Applied {
+    // VEX documents have tens of thousands of statements.
+    let mut by_id: HashMap<String, Vec<usize>> = HashMap::new();
+    for (index, entry) in ignores.iter().enumerate() {
+        by_id.entry(entry.id.to_ascii_lowercase()).or_default().push(index);
+    }
     let before = findings.len();
     let mut expired_used = vec![false; ignores.len()];
     let mut suppressed = Vec::new();
     findings.retain(|finding| {
         let mut valid = None;
-        for (index, entry) in ignores.iter().enumerate().filter(|(_, e)| e.concerns(finding)) {
-            if entry.expires > now {
+        let mut named: Vec<usize> = names_of(finding)
+            .iter()
+            .filter_map(|name| by_id.get(name))
+            .flatten()
+            .copied()
+            .collect();
+        named.sort_unstable();
+        let entries = named.into_iter().filter_map(|index| Some((index, ignores.get(index)?)));
+        for (index, entry) in entries.filter(|(_, entry)| entry.concerns(finding, subject)) {
+            if entry.expires.is_none_or(|expires| expires > now) {
                 valid = valid.or(Some(entry));
             } else {
                 expired_used[index] = true;
@@ -124,9 +174,9 @@ pub fn apply(findings: &mut Vec<Finding>, ignores: &[Ignore], now: Timestamp) ->
         {
             suppressed.push(Suppressed {
                 finding: finding.clone(),
-                by: SuppressedBy::Ignore,
+                by: entry.by,
                 reason: entry.reason.clone(),
-                expires: Some(entry.expires),
+                expires: entry.expires,
             });
         }
         valid.is_none()
@@ -281,7 +331,9 @@ impl Reader<'_> {
             }
             time
         });
-        Some(Ignore { id: id?, package, reason: reason?, expires: expires? })
+        let (by, products) = (SuppressedBy::Ignore, Vec::new());
+        let expires = Some(expires?);
+        Some(Ignore { id: id?, package, reason: reason?, expires, by, products })
     }
 }
 
@@ -311,7 +363,7 @@ mod tests {
         let entries = parse(text, "i.yaml").unwrap();
         assert_eq!(entries.len(), 1);
         assert_eq!(entries[0].package.as_deref(), Some("openssl"));
-        assert_eq!(entries[0].expires.rfc3339(), "2026-12-31T23:59:59.000000000Z");
+        assert_eq!(entries[0].expires.unwrap().rfc3339(), "2026-12-31T23:59:59.000000000Z");
     }
 
     #[test]
@@ -393,11 +445,13 @@ mod tests {
             id: id.into(),
             package: None,
             reason: "r".into(),
-            expires: Timestamp::from_nanos(expires),
+            expires: Some(Timestamp::from_nanos(expires)),
+            by: SuppressedBy::Ignore,
+            products: vec![],
         };
         let mut findings = vec![check("a"), check("b"), check("c")];
         let ignores = [entry("a", 200), entry("b", 50), entry("z", 50)];
-        let applied = apply(&mut findings, &ignores, Timestamp::from_nanos(100));
+        let applied = apply(&mut findings, &ignores, Timestamp::from_nanos(100), None);
         assert_eq!((applied.n_ignored, applied.n_expired), (1, 1));
         assert_eq!(applied.suppressed.len(), 1);
         assert_eq!(applied.suppressed[0].reason, "r");

@@ -27,6 +27,7 @@ pub mod report;
 pub mod sbom;
 pub mod scan;
 pub mod secrets;
+pub mod vex;
 mod walk;
 
 pub use cache::ExaminationCache;

@@ -8,17 +8,26 @@
 //!
 //! A package that the database cannot judge is counted in `unmatched`, never called clean.
 //!
-//! Precedence where records of one finding disagree: the worst stated severity, the highest
-//! fixed version, the longest title.
+//! Where feeds disagree about a package of a distribution, the first one that speaks of the
+//! vulnerability decides whether there is a finding, its fixed version and its status: the
+//! distribution's own, then OSV's copy of it, then what changelogs say. What the others say is
+//! kept in the finding. Records of one feed are equals: any that affects counts, the worst rating,
+//! the highest fixed version and the longest title are taken.
+//!
+//! Builds of a module (RPM's modularity) meet advisories of their own module and stream alone, and
+//! other builds none of a module.
+
+mod group;
 
 use std::cmp::Ordering;
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use palisade_model::finding::{Unmatched, Vulnerability};
-use palisade_model::{Inventory, Package, PackageKind, Severity};
+use palisade_model::{Inventory, Package, PackageKind};
 use palisade_packages::version;
 
-use crate::db::{Advisory, Database, RangeEnd, ReadDatabaseError};
+use crate::db::{Advisory, Database, RangeEnd, ReadDatabaseError, Status};
 use crate::ecosystem;
 use crate::files::normal_path;
 
@@ -38,6 +47,8 @@ pub struct Matches {
     pub n_harmless: u64,
     /// Vulnerabilities of language packages that belong to a distribution's package.
     pub n_distribution_owned: u64,
+    /// Vulnerabilities that one feed claims and the one that decides denies.
+    pub n_overruled: u64,
     /// Vulnerabilities beyond the bound.
     pub n_dropped: u64,
     /// Advisories whose versions could not be compared with the installed one.
@@ -60,6 +71,8 @@ pub fn find_vulnerabilities(
             Err((name, reason)) => *unmatched.entry((name, reason)).or_default() += 1,
         }
     }
+    // What a feed says of a source package of RPM holds for each binary that it builds.
+    let mut sources: HashMap<(&str, &str), Vec<Advisory>> = HashMap::new();
     for ((ecosystem, name), indexes) in &queries {
         let n_packages = indexes.len() as u64;
         let Some(advisories) = db.lookup(ecosystem, name)? else {
@@ -69,7 +82,19 @@ pub fn find_vulnerabilities(
         };
         matches.n_packages_matched += n_packages;
         for package in indexes.iter().filter_map(|&index| inventory.packages.get(index)) {
-            let found = match_package(package, &advisories, &mut matches.n_incomparable);
+            let mut all: Vec<&Advisory> = advisories.iter().collect();
+            if let (PackageKind::Rpm, Some(source)) = (package.kind, &package.source) {
+                let key = (ecosystem.as_str(), source.name.as_str());
+                let of_source = match sources.entry(key) {
+                    Entry::Occupied(known) => known.into_mut(),
+                    Entry::Vacant(place) => {
+                        let name = crate::feeds::csaf::source_name(&source.name);
+                        place.insert(db.advisories(ecosystem, &name)?)
+                    }
+                };
+                all.extend(of_source.iter());
+            }
+            let found = match_package(package, &all, &mut matches);
             let n = found.len() as u64;
             if is_harmless(package) {
                 matches.n_harmless += n;
@@ -143,25 +168,67 @@ fn distribution_owned(inventory: &Inventory) -> HashSet<&str> {
 
 fn match_package(
     package: &Package,
-    advisories: &[Advisory],
-    n_incomparable: &mut u64,
+    advisories: &[&Advisory],
+    matches: &mut Matches,
 ) -> Vec<Vulnerability> {
     let Some(compare) = version::order(package.kind) else {
         return Vec::new();
     };
     let (_, installed) = ecosystem::advisory_name(package);
-    let mut hits: Vec<(&Advisory, Option<&str>)> = Vec::new();
-    for advisory in advisories {
-        match affected(advisory, installed, compare) {
-            Some(Answer::Affected(fixed)) => hits.push((advisory, fixed)),
-            Some(Answer::Clean) => {}
-            None => *n_incomparable += 1,
+    let mut judged = Vec::new();
+    let mut any_affected = false;
+    for advisory in advisories.iter().filter(|advisory| concerns_module(advisory, package)) {
+        let answer = match advisory.status {
+            Status::NotAffected => Some(Answer::Clean),
+            _ => affected(advisory, installed, compare),
+        };
+        match answer {
+            Some(answer) => {
+                any_affected |= matches!(answer, Answer::Affected(_));
+                judged.push(Judged { advisory, answer });
+            }
+            None => matches.n_incomparable += 1,
         }
     }
-    fold(&hits).into_iter().map(|group| vulnerability(package, &group, compare)).collect()
+    if !any_affected {
+        return Vec::new();
+    }
+    let (found, n_overruled) = group::findings(package, &judged, compare);
+    matches.n_overruled += n_overruled;
+    found
+}
+
+/// An advisory and what it says of the installed version.
+struct Judged<'a> {
+    advisory: &'a Advisory,
+    answer: Answer<'a>,
+}
+
+/// What the release of a build in a module holds, in the RHEL family.
+const MODULE_MARK: &str = ".module";
+
+/// Whether an advisory can mean a package as far as modules go.
+fn concerns_module(advisory: &Advisory, package: &Package) -> bool {
+    if package.kind != PackageKind::Rpm {
+        return true;
+    }
+    let is_modular = package.module.is_some() || package.version.contains(MODULE_MARK);
+    let meant = advisory.module.is_some()
+        || advisory.ranges.iter().any(|range| match &range.end {
+            RangeEnd::Fixed(version) => version.contains(MODULE_MARK),
+            _ => false,
+        });
+    match (&advisory.module, &package.module) {
+        (Some(wanted), Some(label)) => {
+            let stream = label.match_indices(':').nth(1).map_or(label.len(), |(at, _)| at);
+            label.get(..stream) == Some(wanted.as_str())
+        }
+        _ => is_modular == meant,
+    }
 }
 
 /// What an advisory says about a version.
+#[derive(Clone, Copy)]
 enum Answer<'a> {
     Affected(Option<&'a str>),
     Clean,
@@ -202,59 +269,6 @@ fn affected<'a>(
     comparable.then_some(Answer::Clean)
 }
 
-type Hit<'a> = (&'a Advisory, Option<&'a str>);
-
-/// Groups records that share an identifier, directly or through another record.
-fn fold<'a>(hits: &[Hit<'a>]) -> Vec<Vec<Hit<'a>>> {
-    let mut groups: Vec<(BTreeSet<&str>, Vec<Hit<'a>>)> = Vec::new();
-    for hit in hits {
-        let mut ids: BTreeSet<&str> = hit.0.aliases.iter().map(String::as_str).collect();
-        ids.insert(&hit.0.id);
-        let mut members = vec![*hit];
-        // Every group that shares an identifier joins this one.
-        let (joined, kept) = groups.into_iter().partition(|(known, _)| !known.is_disjoint(&ids));
-        groups = kept;
-        let joined: Vec<(BTreeSet<&str>, Vec<Hit<'a>>)> = joined;
-        for (known, earlier) in joined {
-            ids.extend(known);
-            members.splice(0..0, earlier);
-        }
-        groups.push((ids, members));
-    }
-    groups.into_iter().map(|(_, members)| members).collect()
-}
-
-fn vulnerability(package: &Package, group: &[Hit<'_>], compare: version::Compare) -> Vulnerability {
-    let mut ids: BTreeSet<&str> = BTreeSet::new();
-    for (advisory, _) in group {
-        ids.insert(&advisory.id);
-        ids.extend(advisory.aliases.iter().map(String::as_str));
-    }
-    // A record that chose a CVE as its name knows best; otherwise the first record's own name.
-    let chosen = group.iter().map(|(a, _)| a.id.as_str()).find(|id| id.starts_with("CVE-"));
-    let id = chosen.or_else(|| group.first().map(|(a, _)| a.id.as_str())).unwrap_or_default();
-    let fixed = group
-        .iter()
-        .filter_map(|(_, fixed)| *fixed)
-        .reduce(|a, b| if compare(a, b) == Some(Ordering::Less) { b } else { a });
-    let title = group.iter().map(|(a, _)| a.title.as_str()).max_by_key(|title| title.len());
-    let feeds: BTreeSet<&str> = group.iter().map(|(a, _)| a.feed.as_str()).collect();
-    Vulnerability {
-        id: id.to_string(),
-        aliases: ids.into_iter().filter(|other| *other != id).map(str::to_string).collect(),
-        package: package.name.clone(),
-        purl: package.purl.clone(),
-        source: package.source.as_ref().map(|source| source.name.clone()),
-        installed: package.version.clone(),
-        fixed: fixed.map(str::to_string),
-        severity: group.iter().map(|(a, _)| a.severity).max().unwrap_or(Severity::Unknown),
-        title: title.unwrap_or_default().to_string(),
-        feed: feeds.into_iter().collect::<Vec<_>>().join(", "),
-        known_exploited: false,
-        epss: None,
-    }
-}
-
 fn mark_exploited(found: &mut [Vulnerability], db: &Database) -> Result<(), ReadDatabaseError> {
     let ids: BTreeSet<&str> = found
         .iter()
@@ -264,10 +278,13 @@ fn mark_exploited(found: &mut [Vulnerability], db: &Database) -> Result<(), Read
         .collect();
     let mut exploited = HashSet::new();
     let mut scores: HashMap<String, f64> = HashMap::new();
-    for id in ids {
+    // One kind of keys after the other, so that each block is decompressed once.
+    for id in &ids {
         if db.is_exploited(id)? {
-            exploited.insert(id.to_string());
+            exploited.insert((*id).to_string());
         }
+    }
+    for id in ids {
         if let Some(score) = db.epss(id)? {
             scores.insert(id.to_string(), score);
         }

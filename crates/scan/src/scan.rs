@@ -127,7 +127,8 @@ pub fn scan_document(
     let mut findings = vulnerabilities(&inventory, options, &mut coverage)?;
     coverage.unmatched.extend(unmatched);
     findings.extend(licences(&inventory, options, &mut coverage));
-    let applied = ignore::apply(&mut findings, options.ignores, options.now);
+    let subject = &inventory.subject;
+    let applied = ignore::apply(&mut findings, options.ignores, options.now, Some(subject));
     coverage.n_ignores_expired = applied.n_expired;
     Ok(ScanReport {
         time: options.now,
@@ -154,6 +155,7 @@ fn vulnerabilities(
     coverage.unmatched = matches.unmatched;
     coverage.n_harmless = matches.n_harmless;
     coverage.n_distribution_owned = matches.n_distribution_owned;
+    coverage.n_overruled = matches.n_overruled;
     coverage.n_incomparable = matches.n_incomparable;
     coverage.n_dropped += matches.n_dropped;
     Ok(matches.vulnerabilities.into_iter().map(Finding::Vulnerability).collect())
@@ -305,7 +307,8 @@ fn judge(
     let minimality = options.minimality.zip(observer).map(|(options_of, observer)| {
         minimality::assess(image, &inventory, &findings, &observer, options_of, options.now)
     });
-    let applied = ignore::apply(&mut findings, options.ignores, options.now);
+    let subject = &inventory.subject;
+    let applied = ignore::apply(&mut findings, options.ignores, options.now, Some(subject));
     coverage.n_ignores_expired = applied.n_expired;
     let n_excused = excused.len() as u64;
     let mut suppressed = applied.suppressed;

@@ -75,6 +75,9 @@ pub enum KeyError {
     /// The content is no P-256 key.
     #[error("the PEM block holds no ECDSA P-256 key")]
     NotP256,
+    /// The content is no Ed25519 key.
+    #[error("the PEM block holds no Ed25519 key")]
+    NotEd25519,
     /// The key is encrypted and no password was given.
     #[error("the private key is encrypted")]
     PasswordNeeded,
@@ -102,6 +105,10 @@ impl Explain for KeyError {
             Self::WrongPassword => Some("check the password; the file may also be damaged".into()),
             Self::NotPem { .. } | Self::NotP256 => Some(
                 "make a key pair with `palisade sign --generate-key`, or with `cosign generate-key-pair`"
+                    .into(),
+            ),
+            Self::NotEd25519 => Some(
+                "make a key pair with `palisade db generate-key`, or with `openssl genpkey -algorithm ed25519`"
                     .into(),
             ),
             Self::Write { source, .. } if source.kind() == io::ErrorKind::AlreadyExists => {
@@ -302,15 +309,7 @@ impl PrivateKey {
 
     /// Reads the file at `path`. A plain key that others may read is refused.
     pub fn read(path: &Path, password: Option<&[u8]>) -> Result<Self, KeyError> {
-        use std::os::unix::fs::PermissionsExt as _;
-        let text = read_text(path)?;
-        let plain = pem::decode(&text).is_some_and(|(label, _)| label == LABEL_PLAIN);
-        let source = |source| KeyError::Read { path: path.to_path_buf(), source };
-        let mode = std::fs::metadata(path).map_err(source)?.permissions().mode() & 0o7777;
-        if plain && mode & 0o077 != 0 {
-            return Err(KeyError::Exposed { path: path.to_path_buf(), mode });
-        }
-        Self::from_pem(&text, password)
+        Self::from_pem(&read_private_text(path)?, password)
     }
 
     /// Writes `NAME.key` and `NAME.pub`, the private key encrypted if there is a password.
@@ -339,7 +338,20 @@ impl PrivateKey {
     }
 }
 
-fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), KeyError> {
+/// The text of the file at `path`; a plain private key that others may read is refused.
+pub(crate) fn read_private_text(path: &Path) -> Result<Zeroizing<String>, KeyError> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let text = read_text(path)?;
+    let plain = pem::decode(&text).is_some_and(|(label, _)| label == LABEL_PLAIN);
+    let source = |source| KeyError::Read { path: path.to_path_buf(), source };
+    let mode = std::fs::metadata(path).map_err(source)?.permissions().mode() & 0o7777;
+    if plain && mode & 0o077 != 0 {
+        return Err(KeyError::Exposed { path: path.to_path_buf(), mode });
+    }
+    Ok(text)
+}
+
+pub(crate) fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), KeyError> {
     use std::os::unix::fs::OpenOptionsExt as _;
     let write = || {
         let mut file =
@@ -351,7 +363,7 @@ fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), KeyError> {
     write().map_err(|source| KeyError::Write { path: path.to_path_buf(), source })
 }
 
-fn read_text(path: &Path) -> Result<Zeroizing<String>, KeyError> {
+pub(crate) fn read_text(path: &Path) -> Result<Zeroizing<String>, KeyError> {
     let read = |source| KeyError::Read { path: path.to_path_buf(), source };
     let file = std::fs::File::open(path).map_err(read)?;
     let bytes = palisade_base::read_bounded(file, "key", KEY_BYTES_MAX).map_err(read)?;

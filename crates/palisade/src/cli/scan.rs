@@ -28,6 +28,9 @@ pub(crate) struct Scan {
     /// File of findings to ignore, each with a reason and an expiry
     #[arg(long, value_name = "FILE")]
     pub(crate) ignore: Option<PathBuf>,
+    /// VEX document (OpenVEX, CSAF, CycloneDX) that sets findings aside; repeatable
+    #[arg(long, value_name = "FILE")]
+    pub(crate) vex: Vec<PathBuf>,
     /// What is looked for besides
     #[command(flatten)]
     pub(crate) look: LookOptions,

@@ -1,16 +1,25 @@
-//! `palisade db`: build, status, search.
+//! `palisade db`: build, update, import, export, status, search.
+
+mod exchange;
+mod fetch;
+mod update;
 
 use std::path::Path;
 
 use anyhow::Context as _;
 use palisade_base::Timestamp;
 use palisade_model::{Distribution, Package, PackageKind};
-use palisade_scan::db::{Database, DatabaseBuilder, RangeEnd};
+use palisade_scan::db::update::UpdateLock;
+use palisade_scan::db::{
+    Database, DatabaseBuilder, RangeEnd, ReadDatabaseError, Signature, Signer, Status,
+};
+use palisade_scan::feeds::catalogue::{self, Feed};
 use palisade_scan::minimality::lifecycle;
 use palisade_scan::{ecosystem, feeds};
+use palisade_trust::{Ed25519PrivateKey, Ed25519PublicKey};
 
 use super::Context;
-use crate::cli;
+use crate::cli::{self, ListFormat};
 use crate::exit::{Exit, Failure, OrExit as _};
 use crate::terminal::columns;
 
@@ -18,6 +27,10 @@ use crate::terminal::columns;
 pub(crate) fn db(context: &Context<'_>, command: &cli::Db) -> Result<Exit, Failure> {
     match command {
         cli::Db::Build(args) => build(context, args),
+        cli::Db::Update(args) => update::update(context, args),
+        cli::Db::Import(args) => exchange::import(context, args),
+        cli::Db::Export(args) => exchange::export(context, args),
+        cli::Db::GenerateKey(args) => exchange::generate_key(context, args),
         cli::Db::Status(args) => status(context, args),
         cli::Db::Search(args) => search(context, args),
     }
@@ -27,11 +40,12 @@ fn build(context: &Context<'_>, args: &cli::DbBuild) -> Result<Exit, Failure> {
     let nothing = args.debian_changelogs.is_empty()
         && args.osv.is_empty()
         && args.alpine_secdb.is_empty()
+        && args.feed.is_empty()
         && args.kev.is_none()
         && args.epss.is_none();
     if nothing {
         return Err(Failure::message(Exit::Usage, "no feed given").with_hint(
-            "name at least one: --debian-changelogs, --osv, --alpine-secdb, --kev, --epss",
+            "name at least one: --debian-changelogs, --osv, --alpine-secdb, --kev, --epss, --feed",
         ));
     }
     let mut builder = DatabaseBuilder::new();
@@ -59,6 +73,15 @@ fn build(context: &Context<'_>, args: &cli::DbBuild) -> Result<Exit, Failure> {
         context.terminal.progress(&format!("reading {}", file.display()));
         feeds::epss::import(&mut builder, file).or_exit(Exit::Incomplete)?;
     }
+    for text in &args.feed {
+        let (name, path) = text.split_once('=').ok_or_else(|| {
+            Failure::message(Exit::Usage, format!("`{text}` is not NAME=PATH"))
+                .with_hint("for example --feed debian=tracker.json")
+        })?;
+        let feed = update::feed(name)?;
+        context.terminal.progress(&format!("reading {path}"));
+        import_feed(&mut builder, feed, Path::new(path))?;
+    }
     if let Some(file) = &args.lifecycles {
         let limit = lifecycle::BYTES_MAX as u64;
         let bytes = super::scan::read_bytes(file, "table of lifecycles", limit)?;
@@ -69,18 +92,89 @@ fn build(context: &Context<'_>, args: &cli::DbBuild) -> Result<Exit, Failure> {
         builder.set_lifecycles(&text);
     }
     let output = context.database(args.output.as_ref());
+    finish(context, &builder, &output, args.sign_key.as_deref())?;
+    Ok(Exit::Clean)
+}
+
+/// Imports a feed from a file; its age is that of the file where it states none.
+fn import_feed(builder: &mut DatabaseBuilder, feed: &Feed, path: &Path) -> Result<(), Failure> {
+    let modified = std::fs::metadata(path).and_then(|status| status.modified()).ok();
+    let fetched = modified
+        .and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok())
+        .and_then(|age| u64::try_from(age.as_nanos()).ok())
+        .map(Timestamp::from_nanos);
+    catalogue::import(builder, feed.form, path, fetched).or_exit(Exit::Incomplete)
+}
+
+/// Writes the database in one step, as the only one who does.
+fn finish(
+    context: &Context<'_>,
+    builder: &DatabaseBuilder,
+    output: &Path,
+    sign_key: Option<&Path>,
+) -> Result<(), Failure> {
     if let Some(folder) = output.parent() {
         std::fs::create_dir_all(folder)
             .with_context(|| format!("create folder `{}`", folder.display()))?;
     }
-    let n_bytes = builder.write(&output, Timestamp::now()).or_exit(Exit::Incomplete)?;
+    let key = sign_key.map(Ed25519PrivateKey::read).transpose().or_exit(Exit::Usage)?;
+    let sign = key.as_ref().map(|key| {
+        |message: &[u8]| Signature { key: key.public().id(), signature: key.sign(message) }
+    });
+    let signer = sign.as_ref().map(|sign| sign as Signer<'_>);
+    let _lock = UpdateLock::take(output).or_exit(Exit::Incomplete)?;
+    let now = Timestamp::now();
+    let n_bytes = builder.write_signed(output, now, signer).or_exit(Exit::Incomplete)?;
     context.terminal.progress(&format!(
         "wrote {} advisories, {} KiB, to {}",
         builder.n_records(),
         n_bytes / 1024,
         output.display()
     ));
-    Ok(Exit::Clean)
+    Ok(())
+}
+
+/// Whether a signature is by the key of `--db-key`.
+pub(crate) fn trusted_key(context: &Context<'_>) -> Result<Option<Ed25519PublicKey>, Failure> {
+    let path = context.global.db_key.as_deref();
+    path.map(Ed25519PublicKey::read).transpose().or_exit(Exit::Usage)
+}
+
+/// Whether `signature` is the key's over the message.
+fn vouches(key: &Ed25519PublicKey, signature: &Signature, message: &[u8]) -> bool {
+    signature.key == key.id() && key.verify(message, &signature.signature)
+}
+
+/// Opens a database; one that must be signed is.
+pub(crate) fn open_trusted(context: &Context<'_>, path: &Path) -> Result<Opened, Failure> {
+    let database = match Database::open(path) {
+        Err(ReadDatabaseError::Missing(_)) => return Ok(Opened::Missing),
+        other => other.or_exit(Exit::Incomplete)?,
+    };
+    if let Some(key) = trusted_key(context)? {
+        database
+            .require_signature(&|signature, message| vouches(&key, signature, message))
+            .or_exit(Exit::Refused)?;
+    }
+    Ok(Opened::Whole(Box::new(database)))
+}
+
+/// What [`open_trusted`] found.
+pub(crate) enum Opened {
+    /// A database.
+    Whole(Box<Database>),
+    /// No file.
+    Missing,
+}
+
+impl Opened {
+    /// The database, if there is one.
+    pub(crate) fn database(self) -> Option<Database> {
+        match self {
+            Self::Whole(database) => Some(*database),
+            Self::Missing => None,
+        }
+    }
 }
 
 /// The database's name of a release such as `debian:12`; this machine's by default.
@@ -107,19 +201,64 @@ fn release(flag: Option<&str>) -> Result<String, Failure> {
 }
 
 fn open(context: &Context<'_>, flag: Option<&std::path::PathBuf>) -> Result<Database, Failure> {
-    Database::open(&context.database(flag)).or_exit(Exit::Incomplete)
+    let path = context.database(flag);
+    match open_trusted(context, &path)?.database() {
+        Some(database) => Ok(database),
+        None => Err(ReadDatabaseError::Missing(path)).or_exit(Exit::Incomplete),
+    }
 }
 
-fn status(context: &Context<'_>, args: &cli::DbArgs) -> Result<Exit, Failure> {
+/// `3 days`: an age for people.
+fn age(now: Timestamp, time: Timestamp) -> String {
+    let seconds = now.since(time).as_secs();
+    let plural = |n: u64, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+    match seconds {
+        0..3_600 => plural(seconds / 60, "minute"),
+        3_600..86_400 => plural(seconds / 3_600, "hour"),
+        _ => plural(seconds / 86_400, "day"),
+    }
+}
+
+fn status(context: &Context<'_>, args: &cli::DbStatus) -> Result<Exit, Failure> {
     let database = open(context, args.db.as_ref())?;
     let digest = database.verify().or_exit(Exit::Incomplete)?;
     let info = database.info();
     let metadata = database.metadata();
+    let now = Timestamp::now();
+    let signed = database.signature().map(|signature| {
+        let whole = palisade_base::Digest::from_bytes(signature.key).hex();
+        whole.chars().take(16).collect::<String>()
+    });
+    let is_verified = context.global.db_key.is_some();
+    if args.format == ListFormat::Json {
+        let document = serde_json::json!({
+            "schema": "palisade.dev/advisory-database/v1",
+            "path": show_path(database.path()),
+            "digest": digest.to_string(),
+            "n_records": info.n_records,
+            "newest": info.built,
+            "age_seconds": now.since(info.built).as_secs(),
+            "compiled": metadata.compiled,
+            "signed_by": signed,
+            "signature_verified": is_verified,
+            "feeds": metadata.feeds,
+            "ecosystems": metadata.ecosystems,
+            "partial": metadata.partial,
+        });
+        context.terminal.result(&format!("{document:#}\n"))?;
+        return Ok(Exit::Clean);
+    }
+    let signed = match (&signed, is_verified) {
+        (Some(key), true) => format!("by key {key}, verified"),
+        (Some(key), false) => format!("by key {key}, not verified (--db-key)"),
+        (None, _) => "no".to_string(),
+    };
     let mut text = format!(
-        "database   {}\ndigest     {digest}\nadvisories {}\nnewest     {}\ncompiled   {}\n\n",
+        "database   {}\ndigest     {digest}\nadvisories {}\nnewest     {} ({} old)\ncompiled   {}\nsigned     {signed}\n\n",
         show_path(database.path()),
         info.n_records,
         info.built,
+        age(now, info.built),
         metadata.compiled,
     );
     let rows: Vec<Vec<String>> = metadata
@@ -128,15 +267,17 @@ fn status(context: &Context<'_>, args: &cli::DbArgs) -> Result<Exit, Failure> {
         .map(|feed| {
             let skipped: Vec<String> =
                 feed.skipped.iter().map(|(reason, n)| format!("{n} {reason}")).collect();
+            let known = feed.newest.or(feed.fetched);
             vec![
                 feed.name.clone(),
                 feed.n_records.to_string(),
                 feed.newest.map_or_else(|| "unknown".into(), |time| time.to_string()),
+                known.map_or_else(|| "unknown".into(), |time| age(now, time)),
                 skipped.join("; "),
             ]
         })
         .collect();
-    text.push_str(&columns(&["FEED", "RECORDS", "NEWEST", "LEFT OUT"], &rows));
+    text.push_str(&columns(&["FEED", "RECORDS", "NEWEST", "AGE", "LEFT OUT"], &rows));
     context.terminal.result(&text)?;
     Ok(Exit::Clean)
 }
@@ -147,6 +288,8 @@ fn show_path(path: &Path) -> String {
 
 fn search(context: &Context<'_>, args: &cli::DbSearch) -> Result<Exit, Failure> {
     let database = open(context, args.db.as_ref())?;
+    let is_id = |text: &String| text.eq_ignore_ascii_case(&args.package);
+    let mut by_id = false;
     let wanted: Vec<(String, String)> = if args.package.contains('-')
         && args.package.chars().any(|c| c.is_ascii_digit())
         && ["cve-", "ghsa-", "dsa-", "dla-", "go-", "rustsec-", "pysec-", "alsa-"]
@@ -154,6 +297,7 @@ fn search(context: &Context<'_>, args: &cli::DbSearch) -> Result<Exit, Failure> 
             .any(|prefix| args.package.to_ascii_lowercase().starts_with(prefix))
     {
         // An identifier: CVE-2024-3094, GHSA-…
+        by_id = true;
         database.packages_of(&args.package.to_uppercase()).or_exit(Exit::Incomplete)?
     } else {
         let known = database.metadata().ecosystems.keys();
@@ -163,6 +307,11 @@ fn search(context: &Context<'_>, args: &cli::DbSearch) -> Result<Exit, Failure> 
     for (ecosystem, package) in &wanted {
         let name = ecosystem::normalise_name(ecosystem, package);
         for advisory in database.advisories(ecosystem, &name).or_exit(Exit::Incomplete)? {
+            let mut names =
+                std::iter::once(&advisory.id).chain(&advisory.aliases).chain(&advisory.fixes);
+            if by_id && !names.any(is_id) {
+                continue;
+            }
             let fixed = advisory.ranges.iter().find_map(|range| match &range.end {
                 RangeEnd::Fixed(version) => Some(version.clone()),
                 _ => None,
@@ -172,8 +321,12 @@ fn search(context: &Context<'_>, args: &cli::DbSearch) -> Result<Exit, Failure> 
                 package.clone(),
                 advisory.id,
                 advisory.severity.to_string(),
-                fixed.unwrap_or_else(|| "-".into()),
-                advisory.title,
+                match fixed {
+                    Some(version) if advisory.status == Status::Affected => version,
+                    _ if advisory.status != Status::Affected => advisory.status.as_str().into(),
+                    _ => "-".into(),
+                },
+                [advisory.title, advisory.fixes.join(" ")].join(" ").trim().to_string(),
             ]);
         }
     }

@@ -94,11 +94,11 @@ impl Explanation {
 pub(crate) fn explain(context: &Context<'_>, args: &cli::Explain) -> Result<Exit, Failure> {
     let id = args.id.trim();
     let rules = builtin_rules();
-    let database = match Database::open(&context.database(args.db.as_ref())) {
-        Ok(database) => Some(database),
-        Err(ReadDatabaseError::Missing(_)) if args.db.is_none() => None,
-        Err(error) => return Err(error).or_exit(Exit::Incomplete),
-    };
+    let path = context.database(args.db.as_ref());
+    let database = super::db::open_trusted(context, &path)?.database();
+    if database.is_none() && args.db.is_some() {
+        return Err(ReadDatabaseError::Missing(path)).or_exit(Exit::Incomplete);
+    }
     let reports: Vec<ScanReport> =
         args.report.iter().map(|path| read_report(path)).collect::<Result<_, _>>()?;
     let mut found: Vec<Explanation> = Vec::new();

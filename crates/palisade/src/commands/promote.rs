@@ -63,6 +63,8 @@ pub(crate) fn promote(context: &Context<'_>, args: &cli::Promote) -> Result<Exit
         context.terminal.error(&format!("warning: the policy `{name}` has no gate\n"));
     }
     let database = context.database(args.db.as_ref());
+    // Whether its signature is the wanted one is settled before anything is judged by it.
+    super::db::open_trusted(context, &database)?;
     let looks = Looks::for_admission(context, &policy, &args.source)?;
     let pinned = pin(&target, root.descriptor.digest);
     for platform in platforms(&root) {

@@ -40,6 +40,8 @@ pub(crate) fn run(context: &Context<'_>, args: &cli::Run) -> Result<Exit, Failur
     }
     let image = super::image::open_target(context, &target, &args.source)?;
     let database = context.database(args.db.as_ref());
+    // Whether its signature is the wanted one is settled before anything is judged by it.
+    super::db::open_trusted(context, &database)?;
     let looks = Looks::for_admission(context, &policy, &args.source)?;
     let look = looks.as_ref().map(Looks::look).unwrap_or_default();
     let admitter = Admitter::new(&policy, &database, look);

@@ -39,10 +39,13 @@ pub(crate) fn scan(context: &Context<'_>, args: &cli::Scan) -> Result<Exit, Fail
     let known = args.gate.baseline.as_deref().map(read_baseline).transpose()?;
     let template = UserTemplate::read(&args.reports)?;
     let now = Timestamp::now();
-    let ignores = match &args.ignore {
+    let mut ignores = match &args.ignore {
         Some(file) => read_ignores(context, file)?,
         None => Vec::new(),
     };
+    for file in &args.vex {
+        ignores.extend(read_vex(file)?);
+    }
     let target: Target = args.target.parse().or_exit(Exit::Usage)?;
     let flags = LookFlags {
         yara: &args.look.yara,
@@ -289,17 +292,40 @@ fn say(context: &Context<'_>, result: &GateResult) -> Exit {
 /// the report says that vulnerabilities were not looked for.
 fn open_database(context: &Context<'_>, args: &cli::Scan) -> Result<Option<Database>, Failure> {
     let path = context.database(args.db.as_ref());
-    match Database::open(&path) {
-        Ok(database) => Ok(Some(database)),
-        Err(ReadDatabaseError::Missing(_)) if args.db.is_none() => {
+    match (super::db::open_trusted(context, &path)?.database(), &args.db) {
+        (Some(database), _) => {
+            warn_of_age(context, &database);
+            Ok(Some(database))
+        }
+        (None, None) => {
             context.terminal.progress(&format!(
                 "no advisory database at {}: vulnerabilities are not looked for (see palisade db build --help)",
                 path.display()
             ));
             Ok(None)
         }
-        Err(error) => Err(error).or_exit(Exit::Incomplete),
+        (None, Some(_)) => Err(ReadDatabaseError::Missing(path)).or_exit(Exit::Incomplete),
     }
+}
+
+/// Advisories older than this are worth a warning where no policy says what is too old.
+const OLD_DAYS: u64 = 14;
+
+fn warn_of_age(context: &Context<'_>, database: &Database) {
+    let days = Timestamp::now().since(database.info().built).as_secs() / 86_400;
+    if days > OLD_DAYS {
+        context.terminal.progress(&format!(
+            "warning: the advisories are {days} days old; `palisade db update` fetches newer ones"
+        ));
+    }
+}
+
+/// Reads a VEX document.
+fn read_vex(path: &Path) -> Result<Vec<Ignore>, Failure> {
+    let bytes = read_bytes(path, "VEX document", palisade_scan::vex::BYTES_MAX)?;
+    palisade_scan::vex::read(&bytes)
+        .or_exit(Exit::Usage)
+        .map_err(|failure| failure.during(format!("read VEX document `{}`", path.display())))
 }
 
 /// Reads an ignore file; its problems go to the terminal.

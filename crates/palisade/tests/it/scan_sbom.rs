@@ -307,3 +307,46 @@ fn an_unchanged_image_is_not_read_again_and_a_changed_one_is() {
     assert_eq!(scan(&["oci:image"]).code, 3);
     assert_eq!(scan(&["--no-cache", "oci:image"]).code, 3);
 }
+
+#[test]
+fn databases_travel_signed_whole_and_by_delta() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let kev = |ids: &str| {
+        let text = format!(r#"{{"vulnerabilities": [{ids}]}}"#);
+        std::fs::write(at.join("kev.json"), text).unwrap();
+    };
+    let osv = r#"{"id": "CVE-2024-0001", "affected": [{"package": {"ecosystem": "PyPI", "name": "a"}, "versions": ["1"]}]}"#;
+    std::fs::write(at.join("a.json"), osv).unwrap();
+    run(at, &["db", "generate-key", "k"]).expect(0);
+    run(at, &["db", "generate-key", "other"]).expect(0);
+    let update = ["db", "update", "--feed", "osv/PyPI=a.json,kev=kev.json", "--sign-key", "k.key"];
+    kev(r#"{"cveID": "CVE-2024-0001"}"#);
+    run(at, &update).expect(0);
+    run(at, &["db", "export", "old.db"]).expect(0);
+    kev(r#"{"cveID": "CVE-2024-0001"}, {"cveID": "CVE-2024-0002"}"#);
+    run(at, &update).expect(0);
+    run(at, &["db", "export", "--since", "old.db", "step"]).expect(0);
+
+    let import = |file: &str, key: &str| {
+        run(at, &["--db-key", key, "db", "import", "--db", "far/advisories.db", file])
+    };
+    import("step", "k.pub").expect_error(3, "delta");
+    import("old.db", "other.pub").expect_error(3, "trusted keys");
+    import("old.db", "k.pub").expect(0);
+    import("step", "other.pub").expect_error(3, "trusted keys");
+    import("step", "k.pub").expect(0);
+    let far = std::fs::read(at.join("far/advisories.db")).unwrap();
+    run(at, &["db", "export", "new.db"]).expect(0);
+    assert_eq!(far, std::fs::read(at.join("new.db")).unwrap());
+    import("step", "k.pub").expect_error(3, "applies to database");
+
+    // A database that nobody trusted signed judges nothing.
+    let status = ["--db-key", "other.pub", "db", "status", "--db", "new.db"];
+    run(at, &status).expect_error(1, "trusted keys");
+    let status = run(at, &["--db-key", "k.pub", "db", "status", "--db", "new.db"]).expect(0);
+    assert!(status.stdout.contains("verified"), "{}", status.stdout);
+    run(at, &["db", "update", "--feed", "debain"]).expect_error(2, "debain");
+    run(at, &["db", "update", "--feed", "redhat"]).expect_error(2, "no public address");
+    run(at, &["db", "update", "--from", "http://registry.example/x"]).expect_error(3, "https");
+}

@@ -483,7 +483,7 @@ fn excuse(
         };
         report.findings.push(Finding::Configuration(finding));
     }
-    let applied = ignore::apply(&mut report.findings, options.ignores, options.now);
+    let applied = ignore::apply(&mut report.findings, options.ignores, options.now, None);
     report.n_excused += applied.n_ignored;
     report.n_expired += applied.n_expired + expired.len() as u64;
     for (file, read) in files.iter().enumerate() {

@@ -1,14 +1,13 @@
 //! Writing the database: advisories in any order in, one sorted file out.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use palisade_base::{Explain, Timestamp};
-use sha2::Digest as _;
 
-use super::format::{self, Header};
-use super::record::{Advisory, put_text, put_varint};
+use super::directory::{Block, DirectoryWriter};
+use super::format::{self, Header, Signature, Trailer};
+use super::record::{Advisory, Cursor, put_text, put_varint};
 use super::{FeedInfo, Metadata};
 
 /// Advisories beyond this number are refused: no feed set of the field has a tenth of it.
@@ -50,7 +49,11 @@ impl Explain for BuildDatabaseError {
 /// Collects advisories and writes them as one database.
 #[derive(Debug, Default)]
 pub struct DatabaseBuilder {
-    packages: BTreeMap<(String, String), Vec<Advisory>>,
+    /// Encoded, each with its feed's index in `feed_order`: a tenth of the memory.
+    packages: BTreeMap<(String, String), Vec<Box<[u8]>>>,
+    feed_order: Vec<String>,
+    /// Feeds that were asked for since a file was begun.
+    touched: BTreeSet<String>,
     /// Ecosystems of which only the packages named here were examined.
     partial: BTreeSet<String>,
     /// Ecosystems that some feed covers as a whole.
@@ -71,6 +74,9 @@ impl DatabaseBuilder {
 
     /// Declares a feed before its advisories, so that an empty one is listed as well.
     pub fn feed(&mut self, name: &str) -> &mut FeedInfo {
+        if !self.touched.contains(name) {
+            self.touched.insert(name.to_string());
+        }
         self.feeds
             .entry(name.to_string())
             .or_insert_with(|| FeedInfo { name: name.to_string(), ..FeedInfo::default() })
@@ -83,6 +89,10 @@ impl DatabaseBuilder {
     }
 
     /// Adds one advisory about `package` of `ecosystem`.
+    #[allow(
+        clippy::needless_pass_by_value,
+        reason = "callers make it for this and are done with it"
+    )]
     pub fn add(
         &mut self,
         ecosystem: &str,
@@ -93,11 +103,16 @@ impl DatabaseBuilder {
             return Err(BuildDatabaseError::TooManyRecords { limit: RECORDS_MAX });
         }
         self.n_records += 1;
-        self.feed(&advisory.feed.clone()).n_records += 1;
-        self.packages
-            .entry((ecosystem.to_string(), package.to_string()))
-            .or_default()
-            .push(advisory);
+        self.feed(&advisory.feed).n_records += 1;
+        let index = self.feed_order.iter().rposition(|name| *name == advisory.feed);
+        let index = index.unwrap_or_else(|| {
+            self.feed_order.push(advisory.feed.clone());
+            self.feed_order.len() - 1
+        });
+        let mut bytes = Vec::new();
+        advisory.encode(index as u64, &mut bytes);
+        let key = (ecosystem.to_string(), package.to_string());
+        self.packages.entry(key).or_default().push(bytes.into());
         Ok(())
     }
 
@@ -144,8 +159,32 @@ impl DatabaseBuilder {
         self.n_records
     }
 
+    /// From here on the feeds that are asked for are noted, until
+    /// [`DatabaseBuilder::end_fetched`].
+    pub(crate) fn begin_fetched(&mut self) {
+        self.touched.clear();
+    }
+
+    /// Notes when the feeds that were asked for since were fetched; the oldest of a feed counts.
+    pub(crate) fn end_fetched(&mut self, time: Timestamp) {
+        for name in std::mem::take(&mut self.touched) {
+            if let Some(info) = self.feeds.get_mut(&name) {
+                info.fetched = Some(info.fetched.map_or(time, |oldest| oldest.min(time)));
+            }
+        }
+    }
+
     /// Builds the file in memory. `now` stands for the age of feeds that state no time.
     pub fn build(&self, now: Timestamp) -> Result<Vec<u8>, BuildDatabaseError> {
+        self.build_signed(now, None)
+    }
+
+    /// As [`DatabaseBuilder::build`], with the signature that `signer` makes.
+    pub fn build_signed(
+        &self,
+        now: Timestamp,
+        signer: Option<Signer<'_>>,
+    ) -> Result<Vec<u8>, BuildDatabaseError> {
         if self.packages.is_empty() {
             return Err(BuildDatabaseError::Empty);
         }
@@ -154,17 +193,21 @@ impl DatabaseBuilder {
         let mut writer = BlockWriter::new();
         let mut ecosystems: BTreeMap<String, u64> = BTreeMap::new();
         // Identifier to the packages it concerns; written after the packages because `i` > `a`.
-        let mut ids: BTreeMap<&str, BTreeSet<(&str, &str)>> = BTreeMap::new();
-        for ((ecosystem, package), advisories) in &self.packages {
+        let mut ids: BTreeMap<String, BTreeSet<(&str, &str)>> = BTreeMap::new();
+        for ((ecosystem, package), encoded) in &self.packages {
             *ecosystems.entry(ecosystem.clone()).or_default() += 1;
+            let decode = |bytes: &[u8]| Advisory::decode(&mut Cursor(bytes), &self.feed_order);
+            // What was encoded here decodes.
+            let mut advisories: Vec<Advisory> =
+                encoded.iter().filter_map(|bytes| decode(bytes).ok()).collect();
+            // Input order (folders, archives) must not show in the file.
+            advisories.sort_by(|a, b| (&a.id, &a.feed, &a.title).cmp(&(&b.id, &b.feed, &b.title)));
             let mut value = Vec::new();
             put_varint(&mut value, advisories.len() as u64);
-            let mut sorted: Vec<&Advisory> = advisories.iter().collect();
-            // Input order (folders, archives) must not show in the file.
-            sorted.sort_by(|a, b| (&a.id, &a.feed, &a.title).cmp(&(&b.id, &b.feed, &b.title)));
-            for advisory in sorted {
+            for advisory in advisories {
                 advisory.encode(index_of(&advisory.feed), &mut value);
-                for id in std::iter::once(&advisory.id).chain(&advisory.aliases) {
+                for id in std::iter::once(advisory.id).chain(advisory.aliases).chain(advisory.fixes)
+                {
                     ids.entry(id).or_default().insert((ecosystem, package));
                 }
             }
@@ -197,36 +240,49 @@ impl DatabaseBuilder {
             compiled: now,
             lifecycles: self.lifecycles.clone(),
         };
-        Ok(writer.finish(newest, self.n_records, &metadata))
+        Ok(writer.finish(newest, self.n_records, &metadata, signer))
     }
 
     /// Builds the database and puts it at `path` in one step: readers see the old file or
     /// the new one, and two builders at once leave one whole file.
     pub fn write(&self, path: &Path, now: Timestamp) -> Result<u64, BuildDatabaseError> {
-        let bytes = self.build(now)?;
+        self.write_signed(path, now, None)
+    }
+
+    /// As [`DatabaseBuilder::write`], with the signature that `signer` makes.
+    pub fn write_signed(
+        &self,
+        path: &Path,
+        now: Timestamp,
+        signer: Option<Signer<'_>>,
+    ) -> Result<u64, BuildDatabaseError> {
+        let bytes = self.build_signed(now, signer)?;
         palisade_base::fs::write_atomic(path, &bytes, 0o644)
             .map_err(|source| BuildDatabaseError::Write { path: path.to_path_buf(), source })?;
         Ok(bytes.len() as u64)
     }
 }
 
+/// Signs a message: the program brings the key.
+pub type Signer<'a> = &'a dyn Fn(&[u8]) -> Signature;
+
 /// Cuts sorted pairs into compressed blocks.
 struct BlockWriter {
     out: Vec<u8>,
-    directory: Vec<u8>,
-    n_blocks: u64,
+    directory: DirectoryWriter,
     block: Vec<u8>,
     first_key: Vec<u8>,
+    packer: flate2::Compress,
 }
 
 impl BlockWriter {
     fn new() -> Self {
         Self {
             out: vec![0; format::HEADER_BYTES],
-            directory: Vec::new(),
-            n_blocks: 0,
+            directory: DirectoryWriter::default(),
             block: Vec::new(),
             first_key: Vec::new(),
+            packer: flate2::Compress::new(flate2::Compression::new(6), false),
         }
     }
 
@@ -234,11 +290,12 @@ impl BlockWriter {
         if self.block.is_empty() {
             self.first_key = key.to_vec();
         }
+        let before = self.block.len();
         put_varint(&mut self.block, key.len() as u64);
         self.block.extend_from_slice(key);
         put_varint(&mut self.block, value.len() as u64);
         self.block.extend_from_slice(value);
-        if self.block.len() >= format::BLOCK_BYTES_TARGET {
+        if format::ends_block(self.block.len(), self.block.len() - before, key) {
             self.close_block();
         }
     }
@@ -247,49 +304,61 @@ impl BlockWriter {
         if self.block.is_empty() {
             return;
         }
-        let packed = deflate(&self.block);
-        put_varint(&mut self.directory, self.first_key.len() as u64);
-        self.directory.extend_from_slice(&self.first_key);
-        put_varint(&mut self.directory, self.out.len() as u64);
-        put_varint(&mut self.directory, packed.len() as u64);
-        put_varint(&mut self.directory, self.block.len() as u64);
-        put_varint(&mut self.directory, u64::from(format::crc32(&packed)));
+        let packed = self.deflate();
+        let block = Block {
+            offset: self.out.len() as u64,
+            n_packed: packed.len(),
+            n_raw: self.block.len(),
+            digest: format::sha256(&packed),
+        };
+        self.directory.push(&self.first_key, &block);
         self.out.extend_from_slice(&packed);
         self.block.clear();
-        self.n_blocks += 1;
     }
 
-    fn finish(mut self, newest: Timestamp, n_records: u64, metadata: &Metadata) -> Vec<u8> {
+    /// The block, compressed. One compressor serves all blocks, for its tables are large.
+    fn deflate(&mut self) -> Vec<u8> {
+        self.packer.reset();
+        let mut packed = Vec::with_capacity(self.block.len() + 64);
+        loop {
+            let n_in = self.packer.total_in() as usize;
+            let rest = self.block.get(n_in..).unwrap_or_default();
+            // Compressing memory to memory does not fail.
+            let status = self.packer.compress_vec(rest, &mut packed, flate2::FlushCompress::Finish);
+            if !matches!(status, Ok(flate2::Status::Ok | flate2::Status::BufError)) {
+                return packed;
+            }
+            packed.reserve(4096);
+        }
+    }
+
+    fn finish(
+        mut self,
+        newest: Timestamp,
+        n_records: u64,
+        metadata: &Metadata,
+        signer: Option<Signer<'_>>,
+    ) -> Vec<u8> {
         self.close_block();
-        let directory_offset = self.out.len() as u64;
-        let mut directory = Vec::new();
-        put_varint(&mut directory, self.n_blocks);
-        directory.extend_from_slice(&self.directory);
-        let sum = format::crc32(&directory);
-        directory.extend_from_slice(&sum.to_le_bytes());
+        let directory = self.directory.finish();
         // Serialising maps of strings and numbers cannot fail; an empty object is refused on open.
-        let mut json = serde_json::to_vec(metadata).unwrap_or_default();
-        let sum = format::crc32(&json);
-        json.extend_from_slice(&sum.to_le_bytes());
+        let json = serde_json::to_vec(metadata).unwrap_or_default();
         let header = Header {
             built_nanos: newest.as_nanos(),
             n_records,
-            directory_offset,
+            directory_offset: self.out.len() as u64,
             directory_bytes: directory.len() as u64,
             metadata_bytes: json.len() as u64,
-        };
+            directory_digest: format::sha256(&directory),
+            metadata_digest: format::sha256(&json),
+        }
+        .encode();
         self.out.extend_from_slice(&directory);
         self.out.extend_from_slice(&json);
-        self.out[..format::HEADER_BYTES].copy_from_slice(&header.encode());
-        let digest = sha2::Sha256::digest(&self.out);
-        self.out.extend_from_slice(&digest);
+        self.out[..format::HEADER_BYTES].copy_from_slice(&header);
+        let root = format::sha256(&header);
+        let signature = signer.map(|sign| sign(&Signature::message(&root)));
+        self.out.extend_from_slice(&Trailer { root, signature }.encode());
         self.out
     }
-}
-
-fn deflate(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::new(6));
-    // Writing to memory does not fail.
-    let _ = encoder.write_all(bytes);
-    encoder.finish().unwrap_or_default()
 }

@@ -1,28 +1,38 @@
 //! The layout of the database file, shared by its writer and its reader.
 //!
 //! ```text
-//! header      64 bytes: magic, version, build time, record count, offsets, CRC-32 of itself
+//! header      128 bytes: magic, version, times, counts, offsets, digests of directory and
+//!             metadata
 //! blocks      sorted (key, value) pairs, deflated, some 16 KiB each before compression
-//! directory   first key, offset, sizes and CRC-32 of every block; CRC-32 of itself
-//! metadata    JSON: feeds and ecosystems; CRC-32 of itself
-//! trailer     32 bytes: SHA-256 of everything before
+//! directory   first key, offset, sizes and SHA-256 of every block
+//! metadata    JSON: feeds and ecosystems
+//! trailer     128 bytes: SHA-256 of the header, key identifier, Ed25519 signature
 //! ```
 //!
-//! All numbers are little endian. A reader holds the directory in memory and reads one
-//! block for a look-up with `pread(2)`. The file is *not* memory-mapped: a mapping needs
-//! unsafe code in this crate, and a file that is truncated while mapped kills its reader
-//! with `SIGBUS` where `pread` gives an error.
+//! All numbers are little endian. The digests form a tree: the header's covers the directory,
+//! the directory's cover the blocks, so that one signature over the header proves every answer
+//! and nothing need be read that is not asked for.
+//!
+//! A reader holds the directory in memory and reads one block for a look-up with `pread(2)`.
+//! The file is *not* memory-mapped: a mapping needs unsafe code in this crate, and a file that
+//! is truncated while mapped kills its reader with `SIGBUS` where `pread` gives an error.
+
+use sha2::Digest as _;
 
 /// First bytes of every database.
 pub(crate) const MAGIC: [u8; 8] = *b"PALADVDB";
 /// Version of the layout. A reader refuses every other.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 /// Bytes of the header.
-pub(crate) const HEADER_BYTES: usize = 64;
+pub(crate) const HEADER_BYTES: usize = 128;
 /// Bytes of the trailer.
-pub(crate) const TRAILER_BYTES: usize = 32;
-/// A block is closed when it has grown to this many bytes.
+pub(crate) const TRAILER_BYTES: usize = 128;
+/// The size that blocks have on average, before compression.
 pub(crate) const BLOCK_BYTES_TARGET: usize = 16 << 10;
+/// A block is not closed before it has this many bytes.
+pub(crate) const BLOCK_BYTES_MIN: usize = 2 << 10;
+/// A block is closed when it has grown to this many bytes.
+pub(crate) const BLOCK_BYTES_CLOSE: usize = 64 << 10;
 /// A block beyond this many bytes is damage: one package does not have so many advisories.
 pub(crate) const BLOCK_BYTES_MAX: usize = 64 << 20;
 /// A database beyond this many bytes is refused.
@@ -31,6 +41,24 @@ pub const DATABASE_BYTES_MAX: u64 = 1 << 30;
 pub(crate) const DIRECTORY_BYTES_MAX: u64 = 64 << 20;
 /// The metadata beyond this many bytes is damage.
 pub(crate) const METADATA_BYTES_MAX: u64 = 1 << 20;
+
+/// A SHA-256.
+pub(crate) type Sha256 = [u8; 32];
+
+/// The SHA-256 of `bytes`.
+pub(crate) fn sha256(bytes: &[u8]) -> Sha256 {
+    sha2::Sha256::digest(bytes).into()
+}
+
+/// Whether a block that holds `n_block` bytes ends after the pair of `n_pair` bytes with `key`.
+///
+/// The place depends on the pair alone, as often as makes the average size: what is added or
+/// removed changes its own block and leaves the others as they were, which is what makes deltas
+/// small.
+pub(crate) fn ends_block(n_block: usize, n_pair: usize, key: &[u8]) -> bool {
+    let share = u64::from(u32::MAX) * n_pair as u64 / BLOCK_BYTES_TARGET as u64;
+    n_block >= BLOCK_BYTES_CLOSE || (n_block >= BLOCK_BYTES_MIN && u64::from(crc32(key)) <= share)
+}
 
 /// Key of the advisories of one package.
 pub(crate) fn package_key(ecosystem: &str, package: &str) -> Vec<u8> {
@@ -70,14 +98,18 @@ pub(crate) struct Header {
     pub(crate) n_records: u64,
     /// Where the directory starts.
     pub(crate) directory_offset: u64,
-    /// Bytes of the directory, its CRC included.
+    /// Bytes of the directory.
     pub(crate) directory_bytes: u64,
-    /// Bytes of the metadata, its CRC included; they follow the directory.
+    /// Bytes of the metadata; they follow the directory.
     pub(crate) metadata_bytes: u64,
+    /// SHA-256 of the directory.
+    pub(crate) directory_digest: Sha256,
+    /// SHA-256 of the metadata.
+    pub(crate) metadata_digest: Sha256,
 }
 
 impl Header {
-    /// The 64 bytes.
+    /// The bytes.
     pub(crate) fn encode(&self) -> [u8; HEADER_BYTES] {
         let mut out = [0_u8; HEADER_BYTES];
         out[..8].copy_from_slice(&MAGIC);
@@ -92,12 +124,12 @@ impl Header {
         for (i, field) in fields.iter().enumerate() {
             out[16 + 8 * i..24 + 8 * i].copy_from_slice(&field.to_le_bytes());
         }
-        let sum = crc32(&out[..60]);
-        out[60..].copy_from_slice(&sum.to_le_bytes());
+        out[64..96].copy_from_slice(&self.directory_digest);
+        out[96..].copy_from_slice(&self.metadata_digest);
         out
     }
 
-    /// Reads the 64 bytes.
+    /// Reads the bytes. Whether they are whole is for the trailer to say.
     pub(crate) fn decode(bytes: &[u8; HEADER_BYTES]) -> Result<Self, HeaderError> {
         if bytes[..8] != MAGIC {
             return Err(HeaderError::Magic);
@@ -106,13 +138,15 @@ impl Header {
         if version != VERSION {
             return Err(HeaderError::Version(version));
         }
-        if crc32(&bytes[..60]).to_le_bytes() != bytes[60..] {
-            return Err(HeaderError::Checksum);
-        }
         let field = |i: usize| {
             let mut value = [0_u8; 8];
             value.copy_from_slice(&bytes[16 + 8 * i..24 + 8 * i]);
             u64::from_le_bytes(value)
+        };
+        let digest = |at: usize| {
+            let mut value = [0_u8; 32];
+            value.copy_from_slice(&bytes[at..at + 32]);
+            value
         };
         Ok(Self {
             built_nanos: field(0),
@@ -120,6 +154,8 @@ impl Header {
             directory_offset: field(2),
             directory_bytes: field(3),
             metadata_bytes: field(4),
+            directory_digest: digest(64),
+            metadata_digest: digest(96),
         })
     }
 
@@ -135,15 +171,60 @@ impl Header {
     }
 }
 
-/// Why 64 bytes are no header.
+/// Who signed a database, and how. The message is [`Signature::message`] of the header's digest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Signature {
+    /// SHA-256 of the public key's 32 bytes.
+    pub key: [u8; 32],
+    /// Ed25519 (RFC 8032).
+    pub signature: [u8; 64],
+}
+
+impl Signature {
+    /// What is signed for the database with this digest. The words in front keep a signature
+    /// of one thing from being one of another.
+    pub fn message(digest: &[u8; 32]) -> Vec<u8> {
+        [&b"palisade advisory database\0"[..], digest].concat()
+    }
+}
+
+/// The last bytes of the file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Trailer {
+    /// SHA-256 of the header: the root of the tree of digests.
+    pub(crate) root: Sha256,
+    /// The signature, if there is one.
+    pub(crate) signature: Option<Signature>,
+}
+
+impl Trailer {
+    pub(crate) fn encode(&self) -> [u8; TRAILER_BYTES] {
+        let mut out = [0; TRAILER_BYTES];
+        out[..32].copy_from_slice(&self.root);
+        if let Some(signature) = &self.signature {
+            out[32..64].copy_from_slice(&signature.key);
+            out[64..].copy_from_slice(&signature.signature);
+        }
+        out
+    }
+
+    pub(crate) fn decode(bytes: &[u8; TRAILER_BYTES]) -> Self {
+        let (mut root, mut key, mut signature) = ([0; 32], [0; 32], [0; 64]);
+        root.copy_from_slice(&bytes[..32]);
+        key.copy_from_slice(&bytes[32..64]);
+        signature.copy_from_slice(&bytes[64..]);
+        let is_signed = bytes[32..].iter().any(|byte| *byte != 0);
+        Self { root, signature: is_signed.then_some(Signature { key, signature }) }
+    }
+}
+
+/// Why the bytes are no header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum HeaderError {
     /// Not a database at all.
     Magic,
     /// Another version of the layout.
     Version(u32),
-    /// Damaged.
-    Checksum,
 }
 
 /// CRC-32 (ISO-HDLC) of `bytes`: finds damage, proves nothing about origin.

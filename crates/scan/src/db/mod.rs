@@ -3,11 +3,16 @@
 //! Invariants: a file is whole or refused (header, directory and metadata are checked on
 //! open, every block when it is read, everything by [`Database::verify`]); readers never
 //! block a writer and never see half of its work; look-ups are by (ecosystem, package)
-//! under OSV's names of ecosystems. Signing and deltas are not here.
+//! under OSV's names of ecosystems. One signature over the header proves every answer
+//! ([`Database::require_signature`]); whose keys count is the caller's to say.
 
 mod build;
+mod changes;
+pub mod delta;
+mod directory;
 mod format;
 mod record;
+pub mod update;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -16,16 +21,18 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use palisade_base::{Digest, DigestReader, Explain, Timestamp};
+use palisade_base::{Digest, Explain, Timestamp};
 use palisade_model::finding::DatabaseInfo;
 use serde::{Deserialize, Serialize};
 
 use crate::minimality::Lifecycles;
-pub use build::{BuildDatabaseError, DatabaseBuilder, RECORDS_MAX};
-pub use format::DATABASE_BYTES_MAX;
-use format::{Header, HeaderError};
+pub use build::{BuildDatabaseError, DatabaseBuilder, RECORDS_MAX, Signer};
+pub use changes::Changes;
+use directory::Directory;
+pub use format::{DATABASE_BYTES_MAX, Signature};
+use format::{Header, HeaderError, Trailer};
 use record::Cursor;
-pub use record::{Advisory, DecodeRecordError, Range, RangeEnd};
+pub use record::{Advisory, DecodeRecordError, Range, RangeEnd, Status, VulnerableSymbols};
 
 /// A feed inside a database.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -40,6 +47,9 @@ pub struct FeedInfo {
     /// Time of its newest data, when it states one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub newest: Option<Timestamp>,
+    /// When it was fetched or read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fetched: Option<Timestamp>,
 }
 
 impl FeedInfo {
@@ -48,6 +58,9 @@ impl FeedInfo {
         *self.skipped.entry(reason.to_string()).or_default() += 1;
     }
 }
+
+/// Whether a signature is a trusted key's over a message: the program brings the keys.
+pub type Trusts<'a> = &'a dyn Fn(&Signature, &[u8]) -> bool;
 
 /// EPSS scores are kept in parts of this many, which is as fine as FIRST publishes them.
 const EPSS_PARTS: f64 = 100_000.0;
@@ -105,6 +118,17 @@ pub enum ReadDatabaseError {
         /// What is wrong with it.
         part: &'static str,
     },
+    /// A signature is required, and the file has none.
+    #[error("advisory database `{0}` is not signed")]
+    NotSigned(PathBuf),
+    /// The signature is not one of the required keys'.
+    #[error("advisory database `{path}` is signed by none of the trusted keys (its key is {key})")]
+    WrongSignature {
+        /// The file.
+        path: PathBuf,
+        /// The key that it names, in short.
+        key: String,
+    },
 }
 
 impl Explain for ReadDatabaseError {
@@ -114,18 +138,17 @@ impl Explain for ReadDatabaseError {
             Self::Io { .. } => "check the file's permissions and the disk".into(),
             Self::NotADatabase(_) => "name a file that `palisade db` wrote".into(),
             Self::Version { .. } | Self::Damaged { .. } => {
-                "build it anew with `palisade db build`".into()
+                "fetch it anew with `palisade db update`, or build it with `palisade db build`"
+                    .into()
+            }
+            Self::NotSigned(_) => {
+                "fetch a signed one, or build it with `palisade db build --sign-key`".into()
+            }
+            Self::WrongSignature { .. } => {
+                "somebody else made it: check where it comes from, and the key of --db-key".into()
             }
         })
     }
-}
-
-struct DirectoryEntry {
-    first_key: Box<[u8]>,
-    offset: u64,
-    n_packed: usize,
-    n_raw: usize,
-    crc: u32,
 }
 
 /// An open database. Cheap to open, safe to share between threads.
@@ -133,7 +156,8 @@ pub struct Database {
     path: PathBuf,
     file: File,
     header: Header,
-    directory: Vec<DirectoryEntry>,
+    trailer: Trailer,
+    directory: Directory,
     metadata: Metadata,
     feed_names: Vec<String>,
     /// The block read last: look-ups in sorted order decompress each block once.
@@ -157,11 +181,12 @@ impl Database {
         let not_a_database = || ReadDatabaseError::NotADatabase(path.to_path_buf());
         let file = File::open(path).map_err(io_error)?;
         let status = file.metadata().map_err(io_error)?;
-        if !status.is_file() || status.len() < format::HEADER_BYTES as u64 {
+        if !status.is_file() {
             return Err(not_a_database());
         }
         let mut bytes = [0_u8; format::HEADER_BYTES];
-        file.read_exact_at(&mut bytes, 0).map_err(io_error)?;
+        let n_head = usize::try_from(status.len()).unwrap_or(usize::MAX).min(bytes.len());
+        file.read_exact_at(&mut bytes[..n_head], 0).map_err(io_error)?;
         let header = Header::decode(&bytes).map_err(|error| match error {
             HeaderError::Magic => not_a_database(),
             HeaderError::Version(found) => ReadDatabaseError::Version {
@@ -169,39 +194,44 @@ impl Database {
                 found,
                 expected: format::VERSION,
             },
-            HeaderError::Checksum => damaged("its header does not match its checksum"),
         })?;
         if status.len() > DATABASE_BYTES_MAX || header.file_bytes() != Some(status.len()) {
             return Err(damaged("its size is not what its header says"));
         }
-        let part = |offset: u64, n: u64, what: &'static str| {
+        let mut trailer = [0; format::TRAILER_BYTES];
+        let n_body = status.len() - format::TRAILER_BYTES as u64;
+        file.read_exact_at(&mut trailer, n_body).map_err(io_error)?;
+        let trailer = Trailer::decode(&trailer);
+        if format::sha256(&bytes) != trailer.root {
+            return Err(damaged("its header does not match its digest"));
+        }
+        let part = |offset: u64, n: u64, digest: &[u8; 32], what: &'static str| {
             let mut bytes = vec![0_u8; usize::try_from(n).unwrap_or(0)];
             file.read_exact_at(&mut bytes, offset).map_err(io_error)?;
-            let (body, sum) = bytes.split_last_chunk::<4>().ok_or_else(|| damaged(what))?;
-            if format::crc32(body).to_le_bytes() != *sum {
-                return Err(damaged(what));
-            }
-            Ok(body.to_vec())
+            if format::sha256(&bytes) == *digest { Ok(bytes) } else { Err(damaged(what)) }
         };
-        let directory_bytes = part(
+        let directory = part(
             header.directory_offset,
             header.directory_bytes,
-            "its directory does not match its checksum",
+            &header.directory_digest,
+            "its directory does not match its digest",
         )?;
-        let metadata_bytes = part(
+        let metadata = part(
             header.directory_offset + header.directory_bytes,
             header.metadata_bytes,
-            "its metadata does not match its checksum",
+            &header.metadata_digest,
+            "its metadata does not match its digest",
         )?;
-        let directory = decode_directory(&directory_bytes, header.directory_offset)
+        let directory = Directory::new(directory, header.directory_offset)
             .map_err(|_| damaged("its directory makes no sense"))?;
-        let metadata: Metadata = serde_json::from_slice(&metadata_bytes)
+        let metadata: Metadata = serde_json::from_slice(&metadata)
             .map_err(|_| damaged("its metadata makes no sense"))?;
         let feed_names = metadata.feeds.iter().map(|feed| feed.name.clone()).collect();
         Ok(Self {
             path: path.to_path_buf(),
             file,
             header,
+            trailer,
             directory,
             metadata,
             feed_names,
@@ -209,21 +239,59 @@ impl Database {
         })
     }
 
-    /// Reads the whole file and compares it with its SHA-256.
-    pub fn verify(&self) -> Result<Digest, ReadDatabaseError> {
-        let io_error = |source| ReadDatabaseError::Io { path: self.path.clone(), source };
-        let n_body = self.header.file_bytes().unwrap_or(0) - format::TRAILER_BYTES as u64;
-        let file = File::open(&self.path).map_err(io_error)?;
-        let mut reader =
-            DigestReader::new(io::BufReader::with_capacity(1 << 18, file).take(n_body));
-        io::copy(&mut reader, &mut io::sink()).map_err(io_error)?;
-        let (digest, _) = reader.finish();
-        let mut trailer = [0_u8; format::TRAILER_BYTES];
-        self.file.read_exact_at(&mut trailer, n_body).map_err(io_error)?;
-        if *digest.as_bytes() != trailer {
-            return Err(self.damaged("its contents do not match its digest"));
+    /// Who signed the database, if somebody did. It proves nothing before
+    /// [`Database::require_signature`].
+    pub fn signature(&self) -> Option<&Signature> {
+        self.trailer.signature.as_ref()
+    }
+
+    /// Demands a signature for which `is_trusted` (signature, message) vouches. With it every
+    /// answer is proved, for the signed digest covers those of all parts.
+    pub fn require_signature(&self, is_trusted: Trusts<'_>) -> Result<(), ReadDatabaseError> {
+        let Some(signature) = self.signature() else {
+            return Err(ReadDatabaseError::NotSigned(self.path.clone()));
+        };
+        if is_trusted(signature, &Signature::message(&self.trailer.root)) {
+            return Ok(());
         }
-        Ok(digest)
+        let key = hex::encode(&signature.key[..8]);
+        Err(ReadDatabaseError::WrongSignature { path: self.path.clone(), key })
+    }
+
+    /// The digest of the whole: the SHA-256 of the header, which covers every other part.
+    pub fn digest(&self) -> Digest {
+        Digest::from_bytes(self.trailer.root)
+    }
+
+    /// Reads every block and compares it with its digest: nothing in the file is damaged.
+    pub fn verify(&self) -> Result<Digest, ReadDatabaseError> {
+        let nonsense = |_| self.damaged("its directory makes no sense");
+        let mut end = format::HEADER_BYTES as u64;
+        let mut last_key: Vec<u8> = Vec::new();
+        for index in 0..self.directory.len() {
+            let block = self.directory.block(index).map_err(nonsense)?;
+            if block.offset != end {
+                return Err(self.damaged("there is something between its blocks"));
+            }
+            end += block.n_packed as u64;
+            let raw = self.block(index)?;
+            let mut cursor = Cursor(&raw);
+            let mut is_first = true;
+            while !cursor.is_empty() {
+                let key = cursor.bytes().map_err(|_| self.damaged("a block makes no sense"))?;
+                cursor.bytes().map_err(|_| self.damaged("a block makes no sense"))?;
+                let named = !is_first || self.directory.first_key(index) == Ok(key);
+                if !named || (*key <= *last_key && !last_key.is_empty()) {
+                    return Err(self.damaged("its keys are not in order"));
+                }
+                is_first = false;
+                last_key = key.to_vec();
+            }
+        }
+        if end != self.header.directory_offset {
+            return Err(self.damaged("there is something after its blocks"));
+        }
+        Ok(self.digest())
     }
 
     /// What the database says about itself.
@@ -322,9 +390,9 @@ impl Database {
     /// most `n_max`.
     pub fn ids_from(&self, prefix: &str, n_max: usize) -> Result<Vec<String>, ReadDatabaseError> {
         let start = format::id_key(prefix);
-        let after = self.directory.partition_point(|entry| *entry.first_key <= *start);
+        let first = self.find(&start)?.unwrap_or(0);
         let mut ids = Vec::new();
-        for index in after.saturating_sub(1)..self.directory.len() {
+        for index in first..self.directory.len() {
             let block = self.block(index)?;
             let mut cursor = Cursor(&block);
             let nonsense = |_| self.damaged("a block makes no sense");
@@ -353,10 +421,7 @@ impl Database {
         key: &[u8],
         mut visit: impl FnMut(&[u8]) -> Result<(), DecodeRecordError>,
     ) -> Result<bool, ReadDatabaseError> {
-        let after = self.directory.partition_point(|entry| *entry.first_key <= *key);
-        let Some(index) = after.checked_sub(1) else {
-            return Ok(false);
-        };
+        let Some(index) = self.find(key)? else { return Ok(false) };
         let block = self.block(index)?;
         let mut cursor = Cursor(&block);
         let nonsense = |_| self.damaged("a block makes no sense");
@@ -382,17 +447,10 @@ impl Database {
         {
             return Ok(Arc::clone(block));
         }
-        let Some(entry) = self.directory.get(index) else {
-            return Err(self.damaged("its directory is short"));
-        };
-        let mut packed = vec![0_u8; entry.n_packed];
-        self.file
-            .read_exact_at(&mut packed, entry.offset)
-            .map_err(|source| ReadDatabaseError::Io { path: self.path.clone(), source })?;
-        if format::crc32(&packed) != entry.crc {
-            return Err(self.damaged("a block does not match its checksum"));
-        }
-        let mut raw = Vec::with_capacity(entry.n_raw);
+        let nonsense = |_| self.damaged("its directory makes no sense");
+        let entry = self.directory.block(index).map_err(nonsense)?;
+        let packed = self.packed(&entry)?;
+        let mut raw = Vec::with_capacity(entry.n_raw.min(RESERVE_BYTES_MAX));
         let n_max = entry.n_raw as u64 + 1;
         flate2::read::DeflateDecoder::new(&packed[..])
             .take(n_max)
@@ -405,31 +463,27 @@ impl Database {
         *last = Some((index, Arc::clone(&block)));
         Ok(block)
     }
+
+    /// The compressed bytes of a block, proved.
+    fn packed(&self, block: &directory::Block) -> Result<Vec<u8>, ReadDatabaseError> {
+        let mut packed = vec![0_u8; block.n_packed];
+        self.file
+            .read_exact_at(&mut packed, block.offset)
+            .map_err(|source| ReadDatabaseError::Io { path: self.path.clone(), source })?;
+        if format::sha256(&packed) != block.digest {
+            return Err(self.damaged("a block does not match its digest"));
+        }
+        Ok(packed)
+    }
+
+    /// The block in which `key` would be.
+    fn find(&self, key: &[u8]) -> Result<Option<usize>, ReadDatabaseError> {
+        self.directory.find(key).map_err(|_| self.damaged("its directory makes no sense"))
+    }
 }
 
-fn decode_directory(
-    bytes: &[u8],
-    blocks_end: u64,
-) -> Result<Vec<DirectoryEntry>, DecodeRecordError> {
-    let mut cursor = Cursor(bytes);
-    let n_blocks = cursor.count()?;
-    let mut directory: Vec<DirectoryEntry> = Vec::new();
-    for _ in 0..n_blocks {
-        let first_key: Box<[u8]> = cursor.bytes()?.into();
-        let offset = cursor.varint()?;
-        let n_packed = cursor.varint()?;
-        let n_raw = usize::try_from(cursor.varint()?).map_err(|_| DecodeRecordError)?;
-        let crc = u32::try_from(cursor.varint()?).map_err(|_| DecodeRecordError)?;
-        let end = offset.checked_add(n_packed).ok_or(DecodeRecordError)?;
-        let sorted = directory.last().is_none_or(|last| last.first_key < first_key);
-        if end > blocks_end || n_raw > format::BLOCK_BYTES_MAX || !sorted {
-            return Err(DecodeRecordError);
-        }
-        let n_packed = usize::try_from(n_packed).map_err(|_| DecodeRecordError)?;
-        directory.push(DirectoryEntry { first_key, offset, n_packed, n_raw, crc });
-    }
-    Ok(directory)
-}
+/// What a directory claims of a block is not reserved beyond this.
+const RESERVE_BYTES_MAX: usize = 1 << 20;
 
 #[cfg(test)]
 mod tests;

@@ -5,9 +5,10 @@
 //! panics and never allocates more than the bytes it was given can justify.
 
 use palisade_model::Severity;
+pub use palisade_model::finding::VulnerabilityStatus as Status;
 
 /// What an advisory says about one package of one ecosystem.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Advisory {
     /// The CVE where there is one, otherwise the advisory's own identifier.
     pub id: String,
@@ -23,6 +24,31 @@ pub struct Advisory {
     pub ranges: Vec<Range>,
     /// Versions affected although no range holds them.
     pub versions: Vec<String>,
+    /// What the publisher intends to do, or why nothing is wrong.
+    pub status: Status,
+    /// The module (`NAME:STREAM`) whose packages alone are meant; RPM's modularity.
+    pub module: Option<String>,
+    /// The CVSS vector of the worst score; for CVSS 2 without its parentheses.
+    pub cvss: Option<String>,
+    /// The vulnerabilities that this notice fixes. Each is a finding of its own, and the notice's
+    /// identifier is no name of any: two notices about one CVE would make one thing of all that
+    /// they fix.
+    pub fixes: Vec<String>,
+    /// The parts of the package that are vulnerable, where the feed names them.
+    pub symbols: Vec<VulnerableSymbols>,
+}
+
+/// The vulnerable functions of one part of a package.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct VulnerableSymbols {
+    /// Import path in Go (`net/http`); the crate's name in Rust.
+    pub path: String,
+    /// `Client.Do` in Go, `regex::Regex::new` in Rust; empty when all of the part is meant.
+    pub names: Vec<String>,
+    /// Operating systems (`GOOS`) to which it is confined; empty for all.
+    pub goos: Vec<String>,
+    /// Architectures (`GOARCH`) to which it is confined; empty for all.
+    pub goarch: Vec<String>,
 }
 
 /// A range of affected versions: from `introduced` on, up to `end`.
@@ -122,6 +148,11 @@ const END_OPEN: u8 = 0;
 const END_FIXED: u8 = 1;
 const END_LAST: u8 = 2;
 const HAS_INTRODUCED: u8 = 4;
+/// Bits above the code of the status.
+const HAS_FIXES: u8 = 0x10;
+const HAS_MODULE: u8 = 0x20;
+const HAS_CVSS: u8 = 0x40;
+const HAS_SYMBOLS: u8 = 0x80;
 
 impl Advisory {
     /// Appends the bytes of this advisory; `feed_index` stands for its feed's name.
@@ -148,6 +179,31 @@ impl Advisory {
         }
         put_varint(out, self.versions.len() as u64);
         self.versions.iter().for_each(|version| put_text(out, version));
+        let has = |on: bool, bit: u8| if on { bit } else { 0 };
+        out.push(
+            status_code(self.status)
+                | has(self.module.is_some(), HAS_MODULE)
+                | has(self.cvss.is_some(), HAS_CVSS)
+                | has(!self.fixes.is_empty(), HAS_FIXES)
+                | has(!self.symbols.is_empty(), HAS_SYMBOLS),
+        );
+        [&self.module, &self.cvss].into_iter().flatten().for_each(|text| put_text(out, text));
+        if !self.fixes.is_empty() {
+            put_varint(out, self.fixes.len() as u64);
+            self.fixes.iter().for_each(|id| put_text(out, id));
+        }
+        if !self.symbols.is_empty() {
+            put_varint(out, self.symbols.len() as u64);
+        }
+        for part in &self.symbols {
+            put_text(out, &part.path);
+            for names in [&part.names, &part.goos, &part.goarch] {
+                put_varint(out, names.len() as u64);
+                for name in names {
+                    put_text(out, name);
+                }
+            }
+        }
     }
 
     /// Reads one advisory; `feeds` gives the names behind the indexes.
@@ -167,8 +223,41 @@ impl Advisory {
         let n_ranges = cursor.count()?;
         let ranges = (0..n_ranges).map(|_| decode_range(cursor)).collect::<Result<_, _>>()?;
         let versions = cursor.texts()?;
-        Ok(Self { id, aliases, title, severity, feed, ranges, versions })
+        let flags = cursor.byte()?;
+        let mut text_if = |bit: u8| match flags & bit {
+            0 => Ok(None),
+            _ => cursor.text().map(|text| Some(text.to_string())),
+        };
+        let (module, cvss) = (text_if(HAS_MODULE)?, text_if(HAS_CVSS)?);
+        let fixes = if flags & HAS_FIXES == 0 { Vec::new() } else { cursor.texts()? };
+        let n_parts = if flags & HAS_SYMBOLS == 0 { 0 } else { cursor.count()? };
+        let symbols = (0..n_parts).map(|_| decode_part(cursor)).collect::<Result<_, _>>()?;
+        let status = usize::from(flags & !(HAS_FIXES | HAS_MODULE | HAS_CVSS | HAS_SYMBOLS));
+        let status = *Status::ALL.get(status).ok_or(DecodeRecordError)?;
+        Ok(Self {
+            id,
+            aliases,
+            title,
+            severity,
+            feed,
+            ranges,
+            versions,
+            status,
+            module,
+            cvss,
+            fixes,
+            symbols,
+        })
     }
+}
+
+fn decode_part(cursor: &mut Cursor<'_>) -> Result<VulnerableSymbols, DecodeRecordError> {
+    Ok(VulnerableSymbols {
+        path: cursor.text()?.to_string(),
+        names: cursor.texts()?,
+        goos: cursor.texts()?,
+        goarch: cursor.texts()?,
+    })
 }
 
 fn decode_range(cursor: &mut Cursor<'_>) -> Result<Range, DecodeRecordError> {
@@ -184,6 +273,10 @@ fn decode_range(cursor: &mut Cursor<'_>) -> Result<Range, DecodeRecordError> {
         _ => return Err(DecodeRecordError),
     };
     Ok(Range { introduced, end })
+}
+
+fn status_code(status: Status) -> u8 {
+    Status::ALL.iter().position(|&s| s == status).map_or(0, |index| index as u8)
 }
 
 fn severity_code(severity: Severity) -> u8 {
@@ -212,6 +305,16 @@ mod tests {
                 Range { introduced: Some("3".into()), end: RangeEnd::LastAffected("3.9".into()) },
             ],
             versions: vec!["9.9".into()],
+            status: Status::WillNotFix,
+            module: Some("nodejs:20".into()),
+            cvss: Some("CVSS:3.1/AV:N".into()),
+            fixes: vec!["CVE-2024-0002".into()],
+            symbols: vec![VulnerableSymbols {
+                path: "net/http".into(),
+                names: vec!["Client.Do".into()],
+                goos: vec!["windows".into()],
+                goarch: vec![],
+            }],
         }
     }
 

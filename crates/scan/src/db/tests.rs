@@ -12,6 +12,7 @@ fn advisory(id: &str, fixed: &str) -> Advisory {
         feed: "test".into(),
         ranges: vec![Range { introduced: None, end: RangeEnd::Fixed(fixed.into()) }],
         versions: Vec::new(),
+        ..Advisory::default()
     }
 }
 
@@ -83,8 +84,12 @@ fn every_flipped_byte_is_noticed() {
         let mut bad = good.clone();
         bad[i] ^= 0x20;
         std::fs::write(&path, &bad).unwrap();
-        // Opening checks what the answers depend on; verifying checks everything.
-        let noticed = Database::open(&path).and_then(|db| db.verify());
+        // Opening checks what the answers depend on; verifying checks everything. The place of a
+        // signature makes an unsigned file a signed one, which nobody vouches for.
+        let noticed = Database::open(&path).and_then(|db| {
+            db.verify()?;
+            if db.signature().is_some() { db.require_signature(&|_, _| false) } else { Ok(()) }
+        });
         assert!(noticed.is_err(), "byte {i} of {}", good.len());
         if let Ok(db) = Database::open(&path) {
             for j in 0..12 {
@@ -118,10 +123,10 @@ fn other_files_are_told_apart() {
     assert!(matches!(Database::open(&path), Err(ReadDatabaseError::NotADatabase(_))));
     assert!(matches!(Database::open(folder.path()), Err(ReadDatabaseError::NotADatabase(_))));
     let mut bytes = sample(1).build(NOW).unwrap();
-    bytes[8] = 9;
+    bytes[8] = 1;
     std::fs::write(&path, bytes).unwrap();
     let error = Database::open(&path).unwrap_err();
-    assert!(matches!(error, ReadDatabaseError::Version { found: 9, .. }), "{error}");
+    assert!(matches!(error, ReadDatabaseError::Version { found: 1, .. }), "{error}");
     assert!(error.hint().is_some());
 }
 
@@ -153,4 +158,144 @@ fn builders_and_readers_at_once_see_whole_files() {
         }
     });
     Database::open(&path).unwrap().verify().unwrap();
+}
+
+/// A signature that a test can check: the key's name and the message's digest.
+fn sign(message: &[u8]) -> Signature {
+    let half = format::sha256(message);
+    let mut signature = [0; 64];
+    signature[..32].copy_from_slice(&half);
+    signature[32..].copy_from_slice(&half);
+    Signature { key: [7; 32], signature }
+}
+
+fn vouches(signature: &Signature, message: &[u8]) -> bool {
+    *signature == sign(message)
+}
+
+#[test]
+fn a_signature_covers_every_answer() {
+    let (_folder, path) = written(&sample(40));
+    let unsigned = Database::open(&path).unwrap();
+    assert!(unsigned.signature().is_none());
+    let error = unsigned.require_signature(&vouches).unwrap_err();
+    assert!(matches!(error, ReadDatabaseError::NotSigned(_)), "{error}");
+    sample(40).write_signed(&path, NOW, Some(&sign)).unwrap();
+    let signed = Database::open(&path).unwrap();
+    assert_eq!(signed.digest(), unsigned.digest());
+    signed.require_signature(&vouches).unwrap();
+    let error = signed.require_signature(&|_, _| false).unwrap_err();
+    assert!(error.to_string().contains("0707070707070707"), "{error}");
+    // The signature of one database is none of another's.
+    let other = sample(41).build_signed(NOW, None).unwrap();
+    let good = std::fs::read(&path).unwrap();
+    let mixed = [&other[..other.len() - 96], &good[good.len() - 96..]].concat();
+    std::fs::write(&path, mixed).unwrap();
+    let error = Database::open(&path).unwrap().require_signature(&vouches).unwrap_err();
+    assert!(matches!(error, ReadDatabaseError::WrongSignature { .. }));
+}
+
+/// Two databases in a folder: the second has other advisories about some packages.
+fn two() -> (tempfile::TempDir, Database, Database) {
+    let folder = tempfile::tempdir().unwrap();
+    let (old, new) = (folder.path().join("old"), folder.path().join("new"));
+    sample(3000).write_signed(&old, NOW, Some(&sign)).unwrap();
+    let mut builder = sample(2999);
+    builder.add("Debian:12", "package-7", advisory("CVE-2026-0001", "2")).unwrap();
+    builder.add("Debian:12", "new", advisory("CVE-2026-0002", "2")).unwrap();
+    builder.add_exploited("kev", "CVE-2024-000020");
+    builder.write_signed(&new, NOW, Some(&sign)).unwrap();
+    let (old, new) = (Database::open(&old).unwrap(), Database::open(&new).unwrap());
+    (folder, old, new)
+}
+
+#[test]
+fn what_changed_is_listed_without_reading_what_did_not() {
+    let (folder, old, new) = two();
+    let changes = new.changed_since(&old).unwrap();
+    let names: Vec<&str> = changes.packages.iter().map(|(_, name)| name.as_str()).collect();
+    assert_eq!(names, ["new", "package-2999", "package-7"]);
+    assert_eq!(changes.exploited, ["CVE-2024-000020"]);
+    assert!(new.changed_since(&new).unwrap().is_empty());
+    assert!(old.changed_since(&new).unwrap().exploited.is_empty());
+    // Another order of feeds is no change; another feed of an advisory is.
+    let mut builder = sample(2999);
+    builder.add("Debian:12", "package-7", advisory("CVE-2026-0001", "2")).unwrap();
+    builder.add("Debian:12", "new", advisory("CVE-2026-0002", "2")).unwrap();
+    builder.add_exploited("kev", "CVE-2024-000020");
+    let elsewhere = Advisory { feed: "a".into(), ..advisory("CVE-1", "1") };
+    builder.add("Debian:12", "package-9", elsewhere).unwrap();
+    let third = folder.path().join("third");
+    builder.write(&third, NOW).unwrap();
+    let changes = Database::open(&third).unwrap().changed_since(&new).unwrap();
+    assert_eq!(changes.packages, [("Debian:12".to_string(), "package-9".to_string())]);
+}
+
+#[test]
+fn a_delta_gives_the_newer_file_byte_for_byte() {
+    let (_folder, old, new) = two();
+    let bytes = delta::between(&old, &new).unwrap();
+    let whole = std::fs::read(new.path()).unwrap();
+    assert!(bytes.len() * 4 < whole.len(), "{} of {}", bytes.len(), whole.len());
+    let path = Path::new("delta");
+    assert_eq!(delta::apply(&old, &bytes, path).unwrap(), whole);
+    let error = delta::apply(&new, &bytes, path).unwrap_err();
+    assert!(matches!(error, delta::DeltaError::OtherBase { .. }), "{error}");
+    let error = delta::apply(&old, b"PALADVDX", path).unwrap_err();
+    assert!(matches!(error, delta::DeltaError::NotADelta(_)), "{error}");
+}
+
+#[test]
+fn a_damaged_delta_is_refused() {
+    let (_folder, old, new) = two();
+    let good = delta::between(&old, &new).unwrap();
+    let whole = std::fs::read(new.path()).unwrap();
+    let path = Path::new("delta");
+    for i in (0..good.len()).step_by(7) {
+        let mut bad = good.clone();
+        bad[i] ^= 1;
+        assert!(delta::apply(&old, &bad, path).is_err(), "byte {i}");
+        assert!(delta::apply(&old, &good[..i], path).is_err(), "{i} bytes");
+        // Under a right digest what is inside must still fit together.
+        let n = bad.len() - 32;
+        let digest = format::sha256(&bad[..n]);
+        bad[n..].copy_from_slice(&digest);
+        if let Ok(bytes) = delta::apply(&old, &bad, path) {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), &bytes).unwrap();
+            let usable = Database::open(file.path())
+                .and_then(|db| db.verify().and(db.require_signature(&vouches)));
+            assert!(usable.is_err() || bytes == whole, "byte {i}");
+        }
+    }
+}
+
+#[test]
+fn one_updater_at_a_time_and_nothing_older() {
+    let (_folder, old, new) = two();
+    let path = old.path().to_path_buf();
+    let lock = update::UpdateLock::take(&path).unwrap();
+    let error = update::UpdateLock::take(&path).unwrap_err();
+    let expected = format!("by process {}", std::process::id());
+    assert!(error.to_string().ends_with(&expected), "{error}");
+    assert!(error.hint().is_some());
+    let whole = std::fs::read(new.path()).unwrap();
+    let before = std::fs::read(&path).unwrap();
+    let refused = |bytes: &[u8], trust: &dyn Fn(&Signature, &[u8]) -> bool| {
+        assert!(lock.replace(bytes, Some(trust), false).is_err());
+        assert_eq!(std::fs::read(&path).unwrap(), before);
+    };
+    refused(&whole, &|_, _| false);
+    refused(&whole[..whole.len() - 1], &vouches);
+    refused(b"", &vouches);
+    let older = sample(1).build(Timestamp::from_nanos(1)).unwrap();
+    let error = lock.replace(&older, None, false).unwrap_err();
+    assert!(matches!(error, update::UpdateDatabaseError::Older { .. }), "{error}");
+    let installed = lock.replace(&whole, Some(&vouches), false).unwrap();
+    assert_eq!(installed.digest(), new.digest());
+    // Whoever had the old one open goes on reading it.
+    assert_eq!(old.advisories("Debian:12", "package-2999").unwrap().len(), 3);
+    lock.replace(&older, None, true).unwrap();
+    drop(lock);
+    update::UpdateLock::take(&path).unwrap();
 }

@@ -14,6 +14,10 @@ use crate::db::{Advisory, DatabaseBuilder, Range, RangeEnd};
 
 /// Name of the feed in findings.
 pub const FEED: &str = "alpine-secdb";
+/// Name of Wolfi's feed in findings.
+pub const WOLFI: &str = "wolfi-secdb";
+/// Name of Chainguard's feed in findings.
+pub const CHAINGUARD: &str = "chainguard-secdb";
 /// A file beyond this many bytes is refused; the largest has 1 MB.
 pub const BYTES_MAX: u64 = 64 << 20;
 /// Files of a folder beyond this number are refused.
@@ -34,7 +38,6 @@ pub fn import(builder: &mut DatabaseBuilder, path: &Path) -> Result<(), ImportFe
     let mut files = Vec::new();
     collect(path, 2, &mut files)?;
     files.sort();
-    builder.feed(FEED);
     for file in &files {
         import_file(builder, file)?;
     }
@@ -75,9 +78,9 @@ fn import_file(builder: &mut DatabaseBuilder, path: &Path) -> Result<(), ImportF
         expected: EXPECTED,
         source: None,
     };
-    let release = one(&document, "distroversion").and_then(text_of).ok_or_else(wrong)?;
     let packages = one(&document, "packages").ok_or_else(wrong)?;
-    let ecosystem = format!("Alpine:{release}");
+    let (ecosystem, feed) = origin(&document).ok_or_else(wrong)?;
+    builder.feed(feed);
     builder.mark_whole(&ecosystem);
     // `packages:` without a value is a repository without fixes.
     for package in items(packages) {
@@ -85,16 +88,33 @@ fn import_file(builder: &mut DatabaseBuilder, path: &Path) -> Result<(), ImportF
         let name = package.and_then(|p| one(p, "name")).and_then(text_of);
         let fixes = package.and_then(fixes_of);
         let (Some(name), Some(fixes)) = (name, fixes) else {
-            builder.feed(FEED).skip("malformed package");
+            builder.feed(feed).skip("malformed package");
             continue;
         };
         for (version, ids) in fixes {
             for id in items(ids).iter().filter_map(text_of) {
-                add(builder, &ecosystem, name, version, id)?;
+                add(builder, &ecosystem, feed, name, version, id)?;
             }
         }
     }
     Ok(())
+}
+
+/// The ecosystem and the feed of a file. Wolfi and Chainguard have no releases and say where their
+/// packages lie instead.
+fn origin(document: &Node) -> Option<(String, &'static str)> {
+    if let Some(release) = one(document, "distroversion").and_then(text_of) {
+        return Some((format!("Alpine:{release}"), FEED));
+    }
+    if all(document, "distroversion").next().is_some() {
+        return None;
+    }
+    let prefix = one(document, "urlprefix").and_then(text_of)?;
+    if prefix.contains("wolfi") {
+        return Some(("Wolfi".to_string(), WOLFI));
+    }
+    let is_chainguard = prefix.contains("cgr.dev") || prefix.contains("chainguard");
+    is_chainguard.then(|| ("Chainguard".to_string(), CHAINGUARD))
 }
 
 /// A problem of the text with its place.
@@ -176,19 +196,20 @@ fn text_of(node: &Node) -> Option<&str> {
 fn add(
     builder: &mut DatabaseBuilder,
     ecosystem: &str,
+    feed: &str,
     name: &str,
     version: &str,
     line: &str,
 ) -> Result<(), ImportFeedError> {
     if version == "0" {
-        builder.feed(FEED).skip("never applied");
+        builder.feed(feed).skip("never applied");
         return Ok(());
     }
     let mut ids: Vec<String> = line.split_whitespace().map(str::to_string).collect();
     // Old lists mix in `XSA-240` and stray punctuation; the CVE comes first where there is one.
     let cve = cve_ids(line).first().map(|range| line[range.clone()].to_ascii_uppercase());
     let Some(id) = cve.or_else(|| ids.first().cloned()) else {
-        builder.feed(FEED).skip("empty identifier");
+        builder.feed(feed).skip("empty identifier");
         return Ok(());
     };
     ids.retain(|other| !other.contains(&id));
@@ -197,9 +218,10 @@ fn add(
         aliases: ids,
         title: String::new(),
         severity: Severity::Unknown,
-        feed: FEED.to_string(),
+        feed: feed.to_string(),
         ranges: vec![Range { introduced: None, end: RangeEnd::Fixed(version.to_string()) }],
         versions: Vec::new(),
+        ..Advisory::default()
     };
     Ok(builder.add(ecosystem, name, advisory)?)
 }
@@ -237,6 +259,23 @@ mod tests {
             assert_eq!(found[0].ranges[0].end, RangeEnd::Fixed("1.10".into()));
             assert_eq!(found[1].id, "XSA-2");
         }
+    }
+
+    #[test]
+    fn wolfi_and_chainguard_say_where_their_packages_lie() {
+        let text = |prefix: &str| {
+            format!(
+                r#"{{"urlprefix": "{prefix}", "reponame": "os", "packages": [{{"pkg": {{"name": "a", "secfixes": {{"1-r0": ["CVE-2024-0001"]}}}}}}]}}"#
+            )
+        };
+        let check = |prefix: &str, feed: Option<&str>| {
+            let imported = import_text(&text(prefix)).ok();
+            let n = imported.map(|mut builder| builder.feed(feed.unwrap_or_default()).n_records);
+            assert_eq!(n, feed.map(|_| 1), "{prefix}");
+        };
+        check("https://packages.wolfi.dev", Some(WOLFI));
+        check("https://packages.cgr.dev/chainguard", Some(CHAINGUARD));
+        check("https://example.org", None);
     }
 
     #[test]

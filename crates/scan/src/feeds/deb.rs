@@ -4,7 +4,7 @@
 //! is unpacked; reading stops at the changelog. Every size is bounded, that of what a
 //! decoder or a header asks for before there is data included.
 
-mod xz;
+pub(super) mod xz;
 
 use std::io::{self, Read};
 

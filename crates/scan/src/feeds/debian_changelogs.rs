@@ -324,6 +324,7 @@ pub fn add(
             feed: FEED.to_string(),
             ranges: vec![Range { introduced: None, end: RangeEnd::Fixed(version.to_string()) }],
             versions: Vec::new(),
+            ..Advisory::default()
         };
         builder.add(ecosystem, source, advisory)?;
     }

@@ -5,11 +5,21 @@
 //! [`crate::db::FeedInfo::skipped`] with its reason.
 
 pub mod alpine;
+pub mod catalogue;
+pub mod csaf;
 pub mod deb;
 pub mod debian_changelogs;
+pub mod debian_tracker;
+pub mod documents;
 pub mod epss;
+pub mod errata;
 pub mod kev;
 pub mod osv;
+pub mod oval;
+pub mod rating;
+pub mod ubuntu_vex;
+pub mod updateinfo;
+pub mod xml;
 
 use std::fs::File;
 use std::io;

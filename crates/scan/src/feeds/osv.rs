@@ -6,23 +6,15 @@
 //! exports list every version that a range already holds. Withdrawn records are left out
 //! and counted. One CVE among the aliases becomes the identifier of the finding.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::collections::HashMap;
 use std::path::Path;
 
 use palisade_base::Timestamp;
 use palisade_model::Severity;
 use serde::Deserialize;
 
-use super::{ImportFeedError, cve_ids, malformed, one_line, read_error};
-use crate::db::{Advisory, DatabaseBuilder, Range, RangeEnd};
-
-/// Records of one export beyond this number are refused; npm has some 200,000.
-pub const RECORDS_MAX: u64 = 2_000_000;
-/// One record beyond this many bytes is left out and counted.
-pub const RECORD_BYTES_MAX: u64 = 16 << 20;
-/// All records of an export together, decompressed, beyond this many bytes are refused.
-pub const EXPORT_BYTES_MAX: u64 = 16 << 30;
+use super::{ImportFeedError, cve_ids, documents, malformed, one_line, rating};
+use crate::db::{Advisory, DatabaseBuilder, Range, RangeEnd, Status, VulnerableSymbols};
 
 #[derive(Deserialize)]
 struct Record {
@@ -68,6 +60,8 @@ struct Affected {
     severity: Vec<Score>,
     #[serde(default)]
     database_specific: serde_json::Value,
+    #[serde(default)]
+    ecosystem_specific: serde_json::Value,
 }
 
 #[derive(Deserialize)]
@@ -95,72 +89,43 @@ struct Event {
     limit: Option<String>,
 }
 
-/// Imports the bulk export at `path` (a zip of records), or a single record (`.json`).
+/// Imports the bulk export at `path` (a zip of records), a folder, an archive or one record.
 pub fn import(builder: &mut DatabaseBuilder, path: &Path) -> Result<(), ImportFeedError> {
     let before = builder.n_records();
-    if path.extension().is_some_and(|extension| extension == "json") {
-        let bytes = super::read_file(path, "OSV record", RECORD_BYTES_MAX)?;
-        let record = serde_json::from_slice(&bytes)
-            .map_err(|error| malformed(path, "a record of the OSV schema", error))?;
-        add(builder, &record)?;
-    } else {
-        import_zip(builder, path)?;
-    }
-    if builder.n_records() == before {
-        return Err(ImportFeedError::Empty(path.to_path_buf()));
-    }
-    Ok(())
-}
-
-fn import_zip(builder: &mut DatabaseBuilder, path: &Path) -> Result<(), ImportFeedError> {
-    let expected = "an OSV bulk export (zip of JSON records)";
-    let file = io::BufReader::new(File::open(path).map_err(read_error(path))?);
-    let mut archive =
-        zip::ZipArchive::new(file).map_err(|error| malformed(path, expected, error))?;
-    let n = archive.len();
-    if n as u64 > RECORDS_MAX {
-        let path = path.to_path_buf();
-        return Err(ImportFeedError::TooMany { path, what: "records", limit: RECORDS_MAX });
-    }
-    let mut room = EXPORT_BYTES_MAX;
-    let mut bytes = Vec::new();
-    for index in 0..n {
-        let entry = archive.by_index(index).map_err(|error| malformed(path, expected, error))?;
-        let is_record = entry.is_file() && entry.name_raw().ends_with(b".json");
-        if !is_record {
-            continue;
-        }
-        bytes.clear();
-        // The directory's size is a claim; what counts is what comes out.
-        entry.take(RECORD_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(read_error(path))?;
-        room = room.checked_sub(bytes.len() as u64).ok_or_else(|| ImportFeedError::TooMany {
-            path: path.to_path_buf(),
-            what: "bytes",
-            limit: EXPORT_BYTES_MAX,
-        })?;
-        if bytes.len() as u64 > RECORD_BYTES_MAX {
+    let is_one = path.extension().is_some_and(|extension| extension == "json");
+    let mut failed = None;
+    documents::each(path, &mut |_, bytes| {
+        let Some(bytes) = bytes else {
             builder.feed("osv").skip("record larger than the bound");
-            continue;
+            return Ok(());
+        };
+        match serde_json::from_slice::<Record>(bytes) {
+            Ok(record) => add(builder, &record),
+            Err(error) => {
+                builder.feed("osv").skip("malformed record");
+                failed = Some(error);
+                Ok(())
+            }
         }
-        match serde_json::from_slice::<Record>(&bytes) {
-            Ok(record) => add(builder, &record)?,
-            Err(_) => builder.feed("osv").skip("malformed record"),
-        }
+    })?;
+    match failed {
+        Some(error) if is_one => Err(malformed(path, "a record of the OSV schema", error)),
+        _ if builder.n_records() == before => Err(ImportFeedError::Empty(path.to_path_buf())),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 fn add(builder: &mut DatabaseBuilder, record: &Record) -> Result<(), ImportFeedError> {
-    let (id, aliases) = identifiers(record);
+    let Names { id, aliases, fixes } = names(record);
     let title = one_line(if record.summary.is_empty() { &record.details } else { &record.summary });
-    for affected in &record.affected {
-        let Some(package) = &affected.package else {
-            builder.feed("osv").skip("no package, only a source repository");
-            continue;
-        };
-        let Some(ecosystem) = crate::ecosystem::from_osv(&package.ecosystem) else {
-            builder.feed("osv").skip("ecosystem without a version order here");
-            continue;
+    let is_erratum = is_erratum(&record.id);
+    for affected in grouped(record.affected.iter().collect(), is_erratum) {
+        let Grouped { affected, ranges, ecosystem, name } = match affected {
+            Ok(grouped) => grouped,
+            Err(reason) => {
+                builder.feed("osv").skip(reason);
+                continue;
+            }
         };
         let family = ecosystem.split(':').next().unwrap_or_default();
         let feed = format!("osv/{family}");
@@ -168,7 +133,10 @@ fn add(builder: &mut DatabaseBuilder, record: &Record) -> Result<(), ImportFeedE
             builder.feed(&feed).skip("withdrawn");
             continue;
         }
-        let ranges = ranges_of(affected);
+        if is_erratum && fixes.is_empty() {
+            builder.feed(&feed).skip("notice that names no vulnerability");
+            continue;
+        }
         let versions = if ranges.is_empty() { affected.versions.clone() } else { Vec::new() };
         if ranges.is_empty() && versions.is_empty() {
             builder.feed(&feed).skip("no affected versions");
@@ -181,38 +149,183 @@ fn add(builder: &mut DatabaseBuilder, record: &Record) -> Result<(), ImportFeedE
             }
         }
         builder.mark_whole(&ecosystem);
-        let name = crate::ecosystem::normalise_name(&ecosystem, &package.name);
+        let vectors = affected.severity.iter().chain(&record.severity);
+        let worst = rating::worst(vectors.map(|score| score.score.as_str()));
+        let is_modular = ranges.iter().any(|range| match &range.end {
+            RangeEnd::Fixed(version) => version.contains(MODULE_MARK),
+            _ => false,
+        });
         let advisory = Advisory {
             id: id.clone(),
             aliases: aliases.clone(),
             title: title.clone(),
-            severity: severity_of(record, affected),
+            severity: severity_of(record, affected, worst.map(|(_, _, severity)| severity)),
             feed,
             ranges,
             versions,
+            cvss: worst.map(|(vector, ..)| vector.to_string()),
+            module: is_modular.then(|| stream_in(&record.summary)).flatten(),
+            fixes: fixes.clone(),
+            symbols: symbols_of(affected),
+            status: status_of(affected),
         };
         builder.add(&ecosystem, &name, advisory)?;
     }
     Ok(())
 }
 
-/// The identifier to show, and the others.
-fn identifiers(record: &Record) -> (String, Vec<String>) {
+/// What the release of a build in a module holds, in the RHEL family.
+const MODULE_MARK: &str = ".module";
+
+/// One entry of a record, with the ranges of the entries that it stands for.
+struct Grouped<'a> {
+    affected: &'a Affected,
+    ranges: Vec<Range>,
+    ecosystem: String,
+    name: String,
+}
+
+/// The entries of a record that are of use. A notice of the RHEL family lists one package once
+/// for each minor release; the first build that has the fix decides.
+fn grouped(all: Vec<&Affected>, is_erratum: bool) -> Vec<Result<Grouped<'_>, &'static str>> {
+    let mut groups: Vec<Result<Grouped<'_>, &'static str>> = Vec::new();
+    let mut places: HashMap<(String, String), usize> = HashMap::new();
+    for affected in all {
+        let Some(package) = &affected.package else {
+            groups.push(Err("no package, only a source repository"));
+            continue;
+        };
+        let Some(ecosystem) = crate::ecosystem::from_osv(&package.ecosystem) else {
+            groups.push(Err("ecosystem without a version order here"));
+            continue;
+        };
+        let name = crate::ecosystem::normalise_name(&ecosystem, &package.name);
+        let ranges = ranges_of(affected);
+        let key = (ecosystem.clone(), name.clone());
+        if is_erratum && let Some(known) = places.get(&key).and_then(|&at| groups.get_mut(at)) {
+            if let Ok(known) = known {
+                keep_first_fix(&mut known.ranges, &ranges);
+            }
+            continue;
+        }
+        places.insert(key, groups.len());
+        groups.push(Ok(Grouped { affected, ranges, ecosystem, name }));
+    }
+    groups
+}
+
+/// Replaces the fix of a notice by another one that comes before it in RPM's order.
+fn keep_first_fix(known: &mut Vec<Range>, other: &[Range]) {
+    let fix = |ranges: &[Range]| match ranges {
+        [Range { introduced: None, end: RangeEnd::Fixed(version) }] => Some(version.clone()),
+        _ => None,
+    };
+    match (fix(known), fix(other)) {
+        (Some(ours), Some(theirs)) => {
+            let order = palisade_packages::version::rpm::compare(&theirs, &ours);
+            if order.is_some_and(std::cmp::Ordering::is_lt) {
+                *known = other.to_vec();
+            }
+        }
+        _ => known.extend_from_slice(other),
+    }
+}
+
+/// Whether records of this name are notices, which fix any number of vulnerabilities.
+fn is_erratum(id: &str) -> bool {
+    let notices = [
+        "AL",
+        "RL",
+        "RX",
+        "RHSA-",
+        "RHBA-",
+        "RHEA-",
+        "SUSE-",
+        "openSUSE-",
+        "USN-",
+        "DSA-",
+        "DLA-",
+        "DTSA-",
+    ];
+    notices.iter().any(|prefix| id.starts_with(prefix))
+}
+
+/// `NAME:STREAM` in the title of a notice: "nodejs:20 security update".
+fn stream_in(title: &str) -> Option<String> {
+    let word = title.split_whitespace().find(|word| {
+        let parts = word.split_once(':');
+        parts.is_some_and(|(name, stream)| !name.is_empty() && !stream.is_empty())
+    })?;
+    Some(word.to_string())
+}
+
+/// The vulnerable parts that Go's and Rust's databases name.
+fn symbols_of(affected: &Affected) -> Vec<VulnerableSymbols> {
+    let specific = &affected.ecosystem_specific;
+    let texts = |value: Option<&serde_json::Value>| -> Vec<String> {
+        let items = value.and_then(|value| value.as_array()).into_iter().flatten();
+        items.filter_map(|item| item.as_str().map(str::to_string)).collect()
+    };
+    let imports = specific.get("imports").and_then(|imports| imports.as_array());
+    let mut parts: Vec<VulnerableSymbols> = imports
+        .into_iter()
+        .flatten()
+        .filter_map(|import| {
+            Some(VulnerableSymbols {
+                path: import.get("path")?.as_str()?.to_string(),
+                names: texts(import.get("symbols")),
+                goos: texts(import.get("goos")),
+                goarch: texts(import.get("goarch")),
+            })
+        })
+        .collect();
+    let affects = specific.get("affects");
+    let functions = texts(affects.and_then(|affects| affects.get("functions")));
+    if !functions.is_empty() {
+        parts.push(VulnerableSymbols {
+            path: affected.package.as_ref().map_or_else(String::new, |p| p.name.clone()),
+            names: functions,
+            goos: texts(affects.and_then(|affects| affects.get("os"))),
+            goarch: texts(affects.and_then(|affects| affects.get("arch"))),
+        });
+    }
+    parts
+}
+
+/// What Debian's and Ubuntu's records say of the publisher's intention.
+fn status_of(affected: &Affected) -> Status {
+    let urgency = affected.ecosystem_specific.get("urgency").and_then(|value| value.as_str());
+    if urgency == Some("end-of-life") { Status::EndOfLife } else { Status::Affected }
+}
+
+/// The identifiers of a record.
+struct Names {
+    id: String,
+    aliases: Vec<String>,
+    fixes: Vec<String>,
+}
+
+/// The identifier to show, the others, and what a notice fixes.
+fn names(record: &Record) -> Names {
     let is_cve = |id: &&String| cve_ids(id).first() == Some(&(0..id.len()));
+    if is_erratum(&record.id) {
+        let named = record.aliases.iter().chain(&record.upstream).chain(&record.related);
+        let mut fixes: Vec<String> = named.filter(is_cve).cloned().collect();
+        fixes.sort();
+        fixes.dedup();
+        return Names { id: record.id.clone(), aliases: Vec::new(), fixes };
+    }
     let known = || record.aliases.iter().chain(&record.upstream);
     let mut cves: Vec<&String> = known().filter(is_cve).collect();
     cves.sort();
     cves.dedup();
-    // Errata of distributions name the CVEs they fix as related; each advisory stays one.
-    let erratum = record.id.starts_with("AL") || record.id.starts_with("RL");
-    let related = record.related.iter().filter(|id| erratum && is_cve(id));
-    let mut all: Vec<String> = known().chain(related).cloned().collect();
+    let mut all: Vec<String> = known().cloned().collect();
     all.push(record.id.clone());
     all.sort();
     all.dedup();
     let id = if let [only] = cves[..] { only.clone() } else { record.id.clone() };
     all.retain(|other| *other != id);
-    (id, all)
+    Names { id, aliases: all, fixes: Vec::new() }
 }
 
 fn ranges_of(affected: &Affected) -> Vec<Range> {
@@ -244,51 +357,28 @@ fn end(introduced: Option<String>, end: RangeEnd) -> Range {
 }
 
 /// The publisher's own word where there is one, otherwise the worst CVSS rating.
-fn severity_of(record: &Record, affected: &Affected) -> Severity {
-    let stated = |value: &serde_json::Value| {
-        value.get("severity").and_then(|s| s.as_str()).and_then(parse_word)
+fn severity_of(record: &Record, affected: &Affected, rated: Option<Severity>) -> Severity {
+    let stated = |value: &serde_json::Value, key: &str| {
+        value.get(key).and_then(|s| s.as_str()).and_then(rating::word)
     };
-    if let Some(severity) =
-        stated(&affected.database_specific).or_else(|| stated(&record.database_specific))
-    {
-        return severity;
-    }
-    let scores = affected.severity.iter().chain(&record.severity);
-    let rated = scores.filter_map(|score| rating(&score.score)).max();
+    // Ubuntu rates with a word where others have a vector.
+    let words = affected.severity.iter().chain(&record.severity);
+    let own = stated(&affected.database_specific, "severity")
+        .or_else(|| stated(&record.database_specific, "severity"))
+        .or_else(|| stated(&affected.ecosystem_specific, "urgency"))
+        .or_else(|| stated(&affected.ecosystem_specific, "severity"))
+        .or_else(|| words.filter_map(|score| rating::word(&score.score)).max());
     // Errata of the RHEL family begin with their rating: "Important: kernel security update".
-    let word = || record.summary.split_once(':').and_then(|(word, _)| parse_word(word));
+    let word = || record.summary.split_once(':').and_then(|(word, _)| rating::word(word));
     let informational = affected.database_specific.get("informational");
     let notice = || informational.and_then(|value| value.as_str()).map(|_| Severity::Negligible);
-    rated.or_else(word).or_else(notice).unwrap_or_default()
-}
-
-fn parse_word(word: &str) -> Option<Severity> {
-    Some(match word.to_ascii_lowercase().as_str() {
-        "critical" => Severity::Critical,
-        "high" | "important" => Severity::High,
-        "medium" | "moderate" => Severity::Medium,
-        "low" => Severity::Low,
-        "negligible" | "none" => Severity::Negligible,
-        _ => return None,
-    })
-}
-
-/// The qualitative rating of a CVSS 3 or 4 vector (FIRST, "Qualitative Severity Rating Scale").
-fn rating(vector: &str) -> Option<Severity> {
-    // An untidy vector ends in `/`, which the standard does not allow.
-    let vector: cvss::Cvss = vector.trim_end_matches('/').parse().ok()?;
-    Some(match vector.severity() {
-        cvss::Severity::None => Severity::Negligible,
-        cvss::Severity::Low => Severity::Low,
-        cvss::Severity::Medium => Severity::Medium,
-        cvss::Severity::High => Severity::High,
-        cvss::Severity::Critical => Severity::Critical,
-    })
+    own.or(rated).or_else(word).or_else(notice).unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs::File;
     use std::io::Write as _;
 
     fn import_json(text: &str) -> Result<DatabaseBuilder, ImportFeedError> {
@@ -334,6 +424,8 @@ mod tests {
                     range(Some("3"), RangeEnd::Open),
                 ],
                 versions: vec![],
+                cvss: Some("CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:H/I:H/A:H".into()),
+                ..Advisory::default()
             }]
         );
     }
@@ -379,16 +471,47 @@ mod tests {
         assert_eq!(builder.feed("osv").skipped["malformed record"], 1);
 
         std::fs::write(&path, "no zip").unwrap();
+        assert!(matches!(import(&mut builder, &path), Err(ImportFeedError::Empty(_))));
+        std::fs::write(&path, "PK\u{3}\u{4} no zip").unwrap();
         assert!(matches!(import(&mut builder, &path), Err(ImportFeedError::Malformed { .. })));
     }
 
     #[test]
-    fn severities_of_the_field() {
-        assert_eq!(
-            rating("CVSS:4.0/AV:N/AC:L/AT:N/PR:N/UI:N/VC:H/VI:H/VA:H/SC:N/SI:N/SA:N"),
-            Some(Severity::Critical)
-        );
-        assert_eq!(rating("nonsense"), None);
-        assert_eq!(parse_word("MODERATE"), Some(Severity::Medium));
+    fn a_notice_fixes_vulnerabilities_and_is_none() {
+        let builder = import_json(
+            r#"{"id": "ALSA-2024:1", "summary": "Important: nodejs:20 security update", "related": ["CVE-2024-0002", "CVE-2024-0001", "x"],
+            "affected": [
+              {"package": {"ecosystem": "AlmaLinux:8", "name": "nodejs"}, "ranges": [{"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"fixed": "1:20.2-1.module_el8.5.0+119+9a9ec082"}]}]},
+              {"package": {"ecosystem": "AlmaLinux:8", "name": "nodejs"}, "ranges": [{"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"fixed": "1:20.2-1.module_el8.4.0+2496+12421f43"}]}]}]}"#,
+        )
+        .unwrap();
+        let found = advisories(&builder, "AlmaLinux:8", "nodejs");
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].id, "ALSA-2024:1");
+        assert_eq!(found[0].fixes, ["CVE-2024-0001", "CVE-2024-0002"]);
+        assert_eq!(found[0].module.as_deref(), Some("nodejs:20"));
+        assert_eq!(found[0].severity, Severity::High);
+        let first = RangeEnd::Fixed("1:20.2-1.module_el8.4.0+2496+12421f43".into());
+        assert_eq!(found[0].ranges, [Range { introduced: None, end: first }]);
+        let bug = r#"{"id": "ALBA-2024:1", "affected": [{"package": {"ecosystem": "AlmaLinux:8", "name": "a"}, "versions": ["1"]}]}"#;
+        assert!(matches!(import_json(bug), Err(ImportFeedError::Empty(_))));
+    }
+
+    #[test]
+    fn vulnerable_parts_are_kept() {
+        let builder = import_json(
+            r#"{"id": "GO-1", "affected": [{"package": {"ecosystem": "Go", "name": "m"}, "versions": ["1"],
+            "ecosystem_specific": {"imports": [{"path": "m/a", "goos": ["windows"], "symbols": ["T.Do"]}, {"x": 1}],
+            "affects": {"arch": ["x86"], "os": [], "functions": ["m::f"]}}}]}"#,
+        )
+        .unwrap();
+        let found = advisories(&builder, "Go", "m");
+        let names: Vec<(&str, &str)> = found[0]
+            .symbols
+            .iter()
+            .map(|part| (part.path.as_str(), part.names[0].as_str()))
+            .collect();
+        assert_eq!(names, [("m/a", "T.Do"), ("m", "m::f")]);
+        assert_eq!(found[0].symbols[0].goos, ["windows"]);
     }
 }

@@ -23,6 +23,7 @@ fn vulnerability(id: &str, severity: Severity, fixed: bool, known_exploited: boo
         feed: "test".into(),
         known_exploited,
         epss: None,
+        ..Vulnerability::default()
     })
 }
 

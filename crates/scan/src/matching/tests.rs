@@ -3,8 +3,8 @@
 use super::*;
 use crate::db::{DatabaseBuilder, Range};
 use palisade_base::Timestamp;
-use palisade_model::Distribution;
 use palisade_model::package::{SourcePackage, Subject};
+use palisade_model::{Distribution, Severity};
 
 fn advisory(id: &str, aliases: &[&str], fixed: Option<&str>) -> Advisory {
     Advisory {
@@ -18,6 +18,7 @@ fn advisory(id: &str, aliases: &[&str], fixed: Option<&str>) -> Advisory {
             end: fixed.map_or(RangeEnd::Open, |version| RangeEnd::Fixed(version.into())),
         }],
         versions: vec![],
+        ..Advisory::default()
     }
 }
 
@@ -150,4 +151,123 @@ fn packages_whose_changelog_was_not_read_are_not_called_clean() {
     // A feed of the whole release says something of every package.
     builder.mark_whole("Debian:12");
     assert_eq!(judge(&builder), (3, 0));
+}
+
+#[test]
+fn a_notice_is_as_many_findings_as_it_fixes() {
+    let notice = |id: &str, fixes: &[&str], fixed: &str| Advisory {
+        fixes: fixes.iter().map(ToString::to_string).collect(),
+        ..advisory(id, &[], Some(fixed))
+    };
+    let records = [
+        ("Debian:12", "a", notice("DSA-1", &["CVE-2024-0001", "CVE-2024-0002"], "2")),
+        ("Debian:12", "a", notice("DSA-2", &["CVE-2024-0002", "CVE-2024-0003"], "3")),
+        ("Debian:12", "a", notice("DSA-3", &["CVE-2024-0004"], "1")),
+    ];
+    let found = run(&records, vec![package(PackageKind::Dpkg, "a", "1", None)]);
+    let shown: Vec<(&str, Option<&str>)> =
+        found.vulnerabilities.iter().map(|v| (v.id.as_str(), v.fixed.as_deref())).collect();
+    let two = Some("2");
+    let three = Some("3");
+    // CISA lists the second one.
+    let expected = [("CVE-2024-0002", three), ("CVE-2024-0001", two), ("CVE-2024-0003", three)];
+    assert_eq!(shown, expected);
+    assert_eq!(found.vulnerabilities[0].aliases, ["DSA-1", "DSA-2"]);
+}
+
+fn of_feed(feed: &str, fixed: Option<&str>, status: Status, severity: Severity) -> Advisory {
+    Advisory { feed: feed.into(), status, severity, ..advisory("CVE-2024-0001", &[], fixed) }
+}
+
+#[test]
+fn the_distribution_decides_where_feeds_disagree() {
+    use Severity::{High, Low, Unknown};
+    use Status::{Affected, NotAffected, WillNotFix};
+    let check =
+        |records: &[Advisory], expected: Option<(Option<&str>, Status, Severity)>, n: u64| {
+            let records: Vec<(&str, &str, Advisory)> =
+                records.iter().map(|record| ("Debian:12", "a", record.clone())).collect();
+            let found = run(&records, vec![package(PackageKind::Dpkg, "a", "5", None)]);
+            let first = found.vulnerabilities.first();
+            let shown = first.map(|v| (v.fixed.as_deref(), v.status, v.severity));
+            assert_eq!((shown, found.n_overruled), (expected, n), "{records:?}");
+            first.map(|v| v.statements.clone()).unwrap_or_default()
+        };
+    let own = |fixed, status, severity| of_feed("debian-tracker", fixed, status, severity);
+    let copy = |fixed, severity| of_feed("osv/Debian", fixed, Affected, severity);
+    let logs = |fixed| of_feed("debian-changelogs", fixed, Affected, Unknown);
+    // Not affected, or fixed already, outweighs what others say.
+    check(&[own(None, NotAffected, Low), copy(Some("9"), High)], None, 1);
+    check(&[own(Some("4"), Affected, Low), copy(Some("9"), High)], None, 1);
+    // And so does the intention, the rating and the fixed version.
+    let said = check(
+        &[own(None, WillNotFix, Low), copy(Some("9"), High), logs(Some("8"))],
+        Some((None, WillNotFix, Low)),
+        0,
+    );
+    let feeds: Vec<&str> = said.iter().map(|s| s.feed.as_str()).collect();
+    assert_eq!(feeds, ["debian-tracker", "osv/Debian", "debian-changelogs"]);
+    assert_eq!(said[1].fixed.as_deref(), Some("9"));
+    // A rating that the first does not give is taken from the next.
+    check(
+        &[own(Some("6"), Affected, Unknown), copy(Some("6"), High)],
+        Some((Some("6"), Affected, High)),
+        0,
+    );
+    // Who says nothing decides nothing; who agrees is not listed.
+    let said = check(&[copy(Some("9"), High)], Some((Some("9"), Affected, High)), 0);
+    assert!(said.is_empty());
+    let said =
+        check(&[own(None, Affected, High), copy(None, High)], Some((None, Affected, High)), 0);
+    assert!(said.is_empty());
+}
+
+#[test]
+fn modules_meet_their_own_stream_alone() {
+    let build = |version: &str, module: Option<&str>| Package {
+        module: module.map(Into::into),
+        ..package(PackageKind::Rpm, "nodejs", version, Some(("nodejs", version)))
+    };
+    let check = |advisory: &Advisory, package: &Package, expected: bool| {
+        assert_eq!(concerns_module(advisory, package), expected, "{advisory:?} {package:?}");
+    };
+    let of = |module: Option<&str>, fixed: Option<&str>| Advisory {
+        module: module.map(Into::into),
+        ..advisory("CVE-1", &[], fixed)
+    };
+    let twenty = build("1:20.1-1.module+el8.9.0+1", Some("nodejs:20:8090020:a1"));
+    let unlabelled = build("1:20.1-1.module+el8.9.0+1", None);
+    let plain = build("1:20.1-1.el9", None);
+    let eighteen = of(Some("nodejs:18"), Some("1:18.9-1.module+el8.9.0+2"));
+    check(&eighteen, &twenty, false);
+    check(&eighteen, &plain, false);
+    check(&eighteen, &unlabelled, true);
+    check(&of(Some("nodejs:20"), None), &twenty, true);
+    check(&of(None, Some("1:20.2-1.module+el8.9.0+2")), &twenty, true);
+    check(&of(None, Some("1:20.2-1.el9")), &twenty, false);
+    check(&of(None, Some("1:20.2-1.el9")), &plain, true);
+    check(&of(None, None), &plain, true);
+}
+
+#[test]
+fn what_is_said_of_a_source_holds_for_its_binaries() {
+    let records = [
+        ("AlmaLinux:9", "src:openssl", advisory("CVE-2024-0001", &[], None)),
+        ("AlmaLinux:9", "openssl-libs", advisory("CVE-2024-0005", &[], Some("2-1"))),
+        ("AlmaLinux:9", "openssl", advisory("CVE-2024-0006", &[], None)),
+    ];
+    let mut builder = DatabaseBuilder::new();
+    for (ecosystem, name, advisory) in records {
+        builder.add(ecosystem, name, advisory).unwrap();
+    }
+    builder.mark_whole("AlmaLinux:9");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("db");
+    builder.write(&path, Timestamp::from_nanos(1)).unwrap();
+    let packages = vec![package(PackageKind::Rpm, "openssl-libs", "1-1", Some(("openssl", "1-1")))];
+    let mut inventory = inventory(packages);
+    inventory.distribution.as_mut().unwrap().id = "almalinux".into();
+    inventory.distribution.as_mut().unwrap().version_id = "9.4".into();
+    let found = find_vulnerabilities(&inventory, &Database::open(&path).unwrap()).unwrap();
+    assert_eq!(ids(&found), [("openssl-libs", "CVE-2024-0001"), ("openssl-libs", "CVE-2024-0005")]);
 }

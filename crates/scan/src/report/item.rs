@@ -54,7 +54,8 @@ pub fn describe(finding: &Finding) -> Item {
             let name = format!("{} {}", v.package, v.installed);
             let fix = match &v.fixed {
                 Some(fixed) => format!("upgrade to {fixed}"),
-                None => "no fixed version is known".into(),
+                None if v.status.is_affected() => "no fixed version is known".into(),
+                None => format!("no fixed version is known: {}", v.status.as_str()),
             };
             let title = if v.title.is_empty() { v.id.clone() } else { v.title.clone() };
             Item {

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use anstyle::{AnsiColor, Style};
 use palisade_model::finding::{ScanReport, Vulnerability};
-use palisade_model::judgement::GateVerdict;
+use palisade_model::judgement::{GateVerdict, Suppressed, SuppressedBy};
 use palisade_model::minimality::Certainty;
 use palisade_model::{Finding, PackageKind, Severity};
 
@@ -242,7 +242,12 @@ impl Table {
             } else {
                 String::new()
             };
-            let title = cut(&printable(&v.title));
+            let said = if v.status.is_affected() {
+                String::new()
+            } else {
+                format!("[{}] ", v.status.as_str())
+            };
+            let title = cut(&format!("{said}{}", printable(&v.title)));
             let (id, severity) = (printable(&v.id), self.severity(v.severity));
             let _ = write!(row, "\n      {severity} {id:<17} {mark}{title}");
             row.truncate(row.trim_end().len());
@@ -584,12 +589,16 @@ pub fn summary(report: &ScanReport, n_hidden: u64) -> String {
     aside(coverage.n_files_malware_skipped, "not examined for malware (size, time, depth)");
     aside(coverage.n_secrets_allowed, "secrets allowed by the policy");
     aside(n_hidden, "hidden below the severity asked for");
-    aside(report.n_ignored, "ignored by entries");
+    let of_vex = |s: &&Suppressed| s.by == SuppressedBy::Vex;
+    let n_vex = report.suppressed.iter().filter(of_vex).count() as u64;
+    aside(report.n_ignored.saturating_sub(n_vex), "ignored by entries");
+    aside(n_vex, "set aside by VEX");
     aside(coverage.n_ignores_expired, "ignore entries expired");
     aside(coverage.n_harmless, "of headers and manuals left out");
     aside(coverage.n_packages_folded, "language packages counted as the distribution's");
     aside(coverage.n_packages_development, "packages for development left out");
     aside(coverage.n_distribution_owned, "left to the distribution's packages");
+    aside(coverage.n_overruled, "denied by the distribution's own feed");
     aside(coverage.n_incomparable, "advisories not comparable with what is installed");
     aside(coverage.n_dropped, "beyond the bounds dropped");
     aside(n_unmatched, "packages not judged");
@@ -600,7 +609,13 @@ pub fn summary(report: &ScanReport, n_hidden: u64) -> String {
     aside(coverage.n_files_large, "files too large to search");
     if let Some(database) = &report.database {
         let date: String = database.built.rfc3339().chars().take(10).collect();
-        asides.push(format!("advisories of {date}"));
+        let days = report.time.since(database.built).as_secs() / 86_400;
+        let age = match days {
+            0 => String::new(),
+            1 => " (1 day old)".to_string(),
+            days => format!(" ({days} days old)"),
+        };
+        asides.push(format!("advisories of {date}{age}"));
     }
     if !asides.is_empty() {
         let _ = write!(text, "; {}", asides.join(", "));

@@ -49,6 +49,7 @@ fn vulnerability(
         feed: "debian-changelogs".into(),
         known_exploited: id.ends_with('7'),
         epss: id.ends_with('7').then_some(0.975),
+        ..Vulnerability::default()
     }
 }
 

@@ -11,6 +11,8 @@ mod deb;
 mod feeds;
 mod image;
 mod minimality;
+mod native_orders;
 mod packages;
 mod sbom;
 mod schema;
+mod trivy_db;

@@ -61,13 +61,13 @@ impl From<XzError> for io::Error {
 
 /// The decompressed data of one XZ stream. Its errors of the frame are [`XzError`]s within
 /// [`io::Error`]s.
-pub(super) struct XzStream<R: Read> {
+pub(in crate::feeds) struct XzStream<R: Read> {
     decoder: XzReader<Guard<R>>,
 }
 
 impl<R: Read> XzStream<R> {
     /// Decodes `source`, which is read in small pieces.
-    pub(super) fn new(source: R) -> Self {
+    pub(in crate::feeds) fn new(source: R) -> Self {
         // The decoder calls itself for each further stream, so one is all it gets.
         Self { decoder: XzReader::new(Guard::new(source), false) }
     }

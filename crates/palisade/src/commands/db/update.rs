@@ -1,0 +1,206 @@
+//! `palisade db update`: from feeds, or from a folder with a database that somebody built.
+
+use std::path::{Path, PathBuf};
+
+use palisade_base::Digest;
+use palisade_scan::db::{DATABASE_BYTES_MAX, Database, DatabaseBuilder, delta};
+use palisade_scan::feeds::catalogue::{FEEDS, Feed, find, import};
+
+use super::exchange::{INDEX, INDEX_BYTES_MAX, Index, SCHEMA, Step, WHOLE, install, prepare};
+use super::fetch::{Fetched, Fetcher};
+use super::{Context, finish, import_feed, trusted_key};
+use crate::cli;
+use crate::exit::{Exit, Failure, OrExit as _};
+
+/// Brings the database up to date.
+pub(super) fn update(context: &Context<'_>, args: &cli::DbUpdate) -> Result<Exit, Failure> {
+    let path = context.database(args.db.as_ref());
+    let fetcher = Fetcher::new(context, args.mirror.as_deref(), args.plain_http);
+    match &args.from {
+        Some(address) => from_mirror(context, args, address, &path, &fetcher),
+        None => from_feeds(context, args, &path, &fetcher),
+    }
+}
+
+/// The feed of that name.
+pub(super) fn feed(name: &str) -> Result<&'static Feed, Failure> {
+    find(name).ok_or_else(|| {
+        let names = FEEDS.iter().map(|feed| feed.name);
+        let near = palisade_base::suggest::nearest(name, names.clone());
+        let hint = match near {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("known feeds: {}", names.collect::<Vec<_>>().join(", ")),
+        };
+        Failure::message(Exit::Usage, format!("no feed is called `{name}`")).with_hint(hint)
+    })
+}
+
+/// A feed and where to have it: files, and addresses to fetch.
+struct Wanted {
+    feed: &'static Feed,
+    files: Vec<PathBuf>,
+    addresses: Vec<String>,
+}
+
+fn wanted(texts: &[String]) -> Result<Vec<Wanted>, Failure> {
+    let public = |feed: &'static Feed| Wanted {
+        feed,
+        files: Vec::new(),
+        addresses: feed.addresses.iter().map(ToString::to_string).collect(),
+    };
+    if texts.is_empty() {
+        return Ok(FEEDS.iter().filter(|feed| feed.is_default).map(public).collect());
+    }
+    let mut all = Vec::new();
+    for text in texts {
+        let (name, address) = match text.split_once('=') {
+            Some((name, address)) => (name, Some(address)),
+            None => (text.as_str(), None),
+        };
+        let feed = feed(name)?;
+        let one = match address {
+            Some(address) if address.contains("://") && !address.starts_with("file://") => {
+                Wanted { feed, files: Vec::new(), addresses: vec![address.to_string()] }
+            }
+            Some(path) => {
+                let path = path.strip_prefix("file://").unwrap_or(path);
+                Wanted { feed, files: vec![PathBuf::from(path)], addresses: Vec::new() }
+            }
+            None if feed.addresses.is_empty() => {
+                let message = format!("feed `{name}` has no public address that stays");
+                return Err(Failure::message(Exit::Usage, message)
+                    .with_hint(format!("give a URL, a file or a folder: --feed {name}=PATH")));
+            }
+            None => public(feed),
+        };
+        all.push(one);
+    }
+    Ok(all)
+}
+
+/// Fetches feeds and builds. A feed that cannot be had now is taken from the last time that it
+/// could; without one the update ends, and the database stays.
+fn from_feeds(
+    context: &Context<'_>,
+    args: &cli::DbUpdate,
+    path: &Path,
+    fetcher: &Fetcher<'_>,
+) -> Result<Exit, Failure> {
+    let wanted = wanted(&args.feed)?;
+    let mut builder = DatabaseBuilder::new();
+    let mut is_whole = true;
+    for one in &wanted {
+        for file in &one.files {
+            context.terminal.progress(&format!("reading {}", file.display()));
+            import_feed(&mut builder, one.feed, file)?;
+        }
+        for address in &one.addresses {
+            context.terminal.progress(&format!("fetching {}", fetcher.shown(address)));
+            let Fetched { file, time, is_old } = fetcher.feed(one.feed.name, address)?;
+            is_whole &= !is_old;
+            import(&mut builder, one.feed.form, &file, Some(time)).or_exit(Exit::Incomplete)?;
+        }
+    }
+    finish(context, &builder, path, args.sign_key.as_deref())?;
+    Ok(if is_whole { Exit::Clean } else { Exit::Partial })
+}
+
+/// Takes the database of a mirror, by deltas where they lead there for less.
+fn from_mirror(
+    context: &Context<'_>,
+    args: &cli::DbUpdate,
+    address: &str,
+    path: &Path,
+    fetcher: &Fetcher<'_>,
+) -> Result<Exit, Failure> {
+    let base = address.trim_end_matches('/');
+    let key = trusted_key(context)?;
+    let lock = prepare(path)?;
+    let bytes = fetcher.bytes(&format!("{base}/{INDEX}"), INDEX_BYTES_MAX)?;
+    let index: Index = serde_json::from_slice(&bytes).map_err(|error| {
+        Failure::message(
+            Exit::Incomplete,
+            format!("`{base}/{INDEX}` is no list of a mirror: {error}"),
+        )
+        .with_hint("name the folder that `palisade db export --publish` filled")
+    })?;
+    if index.schema != SCHEMA {
+        return Err(Failure::message(
+            Exit::Incomplete,
+            format!(
+                "`{base}/{INDEX}` has the schema `{}`, this release reads {SCHEMA}",
+                index.schema
+            ),
+        )
+        .with_hint("update Palisade, or let the mirror be filled by this release"));
+    }
+    let older = Database::open(path).ok();
+    if older.as_ref().is_some_and(|older| older.digest() == index.digest) {
+        context.terminal.progress("the database is the mirror's already");
+        return Ok(Exit::Clean);
+    }
+    if let Some(older) = older
+        && let Some(steps) = way(&index, older.digest())
+        && apply(context, base, &steps, older, (&lock, key.as_ref(), args.force), fetcher)?
+    {
+        return Ok(Exit::Clean);
+    }
+    let whole = fetcher.bytes(&format!("{base}/{WHOLE}"), DATABASE_BYTES_MAX)?;
+    install(context, &lock, &whole, key.as_ref(), args.force)?;
+    Ok(Exit::Clean)
+}
+
+/// The deltas from `digest` to the newest, if they are smaller than the whole.
+fn way(index: &Index, digest: Digest) -> Option<Vec<Step>> {
+    let mut at = digest;
+    let mut steps = Vec::new();
+    let mut n_bytes = 0_u64;
+    while at != index.digest {
+        let step = index.deltas.iter().find(|step| step.from == at)?;
+        n_bytes = n_bytes.checked_add(step.bytes)?;
+        if n_bytes >= index.bytes || steps.len() >= index.deltas.len() {
+            return None;
+        }
+        at = step.to;
+        steps.push(step.clone());
+    }
+    Some(steps)
+}
+
+/// Applies deltas one after another; false when the whole must be fetched after all.
+fn apply(
+    context: &Context<'_>,
+    base: &str,
+    steps: &[Step],
+    older: Database,
+    (lock, key, force): (
+        &palisade_scan::db::update::UpdateLock,
+        Option<&palisade_trust::Ed25519PublicKey>,
+        bool,
+    ),
+    fetcher: &Fetcher<'_>,
+) -> Result<bool, Failure> {
+    let mut at = older;
+    let mut holder = None;
+    for (index, step) in steps.iter().enumerate() {
+        // A name that leads elsewhere is no name of a file beside the list.
+        let address = format!("{base}/{}", step.file.replace(['/', '\\'], "_"));
+        let bytes = fetcher.bytes(&address, DATABASE_BYTES_MAX)?;
+        let whole = match delta::apply(&at, &bytes, Path::new(&address)) {
+            Ok(whole) => whole,
+            Err(error) => {
+                context.terminal.progress(&format!("{error}; fetching the whole database"));
+                return Ok(false);
+            }
+        };
+        if index + 1 == steps.len() {
+            install(context, lock, &whole, key, force)?;
+            return Ok(true);
+        }
+        let file = fetcher.scratch(&whole)?;
+        at = Database::open(file.path()).or_exit(Exit::Incomplete)?;
+        holder = Some(file);
+    }
+    drop(holder);
+    Ok(false)
+}

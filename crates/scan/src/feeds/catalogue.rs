@@ -1,0 +1,215 @@
+//! The feeds that are known: what each is, who publishes it and where.
+
+use std::path::Path;
+
+use palisade_base::Timestamp;
+
+use super::{
+    ImportFeedError, alpine, csaf, debian_tracker, epss, errata, kev, osv, oval, ubuntu_vex,
+    updateinfo,
+};
+use crate::db::DatabaseBuilder;
+
+/// The form of a feed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Form {
+    /// Records of the OSV schema.
+    Osv,
+    /// The JSON of the Debian security tracker.
+    DebianTracker,
+    /// Ubuntu's VEX documents.
+    UbuntuVex,
+    /// Alpine's, Wolfi's or Chainguard's security database.
+    Secdb,
+    /// CSAF documents of Red Hat.
+    RedHatVex,
+    /// CSAF documents of SUSE.
+    SuseCsaf,
+    /// OVAL definitions of SUSE.
+    SuseOval,
+    /// AlmaLinux's errata.
+    AlmaErrata,
+    /// Rocky Linux's errata.
+    RockyErrata,
+    /// `updateinfo.xml` of an RPM repository.
+    Updateinfo,
+    /// CISA's list of known exploited vulnerabilities.
+    Kev,
+    /// FIRST's scores.
+    Epss,
+}
+
+/// A feed that is known.
+#[derive(Debug, Clone, Copy)]
+pub struct Feed {
+    /// Name on the command line: `debian`, `osv/PyPI`.
+    pub name: &'static str,
+    /// Its form.
+    pub form: Form,
+    /// Where its publisher has it.
+    pub addresses: &'static [&'static str],
+    /// Whether it is fetched where nobody says which.
+    pub is_default: bool,
+}
+
+macro_rules! osv {
+    ($name:literal, $folder:literal, $is_default:literal) => {
+        Feed {
+            name: concat!("osv/", $name),
+            form: Form::Osv,
+            addresses: &[concat!(
+                "https://osv-vulnerabilities.storage.googleapis.com/",
+                $folder,
+                "/all.zip"
+            )],
+            is_default: $is_default,
+        }
+    };
+}
+
+/// All of them, by name.
+pub const FEEDS: &[Feed] = &[
+    Feed {
+        name: "alma",
+        form: Form::AlmaErrata,
+        addresses: &[
+            "https://errata.almalinux.org/8/errata.full.json",
+            "https://errata.almalinux.org/9/errata.full.json",
+            "https://errata.almalinux.org/10/errata.full.json",
+        ],
+        is_default: false,
+    },
+    Feed {
+        name: "alpine",
+        form: Form::Secdb,
+        addresses: &[
+            "https://secdb.alpinelinux.org/edge/main.json",
+            "https://secdb.alpinelinux.org/edge/community.json",
+            "https://secdb.alpinelinux.org/v3.22/main.json",
+            "https://secdb.alpinelinux.org/v3.22/community.json",
+            "https://secdb.alpinelinux.org/v3.21/main.json",
+            "https://secdb.alpinelinux.org/v3.21/community.json",
+            "https://secdb.alpinelinux.org/v3.20/main.json",
+            "https://secdb.alpinelinux.org/v3.20/community.json",
+            "https://secdb.alpinelinux.org/v3.19/main.json",
+            "https://secdb.alpinelinux.org/v3.19/community.json",
+        ],
+        is_default: true,
+    },
+    // Amazon's repositories lie behind lists of mirrors, so there is no fixed address.
+    Feed { name: "amazon", form: Form::Updateinfo, addresses: &[], is_default: false },
+    Feed {
+        name: "chainguard",
+        form: Form::Secdb,
+        addresses: &["https://packages.cgr.dev/chainguard/security.json"],
+        is_default: true,
+    },
+    Feed {
+        name: "debian",
+        form: Form::DebianTracker,
+        addresses: &["https://security-tracker.debian.org/tracker/data/json"],
+        is_default: true,
+    },
+    Feed {
+        name: "epss",
+        form: Form::Epss,
+        addresses: &["https://epss.empiricalsecurity.com/epss_scores-current.csv.gz"],
+        is_default: true,
+    },
+    Feed {
+        name: "kev",
+        form: Form::Kev,
+        addresses: &[
+            "https://www.cisa.gov/sites/default/files/feeds/known_exploited_vulnerabilities.json",
+        ],
+        is_default: true,
+    },
+    osv!("AlmaLinux", "AlmaLinux", true),
+    osv!("crates.io", "crates.io", true),
+    osv!("Go", "Go", true),
+    osv!("Maven", "Maven", true),
+    osv!("npm", "npm", true),
+    osv!("NuGet", "NuGet", true),
+    osv!("Packagist", "Packagist", true),
+    osv!("PyPI", "PyPI", true),
+    osv!("RockyLinux", "Rocky%20Linux", true),
+    osv!("RubyGems", "RubyGems", true),
+    osv!("Ubuntu", "Ubuntu", true),
+    // The archive's name has its day in it: `archive_latest.txt` beside it says which.
+    Feed { name: "redhat", form: Form::RedHatVex, addresses: &[], is_default: false },
+    // The service answers page by page; save them in a folder.
+    Feed { name: "rocky", form: Form::RockyErrata, addresses: &[], is_default: false },
+    Feed { name: "suse-csaf", form: Form::SuseCsaf, addresses: &[], is_default: false },
+    Feed {
+        name: "suse",
+        form: Form::SuseOval,
+        addresses: &[
+            "https://ftp.suse.com/pub/projects/security/oval/suse.linux.enterprise.server.15.xml.gz",
+            "https://ftp.suse.com/pub/projects/security/oval/opensuse.leap.15.6.xml.gz",
+        ],
+        is_default: false,
+    },
+    Feed {
+        name: "ubuntu-vex",
+        form: Form::UbuntuVex,
+        addresses: &["https://security-metadata.canonical.com/vex/vex-all.tar.xz"],
+        is_default: false,
+    },
+    Feed { name: "updateinfo", form: Form::Updateinfo, addresses: &[], is_default: false },
+    Feed {
+        name: "wolfi",
+        form: Form::Secdb,
+        addresses: &["https://packages.wolfi.dev/os/security.json"],
+        is_default: true,
+    },
+];
+
+/// The feed of that name.
+pub fn find(name: &str) -> Option<&'static Feed> {
+    FEEDS.iter().find(|feed| feed.name.eq_ignore_ascii_case(name))
+}
+
+/// Imports the file or folder at `path` as a feed of that form. `fetched` stands for the age of
+/// feeds that state no time.
+pub fn import(
+    builder: &mut DatabaseBuilder,
+    form: Form,
+    path: &Path,
+    fetched: Option<Timestamp>,
+) -> Result<(), ImportFeedError> {
+    builder.begin_fetched();
+    match form {
+        Form::Osv => osv::import(builder, path)?,
+        Form::DebianTracker => debian_tracker::import(builder, path, fetched)?,
+        Form::UbuntuVex => ubuntu_vex::import(builder, path)?,
+        Form::Secdb => alpine::import(builder, path)?,
+        Form::RedHatVex => csaf::import(builder, path, "redhat-vex")?,
+        Form::SuseCsaf => csaf::import(builder, path, "suse-csaf")?,
+        Form::SuseOval => oval::import(builder, path)?,
+        Form::AlmaErrata => errata::import(builder, path, errata::ALMA)?,
+        Form::RockyErrata => errata::import(builder, path, errata::ROCKY)?,
+        Form::Updateinfo => updateinfo::import(builder, path)?,
+        Form::Kev => kev::import(builder, path)?,
+        Form::Epss => epss::import(builder, path)?,
+    }
+    if let Some(time) = fetched {
+        builder.end_fetched(time);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_addresses_are_of_https() {
+        for feed in FEEDS {
+            assert_eq!(FEEDS.iter().filter(|other| other.name == feed.name).count(), 1);
+            assert!(feed.addresses.iter().all(|a| a.starts_with("https://")), "{}", feed.name);
+            assert!(!feed.is_default || !feed.addresses.is_empty(), "{}", feed.name);
+            assert!(find(&feed.name.to_uppercase()).is_some());
+        }
+    }
+}

@@ -1,0 +1,369 @@
+//! VEX documents: what somebody who knows says of vulnerabilities that a scan would report.
+//!
+//! OpenVEX 0.2, CSAF 2.0 (profile VEX) and CycloneDX are read. A statement that a product is not
+//! affected or fixed sets the finding aside; the others say nothing that a scan does not. A
+//! product is a package URL: of a package, or of the image (`pkg:oci/…`) with its packages as
+//! subcomponents. What a URL leaves out (version, qualifiers, namespace's case) is not asked for.
+//!
+//! Statements become [`Ignore`] entries, so that they are applied in every form alike.
+
+use std::collections::HashMap;
+
+use palisade_base::Explain;
+use palisade_model::judgement::SuppressedBy;
+use palisade_model::package::Subject;
+use palisade_packages::purl::PackageUrl;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::ignore::Ignore;
+
+/// A document beyond this many bytes is refused.
+pub const BYTES_MAX: u64 = 64 << 20;
+/// Statements of one document beyond this number, counted for each product, are refused.
+pub const STATEMENTS_MAX: usize = 1_000_000;
+
+/// Why a document is not used.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadVexError {
+    /// No JSON.
+    #[error("not JSON")]
+    NotJson(#[source] serde_json::Error),
+    /// JSON of another kind.
+    #[error("neither OpenVEX nor CSAF nor CycloneDX")]
+    Unknown,
+    /// The kind's shape is broken.
+    #[error("not a valid {kind} document")]
+    Malformed {
+        /// The kind.
+        kind: &'static str,
+        /// What is wrong.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// Too many statements.
+    #[error("more than {STATEMENTS_MAX} statements")]
+    TooMany,
+}
+
+impl Explain for ReadVexError {
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::TooMany => "split the document".into(),
+            _ => "give a document of OpenVEX 0.2, CSAF 2.0 or CycloneDX 1.4 to 1.7 in JSON".into(),
+        })
+    }
+}
+
+/// A product to which a statement is confined.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Product {
+    /// The package, or the image.
+    pub url: PackageUrl,
+    /// Packages within the image; empty for all of them.
+    pub subcomponents: Vec<PackageUrl>,
+}
+
+impl Product {
+    fn of(text: &str, subcomponents: Vec<PackageUrl>) -> Option<Self> {
+        Some(Self { url: PackageUrl::parse(text).ok()?, subcomponents })
+    }
+
+    /// Whether the package with the URL `purl` in `subject` is meant.
+    pub fn is_meant(&self, purl: &str, subject: Option<&Subject>) -> bool {
+        let Ok(package) = PackageUrl::parse(purl) else { return false };
+        if matches!(self.url.kind.as_str(), "oci" | "docker") {
+            let among = |wanted: &PackageUrl| covers(wanted, &package);
+            return subject.is_some_and(|subject| names_image(&self.url, subject))
+                && (self.subcomponents.is_empty() || self.subcomponents.iter().any(among));
+        }
+        covers(&self.url, &package)
+    }
+}
+
+/// Whether everything that `wanted` states is true of `found`.
+fn covers(wanted: &PackageUrl, found: &PackageUrl) -> bool {
+    let same = |a: &str, b: &str| a.eq_ignore_ascii_case(b);
+    let stated = wanted.qualifiers.iter().filter(|(key, _)| !is_place(key));
+    wanted.kind == found.kind
+        && same(&wanted.name, &found.name)
+        && (wanted.namespace.is_empty() || same(&wanted.namespace, &found.namespace))
+        && (wanted.version.is_empty() || wanted.version == found.version)
+        && stated.into_iter().all(|(key, value)| found.qualifier(key) == Some(value))
+}
+
+/// Qualifiers that say where a package is to be had, not which it is.
+fn is_place(key: &str) -> bool {
+    matches!(key, "repository_url" | "download_url" | "vcs_url" | "checksum" | "file_name")
+}
+
+/// Whether a URL names the image that was examined: by its digest, or by its name alone.
+fn names_image(url: &PackageUrl, subject: &Subject) -> bool {
+    if url.version.starts_with("sha256:") {
+        return subject.digest.is_some_and(|digest| digest.to_string() == url.version);
+    }
+    // Of `registry:docker.io/library/nginx:1.27` the last part names it, without tag and digest.
+    let name = subject.name.split('@').next().unwrap_or_default();
+    let last = name.rsplit('/').next().unwrap_or_default();
+    let mut parts = last.split(':').filter(|part| !part.is_empty());
+    let known = ["oci", "archive", "registry", "docker", "podman", "containerd"];
+    let first = parts.next().unwrap_or_default();
+    let image = if known.contains(&first) { parts.next().unwrap_or_default() } else { first };
+    let tag = parts.next();
+    image.eq_ignore_ascii_case(&url.name)
+        && (url.version.is_empty() || tag == Some(url.version.as_str()))
+}
+
+/// Reads a document of any kind.
+pub fn read(bytes: &[u8]) -> Result<Vec<Ignore>, ReadVexError> {
+    let value: Value = serde_json::from_slice(bytes).map_err(ReadVexError::NotJson)?;
+    let has = |key: &str| value.get(key).is_some();
+    let statements = if has("statements") {
+        openvex(value)
+    } else if has("product_tree") || value.pointer("/document/category").is_some() {
+        csaf(&value)
+    } else if has("bomFormat") {
+        cyclonedx(value)
+    } else {
+        Err(ReadVexError::Unknown)
+    }?;
+    let n: usize = statements.iter().map(|entry| entry.products.len().max(1)).sum();
+    if n > STATEMENTS_MAX { Err(ReadVexError::TooMany) } else { Ok(statements) }
+}
+
+fn shape<T: for<'de> Deserialize<'de>>(
+    value: Value,
+    kind: &'static str,
+) -> Result<T, ReadVexError> {
+    serde_json::from_value(value).map_err(|source| ReadVexError::Malformed { kind, source })
+}
+
+fn entry(id: &str, reason: String, products: Vec<Product>) -> Ignore {
+    let (id, by) = (id.to_string(), SuppressedBy::Vex);
+    Ignore { id, package: None, reason, expires: None, by, products }
+}
+
+fn reason(status: &str, parts: &[Option<&str>]) -> String {
+    let said: Vec<&str> = parts.iter().flatten().copied().filter(|part| !part.is_empty()).collect();
+    let said = said.join(": ").replace('_', " ");
+    let text = if said.is_empty() { status.replace('_', " ") } else { said };
+    crate::feeds::one_line(&text)
+}
+
+#[derive(Deserialize)]
+struct OpenVex {
+    statements: Vec<OpenStatement>,
+}
+
+#[derive(Deserialize)]
+struct OpenStatement {
+    vulnerability: Value,
+    #[serde(default)]
+    products: Vec<Value>,
+    status: String,
+    #[serde(default)]
+    justification: Option<String>,
+    #[serde(default)]
+    impact_statement: Option<String>,
+    #[serde(default)]
+    timestamp: Option<String>,
+}
+
+/// The identifier of an OpenVEX product or component: text, `@id`, or its package URL.
+fn open_url(value: &Value) -> Option<&str> {
+    let purl = value.pointer("/identifiers/purl").and_then(Value::as_str);
+    purl.or_else(|| value.get("@id").and_then(Value::as_str)).or_else(|| value.as_str())
+}
+
+fn openvex(value: Value) -> Result<Vec<Ignore>, ReadVexError> {
+    let mut document: OpenVex = shape(value, "OpenVEX")?;
+    // Later statements replace earlier ones about the same vulnerability and product.
+    document.statements.sort_by(|a, b| a.timestamp.cmp(&b.timestamp));
+    let mut last: HashMap<(String, String), (Ignore, bool)> = HashMap::new();
+    let mut order = Vec::new();
+    for statement in &document.statements {
+        let said = [statement.justification.as_deref(), statement.impact_statement.as_deref()];
+        let sets_aside = matches!(statement.status.as_str(), "not_affected" | "fixed");
+        let mut names: Vec<&str> = ["name", "@id"]
+            .iter()
+            .filter_map(|key| statement.vulnerability.get(key).and_then(Value::as_str))
+            .chain(statement.vulnerability.as_str())
+            .collect();
+        let aliases = statement.vulnerability.get("aliases").and_then(Value::as_array);
+        names.extend(aliases.into_iter().flatten().filter_map(Value::as_str));
+        for name in names {
+            for product in &statement.products {
+                let Some(text) = open_url(product) else { continue };
+                let parts = product.get("subcomponents").and_then(Value::as_array);
+                let parts: Vec<PackageUrl> = parts
+                    .into_iter()
+                    .flatten()
+                    .filter_map(|part| PackageUrl::parse(open_url(part)?).ok())
+                    .collect();
+                let key = (name.to_string(), format!("{text} {parts:?}"));
+                let Some(product) = Product::of(text, parts) else { continue };
+                let made = entry(name, reason(&statement.status, &said), vec![product]);
+                if last.insert(key.clone(), (made, sets_aside)).is_none() {
+                    order.push(key);
+                }
+            }
+        }
+    }
+    let kept = order.into_iter().filter_map(|key| last.remove(&key));
+    Ok(kept.filter(|(_, sets_aside)| *sets_aside).map(|(entry, _)| entry).collect())
+}
+
+fn csaf(value: &Value) -> Result<Vec<Ignore>, ReadVexError> {
+    let kind = "CSAF";
+    let mut urls: HashMap<String, String> = HashMap::new();
+    collect_csaf(value.get("product_tree").unwrap_or(&Value::Null), &mut urls, 0);
+    let relations = value.pointer("/product_tree/relationships").and_then(Value::as_array);
+    let mut parts_of: HashMap<String, (String, String)> = HashMap::new();
+    for relation in relations.into_iter().flatten() {
+        let text = |pointer: &str| relation.pointer(pointer).and_then(Value::as_str);
+        let names = (
+            text("/full_product_name/product_id"),
+            text("/product_reference"),
+            text("/relates_to_product_reference"),
+        );
+        if let (Some(id), Some(part), Some(whole)) = names {
+            parts_of.insert(id.into(), (part.into(), whole.into()));
+        }
+    }
+    let product = |id: &str| -> Option<Product> {
+        if let Some(url) = urls.get(id) {
+            return Product::of(url, Vec::new());
+        }
+        let (part, whole) = parts_of.get(id)?;
+        let part = urls.get(part)?;
+        match urls.get(whole).map(|url| (url, url.starts_with("pkg:oci/"))) {
+            Some((whole, true)) => Product::of(whole, vec![PackageUrl::parse(part).ok()?]),
+            _ => Product::of(part, Vec::new()),
+        }
+    };
+    let list: Vec<Value> = match value.get("vulnerabilities") {
+        Some(list) => shape(list.clone(), kind)?,
+        None => Vec::new(),
+    };
+    let mut entries = Vec::new();
+    for vulnerability in &list {
+        let Some(id) = vulnerability.get("cve").and_then(Value::as_str) else { continue };
+        for status in ["known_not_affected", "fixed", "first_fixed", "recommended"] {
+            let pointer = format!("/product_status/{status}");
+            let ids = vulnerability.pointer(&pointer).and_then(Value::as_array);
+            for product_id in ids.into_iter().flatten().filter_map(Value::as_str) {
+                let Some(product) = product(product_id) else { continue };
+                let said = csaf_reason(vulnerability, product_id);
+                let words = if status == "known_not_affected" { "not affected" } else { "fixed" };
+                entries.push(entry(id, reason(words, &[said]), vec![product]));
+            }
+        }
+    }
+    Ok(entries)
+}
+
+/// The flag or the impact that a document gives for a product.
+fn csaf_reason<'a>(vulnerability: &'a Value, product: &str) -> Option<&'a str> {
+    let among = |note: &&Value| {
+        let ids = note.get("product_ids").and_then(Value::as_array);
+        ids.is_none_or(|ids| ids.iter().any(|id| id.as_str() == Some(product)))
+    };
+    let find = |list: &str, text: &str| {
+        let notes = vulnerability.get(list)?.as_array()?;
+        notes.iter().find(among)?.get(text)?.as_str()
+    };
+    find("flags", "label").or_else(|| find("threats", "details"))
+}
+
+/// Nesting of branches beyond this depth is not followed.
+const DEPTH_MAX: u8 = 32;
+
+fn collect_csaf(value: &Value, urls: &mut HashMap<String, String>, depth: u8) {
+    if depth > DEPTH_MAX {
+        return;
+    }
+    let mut add = |product: &Value| {
+        let id = product.get("product_id").and_then(Value::as_str);
+        let url = product.pointer("/product_identification_helper/purl").and_then(Value::as_str);
+        if let (Some(id), Some(url)) = (id, url) {
+            urls.insert(id.to_string(), url.to_string());
+        }
+    };
+    value.get("product").iter().for_each(|product| add(product));
+    let names = value.get("full_product_names").and_then(Value::as_array);
+    names.into_iter().flatten().for_each(add);
+    for branch in value.get("branches").and_then(Value::as_array).into_iter().flatten() {
+        collect_csaf(branch, urls, depth + 1);
+    }
+}
+
+#[derive(Deserialize)]
+struct CycloneDx {
+    #[serde(default)]
+    metadata: Value,
+    #[serde(default)]
+    components: Vec<Value>,
+    #[serde(default)]
+    vulnerabilities: Vec<CycloneVulnerability>,
+}
+
+#[derive(Deserialize)]
+struct CycloneVulnerability {
+    #[serde(default)]
+    id: String,
+    #[serde(default)]
+    analysis: Analysis,
+    #[serde(default)]
+    affects: Vec<Affects>,
+}
+
+#[derive(Deserialize, Default)]
+struct Analysis {
+    #[serde(default)]
+    state: String,
+    #[serde(default)]
+    justification: Option<String>,
+    #[serde(default)]
+    detail: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Affects {
+    #[serde(rename = "ref")]
+    reference: String,
+}
+
+fn cyclonedx(value: Value) -> Result<Vec<Ignore>, ReadVexError> {
+    let document: CycloneDx = shape(value, "CycloneDX")?;
+    let mut urls: HashMap<&str, &str> = HashMap::new();
+    for component in document.components.iter().chain(document.metadata.get("component")) {
+        let text = |key: &str| component.get(key).and_then(Value::as_str);
+        if let (Some(reference), Some(url)) = (text("bom-ref"), text("purl")) {
+            urls.insert(reference, url);
+        }
+    }
+    let mut entries = Vec::new();
+    for vulnerability in &document.vulnerabilities {
+        let analysis = &vulnerability.analysis;
+        let sets_aside = ["not_affected", "false_positive", "resolved", "resolved_with_pedigree"];
+        if !sets_aside.contains(&analysis.state.as_str()) || vulnerability.id.is_empty() {
+            continue;
+        }
+        let said = [analysis.justification.as_deref(), analysis.detail.as_deref()];
+        for affects in &vulnerability.affects {
+            // A reference into another document ends with `#` and the component's own name.
+            let reference = affects.reference.as_str();
+            let own = reference.split_once('#').map_or(reference, |(_, own)| own);
+            let decoded = crate::feeds::csaf::decode(own);
+            let url = urls.get(reference).copied().unwrap_or(&decoded);
+            if let Some(product) = Product::of(url, Vec::new()) {
+                let reason = reason(&analysis.state, &said);
+                entries.push(entry(&vulnerability.id, reason, vec![product]));
+            }
+        }
+    }
+    Ok(entries)
+}
+
+#[cfg(test)]
+mod tests;
