@@ -27,6 +27,10 @@ use crate::exit::{Exit, Failure, OrExit as _};
 /// How often the wait for a signal looks whether the server has ended by itself.
 const SIGNAL_INTERVAL: Duration = Duration::from_millis(200);
 
+/// What a log that contradicts itself leaves to be done.
+const CONTRADICTED: &str =
+    "keep both checkpoints and read the log elsewhere: signed, they are evidence against it";
+
 /// Carries out a `palisade log` command.
 pub(crate) fn log(context: &Context<'_>, command: &cli::Log) -> Result<Exit, Failure> {
     match command {
@@ -88,7 +92,7 @@ fn wait_for_end(signals: &SignalPipe, stop: &AtomicBool) {
 fn verify(context: &Context<'_>, args: &cli::LogVerify) -> Result<Exit, Failure> {
     let key = verifier_key(&args.key)?;
     let mut earlier = Vec::new();
-    let mut lines = String::new();
+    let mut lines = Vec::new();
     if let Some(path) = &args.entry {
         let document = read(path, "log entry", LOG_ENTRY_BYTES_MAX)?;
         let entries = LogEntry::parse_all(&document).or_exit(Exit::Usage)?;
@@ -97,16 +101,19 @@ fn verify(context: &Context<'_>, args: &cli::LogVerify) -> Result<Exit, Failure>
                 .with_hint("give what the log answered, or a Sigstore bundle"));
         }
         for entry in entries {
-            let checkpoint = entry.verify(&key, &[], 0).or_exit(Exit::Refused)?;
+            let checkpoint =
+                entry.verify(&key, &[], 0).or_exit(Exit::Refused).map_err(|failure| {
+                    failure.or_hint("keep the document, and ask the log for the entry again")
+                })?;
             let (index, size) = (entry.index, checkpoint.size);
-            lines += &format!("entry {index} is in the log, among {size} entries\n");
+            lines.push(format!("entry {index} is in the log, among {size} entries\n"));
             earlier.push(checkpoint);
         }
     }
     if let Some(place) = &args.log {
-        lines += &follow(context, args, place, &key, earlier)?;
+        lines.extend(follow(context, args, place, &key, earlier)?);
     }
-    context.terminal.result(&lines)?;
+    context.terminal.result(&lines.concat())?;
     Ok(Exit::Clean)
 }
 
@@ -117,7 +124,7 @@ fn follow(
     place: &str,
     key: &VerifierKey,
     mut earlier: Vec<Checkpoint>,
-) -> Result<String, Failure> {
+) -> Result<Vec<String>, Failure> {
     let (is_https, host, port) = address(place);
     let options = ClientOptions {
         user_agent: format!("palisade/{}", env!("CARGO_PKG_VERSION")),
@@ -136,17 +143,17 @@ fn follow(
             .map_err(|failure| failure.during(format!("read `{}`", path.display())))?;
         earlier.push(kept);
     }
-    let mut lines = String::new();
+    let mut lines = Vec::new();
     for old in &earlier {
         grown(&source, old, &now)?;
-        lines += &format!("the log has only grown, from {} to {} entries\n", old.size, now.size);
+        lines.push(format!("the log has only grown, from {} to {} entries\n", old.size, now.size));
     }
     if let Some(path) = &args.keep {
         palisade_base::fs::write_atomic(path, &note, 0o644)
             .with_context(|| format!("write `{}`", path.display()))?;
     }
     if earlier.is_empty() {
-        lines += &format!("the log has {} entries, and its checkpoint is signed\n", now.size);
+        lines.push(format!("the log has {} entries, and its checkpoint is signed\n", now.size));
     }
     Ok(lines)
 }
@@ -156,10 +163,14 @@ fn grown(source: &Source, old: &Checkpoint, now: &Checkpoint) -> Result<(), Fail
     let Some(proof) = prove_consistency(&mut tree, old.size, now.size).or_exit(Exit::Incomplete)?
     else {
         let what = format!("the log has {} entries and had {} before", now.size, old.size);
-        return Err(Failure::message(Exit::Refused, what)
-            .with_hint("keep both checkpoints: a signed log that shrinks is proof against it"));
+        return Err(Failure::message(Exit::Refused, what).with_hint(CONTRADICTED));
     };
-    verify_consistency(old.size, now.size, &proof, &old.root, &now.root).or_exit(Exit::Refused)
+    verify_consistency(old.size, now.size, &proof, &old.root, &now.root)
+        .or_exit(Exit::Refused)
+        .map_err(|failure| {
+            let what = format!("the log does not hold the {} entries it had before", old.size);
+            failure.with_hint(CONTRADICTED).during(what)
+        })
 }
 
 /// Whether a URL is https, its host and its port; nothing of a folder.
