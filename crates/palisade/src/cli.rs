@@ -9,6 +9,7 @@ mod container;
 mod db;
 mod engines;
 mod image;
+mod log;
 mod policy;
 mod report;
 mod respond;
@@ -28,6 +29,7 @@ pub(crate) use container::*;
 pub(crate) use db::*;
 pub(crate) use engines::*;
 pub(crate) use image::*;
+pub(crate) use log::*;
 pub(crate) use policy::*;
 pub(crate) use report::*;
 pub(crate) use respond::*;
@@ -168,6 +170,9 @@ pub(crate) enum Command {
     /// The advisory database
     #[command(subcommand)]
     Db(Db),
+    /// A transparency log: keep one, verify what is in it
+    #[command(subcommand)]
+    Log(Log),
     /// Print a completion script for a shell
     Completions(Completions),
     /// Write the manual pages into a folder

@@ -14,6 +14,7 @@ mod enforce;
 mod evidence;
 mod explain;
 mod image;
+mod log;
 mod look;
 mod means;
 mod policy;
@@ -70,6 +71,7 @@ pub(crate) fn run(
         Command::Capture(command) => capture::capture(&context, command),
         Command::Doctor(args) => doctor::doctor(&context, args),
         Command::Db(command) => db::db(&context, command),
+        Command::Log(command) => log::log(&context, command),
         Command::Completions(args) => completions::completions(&context, args),
         Command::Man(args) => completions::man(&context, args),
         Command::Version(args) => version::version(&context, args),

@@ -18,6 +18,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("policy", &["base", "model"]),
     ("scan", &["base", "model", "image", "packages", "policy"]),
     ("trust", &["base"]),
+    ("tlog", &["base", "http"]),
     ("harden", &["base", "policy"]),
     ("runtime", &["base", "model", "sys", "image", "policy", "harden"]),
     ("sensor", &["base", "model", "rules"]),
@@ -28,7 +29,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "palisade",
         &[
             "base", "model", "http", "rules", "sys", "bpf", "image", "registry", "packages",
-            "policy", "scan", "trust", "harden", "runtime", "sensor", "respond", "sinks", "agent",
+            "policy", "scan", "trust", "tlog", "harden", "runtime", "sensor", "respond", "sinks",
+            "agent",
         ],
     ),
     ("xtask", &[]),

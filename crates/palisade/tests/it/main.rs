@@ -8,6 +8,7 @@ mod capture;
 mod check;
 mod frame;
 mod layout;
+mod log;
 mod recordings;
 mod registry;
 mod replay;
