@@ -20,6 +20,7 @@ redis-server|redis-server|bench|is watched while it serves
 redis-tools|redis-benchmark|bench|asks it
 nginx-light|nginx|bench|is watched while it serves
 wrk|wrk|bench|asks it
+podman|podman|test|is the engine whose containers the tests confine
 busybox-static|/bin/busybox|test|the smallest real container for the tests
 binutils|strip|test|measures the stripped program
 qemu-system-x86|qemu-system-x86_64|vm|runs other kernels
