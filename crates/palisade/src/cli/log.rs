@@ -12,6 +12,8 @@ pub(crate) enum Log {
     Key(LogKey),
     /// Keep a log and answer for it over HTTP
     Serve(LogServe),
+    /// Submit a signature to a log, and verify its answer
+    Submit(LogSubmit),
     /// Verify that an entry is in a log, and that a log has only grown
     Verify(LogVerify),
 }
@@ -59,6 +61,27 @@ pub(crate) struct LogServe {
     /// Write the address to this file when the server is ready
     #[arg(long, value_name = "FILE")]
     pub(crate) ready_file: Option<PathBuf>,
+}
+
+/// `palisade log submit`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  \
+    palisade log submit --log https://log.example --key log.vkey request.json > entry.json\n\n\
+    The request is a CreateEntryRequest of Rekor v2 in JSON. The answer is printed when its\n\
+    proof holds, for `palisade log verify` and for bundles.")]
+pub(crate) struct LogSubmit {
+    /// URL of the log
+    #[arg(long, value_name = "URL")]
+    pub(crate) log: String,
+    /// Verifier key of the log (NAME+HASH+KEY), or a file that holds it
+    #[arg(long, value_name = "KEY|FILE")]
+    pub(crate) key: String,
+    /// What to submit
+    #[arg(value_name = "FILE")]
+    pub(crate) request: PathBuf,
+    /// Write the answer to this file
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
 }
 
 /// `palisade log verify`.

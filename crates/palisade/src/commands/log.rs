@@ -1,4 +1,4 @@
-//! `palisade log`: key, serve, verify.
+//! `palisade log`: key, serve, submit, verify.
 
 use std::fs::File;
 use std::os::fd::AsFd as _;
@@ -11,10 +11,12 @@ use anyhow::Context as _;
 use palisade_http::{ClientOptions, TlsOptions};
 use palisade_sys::signals::{SignalPipe, wait_readable};
 use palisade_tlog::bundle::LOG_ENTRY_BYTES_MAX;
+use palisade_tlog::entry::SUBMISSION_BYTES_MAX;
 use palisade_tlog::merkle::{prove_consistency, verify_consistency};
 use palisade_tlog::note::NOTE_BYTES_MAX;
 use palisade_tlog::server::log_api::LogApi;
 use palisade_tlog::server::{RateLimit, Server, ServerCounts};
+use palisade_tlog::source::client;
 use palisade_tlog::tile::TiledTree;
 use palisade_tlog::{
     Checkpoint, KeyKind, Log, LogEntry, LogOptions, SigningKey, Source, VerifierKey, Writer,
@@ -31,11 +33,15 @@ const SIGNAL_INTERVAL: Duration = Duration::from_millis(200);
 const CONTRADICTED: &str =
     "keep both checkpoints and read the log elsewhere: signed, they are evidence against it";
 
+/// How long a log may take to answer a submission.
+const ANSWER: Duration = Duration::from_mins(1);
+
 /// Carries out a `palisade log` command.
 pub(crate) fn log(context: &Context<'_>, command: &cli::Log) -> Result<Exit, Failure> {
     match command {
         cli::Log::Key(args) => key(context, args),
         cli::Log::Serve(args) => serve(context, args),
+        cli::Log::Submit(args) => submit(context, args),
         cli::Log::Verify(args) => verify(context, args),
     }
 }
@@ -89,6 +95,56 @@ fn wait_for_end(signals: &SignalPipe, stop: &AtomicBool) {
     }
 }
 
+fn submit(context: &Context<'_>, args: &cli::LogSubmit) -> Result<Exit, Failure> {
+    let key = verifier_key(&args.key)?;
+    let request = read(&args.request, "request", SUBMISSION_BYTES_MAX)?;
+    let url = format!("{}/api/v2/log/entries", args.log.trim_end_matches('/'));
+    let failed = |problem: String| {
+        Failure::message(Exit::Incomplete, format!("submit to `{url}`: {problem}"))
+            .with_hint("name the log by its URL; an entry that is there already is found again")
+    };
+    let agent =
+        client(&options(context, &url), ANSWER).map_err(|error| failed(error.to_string()))?;
+    let mut answer = agent
+        .post(&url)
+        .header("content-type", "application/json")
+        .send(&request[..])
+        .map_err(|error| failed(error.to_string()))?;
+    let status = answer.status().as_u16();
+    let limited = answer.body_mut().with_config().limit(LOG_ENTRY_BYTES_MAX as u64);
+    let body = limited.read_to_vec().map_err(|error| failed(error.to_string()))?;
+    let text = String::from_utf8_lossy(&body);
+    if status == 400 {
+        let what = format!("the log refuses the entry: {}", message(&text));
+        return Err(Failure::message(Exit::Refused, what)
+            .with_hint("check the signature, the key and the form of the request"));
+    }
+    if !matches!(status, 200 | 201) {
+        return Err(failed(format!("status {status}: {}", message(&text))));
+    }
+    let entries = LogEntry::parse_all(&body).or_exit(Exit::Incomplete)?;
+    for entry in &entries {
+        entry.verify(&key, &[], 0).or_exit(Exit::Refused).map_err(|failure| {
+            failure.or_hint("give the key of this log; what it answered proves nothing")
+        })?;
+    }
+    // The proof is of what the log wrote: that must be what was submitted.
+    let submitted = palisade_tlog::entry::accept(&request).or_exit(Exit::Refused)?;
+    if entries.len() != 1 || entries.iter().any(|entry| entry.body != submitted.body) {
+        return Err(Failure::message(Exit::Refused, "the log answered with another entry")
+            .with_hint("do not rely on this log; its answer is not what was submitted"));
+    }
+    context.terminal.result_to(args.output.as_deref(), &format!("{}\n", text.trim_end()))?;
+    Ok(Exit::Clean)
+}
+
+/// The reason in a log's answer, short and without control characters.
+fn message(answer: &str) -> String {
+    let parsed: Option<serde_json::Value> = serde_json::from_str(answer).ok();
+    let told = parsed.as_ref().and_then(|value| value.get("message")?.as_str()).unwrap_or(answer);
+    told.chars().filter(|c| !c.is_control()).take(300).collect()
+}
+
 fn verify(context: &Context<'_>, args: &cli::LogVerify) -> Result<Exit, Failure> {
     let key = verifier_key(&args.key)?;
     let mut earlier = Vec::new();
@@ -125,15 +181,7 @@ fn follow(
     key: &VerifierKey,
     mut earlier: Vec<Checkpoint>,
 ) -> Result<Vec<String>, Failure> {
-    let (is_https, host, port) = address(place);
-    let options = ClientOptions {
-        user_agent: format!("palisade/{}", env!("CARGO_PKG_VERSION")),
-        tls: is_https.then(TlsOptions::default),
-        proxy: context.environment.proxies.of(is_https, &host, port),
-        timeout_total: None,
-        timeout_idle: None,
-    };
-    let source = Source::open(place, &options).or_exit(Exit::Incomplete)?;
+    let source = Source::open(place, &options(context, place)).or_exit(Exit::Incomplete)?;
     let note = source.checkpoint().or_exit(Exit::Incomplete)?;
     let (now, _) = Checkpoint::open(&note, key).or_exit(Exit::Refused)?;
     if let Some(path) = args.keep.as_deref().filter(|path| path.symlink_metadata().is_ok()) {
@@ -171,6 +219,17 @@ fn grown(source: &Source, old: &Checkpoint, now: &Checkpoint) -> Result<(), Fail
             let what = format!("the log does not hold the {} entries it had before", old.size);
             failure.with_hint(CONTRADICTED).during(what)
         })
+}
+
+fn options<'c>(context: &Context<'c>, place: &str) -> ClientOptions<'c> {
+    let (is_https, host, port) = address(place);
+    ClientOptions {
+        user_agent: format!("palisade/{}", env!("CARGO_PKG_VERSION")),
+        tls: is_https.then(TlsOptions::default),
+        proxy: context.environment.proxies.of(is_https, &host, port),
+        timeout_total: None,
+        timeout_idle: None,
+    }
 }
 
 /// Whether a URL is https, its host and its port; nothing of a folder.

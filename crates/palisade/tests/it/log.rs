@@ -300,3 +300,26 @@ fn a_log_has_one_writer_and_one_key() {
     serve("log.vkey").expect_error(2, "log.vkey");
     Served::start(folder.path()).stop();
 }
+
+#[test]
+fn a_submission_gives_an_entry_that_verifies_or_says_why_not() {
+    let (folder, _) = prepared();
+    let served = Served::start(folder.path());
+    let url = format!("http://{}", served.address);
+    let submit = |key: &str, request: &Value| {
+        std::fs::write(folder.path().join("request.json"), request.to_string()).unwrap();
+        run(folder.path(), &["log", "submit", "--log", &url, "--key", key, "request.json"])
+    };
+    served.submit("zero");
+    let answer = submit("log.vkey", &submission("one")).expect(0).stdout;
+    std::fs::write(folder.path().join("entry.json"), answer).unwrap();
+    let verified = run(folder.path(), &["log", "verify", "--key", "log.vkey", "entry.json"]);
+    assert_eq!(verified.expect(0).stdout, "entry 1 is in the log, among 2 entries\n");
+    let mut forged = submission("two");
+    forged["hashedRekordRequestV002"]["digest"] = json!(BASE64_STANDARD.encode([1; 32]));
+    submit("log.vkey", &forged).expect_error(1, "the log refuses the entry");
+    let made = run(folder.path(), &["log", "key", "--origin", ORIGIN, "--output", "2.key"]);
+    submit(made.expect(0).stdout.trim(), &submission("three")).expect_error(1, "the log");
+    served.stop();
+    submit("log.vkey", &submission("four")).expect_error(3, "submit to");
+}
