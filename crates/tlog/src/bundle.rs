@@ -80,7 +80,7 @@ impl palisade_base::Explain for LogEntryError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Malformed(_) => Some(
-                "give a TransparencyLogEntry, a Sigstore bundle, or what `palisade log prove` prints"
+                "give a TransparencyLogEntry, a Sigstore bundle, or what `palisade log submit` prints"
                     .into(),
             ),
             Self::Checkpoint(error) => error.hint(),
