@@ -36,6 +36,11 @@ test-vm: build ## Run the kernel's tests on Linux 5.10, 6.1 and 6.12 in QEMU gue
 	@scripts/install-deps.sh build demo test vm
 	@CARGO="$(CARGO)" scripts/vm.sh --palisade $(PALISADE) $(VM)
 
+.PHONY: image
+image: ## Build the agent's image by buildah, start it by podman and see an alert (IMAGE="--help")
+	@scripts/install-deps.sh image
+	@$(SUDO) scripts/image.sh $(IMAGE)
+
 .PHONY: conformance
 conformance: ## Run the conformance material in $PALISADE_SHARED/conformance
 	@scripts/install-deps.sh build

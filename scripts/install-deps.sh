@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what a make target needs and the machine lacks, by apt; says what and why.
-# usage: scripts/install-deps.sh build|demo|test|bench|flood|vm …   (asks nothing)
+# usage: scripts/install-deps.sh build|demo|test|bench|flood|vm|image …   (asks nothing)
 set -euo pipefail
 
 # package | command or file that proves it | needed for | why
@@ -34,6 +34,10 @@ python3-pip|pip3|bench|installs packages into the large image
 perl|perl|flood|is the receiver that comes back
 binutils|strip|vm|shortens the tests for the guests
 runc|runc|vm|starts containers in the guests
+buildah|buildah|image|builds the agent's image
+podman|podman|image|starts it
+mmdebstrap|mmdebstrap|image|makes the base where no registry is at hand
+busybox-static|/bin/busybox|image|is the canary's shell
 TABLE
 }
 

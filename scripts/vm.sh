@@ -11,7 +11,7 @@ usage: scripts/vm.sh [--on KERNEL[/KIND]]… [--suite NAME]… [--test TEXT] [--
   --on KERNEL[/KIND]     5.10, 6.1 or 6.12, with control groups of kind `v2` (the default) or
                          `hybrid`; `systemd`: v2, started by systemd, for the suite `service`
                          [default: 5.10, 6.1, 6.1/hybrid, 6.12, 6.12/systemd]
-  --suite NAME           doctor, watch, bpf, sensor, sys, respond, agent, runtime, palisade
+  --suite NAME           doctor, watch, enforce, bpf, sensor, sys, respond, agent, runtime, palisade
                          [default: all but `palisade`, which takes half an hour emulated]
   --test TEXT            only tests whose name contains TEXT
   --palisade FILE        the program [default: target/release/palisade]
@@ -44,7 +44,7 @@ while [ $# -gt 0 ]; do
     esac
 done
 [ ${#guests[@]} -gt 0 ] || guests=(5.10 6.1 6.1/hybrid 6.12 6.12/systemd)
-[ ${#suites[@]} -gt 0 ] || suites=(doctor watch bpf sensor sys respond agent runtime)
+[ ${#suites[@]} -gt 0 ] || suites=(doctor watch enforce bpf sensor sys respond agent runtime)
 for guest in "${guests[@]}"; do
     if ! [[ $guest =~ ^(5\.10|6\.1|6\.12)(/(v2|hybrid|systemd))?$ ]]; then
         echo "error: no guest \`$guest\`" >&2
@@ -57,7 +57,7 @@ for guest in "${guests[@]}"; do
         exit 3
     fi
 done
-known=" doctor watch bpf sensor sys respond agent runtime palisade "
+known=" doctor watch enforce bpf sensor sys respond agent runtime palisade "
 for suite in "${suites[@]}"; do
     if [[ $known != *" $suite "* ]]; then
         echo "error: no suite \`$suite\`; there are:$known" >&2

@@ -9,10 +9,12 @@ suites=("$@")
 
 # Programs of this machine that the tests call, and the real bash: /dev/tcp is a feature of it.
 programs=(bash sh cat cp rm mkdir rmdir mv ln ls chmod touch true false sleep date id env head tail
-    tr grep sed awk timeout mount umount mktemp stat wc sort cut unshare nsenter runc dpkg-deb tar gzip xz)
+    tr grep sed awk timeout mount umount mktemp stat wc sort cut unshare nsenter runc unlink pivot_root dpkg-deb tar gzip xz)
 
-mkdir -p "$system"/{bin,sbin,lib,lib64,usr/bin,usr/sbin,usr/lib,etc,proc,sys,dev,run,tmp,root,mnt,tests}
+mkdir -p "$system"/{usr/bin,usr/sbin,usr/lib,usr/lib64,etc,proc,sys,dev,run,tmp,root,mnt,tests}
 mkdir -p "$system"/var/{tmp,lib,log}
+# As in every distribution of today: tests that show a guest nothing but /usr rely on it.
+for folder in bin sbin lib lib64; do ln -s "usr/$folder" "$system/$folder"; done
 chmod 1777 "$system/tmp" "$system/var/tmp"
 
 # A program or library at its own path, links resolved, and the libraries that it is linked with.
@@ -40,11 +42,21 @@ install -D /bin/busybox "$system/bin/busybox"
 add "$palisade"
 [ -e "$system/usr/bin/palisade" ] || ln -s "$palisade" "$system/usr/bin/palisade"
 
-# The tests of crates, by suite; doctor and watch are scripts.
-"${CARGO:-cargo}" test --quiet --workspace --locked --test it --no-run --message-format=json >"$system.build" ||
+# The tests of crates, by suite; doctor, watch, enforce and service are scripts.
+crates=()
+for suite in "${suites[@]}"; do
+    case "$suite" in
+        doctor | watch | enforce | service) ;;
+        palisade) crates+=(--package palisade) ;;
+        *) crates+=(--package "palisade-$suite") ;;
+    esac
+done
+: >"$system.build"
+[ ${#crates[@]} -eq 0 ] ||
+    "${CARGO:-cargo}" test --quiet "${crates[@]}" --locked --test it --no-run --message-format=json >"$system.build" ||
     { echo "error: the tests do not build" >&2; exit 3; }
 for suite in "${suites[@]}"; do
-    case "$suite" in doctor | watch | service) continue ;; esac
+    case "$suite" in doctor | watch | enforce | service) continue ;; esac
     binary=$(sed -n "s|.*\"package_id\":\"[^\"]*/crates/$suite#.*\"kind\":\\[\"test\"\\].*\"executable\":\"\\([^\"]*\\)\".*|\\1|p" "$system.build")
     if [ -z "$binary" ]; then
         echo "error: cargo names no test program of crate $suite" >&2
@@ -66,7 +78,7 @@ if [ -x /lib/systemd/systemd ]; then
     [ -e "$system/usr/bin/systemctl" ] || ln -s /bin/systemctl "$system/usr/bin/systemctl"
     scripts/vm/systemd.sh "$system"
 fi
-cp scripts/vm/{init.sh,tests.sh,doctor.sh,watch.sh} "$system/tests/"
+cp scripts/vm/{init.sh,tests.sh,agent.sh,doctor.sh,watch.sh,enforce.sh} "$system/tests/"
 printf '%s\n' "${suites[@]}" >"$system/tests/suites"
 
 echo palisade-guest >"$system/etc/hostname"

@@ -62,7 +62,7 @@ has_id_mapped_layers() {
 
 while read -r suite; do
     case "$suite" in
-        doctor | watch | service)
+        doctor | watch | enforce | service)
             # shellcheck source=/dev/null
             . "/tests/$suite.sh"
             ;;

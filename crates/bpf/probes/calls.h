@@ -259,6 +259,149 @@ CALL(generic)
 	END(CLASS_KERNEL)
 }
 
+/* --- keys of the kernel ---------------------------------------------------------------------------- */
+#define KEYCTL_OPERATIONS_MAX 64 /* a power of two: kernels before 6.12 bound the index by its mask alone */
+#define KEYCTL_INTEGER 0
+#define KEYCTL_TEXT 1
+/* How many arguments an operation of keyctl(2) takes, and which of the second to the fifth are texts, as bits. */
+#define TAKES(n, texts) ((n) | (texts) << 4)
+const volatile u8 keyctl_arguments[KEYCTL_OPERATIONS_MAX] SEC(".rodata.keyctl") = {
+	[0] = TAKES(2, 0), [1] = TAKES(1, 1), [2] = TAKES(3, 0), [3] = TAKES(1, 0), [4] = TAKES(3, 0), [5] = TAKES(2, 0),
+	[6] = TAKES(3, 0), [7] = TAKES(1, 0), [8] = TAKES(2, 0), [9] = TAKES(2, 0), [10] = TAKES(4, 6), [11] = TAKES(3, 0),
+	[12] = TAKES(4, 0), [13] = TAKES(3, 0), [14] = TAKES(1, 0), [15] = TAKES(2, 0), [16] = TAKES(1, 0),
+	[17] = TAKES(3, 0), [18] = TAKES(0, 0), [19] = TAKES(4, 0), [20] = TAKES(4, 0), [21] = TAKES(1, 0),
+	[22] = TAKES(2, 0), [23] = TAKES(4, 0), [24] = TAKES(3, 4), [25] = TAKES(4, 2), [26] = TAKES(4, 2),
+	[27] = TAKES(4, 2), [28] = TAKES(4, 2), [29] = TAKES(3, 6), [30] = TAKES(4, 0), [31] = TAKES(2, 0),
+	[32] = TAKES(3, 0),
+};
+
+/* Argument `index` (from 0) of an operation with these arguments. */
+static __always_inline void push_keyctl(struct scratch *s, u32 takes, u32 index, u64 value)
+{
+	if (!(takes >> (4 + index) & 1)) {
+		push_dyn(s, KEYCTL_INTEGER, index < (takes & 15) ? value : 0);
+		return;
+	}
+	s->data[AT(s)] = KEYCTL_TEXT;
+	u8 *to = s->data + ((s->pos + 1) & (RECORD_BYTES_MAX - 1));
+	long n = bpf_probe_read_user_str(to, RAW_PATH_BYTES_MAX, (void *)value);
+	if (n == RAW_PATH_BYTES_MAX)
+		s->trailer_flags |= TRAILER_TRUNCATED;
+	end_param(s, n > 0 ? n + 1 : 0);
+}
+
+CALL(keyctl)
+{
+	BEGIN(KEYCTL, CLASS_KERNEL)
+	u32 operation = ARG(0), at = operation, takes = 0;
+	barrier_var(at);
+	if (operation < KEYCTL_OPERATIONS_MAX)
+		takes = keyctl_arguments[at & (KEYCTL_OPERATIONS_MAX - 1)];
+	push_s64(s, ret);
+	push_u32(s, operation);
+	push_keyctl(s, takes, 0, ARG(1));
+	push_keyctl(s, takes, 1, ARG(2));
+	push_keyctl(s, takes, 2, ARG(3));
+	push_keyctl(s, takes, 3, ARG(4));
+	END(CLASS_KERNEL)
+}
+
+/* --- quotas of file systems ------------------------------------------------------------------------ */
+
+/* include/uapi/linux/quota.h */
+struct quota_block {
+	u64 bhardlimit, bsoftlimit, curspace, ihardlimit, isoftlimit, curinodes, btime, itime;
+	u32 valid;
+};
+struct quota_info {
+	u64 bgrace, igrace;
+	u32 flags, valid;
+};
+#define QIF_BLIMITS 1
+#define QIF_SPACE 2
+#define QIF_ILIMITS 4
+#define QIF_BTIME 16
+#define QIF_ITIME 32
+#define IIF_BGRACE 1
+#define IIF_IGRACE 2
+#define IIF_FLAGS 4
+#define QUOTA_ROOT_SQUASH 1
+
+static __always_inline u16 quota_command(u32 command)
+{
+	switch (command) {
+	case 0x800001: return PLS_QUOTACTL_Q_SYNC;
+	case 0x800002: return PLS_QUOTACTL_Q_QUOTAON;
+	case 0x800003: return PLS_QUOTACTL_Q_QUOTAOFF;
+	case 0x800004: return PLS_QUOTACTL_Q_GETFMT;
+	case 0x800005: return PLS_QUOTACTL_Q_GETINFO;
+	case 0x800006: return PLS_QUOTACTL_Q_SETINFO;
+	case 0x800007: return PLS_QUOTACTL_Q_GETQUOTA;
+	case 0x800008: return PLS_QUOTACTL_Q_SETQUOTA;
+	case 0x5801: return PLS_QUOTACTL_Q_XQUOTAON;
+	case 0x5802: return PLS_QUOTACTL_Q_XQUOTAOFF;
+	case 0x5803: return PLS_QUOTACTL_Q_XGETQUOTA;
+	case 0x5804: return PLS_QUOTACTL_Q_XSETQLIM;
+	case 0x5805: return PLS_QUOTACTL_Q_XGETQSTAT;
+	case 0x5806: return PLS_QUOTACTL_Q_XQUOTARM;
+	case 0x5807: return PLS_QUOTACTL_Q_XQUOTASYNC;
+	default: return 0;
+	}
+}
+
+static __always_inline u8 quota_format(u32 format)
+{
+	switch (format) {
+	case 1: return PLS_QUOTACTL_QFMT_VFS_OLD;
+	case 2: return PLS_QUOTACTL_QFMT_VFS_V0;
+	case 4: return PLS_QUOTACTL_QFMT_VFS_V1;
+	default: return PLS_QUOTACTL_QFMT_NOT_USED;
+	}
+}
+
+CALL(quotactl)
+{
+	BEGIN(QUOTACTL, CLASS_KERNEL)
+	struct quota_block block = {};
+	struct quota_info info = {};
+	u32 format = 0, given = ARG(0), type = given & 0xff;
+	u16 command = quota_command(given >> 8);
+	u64 address = ARG(3);
+	/* What the kernel gives is there when it has succeeded. */
+	bool sets_block = command == PLS_QUOTACTL_Q_SETQUOTA, sets_info = command == PLS_QUOTACTL_Q_SETINFO;
+	if (sets_block || (command == PLS_QUOTACTL_Q_GETQUOTA && !ret))
+		bpf_probe_read_user(&block, sizeof(block), (void *)address);
+	if (sets_info || (command == PLS_QUOTACTL_Q_GETINFO && !ret))
+		bpf_probe_read_user(&info, sizeof(info), (void *)address);
+	if (command == PLS_QUOTACTL_Q_GETFMT && !ret)
+		bpf_probe_read_user(&format, sizeof(format), (void *)address);
+	push_s64(s, ret);
+	push_user_str(s, ARG(1));
+	if (command == PLS_QUOTACTL_Q_QUOTAON)
+		push_user_str(s, address);
+	else
+		push_empty(s);
+	push_u64(s, block.valid & QIF_BLIMITS ? block.bhardlimit : 0);
+	push_u64(s, block.valid & QIF_BLIMITS ? block.bsoftlimit : 0);
+	push_u64(s, block.valid & QIF_SPACE ? block.curspace : 0);
+	push_u64(s, block.valid & QIF_ILIMITS ? block.ihardlimit : 0);
+	push_u64(s, block.valid & QIF_ILIMITS ? block.isoftlimit : 0);
+	push_u64(s, block.valid & QIF_BTIME ? block.btime : 0);
+	push_u64(s, block.valid & QIF_ITIME ? block.itime : 0);
+	push_u64(s, info.valid & IIF_BGRACE ? info.bgrace : 0);
+	push_u64(s, info.valid & IIF_IGRACE ? info.igrace : 0);
+	push_u8(s, !(info.valid & IIF_FLAGS) ? 0 :
+		   info.flags & QUOTA_ROOT_SQUASH ? PLS_QUOTACTL_V1_DQF_RSQUASH : PLS_QUOTACTL_DQF_NONE);
+	push_u8(s, quota_format(format));
+	push_u16(s, command);
+	push_u8(s, type == 0 ? PLS_QUOTACTL_USRQUOTA : type == 1 ? PLS_QUOTACTL_GRPQUOTA : 0);
+	bool names_one = sets_block || command == PLS_QUOTACTL_Q_GETQUOTA || command == PLS_QUOTACTL_Q_XGETQUOTA ||
+			 command == PLS_QUOTACTL_Q_XSETQLIM;
+	push_u32(s, names_one ? ARG(2) : 0);
+	push_u8(s, command == PLS_QUOTACTL_Q_QUOTAON ? quota_format(ARG(2)) : PLS_QUOTACTL_QFMT_NOT_USED);
+	END(CLASS_KERNEL)
+}
+
 /* --- signals --------------------------------------------------------------------------------------- */
 SIMPLE_CALL(kill, KILL, CLASS_SIGNAL, FD(0), push_u8(s, ARG(1)))
 SIMPLE_CALL(tkill, TKILL, CLASS_SIGNAL, FD(0), push_u8(s, ARG(1)))

@@ -11,6 +11,8 @@
 #include "layer.h"
 #include "translate.h"
 
+#define CALLS_MAX 1024
+
 #define AF_INET 2
 #define AF_INET6 10
 #define DENY 0
@@ -323,40 +325,73 @@ int BPF_PROG(lsm_exec, struct linux_binprm *bprm, int ret)
 	return refuses(room, which, MEANS_LSM) ? -EPERM : 0;
 }
 
-#define SYS_X86_OPEN 2
-#define SYS_X86_OPENAT 257
-#define SYS_X86_CREAT 85
-#define SYS_OPENAT2 437
-#define SYS_IO_URING_ENTER 426
-#define SYS_I386_OPEN 5
-#define SYS_I386_OPENAT 295
-#define SYS_I386_CREAT 8
-#define SYS_ARM64_OPENAT 56
-#define TS_COMPAT 2
+/* Events of calls by number: native ones, then 32-bit ones. Set by the loader for those that programs here judge. */
+const volatile u16 call_events[2 * CALLS_MAX] SEC(".rodata.call_events") = {};
 
-/* The event of the call in which a file is opened; 0 if it is no open. Opens by a ring of io_uring count as openat. */
-static __always_inline u32 open_event(void)
+#define SYS_IO_URING_ENTER 426
+#define TS_COMPAT 2
+#define X32_BIT 0x40000000u /* its calls have the native numbers, or some that are in the table as well */
+
+static __always_inline struct pt_regs *saved_registers(void)
 {
-	struct task_struct *task = (struct task_struct *)bpf_get_current_task_btf();
-	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs((struct task_struct *)task);
+	return (struct pt_regs *)bpf_task_pt_regs((struct task_struct *)bpf_get_current_task_btf());
+}
+
+static __always_inline bool is_compat(void)
+{
 #if defined(__TARGET_ARCH_x86)
-	u32 number = BPF_CORE_READ(regs, orig_ax);
-	bool compat = BPF_CORE_READ(task, thread_info.status) & TS_COMPAT;
-	number &= ~0x40000000u; /* the x32 interface has the same numbers */
-	if (number == (compat ? SYS_I386_OPENAT : SYS_X86_OPENAT))
-		return PLS_EVENT_OPENAT;
-	if (number == (compat ? SYS_I386_OPEN : SYS_X86_OPEN))
-		return PLS_EVENT_OPEN;
-	if (number == (compat ? SYS_I386_CREAT : SYS_X86_CREAT))
-		return PLS_EVENT_CREAT;
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task_btf();
+	return BPF_CORE_READ(task, thread_info.status) & TS_COMPAT;
+#else
+	return false;
+#endif
+}
+
+/* The event of the call that is under way; `by_ring` if a ring of io_uring is at work, and 0 for calls of no interest. */
+static __always_inline u32 call_event(u32 by_ring)
+{
+	struct pt_regs *regs = saved_registers();
+#if defined(__TARGET_ARCH_x86)
+	u32 number = BPF_CORE_READ(regs, orig_ax) & ~X32_BIT;
 #else
 	u32 number = BPF_CORE_READ(regs, syscallno);
-	if (number == SYS_ARM64_OPENAT)
-		return PLS_EVENT_OPENAT;
 #endif
-	if (number == SYS_OPENAT2)
-		return PLS_EVENT_OPENAT2;
-	return number == SYS_IO_URING_ENTER ? PLS_EVENT_OPENAT : 0;
+	if (number == SYS_IO_URING_ENTER)
+		return by_ring;
+	if (number >= CALLS_MAX)
+		return 0;
+	u32 at = number + (is_compat() ? CALLS_MAX : 0);
+	barrier_var(at); /* or the compiler joins the halves by an `or`, whose result verifiers do not bound */
+	return call_events[at & (2 * CALLS_MAX - 1)];
+}
+
+/* An argument of the call that is under way. */
+static __always_inline u64 call_argument(u32 index)
+{
+	struct pt_regs *regs = saved_registers();
+#if defined(__TARGET_ARCH_x86)
+	if (is_compat()) {
+		switch (index) {
+		case 0: return (u32)BPF_CORE_READ(regs, bx);
+		case 1: return (u32)BPF_CORE_READ(regs, cx);
+		case 2: return (u32)BPF_CORE_READ(regs, dx);
+		default: return (u32)BPF_CORE_READ(regs, si);
+		}
+	}
+	switch (index) {
+	case 0: return BPF_CORE_READ(regs, di);
+	case 1: return BPF_CORE_READ(regs, si);
+	case 2: return BPF_CORE_READ(regs, dx);
+	default: return BPF_CORE_READ(regs, r10);
+	}
+#else
+	switch (index) {
+	case 0: return BPF_CORE_READ(regs, orig_x0);
+	case 1: return BPF_CORE_READ(regs, regs[1]);
+	case 2: return BPF_CORE_READ(regs, regs[2]);
+	default: return BPF_CORE_READ(regs, regs[3]);
+	}
+#endif
 }
 
 /* Whether the file lies where the task sees it: an overlay opens files of its layers in mounts of nobody's namespace. */
@@ -396,8 +431,10 @@ int BPF_PROG(lsm_open, struct file *file, int ret)
 {
 	if (ret)
 		return ret;
-	u32 event = open_event();
-	if (!event || !is_visible(file))
+	u32 event = call_event(PLS_EVENT_OPENAT);
+	bool is_open = event == PLS_EVENT_OPENAT || event == PLS_EVENT_OPEN || event == PLS_EVENT_CREAT ||
+		       event == PLS_EVENT_OPENAT2;
+	if (!is_open || !is_visible(file))
 		return 0;
 	int which = begin(event);
 	if (which < 0)
@@ -422,5 +459,118 @@ int BPF_PROG(lsm_open, struct file *file, int ret)
 		know_parts(f, room, bytes, flags & PLS_O_DIRECTORY);
 	return refuses(room, which, MEANS_LSM) ? -EPERM : 0;
 }
+
+/* --- calls by their arguments ---------------------------------------------------------------------- */
+
+#define MS_MGC_MASK 0xffff0000u
+#define MS_MGC_VALUE 0xc0ed0000u
+#define MODE_BITS 07777
+#define NO_ARGUMENT 9
+
+static __always_inline void know_argument(struct facts *f, u32 index, s64 value)
+{
+	know(f, INPUT_PARAMETER + index, value);
+	f->unknown &= ~(1u << (INPUT_PARAMETER + index));
+}
+
+/* The numbers among the parameters of the record that there will be: `is_known` of src/enforce/means.rs. */
+static __always_inline void know_arguments(struct facts *f, u32 event)
+{
+	u64 flags;
+	switch (event) {
+	case PLS_EVENT_PTRACE:
+		return know_argument(f, 3, ptrace_request(call_argument(0)));
+	case PLS_EVENT_MOUNT:
+		flags = (u32)call_argument(3);
+		return know_argument(f, 4, (flags & MS_MGC_MASK) == MS_MGC_VALUE ? flags & ~(u64)MS_MGC_MASK : flags);
+	case PLS_EVENT_BPF:
+		return know_argument(f, 1, (u32)call_argument(0));
+	case PLS_EVENT_KILL:
+		return know_argument(f, 2, (u8)call_argument(1));
+	case PLS_EVENT_CHMOD:
+	case PLS_EVENT_FCHMOD:
+		return know_argument(f, 2, call_argument(1) & MODE_BITS);
+	case PLS_EVENT_FCHMODAT:
+		return know_argument(f, 3, call_argument(2) & MODE_BITS);
+	}
+}
+
+/* Which argument names what the call is about. It is only reported: the caller may have changed it meanwhile. */
+static __always_inline u32 naming_argument(u32 event)
+{
+	switch (event) {
+	case PLS_EVENT_UNLINK:
+	case PLS_EVENT_RMDIR:
+	case PLS_EVENT_RENAME:
+	case PLS_EVENT_MKDIR:
+	case PLS_EVENT_CHMOD:
+	case PLS_EVENT_CHOWN:
+	case PLS_EVENT_UMOUNT2: return 0;
+	case PLS_EVENT_UNLINKAT:
+	case PLS_EVENT_RENAMEAT:
+	case PLS_EVENT_RENAMEAT2:
+	case PLS_EVENT_MKDIRAT:
+	case PLS_EVENT_FCHMODAT:
+	case PLS_EVENT_LINK:
+	case PLS_EVENT_SYMLINK:
+	case PLS_EVENT_MOUNT: return 1;
+	case PLS_EVENT_SYMLINKAT: return 2;
+	case PLS_EVENT_LINKAT: return 3;
+	default: return NO_ARGUMENT;
+	}
+}
+
+/* Judges the call that is under way by what it asks for; `by_ring` is its event if a ring of io_uring asks. */
+__attribute__((noinline)) int judge_arguments(u32 by_ring)
+{
+	u32 event = call_event(by_ring);
+	if (!event)
+		return 0;
+	int which = begin(event);
+	if (which < 0)
+		return 0;
+	struct room *room = room_of(which);
+	if (!room)
+		return 0;
+	struct facts *f = &room->facts;
+	know_caller(f);
+	know(f, INPUT_RESULT, 0);
+	bool is_ring = by_ring && event == by_ring && call_event(0) == 0;
+	u32 naming = naming_argument(event);
+	if (!is_ring)
+		know_arguments(f, event);
+	if (!is_ring && naming != NO_ARGUMENT) {
+		long n = bpf_probe_read_user_str(f->found.object, TEXT_BYTES, (void *)call_argument(naming));
+		f->found.object_bytes = n > 1 ? n - 1 : 0;
+	}
+	return refuses(room, which, MEANS_LSM) ? -EPERM : 0;
+}
+
+/*
+ * A program at a hook that calls come by. Hooks' arguments are not looked at: they differ between kernels, and what is
+ * judged is the call. A hook may be passed several times in one call, as by an overlay and its layer; the first refuses.
+ */
+#define JUDGED_AT(hook, name, by_ring)                                                                                 \
+	SEC("lsm/" #hook)                                                                                              \
+	int lsm_##name(void *ctx)                                                                                      \
+	{                                                                                                              \
+		int refused = judge_arguments(by_ring);                                                                \
+		return refused ? -EPERM : 0;                                                                           \
+	}
+JUDGED_AT(ptrace_access_check, trace, 0)
+JUDGED_AT(ptrace_traceme, traceme, 0)
+JUDGED_AT(sb_mount, mount, 0)
+JUDGED_AT(sb_umount, umount, 0)
+JUDGED_AT(inode_unlink, unlink, PLS_EVENT_UNLINKAT)
+JUDGED_AT(inode_rmdir, rmdir, PLS_EVENT_UNLINKAT)
+JUDGED_AT(inode_rename, rename, PLS_EVENT_RENAMEAT2)
+JUDGED_AT(inode_link, link, PLS_EVENT_LINKAT)
+JUDGED_AT(inode_symlink, symlink, PLS_EVENT_SYMLINKAT)
+JUDGED_AT(inode_mkdir, mkdir, PLS_EVENT_MKDIRAT)
+JUDGED_AT(inode_setattr, setattr, 0)
+JUDGED_AT(kernel_load_data, load_data, 0)
+JUDGED_AT(kernel_read_file, read_file, 0)
+JUDGED_AT(bpf, bpf, 0)
+JUDGED_AT(task_kill, kill, 0)
 
 char LICENSE[] SEC("license") = "GPL";

@@ -38,6 +38,7 @@
 #define PLS_SYSCALL_PROCESS_VM_READV 301
 #define PLS_SYSCALL_PROCESS_VM_WRITEV 302
 #define PLS_SYSCALL_PIDFD_OPEN 347
+#define PLS_SYSCALL_QUOTACTL_FD 353
 #define PLS_SYSCALL_KEXEC_LOAD 187
 #define PLS_SYSCALL_NAME_TO_HANDLE_AT 376
 #define PLS_SYSCALL_OPEN_BY_HANDLE_AT 329
@@ -641,6 +642,40 @@
 #define PLS_EVENT_IO_URING_SETUP 339
 #define PLS_NPARAMS_IO_URING_SETUP 8
 
+/* keyctl; what an operation does not take is 0, and a text that cannot be read is absent
+ *    0 res: i64
+ *    1 operation: u32 keyctl_operations
+ *    2 arg2: dynamic: u8 form (0 i64, 1 text), then the value
+ *    3 arg3: dynamic
+ *    4 arg4: dynamic
+ *    5 arg5: dynamic
+ */
+#define PLS_EVENT_KEYCTL 453
+#define PLS_NPARAMS_KEYCTL 6
+
+/* quotactl; what a command does not take or give is 0, times are seconds
+ *    0 res: i64
+ *    1 special: text, NUL included
+ *    2 quotafilepath: text, NUL included
+ *    3 dqb_bhardlimit: u64
+ *    4 dqb_bsoftlimit: u64
+ *    5 dqb_curspace: u64
+ *    6 dqb_ihardlimit: u64
+ *    7 dqb_isoftlimit: u64
+ *    8 dqb_btime: u64
+ *    9 dqb_itime: u64
+ *    10 dqi_bgrace: u64
+ *    11 dqi_igrace: u64
+ *    12 dqi_flags: u8 quotactl_dqi_flags
+ *    13 quota_fmt_out: u8 quotactl_quota_fmts
+ *    14 cmd: u16 quotactl_cmds
+ *    15 type: u8 quotactl_types
+ *    16 id: u32
+ *    17 quota_fmt: u8 quotactl_quota_fmts
+ */
+#define PLS_EVENT_QUOTACTL 191
+#define PLS_NPARAMS_QUOTACTL 18
+
 /* openat2
  *    0 fd: i64
  *    1 dirfd: i64
@@ -1057,5 +1092,36 @@
 #define PLS_RENAMEAT2_RENAME_NOREPLACE 1u
 #define PLS_RENAMEAT2_RENAME_EXCHANGE 2u
 #define PLS_RENAMEAT2_RENAME_WHITEOUT 4u
+
+/* quotactl_cmds */
+#define PLS_QUOTACTL_Q_QUOTAON 1u
+#define PLS_QUOTACTL_Q_QUOTAOFF 2u
+#define PLS_QUOTACTL_Q_GETFMT 4u
+#define PLS_QUOTACTL_Q_GETINFO 8u
+#define PLS_QUOTACTL_Q_SETINFO 16u
+#define PLS_QUOTACTL_Q_GETQUOTA 32u
+#define PLS_QUOTACTL_Q_SETQUOTA 64u
+#define PLS_QUOTACTL_Q_SYNC 128u
+#define PLS_QUOTACTL_Q_XQUOTAON 256u
+#define PLS_QUOTACTL_Q_XQUOTAOFF 512u
+#define PLS_QUOTACTL_Q_XGETQUOTA 1024u
+#define PLS_QUOTACTL_Q_XSETQLIM 2048u
+#define PLS_QUOTACTL_Q_XGETQSTAT 4096u
+#define PLS_QUOTACTL_Q_XQUOTARM 8192u
+#define PLS_QUOTACTL_Q_XQUOTASYNC 16384u
+
+/* quotactl_dqi_flags */
+#define PLS_QUOTACTL_DQF_NONE 1u
+#define PLS_QUOTACTL_V1_DQF_RSQUASH 2u
+
+/* quotactl_quota_fmts */
+#define PLS_QUOTACTL_QFMT_NOT_USED 1u
+#define PLS_QUOTACTL_QFMT_VFS_OLD 2u
+#define PLS_QUOTACTL_QFMT_VFS_V0 4u
+#define PLS_QUOTACTL_QFMT_VFS_V1 8u
+
+/* quotactl_types */
+#define PLS_QUOTACTL_USRQUOTA 1u
+#define PLS_QUOTACTL_GRPQUOTA 2u
 
 #endif

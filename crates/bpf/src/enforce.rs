@@ -17,6 +17,7 @@
 
 mod effect;
 mod error;
+mod hooks;
 mod means;
 mod place;
 mod tables;
@@ -32,11 +33,12 @@ use palisade_rules::selector::Selector;
 
 pub use effect::{Effect, effect};
 pub use error::EnforceError;
-pub use means::{Undecided, decides, lsm_is_active};
+pub use means::{Undecided, decides, lsm_is_active, misses};
 pub use tables::{EVENT_ATOMS_MAX, EVENT_CHECKS_MAX, EVENT_TERMS_MAX, PLANS_MAX, TEXTS_MAX};
 
 use crate::libbpf_log;
 use crate::ring::{self, Ring};
+use hooks::{CGROUP_PROGRAMS, call_events, programs};
 use place::Place;
 use tables::Tables;
 
@@ -120,15 +122,10 @@ pub enum Means {
 pub struct Refusals {
     /// On guarded cgroups: connections and binding of IP sockets.
     pub cgroup: bool,
-    /// In the security framework, if [`lsm_is_active`] and the kernel is 5.15 or later:
-    /// executions, opens, connections, binding.
+    /// In the security framework, if [`lsm_is_active`] and the kernel is 5.15 or later: at the
+    /// hooks that calls of the plan come by, and at no others.
     pub lsm: bool,
 }
-
-/// The programs of each means.
-const CGROUP_PROGRAMS: [&str; 4] =
-    ["enforce_connect4", "enforce_connect6", "enforce_bind4", "enforce_bind6"];
-const LSM_PROGRAMS: [&str; 4] = ["lsm_exec", "lsm_open", "lsm_connect", "lsm_bind"];
 
 /// What came of a decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -210,11 +207,16 @@ struct Guarded {
 
 /// Tables of rules in force, and where they are.
 pub struct Enforcer {
-    /// Of each guarded cgroup; under 0, which is none's, those for the whole machine. Order of
-    /// the fields is order of the drop: hooks first.
+    /// Of each guarded cgroup. Order of the fields is order of the drop: hooks first.
     links: BTreeMap<u64, Vec<Link>>,
+    /// Of each program in the security framework.
+    hooks: BTreeMap<&'static str, Link>,
     refusals: Refusals,
+    /// The maps, and the programs that the first plan needed.
     object: Object,
+    loaded: BTreeSet<&'static str>,
+    /// Programs that later plans needed, by name, with the same maps. Each is loaded once.
+    later: Vec<(BTreeSet<&'static str>, Object)>,
     decisions: Ring,
     shared: SharedTables,
     generation: u8,
@@ -242,10 +244,9 @@ impl Enforcer {
     /// [`Action::Deny`]. Nothing is guarded yet.
     pub fn with_refusals(plan: &Plan, refusals: Refusals) -> Result<Self, EnforceError> {
         let tables = Tables::new(plan)?;
-        if refusals.lsm && !lsm_is_active().map_err(EnforceError::LsmList)? {
-            return Err(EnforceError::NoLsm);
-        }
-        let object = load_object(refusals)?;
+        check_lsm(refusals)?;
+        let loaded = programs(plan, refusals);
+        let object = load_object(&loaded, &[])?;
         let mut fds = Vec::new();
         for name in SHARED {
             let fd = map(&object, name)?.as_fd().try_clone_to_owned();
@@ -255,6 +256,7 @@ impl Enforcer {
         let decisions = Ring::open(ring.as_fd(), RING_BYTES).map_err(EnforceError::Ring)?;
         let mut enforcer = Self {
             links: BTreeMap::new(),
+            hooks: BTreeMap::new(),
             refusals,
             decisions,
             shared: SharedTables(Arc::new(fds)),
@@ -262,12 +264,12 @@ impl Enforcer {
             rules: Vec::new(),
             guarded: BTreeMap::new(),
             object,
+            later: Vec::new(),
+            loaded,
         };
         enforcer.put_in_force(&tables)?;
-        if refusals.lsm {
-            let links = attach(&enforcer.object, &LSM_PROGRAMS, None)?;
-            enforcer.links.insert(0, links);
-        }
+        let wanted = enforcer.loaded.clone();
+        enforcer.take_hooks(&wanted)?;
         Ok(enforcer)
     }
 
@@ -294,8 +296,9 @@ impl Enforcer {
         }
         if self.refusals.cgroup && !self.links.contains_key(&place.id) {
             let fd = place.folder.as_raw_fd();
-            let links = attach(&self.object, &CGROUP_PROGRAMS, Some(fd))?;
-            self.links.insert(place.id, links);
+            let links: Result<Vec<Link>, _> =
+                CGROUP_PROGRAMS.iter().map(|name| self.attach(name, Some(fd))).collect();
+            self.links.insert(place.id, links?);
         }
         let guard = Guarded { level: place.level, except: except.clone() };
         let masks = [rules_mask(&self.rules, &guard), rules_mask(&self.rules, &guard)];
@@ -329,8 +332,83 @@ impl Enforcer {
     /// Replaces the rules at one stroke: every event is judged by the old ones or by the new
     /// ones. Counters begin anew. On an error the old ones stay in force.
     pub fn replace(&mut self, plan: &Plan) -> Result<(), EnforceError> {
-        let tables = Tables::new(plan)?;
-        self.put_in_force(&tables)
+        self.prepare(plan, self.refusals)?;
+        self.put_in_force(&Tables::new(plan)?)?;
+        self.let_hooks_go(plan);
+        Ok(())
+    }
+
+    /// Loads and attaches the programs that `plan` needs beyond those at work; the rules in
+    /// force stay what they are until [`Self::replace`].
+    ///
+    /// Where programs on cgroups come to it, [`Self::guard`] puts them on those that are
+    /// guarded already.
+    pub fn prepare(&mut self, plan: &Plan, refusals: Refusals) -> Result<(), EnforceError> {
+        Tables::new(plan)?;
+        check_lsm(refusals)?;
+        let wanted = programs(plan, refusals);
+        let known = std::iter::once(&self.loaded).chain(self.later.iter().map(|(names, _)| names));
+        let known: BTreeSet<&'static str> = known.flatten().copied().collect();
+        let missing: BTreeSet<&'static str> = wanted.difference(&known).copied().collect();
+        if !missing.is_empty() {
+            let object = load_object(&missing, &self.maps()?)?;
+            self.later.push((missing, object));
+        }
+        self.take_hooks(&wanted)?;
+        self.refusals = refusals;
+        Ok(())
+    }
+
+    /// Attaches those of `wanted` that sit in the security framework and are not there yet.
+    fn take_hooks(&mut self, wanted: &BTreeSet<&'static str>) -> Result<(), EnforceError> {
+        let is_hook = |name: &&&'static str| !CGROUP_PROGRAMS.contains(*name);
+        for name in wanted.iter().filter(is_hook) {
+            if !self.hooks.contains_key(name) {
+                let link = self.attach(name, None)?;
+                self.hooks.insert(name, link);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes programs off that `plan`, which is in force, does not need.
+    fn let_hooks_go(&mut self, plan: &Plan) {
+        let wanted = programs(plan, self.refusals);
+        self.hooks.retain(|name, _| wanted.contains(name));
+        if !self.refusals.cgroup {
+            for link in std::mem::take(&mut self.links).into_values().flatten() {
+                let _late = link.detach(); // as in `unguard`
+            }
+        }
+    }
+
+    /// Attaches a program to a cgroup, or to its place in the security framework.
+    fn attach(&self, name: &'static str, cgroup: Option<RawFd>) -> Result<Link, EnforceError> {
+        // Every object has the name, and one of them has loaded it.
+        let later = self.later.iter().map(|(names, object)| (names, object));
+        let (_, object) = std::iter::once((&self.loaded, &self.object))
+            .chain(later)
+            .find(|(names, _)| names.contains(name))
+            .ok_or(EnforceError::Object { part: name })?;
+        let program = object
+            .progs_mut()
+            .find(|program| program.name() == OsStr::new(name))
+            .ok_or(EnforceError::Object { part: name })?;
+        let link = match cgroup {
+            Some(cgroup) => program.attach_cgroup(cgroup),
+            None => program.attach_lsm(),
+        };
+        link.map_err(|source| EnforceError::Attach { program: name, source })
+    }
+
+    /// The maps that all programs share.
+    fn maps(&self) -> Result<Vec<(String, OwnedFd)>, EnforceError> {
+        let maps = self.object.maps().filter(|map| !is_read_only(map.name()));
+        let fds = maps.map(|map| {
+            let fd = map.as_fd().try_clone_to_owned().map_err(EnforceError::Ring)?;
+            Ok((map.name().to_string_lossy().into_owned(), fd))
+        });
+        fds.collect()
     }
 
     /// Hands decisions to `f`; returns how many.
@@ -513,46 +591,46 @@ impl Decision {
     }
 }
 
-fn load_object(refusals: Refusals) -> Result<Object, EnforceError> {
+fn check_lsm(refusals: Refusals) -> Result<(), EnforceError> {
+    if refusals.lsm && !lsm_is_active().map_err(EnforceError::LsmList)? {
+        return Err(EnforceError::NoLsm);
+    }
+    Ok(())
+}
+
+fn is_read_only(name: &OsStr) -> bool {
+    name.to_string_lossy().contains(".rodata")
+}
+
+/// Loads `programs`, with `maps` in the place of new ones.
+fn load_object(
+    programs: &BTreeSet<&'static str>,
+    maps: &[(String, OwnedFd)],
+) -> Result<Object, EnforceError> {
     let (result, log) = libbpf_log::capture(|| {
         let mut builder = ObjectBuilder::default();
         let mut object =
             builder.name("palisade_enf").and_then(|builder| builder.open_memory(&OBJECT.0))?;
         for mut program in object.progs_mut() {
             let name = program.name().to_str().unwrap_or_default();
-            let load = (refusals.cgroup && CGROUP_PROGRAMS.contains(&name))
-                || (refusals.lsm && LSM_PROGRAMS.contains(&name));
+            let load = programs.contains(name);
             program.set_autoload(load);
         }
         for mut map in object.maps_mut() {
-            if map.name() == OsStr::new(".rodata.agent") {
-                map.set_initial_value(&std::process::id().to_ne_bytes())?;
+            let name = map.name().to_string_lossy().into_owned();
+            match name.as_str() {
+                ".rodata.agent" => map.set_initial_value(&std::process::id().to_ne_bytes())?,
+                ".rodata.call_events" => map.set_initial_value(&call_events())?,
+                _ => {
+                    if let Some((_, fd)) = maps.iter().find(|(known, _)| *known == name) {
+                        map.reuse_fd(fd.as_fd())?;
+                    }
+                }
             }
         }
         object.load()
     });
     result.map_err(|source| EnforceError::Load { log, source })
-}
-
-/// Attaches programs to a cgroup, or to their places in the security framework.
-fn attach(
-    object: &Object,
-    names: &[&'static str],
-    cgroup: Option<RawFd>,
-) -> Result<Vec<Link>, EnforceError> {
-    let mut links = Vec::new();
-    for name in names {
-        let program = object
-            .progs_mut()
-            .find(|program| program.name() == OsStr::new(name))
-            .ok_or(EnforceError::Object { part: name })?;
-        let link = match cgroup {
-            Some(cgroup) => program.attach_cgroup(cgroup),
-            None => program.attach_lsm(),
-        };
-        links.push(link.map_err(|source| EnforceError::Attach { program: name, source })?);
-    }
-    Ok(links)
 }
 
 fn map<'a>(object: &'a Object, name: &'static str) -> Result<libbpf_rs::Map<'a>, EnforceError> {

@@ -18,6 +18,7 @@ pub use error::{LoadError, PollError};
 pub use handlers::{HandlerLoader, Handlers};
 pub use object::Refusal;
 pub(crate) use setup::programs as programs_of;
+pub(crate) use setup::{CALLS_MAX, compat_numbers};
 
 use crate::enforce::SharedTables;
 use crate::interest::{Class, Environment, Interest, OpenFilter};

@@ -50,6 +50,8 @@ pub enum Role {
     Sensor,
     /// Containers are not cut off the network without it; everything else works.
     Isolation,
+    /// Rules refuse less without it; everything else works.
+    Enforcement,
     /// Palisade does not use it. Worth knowing for those who compare machines.
     Unused,
 }
@@ -61,6 +63,9 @@ impl Role {
             Self::Sensor => "`watch` does not start, so nothing is detected or answered",
             Self::Isolation => {
                 "the response action `isolate` fails; detection, `freeze`, `evidence` and `kill` work"
+            }
+            Self::Enforcement => {
+                "rules with `action: deny` refuse programs by path and connections by address alone"
             }
             Self::Unused => "nothing: palisade does not use it",
         }
@@ -86,6 +91,8 @@ const REMEDY_BTF: &str = "use a kernel built with CONFIG_DEBUG_INFO_BTF=y; those
     distributions are";
 const REMEDY_TRACING: &str = "run as root on Linux 5.8 or later with CONFIG_BPF_EVENTS=y; a \
     sandbox or a lockdown of level `confidentiality` refuses it";
+const REMEDY_LSM: &str = "start the kernel with `bpf` added to its `lsm=` list; it needs \
+    CONFIG_BPF_LSM=y";
 const REMEDY_CGROUP: &str = "run as root on a kernel with CONFIG_CGROUP_BPF=y";
 
 /// Tries everything. Takes a few milliseconds and the reading of the kernel's type information.
@@ -140,7 +147,13 @@ fn features_with(btf: &Path) -> Vec<Feature> {
             libbpf_sys::BPF_PROG_TYPE_CGROUP_SOCK,
             libbpf_sys::BPF_CGROUP_INET_SOCK_CREATE,
         ),
-        unused("lsm", "would deny a call in the kernel before it happens", typed(&LSM)),
+        feature(
+            "lsm",
+            "enforcement: refuses calls before they happen",
+            Role::Enforcement,
+            REMEDY_LSM,
+            typed(&LSM),
+        ),
         unused("fentry", "would see what is done without a system call", typed(&FENTRY)),
         unused("kprobe", "a place inside of any kernel function", kprobe()),
         unused(

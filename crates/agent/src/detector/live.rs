@@ -8,6 +8,7 @@ use palisade_base::Timestamp;
 use palisade_bpf::{
     Environment, HandlerLoader, Handlers, Interest, LoadError, OpenFilter, Options, Sensor,
 };
+use palisade_policy::Enforce;
 use palisade_rules::RuleSet;
 use palisade_sensor::identity::HostPaths;
 use palisade_sensor::state::{State, THREADS_MAX};
@@ -66,6 +67,8 @@ pub struct RuleChange {
     unserved: Vec<String>,
     /// The rules with an action.
     orders: Vec<Order>,
+    /// What the policy says of enforcement, if it was read.
+    enforce: Option<Enforce>,
     /// None when those at work serve the rules as well.
     handlers: Option<Handlers>,
 }
@@ -76,7 +79,24 @@ impl RuleChange {
         let (interest, unserved) = interest(&rules);
         let orders = orders(&rules);
         rules.forget_expressions();
-        Self { matcher: Matcher::new(rules), interest, unserved, orders, handlers: None }
+        let matcher = Matcher::new(rules);
+        Self { matcher, interest, unserved, orders, enforce: None, handlers: None }
+    }
+
+    /// The same with what the policy says of enforcement.
+    #[must_use]
+    pub fn with_enforce(self, enforce: Enforce) -> Self {
+        Self { enforce: Some(enforce), ..self }
+    }
+
+    /// What the policy says of enforcement, if it was read.
+    pub fn enforce(&self) -> Option<&Enforce> {
+        self.enforce.as_ref()
+    }
+
+    /// The rules.
+    pub fn rules(&self) -> Arc<RuleSet> {
+        Arc::clone(&self.matcher.rules)
     }
 
     /// The rules that carry an action.
@@ -107,7 +127,8 @@ impl DetectorLoader {
             at_work.as_ref() == Some(&interest)
         };
         let handlers = if is_served { None } else { Some(self.handlers.load(&interest)?) };
-        Ok(RuleChange { matcher: Matcher::new(rules), interest, unserved, orders, handlers })
+        let matcher = Matcher::new(rules);
+        Ok(RuleChange { matcher, interest, unserved, orders, enforce: None, handlers })
     }
 }
 
@@ -259,9 +280,9 @@ impl Detector {
 }
 
 impl Detector {
-    /// The rules at work, and the state that they see.
-    pub(super) fn matcher(&self) -> &Matcher {
-        &self.matcher
+    /// The rules of the last change, whether or not a record has put them to work yet.
+    pub(super) fn newest_matcher(&self) -> &Matcher {
+        self.next.as_ref().map_or(&self.matcher, |(_, next)| next)
     }
 
     pub(super) fn state(&self) -> &State {
@@ -331,7 +352,7 @@ impl Source for Detector {
     }
 
     fn change_rules(&mut self, change: RuleChange) -> Result<Changed, String> {
-        let RuleChange { matcher, interest, unserved, handlers, orders: _ } = change;
+        let RuleChange { matcher, interest, unserved, handlers, orders: _, enforce: _ } = change;
         let mut at_work = self.at_work.lock().unwrap_or_else(PoisonError::into_inner);
         let mut old: Option<Handlers> = None;
         // Whoever needs more begins with the new rules, whoever needs less ends after the old.
@@ -430,7 +451,7 @@ impl Source for Detector {
             used_bytes: ring.used_bytes,
             oldest: ring.oldest_ns.map(Timestamp::from_nanos),
         });
-        let rules = self.next.as_ref().map_or(&self.matcher, |(_, next)| next).rules();
+        let rules = self.newest_matcher().rules();
         SourceDetails {
             hooks: hooks.collect(),
             refused: refused.collect(),

@@ -49,11 +49,12 @@ impl std::fmt::Debug for Refusal<'_> {
 }
 
 impl Detector {
-    /// The detection of a rule that matched what was refused before it happened. Who acts is
-    /// the process as it is.
+    /// The detection of a rule that matched what was refused before it happened, by the rule's
+    /// number since the last change of rules. Who acts is the process as it is.
     pub fn refused(&self, rule: RuleId, refusal: &Refusal<'_>) -> Option<Detection> {
-        let info = self.matcher().infos.get(rule.0 as usize)?;
-        let (output, output_fields) = outputs(self.matcher().rules.rule(rule), refusal.fields);
+        let matcher = self.newest_matcher();
+        let info = matcher.infos.get(rule.0 as usize)?;
+        let (output, output_fields) = outputs(matcher.rules.rule(rule), refusal.fields);
         let state = self.state();
         // By now the caller may have ended; its parent most often lives.
         let caller = state.thread(i64::from(refusal.pid));

@@ -1,42 +1,37 @@
 //! Carries out what was planned, and says of each event how it went.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::os::unix::fs::MetadataExt as _;
-use std::sync::mpsc::{Receiver, sync_channel};
-use std::sync::{Arc, PoisonError};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use palisade_base::{Explain, Timestamp};
 use palisade_bpf::enforce::{
-    Decision, Effect, Outcome as Done, SharedTables, effect, lsm_is_active,
+    Decision, Effect, Outcome as Done, Plan, Refusals, SharedTables, effect, lsm_is_active,
 };
 use palisade_model::alert::Outcome;
 use palisade_model::{Container, Enforcement, EnforcementAction, EnforcementOutcome, Means};
 use palisade_policy::{EnforceException, EnforceMode};
-use palisade_rules::{Evaluator, RuleId, RuleSet};
+use palisade_rules::{RuleId, RuleSet};
 use palisade_sensor::EventView;
 use palisade_sensor::identity::Facts;
-use palisade_sensor::state::ANCESTORS_MAX;
 use palisade_sys::Hierarchies;
-use palisade_sys::fanotify::{ExecGate, Request};
+use palisade_sys::fanotify::ExecGate;
 
-use super::attempt::{self, Ancestor, Attempt, seen_from};
+use super::attempt;
 use super::gate::{ANSWER_DEADLINE, Decide, Denial, Gate};
-use super::kernel::{Kernel, Planned, plan_and_load, without_kernel};
+use super::judge::{Current, Judge, Rules};
+use super::kernel::{Kernel, plan_for_kernel, without_kernel};
 use super::kill::kill;
-use super::membership::is_member;
 use super::orders::Order;
-use super::plan::{Host, choose, plan};
-use super::program::{Program, START_BYTES, judge};
-use super::scope::may_concern;
+use super::plan::{Host, plan};
+use super::set::{Set, in_kernel, in_kernel_at_all, uses};
 use super::standing::{EnforcementHealth, Ruling, Standing};
 use super::warden::{Guarded, Note, Warden};
 use crate::detection::Detection;
 
 /// Refusals that wait to become alerts.
 pub(super) const DENIALS_MAX: usize = 4096;
-/// Processes whose loader is expected to be asked about next.
-const EXPECTED_MAX: usize = 4096;
 /// Rows for single containers in the status.
 const ROWS_MAX: usize = 1024;
 
@@ -102,27 +97,40 @@ impl Explain for EnforcerError {
 /// Carries out actions.
 #[derive(Debug)]
 pub struct Enforcer {
-    mode: EnforceMode,
-    exceptions: Vec<EnforceException>,
-    host: Host,
-    orders: Vec<Order>,
-    by_rule: BTreeMap<String, usize>,
-    /// The names of the rules by the numbers that they had at the start: the gate still says
-    /// those after a reload.
-    at_start: BTreeMap<RuleId, String>,
-    standings: Vec<Standing>,
-    gate: Option<(Gate, Warden)>,
-    kernel: Option<Kernel>,
+    pub(super) host: Host,
+    answer_deadline: Duration,
+    /// What is in force.
+    pub(super) set: Arc<Set>,
+    /// What was in force before, the newest last, and until when: records and decisions of
+    /// that time may still come.
+    pub(super) before: VecDeque<(Timestamp, Arc<Set>)>,
+    pub(super) gate: Option<Gated>,
+    pub(super) kernel: Option<Kernel>,
     swept: Instant,
+    /// Refusals of the gate; the other end is for the next gate.
     denials: Receiver<Denial>,
+    denied: SyncSender<Denial>,
     /// The container of the event before, which most often is that of the next one.
-    last: Option<Arc<Facts>>,
-    /// By full id: what was known of a container, and whether it is guarded.
-    followed: HashMap<String, (Arc<Facts>, bool)>,
+    pub(super) last: Option<Arc<Facts>>,
+    /// By full id: what was known of a container, and whether its programs are asked about.
+    pub(super) followed: HashMap<String, (Arc<Facts>, bool)>,
     n_killed: u64,
     n_failed: u64,
     n_told: u64,
 }
+
+/// The gate before programs, and what belongs to it.
+#[derive(Debug)]
+pub(super) struct Gated {
+    gate: Gate,
+    pub(super) warden: Warden,
+    /// The rules by which it judges.
+    pub(super) rules: Current,
+}
+
+/// Sets that are kept when they are no longer in force, and for how long.
+const SETS_MAX: usize = 64;
+const KEPT_FOR: Duration = Duration::from_secs(10);
 
 /// How many containers are remembered as followed; beyond it they are looked at again.
 const FOLLOWED_MAX: usize = 16_384;
@@ -135,102 +143,66 @@ impl Enforcer {
         settings: Settings,
     ) -> Result<Self, EnforcerError> {
         let Settings { mode, exceptions, mut host, answer_deadline } = settings;
-        let (planned, kernel): (Planned, _) = if mode == EnforceMode::On {
-            plan_and_load(&orders, &mut host)
-        } else {
-            (orders.iter().map(|order| choose(order, &host)).collect(), None)
-        };
-        let standings: Vec<Standing> = planned.into_iter().map(|(standing, _)| standing).collect();
-        let served: BTreeMap<RuleId, String> = orders
-            .iter()
-            .zip(&standings)
-            .filter(|(_, standing)| uses(&standing.ruling, Means::Fanotify))
-            .map(|(order, _)| (order.rule, order.name.clone()))
-            .collect();
-        let (sender, denials) = sync_channel(DENIALS_MAX);
-        let mut gate = None;
-        if mode == EnforceMode::On && !served.is_empty() {
-            let guarded = Guarded::default();
-            let needs_ancestors = served.keys().any(|id| asks_ancestors(rules, *id));
-            let mut judge = Judge {
-                evaluator: Evaluator::new(rules),
-                served,
-                exceptions: exceptions.clone(),
-                guarded: Arc::clone(&guarded),
-                n_ancestors: if needs_ancestors { ANCESTORS_MAX } else { 1 },
-                expected: BTreeMap::new(),
-                matched: Vec::new(),
-            };
-            let decide: Decide = Box::new(move |request| judge.decide(request));
-            let opened =
-                Gate::start(decide, sender, answer_deadline).map_err(EnforcerError::Gate)?;
-            let warden = Warden::start(opened.link(), guarded).map_err(EnforcerError::Gate)?;
-            gate = Some((opened, warden));
-        }
-        let at_start = orders.iter().map(|order| (order.rule, order.name.clone())).collect();
-        let by_rule = orders.iter().enumerate().map(|(i, order)| (order.name.clone(), i)).collect();
-        Ok(Self {
-            mode,
-            exceptions,
+        let mut kernel = None;
+        let is_on = mode == EnforceMode::On;
+        // The tables are there in a dry run as well, for a change of mind.
+        let nothing = Plan::default();
+        let planned = plan_for_kernel(&orders, 0, &mut host, &mut |_, given| {
+            match Kernel::load(if is_on { given } else { (&nothing, Refusals::default()) }) {
+                Ok(loaded) => kernel = Some(loaded),
+                Err(error) if is_on => return Err(error),
+                Err(_) => {}
+            }
+            Ok(())
+        });
+        let standings = planned.into_iter().map(|(standing, _)| standing).collect();
+        let (denied, denials) = sync_channel(DENIALS_MAX);
+        let mut this = Self {
             host,
-            orders,
-            by_rule,
-            at_start,
-            standings,
-            gate,
+            answer_deadline,
+            set: Arc::new(Set::new(mode, exceptions, orders, standings, 0)),
+            before: VecDeque::new(),
+            gate: None,
             kernel,
             swept: Instant::now(),
             denials,
+            denied,
             last: None,
             followed: HashMap::new(),
             n_killed: 0,
             n_failed: 0,
             n_told: 0,
-        })
+        };
+        if is_on && !this.set.served().is_empty() {
+            this.gate = Some(this.open_gate(rules, &this.set).map_err(EnforcerError::Gate)?);
+        }
+        Ok(this)
+    }
+
+    /// Opens the gate before programs for the rules of a set that need it.
+    pub(super) fn open_gate(&self, rules: &Arc<RuleSet>, set: &Set) -> std::io::Result<Gated> {
+        let guarded = Guarded::default();
+        let current = Current::new(Rules::new(rules, set.served(), set.exceptions.clone()));
+        let mut judge = Judge::new(current.clone(), Arc::clone(&guarded));
+        let decide: Decide = Box::new(move |request| judge.decide(request));
+        let gate = Gate::start(decide, self.denied.clone(), self.answer_deadline)?;
+        let warden = Warden::start(gate.link(), guarded)?;
+        Ok(Gated { gate, warden, rules: current })
     }
 
     /// How each rule with an action stands on this host.
     pub fn standings(&self) -> &[Standing] {
-        &self.standings
+        &self.set.standings
     }
 
-    /// Whether rules with these `orders` can take the place of those that enforcement was
-    /// planned for: only the numbers may differ.
-    pub(super) fn accepts(&self, orders: &[Order]) -> Result<(), String> {
-        let same =
-            |new: &Order, old: &Order| new.clone() == Order { rule: new.rule, ..old.clone() };
-        let known = |name: &str| self.by_rule.get(name).and_then(|at| self.orders.get(*at));
-        let changed = orders.iter().find(|new| known(&new.name).is_none_or(|old| !same(new, old)));
-        let gone = self.orders.iter().find(|old| !orders.iter().any(|new| new.name == old.name));
-        match changed.or(gone) {
-            None => Ok(()),
-            Some(order) => Err(format!(
-                "rule \"{}\" carries an action and changed: what is enforced was planned at the start; restart to enforce the new rules",
-                order.name
-            )),
-        }
-    }
-
-    /// Takes over the numbers that the rules have now. Those of `orders` were accepted.
-    pub(super) fn renumber(&mut self, orders: Vec<Order>) {
-        for order in orders {
-            if let Some(known) =
-                self.by_rule.get(&order.name).and_then(|at| self.orders.get_mut(*at))
-            {
-                known.rule = order.rule;
-            }
-        }
-    }
-
-    /// The number that a rule of the start has by now.
-    pub(super) fn rule_now(&self, at_start: RuleId) -> Option<RuleId> {
-        let name = self.at_start.get(&at_start)?;
-        self.by_rule.get(name).and_then(|at| self.orders.get(*at)).map(|order| order.rule)
+    /// The number that a rule has by now, by its name.
+    pub(super) fn rule_now(&self, name: &str) -> Option<RuleId> {
+        self.set.of(name).map(|(order, _)| order.rule)
     }
 
     /// The tables that the sensor's probes need to kill.
     pub fn tables(&self) -> Option<SharedTables> {
-        self.kernel.as_ref().and_then(Kernel::tables)
+        self.kernel.as_ref().map(Kernel::tables)
     }
 
     /// Follows containers by their events: the first, and each program that starts.
@@ -254,14 +226,14 @@ impl Enforcer {
         if let Some(kernel) = &mut self.kernel
             && !kernel.knows(facts)
         {
-            kernel.guard(facts, &self.orders, &self.exceptions);
+            kernel.guard(facts, &self.set);
         }
-        let Some((_, warden)) = &self.gate else { return };
+        let Some(Gated { warden, .. }) = &self.gate else { return };
         let followed = self.followed.get(&facts.full_id);
         match followed.filter(|(known, _)| Arc::ptr_eq(known, facts)) {
             Some((_, true)) if !is_program => return,
             Some((_, false)) => return,
-            None if !self.concerns(facts) => return self.remember(facts, false),
+            None if !self.set.is_gated(facts) => return self.remember(facts, false),
             Some((_, true)) | None => {}
         }
         let pid = u32::try_from(thread.pid).unwrap_or(0);
@@ -273,33 +245,24 @@ impl Enforcer {
         }
     }
 
-    fn remember(&mut self, facts: &Arc<Facts>, is_guarded: bool) {
+    fn remember(&mut self, facts: &Arc<Facts>, is_gated: bool) {
         if self.followed.len() >= FOLLOWED_MAX {
             self.followed.clear();
         }
-        self.followed.insert(facts.full_id.clone(), (Arc::clone(facts), is_guarded));
-    }
-
-    /// Whether a rule that needs the gate can concern a container. Exceptions end, and are
-    /// looked at when there is something to except.
-    fn concerns(&self, facts: &Facts) -> bool {
-        self.orders.iter().zip(&self.standings).any(|(order, standing)| {
-            uses(&standing.ruling, Means::Fanotify)
-                && order.condition.as_ref().is_none_or(|c| may_concern(c, facts))
-        })
+        self.followed.insert(facts.full_id.clone(), (Arc::clone(facts), is_gated));
     }
 
     /// Follows the containers that run already.
-    pub(super) fn follow_running(&mut self, running: Vec<(Arc<Facts>, u32)>) {
+    pub(super) fn follow_running(&mut self, running: &[(Arc<Facts>, u32)]) {
         for (facts, pid) in running {
             if let Some(kernel) = &mut self.kernel {
-                kernel.guard(&facts, &self.orders, &self.exceptions);
+                kernel.guard(facts, &self.set);
             }
-            if let Some((_, warden)) = &self.gate
-                && self.concerns(&facts)
+            if let Some(Gated { warden, .. }) = &self.gate
+                && self.set.is_gated(facts)
             {
                 // What does not fit is found at its next event.
-                let _seen = warden.see(&facts, pid);
+                let _seen = warden.see(facts, *pid);
             }
         }
     }
@@ -312,8 +275,8 @@ impl Enforcer {
             self.swept = Instant::now();
             kernel.forget(Timestamp::now());
             kernel.sweep();
-            if !self.exceptions.is_empty() {
-                kernel.guard_again(&self.orders, &self.exceptions);
+            if !self.set.exceptions.is_empty() {
+                kernel.guard_again(&self.set);
             }
         }
     }
@@ -321,15 +284,40 @@ impl Enforcer {
     /// The next call that the kernel's programs refused and of which no event told: the rule,
     /// the decision, and the container.
     pub(super) fn next_refusal(&mut self) -> Option<(RuleId, Decision, Arc<Facts>)> {
-        let kernel = self.kernel.as_mut()?;
         let now = Timestamp::now();
-        while let Some(decision) = kernel.take_refusal(now) {
-            let order = self.orders.get(decision.rule as usize);
-            if let Some((order, facts)) = order.zip(kernel.facts_of(decision.cgroup_id)) {
-                return Some((order.rule, decision, Arc::clone(facts)));
+        while let Some(decision) = self.kernel.as_mut()?.take_refusal(now) {
+            // Its name is what a rule keeps.
+            let name = self.sets().find_map(|set| set.numbered(decision.rule));
+            let rule = name.and_then(|order| self.rule_now(&order.name));
+            let kernel = self.kernel.as_mut()?;
+            if let Some((rule, facts)) = rule.zip(kernel.facts_of(decision.cgroup_id)) {
+                return Some((rule, decision, Arc::clone(facts)));
             }
+            kernel.note_unmatched();
         }
         None
+    }
+
+    /// What is in force, and what was before.
+    fn sets(&self) -> impl Iterator<Item = &Arc<Set>> {
+        std::iter::once(&self.set).chain(self.before.iter().rev().map(|(_, set)| set))
+    }
+
+    /// The set that was in force at a time.
+    fn set_at(&self, time: Timestamp) -> &Arc<Set> {
+        let then = self.before.iter().find(|(until, _)| time < *until);
+        then.map_or(&self.set, |(_, set)| set)
+    }
+
+    /// Keeps a set that was in force until `until`, for a while.
+    pub(super) fn keep(&mut self, until: Timestamp, set: Arc<Set>) {
+        let is_old = |then: &Timestamp| until.since(*then) > KEPT_FOR;
+        while self.before.len() >= SETS_MAX
+            || self.before.front().is_some_and(|(then, _)| is_old(then))
+        {
+            self.before.pop_front();
+        }
+        self.before.push_back((until, set));
     }
 
     /// Does what the rule of `detection` asks, and writes down how it went.
@@ -337,9 +325,11 @@ impl Enforcer {
         if detection.enforcement.is_some() {
             return; // refused before it happened
         }
-        let Some(number) = self.by_rule.get(&detection.rule.name).copied() else { return };
-        let Some(order) = self.orders.get(number) else { return };
-        let Some(standing) = self.standings.get(number) else { return };
+        let set = Arc::clone(self.set_at(detection.time));
+        if set.mode == EnforceMode::Off {
+            return;
+        }
+        let Some((order, standing)) = set.of(&detection.rule.name) else { return };
         let Some(first) = order.wishes.first().copied() else { return };
         let done = |action, means, outcome, detail: &str| Enforcement {
             action,
@@ -354,7 +344,7 @@ impl Enforcer {
             return;
         };
         let now = Timestamp::now();
-        let exception = self.exceptions.iter().find(|e| e.covers(&order.name, container, now));
+        let exception = set.exceptions.iter().find(|e| e.covers(&order.name, container, now));
         if let Some(exception) = exception {
             detection.enforcement =
                 Some(done(first, None, EnforcementOutcome::Excepted, &exception.reason));
@@ -369,9 +359,11 @@ impl Enforcer {
         };
         let means = means_for(means, &detection.event_type);
         let pid = detection.process.as_ref().map_or(0, |process| process.pid);
+        // About the time of an exchange the kernel may have judged by another set.
+        let numbers: Vec<u32> =
+            self.sets().filter_map(|set| set.number_of(&detection.rule.name)).collect();
         let kernel = self.kernel.as_mut().filter(|_| in_kernel(means));
-        let number = u32::try_from(number).unwrap_or(u32::MAX);
-        let decision = kernel.and_then(|kernel| kernel.take(number, pid, detection.time));
+        let decision = kernel.and_then(|kernel| kernel.take(&numbers, pid, detection.time));
         let is_refused = matches!(detection.outcome, Outcome::Failed { .. });
         if is_refused && action == EnforcementAction::Deny {
             // Without a decision of ours the kernel has refused it by itself.
@@ -382,7 +374,7 @@ impl Enforcer {
             }
             return;
         }
-        if self.mode == EnforceMode::DryRun {
+        if set.mode == EnforceMode::DryRun {
             self.n_told += 1;
             let outcome = match here.ruling {
                 Ruling::Prevents { .. } => EnforcementOutcome::WouldPrevent,
@@ -449,7 +441,7 @@ impl Enforcer {
 
     /// Why a program that should have been refused was not.
     fn why_not_refused(&self, container: &Container) -> String {
-        let note = self.gate.as_ref().and_then(|(_, warden)| warden.note(&container.id));
+        let note = self.gate.as_ref().and_then(|gated| gated.warden.note(&container.id));
         match note {
             None => "it started before the container was guarded".into(),
             Some(Note::Unguarded(why)) => why,
@@ -464,7 +456,7 @@ impl Enforcer {
 
     /// How a rule stands in one container.
     fn standing_in(&self, order: &Order, standing: &Standing, container: &Container) -> Standing {
-        let note = self.gate.as_ref().and_then(|(_, warden)| warden.note(&container.id));
+        let note = self.gate.as_ref().and_then(|gated| gated.warden.note(&container.id));
         let problem = self.kernel.as_ref().and_then(|kernel| kernel.problem(&container.id));
         self.standing_with(order, standing, note.as_ref(), problem)
     }
@@ -476,7 +468,7 @@ impl Enforcer {
         note: Option<&Note>,
         problem: Option<&str>,
     ) -> Standing {
-        let uses_kernel = Means::ALL.into_iter().any(|m| in_kernel(m) && uses(&standing.ruling, m));
+        let uses_kernel = in_kernel_at_all(&standing.ruling);
         if let Some(why) = problem.filter(|_| uses_kernel) {
             let mut host = self.host.clone();
             without_kernel(&mut host, why);
@@ -511,16 +503,16 @@ impl Enforcer {
 
     /// Problems since the last call.
     pub(super) fn problems(&self, sink: &mut dyn FnMut(String)) {
-        if let Some((gate, _)) = &self.gate {
+        if let Some(Gated { gate, .. }) = &self.gate {
             gate.take_problems().into_iter().for_each(sink);
         }
     }
 
     /// What enforcement says about itself.
     pub fn health(&self) -> EnforcementHealth {
-        let mut standings = self.standings.clone();
+        let mut standings = self.set.standings.clone();
         let notes: BTreeMap<String, Note> =
-            self.gate.iter().flat_map(|(_, warden)| warden.notes()).collect();
+            self.gate.iter().flat_map(|gated| gated.warden.notes()).collect();
         let problems: BTreeMap<&str, &str> =
             self.kernel.iter().flat_map(Kernel::problems).collect();
         let n_gated = notes.values().filter(|note| matches!(note, Note::Guarded(_))).count();
@@ -529,7 +521,7 @@ impl Enforcer {
             notes.keys().map(String::as_str).chain(problems.keys().copied()).collect();
         for id in ids {
             let (note, problem) = (notes.get(id), problems.get(id).copied());
-            for (order, standing) in self.orders.iter().zip(&self.standings) {
+            for (order, standing) in self.set.orders.iter().zip(&self.set.standings) {
                 let mut here = self.standing_with(order, standing, note, problem);
                 if here.ruling != standing.ruling && standings.len() < ROWS_MAX {
                     let short = id.get(..12).unwrap_or(id).to_string();
@@ -538,9 +530,9 @@ impl Enforcer {
                 }
             }
         }
-        let counts = self.gate.as_ref().map(|(gate, _)| gate.counts()).unwrap_or_default();
+        let counts = self.gate.as_ref().map(|gated| gated.gate.counts()).unwrap_or_default();
         EnforcementHealth {
-            mode: self.mode.as_str().into(),
+            mode: self.set.mode.as_str().into(),
             standings,
             n_guarded,
             n_asked: counts.asked,
@@ -557,10 +549,6 @@ impl Enforcer {
 /// How often containers that have ended are looked for.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
 
-const fn in_kernel(means: Means) -> bool {
-    matches!(means, Means::Lsm | Means::Cgroup | Means::KernelKill)
-}
-
 /// From an event to what was done about it, in nanoseconds; 0 when it was done within the call.
 fn after(event: Timestamp, done_ns: u64) -> u64 {
     done_ns.saturating_sub(event.as_nanos())
@@ -571,91 +559,4 @@ fn means_for(means: &[Means], event: &str) -> Means {
     let is_program = attempt::EVENTS.contains(&event);
     let fits = |means: &&Means| (**means != Means::Fanotify) || is_program;
     means.iter().find(fits).or(means.first()).copied().unwrap_or(Means::UserKill)
-}
-
-fn uses(ruling: &Ruling, wanted: Means) -> bool {
-    ruling.means().is_some_and(|(_, means)| means.contains(&wanted))
-}
-
-/// Whether the rule asks more of ancestors than the parent.
-fn asks_ancestors(rules: &RuleSet, id: RuleId) -> bool {
-    rules.rule(id).fields.iter().any(|field| {
-        ["proc.aname", "proc.aexepath", "proc.apid"].iter().any(|name| field.starts_with(name))
-    })
-}
-
-/// Decides before programs.
-struct Judge {
-    evaluator: Evaluator,
-    served: BTreeMap<RuleId, String>,
-    exceptions: Vec<EnforceException>,
-    guarded: Guarded,
-    n_ancestors: usize,
-    /// By process: the loader of the program that it was just allowed.
-    expected: BTreeMap<u32, Vec<u8>>,
-    matched: Vec<RuleId>,
-}
-
-impl Judge {
-    /// The rules that refuse a request, and what they saw; nothing when it may pass.
-    fn decide(&mut self, request: &Request) -> Option<(Vec<RuleId>, Attempt)> {
-        let pid = request.pid();
-        let mount = request.mount_id().ok()?;
-        let facts = {
-            let guarded = self.guarded.read().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(guarded.get(&mount)?)
-        };
-        // A process of the host that uses the container's mounts is not the container's.
-        if pid <= 1 || pid == std::process::id() || !is_member(pid, &facts.container) {
-            return None;
-        }
-        let mut start = [0; START_BYTES];
-        let n = request.read_start(&mut start).unwrap_or(0);
-        // What cannot be read is judged by its path alone.
-        let program =
-            if n == 0 { Program::Itself { loader: None } } else { judge(start.get(..n)?) };
-        let expected = self.expected.remove(&pid);
-        let loader = match program {
-            Program::Another => return None,
-            Program::Itself { loader } => loader,
-        };
-        if loader.is_none() && expected.is_some_and(|path| is_named(request, &path)) {
-            return None;
-        }
-        let root = std::fs::read_link(format!("/proc/{pid}/root")).unwrap_or_else(|_| "/".into());
-        let path = seen_from(&request.path().ok()?, &root);
-        let caller = Ancestor::read(pid)?;
-        let ancestors = caller.above(self.n_ancestors);
-        let uid = std::fs::metadata(format!("/proc/{pid}")).map_or(0, |entry| entry.uid());
-        let attempt = Attempt { caller, uid, path, ancestors, facts };
-        let refusing = self.refusing(&attempt);
-        if !refusing.is_empty() {
-            return Some((refusing, attempt));
-        }
-        if let Some(loader) = loader {
-            if self.expected.len() >= EXPECTED_MAX {
-                self.expected.clear();
-            }
-            self.expected.insert(pid, loader);
-        }
-        None
-    }
-
-    fn refusing(&mut self, attempt: &Attempt) -> Vec<RuleId> {
-        self.matched.clear();
-        self.evaluator.evaluate(attempt, &mut self.matched);
-        let now = Timestamp::now();
-        let container = &attempt.facts.container;
-        let refuses = |id: &RuleId| {
-            let excepted = |name| self.exceptions.iter().any(|e| e.covers(name, container, now));
-            self.served.get(id).is_some_and(|name| !excepted(name))
-        };
-        self.matched.iter().copied().filter(refuses).collect()
-    }
-}
-
-fn is_named(request: &Request, path: &[u8]) -> bool {
-    use std::os::unix::ffi::OsStrExt as _;
-    let path = std::path::Path::new(std::ffi::OsStr::from_bytes(path));
-    request.is_named(path).unwrap_or(false)
 }

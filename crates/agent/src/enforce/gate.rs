@@ -12,7 +12,6 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use palisade_base::Timestamp;
-use palisade_rules::RuleId;
 use palisade_sys::fanotify::{ExecGate, REQUESTS_MAX, Request};
 
 use super::attempt::Attempt;
@@ -31,16 +30,16 @@ const PROBLEMS_MAX: usize = 64;
 pub(super) struct Denial {
     /// When it was asked about.
     pub(super) time: Timestamp,
-    /// The rules that refused it.
-    pub(super) rules: Vec<RuleId>,
+    /// The names of the rules that refused it.
+    pub(super) rules: Vec<String>,
     /// The program.
     pub(super) attempt: Attempt,
     /// From question to answer, in nanoseconds.
     pub(super) latency_ns: u64,
 }
 
-/// Decides about a request: the rules that refuse it and what they saw, or nothing.
-pub(super) type Decide = Box<dyn FnMut(&Request) -> Option<(Vec<RuleId>, Attempt)> + Send>;
+/// Decides about a request: the names of the rules that refuse it and what they saw, or nothing.
+pub(super) type Decide = Box<dyn FnMut(&Request) -> Option<(Vec<String>, Attempt)> + Send>;
 
 /// What is counted.
 #[derive(Debug, Default)]

@@ -8,7 +8,6 @@ mod root {
     use std::sync::mpsc::{Receiver, sync_channel};
     use std::time::{Duration, Instant};
 
-    use palisade_rules::RuleId;
     use palisade_sensor::identity::Facts;
 
     use super::super::attempt::{Ancestor, Attempt};
@@ -111,7 +110,10 @@ mod root {
             let caller = Ancestor::read(request.pid())?;
             let path = b"/tmp/own".to_vec();
             let facts = Arc::clone(&seen);
-            Some((vec![RuleId(0)], Attempt { caller, uid: 0, path, ancestors: vec![], facts }))
+            Some((
+                vec!["r".to_string()],
+                Attempt { caller, uid: 0, path, ancestors: vec![], facts },
+            ))
         });
         let (sender, denials) = sync_channel(room);
         let gate = Gate::start(judge, sender, deadline).unwrap();
@@ -136,7 +138,10 @@ mod root {
             (counts.denied, counts.unreported, counts.late) == (3, 2, 0) && counts.asked >= 3
         });
         let denial = stage.denials.try_recv().unwrap();
-        assert_eq!((denial.rules, denial.attempt.caller.name), (vec![RuleId(0)], b"sh".to_vec()));
+        assert_eq!(
+            (denial.rules, denial.attempt.caller.name),
+            (vec!["r".to_string()], b"sh".to_vec())
+        );
         assert!(denial.latency_ns > 0);
         assert!(stage.denials.try_recv().is_err());
         assert_eq!(stage.warden.notes().len(), 1);

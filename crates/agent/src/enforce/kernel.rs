@@ -10,7 +10,6 @@ use palisade_bpf::enforce::{
     SharedTables,
 };
 use palisade_model::Means;
-use palisade_policy::EnforceException;
 use palisade_rules::fields::{FieldArgument, FieldId, Fields, Value, Values};
 use palisade_rules::selector::Selector;
 use palisade_sensor::Field;
@@ -21,7 +20,7 @@ use palisade_sys::Hierarchies;
 use super::attempt::container_value;
 use super::orders::Order;
 use super::plan::{Choices, Host, choose};
-use super::scope::hold;
+use super::set::Set;
 use super::standing::Standing;
 
 /// Decisions that wait for the record of their event.
@@ -34,24 +33,33 @@ const GUARDED_MAX: usize = 8192;
 /// What is planned for each order: its standing, and the means for each of its events.
 pub(super) type Planned = Vec<(Standing, Choices)>;
 
-/// Plans for all orders, and loads what the plan needs of the kernel. What the kernel does
-/// not take is planned again without it, so that the plan is what is in force.
-pub(super) fn plan_and_load(orders: &[Order], host: &mut Host) -> (Planned, Option<Kernel>) {
+/// What the kernel is to be given: the plan, and the programs that refuse.
+pub(super) type Given<'p> = (&'p Plan, Refusals);
+
+/// Plans for all orders, and hands `take` what the plan needs of the kernel, until it takes
+/// it. What the kernel does not take is planned again without it, so that the plan is what is
+/// in force. The kernel knows the orders by numbers from `first` on.
+pub(super) fn plan_for_kernel(
+    orders: &[Order],
+    first: u32,
+    host: &mut Host,
+    take: &mut dyn FnMut(&Planned, Given<'_>) -> Result<(), EnforceError>,
+) -> Planned {
     let mut hosts: Vec<Host> = orders.iter().map(|_| host.clone()).collect();
     loop {
         let planned: Planned =
             orders.iter().zip(&hosts).map(|(order, host)| choose(order, host)).collect();
         let mut plan = Plan::default();
         let mut is_refused = false;
-        for (number, (order, (_, choices))) in (0_u32..).zip(orders.iter().zip(&planned)) {
-            let rules = rules_of(number, order, choices);
+        for (at, (order, (_, choices))) in (0_u32..).zip(orders.iter().zip(&planned)) {
+            let rules = rules_of(first.wrapping_add(at), order, choices);
             let n_before = plan.rules.len();
             plan.rules.extend(rules);
             if plan.rules.len() > n_before
                 && let Err(error) = plan.check()
             {
                 plan.rules.truncate(n_before);
-                if let Some(host) = hosts.get_mut(number as usize) {
+                if let Some(host) = hosts.get_mut(at as usize) {
                     without_kernel(host, &chain(&error));
                     is_refused = true;
                 }
@@ -60,26 +68,21 @@ pub(super) fn plan_and_load(orders: &[Order], host: &mut Host) -> (Planned, Opti
         if is_refused {
             continue; // every time with fewer rules in the kernel
         }
-        if plan.rules.is_empty() {
-            return (planned, None);
-        }
         let wants = |means| planned.iter().any(|(_, choices)| choices.iter().any(|c| c.1 == means));
         let refusals = Refusals { cgroup: wants(Means::Cgroup), lsm: wants(Means::Lsm) };
-        let kills = wants(Means::KernelKill);
-        match Programs::with_refusals(&plan, refusals).map(|made| Kernel::new(made, kills)) {
-            Ok(kernel) => return (planned, Some(kernel)),
-            Err(error) => {
-                let why = chain(&error);
-                for host in hosts.iter_mut().chain([&mut *host]) {
-                    // The most exacting goes first; each round gives up one.
-                    if refusals.lsm {
-                        host.lsm = Err(why.clone());
-                    } else if refusals.cgroup {
-                        host.cgroup = Err(why.clone());
-                    } else {
-                        without_kernel(host, &why);
-                    }
-                }
+        let Err(error) = take(&planned, (&plan, refusals)) else { return planned };
+        if plan.rules.is_empty() {
+            return planned; // without the kernel's help, which nobody asks for
+        }
+        let why = chain(&error);
+        for host in hosts.iter_mut().chain([&mut *host]) {
+            // The most exacting goes first; each round gives up one.
+            if refusals.lsm {
+                host.lsm = Err(why.clone());
+            } else if refusals.cgroup {
+                host.cgroup = Err(why.clone());
+            } else {
+                without_kernel(host, &why);
             }
         }
     }
@@ -123,16 +126,20 @@ fn rules_of(number: u32, order: &Order, choices: &Choices) -> Vec<EnforcedRule> 
 #[derive(Debug)]
 struct Guard {
     facts: Arc<Facts>,
-    /// Its control group's id; why it is not guarded.
-    state: Result<u64, String>,
+    /// Its control group's id, none if no rule is in force there; why it is not guarded.
+    state: Result<Option<u64>, String>,
+}
+
+impl Guard {
+    fn id(&self) -> Option<u64> {
+        self.state.as_ref().ok().copied().flatten()
+    }
 }
 
 /// The programs in the kernel.
 #[derive(Debug)]
 pub(super) struct Kernel {
     programs: Programs,
-    /// Whether a rule wants the probes to kill.
-    kills: bool,
     hierarchies: Result<Hierarchies, String>,
     guards: HashMap<String, Guard>,
     decisions: VecDeque<Decision>,
@@ -140,21 +147,49 @@ pub(super) struct Kernel {
 }
 
 impl Kernel {
-    fn new(programs: Programs, kills: bool) -> Self {
-        Self {
-            programs,
-            kills,
+    /// Loads the tables and the programs that a plan needs.
+    pub(super) fn load((plan, refusals): Given<'_>) -> Result<Self, EnforceError> {
+        Ok(Self {
+            programs: Programs::with_refusals(plan, refusals)?,
             hierarchies: Hierarchies::detect().map_err(|error| error.to_string()),
             guards: HashMap::new(),
             decisions: VecDeque::new(),
             n_unmatched: 0,
-        }
+        })
     }
 
-    /// The tables for the sensor's probes, if these are to kill: without them they are
-    /// smaller, and sooner loaded.
-    pub(super) fn tables(&self) -> Option<SharedTables> {
-        self.kills.then(|| self.programs.tables())
+    /// The tables for the sensor's probes. They get them whether or not a rule kills there: the
+    /// next rules may.
+    pub(super) fn tables(&self) -> SharedTables {
+        self.programs.tables()
+    }
+
+    /// Puts another plan in force at one stroke, `new` in the place of `old`. Programs are
+    /// there, and containers guarded, before it; what is needed no more goes afterwards.
+    pub(super) fn replace(
+        &mut self,
+        (plan, refusals): Given<'_>,
+        old: &Set,
+        new: &Set,
+    ) -> Result<(), EnforceError> {
+        self.programs.prepare(plan, refusals)?;
+        let now = Timestamp::now();
+        let all: Vec<Arc<Facts>> =
+            self.guards.values().map(|guard| Arc::clone(&guard.facts)).collect();
+        for facts in &all {
+            let Some(mut spared) = new.spared(facts, now) else { continue };
+            // Until the stroke, what was not in force there stays so.
+            spared.extend(old.spared(facts, now).unwrap_or_else(|| old.numbers()));
+            let state = self.guard_group(facts, &spared);
+            self.remember(facts, state.map(Some));
+        }
+        self.programs.replace(plan)?;
+        for facts in &all {
+            if new.spared(facts, now).is_none() {
+                self.spare(facts);
+            }
+        }
+        Ok(())
     }
 
     /// Whether a container was looked at, with these facts.
@@ -162,25 +197,30 @@ impl Kernel {
         self.guards.get(&facts.full_id).is_some_and(|guard| Arc::ptr_eq(&guard.facts, facts))
     }
 
-    /// Puts the rules in force in a container, but for those that cannot concern it or are
-    /// excepted.
-    pub(super) fn guard(
-        &mut self,
-        facts: &Arc<Facts>,
-        orders: &[Order],
-        exceptions: &[EnforceException],
-    ) {
-        let now = Timestamp::now();
-        let container = &facts.container;
-        let spared = (0_u32..).zip(orders).filter(|(_, order)| {
-            !hold(&order.kernel.of_container, facts)
-                || exceptions.iter().any(|e| e.covers(&order.name, container, now))
-        });
-        let except: BTreeSet<u32> = spared.map(|(number, _)| number).collect();
+    /// Puts the rules of `set` in force in a container, but for those that cannot concern it
+    /// or are excepted. A container without any is left alone.
+    pub(super) fn guard(&mut self, facts: &Arc<Facts>, set: &Set) {
         if self.guards.len() >= GUARDED_MAX {
             self.sweep();
         }
-        let state = self.guard_group(facts, &except);
+        match set.spared(facts, Timestamp::now()) {
+            Some(spared) => {
+                let state = self.guard_group(facts, &spared);
+                self.remember(facts, state.map(Some));
+            }
+            None => self.spare(facts),
+        }
+    }
+
+    /// Ends the guard of a container, which stays known.
+    fn spare(&mut self, facts: &Arc<Facts>) {
+        if let Some(id) = self.guards.get(&facts.full_id).and_then(Guard::id) {
+            self.programs.unguard(id);
+        }
+        self.remember(facts, Ok(None));
+    }
+
+    fn remember(&mut self, facts: &Arc<Facts>, state: Result<Option<u64>, String>) {
         self.guards.insert(facts.full_id.clone(), Guard { facts: Arc::clone(facts), state });
     }
 
@@ -195,11 +235,11 @@ impl Kernel {
     }
 
     /// Applies exceptions anew to all containers.
-    pub(super) fn guard_again(&mut self, orders: &[Order], exceptions: &[EnforceException]) {
+    pub(super) fn guard_again(&mut self, set: &Set) {
         let all: Vec<Arc<Facts>> =
             self.guards.values().map(|guard| Arc::clone(&guard.facts)).collect();
         for facts in all {
-            self.guard(&facts, orders, exceptions);
+            self.guard(&facts, set);
         }
     }
 
@@ -211,7 +251,7 @@ impl Kernel {
             let path = guard.facts.container.cgroup.as_deref();
             let group = path.and_then(|path| hierarchies.group(path).ok());
             let exists = group.is_some_and(|group| group.exists());
-            if !exists && let Ok(id) = guard.state {
+            if !exists && let Some(id) = guard.id() {
                 programs.unguard(id);
             }
             exists
@@ -234,12 +274,12 @@ impl Kernel {
 
     /// Containers that are guarded.
     pub(super) fn n_guarded(&self) -> usize {
-        self.guards.values().filter(|guard| guard.state.is_ok()).count()
+        self.guards.values().filter(|guard| guard.id().is_some()).count()
     }
 
     /// The facts of the container whose control group has this id.
     pub(super) fn facts_of(&self, cgroup_id: u64) -> Option<&Arc<Facts>> {
-        let is_it = |guard: &&Guard| guard.state.as_ref() == Ok(&cgroup_id);
+        let is_it = |guard: &&Guard| guard.id() == Some(cgroup_id);
         self.guards.values().find(is_it).map(|guard| &guard.facts)
     }
 
@@ -255,12 +295,12 @@ impl Kernel {
         });
     }
 
-    /// The decision of order `number` about an event of a process.
-    pub(super) fn take(&mut self, number: u32, tgid: u32, time: Timestamp) -> Option<Decision> {
+    /// The decision of a rule, by one of its numbers, about an event of a process.
+    pub(super) fn take(&mut self, numbers: &[u32], tgid: u32, time: Timestamp) -> Option<Decision> {
         self.read();
         let time_ns = time.as_nanos();
         let at = self.decisions.iter().position(|decision| {
-            decision.rule == number
+            numbers.contains(&decision.rule)
                 && decision.tgid == tgid
                 && decision.time_ns.abs_diff(time_ns) <= APART_NS
         })?;
@@ -285,6 +325,11 @@ impl Kernel {
         let n_before = self.decisions.len();
         self.decisions.retain(|decision| decision.time_ns > old_ns);
         self.n_unmatched += (n_before - self.decisions.len()) as u64;
+    }
+
+    /// Counts a decision of a rule that is no longer there, of which no alert can tell.
+    pub(super) fn note_unmatched(&mut self) {
+        self.n_unmatched += 1;
     }
 
     /// Decisions of which no alert tells.

@@ -14,9 +14,11 @@
 
 pub mod attempt;
 mod enforcer;
+mod exchange;
 mod gate;
 #[cfg(test)]
 mod gate_tests;
+mod judge;
 mod kernel;
 mod kill;
 mod membership;
@@ -24,6 +26,7 @@ pub mod orders;
 pub mod plan;
 mod program;
 mod scope;
+mod set;
 mod source;
 pub mod standing;
 mod warden;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use palisade_bpf::enforce::{Effect, Means, decides, effect};
+use palisade_bpf::enforce::{Effect, Means, decides, effect, misses};
 use palisade_model::EnforcementAction;
 use palisade_policy::Enforce;
 use palisade_rules::ast::{Expr, FieldUse, Right};
@@ -49,6 +49,8 @@ pub struct Kernel {
     pub of_container: Vec<Expr>,
     /// For each event that a security hook sees: nothing, or why it cannot decide it.
     pub lsm: BTreeMap<String, Result<(), String>>,
+    /// For each event that a security hook decides: what passes it by all the same.
+    pub lsm_misses: BTreeMap<String, &'static str>,
     /// For each event that a control group's program sees: nothing, or why it cannot.
     pub cgroup: BTreeMap<String, Result<(), String>>,
     /// For each event at which the probe can kill: what that does about it.
@@ -72,15 +74,23 @@ impl Kernel {
         let (lsm, cgroup) = (deny(Means::Lsm), deny(Means::Cgroup));
         let kill =
             selector.events.iter().filter_map(|of| Some((of.event.clone(), effect(&of.event)?)));
-        Self { unlowered: None, lsm, cgroup, kill: kill.collect(), selector, of_container }
+        let missed = selector
+            .events
+            .iter()
+            .filter_map(|of| Some((of.event.clone(), misses(Means::Lsm, of)?)));
+        let (lsm_misses, kill) = (missed.collect(), kill.collect());
+        Self { unlowered: None, lsm, lsm_misses, cgroup, kill, selector, of_container }
     }
 }
 
 impl Order {
-    /// Whether a security hook can refuse `event`.
-    pub(super) fn lsm(&self, event: &str) -> Result<(), String> {
+    /// Whether a security hook can refuse `event`, and what that leaves.
+    pub(super) fn lsm(&self, event: &str) -> Result<Effect, String> {
         self.lowered()?;
-        self.kernel.lsm.get(event).cloned().unwrap_or_else(|| Err(format!("no hook for {event}")))
+        let known = self.kernel.lsm.get(event).cloned();
+        known.unwrap_or_else(|| Err(format!("no hook for {event}")))?;
+        let missed = self.kernel.lsm_misses.get(event).copied();
+        Ok(missed.map_or(Effect::Prevents, Effect::Partly))
     }
 
     /// Whether a program of a control group can refuse `event`.

@@ -145,7 +145,7 @@ fn serve(
 fn offer(means: Means, event: &str, order: &Order, host: &Host) -> Result<Effect, String> {
     host.offers(means)?;
     match means {
-        Means::Lsm => order.lsm(event).map(|()| Effect::Prevents),
+        Means::Lsm => order.lsm(event),
         Means::Cgroup => order.cgroup(event).map(|()| Effect::Prevents),
         Means::Fanotify => order.gate(event).map(|()| Effect::Prevents),
         Means::KernelKill => order.kernel_kill(event),
@@ -252,6 +252,28 @@ mod tests {
             ALL,
             "prevents: kill by kernel-kill, but not openat: a file that is created",
         );
+        // What hooks see of calls, as it is.
+        let real = |condition: &str| {
+            let text = format!(
+                "- rule: r\n  desc: d\n  condition: {condition}\n  output: o\n  priority: INFO\n  action: deny\n"
+            );
+            let (rules, _) = load_rules(&[("r", &text)], &LoadOptions::default());
+            orders(&rules).remove(0).kernel
+        };
+        let by_hooks = |condition: &str, expected: &str| {
+            check(condition, "deny", &real(condition), "lsm", expected);
+        };
+        by_hooks(MOUNT, "prevents: deny by lsm");
+        by_hooks(
+            "evt.type in (unlink, unlinkat, rename) and proc.name = sh",
+            "prevents: deny by lsm",
+        );
+        by_hooks("evt.type = ptrace and evt.rawarg.request in (11, 20)", "prevents: deny by lsm");
+        by_hooks(
+            "evt.type = ptrace",
+            "prevents: deny by lsm, but not ptrace: requests to a process that is traced already",
+        );
+        by_hooks("evt.type in (bpf, init_module, finit_module)", "prevents: deny by lsm");
         // One event each: both must be served, and the weaker counts.
         check(
             EXEC_AND_CONNECT,

@@ -6,10 +6,11 @@ use palisade_base::Timestamp;
 use palisade_bpf::enforce::Means as Way;
 use palisade_model::incident::{ActionResult, TimelineEntry, TimelineEvent};
 use palisade_model::{Alert, Enforcement, EnforcementAction, EnforcementOutcome, Means};
-use palisade_rules::RuleId;
+use palisade_policy::EnforceMode;
 
 use super::attempt::EVENTS;
 use super::enforcer::Enforcer;
+use super::exchange::New;
 use super::gate::Denial;
 use super::kernel::Refused;
 use crate::control::protocol::{Activity, Sample};
@@ -35,7 +36,7 @@ impl Enforcing {
     pub fn new(detector: Detector, enforcer: Option<Enforcer>) -> Self {
         let mut this = Self { detector, enforcer };
         if let Some(enforcer) = &mut this.enforcer {
-            enforcer.follow_running(this.detector.running_containers());
+            enforcer.follow_running(&this.detector.running_containers());
         }
         this
     }
@@ -45,17 +46,13 @@ impl Enforcing {
         self.enforcer.as_ref()
     }
 
-    /// The number that a rule of the enforcer's start has by now.
-    fn rule_now(&self, at_start: RuleId) -> Option<RuleId> {
-        self.enforcer.as_ref().and_then(|enforcer| enforcer.rule_now(at_start))
-    }
-
     /// Hands out what was refused before it could happen.
     fn take_denials(&mut self, sink: &mut dyn FnMut(Detection)) -> usize {
         let mut n_passed = 0;
         while let Some(denial) = self.enforcer.as_ref().and_then(Enforcer::next_denial) {
             let Denial { time, rules, attempt, latency_ns } = denial;
-            for rule in rules.into_iter().filter_map(|rule| self.rule_now(rule)) {
+            let now = |rule: &String| self.enforcer.as_ref().and_then(|e| e.rule_now(rule));
+            for rule in rules.iter().filter_map(now) {
                 let caller = &attempt.caller;
                 let refusal = Refusal {
                     fields: &attempt,
@@ -150,13 +147,20 @@ impl Source for Enforcing {
     }
 
     fn change_rules(&mut self, change: RuleChange) -> Result<Changed, String> {
-        let orders = change.orders().to_vec();
-        if let Some(enforcer) = &self.enforcer {
-            enforcer.accepts(&orders)?;
+        let (orders, policy, rules) =
+            (change.orders().to_vec(), change.enforce().cloned(), change.rules());
+        let wanted = policy.as_ref().map_or(EnforceMode::Off, |policy| policy.mode);
+        if self.enforcer.is_none() && wanted != EnforceMode::Off {
+            return Err(format!(
+                "enforcement is off since the start and the policy says `mode: {}` now: the probes were loaded without it; restart to enforce",
+                wanted.as_str()
+            ));
         }
+        let from = Timestamp::now();
         let changed = self.detector.change_rules(change)?;
         if let Some(enforcer) = &mut self.enforcer {
-            enforcer.renumber(orders);
+            let running = self.detector.running_containers();
+            enforcer.exchange(New { rules, orders, policy, from, running });
         }
         Ok(changed)
     }

@@ -233,6 +233,7 @@ impl Work {
             Some(loader) => loader.prepare(loaded.rules).map_err(|error| vec![chain(&error)])?,
             None => RuleChange::of_rules(loaded.rules),
         };
+        let change = change.with_enforce(loaded.policy.enforce.clone());
         // What is named now is watched; what was named before is of no concern any more.
         if let Some(watch) = &mut self.watch {
             watch.follow(&loaded.files);

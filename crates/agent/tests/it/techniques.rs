@@ -52,7 +52,7 @@ pub(crate) const TECHNIQUES: &[(&str, &[Technique])] = &[
         ("Container runtime overwritten", &["Container runtime overwritten"], ""),
         ("Root or capabilities gained unexpectedly", &["Root gained"], "seen at the next program; a process that goes on as it is and starts none is not"),
         ("Setuid programs", &["Setuid bit set", "Root gained"], ""),
-        ("Calls that exploits need", &["Exploit primitive used", "Kernel keys used", "Performance events opened"], "keyctl itself has no probe; fsopen counts as a mount"),
+        ("Calls that exploits need", &["Exploit primitive used", "Kernel keys used", "Performance events opened"], "fsopen counts as a mount"),
         ("Kernel memory and debugging files", &["Host disk or memory opened", "Kernel information read"], ""),
         ("Leaked descriptor of the runtime", &["Working folder through a descriptor of the runtime"], ""),
         ("Raw disk", &["Host disk or memory opened", "File system debugger started", "Files opened by handle", "Device node made"], ""),

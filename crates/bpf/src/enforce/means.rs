@@ -6,6 +6,7 @@ use palisade_rules::selector::{EventSelector, Input, NumberTest, Test};
 
 use super::Means;
 use super::effect::judged_event;
+use super::hooks::is_hooked;
 
 /// Where the kernel lists the security modules in force.
 const LSM_LIST: &str = "/sys/kernel/security/lsm";
@@ -41,10 +42,10 @@ pub fn decides(means: Means, selector: &EventSelector) -> Result<(), Undecided> 
     let no_program = || Err(Undecided::NoProgram { event: event.into() });
     match (means, event) {
         (Means::KernelKill, _) if judged_event(event).is_some() => return Ok(()),
-        (Means::Lsm, "execve" | "open" | "openat" | "openat2" | "creat" | "connect" | "bind")
-        | (Means::Cgroup, "connect" | "bind") => {}
         // The event of an execveat that fails: there is nothing to refuse.
         (Means::Lsm, "execveat") => return Ok(()),
+        (Means::Cgroup, "connect" | "bind") => {}
+        (Means::Lsm, _) if is_hooked(event) => {}
         _ => return no_program(),
     }
     for atom in &selector.atoms {
@@ -56,6 +57,38 @@ pub fn decides(means: Means, selector: &EventSelector) -> Result<(), Undecided> 
         return Err(Undecided::NotOnlyIp);
     }
     Ok(())
+}
+
+/// What a means that [`decides`] does not come by all the same.
+pub fn misses(means: Means, selector: &EventSelector) -> Option<&'static str> {
+    if means != Means::Lsm || selector.event != "ptrace" {
+        return None;
+    }
+    // The kernel asks when a process is attached to, or lets itself be traced, and not again.
+    let mut attaching = 0_u64;
+    for (bit, atom) in selector.atoms.iter().enumerate() {
+        let attaches =
+            |test: &NumberTest| matches!(test, NumberTest::Equal(n) if ATTACHING.contains(n));
+        if atom.input == Input::Parameter(3)
+            && matches!(&atom.test, Test::Numbers(tests) if tests.iter().all(attaches))
+        {
+            attaching |= 1 << bit;
+        }
+    }
+    let is_attaching = selector.terms.iter().all(|term| term.need & attaching != 0);
+    (!is_attaching).then_some("requests to a process that is traced already")
+}
+
+/// `PTRACE_TRACEME`, `PTRACE_ATTACH` and `PTRACE_SEIZE` as the format numbers them.
+const ATTACHING: [i64; 3] = [1, 11, 20];
+
+/// The numbers among the parameters that are arguments of the call (`know_arguments` of
+/// `probes/enforce.bpf.c`).
+fn is_known(event: &str, index: u8) -> bool {
+    matches!(
+        (event, index),
+        ("ptrace" | "fchmodat", 3) | ("mount", 4) | ("bpf", 1) | ("kill" | "chmod" | "fchmod", 2)
+    )
 }
 
 /// Whether what a call will turn out to be is known before it.
@@ -74,7 +107,8 @@ fn knows(event: &str, input: Input, test: &Test) -> bool {
         | Input::Layer => is_open,
         Input::AddressIp | Input::AddressPort => matches!(event, "connect" | "bind"),
         Input::ServerIp | Input::ServerPort => event == "connect",
-        Input::Terminal | Input::Parameter(_) => false,
+        Input::Parameter(index) => is_known(event, index),
+        Input::Terminal => false,
     }
 }
 
@@ -162,6 +196,30 @@ mod tests {
             "number of the",
         );
         check(Means::Lsm, "openat", Input::ExePath, exists(), "path of the program");
-        check(Means::Lsm, "mount", Input::Comm, exists(), "not seen");
+        check(Means::Lsm, "prctl", Input::Comm, exists(), "not seen");
+        check(Means::Lsm, "mount", Input::Comm, exists(), "");
+        check(Means::Lsm, "mount", Input::Parameter(4), exists(), "");
+        check(Means::Lsm, "unlink", Input::Result, numbers(NumberTest::Greater(-1)), "");
+        check(Means::Lsm, "unlink", Input::Parameter(1), exists(), "number among the parameters");
+        check(Means::Lsm, "rename", Input::ExePath, exists(), "path of the program");
+    }
+
+    #[test]
+    fn attaching_is_what_the_kernel_asks_about() {
+        let check = |event: &str, tests: Vec<NumberTest>, expected: bool| {
+            let selector = EventSelector {
+                event: event.into(),
+                atoms: vec![Atom { input: Input::Parameter(3), test: Test::Numbers(tests) }],
+                terms: vec![Term { need: 1, forbid: 0 }],
+            };
+            assert_eq!(misses(Means::Lsm, &selector).is_some(), expected);
+            assert_eq!(misses(Means::KernelKill, &selector), None);
+            let forbids = EventSelector { terms: vec![Term { need: 0, forbid: 1 }], ..selector };
+            assert_eq!(misses(Means::Lsm, &forbids).is_some(), event == "ptrace");
+        };
+        check("ptrace", vec![NumberTest::Equal(11), NumberTest::Equal(20)], false);
+        check("ptrace", vec![NumberTest::Equal(11), NumberTest::Equal(5)], true);
+        check("ptrace", vec![NumberTest::Greater(10)], true);
+        check("fchmodat", vec![NumberTest::Equal(5)], false);
     }
 }

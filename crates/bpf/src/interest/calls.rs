@@ -65,7 +65,7 @@ const fn generic(
 }
 
 #[rustfmt::skip] // a table
-pub(crate) const CALLS: [Call; 74] = [
+pub(crate) const CALLS: [Call; 76] = [
     call("execve", "call_execve", Class::Exec, Some(libc::SYS_execve), Some(520), &[11]),
     call("execveat", "call_execveat", Class::Exec, Some(libc::SYS_execveat), Some(545), &[358]),
     call("open", "call_open", Class::Open, legacy!(SYS_open), None, &[5]),
@@ -137,13 +137,15 @@ pub(crate) const CALLS: [Call; 74] = [
     call("finit_module", "call_finit_module", Class::Kernel, Some(libc::SYS_finit_module), None, &[350]),
     call("delete_module", "call_delete_module", Class::Kernel, Some(libc::SYS_delete_module), None, &[129]),
     call("bpf", "call_bpf", Class::Kernel, Some(libc::SYS_bpf), None, &[357]),
+    call("keyctl", "call_keyctl", Class::Kernel, Some(libc::SYS_keyctl), None, &[288]),
+    call("quotactl", "call_quotactl", Class::Kernel, Some(libc::SYS_quotactl), None, &[131]),
     call("kill", "call_kill", Class::Signal, Some(libc::SYS_kill), None, &[37]),
     call("tkill", "call_tkill", Class::Signal, Some(libc::SYS_tkill), None, &[238]),
     call("tgkill", "call_tgkill", Class::Signal, Some(libc::SYS_tgkill), None, &[270]),
 ];
 
 #[rustfmt::skip] // a table
-pub(crate) const GENERIC_CALLS: [GenericCall; 23] = [
+pub(crate) const GENERIC_CALLS: [GenericCall; 24] = [
     generic("move_mount", 340, Some(libc::SYS_move_mount), &[429]),
     generic("fsopen", 338, Some(libc::SYS_fsopen), &[430]),
     generic("fsmount", 337, Some(libc::SYS_fsmount), &[432]),
@@ -166,6 +168,7 @@ pub(crate) const GENERIC_CALLS: [GenericCall; 23] = [
     generic("settimeofday", 48, Some(libc::SYS_settimeofday), &[79]),
     generic("clock_settime", 175, Some(libc::SYS_clock_settime), &[264, 404]),
     generic("kexec_file_load", 345, Some(libc::SYS_kexec_file_load), &[]),
+    generic("quotactl_fd", 353, Some(libc::SYS_quotactl_fd), &[443]),
     generic("mount_setattr", 341, Some(libc::SYS_mount_setattr), &[442]),
 ];
 

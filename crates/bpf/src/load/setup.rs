@@ -13,7 +13,7 @@ use crate::interest::{CALLS, GENERIC_CALLS, Interest, class_of};
 use crate::ring::Ring;
 
 /// Slots of the tables of handlers (`CALLS_MAX` in `probes/call.h`).
-pub(super) const CALLS_MAX: usize = 1024;
+pub(crate) const CALLS_MAX: usize = 1024;
 const RING_BYTES_MAX: u32 = 1 << 30;
 /// The programs that judge records for enforcement, and the tables by which they are reached.
 pub(super) const JUDGES: [(&str, &str); 2] =
@@ -176,7 +176,7 @@ pub(super) fn generic_codes() -> Vec<u8> {
 }
 
 /// The table holds the numbers of 32-bit x86; those of 32-bit Arm differ.
-pub(super) fn compat_numbers(numbers: &'static [u32]) -> impl Iterator<Item = u32> {
+pub(crate) fn compat_numbers(numbers: &'static [u32]) -> impl Iterator<Item = u32> {
     numbers.iter().copied().filter(|_| cfg!(target_arch = "x86_64"))
 }
 

@@ -17,6 +17,8 @@ mod isolation;
 mod performance;
 
 mod probe;
+#[cfg(target_arch = "x86_64")]
+mod refused_calls;
 mod sensor;
 mod switch;
 

@@ -26,12 +26,7 @@ pub(super) fn prepare(
     policy: &Policy,
     rules: &mut RuleSet,
 ) -> Wanted {
-    let mode = match args.enforce {
-        Some(cli::EnforceMode::Off) => EnforceMode::Off,
-        Some(cli::EnforceMode::DryRun) => EnforceMode::DryRun,
-        Some(cli::EnforceMode::On) => EnforceMode::On,
-        None => policy.enforce.mode,
-    };
+    let mode = mode(args.enforce, policy);
     assign(rules, &policy.enforce);
     let orders = orders(rules);
     match (mode, orders.first()) {
@@ -46,6 +41,16 @@ pub(super) fn prepare(
         _ => {}
     }
     Wanted { mode, orders }
+}
+
+/// Whether actions are carried out: the command line comes before the policy.
+pub(super) fn mode(wanted: Option<cli::EnforceMode>, policy: &Policy) -> EnforceMode {
+    match wanted {
+        Some(cli::EnforceMode::Off) => EnforceMode::Off,
+        Some(cli::EnforceMode::DryRun) => EnforceMode::DryRun,
+        Some(cli::EnforceMode::On) => EnforceMode::On,
+        None => policy.enforce.mode,
+    }
 }
 
 /// Plans, opens what the plan needs, and says how each rule stands. None when enforcement is

@@ -48,7 +48,7 @@ pub(crate) fn watch(context: &Context<'_>, args: &cli::Watch) -> Result<Exit, Fa
     if let Some(cli::WatchAction::Reload(args)) = &args.action {
         return control::reload(context, args);
     }
-    let mut inputs = Inputs::new(args)?;
+    let inputs = Inputs::new(args)?;
     let loaded = context.load_policy(&args.policy)?;
     // What the kernel can decide beforehand is read off the conditions' trees.
     let load = LoadOptions { keep_expressions: true, ..LoadOptions::default() };
@@ -58,7 +58,6 @@ pub(crate) fn watch(context: &Context<'_>, args: &cli::Watch) -> Result<Exit, Fa
         if args.no_auto_reload { None } else { watch_files(context, &inputs.files(&loaded)) };
     let mode = mode(&loaded.source, args.respond);
     let policy = inputs.take_policy(loaded.policy);
-    inputs.enforced = Some(policy.enforce.clone());
     let enforcement = super::enforce::prepare(context, args, &policy, &mut rules);
     let rules = Arc::new(rules);
 

@@ -86,7 +86,11 @@ const ROWS: &[Row] = &[
     ("MkdirBinaryDirs", "act", Both, "act 'mkdirat AT_FDCWD /usr/bin/eg-canary 0755'"),
     ("ModifyBinaryDirs", "act", Both,
         ": >/usr/bin/eg-file; act 'renameat AT_FDCWD /usr/bin/eg-file AT_FDCWD /usr/bin/eg-renamed'"),
-    ("ModifyContainerEntrypoint", "act", Container, ""),
+    // The rule asks for a file of this name, and opens are seen by the file that they reached, all
+    // links resolved: here it is one, on a file system that stands where the kernel's was.
+    ("ModifyContainerEntrypoint", "act", Container,
+        "DO='openat AT_FDCWD /proc/self/exe O_WRONLY' unshare -m sh -ec \
+         'mount -t tmpfs eg /proc; mkdir /proc/self; : >/proc/self/exe; exec /opt/eg/act'"),
     ("ModifyShellConfigurationFile", "act", Both, "act 'openat AT_FDCWD /tmp/.bashrc O_WRONLY|O_CREAT 0600'"),
     ("MountLaunchedInPrivilegedContainer", "mount", Container, "as mount getpid /dev/eg-canary /mnt"),
     ("NetcatRemoteCodeExecutionInContainer", "nc", Container, "as nc getpid 127.0.0.1 1 -e /bin/sh"),
@@ -126,13 +130,6 @@ const ROWS: &[Row] = &[
         "mkdir -p /var/lib/rpm; act 'openat AT_FDCWD /var/lib/rpm/eg-written O_WRONLY|O_CREAT 0644'"),
 ];
 
-/// Actions that cannot fire their rule here, and why.
-const IMPOSSIBLE: &[(&str, &str)] = &[(
-    "ModifyContainerEntrypoint",
-    "the rule compares fd.name with /proc/self/exe, and fd.name is the file that was opened, \
-     all links resolved",
-)];
-
 #[test]
 fn each_action_fires_its_rule() {
     let (true, Some(material)) = (is_root(), material()) else { return };
@@ -146,10 +143,6 @@ fn each_action_fires_its_rule() {
     for action in actions.as_array().unwrap() {
         let name = action[0].as_str().unwrap();
         let (rule, priority) = (action[3][0].as_str().unwrap(), action[3][2].as_str().unwrap());
-        if let Some((_, why)) = IMPOSSIBLE.iter().find(|(impossible, _)| *impossible == name) {
-            tally.skipped(name, why);
-            continue;
-        }
         let Some(row) = ROWS.iter().find(|row| row.0 == name) else {
             tally.failed(name, "there is no row for it");
             continue;

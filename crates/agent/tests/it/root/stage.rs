@@ -41,6 +41,16 @@ pub(crate) struct Stage {
 
 static COUNTER: AtomicU32 = AtomicU32::new(0);
 
+/// Whether there is a compiler for the actor. Says when there is none, as in the guests of
+/// `make test-vm`.
+pub(crate) fn has_compiler() -> bool {
+    let is_there = Command::new("gcc").arg("--version").output().is_ok();
+    if !is_there {
+        eprintln!("skipped: no gcc to compile the actor with");
+    }
+    is_there
+}
+
 /// Compiles the actor.
 pub(crate) fn actor(folder: &Path) -> PathBuf {
     let program = folder.join("act");

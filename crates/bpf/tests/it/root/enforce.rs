@@ -20,14 +20,14 @@ use super::*;
 const SIGKILL: i32 = 9;
 
 /// A selector for `event`: all of `need`, none of `forbid`.
-fn selector(event: &str, need: Vec<Atom>, forbid: Vec<Atom>) -> Selector {
+pub(super) fn selector(event: &str, need: Vec<Atom>, forbid: Vec<Atom>) -> Selector {
     let bits = |n: usize| (1_u64 << n) - 1;
     let term = Term { need: bits(need.len()), forbid: bits(forbid.len()) << need.len() };
     let atoms = need.into_iter().chain(forbid).collect();
     Selector { events: vec![EventSelector { event: event.into(), atoms, terms: vec![term] }] }
 }
 
-fn is(input: Input, texts: &[&str]) -> Atom {
+pub(super) fn is(input: Input, texts: &[&str]) -> Atom {
     let equal = texts.iter().map(|text| text.as_bytes().to_vec()).collect();
     let (prefixes, suffixes) = (BTreeSet::new(), BTreeSet::new());
     Atom { input, test: Test::Text { equal, prefixes, suffixes } }
@@ -45,7 +45,7 @@ fn ends(input: Input, text: &str) -> Atom {
     Atom { input, test: Test::Text { equal, prefixes, suffixes } }
 }
 
-fn number(input: Input, test: NumberTest) -> Atom {
+pub(super) fn number(input: Input, test: NumberTest) -> Atom {
     Atom { input, test: Test::Numbers(vec![test]) }
 }
 
@@ -53,7 +53,7 @@ fn kill(number: u32, selector: Selector) -> EnforcedRule {
     EnforcedRule { number, selector, action: Action::Kill, dry_run: false }
 }
 
-fn deny(number: u32, selector: Selector) -> EnforcedRule {
+pub(super) fn deny(number: u32, selector: Selector) -> EnforcedRule {
     EnforcedRule { action: Action::Deny, ..kill(number, selector) }
 }
 
@@ -61,7 +61,7 @@ fn net(input: Input, text: &str) -> Atom {
     Atom { input, test: Test::Nets([text.parse().unwrap()].into()) }
 }
 
-fn plan(rules: Vec<EnforcedRule>) -> Plan {
+pub(super) fn plan(rules: Vec<EnforcedRule>) -> Plan {
     Plan { rules }
 }
 
@@ -71,7 +71,7 @@ fn enforcing(events: &[&str], enforcer: &Enforcer) -> Sensor {
 }
 
 /// Runs `script` by bash, in the cgroup if there is one, for ten seconds at most.
-fn run(cgroup: Option<&Path>, script: &str) -> (ExitStatus, String) {
+pub(super) fn run(cgroup: Option<&Path>, script: &str) -> (ExitStatus, String) {
     let enter =
         cgroup.map_or(String::new(), |path| format!("echo $$ > {}/cgroup.procs; ", path.display()));
     let mut child = Command::new("bash")
@@ -96,7 +96,7 @@ fn run(cgroup: Option<&Path>, script: &str) -> (ExitStatus, String) {
     (status, text)
 }
 
-fn decisions(enforcer: &mut Enforcer) -> Vec<Decision> {
+pub(super) fn decisions(enforcer: &mut Enforcer) -> Vec<Decision> {
     let mut all = Vec::new();
     enforcer.poll(&mut |decision| all.push(decision));
     all
@@ -110,7 +110,7 @@ fn program(folder: &Path, name: &str) -> String {
 }
 
 /// A command that runs [`helper_for_other_tests`] to do `what`.
-fn helper(what: &str) -> String {
+pub(super) fn helper(what: &str) -> String {
     let test = std::env::current_exe().unwrap();
     format!(
         "PALISADE_TEST_DO={what} exec {} --exact root::enforce::helper_for_other_tests",
@@ -133,6 +133,8 @@ fn helper_for_other_tests() {
             let name = std::thread::Builder::new().name("worker".into());
             name.spawn(move || udp("0.0.0.0:0", "127.0.0.1:9")).unwrap().join().unwrap().unwrap();
         }
+        #[cfg(target_arch = "x86_64")]
+        Ok(call) if call.starts_with("call ") => super::refused_calls::make(call),
         _ => {}
     }
 }
@@ -533,7 +535,7 @@ fn a_cgroup_s_connections_are_refused_by_address() {
 }
 
 /// Whether programs of the security framework can be tested here. Says why not.
-fn has_lsm() -> bool {
+pub(super) fn has_lsm() -> bool {
     let refusals = Refusals { cgroup: false, lsm: true };
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
     let is_active = lsm_is_active().unwrap_or(false);
@@ -541,7 +543,8 @@ fn has_lsm() -> bool {
         return true;
     }
     say("skipped: `bpf` is not among this kernel's security modules, or the kernel is not 5.15");
-    let error = Enforcer::with_refusals(&Plan::default(), refusals).unwrap_err();
+    let exec = deny(1, selector("execve", vec![is(Input::ExePath, &["/nowhere"])], vec![]));
+    let error = Enforcer::with_refusals(&plan(vec![exec]), refusals).unwrap_err();
     match error {
         EnforceError::Load { .. } => assert!(is_active, "{error}"),
         EnforceError::NoLsm | EnforceError::LsmList(_) => assert!(!is_active, "{error}"),
@@ -550,7 +553,7 @@ fn has_lsm() -> bool {
     false
 }
 
-fn enforcing_by_lsm(rules: Vec<EnforcedRule>, cgroup: &TestCgroup) -> Enforcer {
+pub(super) fn enforcing_by_lsm(rules: Vec<EnforcedRule>, cgroup: &TestCgroup) -> Enforcer {
     let refusals = Refusals { cgroup: false, lsm: true };
     let mut enforcer = Enforcer::with_refusals(&plan(rules), refusals).unwrap();
     enforcer.guard(&cgroup.0, &BTreeSet::new()).unwrap();
@@ -689,4 +692,58 @@ fn the_security_framework_refuses_opens() {
     // Outside of the cgroup nothing has changed.
     check(&some, &[], "true", false);
     assert!(run(None, &cat("secret")).0.success());
+}
+
+/// Rules that are exchanged under a stream of calls leave no call unjudged.
+#[test]
+fn no_call_passes_while_rules_are_exchanged() {
+    let Some(_alone) = root() else { return };
+    let cgroup = TestCgroup::new("exchange");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let to = |number: u32, n_others: u16| {
+        let own = [net(Input::AddressIp, "127.0.0.1/32")];
+        let port_is = |port: u16| number_of(Input::AddressPort, port);
+        let rule = |at: u32, port: u16| {
+            let need = own.iter().cloned().chain([port_is(port)]).collect();
+            deny(at, selector("connect", need, vec![]))
+        };
+        let others = (0..n_others).map(|n| rule(number + 1 + u32::from(n), 1 + n));
+        plan(others.chain([rule(number, port)]).collect())
+    };
+    let refusals = Refusals { cgroup: true, lsm: false };
+    let mut enforcer = Enforcer::with_refusals(&to(1000, 0), refusals).unwrap();
+    enforcer.guard(&cgroup.0, &BTreeSet::new()).unwrap();
+    let stop = tempfile::tempdir().unwrap();
+    let script = format!(
+        "echo $$ > {}/cgroup.procs; n=0; while [ ! -e {}/stop ]; do \
+         (exec 3<>/dev/tcp/127.0.0.1/{port}) 2>/dev/null && echo passed; n=$((n+1)); done; echo tries $n",
+        cgroup.0.display(),
+        stop.path().display(),
+    );
+    let child = Command::new("bash").args(["-c", &script]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut seen = BTreeSet::new();
+    for round in 1..=50_u32 {
+        enforcer.replace(&to(1000 + round, (round % 5) as u16)).unwrap();
+        // Some calls are judged by each.
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_secs(5) {
+            let found = decisions(&mut enforcer);
+            let is_new = found.iter().any(|decision| decision.rule == 1000 + round);
+            seen.extend(found.iter().map(|decision| decision.rule));
+            if is_new {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+    std::fs::write(stop.path().join("stop"), "").unwrap();
+    let output = child.wait_with_output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(!text.contains("passed") && text.contains("tries "), "{text}");
+    assert!((1001..=1050).all(|rule| seen.contains(&rule)), "{seen:?}");
+}
+
+fn number_of(input: Input, port: u16) -> Atom {
+    number(input, Equal(port.into()))
 }

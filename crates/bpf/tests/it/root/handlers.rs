@@ -50,6 +50,7 @@ fn every_handler_sends_all_parameters() {
         setresuid: SYS_setresuid, setresgid: SYS_setresgid, capset: SYS_capset, setsid: SYS_setsid,
         setpgid: SYS_setpgid, prctl: SYS_prctl, init_module: SYS_init_module, finit_module: SYS_finit_module,
         delete_module: SYS_delete_module, bpf: SYS_bpf, kill: SYS_kill, tkill: SYS_tkill, tgkill: SYS_tgkill,
+        keyctl: SYS_keyctl, quotactl: SYS_quotactl,
     ];
     let known: Vec<&str> = Interest::known().collect();
     let mut sensor = Sensor::load(&with_close(), &seeing_itself()).unwrap();
@@ -75,7 +76,9 @@ fn every_handler_sends_all_parameters() {
         [&generic[..], &["swapon", "sethostname", "reboot", "clone", "procexit"]].concat();
     let generic = [&generic[..], &["utimensat", "utimes", "add_key", "request_key"]].concat();
     let generic = [&generic[..], &["perf_event_open", "pivot_root", "settimeofday"]].concat();
-    let generic = [&generic[..], &["clock_settime", "kexec_file_load", "mount_setattr"]].concat();
+    let generic =
+        [&generic[..], &["clock_settime", "kexec_file_load", "mount_setattr", "quotactl_fd"]]
+            .concat();
     for name in known {
         assert!(
             generic.contains(&name) || calls.iter().any(|call| call.0 == name),

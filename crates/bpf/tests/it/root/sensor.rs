@@ -397,3 +397,88 @@ fn a_received_message_has_its_sender_and_its_data() {
     let ports = (sender.local_addr().unwrap().port(), receiver.local_addr().unwrap().port());
     assert_eq!((port(5), port(11)), ports);
 }
+
+#[test]
+fn keys_are_told_with_their_texts() {
+    const KEYCTL: u16 = 453;
+    let Some(_alone) = root() else { return };
+    let mut sensor = load(&["keyctl"], &seeing_itself());
+    let own = std::process::id();
+    let number = |value: i64| [&[0][..], &value.to_le_bytes()].concat();
+    let text = |value: &std::ffi::CStr| [&[1][..], value.to_bytes_with_nul()].concat();
+    let (kind, what) = (c"user", c"palisade-test-no-such-key");
+    let (search, read, session) = (10, 11, -3);
+    let mut check = |arguments: [i64; 5], error: i32, expected: [Vec<u8>; 4]| {
+        let [operation, a, b, c, d] = arguments;
+        // SAFETY: texts outlive the call, and no operation here changes a key.
+        let result = unsafe { libc::syscall(libc::SYS_keyctl, operation, a, b, c, d) };
+        assert_eq!(result, -1);
+        let event = find(&mut sensor, |e| {
+            e.kind == KEYCTL && e.tgid == own && e.int(1) == operation & 0xffff_ffff
+        });
+        assert_eq!(event.int(0), i64::from(-error), "{operation}");
+        assert_eq!(event.params[2..], expected, "{operation}");
+    };
+    check(
+        [search, session, kind.as_ptr() as i64, what.as_ptr() as i64, 0],
+        libc::ENOKEY,
+        [number(session), text(kind), text(what), number(0)],
+    );
+    check(
+        [search, session, 1, what.as_ptr() as i64, 0],
+        libc::EFAULT,
+        [number(session), vec![], text(what), number(0)],
+    );
+    // What an operation does not take says nothing.
+    check(
+        [read, 0x7fff_fff0, 1, 0, 77],
+        libc::ENOKEY,
+        [number(0x7fff_fff0), number(1), number(0), number(0)],
+    );
+    check([-7, 1, 2, 3, 4], libc::EOPNOTSUPP, [number(0), number(0), number(0), number(0)]);
+}
+
+#[test]
+fn quotas_are_told_in_the_formats_words() {
+    const QUOTACTL: u16 = 191;
+    let Some(_alone) = root() else { return };
+    let mut sensor = load(&["quotactl", "quotactl_fd"], &seeing_itself());
+    let own = std::process::id();
+    let special = c"/palisade-test-no-such-device";
+    let file = c"/palisade-test-quota-file";
+    // struct if_dqblk: limits, use and times, then which of them are valid: limits and time of blocks.
+    let mut block: Vec<u8> = (1..=8_u64).flat_map(u64::to_le_bytes).collect();
+    block.extend((1_u32 | 16).to_le_bytes());
+    // struct if_dqinfo: both graces, flags, all valid.
+    let info =
+        [&9_u64.to_le_bytes()[..], &10_u64.to_le_bytes(), &[1, 0, 0, 0, 7, 0, 0, 0]].concat();
+    let mut check = |command: u32, id: u32, address: *const u8, expected: [i64; 16]| {
+        // SAFETY: the structures are as large as the kernel's, and there is no such device.
+        let result =
+            unsafe { libc::syscall(libc::SYS_quotactl, command, special.as_ptr(), id, address) };
+        assert_eq!(result, -1);
+        let event = find(&mut sensor, |e| e.kind == QUOTACTL && e.tgid == own);
+        assert!(event.int(0) < 0, "{}", event.int(0));
+        assert_eq!(event.text(1).as_bytes(), special.to_bytes());
+        let found: Vec<i64> = (2..18)
+            .map(|i| if i == 2 { event.params[2].len() as i64 } else { event.int(i) })
+            .collect();
+        assert_eq!(found, expected, "{command:x}");
+    };
+    // Q_SETQUOTA for a group, Q_SETINFO, Q_QUOTAON with the file and vfsv1, Q_GETQUOTA that failed.
+    check(0x8000_0801, 1000, block.as_ptr(), [0, 1, 2, 0, 0, 0, 7, 0, 0, 0, 0, 1, 64, 2, 1000, 1]);
+    check(0x8000_0600, 0, info.as_ptr(), [0, 0, 0, 0, 0, 0, 0, 0, 9, 10, 2, 1, 16, 1, 0, 1]);
+    let bytes = file.to_bytes_with_nul().len() as i64;
+    check(
+        0x8000_0200,
+        4,
+        file.as_ptr().cast(),
+        [bytes, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 0, 8],
+    );
+    check(0x8000_0700, 5, block.as_ptr(), [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 32, 1, 5, 1]);
+    // By a descriptor, the call is told by its number.
+    // SAFETY: -1 is no descriptor.
+    unsafe { libc::syscall(libc::SYS_quotactl_fd, -1, 0x8000_0801_u32, 0, 0) };
+    let event = find(&mut sensor, |e| e.kind == 1 && e.tgid == own && e.int(0) == 353);
+    assert_eq!(event.int(1), libc::SYS_quotactl_fd);
+}

@@ -1,7 +1,7 @@
 //! Handlers change while events go on.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use palisade_bpf::{OpenClasses, OpenFilter, OpenTexts, PathText};
 
@@ -10,10 +10,17 @@ use super::*;
 /// How often handlers are exchanged.
 const SWITCHES: usize = 50;
 
+/// How many events may be on their way: far fewer than fit into the ring, on any machine.
+const AHEAD_MAX: u64 = 8192;
+
 /// Removes files that do not exist, each with a number of its own, until told to stop.
-fn make_events(folder: &std::path::Path, stop: &AtomicBool) -> u64 {
+fn make_events(folder: &std::path::Path, stop: &AtomicBool, n_seen: &AtomicU64) -> u64 {
     let mut n = 0_u64;
     while !stop.load(Ordering::Relaxed) {
+        if n >= n_seen.load(Ordering::Relaxed) + AHEAD_MAX {
+            std::thread::sleep(Duration::from_millis(1));
+            continue;
+        }
         std::fs::remove_file(folder.join(n.to_string())).unwrap_err();
         n += 1;
         // A steady stream, not a flood: what is to be found out is not the size of the rings.
@@ -39,7 +46,7 @@ fn no_event_is_lost_or_doubled_while_handlers_change() {
     other.opens = OpenFilter::Only(texts);
     let interests = [interest(&["unlink", "dup"]), other];
 
-    let stop = AtomicBool::new(false);
+    let (stop, n_seen) = (AtomicBool::new(false), AtomicU64::new(0));
     let mut seen: BTreeMap<u64, u32> = BTreeMap::new();
     let prefix = format!("{}/", folder.path().display());
     let mut take = |sensor: &mut Sensor, timeout| {
@@ -50,12 +57,13 @@ fn no_event_is_lost_or_doubled_while_handlers_change() {
                     && let Some(number) = event.text(1).strip_prefix(&prefix)
                 {
                     *seen.entry(number.parse().unwrap()).or_default() += 1;
+                    n_seen.fetch_add(1, Ordering::Relaxed);
                 }
             })
             .unwrap()
     };
     let n_made = std::thread::scope(|scope| {
-        let maker = scope.spawn(|| make_events(folder.path(), &stop));
+        let maker = scope.spawn(|| make_events(folder.path(), &stop, &n_seen));
         // Loaded on a thread of its own, while this one reads, as a watch does it.
         let (sender, loaded) = std::sync::mpsc::sync_channel(1);
         scope.spawn(move || {

@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use palisade_agent::enforce::assign;
 use palisade_agent::reload::Loaded;
 use palisade_base::render_chain;
-use palisade_policy::{Enforce, LoadPolicyError, LoadedPolicy, Policy};
+use palisade_policy::{LoadPolicyError, LoadedPolicy, Policy};
 use palisade_rules::{LoadOptions, RuleSet};
 use palisade_sensor::SyscallSchema;
 
+use super::super::enforce;
 use super::super::rules::Sources;
 use crate::cli::{self, RespondMode};
 use crate::exit::Failure;
@@ -30,8 +31,8 @@ pub(super) struct Inputs {
     /// The policy with its responses, whether they are carried out or not: what is in force, and
     /// what is to come with the reload that is under way.
     planned: Arc<Mutex<Planned>>,
-    /// What the policy of the start said of enforcement, which is planned once.
-    pub(super) enforced: Option<Enforce>,
+    /// What the command line says of enforcement, which comes before the policy.
+    enforce: Option<cli::EnforceMode>,
 }
 
 #[derive(Debug, Default)]
@@ -50,7 +51,7 @@ impl Inputs {
             sinks: super::super::sink::SinkFlags::new(args),
             stdin: None,
             planned: Arc::default(),
-            enforced: None,
+            enforce: args.enforce,
         };
         if this.rules.iter().any(|file| file == Path::new(STDIN)) {
             let mut read = Sources::read(&[PathBuf::from(STDIN)], false)?;
@@ -121,7 +122,7 @@ impl Inputs {
 
     /// Reads everything again; or every problem, each as the terminal shows it.
     pub(super) fn read(&self) -> Result<Loaded, Vec<String>> {
-        let loaded = match Policy::load(&self.policy) {
+        let mut loaded = match Policy::load(&self.policy) {
             Ok(loaded) => loaded,
             Err(LoadPolicyError::Invalid { text, diagnostics, .. }) => {
                 let quoted = diagnostics.0.iter().map(|one| one.render(Some(&text)));
@@ -141,12 +142,7 @@ impl Inputs {
                 RuleSet::default()
             }
         };
-        if self.enforced.as_ref().is_some_and(|at_start| *at_start != loaded.policy.enforce) {
-            problems.push(
-                "the policy's `enforce` changed: what is enforced was planned at the start; restart to enforce by the new policy"
-                    .into(),
-            );
-        }
+        loaded.policy.enforce.mode = enforce::mode(self.enforce, &loaded.policy);
         let sinks = self.sinks(&loaded.policy).unwrap_or_else(|failure| {
             problems.push(one_line(&failure.render()));
             Vec::new()

@@ -11,11 +11,11 @@ use super::watch::{IDLE, actions};
 use crate::support::{Running, wait_for};
 
 /// A name that no other container of this machine has.
-fn unique(name: &str) -> String {
+pub(super) fn unique(name: &str) -> String {
     format!("enf-{}-{name}", std::process::id())
 }
 
-fn rule(name: &str, container: &str, condition: &str, action: &str) -> String {
+pub(super) fn rule(name: &str, container: &str, condition: &str, action: &str) -> String {
     format!(
         "- rule: {name}\n  desc: a canary\n  condition: container.name = {container} and {condition}\n  \
          output: canary (exe=%proc.exepath name=%proc.name container=%container.name)\n  \
@@ -23,10 +23,10 @@ fn rule(name: &str, container: &str, condition: &str, action: &str) -> String {
     )
 }
 
-const PROGRAMS: &str = "evt.type in (execve, execveat)";
+pub(super) const PROGRAMS: &str = "evt.type in (execve, execveat)";
 
 /// Alerts that `watch` has printed, by rule.
-fn alerts_of(watch: &Running, rule: &str) -> Vec<Value> {
+pub(super) fn alerts_of(watch: &Running, rule: &str) -> Vec<Value> {
     let shown = watch.stdout();
     let alerts = shown.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     alerts.filter(|alert| alert["rule"] == rule).collect()
@@ -38,19 +38,19 @@ fn alert_of(watch: &Running, rule: &str) -> Value {
 }
 
 /// Starts `watch` with these rules; whatever else runs on this machine is not acted upon.
-fn watch(bed: &Bed, rules: &str, flags: &[&str]) -> Running {
+pub(super) fn watch(bed: &Bed, rules: &str, flags: &[&str]) -> Running {
     std::fs::write(bed.path().join("rules.yaml"), rules).unwrap();
     let own = ["--rules", "rules.yaml", "--no-builtin-rules", "--format", "json"];
     bed.watch(&[&own[..], flags].concat())
 }
 
-fn end(watch: Running) -> String {
+pub(super) fn end(watch: Running) -> String {
     watch.signal(Signal::TERM);
     watch.wait(SOON).expect(0).stderr
 }
 
 /// Runs a line in a shell of the container and returns what it printed.
-fn shell(bed: &Bed, container: &str, line: &str) -> String {
+pub(super) fn shell(bed: &Bed, container: &str, line: &str) -> String {
     bed.run(&["exec", container, "--", "/bin/sh", "-c", line]).stdout
 }
 

@@ -4,6 +4,7 @@
 mod bed;
 mod crash;
 mod enforce;
+mod enforce_reload;
 mod engines;
 mod image;
 mod incident;
