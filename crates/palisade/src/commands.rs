@@ -26,6 +26,7 @@ mod scan;
 mod sign;
 mod sink;
 mod status;
+mod stored;
 mod top;
 mod version;
 mod watch;
