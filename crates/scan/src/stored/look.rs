@@ -227,7 +227,7 @@ impl Store {
 
     /// Keeps the database, so that the next one can be compared with it. A link costs no room;
     /// where it cannot be made the next look matches everything.
-    fn keep_database(&self, path: &Path) {
+    pub(super) fn keep_database(&self, path: &Path) {
         let (new, last) = (self.folder.join("last.db.new"), self.folder.join("last.db"));
         let _ = std::fs::remove_file(&new);
         let source = std::fs::canonicalize(path);
