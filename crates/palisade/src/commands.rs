@@ -28,6 +28,7 @@ mod scan;
 mod sign;
 mod sink;
 mod status;
+mod stored;
 mod top;
 mod version;
 mod watch;

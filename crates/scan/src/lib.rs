@@ -27,6 +27,7 @@ pub mod report;
 pub mod sbom;
 pub mod scan;
 pub mod secrets;
+pub mod stored;
 pub mod vex;
 mod walk;
 

@@ -17,11 +17,15 @@ use super::{
     palisade scan --report sarif=scan.sarif --report html=scan.html oci:./shop\n  \
     palisade scan sbom:shop.cdx.json\n  \
     palisade scan --yara rules/ --hashes bad.sha256 dir:/mnt/root\n  \
+    palisade scan --stored                         # what became vulnerable, without the images\n  \
     palisade scan --policy restricted oci:./shop   # exit code 1 when the gate refuses\n  \
     palisade scan --fail-on high --only-fixed --baseline last.json oci:./shop"))]
 pub(crate) struct Scan {
     /// What to examine
-    pub(crate) target: String,
+    #[arg(required_unless_present = "stored", conflicts_with = "stored")]
+    pub(crate) target: Option<String>,
+    #[command(flatten)]
+    pub(crate) stored: StoredOptions,
     /// Advisory database [default: <data-dir>/advisories.db]
     #[arg(long, value_name = "FILE")]
     pub(crate) db: Option<PathBuf>,
@@ -45,6 +49,24 @@ pub(crate) struct Scan {
     pub(crate) minimality: MinimalityOptions,
     #[command(flatten)]
     pub(crate) source: ImageSource,
+}
+
+/// Inventories of images that were scanned before.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Stored inventories")]
+pub(crate) struct StoredOptions {
+    /// Ask the database about every image that was scanned before, and say what became vulnerable
+    #[arg(long)]
+    pub(crate) stored: bool,
+    /// List what is stored
+    #[arg(long, requires = "stored", conflicts_with = "forget")]
+    pub(crate) list: bool,
+    /// Remove the inventory of one image
+    #[arg(long, requires = "stored", value_name = "DIGEST")]
+    pub(crate) forget: Option<palisade_base::Digest>,
+    /// Do not store the inventory of this scan
+    #[arg(long, conflicts_with = "stored")]
+    pub(crate) no_store: bool,
 }
 
 /// `palisade sbom`.

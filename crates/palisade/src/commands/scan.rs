@@ -21,6 +21,7 @@ use palisade_scan::{Look, ScanOptions, scan};
 
 use super::Context;
 use super::look::{self, LookFlags, Looks};
+use super::stored;
 use crate::cli;
 use crate::exit::{Exit, Failure, OrExit as _};
 
@@ -36,6 +37,7 @@ pub(crate) fn scan(context: &Context<'_>, args: &cli::Scan) -> Result<Exit, Fail
     let checks = policy.as_ref().map(|policy| policy.checks.clone()).unwrap_or_default();
     let asked = policy.as_ref().map(|policy| policy.scan.clone()).unwrap_or_default();
     let gate = gate_of(policy, &args.gate)?;
+    stored::check_flags(args)?;
     let known = args.gate.baseline.as_deref().map(read_baseline).transpose()?;
     let template = UserTemplate::read(&args.reports)?;
     let now = Timestamp::now();
@@ -46,7 +48,11 @@ pub(crate) fn scan(context: &Context<'_>, args: &cli::Scan) -> Result<Exit, Fail
     for file in &args.vex {
         ignores.extend(read_vex(file)?);
     }
-    let target: Target = args.target.parse().or_exit(Exit::Usage)?;
+    let Some(target) = &args.target else {
+        let judging = stored::Judging { gate: gate.as_ref(), ignores: &ignores, now };
+        return stored::look(context, args, &judging);
+    };
+    let target: Target = target.parse().or_exit(Exit::Usage)?;
     let flags = LookFlags {
         yara: &args.look.yara,
         hashes: &args.look.hashes,
@@ -141,7 +147,11 @@ fn examine(
         minimality: minimality.as_ref(),
     };
     let cache = super::image::examinations(context, &args.source);
-    scan::scan_cached(&image, &options, cache.as_ref()).or_exit(Exit::Incomplete)
+    let report = scan::scan_cached(&image, &options, cache.as_ref()).or_exit(Exit::Incomplete)?;
+    if !args.stored.no_store && !args.source.no_cache {
+        stored::keep(context, &report, database.as_ref());
+    }
+    Ok(report)
 }
 
 /// The images that may be the base: their layers are known without reading them.
@@ -260,7 +270,7 @@ pub(crate) fn write_reports(
 }
 
 /// Says what the gate says.
-fn say(context: &Context<'_>, result: &GateResult) -> Exit {
+pub(super) fn say(context: &Context<'_>, result: &GateResult) -> Exit {
     let say = |verdict: &str, reasons: &[String]| {
         context.terminal.error(&format!("{verdict}\n"));
         for reason in reasons {
@@ -290,7 +300,10 @@ fn say(context: &Context<'_>, result: &GateResult) -> Exit {
 
 /// The advisory database. One that was named must be there; without one in its usual place
 /// the report says that vulnerabilities were not looked for.
-fn open_database(context: &Context<'_>, args: &cli::Scan) -> Result<Option<Database>, Failure> {
+pub(super) fn open_database(
+    context: &Context<'_>,
+    args: &cli::Scan,
+) -> Result<Option<Database>, Failure> {
     let path = context.database(args.db.as_ref());
     match (super::db::open_trusted(context, &path)?.database(), &args.db) {
         (Some(database), _) => {

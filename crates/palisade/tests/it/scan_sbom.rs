@@ -350,3 +350,55 @@ fn databases_travel_signed_whole_and_by_delta() {
     run(at, &["db", "update", "--feed", "redhat"]).expect_error(2, "no public address");
     run(at, &["db", "update", "--from", "http://registry.example/x"]).expect_error(3, "https");
 }
+
+#[test]
+fn a_new_database_says_what_became_vulnerable_without_the_image() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let image = layout::plain(&at.join("image"));
+    let advisory = |fixed: &str| {
+        format!(
+            r#"{{"id": "CVE-2026-20001", "affected": [{{"package": {{"ecosystem": "Debian:12", "name": "palisadetest"}}, "ranges": [{{"type": "ECOSYSTEM", "events": [{{"introduced": "0"}}, {{"fixed": "{fixed}"}}]}}]}}]}}"#
+        )
+    };
+    let update = |fixed: &str| {
+        std::fs::write(at.join("a.json"), advisory(fixed)).unwrap();
+        let source = ["db", "build", "--osv", "a.json"];
+        run(at, &source).expect(0);
+    };
+    update("0.1");
+    run(at, &["scan", "--no-store", "oci:image"]).expect(0);
+    run(at, &["scan", "--stored"]).expect(0);
+    run(at, &["scan", "oci:image"]).expect(0);
+    std::fs::remove_dir_all(&image.folder).unwrap();
+    let look =
+        |flags: &[&str]| run(at, &[&["scan", "--stored", "--format", "json"], flags].concat());
+    let first = json(&look(&[]).expect(0));
+    assert_eq!(first["images"][0]["new"].as_array().unwrap().len(), 0, "{first}");
+
+    update("9.9");
+    let ended = run(at, &["scan", "--stored"]).expect(0);
+    assert!(ended.stdout.contains("new") && ended.stdout.contains("CVE-2026-20001"), "{ended:?}");
+    let still = json(&look(&["--all"]).expect(0));
+    assert_eq!(still["images"][0]["still"][0]["id"], "CVE-2026-20001", "{still}");
+    let refused = run(at, &["scan", "--stored", "--fail-on", "unknown"]).expect(1);
+    assert!(refused.stderr.contains("CVE-2026-20001"), "{refused:?}");
+    let open = run(at, &["scan", "--stored", "--fail-on-secrets"]).expect(3);
+    assert!(open.stderr.contains("could not be evaluated"), "{open:?}");
+    update("0.1");
+    let gone = json(&look(&[]).expect(0));
+    assert_eq!(gone["images"][0]["gone"][0]["id"], "CVE-2026-20001", "{gone}");
+
+    let digest = gone["images"][0]["subject"]["digest"].as_str().unwrap().to_string();
+    let list = run(at, &["scan", "--stored", "--list"]).expect(0);
+    assert!(list.stdout.contains(&digest), "{}", list.stdout);
+    std::fs::write(at.join("data/inventories/x.inventory"), "PALINV").unwrap();
+    let damaged = look(&[]);
+    assert_eq!(damaged.code, 4, "{damaged:?}");
+    assert_eq!(json(&damaged)["unreadable"][0]["file"], "x.inventory");
+    run(at, &["scan", "--stored", "--fail-on", "high"]).expect(3);
+    std::fs::remove_file(at.join("data/inventories/x.inventory")).unwrap();
+    run(at, &["scan", "--stored", "--forget", &digest]).expect(0);
+    run(at, &["scan", "--stored", "--forget", &digest]).expect_error(3, "not stored");
+    run(at, &["scan"]).expect(2);
+}

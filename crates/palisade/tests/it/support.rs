@@ -217,7 +217,9 @@ pub(crate) fn listing(folder: &Path) -> Vec<String> {
 /// Whether a data folder holds nothing but what may be kept from run to run.
 fn is_only_cache(path: &Path) -> bool {
     let mut entries = std::fs::read_dir(path).into_iter().flatten().flatten();
-    path.ends_with("data") && entries.all(|entry| entry.file_name() == "cache")
+    path.ends_with("data")
+        && entries
+            .all(|entry| ["cache", "inventories"].iter().any(|name| entry.file_name() == *name))
 }
 
 /// Mounts, files of this machine, whose line names `path`.

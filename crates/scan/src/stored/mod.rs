@@ -1,0 +1,256 @@
+//! Inventories of images that were scanned, so that a new database can be asked about them
+//! without the images (ADR 0019).
+//!
+//! Invariants: a file is whole or refused, and one that is refused is named and stops nothing;
+//! the store is bounded ([`INVENTORIES_MAX`], [`BYTES_MAX`]) and says what it evicts; an
+//! inventory whose evaluation names a database of the state's chain is up to date with the last
+//! database of that chain.
+
+mod file;
+mod look;
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use palisade_base::{Digest, Timestamp};
+use palisade_model::Inventory;
+use serde::{Deserialize, Serialize};
+
+use file::Head;
+pub use file::{Damage, Entry, Evaluation, FILE_BYTES_MAX};
+pub use look::{LookError, LookOptions, Seen, Summary};
+
+/// Most inventories that are kept; what was scanned longest ago makes room.
+pub const INVENTORIES_MAX: usize = 20_000;
+/// Most bytes that they take together.
+pub const BYTES_MAX: u64 = 2 << 30;
+/// Unreadable files that are named one by one.
+pub const NAMED_MAX: usize = 100;
+/// Databases of which the state remembers that they were asked.
+const CHAIN_MAX: usize = 256;
+const STATE_BYTES_MAX: u64 = 1 << 20;
+const SUFFIX: &str = ".inventory";
+
+/// A folder of inventories.
+#[derive(Debug, Clone)]
+pub struct Store {
+    folder: PathBuf,
+    inventories_max: usize,
+    bytes_max: u64,
+}
+
+/// What the store as a whole remembers.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct State {
+    /// Release of the program that looked last: another may match differently.
+    program: String,
+    /// Databases that were asked, the last one at the end.
+    chain: Vec<Digest>,
+    /// When.
+    #[serde(default)]
+    looked: Option<Timestamp>,
+    /// Inventories that made room for others, ever.
+    n_evicted: u64,
+}
+
+/// A file of the store that could not be read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Unreadable {
+    /// Its name.
+    pub file: String,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+/// What the store holds.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Listing {
+    /// Entries, by digest.
+    pub entries: Vec<Entry>,
+    /// The first [`NAMED_MAX`] files that could not be read.
+    pub unreadable: Vec<Unreadable>,
+    /// How many could not be read.
+    pub n_unreadable: u64,
+    /// Inventories that made room for others, ever.
+    pub n_evicted: u64,
+}
+
+impl Store {
+    /// The store in `folder`, which is made when there is something to keep.
+    pub fn new(folder: &Path) -> Self {
+        let folder = folder.to_path_buf();
+        Self { folder, inventories_max: INVENTORIES_MAX, bytes_max: BYTES_MAX }
+    }
+
+    /// Keeps `inventory` with what was found in it by database `database`. Gives how many others
+    /// made room. An inventory without the digest of an image is not kept.
+    pub fn put(
+        &self,
+        inventory: &Inventory,
+        evaluation: &Evaluation,
+        database: Option<Digest>,
+        now: Timestamp,
+    ) -> io::Result<u64> {
+        let Some(digest) = inventory.subject.digest else { return Ok(0) };
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
+        let mut state = self.state();
+        // An evaluation by a database that was replaced since is not up to date with the chain.
+        let stale =
+            |digest: &Digest| state.chain.contains(digest) && state.chain.last() != Some(digest);
+        let entry = Entry {
+            subject: inventory.subject.clone(),
+            stored: now,
+            database: database.filter(|digest| !stale(digest)),
+            n_packages: inventory.packages.len() as u64,
+            n_vulnerabilities: evaluation.vulnerabilities.len() as u64,
+        };
+        let bytes = file::encode(&entry, evaluation, &file::compact(inventory))?;
+        palisade_base::fs::write_atomic(&self.path(digest), &bytes, 0o600)?;
+        let n_evicted = self.make_room(digest)?;
+        if n_evicted > 0 {
+            state.n_evicted += n_evicted;
+            self.write_state(&state)?;
+        }
+        Ok(n_evicted)
+    }
+
+    /// What is stored.
+    pub fn list(&self) -> io::Result<Listing> {
+        let mut listing = Listing { n_evicted: self.state().n_evicted, ..Listing::default() };
+        for path in self.files()? {
+            match self.head(&path) {
+                Ok((head, _)) => listing.entries.push(head.entry),
+                Err(reason) => {
+                    note(&mut listing.unreadable, &mut listing.n_unreadable, &path, reason);
+                }
+            }
+        }
+        Ok(listing)
+    }
+
+    /// Removes one inventory, readable or not; false when there is none.
+    pub fn forget(&self, digest: Digest) -> io::Result<bool> {
+        match std::fs::remove_file(self.path(digest)) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn path(&self, digest: Digest) -> PathBuf {
+        self.folder.join(format!("{}{SUFFIX}", digest.hex()))
+    }
+
+    /// Files of inventories, by name; none without a folder.
+    fn files(&self) -> io::Result<Vec<PathBuf>> {
+        let listing = match std::fs::read_dir(&self.folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            listing => listing?,
+        };
+        let mut files = Vec::new();
+        for entry in listing {
+            let entry = entry?;
+            if entry.file_name().to_string_lossy().ends_with(SUFFIX) {
+                files.push(entry.path());
+            }
+        }
+        files.sort();
+        Ok(files)
+    }
+
+    /// Opens a file that is nobody else's, and no link.
+    fn open(path: &Path) -> Result<(File, std::fs::Metadata), String> {
+        let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+        let file = File::options()
+            .read(true)
+            .custom_flags(flags.bits().cast_signed())
+            .open(path)
+            .map_err(|error| error.to_string())?;
+        let status = file.metadata().map_err(|error| error.to_string())?;
+        if !status.is_file() {
+            return Err("it is no file".into());
+        }
+        // What somebody else can write could say that an image is clean.
+        if status.uid() != rustix::process::geteuid().as_raw() {
+            return Err("it is another user's".into());
+        }
+        Ok((file, status))
+    }
+
+    /// The head of a file, checked.
+    fn head(&self, path: &Path) -> Result<(Head, std::fs::Metadata), String> {
+        let (mut file, status) = Self::open(path)?;
+        let mut bytes = vec![0; file::PREFIX_BYTES];
+        file.read_exact(&mut bytes).map_err(|error| error.to_string())?;
+        let lengths = file::lengths(&bytes, status.len()).map_err(|damage| damage.to_string())?;
+        bytes.resize(file::PREFIX_BYTES + lengths[0], 0);
+        file.read_exact(&mut bytes[file::PREFIX_BYTES..]).map_err(|error| error.to_string())?;
+        let head = Head::decode(&bytes, status.len()).map_err(|damage| damage.to_string())?;
+        if head.entry.subject.digest.map(|digest| self.path(digest)).as_deref() != Some(path) {
+            return Err("it has the name of another image".into());
+        }
+        Ok((head, status))
+    }
+
+    /// A whole file.
+    fn read(path: &Path) -> Result<Vec<u8>, String> {
+        let (file, _) = Self::open(path)?;
+        palisade_base::read_bounded(file, "stored inventory", FILE_BYTES_MAX)
+            .map_err(|error| error.to_string())
+    }
+
+    /// Removes what was scanned longest ago, but never `kept`, until the store is within bounds.
+    fn make_room(&self, kept: Digest) -> io::Result<u64> {
+        let kept = self.path(kept);
+        let mut files: Vec<(SystemTime, u64, PathBuf)> = Vec::new();
+        for path in self.files()? {
+            if let Ok(status) = std::fs::symlink_metadata(&path) {
+                files.push((status.modified()?, status.len(), path));
+            }
+        }
+        files.sort();
+        let (mut n, mut total) = (files.len(), files.iter().map(|(_, n, _)| n).sum::<u64>());
+        let mut n_evicted = 0;
+        for (_, length, path) in files {
+            if n <= self.inventories_max && total <= self.bytes_max {
+                break;
+            }
+            if path != kept && std::fs::remove_file(&path).is_ok() {
+                n -= 1;
+                total -= length;
+                n_evicted += 1;
+            }
+        }
+        Ok(n_evicted)
+    }
+
+    /// The state; a new one where it is absent or damaged, which costs a whole evaluation.
+    fn state(&self) -> State {
+        let read = || {
+            let (file, _) = Self::open(&self.folder.join("state.json")).ok()?;
+            let bytes = palisade_base::read_bounded(file, "state", STATE_BYTES_MAX).ok()?;
+            serde_json::from_slice(&bytes).ok()
+        };
+        read().unwrap_or_default()
+    }
+
+    fn write_state(&self, state: &State) -> io::Result<()> {
+        let bytes = serde_json::to_vec(state)?;
+        palisade_base::fs::write_atomic(&self.folder.join("state.json"), &bytes, 0o600)
+    }
+}
+
+/// Counts a file that could not be read, and names it while there is room.
+fn note(named: &mut Vec<Unreadable>, n: &mut u64, path: &Path, reason: String) {
+    *n += 1;
+    if named.len() < NAMED_MAX {
+        let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        named.push(Unreadable { file, reason });
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,188 @@
+//! What is stored comes back whole or not at all, and a look says what became vulnerable.
+
+use palisade_model::package::Subject;
+use palisade_model::{Distribution, Package, PackageKind};
+
+use super::*;
+use crate::db::{Advisory, Database, DatabaseBuilder, Range, RangeEnd};
+
+const NOW: Timestamp = Timestamp::from_nanos(1_795_326_835_000_000_000);
+
+fn inventory(name: &str, packages: impl Iterator<Item = usize>) -> Inventory {
+    let package = |i: usize| {
+        let name = format!("package-{i}");
+        let mut package = Package::new(PackageKind::Dpkg, &name, "1.0", "/var/lib/dpkg/status");
+        package.purl = format!("pkg:deb/debian/{name}@1.0");
+        package
+    };
+    Inventory {
+        subject: Subject {
+            name: name.into(),
+            digest: Some(Digest::of(name.as_bytes())),
+            platform: None,
+        },
+        distribution: Some(Distribution {
+            id: "debian".into(),
+            version_id: "12".into(),
+            codename: "bookworm".into(),
+            name: "Debian".into(),
+        }),
+        packages: packages.map(package).collect(),
+        parts: Vec::new(),
+        n_files: 1,
+        gaps: Vec::new(),
+    }
+}
+
+/// A database of 20,000 packages in which `hit` are vulnerable in every version before 2.
+fn database(path: &Path, hit: impl Iterator<Item = usize>) -> Database {
+    let mut builder = DatabaseBuilder::new();
+    let mut add = |i: usize, id: String, fixed: &str| {
+        let ranges = vec![Range { introduced: None, end: RangeEnd::Fixed(fixed.into()) }];
+        let advisory = Advisory { id, ranges, feed: "test".into(), ..Advisory::default() };
+        builder.add("Debian:12", &format!("package-{i}"), advisory).unwrap();
+    };
+    (0..20_000).for_each(|i| add(i, format!("CVE-2020-{i:05}"), "0.5"));
+    hit.for_each(|i| add(i, format!("CVE-2026-{i:05}"), "2.0"));
+    builder.write(path, NOW).unwrap();
+    Database::open(path).unwrap()
+}
+
+fn look(store: &Store, database: &Database) -> (Vec<Seen>, Summary) {
+    let options = LookOptions { now: NOW, program: "1", details: false, full: false };
+    let mut seen = Vec::new();
+    let summary = store.look(database, &options, &mut |one| seen.push(one)).unwrap();
+    (seen, summary)
+}
+
+fn ids(list: &[palisade_model::finding::Vulnerability]) -> Vec<&str> {
+    list.iter().map(|v| v.id.as_str()).collect()
+}
+
+#[test]
+fn a_file_comes_back_whole_and_no_byte_of_it_may_change() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::new(folder.path());
+    let inventory = inventory("a", 0..5);
+    store.put(&inventory, &Evaluation::default(), None, NOW).unwrap();
+    let path = store.path(inventory.subject.digest.unwrap());
+    let bytes = std::fs::read(&path).unwrap();
+    let whole = |bytes: &[u8]| -> Result<Inventory, Damage> {
+        let head = Head::decode(bytes, bytes.len() as u64)?;
+        head.evaluation(bytes)?;
+        head.inventory(bytes)
+    };
+    assert_eq!(whole(&bytes), Ok(inventory));
+    for at in 0..bytes.len() {
+        let mut damaged = bytes.clone();
+        damaged[at] ^= 1;
+        assert!(whole(&damaged).is_err(), "byte {at}");
+        assert!(whole(&bytes[..at]).is_err(), "cut at {at}");
+    }
+}
+
+#[test]
+fn what_was_scanned_longest_ago_makes_room_and_is_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store { inventories_max: 2, ..Store::new(folder.path()) };
+    for (i, name) in ["a", "b", "c"].iter().enumerate() {
+        let n = store.put(&inventory(name, 0..1), &Evaluation::default(), None, NOW).unwrap();
+        assert_eq!(n, u64::from(i == 2), "{name}");
+        let file = File::open(store.path(Digest::of(name.as_bytes()))).unwrap();
+        let time = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(i as u64);
+        file.set_modified(time).unwrap();
+    }
+    let listing = store.list().unwrap();
+    let mut names: Vec<&str> = listing.entries.iter().map(|e| e.subject.name.as_str()).collect();
+    names.sort_unstable();
+    assert_eq!((names, listing.n_evicted), (vec!["b", "c"], 1));
+    let tight = Store { bytes_max: 1, ..store };
+    assert_eq!(tight.put(&inventory("d", 0..1), &Evaluation::default(), None, NOW).unwrap(), 2);
+    assert!(tight.forget(Digest::of(b"d")).unwrap() && !tight.forget(Digest::of(b"d")).unwrap());
+}
+
+#[test]
+fn a_look_says_what_became_vulnerable_and_what_no_longer_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::new(&folder.path().join("store"));
+    for (name, packages) in [("a", 0..5), ("b", 5..9)] {
+        store.put(&inventory(name, packages), &Evaluation::default(), None, NOW).unwrap();
+    }
+    let path = folder.path().join("a.db");
+    let (seen, summary) = look(&store, &database(&path, 1..2));
+    assert_eq!((summary.n_matched, summary.is_delta), (2, false));
+    let new: Vec<&str> = seen.iter().flat_map(|seen| ids(&seen.new)).collect();
+    assert_eq!(new, ["CVE-2026-00001"]);
+    // The same again: nothing is matched, nothing is new.
+    let (seen, summary) = look(&store, &Database::open(&path).unwrap());
+    assert_eq!((summary.n_matched, summary.is_delta), (0, true));
+    assert_eq!(seen.iter().map(|seen| (seen.new.len() as u64, seen.n_still)).max(), Some((0, 1)));
+    // Another database at the same place: one package each way, in one inventory.
+    let (seen, summary) = look(&store, &database(&path, 2..3));
+    assert_eq!((summary.n_matched, summary.is_delta), (1, true));
+    let new: Vec<&str> = seen.iter().flat_map(|seen| ids(&seen.new)).collect();
+    let gone: Vec<&str> = seen.iter().flat_map(|seen| ids(&seen.gone)).collect();
+    assert_eq!((new, gone), (vec!["CVE-2026-00002"], vec!["CVE-2026-00001"]));
+    // A damaged one is named and stops nothing.
+    std::fs::write(store.path(Digest::of(b"a")), b"PALINV").unwrap();
+    let (seen, summary) = look(&store, &database(&path, 6..7));
+    assert_eq!((seen.len(), summary.n_unreadable, summary.unreadable.len()), (1, 1, 1));
+    assert_eq!(ids(&seen[0].new), ["CVE-2026-00006"]);
+}
+
+/// The processor time of this process.
+fn cpu() -> f64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    #[expect(clippy::cast_precision_loss, reason = "for people")]
+    let seconds = time.tv_sec as f64 + time.tv_nsec as f64 / 1e9;
+    seconds
+}
+
+#[test]
+#[ignore = "a measurement: cargo test --release -p palisade-scan ten_thousand -- --ignored --nocapture"]
+fn ten_thousand_inventories_after_a_hundred_advisories() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::new(&folder.path().join("store"));
+    let path = folder.path().join("a.db");
+    let old = database(&path, 0..0);
+    std::fs::create_dir(&store.folder).unwrap();
+    for i in 0..10_000 {
+        // One image of twenty has some of the packages that change.
+        let n = if i % 20 == 0 { 19_500 } else { 19_400 };
+        let inventory = inventory(&format!("image-{i}"), (0..500).map(|j| (i * 37 + j * 39) % n));
+        let entry = Entry {
+            subject: inventory.subject.clone(),
+            stored: NOW,
+            database: Some(old.digest()),
+            n_packages: 500,
+            n_vulnerabilities: 0,
+        };
+        // Written at once: what puts one in is not what is measured.
+        let bytes = file::encode(&entry, &Evaluation::default(), &inventory).unwrap();
+        std::fs::write(store.path(inventory.subject.digest.unwrap()), bytes).unwrap();
+    }
+    // As if the old database had been asked: all evaluations by it count.
+    let state = State { program: "1".into(), chain: vec![old.digest()], ..State::default() };
+    store.write_state(&state).unwrap();
+    store.keep_database(&path);
+    let options = LookOptions { now: NOW, program: "1", details: false, full: false };
+    let new = database(&path, 19_400..19_500);
+    // The peak of what made the inventories does not count.
+    std::fs::write("/proc/self/clear_refs", "5").unwrap();
+    let before = cpu();
+    let (mut n, mut n_new) = (0, 0);
+    let summary = store
+        .look(&new, &options, &mut |seen| {
+            n += 1;
+            n_new += seen.new.len();
+        })
+        .unwrap();
+    let spent = cpu() - before;
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let peak = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
+    println!(
+        "{n} inventories, {} matched, {n_new} new, {spent:.2} s CPU, {peak}",
+        summary.n_matched
+    );
+    assert!(summary.is_delta && summary.n_matched > 0);
+}
