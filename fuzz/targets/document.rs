@@ -67,7 +67,15 @@ fuzz_target!(|data: &[u8]| {
     let target = Target::Archive { file, selector: None };
     let Ok(image) = Image::open(&target, &OpenOptions::default()) else { return };
     walk_checked(&image);
-    let options = ScanOptions { now: NOW, database: None, ignores: &[], secrets: true, minimality: None };
+    let options = ScanOptions {
+        now: NOW,
+        database: None,
+        ignores: &[],
+        checks: &palisade_policy::Checks::default(),
+        secrets: true,
+        look: palisade_scan::Look::default(),
+        minimality: None,
+    };
     if let Ok(report) = scan_image(&image, &options) {
         palisade_scan::report::sarif::render(&report, "0").expect("a report is JSON");
         palisade_scan::report::json::render(&report).expect("a report is JSON");

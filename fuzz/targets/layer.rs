@@ -12,7 +12,8 @@ use palisade_image::{
     CapabilityXattr, ExtractOptions, Image, Limits, OpenOptions, Ownership, extract_layer,
 };
 use palisade_model::Target;
-use palisade_scan::{ScanOptions, inventory_of, scan_image};
+use palisade_policy::Checks;
+use palisade_scan::{Look, ScanOptions, inventory_of, scan_image};
 use serde_json::json;
 
 /// An archive of `docker save` of these layers.
@@ -79,7 +80,7 @@ fuzz_target!(|data: &[u8]| {
     let target = Target::Archive { file, selector: None };
     let limits =
         Limits { ratio_floor_bytes: 16 << 20, layer_bytes_max: 64 << 20, ..Limits::default() };
-    let image = Image::open(&target, &OpenOptions { platform: None, limits });
+    let image = Image::open(&target, &OpenOptions { limits, ..OpenOptions::default() });
     let image = image.expect("open an archive that is right but for its layers");
     assert_eq!(walk_checked(&image), walk_checked(&image));
     for index in 0..image.layers.len() {
@@ -97,7 +98,15 @@ fuzz_target!(|data: &[u8]| {
     if shape & 32 == 0 {
         return;
     }
-    let options = ScanOptions { now: NOW, database: None, ignores: &[], secrets: shape & 16 != 0, minimality: None };
+    let options = ScanOptions {
+        now: NOW,
+        database: None,
+        ignores: &[],
+        checks: &Checks::default(),
+        secrets: shape & 16 != 0,
+        look: Look::default(),
+        minimality: None,
+    };
     if let Ok(report) = scan_image(&image, &options) {
         palisade_scan::report::sarif::render(&report, "0").expect("a report is JSON");
         palisade_scan::report::table::summary(&report, 0);
