@@ -11,11 +11,13 @@ fn what_works_here_is_reported_to_work() {
     let found = features();
     let took = start.elapsed();
     say(&format!("probing took {took:?}"));
-    for feature in &found {
-        assert!(
-            feature.role == Role::Unused || feature.support == Support::Supported,
-            "{feature:?}"
-        );
+    // What only enforcement or nobody uses may be missing on a machine that runs these tests.
+    let is_needed = |feature: &&palisade_bpf::probe::Feature| {
+        matches!(feature.role, Role::Sensor | Role::Isolation)
+    };
+    assert!(found.iter().filter(is_needed).count() > 3, "{found:?}");
+    for feature in found.iter().filter(is_needed) {
+        assert_eq!(feature.support, Support::Supported, "{feature:?}");
     }
     let kprobe = found.iter().find(|feature| feature.name == "kprobe").unwrap();
     let has_kprobes = std::path::Path::new("/sys/bus/event_source/devices/kprobe").exists();
