@@ -13,7 +13,7 @@ use palisade_base::Timestamp;
 use palisade_model::incident::{Link, LinkKind};
 use palisade_model::{Alert, Container, Incident, Priority, Process};
 
-use super::network::NetView;
+use super::network::{CONNECTIONS_MAX, NetView};
 
 /// Networks of containers that are remembered; the least recently noted are forgotten.
 pub(super) const NETWORKS_MAX: usize = 1024;
@@ -27,7 +27,7 @@ const PRIORITY_MIN: Priority = Priority::Warning;
 /// Users of people, not of the system (login.defs(5), `UID_MIN` and `UID_MAX`).
 const PEOPLE: std::ops::Range<u32> = 1000..60_000;
 /// The place of alerts outside containers.
-const HOST: &str = "host";
+pub(super) const HOST: &str = "host";
 
 /// The incident that takes an alert.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,11 +66,9 @@ impl Places {
     pub(super) fn note_network(&mut self, container: &str, mut view: NetView) {
         self.n_networks += 1;
         if let Some((_, known)) = self.networks.remove(container) {
-            // A connection that has ended was one.
-            view.connections.extend(known.connections);
-            while view.connections.len() > super::network::CONNECTIONS_MAX {
-                view.connections.pop_first();
-            }
+            // A connection that has ended was one; what stands goes before it.
+            let room = CONNECTIONS_MAX.saturating_sub(view.connections.len());
+            view.connections.extend(known.connections.into_iter().take(room));
         }
         if self.networks.len() >= NETWORKS_MAX {
             let oldest = self.networks.iter().min_by_key(|(_, (number, _))| *number);

@@ -25,7 +25,7 @@ use palisade_model::{Alert, Incident, IncidentState, Process};
 
 pub use desk::SurveyDesk;
 pub(crate) use desk::someone_of;
-use join::Places;
+use join::{HOST, Places};
 use network::NetView;
 pub use stages::techniques;
 
@@ -105,6 +105,10 @@ impl IncidentBook {
         for incident in incidents {
             book.make_room();
             book.places.note_incident(&incident);
+            if incident.state == IncidentState::Contained {
+                let ids = incident.containers().map(|container| container.id.clone()).collect();
+                book.contained.insert(incident.id.clone(), ids);
+            }
             book.incidents.insert(incident.id.clone(), incident);
         }
         book
@@ -149,10 +153,11 @@ impl IncidentBook {
             None => (self.open(alert), None),
         };
         if let Some(incident) = self.incidents.get_mut(&id) {
-            let n_reached = incident.reached.len();
+            let n_places = incident.reached.len() + incident.links.len();
             add_alert(incident, alert, link);
             // What was contained has got to another place.
-            if incident.reached.len() > n_reached && incident.state == IncidentState::Contained {
+            let has_spread = incident.reached.len() + incident.links.len() > n_places;
+            if has_spread && incident.state == IncidentState::Contained {
                 incident.state = IncidentState::Open;
             }
             self.places.note(alert, &id);
@@ -252,7 +257,7 @@ impl IncidentBook {
 
     /// Notes that the response to incident `id` ended in `container`, and whether that can do no
     /// more harm there. The answer says how far the incident is: contained when all its
-    /// containers are.
+    /// containers are, and nothing of it is on the host, on which nobody acts.
     pub fn note_response(
         &mut self,
         id: &str,
@@ -265,10 +270,11 @@ impl IncidentBook {
         } else {
             contained.remove(container);
         }
-        let is_over = self
-            .incidents
-            .get(id)
-            .is_some_and(|incident| incident.containers().all(|c| contained.contains(&c.id)));
+        let is_over = self.incidents.get(id).is_some_and(|incident| {
+            let is_on_host = |link: &Link| link.from == HOST || link.to == HOST;
+            incident.containers().all(|c| contained.contains(&c.id))
+                && !incident.links.iter().any(is_on_host)
+        });
         if is_over && is_contained { IncidentState::Contained } else { IncidentState::Open }
     }
 

@@ -168,6 +168,8 @@ fn an_escape_is_one_incident() {
     assert_eq!(incident.links[0].kind, LinkKind::ProcessTree);
     assert_eq!(incident.links[0].to, "host");
     assert!(incident.score.parts.iter().any(|part| part.reason == "reached the host"));
+    // Nobody acts on the host, so killing the container is not the end of it.
+    assert_eq!(book.note_response(&first.incident, "aaaa", true), IncidentState::Open);
     // What was known is known after a restart.
     let mut book = IncidentBook::with([incident]);
     outside.id = "again".into();
@@ -280,4 +282,22 @@ fn an_incident_is_contained_when_all_its_containers_are() {
     assert_eq!(book.get(&id).unwrap().state, IncidentState::Open);
     assert_eq!(book.note_response(&id, "b", false), IncidentState::Open);
     assert_eq!(book.note_response(&id, "b", true), IncidentState::Contained);
+}
+
+#[test]
+fn what_was_contained_is_so_after_a_restart_and_until_it_escapes() {
+    let mut book = IncidentBook::default();
+    let mut inside = alert("Rule", Some(container("aaaa")));
+    inside.process = Some(process(500, 499));
+    let id = book.join(&inside).incident;
+    let state = book.note_response(&id, "aaaa", true);
+    book.advance(&id, state, inside.time);
+    let mut book = IncidentBook::with([book.get(&id).unwrap().clone()]);
+    let db = networked(&mut book, "b", "10.0.0.3", &[]);
+    let mut outside = host_alert(&[(501, 500), (500, 499)], 2);
+    outside.time = inside.time;
+    book.join(&db);
+    assert_eq!(book.note_response(&id, "aaaa", true), IncidentState::Contained);
+    assert_eq!(book.join(&outside).incident, id);
+    assert_eq!(book.get(&id).unwrap().state, IncidentState::Open);
 }

@@ -2,7 +2,6 @@
 //!
 //! `runtime` knows neither `trust` nor `scan`; this is the function that it is given.
 
-use std::path::Path;
 use std::sync::Mutex;
 
 use palisade_base::Timestamp;
@@ -11,6 +10,7 @@ use palisade_image::Image;
 use palisade_model::Target;
 use palisade_policy::{Admission, GateState, ImageVerification, Policy, SignatureState, admit};
 use palisade_scan::Look;
+use palisade_scan::db::Database;
 use palisade_scan::gate::{GateDecision, evaluate};
 use palisade_trust::{PublicKey, verify_image};
 
@@ -19,13 +19,13 @@ use super::scan::scan_image;
 /// Judges images by one policy, and remembers the verdict for the exit code.
 pub(crate) struct Admitter<'a> {
     policy: &'a Policy,
-    database: &'a Path,
+    database: Option<&'a Database>,
     look: Look<'a>,
     verdict: Mutex<Option<Admission>>,
 }
 
 impl<'a> Admitter<'a> {
-    pub(crate) fn new(policy: &'a Policy, database: &'a Path, look: Look<'a>) -> Self {
+    pub(crate) fn new(policy: &'a Policy, database: Option<&'a Database>, look: Look<'a>) -> Self {
         Self { policy, database, look, verdict: Mutex::new(None) }
     }
 

@@ -159,6 +159,19 @@ pub(crate) fn open_trusted(context: &Context<'_>, path: &Path) -> Result<Opened,
     Ok(Opened::Whole(Box::new(database)))
 }
 
+/// The database for the gate of `policy`, opened once: what was checked is what is asked. A policy
+/// without a gate asks none.
+pub(crate) fn open_for_gate(
+    context: &Context<'_>,
+    policy: &palisade_policy::Policy,
+    flag: Option<&std::path::PathBuf>,
+) -> Result<Option<Database>, Failure> {
+    if !policy.images.gate.is_active() {
+        return Ok(None);
+    }
+    Ok(open_trusted(context, &context.database(flag))?.database())
+}
+
 /// What [`open_trusted`] found.
 pub(crate) enum Opened {
     /// A database.

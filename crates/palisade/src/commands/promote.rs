@@ -62,9 +62,7 @@ pub(crate) fn promote(context: &Context<'_>, args: &cli::Promote) -> Result<Exit
         let name = &policy.name;
         context.terminal.error(&format!("warning: the policy `{name}` has no gate\n"));
     }
-    let database = context.database(args.db.as_ref());
-    // Whether its signature is the wanted one is settled before anything is judged by it.
-    super::db::open_trusted(context, &database)?;
+    let database = super::db::open_for_gate(context, &policy, args.db.as_ref())?;
     let looks = Looks::for_admission(context, &policy, &args.source)?;
     let pinned = pin(&target, root.descriptor.digest);
     for platform in platforms(&root) {
@@ -73,7 +71,7 @@ pub(crate) fn promote(context: &Context<'_>, args: &cli::Promote) -> Result<Exit
         let options = OpenOptions { platform, ..OpenOptions::default() };
         let image = open_target_with(context, &pinned, &args.source, &options)?;
         let look = looks.as_ref().map(Looks::look).unwrap_or_default();
-        let admitter = Admitter::new(&policy, &database, look);
+        let admitter = Admitter::new(&policy, database.as_ref(), look);
         if let Err(refusal) = admitter.judge(&image) {
             return Err(refused(context, &admitter, &refusal, &shown));
         }

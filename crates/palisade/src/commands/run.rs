@@ -39,12 +39,10 @@ pub(crate) fn run(context: &Context<'_>, args: &cli::Run) -> Result<Exit, Failur
         Database::open(&context.database(args.db.as_ref())).or_exit(Exit::Incomplete)?;
     }
     let image = super::image::open_target(context, &target, &args.source)?;
-    let database = context.database(args.db.as_ref());
-    // Whether its signature is the wanted one is settled before anything is judged by it.
-    super::db::open_trusted(context, &database)?;
+    let database = super::db::open_for_gate(context, &policy, args.db.as_ref())?;
     let looks = Looks::for_admission(context, &policy, &args.source)?;
     let look = looks.as_ref().map(Looks::look).unwrap_or_default();
-    let admitter = Admitter::new(&policy, &database, look);
+    let admitter = Admitter::new(&policy, database.as_ref(), look);
     let mut command = args.command.clone();
     if let Some(program) = &args.entrypoint {
         command.insert(0, program.clone());

@@ -359,21 +359,16 @@ pub(super) fn read_ignores(context: &Context<'_>, path: &Path) -> Result<Vec<Ign
 /// Scans an open image for an admission: with the database if there is one.
 pub(crate) fn scan_image(
     image: &Image,
-    database: &Path,
+    database: Option<&Database>,
     ignores: &[Ignore],
     now: Timestamp,
     look: Look<'_>,
 ) -> anyhow::Result<ScanReport> {
-    let database = match Database::open(database) {
-        Ok(database) => Some(database),
-        Err(ReadDatabaseError::Missing(_)) => None,
-        Err(error) => return Err(error.into()),
-    };
     // Only findings that the gate of images counts matter to an admission.
     let checks = Checks::default();
     let options = ScanOptions {
         now,
-        database: database.as_ref(),
+        database,
         ignores,
         checks: &checks,
         secrets: true,

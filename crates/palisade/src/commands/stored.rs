@@ -22,6 +22,8 @@ use crate::terminal::columns;
 
 /// Changes the form in JSON, when it changes.
 const VERSION: u32 = 1;
+/// This release: another may read an image and match its packages differently.
+const PROGRAM: &str = env!("CARGO_PKG_VERSION");
 
 /// What the answers are judged by.
 pub(super) struct Judging<'a> {
@@ -89,12 +91,16 @@ pub(super) fn keep(context: &Context<'_>, report: &ScanReport, database: Option<
     if report.inventory.subject.digest.is_none() {
         return;
     }
+    let store = store(context);
+    let digest = database.map(Database::digest);
+    if store.is_kept(&report.inventory, digest, PROGRAM) {
+        return;
+    }
     let keep = || -> anyhow::Result<u64> {
         // The report has lost what was set aside, which the next look must not call new.
         let found = database.map(|db| matching::find_vulnerabilities(&report.inventory, db));
         let evaluation = found.transpose()?.map(Evaluation::from).unwrap_or_default();
-        let digest = database.map(Database::digest);
-        Ok(store(context).put(&report.inventory, &evaluation, digest, report.time)?)
+        Ok(store.put(&report.inventory, &evaluation, digest, (PROGRAM, report.time))?)
     };
     match keep() {
         Ok(0) => {}
@@ -130,7 +136,7 @@ pub(super) fn look(
     };
     let options = LookOptions {
         now: judging.now,
-        program: env!("CARGO_PKG_VERSION"),
+        program: PROGRAM,
         details: args.reports.all || judging.gate.is_some() || !judging.ignores.is_empty(),
         // What differs between two databases does not name scores of EPSS.
         full: judging.gate.is_some_and(|gate| gate.epss_ppm.is_some()),
@@ -150,6 +156,12 @@ pub(super) fn look(
         exit = worse(exit, super::scan::say(context, result));
     }
     write(context, args, &database, &summary, &images, judging.now)?;
+    // Only now: what nobody was told stays new.
+    if !images.is_empty() {
+        store
+            .acknowledge(judging.now)
+            .context("note that the stored inventories were looked at")?;
+    }
     Ok(match exit {
         // What could not be read could be vulnerable: the gate has no answer for it.
         Exit::Clean if summary.n_unreadable > 0 && judging.gate.is_some() => Exit::Incomplete,

@@ -10,6 +10,7 @@
 //! inventory          deflated document
 //! ```
 
+use std::collections::HashSet;
 use std::io::{Read as _, Write as _};
 
 use palisade_base::{Digest, Timestamp};
@@ -43,10 +44,16 @@ pub struct Entry {
     /// The database with which it was evaluated last, if it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub database: Option<Digest>,
+    /// Release of the program that read the image: another may find other packages.
+    #[serde(default)]
+    pub program: String,
     /// Packages in it.
     pub n_packages: u64,
     /// Vulnerabilities that were found last.
     pub n_vulnerabilities: u64,
+    /// The look that found something new in it last. Until that look is acknowledged it is new.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub look: Option<Timestamp>,
 }
 
 /// What was found in an inventory last.
@@ -60,6 +67,9 @@ pub struct Evaluation {
     pub unmatched: Vec<Unmatched>,
     /// Vulnerabilities beyond the bound of matching.
     pub n_dropped: u64,
+    /// Identifier and package URL of what was new at the look that the entry names.
+    #[serde(default, skip_serializing_if = "HashSet::is_empty")]
+    pub new: HashSet<(String, String)>,
 }
 
 /// A head with its keys.
@@ -104,8 +114,7 @@ fn keys(inventory: &Inventory) -> Vec<u64> {
 /// `inventory` without what matching does not ask for.
 pub(super) fn compact(inventory: &Inventory) -> Inventory {
     let languages = inventory.packages.iter().filter(|p| !p.kind.is_of_distribution());
-    let evidence: std::collections::HashSet<&str> =
-        languages.map(|package| normal_path(&package.evidence)).collect();
+    let evidence: HashSet<&str> = languages.map(|package| normal_path(&package.evidence)).collect();
     let mut packages = inventory.packages.clone();
     for package in &mut packages {
         package.files.retain(|path| evidence.contains(normal_path(path)));
@@ -211,7 +220,7 @@ impl Head {
     }
 
     /// Whether a package is among `changed`.
-    pub(super) fn has_any(&self, changed: &std::collections::HashSet<u64>) -> bool {
+    pub(super) fn has_any(&self, changed: &HashSet<u64>) -> bool {
         self.keys.chunks_exact(8).any(|bytes| {
             bytes.try_into().is_ok_and(|bytes| changed.contains(&u64::from_le_bytes(bytes)))
         })

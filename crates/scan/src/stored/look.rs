@@ -9,7 +9,7 @@ use palisade_model::Inventory;
 use palisade_model::finding::Vulnerability;
 
 use super::file::{self, Entry, Evaluation, Head};
-use super::{CHAIN_MAX, Store, Unreadable, note};
+use super::{CHAIN_MAX, State, Store, Unreadable, note};
 use crate::db::{Database, ReadDatabaseError};
 use crate::matching::{self, Matches};
 
@@ -87,8 +87,9 @@ enum Scope {
 }
 
 impl Store {
-    /// Asks `database` about every inventory, gives each to `each`, and remembers the answers as
-    /// the last look. A file that cannot be read is named in the summary.
+    /// Asks `database` about every inventory, gives each to `each`, and remembers the answers. A
+    /// file that cannot be read is named in the summary. The caller acknowledges the look once it
+    /// has passed the answers on ([`Store::acknowledge`]).
     pub fn look(
         &self,
         database: &Database,
@@ -111,7 +112,7 @@ impl Store {
             self.write_state(&state).map_err(io_error)?;
         }
         for path in &files {
-            match self.look_at(path, database, options, &scope, &state.chain) {
+            match self.look_at(path, database, options, &scope, &state) {
                 Ok((seen, is_matched)) => {
                     summary.n_inventories += 1;
                     summary.n_matched += u64::from(is_matched);
@@ -133,7 +134,6 @@ impl Store {
         let n_old = state.chain.len().saturating_sub(CHAIN_MAX);
         state.chain.drain(..n_old);
         state.program = options.program.to_string();
-        state.looked = Some(options.now);
         self.keep_database(database.path());
         self.write_state(&state).map_err(io_error)?;
         Ok(summary)
@@ -182,36 +182,35 @@ impl Store {
         database: &Database,
         options: &LookOptions<'_>,
         scope: &Scope,
-        chain: &[palisade_base::Digest],
+        state: &State,
     ) -> Result<(Seen, bool), Trouble> {
         let (head, status) = self.head(path)?;
+        let is_untold =
+            head.entry.look.is_some_and(|look| state.looked.is_none_or(|told| look > told));
         let digest = database.digest();
         let is_current = match (head.entry.database, scope) {
             (_, Scope::All) | (None, _) => false,
             (Some(known), Scope::Changed(keys)) => {
-                known == digest || (chain.contains(&known) && !head.has_any(keys))
+                known == digest || (state.chain.contains(&known) && !head.has_any(keys))
             }
         };
         if is_current {
-            return Ok((unchanged(head, path, options)?, false));
+            return Ok((unchanged(head, path, options, is_untold)?, false));
         }
         let bytes = Store::read(path)?;
         let (before, inventory) = (head.evaluation(&bytes)?, head.inventory(&bytes)?);
         let found = matching::find_vulnerabilities(&inventory, database)
             .map_err(|error| Trouble::Look(error.into()))?;
-        let now = Evaluation::from(found);
-        let ids = |list: &[Vulnerability]| -> HashSet<(String, String)> {
-            list.iter().map(|v| (v.id.clone(), v.purl.clone())).collect()
-        };
-        let outside = |list: &[Vulnerability], other: &[Vulnerability]| -> Vec<Vulnerability> {
-            let known = ids(other);
-            let is_new = |v: &&Vulnerability| !known.contains(&(v.id.clone(), v.purl.clone()));
-            list.iter().filter(is_new).cloned().collect()
-        };
-        let new = outside(&now.vulnerabilities, &before.vulnerabilities);
-        let gone = outside(&before.vulnerabilities, &now.vulnerabilities);
+        let mut now = Evaluation::from(found);
+        let untold = if is_untold { before.new } else { HashSet::new() };
+        let (known, found) = (ids(&before.vulnerabilities), ids(&now.vulnerabilities));
+        let is_new = |v: &&Vulnerability| !known.contains(&id(v)) || untold.contains(&id(v));
+        let new: Vec<Vulnerability> = now.vulnerabilities.iter().filter(is_new).cloned().collect();
+        let gone = before.vulnerabilities.into_iter().filter(|v| !found.contains(&id(v))).collect();
+        now.new = ids(&new);
         let mut entry = head.entry;
         entry.database = Some(digest);
+        entry.look = (!new.is_empty()).then_some(options.now);
         entry.n_vulnerabilities = now.vulnerabilities.len() as u64;
         let write = || {
             let bytes = file::encode(&entry, &now, &inventory)?;
@@ -240,16 +239,36 @@ impl Store {
     }
 }
 
-/// What is said of an inventory of which nothing changed.
-fn unchanged(head: Head, path: &Path, options: &LookOptions<'_>) -> Result<Seen, Trouble> {
-    let details = if options.details {
+/// What is said of an inventory of which nothing changed; `is_untold`: since a look whose answers
+/// nobody was told.
+fn unchanged(
+    head: Head,
+    path: &Path,
+    options: &LookOptions<'_>,
+    is_untold: bool,
+) -> Result<Seen, Trouble> {
+    let (mut new, mut details) = (Vec::new(), None);
+    if options.details || is_untold {
         let bytes = Store::read(path)?;
-        Some((head.evaluation(&bytes)?, head.inventory(&bytes)?))
-    } else {
-        None
-    };
-    let n_still = head.entry.n_vulnerabilities;
-    Ok(Seen { entry: head.entry, new: Vec::new(), gone: Vec::new(), n_still, details })
+        let evaluation = head.evaluation(&bytes)?;
+        if is_untold {
+            let is_new = |v: &&Vulnerability| evaluation.new.contains(&id(v));
+            new = evaluation.vulnerabilities.iter().filter(is_new).cloned().collect();
+        }
+        if options.details {
+            details = Some((evaluation, head.inventory(&bytes)?));
+        }
+    }
+    let n_still = head.entry.n_vulnerabilities.saturating_sub(new.len() as u64);
+    Ok(Seen { entry: head.entry, new, gone: Vec::new(), n_still, details })
+}
+
+fn id(v: &Vulnerability) -> (String, String) {
+    (v.id.clone(), v.purl.clone())
+}
+
+fn ids(list: &[Vulnerability]) -> HashSet<(String, String)> {
+    list.iter().map(id).collect()
 }
 
 /// Why one inventory could not be looked at.
@@ -279,6 +298,7 @@ impl From<Matches> for Evaluation {
             n_packages_matched: found.n_packages_matched,
             unmatched: found.unmatched,
             n_dropped: found.n_dropped,
+            new: HashSet::new(),
         }
     }
 }

@@ -49,7 +49,7 @@ pub(crate) struct State {
     program: String,
     /// Databases that were asked, the last one at the end.
     chain: Vec<Digest>,
-    /// When.
+    /// The last look whose answers were passed on ([`Store::acknowledge`]).
     #[serde(default)]
     looked: Option<Timestamp>,
     /// Inventories that made room for others, ever.
@@ -85,14 +85,26 @@ impl Store {
         Self { folder, inventories_max: INVENTORIES_MAX, bytes_max: BYTES_MAX }
     }
 
-    /// Keeps `inventory` with what was found in it by database `database`. Gives how many others
-    /// made room. An inventory without the digest of an image is not kept.
+    /// Whether `inventory`, read by the release `program`, is stored with what `database` says of
+    /// it; without one, whether it is stored at all. If so it counts as scanned just now.
+    pub fn is_kept(&self, inventory: &Inventory, database: Option<Digest>, program: &str) -> bool {
+        let Some(digest) = inventory.subject.digest else { return false };
+        let path = self.path(digest);
+        let Ok((Head { entry, .. }, _)) = self.head(&path) else { return false };
+        let is_it = entry.program == program
+            && entry.n_packages == inventory.packages.len() as u64
+            && (database.is_none() || entry.database == database);
+        is_it && File::open(&path).and_then(|f| f.set_modified(SystemTime::now())).is_ok()
+    }
+
+    /// Keeps `inventory`, read by the release `program`, with what was found in it by database
+    /// `database`. Gives how many others made room. An inventory without the digest of an image is not kept.
     pub fn put(
         &self,
         inventory: &Inventory,
         evaluation: &Evaluation,
         database: Option<Digest>,
-        now: Timestamp,
+        (program, now): (&str, Timestamp),
     ) -> io::Result<u64> {
         let Some(digest) = inventory.subject.digest else { return Ok(0) };
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
@@ -104,6 +116,8 @@ impl Store {
             subject: inventory.subject.clone(),
             stored: now,
             database: database.filter(|digest| !stale(digest)),
+            program: program.to_string(),
+            look: None,
             n_packages: inventory.packages.len() as u64,
             n_vulnerabilities: evaluation.vulnerabilities.len() as u64,
         };
@@ -115,6 +129,15 @@ impl Store {
             self.write_state(&state)?;
         }
         Ok(n_evicted)
+    }
+
+    /// Notes that the answers of the look at `time` were passed on. What was new in a look that was
+    /// not acknowledged, because it was interrupted or nobody could be told, is new again in the
+    /// next one.
+    pub fn acknowledge(&self, time: Timestamp) -> io::Result<()> {
+        let mut state = self.state();
+        state.looked = Some(time);
+        self.write_state(&state)
     }
 
     /// What is stored.

@@ -48,11 +48,17 @@ fn database(path: &Path, hit: impl Iterator<Item = usize>) -> Database {
     Database::open(path).unwrap()
 }
 
-fn look(store: &Store, database: &Database) -> (Vec<Seen>, Summary) {
-    let options = LookOptions { now: NOW, program: "1", details: false, full: false };
+fn look_untold(store: &Store, database: &Database, now: Timestamp) -> (Vec<Seen>, Summary) {
+    let options = LookOptions { now, program: "1", details: false, full: false };
     let mut seen = Vec::new();
     let summary = store.look(database, &options, &mut |one| seen.push(one)).unwrap();
     (seen, summary)
+}
+
+fn look(store: &Store, database: &Database) -> (Vec<Seen>, Summary) {
+    let answers = look_untold(store, database, NOW);
+    store.acknowledge(NOW).unwrap();
+    answers
 }
 
 fn ids(list: &[palisade_model::finding::Vulnerability]) -> Vec<&str> {
@@ -64,7 +70,7 @@ fn a_file_comes_back_whole_and_no_byte_of_it_may_change() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::new(folder.path());
     let inventory = inventory("a", 0..5);
-    store.put(&inventory, &Evaluation::default(), None, NOW).unwrap();
+    store.put(&inventory, &Evaluation::default(), None, ("1", NOW)).unwrap();
     let path = store.path(inventory.subject.digest.unwrap());
     let bytes = std::fs::read(&path).unwrap();
     let whole = |bytes: &[u8]| -> Result<Inventory, Damage> {
@@ -86,7 +92,8 @@ fn what_was_scanned_longest_ago_makes_room_and_is_counted() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store { inventories_max: 2, ..Store::new(folder.path()) };
     for (i, name) in ["a", "b", "c"].iter().enumerate() {
-        let n = store.put(&inventory(name, 0..1), &Evaluation::default(), None, NOW).unwrap();
+        let n =
+            store.put(&inventory(name, 0..1), &Evaluation::default(), None, ("1", NOW)).unwrap();
         assert_eq!(n, u64::from(i == 2), "{name}");
         let file = File::open(store.path(Digest::of(name.as_bytes()))).unwrap();
         let time = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(i as u64);
@@ -97,7 +104,10 @@ fn what_was_scanned_longest_ago_makes_room_and_is_counted() {
     names.sort_unstable();
     assert_eq!((names, listing.n_evicted), (vec!["b", "c"], 1));
     let tight = Store { bytes_max: 1, ..store };
-    assert_eq!(tight.put(&inventory("d", 0..1), &Evaluation::default(), None, NOW).unwrap(), 2);
+    assert_eq!(
+        tight.put(&inventory("d", 0..1), &Evaluation::default(), None, ("1", NOW)).unwrap(),
+        2
+    );
     assert!(tight.forget(Digest::of(b"d")).unwrap() && !tight.forget(Digest::of(b"d")).unwrap());
 }
 
@@ -106,7 +116,7 @@ fn a_look_says_what_became_vulnerable_and_what_no_longer_is() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::new(&folder.path().join("store"));
     for (name, packages) in [("a", 0..5), ("b", 5..9)] {
-        store.put(&inventory(name, packages), &Evaluation::default(), None, NOW).unwrap();
+        store.put(&inventory(name, packages), &Evaluation::default(), None, ("1", NOW)).unwrap();
     }
     let path = folder.path().join("a.db");
     let (seen, summary) = look(&store, &database(&path, 1..2));
@@ -128,6 +138,45 @@ fn a_look_says_what_became_vulnerable_and_what_no_longer_is() {
     let (seen, summary) = look(&store, &database(&path, 6..7));
     assert_eq!((seen.len(), summary.n_unreadable, summary.unreadable.len()), (1, 1, 1));
     assert_eq!(ids(&seen[0].new), ["CVE-2026-00006"]);
+}
+
+#[test]
+fn what_nobody_was_told_is_new_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::new(&folder.path().join("store"));
+    store.put(&inventory("a", 0..5), &Evaluation::default(), None, ("1", NOW)).unwrap();
+    let path = folder.path().join("a.db");
+    let at = |seconds| NOW + std::time::Duration::from_secs(seconds);
+    let new = |database: &Database, seconds, is_told| -> Vec<String> {
+        let (seen, _) = look_untold(&store, database, at(seconds));
+        if is_told {
+            store.acknowledge(at(seconds)).unwrap();
+        }
+        ids(&seen[0].new).into_iter().map(String::from).collect()
+    };
+    let first = database(&path, 1..2);
+    assert_eq!(new(&first, 1, false), ["CVE-2026-00001"]);
+    assert_eq!(new(&first, 2, false), ["CVE-2026-00001"], "nothing changed meanwhile");
+    let second = database(&path, 1..3);
+    assert_eq!(new(&second, 3, false), ["CVE-2026-00001", "CVE-2026-00002"]);
+    assert_eq!(new(&second, 4, true), ["CVE-2026-00001", "CVE-2026-00002"]);
+    assert_eq!(new(&second, 5, true), [""; 0]);
+}
+
+#[test]
+fn an_image_that_is_scanned_again_is_not_stored_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::new(folder.path());
+    let image = inventory("a", 0..5);
+    let (one, other) = (Digest::of(b"one"), Digest::of(b"other"));
+    assert!(!store.is_kept(&image, Some(one), "1"));
+    store.put(&image, &Evaluation::default(), Some(one), ("1", NOW)).unwrap();
+    assert!(store.is_kept(&image, Some(one), "1"));
+    // Without a database what was found by one is kept.
+    assert!(store.is_kept(&image, None, "1"));
+    assert!(!store.is_kept(&image, Some(other), "1"));
+    assert!(!store.is_kept(&image, Some(one), "2"));
+    assert!(!store.is_kept(&inventory("a", 0..6), Some(one), "1"));
 }
 
 /// The processor time of this process.
@@ -154,8 +203,10 @@ fn ten_thousand_inventories_after_a_hundred_advisories() {
             subject: inventory.subject.clone(),
             stored: NOW,
             database: Some(old.digest()),
+            program: "1".into(),
             n_packages: 500,
             n_vulnerabilities: 0,
+            look: None,
         };
         // Written at once: what puts one in is not what is measured.
         let bytes = file::encode(&entry, &Evaluation::default(), &inventory).unwrap();
