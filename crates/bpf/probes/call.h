@@ -99,6 +99,13 @@ int BPF_PROG(dispatch, struct pt_regs *regs, long ret)
 	return 0;
 }
 
+static __always_inline void note_compat(struct scratch *s, bool compat)
+{
+	s->compat = compat;
+	if (compat)
+		s->trailer_flags |= TRAILER_COMPAT;
+}
+
 /* `CALL(name) { BEGIN(TYPE, CLASS) push…; END(CLASS) }` makes the program `call_name`. */
 #define CALL(name)                                                                                                     \
 	SEC("tp_btf/sys_exit")                                                                                         \
@@ -113,9 +120,7 @@ int BPF_PROG(dispatch, struct pt_regs *regs, long ret)
 	struct scratch *s = begin(task, &actor, (u32)bpf_get_current_pid_tgid(), event, class, n_params);              \
 	if (!s)                                                                                                        \
 		return 0;                                                                                              \
-	s->compat = compat;                                                                                            \
-	if (compat)                                                                                                    \
-		s->trailer_flags |= TRAILER_COMPAT;
+	note_compat(s, compat);
 #define BEGIN(event, class) BEGIN_N(PLS_EVENT_##event, class, PLS_NPARAMS_##event)
 #define END_BY(class, priority)                                                                                         \
 	send(s, &actor, class, priority);                                                                              \

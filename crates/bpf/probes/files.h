@@ -12,42 +12,13 @@
 #define S_IFSOCK 0140000
 #define S_IFDIR 0040000
 
-/*
- * Which opens cross, as the rules need them (src/interest/opens.rs). An open has one of sixteen classes; `always` and
- * `maybe` have a bit for each. A class in neither is held back unseen; one in `maybe` alone is held back unless the
- * automaton finds a text of that class in the path. Words of .data, so that new rules change them while the probes run.
- */
-struct open_filter {
-	u32 on; /* 0: every open crosses */
-	u32 always, maybe; /* the upper half of `maybe` is for texts in the path as the caller wrote it */
-	u32 root; /* the automaton's state at the beginning of a path */
-};
-volatile struct open_filter open_filter SEC(".data.open_filter") = {};
-
 #define KIND_READ 0
 #define KIND_WRITE 1
 #define KIND_READ_WRITE 2
 /* A folder, to which other calls are relative, or a standard stream. */
 #define KIND_KEPT 3
+#define CLASS_BITS (1u << 16)
 #define CLASS_BIT(kind, failed, contained) (1u << ((kind) | (failed) << 2 | (contained) << 3))
-
-/*
- * A state of the automaton: the next one for each class of bytes, and the classes of opens whose texts have ended
- * here. Class 0 of the bytes is the NUL behind the path.
- */
-#define PATH_CLASSES 62
-struct path_state {
-	u16 next[PATH_CLASSES];
-	u32 found;
-};
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1); /* set by the loader */
-	__type(key, u32);
-	__type(value, struct path_state);
-} path_states SEC(".maps");
-/* The class of each byte. Set by the loader. */
-const volatile u8 path_class[256] SEC(".rodata.path_class") = {};
 
 #define FDTABLE_OF(task, n, slots)                                                                                     \
 	(n) = (task)->files->fdt->max_fds;                                                                             \
@@ -69,6 +40,8 @@ static __always_inline struct file *file_of(s64 fd)
 	}
 	if (fd < 0 || fd >= n)
 		return NULL;
+	if (CASTS) /* any structure that begins with a pointer */
+		return (struct file *)CAST(list_head, slots + fd * sizeof(file))->next;
 	bpf_probe_read_kernel(&file, sizeof(file), (void *)(slots + fd * sizeof(file)));
 	return file;
 }
@@ -87,38 +60,7 @@ struct opened {
 	u32 layer;
 };
 
-#define PATH_JUDGED_MAX 512
-
 #define AS_WRITTEN 16 /* shift of class bits */
-
-/* Whether the automaton finds a text of one of `classes` in the path at `at` of the scratch path buffer. */
-__attribute__((noinline)) int path_matters(u32 at, u32 classes)
-{
-	struct scratch *s = scratch();
-	u32 state = open_filter.root;
-
-	if (!s)
-		return 1;
-	/* What is relative, or has no place in the tree, is left to those who know more. */
-	if (!(classes >> AS_WRITTEN) && s->path[at & (PATH_BYTES_MAX - 1)] != '/')
-		return 1;
-	for (u32 i = 0; i < PATH_JUDGED_MAX; i++) {
-		u8 byte = s->path[(at + i) & (PATH_BYTES_MAX - 1)];
-		u32 class = path_class[byte];
-		struct path_state *now = bpf_map_lookup_elem(&path_states, &state);
-		if (!now || class >= PATH_CLASSES)
-			return 1;
-		state = now->next[class];
-		/* What ended in the state before is looked at one byte later, so that a round reads one state. */
-		if (now->found & classes)
-			return 1;
-		if (!byte) {
-			now = bpf_map_lookup_elem(&path_states, &state);
-			return !now || now->found & classes;
-		}
-	}
-	return 1; /* too long to be judged */
-}
 
 enum { OPEN_CROSSES, OPEN_HELD, OPEN_UNDECIDED };
 
@@ -140,37 +82,96 @@ static __always_inline u32 judge_open(u32 bit)
 	return open_filter.maybe & (bit | bit << AS_WRITTEN) ? OPEN_UNDECIDED : OPEN_HELD;
 }
 
-/* Whether a text of class `bit` stands in the resolved path at `at` (PATH_NONE: there is none), or in the caller's. */
-static __always_inline bool open_matters(struct scratch *s, u32 at, u64 name, u32 bit)
+#define ALL_BYTES 0x0101010101010101ULL
+#define GLANCE_BYTES 64
+
+/* The highest bit of each byte that is 0; above the first of them, a byte that is 1 can pass for one. */
+static __always_inline u64 zero_bytes(u64 word)
 {
-	if (at < PATH_BYTES_MAX && open_filter.maybe & bit && path_matters(at, bit))
-		return true;
-	if (at < PATH_BYTES_MAX && !(open_filter.maybe & bit << AS_WRITTEN))
+	return (word - ALL_BYTES) & ~word & 0x80 * ALL_BYTES;
+}
+
+/* Where the second byte of a pair stands behind the first one; `carry` is for a pair that two words share. */
+static __always_inline u64 find_pair(u64 word, u32 pair, u64 *carry)
+{
+	u64 first = zero_bytes(word ^ (pair & 0xff) * ALL_BYTES);
+	u64 found = (first << 8 | *carry) & zero_bytes(word ^ (pair >> 8 & 0xff) * ALL_BYTES);
+	*carry = first >> 56;
+	return found;
+}
+
+/*
+ * Whether a glance at the path that the caller wrote, eight bytes at a time, shows that it has no text for written
+ * paths. What it cannot show (a long path, the end of mapped memory, a pair) is left to the automaton.
+ */
+static __always_inline bool is_plainly_clean(struct scratch *s, u64 name)
+{
+	u32 pairs = open_filter.pairs;
+	u64 carry = 0, other_carry = 0;
+	if (!pairs || bpf_probe_read_user(s->path, GLANCE_BYTES, (void *)name))
 		return false;
-	/* The resolved path ends the buffer; the caller's is put before it, if it fits there. */
-	if (at < RAW_PATH_BYTES_MAX)
-		return true;
+	for (int i = 0; i < GLANCE_BYTES / 8; i++) {
+		u64 word = ((u64 *)s->path)[i], end = zero_bytes(word);
+		u64 found = find_pair(word, pairs, &carry) | find_pair(word, pairs >> 16, &other_carry);
+		if (end) /* what is behind the NUL does not count */
+			return !(found & ((end & -end) - 1));
+		if (found)
+			return false;
+	}
+	return false;
+}
+
+/*
+ * Whether a text of `words` stands in the path that the caller wrote. It is read to the beginning of the path buffer;
+ * one that was judged before is short, and stays at its end.
+ */
+static __always_inline bool written_matters(struct scratch *s, u64 name, u32 words)
+{
+	if (!(words & (CLASS_BITS - 1)) && is_plainly_clean(s, name))
+		return false;
 	long n = bpf_probe_read_user_str(s->path, RAW_PATH_BYTES_MAX, (void *)name);
-	if (n <= 0 || n >= RAW_PATH_BYTES_MAX)
+	if (n <= 0 || n > PATH_JUDGED_MAX)
 		return true;
-	if (at >= PATH_BYTES_MAX && open_filter.maybe & bit && path_matters(0, bit))
+	/* What is relative is left to those who know more. */
+	if (words & (CLASS_BITS - 1) && s->path[0] != '/')
 		return true;
-	return open_filter.maybe & bit << AS_WRITTEN && path_matters(0, bit << AS_WRITTEN);
+	s->walk.state = open_filter.root;
+	return judge_bytes(0, n, words) == TEXT_FOUND;
+}
+
+/* The same of the path that the kernel found, to whose root the walk came. Leaves it written where it does. */
+static __always_inline bool found_matters(struct scratch *s, u32 bit)
+{
+	if (s->walk.result != WALK_ROOT || s->walk.bytes >= PATH_JUDGED_MAX)
+		return true;
+	return open_filter.maybe & bit && descend(bit) == TEXT_FOUND;
 }
 
 /*
  * Looks at the file that an open gave, and says whether the event crosses.
  * Success: the path comes from the file itself. Failure: from the caller's memory, and only the filter needs it here.
+ * A path that cannot be judged (cut, too long, without a place in the tree) crosses.
  */
 static __always_inline bool look_at_open(struct scratch *s, struct opened *o, struct file *file, s64 ret, u64 name,
 					 u32 kernel_flags, u32 bit)
 {
+	bool is_judged = judge_open(bit) == OPEN_UNDECIDED;
+	u32 as_written = open_filter.maybe & bit << AS_WRITTEN;
+
+	if (!file) {
+		o->path = PATH_NONE;
+		if (is_judged && !written_matters(s, name, as_written | (open_filter.maybe & bit)))
+			return false;
+	} else if (!stand_at(s, file)) {
+		o->path = PATH_NONE;
+	} else {
+		s->path_cut = 1;
+		climb();
+		if (is_judged && !found_matters(s, bit) && !(as_written && written_matters(s, name, as_written)))
+			return false;
+		o->path = write_path(s);
+	}
 	o->flags = open_flags(kernel_flags);
-	o->path = file ? file_path(s, file) : PATH_NONE;
-	bool judged = judge_open(bit) == OPEN_UNDECIDED && !(s->trailer_flags & TRAILER_TRUNCATED);
-	/* An open file without a path (and with one that is cut) crosses. */
-	if (judged && (!file || o->path < PATH_BYTES_MAX) && !open_matters(s, o->path, name, bit))
-		return false;
 	if (file) {
 		struct inode *inode = BPF_CORE_READ(file, f_inode);
 		u32 dev = BPF_CORE_READ(inode, i_sb, s_dev);
@@ -214,12 +215,22 @@ static __always_inline void push_open_name(struct scratch *s, struct opened *o, 
 		count(CLASS_OPEN, n_filtered);                                                                         \
 		return 0;                                                                                              \
 	}                                                                                                              \
-	BEGIN_RECORD(PLS_EVENT_##event, CLASS_OPEN, PLS_NPARAMS_##event)                                               \
+	if (!current_is_wanted()) {                                                                                    \
+		count(CLASS_OPEN, n_filtered);                                                                         \
+		return 0;                                                                                              \
+	}                                                                                                              \
+	struct scratch *s = claim(CLASS_OPEN);                                                                         \
 	struct opened o = {};                                                                                          \
+	if (!s)                                                                                                        \
+		return 0;                                                                                              \
 	if (!look_at_open(s, &o, file, ret, name, flags_asked, bit)) {                                                 \
 		cancel(s);                                                                                             \
 		return 0;                                                                                              \
-	}
+	}                                                                                                              \
+	struct actor actor;                                                                                            \
+	current_actor(&actor);                                                                                         \
+	start_record(s, (u32)bpf_get_current_pid_tgid(), PLS_EVENT_##event, PLS_NPARAMS_##event);                      \
+	note_compat(s, compat);
 
 CALL(open)
 {

@@ -15,13 +15,6 @@
 
 enum { WALK_ON, WALK_ROOT, WALK_BARE, WALK_CUT };
 
-static __always_inline void prepend_slash(struct scratch *s)
-{
-	u32 at = s->walk.at - 1;
-	s->path[at & (PATH_BYTES_MAX - 1)] = '/';
-	s->walk.at = at;
-}
-
 /* What a step of a walk needs to know of the place where it stands. */
 struct place {
 	struct dentry *parent, *mnt_root;
@@ -49,22 +42,28 @@ static __always_inline void look_around(struct place *place, u64 dentry, u64 vfs
 /* From a mount's root to the place where it is mounted. */
 static __always_inline u32 leave_mount(struct walk *w)
 {
-	struct mount *mount = (void *)w->vfsmount - bpf_core_field_offset(struct mount, mnt);
-	struct mount *parent = BPF_CORE_READ(mount, mnt_parent);
+	u64 mount = w->vfsmount - bpf_core_field_offset(struct mount, mnt), parent;
+	if (CASTS) {
+		struct mount *m = CAST(mount, mount);
+		parent = (u64)m->mnt_parent;
+		w->dentry = (u64)m->mnt_mountpoint;
+	} else {
+		parent = (u64)BPF_CORE_READ((struct mount *)mount, mnt_parent);
+		w->dentry = (u64)BPF_CORE_READ((struct mount *)mount, mnt_mountpoint);
+	}
 	if (!parent || parent == mount)
 		return WALK_ROOT; /* outside the task's root, or a detached mount */
-	w->dentry = (u64)BPF_CORE_READ(mount, mnt_mountpoint);
-	w->vfsmount = (u64)parent + bpf_core_field_offset(struct mount, mnt);
+	w->vfsmount = parent + bpf_core_field_offset(struct mount, mnt);
 	return WALK_ON;
 }
 
 /* One component up, or out of a mount. */
-static __always_inline u32 walk_step(struct scratch *s, u64 root_dentry, u64 root_vfsmount)
+static __always_inline u32 climb_step(struct scratch *s, u64 root_dentry, u64 root_vfsmount)
 {
 	struct walk *w = &s->walk;
 	struct place place;
 	u64 dentry = w->dentry;
-	u32 at = w->at;
+	u32 n = w->n;
 
 	if (dentry == root_dentry && w->vfsmount == root_vfsmount)
 		return WALK_ROOT;
@@ -72,35 +71,32 @@ static __always_inline u32 walk_step(struct scratch *s, u64 root_dentry, u64 roo
 	if (dentry == (u64)place.mnt_root)
 		return leave_mount(w);
 	u32 len = place.len & (NAME_BYTES_MAX - 1);
-	if (at < len + 1)
+	bool is_bare = dentry == (u64)place.parent;
+	if (n >= PATH_COMPONENTS_MAX || w->bytes + len + 1 >= PATH_BYTES_MAX)
 		return WALK_CUT;
-	at -= len;
-	w->at = at;
-	if (len && bpf_probe_read_kernel(s->path + (at & (PATH_BYTES_MAX - 1)), len, place.name))
-		return WALK_CUT;
-	if (dentry == (u64)place.parent)
+	s->components[n & (PATH_COMPONENTS_MAX - 1)].name = (u64)place.name;
+	s->components[n & (PATH_COMPONENTS_MAX - 1)].len = len;
+	w->n = n + 1;
+	w->bytes += len + !is_bare;
+	if (is_bare)
 		return WALK_BARE;
-	prepend_slash(s);
 	w->dentry = (u64)place.parent;
 	return WALK_ON;
 }
 
 /*
- * Writes the path of the place where the walk stands to the end of the scratch path buffer and returns where it begins,
- * or PATH_NONE. A file without a place in the tree (memfd) gives its bare name, without a slash. The place is handed
- * over in the map: a global function takes numbers only, and an address that was cast is none to the verifier.
+ * Goes from the place where the walk stands up to the task's root and notes the components on the way, without looking
+ * at their names. Returns how it ended. The place is handed over in the map: a global function takes numbers only, and
+ * an address that was cast is none to the verifier.
  */
-__attribute__((noinline)) int render_path(void)
+__attribute__((noinline)) int climb(void)
 {
 	struct scratch *s = scratch();
 	if (!s)
-		return PATH_NONE;
-	struct walk *w = &s->walk;
+		return WALK_CUT;
 	u64 root_dentry, root_vfsmount;
 	u32 result = WALK_CUT;
 
-	if (!w->dentry || !w->vfsmount)
-		return PATH_NONE;
 	if (TYPED_TASK) {
 		struct task_struct *task = bpf_get_current_task_btf();
 		root_dentry = (u64)task->fs->root.dentry;
@@ -110,26 +106,147 @@ __attribute__((noinline)) int render_path(void)
 		root_dentry = (u64)BPF_CORE_READ(fs, root.dentry);
 		root_vfsmount = (u64)BPF_CORE_READ(fs, root.mnt);
 	}
-	w->at = PATH_BYTES_MAX - 1;
-	s->path_cut = 1;
-	s->path[PATH_BYTES_MAX - 1] = 0;
+	s->walk.n = 0;
+	s->walk.bytes = 0;
 	for (int i = 0; i < PATH_COMPONENTS_MAX; i++) {
-		result = walk_step(s, root_dentry, root_vfsmount);
+		result = climb_step(s, root_dentry, root_vfsmount);
 		if (result != WALK_ON)
 			break;
 	}
-	if (result == WALK_BARE)
-		return w->at == PATH_BYTES_MAX - 1 ? PATH_NONE : w->at;
-	if (w->at == PATH_BYTES_MAX - 1)
-		prepend_slash(s);
-	if (result != WALK_ROOT)
-		s->trailer_flags |= TRAILER_TRUNCATED;
-	else
-		s->path_cut = 0;
-	return w->at;
+	if (result == WALK_ON)
+		result = WALK_CUT;
+	s->walk.result = result;
+	return result;
 }
 
-static __always_inline u32 file_path(struct scratch *s, struct file *file)
+/*
+ * Which opens cross, as the rules need them (src/interest/opens.rs). An open has one of sixteen classes; `always` and
+ * `maybe` have a bit for each. A class in neither is held back unseen; one in `maybe` alone is held back unless the
+ * automaton finds a text of that class in the path. Words of .data, so that new rules change them while the probes run.
+ */
+struct open_filter {
+	u32 on; /* 0: every open crosses */
+	u32 always, maybe; /* the upper half of `maybe` is for texts in the path as the caller wrote it */
+	u32 root; /* the automaton's state at the beginning of a path */
+	/* Two pairs of bytes, of which each text for written paths has one; 0 where there are no such two. */
+	u32 pairs;
+};
+volatile struct open_filter open_filter SEC(".data.open_filter") = {};
+
+/*
+ * A state of the automaton: the next one for each class of bytes, the classes of opens whose texts have ended here, and
+ * those whose texts can still end, here or further on. Class 0 of the bytes is the NUL behind the path.
+ */
+#define PATH_CLASSES 60
+struct path_state {
+	u16 next[PATH_CLASSES];
+	u32 found, reach;
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1); /* set by the loader */
+	__type(key, u32);
+	__type(value, struct path_state);
+} path_states SEC(".maps");
+/* The class of each byte. Set by the loader. */
+const volatile u8 path_class[256] SEC(".rodata.path_class") = {};
+
+#define PATH_JUDGED_MAX 512
+
+enum { TEXT_SOUGHT, TEXT_FOUND, TEXT_IMPOSSIBLE };
+
+/*
+ * Lets the automaton read `len` bytes at `at` of the path buffer, from the state where it stands: whether a text of
+ * `classes` has been found, or none can be any more.
+ */
+__attribute__((noinline)) int judge_bytes(u32 at, u32 len, u32 classes)
+{
+	struct scratch *s = scratch();
+	if (!s)
+		return TEXT_FOUND;
+	u32 state = s->walk.state;
+	for (u32 i = 0; i <= PATH_JUDGED_MAX; i++) {
+		if (i >= len) {
+			s->walk.state = state;
+			return TEXT_SOUGHT;
+		}
+		u32 class = path_class[s->path[(at + i) & (PATH_BYTES_MAX - 1)]];
+		struct path_state *now = bpf_map_lookup_elem(&path_states, &state);
+		if (!now || class >= PATH_CLASSES)
+			return TEXT_FOUND;
+		state = now->next[class];
+		now = bpf_map_lookup_elem(&path_states, &state);
+		if (!now || now->found & classes)
+			return TEXT_FOUND;
+		if (!(now->reach & classes))
+			return TEXT_IMPOSSIBLE;
+	}
+	return TEXT_FOUND; /* too long to be judged */
+}
+
+/* One component down: its slash and its name. */
+static __always_inline void descend_step(struct scratch *s, u32 i, bool is_bare)
+{
+	struct component *c = &s->components[i & (PATH_COMPONENTS_MAX - 1)];
+	u32 at = s->walk.end, len = c->len;
+
+	if (!is_bare) {
+		s->path[at & (PATH_BYTES_MAX - 1)] = '/';
+		at++;
+	}
+	barrier_var(len);
+	len &= NAME_BYTES_MAX - 1;
+	if (len && bpf_probe_read_kernel(s->path + (at & (PATH_BYTES_MAX - 1)), len, (void *)c->name)) {
+		s->walk.at = at + len; /* what is above is lost */
+		s->walk.result = WALK_CUT;
+	}
+	s->walk.end = at + len;
+}
+
+/*
+ * Writes the path that `climb` has found to the end of the scratch path buffer, from `walk.at`, and judges it for
+ * `classes` on the way (0: not at all). Where no text of them can be found any more it ends at once, the path unfinished.
+ */
+__attribute__((noinline)) int descend(u32 classes)
+{
+	struct scratch *s = scratch();
+	if (!s)
+		return TEXT_FOUND;
+	struct walk *w = &s->walk;
+	u32 n = w->n, verdict = classes ? TEXT_SOUGHT : TEXT_FOUND;
+	u32 start = PATH_BYTES_MAX - 1 - w->bytes;
+
+	w->state = open_filter.root;
+	if (!n && w->result != WALK_BARE) {
+		start--;
+		s->path[start & (PATH_BYTES_MAX - 1)] = '/';
+		n = 0;
+	}
+	w->at = start;
+	w->end = start;
+	s->path[PATH_BYTES_MAX - 1] = 0;
+	for (u32 i = 0; i < PATH_COMPONENTS_MAX; i++) {
+		if (i >= n)
+			break;
+		u32 from = w->end;
+		descend_step(s, n - 1 - i, !i && w->result == WALK_BARE);
+		if (verdict != TEXT_SOUGHT)
+			continue;
+		if (w->result == WALK_CUT)
+			return TEXT_FOUND;
+		verdict = judge_bytes(from, w->end - from, classes);
+		if (verdict == TEXT_IMPOSSIBLE)
+			return verdict;
+	}
+	if (verdict == TEXT_SOUGHT && !n)
+		verdict = judge_bytes(start, 1, classes);
+	if (verdict == TEXT_SOUGHT)
+		verdict = judge_bytes(PATH_BYTES_MAX - 1, 1, classes);
+	return verdict;
+}
+
+/* Puts the place of a file where `climb` begins. False if it has none. */
+static __always_inline bool stand_at(struct scratch *s, struct file *file)
 {
 	if (CASTS) {
 		struct file *f = CAST(file, file);
@@ -139,7 +256,40 @@ static __always_inline u32 file_path(struct scratch *s, struct file *file)
 		s->walk.dentry = (u64)BPF_CORE_READ(file, f_path.dentry);
 		s->walk.vfsmount = (u64)BPF_CORE_READ(file, f_path.mnt);
 	}
-	return render_path();
+	return s->walk.dentry && s->walk.vfsmount;
+}
+
+/* After `climb`: writes the whole path. Returns where it begins, or PATH_NONE. */
+static __always_inline u32 write_path(struct scratch *s)
+{
+	descend(0);
+	u32 at = s->walk.at;
+	if (s->walk.result == WALK_BARE)
+		return at >= PATH_BYTES_MAX - 1 ? PATH_NONE : at;
+	if (s->walk.result == WALK_ROOT)
+		s->path_cut = 0;
+	else
+		s->trailer_flags |= TRAILER_TRUNCATED;
+	return at;
+}
+
+/*
+ * Writes the path of the place where the walk stands to the end of the scratch path buffer and returns where it begins,
+ * or PATH_NONE. A file without a place in the tree (memfd) gives its bare name, without a slash.
+ */
+__attribute__((noinline)) int render_path(void)
+{
+	struct scratch *s = scratch();
+	if (!s || !s->walk.dentry || !s->walk.vfsmount)
+		return PATH_NONE;
+	s->path_cut = 1;
+	climb();
+	return write_path(s);
+}
+
+static __always_inline u32 file_path(struct scratch *s, struct file *file)
+{
+	return stand_at(s, file) ? render_path() : PATH_NONE;
 }
 
 static __always_inline struct kernfs_node *kernfs_parent(struct kernfs_node *kn)
@@ -147,6 +297,13 @@ static __always_inline struct kernfs_node *kernfs_parent(struct kernfs_node *kn)
 	if (bpf_core_field_exists(kn->parent))
 		return BPF_CORE_READ(kn, parent);
 	return BPF_CORE_READ((struct kernfs_node___v6_15 *)kn, __parent);
+}
+
+static __always_inline void prepend_slash(struct scratch *s)
+{
+	u32 at = s->walk.at - 1;
+	s->path[at & (PATH_BYTES_MAX - 1)] = '/';
+	s->walk.at = at;
 }
 
 static __always_inline bool cgroup_step(struct scratch *s)

@@ -62,7 +62,15 @@ const volatile struct settings settings SEC(".rodata.settings") = {};
  */
 struct walk {
 	u64 dentry, vfsmount;
-	u32 at; /* beginning of what is written, from the end of the path buffer */
+	u32 n, bytes; /* components noted on the way up, and the length of their path */
+	u32 result; /* how the way up ended */
+	u32 at, end; /* what is written of the path buffer */
+	u32 state; /* of the automaton that reads it */
+};
+/* A name on the way, in the kernel's memory. */
+struct component {
+	u64 name;
+	u32 len, unused;
 };
 
 struct scratch {
@@ -75,6 +83,7 @@ struct scratch {
 	u32 busy;
 	u32 compat;
 	struct walk walk;
+	struct component components[PATH_COMPONENTS_MAX];
 	u32 path_cut; /* the last walk did not come to the root */
 	u64 raw_path; /* address in the caller's memory, or 0 */
 	u32 raw_unless_bytes; /* length, with its NUL, of the path that it would only repeat */
@@ -230,6 +239,12 @@ static __always_inline void mark_escaped(u32 tgid)
 	bpf_map_update_elem(&escaped, &tgid, &one, 0);
 }
 
+static __always_inline bool cgroup_is_wanted(struct actor *a)
+{
+	bool listed = bpf_map_lookup_elem(&cgroups_listed, &a->cgroup_id) != NULL;
+	return listed != (settings.cgroup_mode == 1);
+}
+
 /* Whether the loader's settings want events of `task`. */
 static __always_inline bool wanted(struct task_struct *task, struct actor *a)
 {
@@ -237,10 +252,20 @@ static __always_inline bool wanted(struct task_struct *task, struct actor *a)
 		return false;
 	if (settings.only_containers && !task_is_contained(task, a->pidns_level, a->tgid))
 		return false;
+	return !settings.cgroup_mode || cgroup_is_wanted(a);
+}
+
+/* The same for the current task, reading of it only what the settings ask about. */
+static __always_inline bool current_is_wanted(void)
+{
+	if (bpf_get_current_pid_tgid() >> 32 == settings.own_tgid)
+		return false;
+	if (settings.only_containers && !is_contained())
+		return false;
 	if (settings.cgroup_mode) {
-		bool listed = bpf_map_lookup_elem(&cgroups_listed, &a->cgroup_id) != NULL;
-		if (listed == (settings.cgroup_mode == 1))
-			return false;
+		struct actor actor;
+		current_actor(&actor);
+		return cgroup_is_wanted(&actor);
 	}
 	return true;
 }
@@ -322,13 +347,9 @@ static __always_inline void push_path(struct scratch *s, u32 at)
 
 /* --- beginning and end ----------------------------------------------------------------------------- */
 
-static __always_inline struct scratch *begin(struct task_struct *task, struct actor *a, u32 tid, u16 type, u32 class,
-					     u32 n_params)
+/* Claims the buffer. NULL if it is claimed already, which is counted. */
+static __always_inline struct scratch *claim(u32 class)
 {
-	if (!wanted(task, a)) {
-		count(class, n_filtered);
-		return NULL;
-	}
 	struct scratch *s = scratch();
 	if (!s)
 		return NULL;
@@ -337,17 +358,35 @@ static __always_inline struct scratch *begin(struct task_struct *task, struct ac
 		return NULL;
 	}
 	s->busy = 1;
+	s->class = class;
+	s->trailer_flags = 0;
+	return s;
+}
+
+/* Begins a record in the claimed buffer. */
+static __always_inline void start_record(struct scratch *s, u32 tid, u16 type, u32 n_params)
+{
 	s->n = 0;
 	s->pos = HEADER_BYTES + 2 * n_params;
 	s->type = type;
-	s->class = class;
-	s->trailer_flags = 0;
 	s->compat = 0;
 	s->raw_path = 0;
 	s->fd_path = PATH_BYTES_MAX;
 	s->ts = bpf_ktime_get_boot_ns();
 	*(u64 *)(s->data + 8) = tid;
 	*(u16 *)(s->data + 20) = type;
+}
+
+static __always_inline struct scratch *begin(struct task_struct *task, struct actor *a, u32 tid, u16 type, u32 class,
+					     u32 n_params)
+{
+	if (!wanted(task, a)) {
+		count(class, n_filtered);
+		return NULL;
+	}
+	struct scratch *s = claim(class);
+	if (s)
+		start_record(s, tid, type, n_params);
 	return s;
 }
 

@@ -6,22 +6,22 @@
 //! one. Bytes that are rare in paths share a class and letters of either case are one: then more is
 //! found than there is, never less.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
-/// Classes of bytes in a state of the table (`PATH_CLASSES` in `probes/files.h`).
-pub(crate) const PATH_CLASSES: usize = 62;
-/// Bytes of a state: the next states, then the word of what was found.
-pub(crate) const STATE_BYTES: usize = 2 * PATH_CLASSES + 4;
+/// Classes of bytes in a state of the table (`PATH_CLASSES` in `probes/path.h`).
+pub(crate) const PATH_CLASSES: usize = 60;
+/// Bytes of a state: the next states, then the words of what was found and what can be.
+pub(crate) const STATE_BYTES: usize = 2 * PATH_CLASSES + 8;
 /// States of an automaton; a number has to fit 16 bits, and the table is kernel memory (2 MiB).
 pub(crate) const STATES_MAX: usize = 16_384;
 /// Bytes of a path that are looked at; a longer one counts as one in which everything is found
-/// (`PATH_JUDGED_MAX` in `probes/files.h`).
+/// (`PATH_JUDGED_MAX` in `probes/path.h`).
 pub(crate) const PATH_JUDGED_MAX: usize = 512;
 
 /// The class of the NUL behind a path.
 const END: u8 = 0;
 /// The class of what stands before a path; no byte has it.
-const START: u8 = 61;
+const START: u8 = 59;
 /// The class that all bytes without one of their own share.
 const OTHER: u8 = 1;
 
@@ -48,17 +48,18 @@ pub(crate) const fn class_of(byte: u8) -> u8 {
     }
 }
 
-/// One state: where each class of bytes leads, and the union of what the texts that end here are
-/// looked for by.
+/// One state: where each class of bytes leads, the union of what the texts that end here are
+/// looked for by, and the same of the texts that can end here or further on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct State {
     next: [u16; PATH_CLASSES],
     found: u32,
+    reach: u32,
 }
 
 impl State {
     const fn new() -> Self {
-        Self { next: [0; PATH_CLASSES], found: 0 }
+        Self { next: [0; PATH_CLASSES], found: 0, reach: 0 }
     }
 }
 
@@ -99,6 +100,7 @@ impl Automaton {
             states.get_mut(at)?.found |= word;
         }
         complete(&mut states);
+        look_ahead(&mut states);
         let root = states[0].next[usize::from(START)];
         Some(Self { states, root })
     }
@@ -120,13 +122,14 @@ impl Automaton {
             for (bytes, next) in row.chunks_exact_mut(2).zip(state.next) {
                 bytes.copy_from_slice(&next.to_ne_bytes());
             }
-            row[2 * PATH_CLASSES..].copy_from_slice(&state.found.to_ne_bytes());
+            let words = [state.found, state.reach].map(u32::to_ne_bytes);
+            row[2 * PATH_CLASSES..].copy_from_slice(words.as_flattened());
             row
         })
     }
 
-    /// Whether `path` has a text whose word has a bit of `words`, as `path_matters` of
-    /// `probes/files.h` says it.
+    /// Whether `path` has a text whose word has a bit of `words`, as `judge_bytes` of
+    /// `probes/path.h` says it.
     pub(crate) fn finds(&self, path: &[u8], words: u32) -> bool {
         let end = path.iter().position(|byte| *byte == 0).unwrap_or(path.len());
         if end >= PATH_JUDGED_MAX {
@@ -139,6 +142,9 @@ impl Automaton {
                 return true;
             }
             let Some(state) = self.states.get(at) else { return true };
+            if state.reach & words == 0 {
+                return false;
+            }
             at = usize::from(state.next[usize::from(class)]);
         }
         is_hit(at)
@@ -162,6 +168,38 @@ fn complete(states: &mut [State]) {
             } else {
                 fallback[usize::from(next)] = other;
                 queue.push_back(next);
+            }
+        }
+    }
+}
+
+/// Fills in what can be found from each state on: what is found there, and what can be from where a
+/// byte of a path leads.
+fn look_ahead(states: &mut [State]) {
+    let mut sources = vec![Vec::new(); states.len()];
+    for (from, state) in (0_u16..).zip(&*states) {
+        let leads_to: BTreeSet<u16> = (0..PATH_CLASSES)
+            .filter(|class| *class != usize::from(START))
+            .map(|class| state.next[class])
+            .collect();
+        for to in leads_to {
+            sources[usize::from(to)].push(from);
+        }
+    }
+    let mut queue: Vec<u16> = Vec::new();
+    for (number, state) in (0_u16..).zip(states.iter_mut()) {
+        state.reach = state.found;
+        if state.found != 0 {
+            queue.push(number);
+        }
+    }
+    while let Some(number) = queue.pop() {
+        let reach = states[usize::from(number)].reach;
+        for source in &sources[usize::from(number)] {
+            let state = &mut states[usize::from(*source)];
+            if state.reach | reach != state.reach {
+                state.reach |= reach;
+                queue.push(*source);
             }
         }
     }
@@ -243,7 +281,7 @@ mod tests {
 
     #[test]
     fn the_table_is_the_one_of_the_header() {
-        let header = include_str!("../../probes/files.h");
+        let header = include_str!("../../probes/path.h");
         assert!(header.contains(&format!("#define PATH_CLASSES {PATH_CLASSES}\n")));
         assert!(header.contains(&format!("#define PATH_JUDGED_MAX {PATH_JUDGED_MAX}\n")));
         assert!((0..=u8::MAX).all(|byte| usize::from(class_of(byte)) < PATH_CLASSES));
@@ -251,6 +289,10 @@ mod tests {
         let automaton = Automaton::build([(&b"ab"[..], true, false, 7)].into_iter()).unwrap();
         let rows: Vec<_> = automaton.rows().collect();
         assert_eq!(rows.len(), 4);
-        assert_eq!(rows[3][2 * PATH_CLASSES..], 7_u32.to_ne_bytes());
+        // Both letters lead to it, and nothing leads on.
+        let words = |row: usize| rows[row][2 * PATH_CLASSES..].to_vec();
+        assert_eq!(words(3), [7_u32, 7].map(u32::to_ne_bytes).concat());
+        assert_eq!(words(2), [0_u32, 7].map(u32::to_ne_bytes).concat());
+        assert_eq!(words(0), [0; 8]);
     }
 }

@@ -180,9 +180,34 @@ impl OpenTexts {
         self.texts.iter().fold(0, |all, (text, classes)| all | text.word(*classes))
     }
 
+    /// The texts that are looked for: for some class nothing else lets its opens cross.
+    fn sought(&self) -> impl Iterator<Item = (&PathText, OpenClasses)> {
+        self.texts().filter(|(_, classes)| !(*classes & !self.always).is_empty())
+    }
+
+    /// Two pairs of bytes, of which each text for paths as they were written has one, so that a
+    /// path without them needs no closer look. Letters are in none, for their case does not matter.
+    /// `None` where two are not enough, or there is no such text.
+    pub(crate) fn written_pairs(&self) -> Option<[[u8; 2]; 2]> {
+        let is_pair = |pair: &&[u8; 2]| !pair.iter().any(u8::is_ascii_alphabetic);
+        let mut pairs: Vec<[u8; 2]> = Vec::new();
+        for (text, _) in self.sought().filter(|(text, _)| text.as_written) {
+            let mut of_text = text.text.as_bytes().array_windows::<2>().filter(is_pair).peekable();
+            let first = **of_text.peek()?;
+            if !of_text.any(|pair| pairs.contains(pair)) {
+                pairs.push(first);
+            }
+        }
+        match *pairs {
+            [pair] => Some([pair, pair]),
+            [first, second] => Some([first, second]),
+            _ => None,
+        }
+    }
+
     /// The texts as an automaton. `None` if it would have too many states.
     pub(crate) fn automaton(&self) -> Option<Automaton> {
-        let texts = self.texts().filter(|(_, classes)| !(*classes & !self.always).is_empty());
+        let texts = self.sought();
         Automaton::build(texts.map(|(text, classes)| {
             (text.text.as_bytes(), text.at_start, text.at_end, text.word(classes))
         }))
@@ -309,6 +334,28 @@ mod tests {
         check(0, Some("/etc/passwd"), "a/../../etc/passwd", true);
         check(0, Some("/etc/passwd"), "/etc/passwd", false);
         check(0, None, "etc/passwd", false);
+    }
+
+    #[test]
+    fn pairs_stand_in_every_written_text() {
+        let check = |written: &[&str], expected: Option<[&str; 2]>| {
+            let mut texts = OpenTexts::default();
+            texts.add_text(PathText::start("/etc/"), OpenClasses::READ);
+            for text in written {
+                texts.add_text(PathText::anywhere(*text).as_written(), OpenClasses::READ);
+            }
+            let expected =
+                expected.map(|pairs| pairs.map(|pair| pair.as_bytes().try_into().unwrap()));
+            assert_eq!(texts.written_pairs(), expected, "{written:?}");
+        };
+        check(&[], None);
+        check(&["../"], Some(["..", ".."]));
+        check(&["../", "//"], Some(["..", "//"]));
+        check(&["../", "x/..", "//"], Some(["..", "//"]));
+        check(&["../", "//", "1-"], None);
+        check(&["../", "/proc/self/exe"], None);
+        check(&["/"], None);
+        check(&["abc"], None);
     }
 
     #[test]

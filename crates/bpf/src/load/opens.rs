@@ -24,7 +24,8 @@ pub(super) fn capacity(filter: &OpenFilter) -> u32 {
 
 /// Puts `filter` into force; every open crosses until it is. False if it has no room.
 pub(super) fn fill(object: &Object, filter: &OpenFilter) -> Result<bool, LoadError> {
-    set_words(object, [0; 4])?;
+    set_words(object, [0; 5])?;
+    wait_for_programs();
     let OpenFilter::Only(texts) = filter else { return Ok(true) };
     let Some(automaton) = texts.automaton() else { return Ok(false) };
     let table = map(object, "path_states").ok_or(LoadError::Object { part: "path_states" })?;
@@ -40,12 +41,26 @@ pub(super) fn fill(object: &Object, filter: &OpenFilter) -> Result<bool, LoadErr
     Ok(true)
 }
 
-/// `struct open_filter` of `probes/files.h`.
-fn words(texts: &OpenTexts, automaton: &Automaton) -> [u32; 4] {
-    [1, u32::from(texts.always().bits()), texts.maybe(), automaton.root().into()]
+/// Waits until every program has ended that began before: one that still reads the old table must
+/// not find the new one in the middle of a path.
+fn wait_for_programs() {
+    use rustix::thread::{MembarrierCommand, membarrier};
+    // A grace period of RCU, under which programs run (kernel/sched/membarrier.c). Where it is not
+    // to be had (adaptive ticks), ten milliseconds are long for programs that take one thousandth.
+    if membarrier(MembarrierCommand::Global).is_err() {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
 }
 
-fn set_words(object: &Object, words: [u32; 4]) -> Result<(), LoadError> {
+/// `struct open_filter` of `probes/path.h`.
+fn words(texts: &OpenTexts, automaton: &Automaton) -> [u32; 5] {
+    let pairs = texts.written_pairs().map_or(0, |[first, second]| {
+        u32::from(u16::from_le_bytes(first)) | u32::from(u16::from_le_bytes(second)) << 16
+    });
+    [1, u32::from(texts.always().bits()), texts.maybe(), automaton.root().into(), pairs]
+}
+
+fn set_words(object: &Object, words: [u32; 5]) -> Result<(), LoadError> {
     set(object, ".data.open_filter", &words)
 }
 

@@ -118,7 +118,12 @@ fn while_opens_are_filtered_calls_say_what_their_descriptor_is() {
 #[test]
 fn the_kernel_judges_paths_as_the_model_does() {
     let Some(_alone) = root() else { return };
-    let folder = tempfile::tempdir().unwrap();
+    // One whose random name has none of the letters that the texts are made of.
+    let folder = std::iter::repeat_with(|| tempfile::tempdir().unwrap())
+        .find(|folder| {
+            !folder.path().to_str().unwrap().to_lowercase().contains(['a', 'b', 'c', 'd'])
+        })
+        .unwrap();
     let root = folder.path().canonicalize().unwrap();
     let mut texts = OpenTexts::default();
     texts.add_text(PathText::anywhere("ab"), OpenClasses::READ);
@@ -171,6 +176,50 @@ fn the_kernel_judges_paths_as_the_model_does() {
     assert_eq!(seen.pop().as_ref(), Some(&last));
     assert_eq!(seen, expected);
     assert!(expected.len() > 100 && expected.len() < names.len() - 100, "{}", expected.len());
+}
+
+#[test]
+fn the_kernel_judges_written_paths_of_every_length() {
+    let Some(_alone) = root() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().canonicalize().unwrap();
+    let root = root.to_str().unwrap();
+    let mut texts = OpenTexts::default();
+    texts.add_text(PathText::anywhere("../").as_written(), OpenClasses::READ);
+    texts.add_text(PathText::anywhere("//").as_written(), OpenClasses::READ);
+    let mut interest = interest(&["openat"]);
+    interest.opens = OpenFilter::Only(texts);
+    let mut sensor = Sensor::load(&interest, &seeing_itself()).unwrap();
+    let open = |path: String| {
+        // What stands behind the NUL is no part of the path.
+        let bytes = [path.as_bytes(), b"\0//../"].concat();
+        // SAFETY: the path ends in a NUL; the descriptor is closed at once.
+        unsafe {
+            let fd = libc::openat(libc::AT_FDCWD, bytes.as_ptr().cast(), libc::O_RDONLY);
+            assert!(fd >= 0, "{path}");
+            libc::close(fd);
+        }
+        path
+    };
+    let mut expected = Vec::new();
+    for n in 1..100 {
+        let name = "x".repeat(n);
+        std::fs::create_dir(format!("{root}/{name}")).unwrap();
+        std::fs::write(format!("{root}/{name}/f"), "").unwrap();
+        open(format!("{root}/{name}/f"));
+        expected.push(open(format!("{root}/{name}//f")));
+        open(format!("{root}/{name}/./f"));
+        expected.push(open(format!("{root}/{name}/../{name}/f")));
+    }
+    let last = expected.last().unwrap().clone();
+    let mut seen = Vec::new();
+    while seen.last() != Some(&last) {
+        for event in collect(&mut sensor, |e| e.raw_path.as_deref() == Some(last.as_bytes())) {
+            let written = event.raw_path.map(|path| String::from_utf8(path).unwrap());
+            seen.extend(written.filter(|path| path.starts_with(root)));
+        }
+    }
+    assert_eq!(seen, expected);
 }
 
 #[test]
