@@ -139,6 +139,19 @@ row "own CPU time for an event, $what" \
     "$(awk -v cpu="$spent" -v n="$(n_events)" 'BEGIN { printf "%.2f µs", cpu * 1e6 / n }')"
 row "resident memory of watch in the flood, peak" "$peak MiB"
 
+# --- what an event takes on the ring ----------------------------------------------------
+# A workload of programs: compilations, and small programs of a shell.
+start_watch "${rules[@]}"
+for i in $(seq 20); do
+    echo "int f$i(int x) { return x * $i; }" | gcc -O2 -x c -c -o "$work/f.o" -
+    for _ in $(seq 10); do /bin/true; done
+done
+sleep 0.5
+stop_watch
+bytes=$(awk -F'[:,]' '/"n_ring_bytes"/ { print $2 + 0; exit }' "$work/stats.json")
+row "bytes of an event on the ring, programs begun and ended, $what" \
+    "$(awk -v b="$bytes" -v n="$(n_events)" 'BEGIN { printf "%.0f", b / n }') (mean of $(n_events))"
+
 # --- servers ---------------------------------------------------------------------------------
 port=$((20000 + $$ % 20000))
 serve_redis() { redis-benchmark -p "$port" -q -n "${BENCH_REQUESTS:-200000}" -c 50 -t set,get >/dev/null; }

@@ -80,6 +80,8 @@ pub enum SourceError {
 pub struct SourceHealth {
     /// Events read.
     pub n_events: u64,
+    /// Bytes that the kernel side has sent for them.
+    pub n_ring_bytes: u64,
     /// Records that could not be decoded.
     pub n_malformed: u64,
     /// Events lost before they could be read, by class.

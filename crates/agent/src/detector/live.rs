@@ -480,6 +480,7 @@ impl Source for Detector {
         let counters = self.engine.counters();
         SourceHealth {
             n_events: counters.n_events,
+            n_ring_bytes: losses.total().n_bytes,
             n_malformed: counters.n_malformed + losses.n_malformed,
             losses: losses
                 .iter()
