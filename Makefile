@@ -68,6 +68,10 @@ flood: build ## Flood a running sensor: opens, a fork bomb, 1,000 containers, ki
 fuzz: ## Fuzz every parser for FUZZ_SECONDS (default 60) each
 	@scripts/fuzz.sh $(or $(FUZZ_SECONDS),60)
 
+.PHONY: deny
+deny: ## Licences, sources, duplicates and known vulnerabilities of what is depended on (needs cargo-deny)
+	cargo deny check
+
 .PHONY: lint
 lint: ## Formatting, clippy with warnings as errors, structure
 	$(CARGO) fmt --all --check

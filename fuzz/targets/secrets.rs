@@ -12,7 +12,14 @@ fuzz_target!(|data: &[u8]| {
     is_text(data);
     // The names of files choose detectors that need no keyword.
     const NAMES: [&str; 8] = [
-        "x", "etc/shadow", ".pgpass", ".htpasswd", "x.tfstate", "wp-config.php", ".kube/config", "settings.xml",
+        "x",
+        "etc/shadow",
+        ".pgpass",
+        ".htpasswd",
+        "x.tfstate",
+        "wp-config.php",
+        ".kube/config",
+        "settings.xml",
     ];
     let name = NAMES[data.first().map_or(0, |byte| usize::from(*byte)) % NAMES.len()];
     assert!(searcher.search_binary("opt/x", data).hits.len() <= HITS_PER_FILE_MAX);

@@ -42,42 +42,24 @@ enum Place {
 
 impl Archive {
     pub(crate) fn open(path: &Path, limits: &Limits) -> Result<Self, OpenImageError> {
-        let fail = |source: io::Error| match source.kind() {
-            io::ErrorKind::NotFound => OpenImageError::NotFound { path: path.into() },
-            _ => OpenImageError::Io { path: path.into(), source },
-        };
-        let stream: Box<dyn Read> = if path == Path::new("-") {
-            Box::new(io::stdin().lock())
-        } else {
-            let file = File::open(path).map_err(fail)?;
-            let kind = file.metadata().map_err(fail)?.file_type();
-            if kind.is_file() {
-                let stamp = file.metadata().ok().map(|meta| crate::stamp::of_file(&meta));
-                return Self::read(file, limits)
-                    .map(|archive| Self { stamp, ..archive })
-                    .map_err(|source| OpenImageError::BadArchive { path: path.into(), source });
-            }
-            if !kind.is_fifo() {
-                return Err(OpenImageError::NotAnArchive { path: path.into() });
-            }
-            Box::new(file)
-        };
-        // The table of contents may come last: a stream is kept until it is read.
-        let file = keep(stream, limits).map_err(|error| match LimitExceeded::find(&error) {
-            Some(limit) => limit.clone().into(),
-            None => fail(error),
-        })?;
+        let (file, stamp) = open_seekable(path, limits)?;
         Self::read(file, limits)
+            .map(|archive| Self { stamp, ..archive })
             .map_err(|source| OpenImageError::BadArchive { path: path.into(), source })
     }
 
-    fn read(mut file: File, limits: &Limits) -> io::Result<Self> {
-        let mut start = Vec::new();
-        (&mut file).take(4).read_to_end(&mut start)?;
-        file.seek(SeekFrom::Start(0))?;
-        if Compression::of(&start) != Compression::None {
-            file = decompress(file, limits)?;
-        }
+    /// A file of `size` bytes as if it were the only entry, of the empty path.
+    pub(crate) fn of_one_entry(
+        file: File,
+        size: u64,
+        stamp: Option<String>,
+        limits: &Limits,
+    ) -> Self {
+        let entries = HashMap::from([(Vec::new(), Place::Content { position: 0, size })]);
+        Self { file: Arc::new(file), entries, links_max: limits.links_max, stamp }
+    }
+
+    fn read(file: File, limits: &Limits) -> io::Result<Self> {
         let length = file.metadata()?.len();
         let mut entries = HashMap::new();
         let mut reader = TarReader::new(file, limits, limits.archive_entries_max as u64);
@@ -152,6 +134,50 @@ impl<R: Read + Seek> TarReader<'_, R> {
             return Err(TarError::Truncated { offset: file_length }.into());
         }
         self.jump(end, |inner, end| inner.seek(SeekFrom::Start(end)).map(|_| ()))
+    }
+}
+
+/// Opens the file at `path`, or standard input for `-`, decompressed and at its beginning. Also
+/// tells what the file is known by; a stream is known by nothing.
+pub(crate) fn open_seekable(
+    path: &Path,
+    limits: &Limits,
+) -> Result<(File, Option<String>), OpenImageError> {
+    let fail = |source: io::Error| match source.kind() {
+        io::ErrorKind::NotFound => OpenImageError::NotFound { path: path.into() },
+        _ => OpenImageError::Io { path: path.into(), source },
+    };
+    let bad = |source| OpenImageError::BadArchive { path: path.into(), source };
+    let stream: Box<dyn Read> = if path == Path::new("-") {
+        Box::new(io::stdin().lock())
+    } else {
+        let file = File::open(path).map_err(fail)?;
+        let meta = file.metadata().map_err(fail)?;
+        if meta.file_type().is_file() {
+            let stamp = crate::stamp::of_file(&meta);
+            return Ok((plain(file, limits).map_err(bad)?, Some(stamp)));
+        }
+        if !meta.file_type().is_fifo() {
+            return Err(OpenImageError::NotAnArchive { path: path.into() });
+        }
+        Box::new(file)
+    };
+    // The table of contents may come last: a stream is kept until it is read.
+    let file = keep(stream, limits).map_err(|error| match LimitExceeded::find(&error) {
+        Some(limit) => limit.clone().into(),
+        None => fail(error),
+    })?;
+    Ok((plain(file, limits).map_err(bad)?, None))
+}
+
+/// The file decompressed, at its beginning.
+fn plain(mut file: File, limits: &Limits) -> io::Result<File> {
+    let mut start = Vec::new();
+    (&mut file).take(4).read_to_end(&mut start)?;
+    file.seek(SeekFrom::Start(0))?;
+    match Compression::of(&start) {
+        Compression::None => Ok(file),
+        _ => decompress(file, limits),
     }
 }
 

@@ -318,6 +318,14 @@ pub enum OpenImageError {
         /// What happened.
         source: io::Error,
     },
+    /// A file that is not an App Container Image, or one that is not read.
+    #[error("`{}` is no App Container Image that can be read: {why}", path.display())]
+    NotAnAci {
+        /// The file.
+        path: PathBuf,
+        /// What it lacks.
+        why: &'static str,
+    },
     /// The target is of a kind that this version cannot read.
     #[error("target `{0}` is not supported")]
     Unsupported(String),
@@ -364,6 +372,11 @@ impl Explain for OpenImageError {
             Self::StoreIo { .. } => {
                 "the image may be incomplete; pull it again, or save it and name archive:FILE".into()
             }
+            Self::NotAnAci { .. } => {
+                "an App Container Image is a tar file with `manifest` and `rootfs/`; use \
+                 archive:FILE for other images"
+                    .into()
+            }
             Self::Unsupported(_) => {
                 "this command takes oci:DIR[:TAG], archive:FILE, dir:PATH or host".into()
             }
@@ -377,6 +390,9 @@ pub enum ExtractError {
     /// The layer cannot be read or lies.
     #[error(transparent)]
     Read(#[from] ReadImageError),
+    /// The files of an App Container Image are no layer.
+    #[error("unpack `{0}`: an App Container Image is read, and not run")]
+    NotALayer(Digest),
     /// The layer holds an entry that would have to be written outside of the folder, or
     /// through a link.
     #[error("layer `{layer}` has a hostile entry `{path}`: {}", kind.describe())]
@@ -425,6 +441,7 @@ impl Explain for ExtractError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Read(error) => error.hint(),
+            Self::NotALayer(_) => Some("run an OCI image: oci:DIR[:TAG], archive:FILE".into()),
             Self::Hostile { .. } | Self::Unsupported { .. } => Some(GET_AGAIN.into()),
             Self::IdOutOfRange { .. } => Some("give the container a longer range of ids".into()),
             Self::Write { source, .. } => Some(match source.kind() {

@@ -1,7 +1,7 @@
 //! Image reference to verified, bounded layers and one squashed view.
 //!
 //! [`Image::open`] reads a [`palisade_model::Target`]: an OCI layout, an archive of
-//! `docker save` or of a layout, a folder, or the machine itself. [`Image::walk`] presents
+//! `docker save` or of a layout, an App Container Image, a folder, or the machine itself. [`Image::walk`] presents
 //! the files that a container made from the image would see, each once, reading every
 //! layer as a stream; nothing is unpacked. [`extract_layer`] unpacks one layer below one
 //! folder. [`Layout`] and [`write_layout`] write layouts. [`TarReader`] is the reader of their
@@ -17,6 +17,7 @@
 //! [`BlobSource`] that the caller brings ([`Image::from_source`]).
 #![forbid(unsafe_code)]
 
+mod aci;
 mod ahead;
 mod archive;
 mod blob;

@@ -8,6 +8,7 @@ use palisade_base::{Digest, LimitExceeded, Root};
 use palisade_model::Target;
 
 use crate::Limits;
+use crate::aci::Aci;
 use crate::archive::Archive;
 use crate::blob::Store;
 use crate::document::{self, CONTAINERD_NAME, ImageConfig, Index, Manifest, Platform, REF_NAME};
@@ -46,6 +47,8 @@ pub struct Layer {
 pub(crate) enum Place {
     Blob,
     Entry(String),
+    /// The whole file of an App Container Image.
+    Aci,
     /// Unpacked, with the record of its archive.
     Split(SplitLayer),
 }
@@ -54,6 +57,7 @@ pub(crate) enum Place {
 #[derive(Debug)]
 pub(crate) enum Source {
     Blobs(Store),
+    Aci(Aci),
     /// Each layer says itself.
     Unpacked,
     Folder {
@@ -115,6 +119,7 @@ impl Image {
                     Err(OpenImageError::NotAnArchive { path: file.clone() })
                 }
             }
+            Target::Aci(path) => Opening { target, options, path }.aci_image(),
             Target::Folder(path) => Self::open_folder(target, path, false, options),
             Target::Host => Self::open_folder(target, Path::new("/"), true, options),
             Target::Store { kind, name, namespace } => {

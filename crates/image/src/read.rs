@@ -70,13 +70,16 @@ impl Image {
         if let Place::Split(split) = &layer.place {
             return split.open(record_bytes_max(&self.limits));
         }
+        if let Source::Aci(aci) = &self.source {
+            return Ok(Box::new(aci.archive.open_entry("")?.0));
+        }
         let Source::Blobs(store) = &self.source else {
             return Err(BlobError::Missing(layer.digest).into());
         };
         match &layer.place {
             Place::Blob => Ok(Box::new(store.open(layer.digest, Some(layer.size))?)),
             Place::Entry(path) => store.open_entry(path, layer.digest),
-            Place::Split(_) => Err(BlobError::Missing(layer.digest).into()),
+            Place::Split(_) | Place::Aci => Err(BlobError::Missing(layer.digest).into()),
         }
     }
 

@@ -35,6 +35,7 @@ impl Image {
         let mut text = format!("{}\n", self.config_digest?);
         match &self.source {
             Source::Folder { .. } => return None,
+            Source::Aci(aci) => text += aci.archive.stamp()?,
             Source::Blobs(Store::Source(_)) => {}
             Source::Blobs(Store::Archive(archive)) => text += archive.stamp()?,
             Source::Blobs(Store::Layout(root)) => {

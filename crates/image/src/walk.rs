@@ -10,6 +10,7 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Read};
 
+use crate::aci::{is_of_format, within_rootfs};
 use crate::ahead::{self, Ahead};
 use crate::entry::{FileEntry, FileKind, HostileKind, Visit, Walked};
 use crate::error::ReadImageError;
@@ -47,9 +48,11 @@ impl Image {
             Source::Folder { root, is_host } => {
                 crate::folder::walk(root, *is_host, &self.limits, visitor, &mut walked)?;
             }
-            Source::Blobs(_) | Source::Unpacked => {
+            Source::Blobs(_) | Source::Unpacked | Source::Aci(_) => {
+                self.missing_gaps(&mut walked);
                 let mut walk = LayerWalk {
                     image: self,
+                    is_aci: matches!(self.source, Source::Aci(_)),
                     squash: Squash::default(),
                     walked: &mut walked,
                     n_entries_left: self.limits.entries_max,
@@ -70,6 +73,16 @@ impl Image {
             }
         }
         Ok(walked)
+    }
+
+    /// Says which files an App Container Image gets from others.
+    fn missing_gaps(&self, walked: &mut Walked) {
+        let Source::Aci(aci) = &self.source else { return };
+        for name in &aci.dependencies {
+            let reason =
+                format!("the files of `{name}`, which come below this image's, are not in it");
+            walked.gap(self.limits.records_max, "/", &reason);
+        }
     }
 
     /// Reads the files at `paths` (without leading slash), following links inside the image.
@@ -213,6 +226,8 @@ impl<R: Read> Read for Content<'_, R> {
 
 struct LayerWalk<'w> {
     image: &'w Image,
+    /// Files lie below `rootfs/`, and no name hides others.
+    is_aci: bool,
     squash: Squash,
     walked: &'w mut Walked,
     n_entries_left: u64,
@@ -291,10 +306,27 @@ impl LayerWalk<'_> {
         }
     }
 
+    /// The path of an entry of an App Container Image, which has no whiteouts.
+    fn path_of_aci(&mut self, path: &[u8]) -> Option<Vec<u8>> {
+        if let Some(inside) = within_rootfs(path) {
+            return Some(inside.to_vec());
+        }
+        if !is_of_format(path) {
+            self.gap(&String::from_utf8_lossy(path), "lies outside of the image's rootfs");
+        }
+        None
+    }
+
     /// The path of an entry that a container sees; notes whiteouts and what is hidden.
     fn visible_path(&mut self, raw: &RawEntry, layer: usize) -> Option<Vec<u8>> {
-        let path = self.path(&raw.path, layer)?;
-        match Marker::of(&path) {
+        let mut path = self.path(&raw.path, layer)?;
+        let marker = if self.is_aci {
+            path = self.path_of_aci(&path)?;
+            Marker::None
+        } else {
+            Marker::of(&path)
+        };
+        match marker {
             Marker::None => {}
             Marker::Whiteout(hidden) => {
                 self.squash.whiteout(hidden);
@@ -396,6 +428,13 @@ impl LayerWalk<'_> {
                     return None;
                 };
                 let mut target = bytes;
+                if self.is_aci {
+                    let Some(inside) = within_rootfs(&target).map(<[u8]>::to_vec) else {
+                        self.refuse(path, HostileKind::BadHardLink, layer);
+                        return None;
+                    };
+                    target = inside;
+                }
                 // A link to a link names the same file.
                 if let Some(real) = self.links.get(&target) {
                     target.clone_from(real);
@@ -462,7 +501,9 @@ impl LayerWalk<'_> {
                 let Ok(path) = normalise(&raw.path, &image.limits) else {
                     continue;
                 };
-                if let Some(mut entry) = wanted.remove(&path.bytes) {
+                let path =
+                    if self.is_aci { within_rootfs(&path.bytes) } else { Some(&path.bytes[..]) };
+                if let Some(mut entry) = path.and_then(|path| wanted.remove(path)) {
                     entry.kind = FileKind::Regular;
                     entry.size = raw.size;
                     entry.link = None;

@@ -170,6 +170,11 @@ impl Collector {
         program::examine(path, layer, size, head, rest, &mut self.buffer, &mut self.sink)
     }
 
+    /// As [`Collector::add_program`], for a program that the caller holds whole.
+    pub fn add_whole_program(&mut self, path: &str, layer: Option<Digest>, bytes: &[u8]) {
+        program::whole(&CatalogFile { path, bytes, layer }, &mut self.sink);
+    }
+
     /// Notes which layer brought the file at `path`, wanted or not: packages whose database
     /// is one file for all are given the layer of their files.
     pub fn see(&mut self, path: &str, layer: Option<Digest>) {

@@ -180,6 +180,10 @@ impl<'a> Walk<'a> {
         if let Err(error) = self.read_rest(entry, content, may_be_program, &mut buffer) {
             self.collector.gap(&entry.path, error.to_string());
         }
+        // A large file's memory is not kept for the many small ones.
+        if buffer.capacity() > BUFFER_KEPT_BYTES_MAX {
+            buffer = Vec::new();
+        }
         self.buffer = buffer;
     }
 
@@ -202,11 +206,12 @@ impl<'a> Walk<'a> {
                 see_program(&mut self.collector, entry, layer, buffer, content);
             }
         } else {
-            let n_head = buffer.len();
+            // As much as the file has: growing step by step would take twice of it.
+            let n_rest = entry.size.min(bytes_max).saturating_sub(buffer.len() as u64);
+            buffer.reserve_exact(usize::try_from(n_rest).unwrap_or_default().saturating_add(1));
             content.take(bytes_max).read_to_end(buffer)?;
-            if may_be_program {
-                let (head, mut rest) = buffer.split_at(n_head);
-                see_program(&mut self.collector, entry, layer, head, &mut rest);
+            if may_be_program && Collector::is_program(buffer) {
+                self.collector.add_whole_program(&entry.path, layer, buffer);
             }
             if let Some(kind) = kind {
                 self.search_as(kind, entry, buffer);
@@ -382,6 +387,9 @@ pub(crate) fn is_of_system(path: &str) -> bool {
     let system = ["usr/", "lib/", "lib64/", "bin/", "sbin/"];
     system.iter().any(|folder| path.starts_with(folder)) && !path.starts_with("usr/local/")
 }
+
+/// The buffer of files is given back when it has grown beyond this.
+const BUFFER_KEPT_BYTES_MAX: usize = 4 << 20;
 
 /// Bytes that decide whether the rest is read.
 const SNIFF_BYTES: u64 = 8_192;

@@ -31,6 +31,7 @@ use rustix::io::Errno;
 use crate::entry::{FileKind, HostileKind};
 use crate::error::{ExtractError, ReadImageError};
 use crate::open::Image;
+use crate::open::Place;
 use crate::squash::{Marker, NormalPath, PathError, normalise, split};
 use crate::tarball::{RawEntry, RawKind};
 use crate::xattr;
@@ -56,7 +57,11 @@ pub fn extract_layer(
     dest: &Path,
     options: &ExtractOptions,
 ) -> Result<ExtractReport, ExtractError> {
-    let layer = image.layers.get(index).ok_or(ReadImageError::NoLayer(index))?.digest;
+    let layer = image.layers.get(index).ok_or(ReadImageError::NoLayer(index))?;
+    if matches!(layer.place, Place::Aci) {
+        return Err(ExtractError::NotALayer(layer.digest));
+    }
+    let layer = layer.digest;
     let fail = |source| ExtractError::Write { path: dest.display().to_string(), source };
     if dest.symlink_metadata().is_ok() {
         return Err(ExtractError::Exists(dest.to_path_buf()));

@@ -5,6 +5,7 @@
     reason = "a test fails by panicking, and says why it was skipped"
 )]
 
+mod aci;
 mod archives;
 mod build;
 mod extract;

@@ -62,6 +62,21 @@ struct Flat {
     dev: bool,
     #[serde(default)]
     link: bool,
+    /// Systems that it is for, or with `!` not for; npm installs it nowhere else.
+    #[serde(default)]
+    os: Value,
+}
+
+/// Whether npm installs on Linux what is for `systems`.
+fn is_for_linux(systems: &Value) -> bool {
+    let names: Vec<&str> = match systems {
+        Value::String(name) => vec![name],
+        Value::Array(names) => names.iter().filter_map(Value::as_str).collect(),
+        _ => Vec::new(),
+    };
+    let mut allowed = names.iter().filter(|name| !name.starts_with('!')).peekable();
+    !names.contains(&"!linux")
+        && (allowed.peek().is_none() || allowed.any(|name| matches!(*name, "linux" | "any")))
 }
 
 /// An entry of versions 1 and 2. The depth is bounded by the JSON parser.
@@ -86,6 +101,9 @@ fn flat(packages: Vec<(String, Flat)>, file: &CatalogFile<'_>, sink: &mut Sink) 
         };
         if entry.dev {
             sink.development(1);
+            continue;
+        }
+        if !is_for_linux(&entry.os) {
             continue;
         }
         // The name differs from the folder's where the package was installed as an alias.

@@ -66,7 +66,8 @@ pub(crate) fn examine(
     outcome
 }
 
-fn whole(file: &CatalogFile<'_>, sink: &mut Sink) {
+/// As [`examine`], of a program that is in memory.
+pub(crate) fn whole(file: &CatalogFile<'_>, sink: &mut Sink) {
     match go::build_info(file.bytes) {
         Some(info) => info.add(file, sink),
         None => rust::audit(file, sink),

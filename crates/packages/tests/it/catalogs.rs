@@ -148,9 +148,24 @@ fn languages() {
         ],
     );
     let collector = Collector::new();
-    for path in ["srv/package.json", "node_modules/a/lib/package.json", "etc/passwd"] {
+    for path in ["node_modules/a/lib/package.json", "srv/a.package.json", "etc/passwd"] {
         assert_eq!(collector.wants(path), None, "{path}");
     }
+}
+
+#[test]
+fn programs_of_node_that_were_unpacked_whole() {
+    check(
+        &[
+            ("opt/ghost/package.json", r#"{"name":"ghost","version":"5.2.0","private":false}"#),
+            // Its name may be somebody else's in the registry.
+            ("srv/package.json", r#"{"name":"express","version":"1.0.0","private":true}"#),
+            ("srv/ui/package.json", r#"{"type":"module"}"#),
+            ("opt/templates/package.json", r#"{"name": {{name}} }"#),
+        ],
+        &["pkg:npm/ghost@5.2.0"],
+        &[],
+    );
 }
 
 #[test]

@@ -39,6 +39,24 @@ fn check(files: &[(&str, &str)], expected: &[&str]) -> Collected {
 }
 
 #[test]
+fn what_npm_installs_on_other_systems_alone_is_left_out() {
+    let of = |os: &str| format!(r#"{{"version":"1.0.0","os":{os}}}"#);
+    let lock = format!(
+        r#"{{"lockfileVersion":3,"packages":{{"node_modules/mac":{},"node_modules/both":{},
+        "node_modules/not-windows":{},"node_modules/not-here":{},"node_modules/odd":{}}}}}"#,
+        of(r#"["darwin"]"#),
+        of(r#"["darwin","linux"]"#),
+        of(r#"["!win32"]"#),
+        of(r#""!linux""#),
+        of("7"),
+    );
+    check(
+        &[("srv/package-lock.json", &lock)],
+        &["pkg:npm/both@1.0.0", "pkg:npm/not-windows@1.0.0", "pkg:npm/odd@1.0.0"],
+    );
+}
+
+#[test]
 fn node() {
     let runtime = [
         "pkg:npm/%40types/ms@0.7.34",

@@ -30,7 +30,7 @@ pub(crate) fn run(context: &Context<'_>, args: &cli::Run) -> Result<Exit, Failur
     let mut policy = loaded.policy;
     policy.images.keys.extend(args.key.iter().cloned());
     let target: Target = args.target.parse().or_exit(Exit::Usage)?;
-    if matches!(target, Target::Folder(_) | Target::Host | Target::Container(_)) {
+    if matches!(target, Target::Folder(_) | Target::Host | Target::Container(_) | Target::Aci(_)) {
         return Err(Failure::message(Exit::Usage, format!("`{target}` is no image"))
             .with_hint("run an image: NAME, registry:NAME, oci:DIR[:TAG], archive:FILE"));
     }

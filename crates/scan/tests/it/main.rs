@@ -5,6 +5,7 @@
     reason = "a test fails by panicking, and says why it skips on stderr"
 )]
 
+mod cache;
 mod checks;
 mod content;
 mod deb;
