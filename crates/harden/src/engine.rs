@@ -7,6 +7,7 @@
 //! the policy says so. Networks and user ids stay the engine's: its ports, volumes and
 //! layers depend on them.
 
+mod asking;
 mod capabilities;
 mod devices;
 mod limits;
@@ -26,6 +27,7 @@ use serde_json::{Value, json};
 use crate::controls::{Hardened, Refusal, Work, seccomp_section};
 use crate::{Facts, Malformed};
 
+pub use asking::{Asking, judge_asked};
 pub use capabilities::ENGINE_CAPABILITIES;
 pub use narrow::narrow;
 

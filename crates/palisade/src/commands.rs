@@ -1,6 +1,7 @@
 //! One module for each command.
 
 mod admission;
+mod authz;
 mod capture;
 mod check;
 mod completions;
@@ -14,6 +15,7 @@ mod enforce;
 mod evidence;
 mod explain;
 mod image;
+mod install;
 mod log;
 mod look;
 mod means;
@@ -57,6 +59,9 @@ pub(crate) fn run(
         Command::Promote(args) => promote::promote(&context, args),
         Command::Run(args) => run::run(&context, args),
         Command::Runtime(_) => Ok(runtime::help()),
+        Command::Authz(args) => authz::authz(&context, args),
+        Command::Install(args) => install::install(&context, args),
+        Command::Uninstall(args) => install::uninstall(&context, args),
         Command::Ps(args) => run::ps(&context, args),
         Command::Exec(args) => run::exec(&context, args),
         Command::Stop(args) => run::stop(&context, args),
