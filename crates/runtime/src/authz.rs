@@ -42,10 +42,10 @@ const REASONS_SHOWN_MAX: usize = 6;
 #[derive(Debug, Default, Deserialize)]
 pub struct Request {
     /// `POST`, …
-    #[serde(rename = "RequestMethod", default)]
+    #[serde(rename = "RequestMethod")]
     pub method: String,
     /// Path and query.
-    #[serde(rename = "RequestURI", default)]
+    #[serde(rename = "RequestUri")]
     pub uri: String,
     /// The body, in Base64; absent when Docker did not hand it over.
     #[serde(rename = "RequestBody", default)]

@@ -192,7 +192,7 @@ fn respond(authorizer: &Authorizer, question: &Question) -> (&'static str, Value
             };
             if let (Err(message), Ok(request)) = (&result, &request) {
                 let (uri, user) = (&request.uri, &request.user);
-                tracing::warn!(%uri, %user, %message, "a call is refused");
+                tracing::warn!(%uri, %user, reason = %message, "a call is refused");
             }
             ("200 OK", answer(&result))
         }

@@ -1,5 +1,7 @@
 use base64::engine::general_purpose::STANDARD;
 
+use serde_json::Value;
+
 use super::*;
 
 /// The plugin with a policy of its own.
@@ -222,4 +224,49 @@ fn a_policy_that_cannot_be_read_starts_nothing() {
     plugin.refuses(CREATE, ORDINARY, "palisade: ");
     plugin.allows("/v1.41/containers/x/stop", "");
     plugin.allows("/v1.41/containers/x/kill", "");
+}
+
+#[test]
+fn the_socket_answers_as_docker_asks() {
+    use std::io::{Read as _, Write as _};
+    use std::os::unix::net::UnixStream;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    let Plugin { _folder: folder, authorizer } = Plugin::baseline();
+    let socket = folder.path().join("plugins/test.sock");
+    let server = Server::bind(&socket, authorizer).unwrap();
+    let stop = AtomicBool::new(false);
+    let ask = |path: &str, body: &Value| -> Value {
+        let mut stream = UnixStream::connect(&socket).unwrap();
+        let body = body.to_string();
+        let length = body.len();
+        write!(
+            stream,
+            "POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+        )
+        .unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        serde_json::from_str(text.split_once("\r\n\r\n").unwrap().1).unwrap()
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| server.run(&stop).unwrap());
+        assert_eq!(ask("/Plugin.Activate", &json!({})), json!({"Implements": ["authz"]}));
+        // The names are Docker's, `RequestUri` included.
+        let question = |body: &str| {
+            json!({"User": "", "RequestMethod": "POST", "RequestUri": CREATE,
+                "RequestBody": STANDARD.encode(body), "RequestHeaders": {"A": "b"}})
+        };
+        let question_of = |body| ask("/AuthZPlugin.AuthZReq", &question(body));
+        assert_eq!(question_of("{}"), json!({ "Allow": true }));
+        let refused = question_of(r#"{"HostConfig":{"Privileged":true}}"#);
+        assert_eq!(refused["Allow"], json!(false));
+        assert!(refused["Msg"].as_str().unwrap().contains("privileged mode"));
+        // A question that is not understood is never allowed.
+        for broken in [json!({}), json!({"RequestMethod": "POST"}), json!([])] {
+            assert_eq!(ask("/AuthZPlugin.AuthZReq", &broken)["Allow"], json!(false), "{broken}");
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    assert!(!socket.exists());
 }
