@@ -14,7 +14,9 @@ mod doctor;
 mod enforce;
 mod evidence;
 mod explain;
+mod harden;
 mod image;
+mod inspect;
 mod install;
 mod log;
 mod look;
@@ -60,6 +62,8 @@ pub(crate) fn run(
         Command::Run(args) => run::run(&context, args),
         Command::Runtime(_) => Ok(runtime::help()),
         Command::Authz(args) => authz::authz(&context, args),
+        Command::Harden(args) => harden::harden(&context, args),
+        Command::Inspect(args) => inspect::inspect(&context, args),
         Command::Install(args) => install::install(&context, args),
         Command::Uninstall(args) => install::uninstall(&context, args),
         Command::Ps(args) => run::ps(&context, args),

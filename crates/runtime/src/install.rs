@@ -22,7 +22,7 @@ use std::str::FromStr;
 use palisade_base::Explain;
 use serde_json::{Value, json};
 
-pub use files::{FILE_BYTES_MAX, FileState, Step};
+pub use files::{FILE_BYTES_MAX, FileState, Step, unified_diff};
 
 use files::Root;
 use record::{Entry, Kind, Record};

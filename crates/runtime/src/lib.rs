@@ -26,6 +26,7 @@ mod create;
 mod error;
 mod exec;
 mod ids;
+pub mod inspect;
 pub mod install;
 mod io;
 mod layers;

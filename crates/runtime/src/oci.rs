@@ -125,7 +125,7 @@ fn load(settings: &Settings) -> Result<LoadedPolicy, String> {
 }
 
 /// What hardening must know of machine and policy.
-pub(crate) fn machine_facts(policy: &Policy) -> Result<Facts, String> {
+pub fn machine_facts(policy: &Policy) -> Result<Facts, String> {
     let containers = &policy.containers;
     let seccomp_document = match &containers.seccomp {
         Seccomp::File(path) => {

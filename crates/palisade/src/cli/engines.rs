@@ -3,9 +3,11 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use palisade_runtime::install::{AUTHZ_SOCKET, Engine};
 use palisade_runtime::oci::SETTINGS_PATH;
+
+use super::ListFormat;
 
 /// Be the OCI runtime of an engine.
 ///
@@ -101,4 +103,73 @@ pub(crate) struct Authz {
     /// be repeated
     #[arg(long, value_name = "NAME")]
     pub(crate) allow_runtime: Vec<String>,
+}
+
+/// `palisade inspect`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    palisade inspect web\n  \
+    palisade inspect 0123456789ab --format json | jq '.exposures[].policy'")]
+pub(crate) struct Inspect {
+    /// Name or id (or its beginning) of a running container, of whichever engine
+    pub(crate) container: String,
+    /// Form of the result
+    #[arg(long, value_enum, default_value_t = InspectFormat::Text)]
+    pub(crate) format: InspectFormat,
+    /// Folder of an engine's store instead of its usual place, like docker=/srv/docker; may be
+    /// repeated
+    #[arg(long, value_name = "ENGINE=DIR")]
+    pub(crate) store: Vec<String>,
+    /// Settings of `palisade-runtime`, which name where it writes down how it confined
+    #[arg(long, default_value = SETTINGS_PATH, value_name = "FILE")]
+    pub(crate) config: PathBuf,
+}
+
+/// Forms of what `inspect` finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum InspectFormat {
+    /// For people.
+    Text,
+    /// JSON.
+    Json,
+}
+
+/// `palisade harden`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    palisade harden config.json --policy restricted          # every change with its reason\n  \
+    palisade harden config.json --diff\n  \
+    palisade harden bundle/config.json --in-place            # then: runc run -b bundle NAME\n  \
+    palisade harden process.json --exec-in config.json       # a process for `runc exec --process`")]
+pub(crate) struct Harden {
+    /// The container's OCI configuration (config.json)
+    #[arg(value_name = "SPEC.json")]
+    pub(crate) spec: PathBuf,
+    /// Policy: a built-in name (audit, baseline, restricted) or a file
+    #[arg(long, default_value = "baseline", value_name = "POLICY")]
+    pub(crate) policy: String,
+    /// The file is the process of an exec; this is the configuration of its container
+    #[arg(long, value_name = "SPEC.json")]
+    pub(crate) exec_in: Option<PathBuf>,
+    /// Show the change as a unified diff
+    #[arg(long, conflicts_with = "format")]
+    pub(crate) diff: bool,
+    /// Form of the changes
+    #[arg(long, value_enum, default_value_t = ListFormat::Table)]
+    pub(crate) format: ListFormat,
+    /// Write the hardened configuration here; `-` is stdout, instead of the changes
+    #[arg(long, short, value_name = "FILE", conflicts_with = "in_place")]
+    pub(crate) output: Option<PathBuf>,
+    /// Write the hardened configuration over the file
+    #[arg(long)]
+    pub(crate) in_place: bool,
+    /// Reference of the container's image, for exceptions of the policy
+    #[arg(long, value_name = "NAME")]
+    pub(crate) image: Option<String>,
+    /// The container's name, for exceptions of the policy
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// A label of the container, for exceptions of the policy; may be repeated
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(crate) label: Vec<String>,
 }

@@ -70,11 +70,16 @@ impl Step {
             _ => self.path.display().to_string(),
         };
         let (before, after) = (text(&self.before), text(&self.after));
-        let diff = similar::TextDiff::from_lines(before.as_str(), after.as_str());
-        let mut unified = diff.unified_diff();
-        unified.header(&name(&self.before), &name(&self.after));
-        unified.to_string()
+        unified_diff(&name(&self.before), &name(&self.after), &before, &after)
     }
+}
+
+/// The difference of two texts as `diff -u` shows it; nothing where there is none.
+pub fn unified_diff(from: &str, to: &str, before: &str, after: &str) -> String {
+    let diff = similar::TextDiff::from_lines(before, after);
+    let mut unified = diff.unified_diff();
+    unified.header(from, to);
+    unified.to_string()
 }
 
 /// The folder that stands for `/`.
