@@ -2,7 +2,10 @@
 //! why not.
 
 mod bed;
+mod containerd;
 mod crash;
+mod docker;
+mod docker_runtime;
 mod enforce;
 mod enforce_reload;
 mod engine_runtime;
