@@ -28,13 +28,15 @@ pub(crate) enum Setup {
     Plain,
     /// With our runtime and our plugin, by this policy.
     Palisade(&'static str),
+    /// As it comes, with our runtime for who names it (`--runtime palisade`).
+    Beside(&'static str),
 }
 
 /// A running engine; stopped when dropped.
 pub(crate) struct Docker {
     pub(crate) folder: tempfile::TempDir,
     engine: Option<Running>,
-    cgroup: String,
+    pub(crate) cgroup: String,
     _alone: MutexGuard<'static, ()>,
 }
 
@@ -89,9 +91,10 @@ impl Docker {
         for name in ["palisade-runtime", "runc", "crun"] {
             symlink(env!("CARGO_BIN_EXE_palisade"), links.join(name)).unwrap();
         }
-        let (policy, authz) = match setup {
+        let (policy, default) = match setup {
             Setup::Plain => (None, false),
             Setup::Palisade(policy) => (Some(policy), true),
+            Setup::Beside(policy) => (Some(policy), false),
         };
         let mut settings = serde_json::json!({
             "data-root": path.join("data"),
@@ -105,38 +108,44 @@ impl Docker {
             docker.set_policy(policy);
             let ours = links.join("palisade-runtime");
             settings["runtimes"] = serde_json::json!({"palisade": {"path": ours}});
-            settings["default-runtime"] = serde_json::json!("palisade");
         }
-        if authz {
+        if default {
+            settings["default-runtime"] = serde_json::json!("palisade");
             settings["authorization-plugins"] = serde_json::json!(["palisade"]);
         }
         std::fs::write(path.join("daemon.json"), settings.to_string()).unwrap();
-        docker.engine = Some(Running::start(docker.command(policy.is_some(), authz), b""));
+        docker.engine = Some(Running::start(docker.command(policy.is_some(), default), b""));
         wait_for("the engine to answer", STARTED, || {
             docker.run(&["version"]).code.eq(&0).then_some(())
         });
         make_root(&path);
-        let tar = Command::new("tar")
-            .current_dir(&path)
-            .args(["-C", "root", "-cf", "box.tar", "."])
-            .status();
-        assert!(tar.unwrap().success());
-        docker.run(&["import", &path.join("box.tar").to_string_lossy(), "box"]).expect(0);
+        docker.import();
         docker
     }
 
+    /// Makes what is in `root` the image `box`.
+    pub(crate) fn import(&self) {
+        let path = self.folder.path();
+        let tar = Command::new("tar")
+            .current_dir(path)
+            .args(["-C", "root", "-cf", "box.tar", "."])
+            .status();
+        assert!(tar.unwrap().success());
+        self.run(&["import", &path.join("box.tar").to_string_lossy(), "box"]).expect(0);
+    }
+
     /// What starts it: everything below one process, in namespaces of their own.
-    fn command(&self, shim: bool, authz: bool) -> Command {
+    fn command(&self, offered: bool, default: bool) -> Command {
         let path = self.folder.path();
         let shown = path.display();
         let mut script = String::from(
             "set -e\nip link set lo up\nmkdir -p /run/docker\nmount -t tmpfs tmpfs /run/docker\n",
         );
-        if shim {
-            let _ = writeln!(script, "export PATH={shown}/links:$PATH");
+        if offered {
             let _ = writeln!(script, "export PALISADE_RUNTIME_CONFIG={shown}/runtime.json");
         }
-        if authz {
+        if default {
+            let _ = writeln!(script, "export PATH={shown}/links:$PATH");
             let _ = writeln!(
                 script,
                 "{} authz --config {shown}/runtime.json 2>{shown}/authz.log &",

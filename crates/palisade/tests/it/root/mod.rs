@@ -12,6 +12,7 @@ mod engine_runtime;
 mod engines;
 mod image;
 mod incident;
+mod probes;
 mod record;
 mod refusal;
 mod reload;
