@@ -15,9 +15,10 @@ use crate::support::{Ended, Running, finish, wait_for};
 pub(crate) const LIMITS: [&str; 4] =
     ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"];
 /// Names under which the one program is known in the image.
-const PROGRAMS: [&str; 22] = [
-    "sh", "cat", "cp", "chmod", "echo", "env", "grep", "httpd", "id", "kill", "ls", "mkdir",
-    "mount", "nc", "nslookup", "pwd", "sleep", "stat", "test", "touch", "true", "wget",
+const PROGRAMS: [&str; 30] = [
+    "cat", "chmod", "cp", "cut", "echo", "env", "grep", "head", "httpd", "id", "kill", "ls",
+    "mkdir", "mknod", "mount", "nc", "nsenter", "nslookup", "pwd", "rmdir", "sed", "sh", "sleep",
+    "stat", "test", "touch", "tr", "true", "umount", "wget",
 ];
 const STARTED: Duration = Duration::from_secs(40);
 
@@ -164,7 +165,7 @@ impl Docker {
         command
     }
 
-    fn socket(&self) -> PathBuf {
+    pub(crate) fn socket(&self) -> PathBuf {
         self.folder.path().join("sock")
     }
 

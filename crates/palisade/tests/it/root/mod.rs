@@ -10,6 +10,7 @@ mod enforce;
 mod enforce_reload;
 mod engine_runtime;
 mod engines;
+mod escapes;
 mod image;
 mod incident;
 mod probes;

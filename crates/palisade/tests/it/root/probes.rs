@@ -18,7 +18,7 @@ use crate::support::{finish, palisade};
 const QUESTIONS: usize = 59;
 
 /// Builds the probe into `target`; `None`, and said why, without a compiler.
-fn build(target: &Path) -> Option<()> {
+pub(crate) fn build(target: &Path) -> Option<()> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/probe/probe.c");
     let built = Command::new("cc")
         .args(["-static", "-O1", "-Wall", "-Wextra", "-Werror", "-o"])
@@ -215,6 +215,6 @@ fn under_restricted_a_program_reaches_next_to_nothing() {
 }
 
 #[expect(clippy::print_stdout, reason = "the table is for who runs this with --nocapture")]
-fn println_table(text: &str) {
+pub(crate) fn println_table(text: &str) {
     println!("{text}");
 }
