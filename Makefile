@@ -53,6 +53,7 @@ bench: build ## Measure and print the performance table
 	@$(CARGO) build --release --quiet --locked -p palisade-bpf --example floor
 	@$(SUDO) scripts/bench-load.sh --palisade $(PALISADE) --floor $(dir $(PALISADE))examples/floor
 	@scripts/bench-replay.sh --palisade $(PALISADE)
+	@$(SUDO) scripts/bench-run.sh --palisade $(PALISADE)
 
 .PHONY: bench-scan
 bench-scan: build ## Inventory a large image, beside Syft and Trivy where they are installed

@@ -20,7 +20,15 @@ redis-server|redis-server|bench|is watched while it serves
 redis-tools|redis-benchmark|bench|asks it
 nginx-light|nginx|bench|is watched while it serves
 wrk|wrk|bench|asks it
-podman|podman|test|is the engine whose containers the tests confine
+podman|podman|test|is an engine whose containers the tests confine
+docker.io|dockerd|test|is another, started by the tests with everything of its own
+containerd|containerd|test|is a third
+docker-compose|docker-compose|test|starts a project of two services
+iptables|iptables|test|publishes the ports of Docker's containers
+iproute2|ip|test|brings the loopback of Docker's namespace up
+libc6-dev|/usr/include/stdio.h|test|links the probe that tries what a container reaches
+docker.io|dockerd|bench|is timed with and without the runtime
+busybox-static|/bin/busybox|bench|is the container that is timed
 busybox-static|/bin/busybox|test|the smallest real container for the tests
 binutils|strip|test|measures the stripped program
 qemu-system-x86|qemu-system-x86_64|vm|runs other kernels

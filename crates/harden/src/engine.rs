@@ -7,8 +7,10 @@
 //! the policy says so. Networks and user ids stay the engine's: its ports, volumes and
 //! layers depend on them.
 
+mod asking;
 mod capabilities;
 mod devices;
+mod knobs;
 mod limits;
 mod mounts;
 mod narrow;
@@ -26,7 +28,10 @@ use serde_json::{Value, json};
 use crate::controls::{Hardened, Refusal, Work, seccomp_section};
 use crate::{Facts, Malformed};
 
+pub use asking::{Asking, judge_asked};
 pub use capabilities::ENGINE_CAPABILITIES;
+pub use devices::is_harmless_device;
+pub use mounts::host_path_exposes;
 pub use narrow::narrow;
 
 /// Kernel settings that Kubernetes calls safe (Pod Security Standards, baseline): they are
@@ -75,6 +80,10 @@ pub struct EngineFacts {
     pub host_namespaces: Vec<String>,
     /// Where sources of mounts lead once links are followed, by the source as written.
     pub sources: BTreeMap<String, String>,
+    /// Folders that the engine keeps its own things in, besides the usual ones.
+    pub engine_folders: Vec<String>,
+    /// The host's devices by the paths that the spec gives them, with type and numbers.
+    pub host_devices: BTreeMap<String, (String, i64, i64)>,
     /// Whether this machine's kernel runs AppArmor.
     pub apparmor: bool,
     /// Now, for the expiry of exceptions.
@@ -92,6 +101,8 @@ impl EngineFacts {
             kind: ContainerKind::Workload,
             host_namespaces: Vec::new(),
             sources: BTreeMap::new(),
+            engine_folders: Vec::new(),
+            host_devices: BTreeMap::new(),
             apparmor: false,
             now,
         }
@@ -139,6 +150,7 @@ pub fn harden_container(
     confine.devices(&mut work, privileged)?;
     confine.paths(&mut work)?;
     confine.sysctls(&mut work)?;
+    confine.knobs(&mut work)?;
     confine.limits(&mut work)?;
     confine.seccomp(&mut work)?;
     work.finish()
@@ -302,8 +314,10 @@ impl<'a> Confine<'a> {
         };
         let unconfined = self.engine.apparmor && text(work, "apparmorProfile") == "unconfined";
         let label = text(work, "selinuxLabel");
+        // `user:role:type:level`; the types of containers (Pod Security Standards, baseline).
+        let kind = label.split(':').nth(2).unwrap_or_default();
         let free =
-            ["spc_t", "unconfined_t"].iter().any(|kind| label.split(':').any(|p| p == *kind));
+            !label.is_empty() && !["container_", "svirt_"].iter().any(|p| kind.starts_with(p));
         if (unconfined || free) && !quiet && !self.allows(&Allowance::SecurityModule) {
             let what = "AppArmor or SELinux would not confine the container".to_string();
             self.asked(work, "security_module", what, &Allowance::SecurityModule);
@@ -379,6 +393,17 @@ impl<'a> Confine<'a> {
             Some(_) => return Err(Malformed("/linux/sysctl".into())),
         };
         for name in names {
+            let value = work.patch.get("/linux/sysctl").and_then(|map| map.get(&name));
+            if value.and_then(Value::as_str).is_none_or(|text| text.contains(['+', '\n', '\0'])) {
+                // Helpers of engines take `+` for the beginning of another (CVE-2022-0811).
+                let shown: String = name.chars().take(80).collect();
+                work.refuse(
+                    "sysctls",
+                    format!("the value of the kernel setting `{shown}` is not a plain one"),
+                    "give it as text without `+` and line ends",
+                );
+                continue;
+            }
             let known = SAFE_SYSCTLS.contains(&name.as_str());
             let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-/".contains(&b));
             let by_policy = plain
@@ -428,10 +453,14 @@ impl<'a> Confine<'a> {
                 return Ok(());
             }
         };
-        let section = match work.patch.get("/linux/seccomp") {
+        let mut section = match work.patch.get("/linux/seccomp") {
             None | Some(Value::Null) => ours,
             Some(theirs) => narrow(&ours, theirs)?,
         };
+        if let Some(flags) = section.get_mut("flags").and_then(Value::as_array_mut) {
+            // It takes the guard against speculative side channels away.
+            flags.retain(|flag| flag != "SECCOMP_FILTER_FLAG_SPEC_ALLOW");
+        }
         let why = "only system calls that programs need reach the kernel";
         work.patch.set("/linux/seccomp", section, why)
     }

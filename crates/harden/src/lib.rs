@@ -20,7 +20,8 @@ mod user;
 
 pub use controls::{Hardened, Refusal, RefusalReason, harden, harden_process};
 pub use engine::{
-    ContainerKind, ENGINE_CAPABILITIES, EngineFacts, harden_container, harden_exec, narrow,
+    Asking, ContainerKind, ENGINE_CAPABILITIES, EngineFacts, harden_container, harden_exec,
+    host_path_exposes, is_harmless_device, judge_asked, narrow,
 };
 pub use facts::{Facts, ImageFacts, Machine};
 pub use lists::{MASKED_PATHS, READ_ONLY_PATHS};

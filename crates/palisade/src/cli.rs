@@ -133,6 +133,16 @@ pub(crate) enum Command {
     Run(Run),
     /// Be the OCI runtime of Docker, Podman, containerd and CRI-O: confine, then hand over
     Runtime(Runtime),
+    /// Confine a container's OCI configuration by a policy, change by change
+    Harden(Harden),
+    /// What a running container of any engine may do, what that exposes, what closes it
+    Inspect(Inspect),
+    /// Make Palisade the OCI runtime of an engine
+    Install(Install),
+    /// Set an engine back to what it was before `install`
+    Uninstall(Uninstall),
+    /// Answer Docker's questions about calls of its API: its authorization plugin
+    Authz(Authz),
     /// List containers that Palisade runs
     Ps(Ps),
     /// Run one more command in a container, as confined as the container

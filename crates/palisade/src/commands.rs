@@ -1,6 +1,7 @@
 //! One module for each command.
 
 mod admission;
+mod authz;
 mod capture;
 mod check;
 mod completions;
@@ -13,7 +14,10 @@ mod doctor;
 mod enforce;
 mod evidence;
 mod explain;
+mod harden;
 mod image;
+mod inspect;
+mod install;
 mod log;
 mod look;
 mod means;
@@ -57,6 +61,11 @@ pub(crate) fn run(
         Command::Promote(args) => promote::promote(&context, args),
         Command::Run(args) => run::run(&context, args),
         Command::Runtime(_) => Ok(runtime::help()),
+        Command::Authz(args) => authz::authz(&context, args),
+        Command::Harden(args) => harden::harden(&context, args),
+        Command::Inspect(args) => inspect::inspect(&context, args),
+        Command::Install(args) => install::install(&context, args),
+        Command::Uninstall(args) => install::uninstall(&context, args),
         Command::Ps(args) => run::ps(&context, args),
         Command::Exec(args) => run::exec(&context, args),
         Command::Stop(args) => run::stop(&context, args),

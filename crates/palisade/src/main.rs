@@ -24,8 +24,8 @@ use crate::terminal::Terminal;
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     // First, and without reading a command line of our own: a container waits.
-    if let Some(arguments) = commands::runtime::arguments(&arguments) {
-        return commands::runtime::take(arguments, runtime_settings().as_deref()).into();
+    if let Some((called, arguments)) = commands::runtime::arguments(&arguments) {
+        return commands::runtime::take(called, arguments, runtime_settings().as_deref()).into();
     }
     let environment = Environment::read();
     run(&environment, &arguments).into()

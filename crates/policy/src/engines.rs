@@ -22,6 +22,8 @@ pub struct Engines {
     pub asked: Asked,
     /// How containers that build images are treated.
     pub builds: Builds,
+    /// What of the host's files a container may be given.
+    pub host_paths: HostPaths,
     /// Patterns of the host's devices that a container may be given.
     pub devices: Vec<String>,
     /// Patterns of kernel settings that a container may set besides the harmless ones.
@@ -60,6 +62,16 @@ pub enum Builds {
     Policy,
     /// They are refused.
     Refuse,
+}
+
+/// What of the host's files a container may be given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum HostPaths {
+    /// Whatever is not the host's system, secrets or engines.
+    #[default]
+    Harmless,
+    /// Volumes and files of the engine's own alone.
+    Volumes,
 }
 
 /// Containers that may have more than the policy says.
@@ -280,6 +292,19 @@ const BUILDS: &[Choice] = &[
     },
 ];
 
+const HOST_PATHS: &[Choice] = &[
+    Choice {
+        name: "harmless",
+        meaning: "any folder or file but the host's system, secrets, sockets and engines",
+        set: |p| p.engines.host_paths = HostPaths::Harmless,
+    },
+    Choice {
+        name: "volumes",
+        meaning: "volumes of the engine alone, as Pod Security Standards demand (no hostPath)",
+        set: |p| p.engines.host_paths = HostPaths::Volumes,
+    },
+];
+
 /// The keys, in the order in which they are written and explained.
 pub(crate) const KEYS: &[Key] = &[
     section(
@@ -311,6 +336,13 @@ pub(crate) const KEYS: &[Key] = &[
         default: Fallback::Value("baseline"),
         doc: "How containers are treated in which an engine builds images.",
         example: "refuse",
+    },
+    Key {
+        path: "engines.host_paths",
+        kind: Kind::Choice(HOST_PATHS),
+        default: Fallback::Value("harmless"),
+        doc: "What of the host's files a container may be given by a mount.",
+        example: "volumes",
     },
     Key {
         path: "engines.devices",

@@ -37,7 +37,9 @@ pub use document::{
     UserNamespace,
 };
 pub use endpoint::Endpoint;
-pub use engines::{Allowance, Asked, Builds, EngineException, EngineMode, Engines, Subject};
+pub use engines::{
+    Allowance, Asked, Builds, EngineException, EngineMode, Engines, HostPaths, Subject,
+};
 pub use explain::explain;
 pub use load::{LoadPolicyError, LoadedPolicy, Origin, Setting, parse};
 pub use reference::{markdown, schema};

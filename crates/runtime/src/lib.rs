@@ -20,11 +20,14 @@
 //! The crate does not judge images: the caller passes that judgement in.
 #![forbid(unsafe_code)]
 
+pub mod authz;
 mod cleanup;
 mod create;
 mod error;
 mod exec;
 mod ids;
+pub mod inspect;
+pub mod install;
 mod io;
 mod layers;
 mod lock;

@@ -57,10 +57,10 @@ pub enum Handover {
     },
 }
 
-/// Takes one call of an engine: `arguments` without the program's own name.
+/// Takes one call of an engine: `arguments` without the program's own name, which is `called`.
 ///
 /// `own` is this program, which must not be taken for the runtime to hand over to.
-pub fn take(arguments: &[OsString], settings_path: &Path, own: &Path) -> Handover {
+pub fn take(called: &str, arguments: &[OsString], settings_path: &Path, own: &Path) -> Handover {
     let invocation = parse_arguments(arguments);
     let settings = Settings::read(settings_path);
     let state = settings.as_ref().map_or_else(|_| Settings::default().state, |s| s.state.clone());
@@ -83,7 +83,7 @@ pub fn take(arguments: &[OsString], settings_path: &Path, own: &Path) -> Handove
         _ => Ok(()),
     };
     let runtime = settings.as_ref().ok().and_then(|settings| settings.runtime.clone());
-    let handed = result.and_then(|()| settings::find_runtime(runtime.as_deref(), own));
+    let handed = result.and_then(|()| settings::find_runtime(called, runtime.as_deref(), own));
     match handed {
         Ok(program) => Handover::Exec(program),
         Err(message) => {
@@ -94,7 +94,7 @@ pub fn take(arguments: &[OsString], settings_path: &Path, own: &Path) -> Handove
 }
 
 /// An error with its causes and its remedy, on one line.
-fn why<E: palisade_base::Explain + std::error::Error>(error: &E) -> String {
+pub(crate) fn why<E: palisade_base::Explain + std::error::Error>(error: &E) -> String {
     let mut out = format!("palisade: {error}");
     let mut source = error.source();
     while let Some(cause) = source {
@@ -125,7 +125,7 @@ fn load(settings: &Settings) -> Result<LoadedPolicy, String> {
 }
 
 /// What hardening must know of machine and policy.
-pub(crate) fn machine_facts(policy: &Policy) -> Result<Facts, String> {
+pub fn machine_facts(policy: &Policy) -> Result<Facts, String> {
     let containers = &policy.containers;
     let seccomp_document = match &containers.seccomp {
         Seccomp::File(path) => {

@@ -34,6 +34,13 @@ const HARMLESS_NUMBERS: [(&str, i64, i64); 9] = [
     ("c", 136, -1),
 ];
 
+/// Whether a device of these numbers is one that every container has: `c` or `b`, major, minor.
+pub fn is_harmless_device(kind: &str, major: i64, minor: i64) -> bool {
+    HARMLESS_NUMBERS
+        .iter()
+        .any(|known| known.0 == kind && known.1 == major && (known.2 == -1 || known.2 == minor))
+}
+
 impl Confine<'_> {
     /// Whether the container may be given the device at `path`.
     pub(super) fn may_have_device(&self, path: &str) -> bool {
@@ -45,6 +52,16 @@ impl Confine<'_> {
             })
     }
 
+    /// Whether the device at `path` is the one that has this path on the host, or one that
+    /// every container has. Without numbers nothing else can be made of it.
+    fn is_named_truly(&self, device: &Value, path: &str) -> bool {
+        let numbers = numbers_of(device);
+        let (kind, major, minor) = (&numbers.0, numbers.1, numbers.2);
+        (major == -1 && minor == -1)
+            || is_harmless_device(if kind == "u" { "c" } else { kind }, major, minor)
+            || self.engine.host_devices.get(path) == Some(&numbers)
+    }
+
     /// Refuses or takes away devices that the policy does not allow.
     pub(super) fn devices(&self, work: &mut Work, privileged: bool) -> Result<(), Malformed> {
         let bad = || Malformed("/linux/devices".into());
@@ -52,6 +69,16 @@ impl Confine<'_> {
         let (mut kept, mut numbers) = (Vec::new(), Vec::new());
         for device in &list {
             let path = device.get("path").and_then(Value::as_str).ok_or_else(bad)?;
+            if self.may_have_device(path) && !self.is_named_truly(device, path) {
+                let (kind, major, minor) = numbers_of(device);
+                let shown: String = path.chars().take(120).collect();
+                work.refuse(
+                    "devices",
+                    format!("another device ({kind} {major}:{minor}) would be given as `{shown}`"),
+                    "give a device under the path that it has on the host",
+                );
+                continue;
+            }
             if !self.may_have_device(path) {
                 let shown: String = path.chars().take(120).collect();
                 if !privileged {

@@ -1,6 +1,6 @@
 //! Mounts: what of the host a container may see.
 
-use palisade_policy::Allowance;
+use palisade_policy::{Allowance, HostPaths};
 use serde_json::{Value, json};
 
 use super::{Confine, ContainerKind};
@@ -72,11 +72,28 @@ const NEVER: [&str; 17] = [
 /// Below these nothing may be mounted writable.
 const READ_ONLY: [&str; 6] = ["/etc", "/usr", "/bin", "/sbin", "/lib", "/lib64"];
 
+/// Where engines keep volumes and files of containers.
+const ENGINES: [&str; 9] = [
+    "/var/lib/docker/volumes",
+    "/var/lib/docker/containers",
+    "/var/lib/containers/storage",
+    "/run/containers/storage",
+    "/var/run/containers/storage",
+    "/var/lib/containerd",
+    "/run/containerd",
+    "/var/lib/kubelet/pods",
+    "/run/crio",
+];
+
 /// Types of mounts that show nothing of the host when they are where they belong.
 const OWN_TYPES: [&str; 9] =
     ["proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup", "cgroup2", "ramfs", "overlay"];
 
 /// Why a container must not have what lies at `path` of the host; `None`: it may.
+pub fn host_path_exposes(path: &str, writable: bool) -> Option<&'static str> {
+    sensitive(&plain(path), writable)
+}
+
 fn sensitive(path: &str, writable: bool) -> Option<&'static str> {
     let name = path.rsplit('/').next().unwrap_or_default();
     if SOCKETS.contains(&name) {
@@ -205,7 +222,12 @@ impl Confine<'_> {
         let source = self.resolved(text(mount, "source"));
         let writable = !options(mount).any(|option| matches!(option, "ro" | "rro"));
         let is_sys = source == "/sys" && destination == "/sys" && !writable;
-        let Some(why) = sensitive(&source, writable).filter(|_| !is_sys) else {
+        let of_host = self.policy.engines.host_paths == HostPaths::Volumes
+            && self.engine.kind == ContainerKind::Workload
+            && !self.is_engines(&source);
+        let why = sensitive(&source, writable)
+            .or_else(|| of_host.then_some("only the engine's volumes may be mounted"));
+        let Some(why) = why.filter(|_| !is_sys) else {
             // What was looked at is what is mounted, if a link is exchanged meanwhile.
             if self.engine.sources.contains_key(text(mount, "source"))
                 && text(mount, "source") != source
@@ -221,6 +243,16 @@ impl Confine<'_> {
         let what = format!("`{}` of the host was asked for: {why}", cut(&source));
         self.asked(work, "mounts", what, &word);
         Judgement::Gone
+    }
+
+    /// Whether what lies at `path` is a volume or a file of the engine's own.
+    fn is_engines(&self, path: &str) -> bool {
+        let is_in =
+            |folder: &str| path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
+        let named = self.engine.engine_folders.iter().map(String::as_str);
+        // Podman and others keep what is one container's in folders of its id.
+        let by_id = self.engine.id.len() >= 32 && path.split('/').any(|p| p == self.engine.id);
+        by_id || ENGINES.into_iter().chain(named).any(is_in)
     }
 
     /// Where `source` leads.

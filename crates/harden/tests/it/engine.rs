@@ -340,3 +340,92 @@ fn malformed_specs_of_engines_are_refused_without_a_panic() {
         assert_eq!(controls, ["spec"], "{path} {value}: {refusal}");
     }
 }
+
+#[test]
+fn less_usual_ways_to_others_are_closed() {
+    let baseline = Policy::builtin("baseline").unwrap().policy;
+    let check = |path: &str, value: Value, expected: &str| {
+        let reasons = refused(&baseline, path, value);
+        assert!(reasons.iter().any(|r| r.contains(expected)), "{path}: {reasons:?}");
+    };
+    check("/process/oomScoreAdj", json!(-1000), "memory is short");
+    check("/linux/resources/memory", json!({"disableOOMKiller": true}), "memory is short");
+    check("/linux/cgroupsPath", json!("/"), "control group");
+    check("/linux/cgroupsPath", json!("/docker/../../x"), "control group");
+    check("/linux/cgroupsPath", json!("system.slice:..:x"), "control group");
+    check("/linux/cgroupsPath", json!("/palisade/x"), "control group");
+    check("/linux/intelRdt", json!({"closID": "x"}), "cache");
+    check("/linux/netDevices", json!({"eth0": {}}), "network device");
+    check("/process/scheduler", json!({"policy": "SCHED_FIFO", "priority": 99}), "before");
+    check("/process/scheduler", json!({"policy": "SCHED_OTHER", "nice": -20}), "before");
+    check("/process/ioPriority", json!({"class": "IOPRIO_CLASS_RT"}), "before");
+    check("/process/selinuxLabel", json!("system_u:system_r:spc_t:s0"), "SELinux");
+    check("/process/selinuxLabel", json!("unconfined_u:unconfined_r:unconfined_t:s0"), "SELinux");
+    check(
+        "/linux/sysctl",
+        json!({"kernel.shm_rmid_forced": "1+kernel.core_pattern=|/x"}),
+        "not a plain one",
+    );
+    // A disk by the name of what every container has.
+    let disk = json!([{"path": "/dev/null", "type": "b", "major": 8, "minor": 0}]);
+    check("/linux/devices", disk, "another device (b 8:0)");
+    let mut fuse = policy("engines: {devices: [/dev/fuse]}");
+    fuse.name = "mine".into();
+    let device =
+        |minor: i64| json!([{"path": "/dev/fuse", "type": "c", "major": 10, "minor": minor}]);
+    let mut spec = docker();
+    put(&mut spec, "/linux/devices", device(229));
+    let mut engine = known();
+    engine.host_devices.insert("/dev/fuse".into(), ("c".into(), 10, 229));
+    assert!(harden_container(spec.clone(), &fuse, &facts(), &engine).is_ok());
+    put(&mut spec, "/linux/devices", device(1));
+    assert!(harden_container(spec, &fuse, &facts(), &engine).is_err());
+
+    // What is taken without a word.
+    let mut spec = docker();
+    put(&mut spec, "/process/selinuxLabel", json!("system_u:system_r:container_t:s0:c1,c2"));
+    put(&mut spec, "/linux/cgroupsPath", json!("/docker/0123"));
+    put(&mut spec, "/process/oomScoreAdj", json!(500));
+    put(
+        &mut spec,
+        "/linux/resources/unified",
+        json!({"pids.max": "max", "memory.low": "1", "../x/pids.max": "max"}),
+    );
+    put(
+        &mut spec,
+        "/hooks",
+        json!({"createContainer": [{"path": "/h", "env": ["A=1", "LD_PRELOAD=/x.so"]}]}),
+    );
+    put(&mut spec, "/linux/seccomp/flags", json!(["SECCOMP_FILTER_FLAG_SPEC_ALLOW"]));
+    let spec = harden(spec, &baseline).unwrap().spec;
+    assert_eq!(spec["linux"]["resources"]["unified"], json!({"memory.low": "1"}));
+    assert_eq!(spec["hooks"]["createContainer"][0]["env"], json!(["A=1"]));
+    assert_eq!(spec["linux"]["seccomp"]["flags"], json!([]));
+}
+
+#[test]
+fn restricted_gives_no_folder_of_the_host_but_the_engines_volumes() {
+    let restricted = Policy::builtin("restricted").unwrap().policy;
+    let mount = |source: &str| json!({"destination": "/x", "type": "bind", "source": source});
+    let check = |source: &str, allowed: bool| {
+        let mut spec = docker();
+        put(&mut spec, "/mounts/-", mount(source));
+        let mut engine = known();
+        engine.engine_folders.push("/srv/docker/volumes".into());
+        let result = harden_container(spec, &restricted, &facts(), &engine);
+        assert_eq!(result.is_ok(), allowed, "{source}: {result:?}");
+    };
+    check("/srv/data", false);
+    check("/srv/data/../docker/volumes/v/_data", true);
+    check("/var/lib/docker/volumes/v/_data", true);
+    check("/srv/docker/volumes/v/_data", true);
+    check("/srv/docker/volumes/../secret", false);
+    check("/var/lib/kubelet/pods/u/volumes/kubernetes.io~empty-dir/v", true);
+    check("/run/docker.sock", false);
+    let mine = policy(
+        "engines: {host_paths: volumes, exceptions: [{images: [\"registry.example/web:*\"], allow: [\"mount:/srv/data\"], reason: r, expires: \"2099-01-01\"}]}",
+    );
+    let mut spec = docker();
+    put(&mut spec, "/mounts/-", mount("/srv/data"));
+    assert!(harden(spec, &mine).is_ok());
+}

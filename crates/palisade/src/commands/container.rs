@@ -25,7 +25,21 @@ pub(crate) fn open(
     target: &Target,
     options: &OpenOptions,
 ) -> Result<Image, Failure> {
-    let containers = running(context, &options.stores);
+    let (facts, pid) = find(context, name, &options.stores)?;
+    let root = Target::Folder(format!("/proc/{pid}/root").into());
+    let mut image = Image::open(&root, options).or_exit(Exit::Incomplete)?;
+    image.target = target.clone();
+    image.reference = Some(facts.image).filter(|image| !image.is_empty());
+    Ok(image)
+}
+
+/// The running container that `name` names, and its oldest process that we see.
+pub(crate) fn find(
+    context: &Context<'_>,
+    name: &str,
+    stores: &Stores,
+) -> Result<(Facts, u32), Failure> {
+    let containers = running(context, stores);
     let exact = containers.iter().filter(|(_, (facts, _))| {
         facts.full_id == name || facts.container.name == name || facts.id == name
     });
@@ -41,13 +55,7 @@ pub(crate) fn open(
         list.take(NAMED_MAX).map(|(facts, _)| shown(facts)).collect::<Vec<_>>().join(", ")
     };
     match found[..] {
-        [(_, (facts, pid))] => {
-            let root = Target::Folder(format!("/proc/{pid}/root").into());
-            let mut image = Image::open(&root, options).or_exit(Exit::Incomplete)?;
-            image.target = target.clone();
-            image.reference = Some(facts.image.clone()).filter(|image| !image.is_empty());
-            Ok(image)
-        }
+        [(_, found)] => Ok(found.clone()),
         [] => {
             let hint = match known(&mut containers.values()) {
                 running if running.is_empty() => {

@@ -103,6 +103,11 @@ fn platform(source: &ImageSource) -> Result<Option<Platform>, Failure> {
 
 /// Where the stores are: named, or in their usual places, those of this user first.
 fn stores(context: &Context<'_>, source: &ImageSource) -> Result<Stores, Failure> {
+    named_stores(context, &source.store)
+}
+
+/// As [`stores`], with those that are named `ENGINE=DIR`.
+pub(crate) fn named_stores(context: &Context<'_>, list: &[String]) -> Result<Stores, Failure> {
     let mut stores = Stores::default();
     if let Some(home) = &context.environment.home
         && !rustix::process::geteuid().is_root()
@@ -113,7 +118,7 @@ fn stores(context: &Context<'_>, source: &ImageSource) -> Result<Stores, Failure
         stores.containerd.insert(0, share.join("containerd"));
     }
     let mut named = Vec::new();
-    for text in &source.store {
+    for text in list {
         let found = text.split_once('=').and_then(|(name, folder)| {
             let kind = StoreKind::ALL.into_iter().find(|kind| kind.name() == name)?;
             Some((kind, folder)).filter(|(_, folder)| !folder.is_empty())

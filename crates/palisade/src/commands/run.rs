@@ -185,7 +185,7 @@ fn seccomp_document(policy: &Policy) -> Result<Option<serde_json::Value>, Failur
 }
 
 /// What hardening changes, one line each with its reason.
-fn explanation(changes: &[Change]) -> String {
+pub(crate) fn explanation(changes: &[Change]) -> String {
     let value = |value: &Option<serde_json::Value>| match value {
         None => "-".to_string(),
         Some(value) => {

@@ -16,25 +16,25 @@ const NAMES: [&str; 3] = ["palisade-runtime", "runc", "crun"];
 /// The one flag of our own; engines can give it (`runtimeArgs`).
 const CONFIG_FLAG: &str = "--palisade-config";
 
-/// The arguments of an OCI runtime, when the program was called as one.
-pub(crate) fn arguments(all: &[OsString]) -> Option<&[OsString]> {
+/// The name and arguments of an OCI runtime, when the program was called as one.
+pub(crate) fn arguments(all: &[OsString]) -> Option<(&str, &[OsString])> {
     let (program, rest) = all.split_first()?;
     let name = Path::new(program).file_name()?.to_str()?;
     if NAMES.contains(&name) {
-        return Some(rest);
+        return Some((name, rest));
     }
     let (command, rest) = rest.split_first()?;
     let is_help = |word: &OsString| word == "--help" || word == "-h";
-    (command == "runtime" && !rest.is_empty() && !is_help(&rest[0])).then_some(rest)
+    (command == "runtime" && !rest.is_empty() && !is_help(&rest[0])).then_some((NAMES[0], rest))
 }
 
 /// Confines what is asked for and becomes the distribution's runtime. Returns only when
 /// nothing is started.
-pub(crate) fn take(arguments: &[OsString], settings: Option<&Path>) -> u8 {
+pub(crate) fn take(called: &str, arguments: &[OsString], settings: Option<&Path>) -> u8 {
     let (flag, arguments) = split_config(arguments);
     let settings = flag.as_deref().or(settings).unwrap_or(Path::new(SETTINGS_PATH));
     let own = std::env::current_exe().and_then(std::fs::canonicalize).unwrap_or_default();
-    let (message, code) = match oci::take(arguments, settings, &own) {
+    let (message, code) = match oci::take(called, arguments, settings, &own) {
         Handover::Refused { message, code } => (message, code),
         Handover::Exec(program) => {
             let error = std::process::Command::new(&program).args(arguments).exec();
@@ -78,7 +78,7 @@ mod tests {
     fn it_is_a_runtime_by_name_or_by_command() {
         let check = |line: &str, expected: Option<&str>| {
             let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
-            let found = arguments(&words).map(|rest| {
+            let found = arguments(&words).map(|(_, rest)| {
                 let words: Vec<_> = rest.iter().map(|word| word.to_str().unwrap()).collect();
                 words.join(" ")
             });

@@ -6,6 +6,7 @@ mod bad_input;
 mod builtin_rules;
 mod capture;
 mod check;
+mod engine_setup;
 mod frame;
 mod layout;
 mod log;

@@ -48,6 +48,7 @@ pub fn engine_facts(
         return Err(format!("palisade: the container has more than {MOUNTS_MAX} mounts"));
     }
     out.sources = sources(spec, mounts, bundle);
+    out.host_devices = host_devices(spec);
     annotations(&mut out, spec);
     if is_id(id) {
         let root = spec.pointer("/root/path").and_then(Value::as_str).unwrap_or("rootfs");
@@ -92,6 +93,28 @@ fn sources(spec: &Value, mounts: &[Value], bundle: &Path) -> BTreeMap<String, St
         Some((path.to_string(), real.to_str()?.to_string()))
     };
     named.chain(root).filter_map(real).collect()
+}
+
+/// What the host has at the paths that the spec gives devices.
+fn host_devices(spec: &Value) -> BTreeMap<String, (String, i64, i64)> {
+    use std::os::unix::fs::FileTypeExt as _;
+    let list = spec.pointer("/linux/devices").and_then(Value::as_array).into_iter().flatten();
+    let paths = list.filter_map(|device| device.get("path")?.as_str()).take(MOUNTS_MAX);
+    let numbers = |path: &str| {
+        let metadata = std::fs::metadata(path).ok()?;
+        let kind = metadata.file_type();
+        let kind = if kind.is_block_device() {
+            "b"
+        } else if kind.is_char_device() {
+            "c"
+        } else {
+            return None;
+        };
+        let number = metadata.rdev();
+        let (major, minor) = (rustix::fs::major(number), rustix::fs::minor(number));
+        Some((path.to_string(), (kind.to_string(), major.into(), minor.into())))
+    };
+    paths.filter(|path| path.starts_with("/dev/")).filter_map(numbers).collect()
 }
 
 /// Annotations, and what containerd's and CRI-O's Kubernetes plugins say in them.
@@ -143,6 +166,10 @@ fn docker(out: &mut EngineFacts, root: &Path) {
         .map(|ancestor| ancestor.join("containers").join(&out.id))
         .find(|folder| folder.join("config.v2.json").is_file());
     let Some(folder) = folder else { return };
+    for name in ["volumes", "containers"] {
+        let kept = folder.ancestors().nth(2).map(|data| data.join(name));
+        out.engine_folders.extend(kept.and_then(|path| Some(path.to_str()?.to_string())));
+    }
     let Some(config) = read_json(&folder.join("config.v2.json")) else { return };
     let text = |pointer: &str| config.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
     out.name = Some(text("/Name").trim_start_matches('/').to_string()).filter(|n| !n.is_empty());
@@ -168,6 +195,8 @@ fn podman(out: &mut EngineFacts, bundle: &Path) {
         return;
     }
     let Some(containers) = folder.parent() else { return };
+    out.engine_folders
+        .extend(containers.parent().and_then(|store| Some(store.to_str()?.to_string())));
     // Containers of `--rm` and of older stores are in one of two lists.
     let lists = ["containers.json", "volatile-containers.json"];
     let entry = lists.iter().find_map(|name| {

@@ -89,9 +89,24 @@ impl Settings {
     }
 }
 
-/// The runtime to hand over to: `wanted`, or the first candidate that is not `own`.
-pub(super) fn find_runtime(wanted: Option<&Path>, own: &Path) -> Result<PathBuf, String> {
+/// The runtime to hand over to: one of the name by which we were called, `wanted`, or the first
+/// candidate that is not `own`.
+///
+/// Who calls `runc` or `crun` (through a link to us) has containers that the one of them made,
+/// and that the other does not know.
+pub(super) fn find_runtime(
+    called: &str,
+    wanted: Option<&Path>,
+    own: &Path,
+) -> Result<PathBuf, String> {
     let is_own = |path: &Path| std::fs::canonicalize(path).is_ok_and(|real| real == own);
+    let is_named = |path: &Path| path.file_name().is_some_and(|name| name == called);
+    if matches!(called, "runc" | "crun") && !wanted.is_some_and(is_named) {
+        let named = CANDIDATES.into_iter().map(Path::new).filter(|path| is_named(path));
+        if let Some(path) = named.into_iter().find(|path| path.is_file() && !is_own(path)) {
+            return Ok(path.to_path_buf());
+        }
+    }
     if let Some(path) = wanted {
         if is_own(path) {
             let path = path.display();
@@ -135,8 +150,18 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let shim = folder.path().join("runc");
         std::os::unix::fs::symlink(&own, &shim).unwrap();
-        assert!(find_runtime(Some(&shim), &own).unwrap_err().contains("itself"));
-        assert!(find_runtime(Some(&folder.path().join("none")), &own).is_err());
-        assert_eq!(find_runtime(Some(&own), &shim).unwrap(), own);
+        assert!(
+            find_runtime("palisade-runtime", Some(&shim), &own).unwrap_err().contains("itself")
+        );
+        assert!(find_runtime("palisade-runtime", Some(&folder.path().join("none")), &own).is_err());
+        assert_eq!(find_runtime("palisade-runtime", Some(&own), &shim).unwrap(), own);
+        // By the name of a runtime it is that one, when it is there.
+        for name in ["runc", "crun"] {
+            if let Some(path) =
+                CANDIDATES.iter().find(|path| path.ends_with(name) && Path::new(path).is_file())
+            {
+                assert_eq!(find_runtime(name, Some(&own), &shim), Ok(path.into()));
+            }
+        }
     }
 }

@@ -2,13 +2,18 @@
 //! why not.
 
 mod bed;
+mod containerd;
 mod crash;
+mod docker;
+mod docker_runtime;
 mod enforce;
 mod enforce_reload;
 mod engine_runtime;
 mod engines;
+mod escapes;
 mod image;
 mod incident;
+mod probes;
 mod record;
 mod refusal;
 mod reload;

@@ -1,0 +1,97 @@
+//! `palisade harden`: a container's configuration, confined by a policy, change by change.
+
+use std::path::Path;
+
+use palisade_base::Timestamp;
+use palisade_harden::{Hardened, harden_container, harden_exec};
+use palisade_runtime::oci::{Document, engine_facts, machine_facts};
+use serde_json::{Value, json};
+
+use super::Context;
+use super::run::explanation;
+use crate::cli::{self, ListFormat};
+use crate::exit::{Exit, Failure, OrExit as _};
+
+/// Confines a configuration as `palisade-runtime` would.
+pub(crate) fn harden(context: &Context<'_>, args: &cli::Harden) -> Result<Exit, Failure> {
+    let policy = context.load_policy(&args.policy)?.policy;
+    let document = Document::read(&args.spec).or_exit(Exit::Incomplete)?;
+    let first =
+        args.exec_in.as_deref().map(Document::read).transpose().or_exit(Exit::Incomplete)?;
+    let message = |text: String| {
+        let text = text.trim_start_matches("palisade: ").to_string();
+        Failure::message(Exit::Incomplete, text).with_hint("see `palisade policy explain`")
+    };
+    let whole = first.as_ref().map_or(&document.value, |document| &document.value);
+    let path = args.exec_in.as_deref().unwrap_or(&args.spec);
+    let bundle = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut engine = engine_facts(whole, bundle, "", Timestamp::now()).map_err(message)?;
+    engine.image = args.image.clone().or(engine.image);
+    engine.name = args.name.clone().or(engine.name);
+    engine.labels.extend(args.label.iter().cloned());
+    let facts = machine_facts(&policy).map_err(message)?;
+    let hardened = match &first {
+        None => harden_container(document.value.clone(), &policy, &facts, &engine),
+        Some(first) => {
+            let first = first.value.get("process").cloned().unwrap_or_else(|| json!({}));
+            harden_exec(document.value.clone(), &first, &policy, &facts, &engine)
+        }
+    };
+    let hardened = hardened.or_exit(Exit::Refused)?;
+    for warning in &hardened.warnings {
+        context.terminal.error(&format!("warning: {warning}\n"));
+    }
+    show(context, args, &document.value, &hardened)?;
+    if args.in_place && !hardened.changes.is_empty() {
+        document.replace(&hardened.spec).or_exit(Exit::Incomplete)?;
+        context.terminal.progress(&format!("wrote {}", args.spec.display()));
+    }
+    Ok(Exit::Clean)
+}
+
+fn pretty(value: &Value) -> String {
+    format!("{value:#}\n")
+}
+
+fn show(
+    context: &Context<'_>,
+    args: &cli::Harden,
+    before: &Value,
+    hardened: &Hardened,
+) -> Result<(), Failure> {
+    if let Some(path) = &args.output {
+        let file = Some(path.as_path()).filter(|path| *path != Path::new("-"));
+        return context.terminal.result_to(file, &pretty(&hardened.spec));
+    }
+    let text = match args.format {
+        _ if args.diff => {
+            let name = args.spec.display().to_string();
+            palisade_runtime::install::unified_diff(
+                &name,
+                &format!("{name} (hardened)"),
+                &pretty(before),
+                &pretty(&hardened.spec),
+            )
+        }
+        ListFormat::Json => {
+            let document = json!({
+                "schema": "palisade.dev/harden/v1",
+                "changes": hardened.changes,
+                "warnings": hardened.warnings,
+            });
+            pretty(&document)
+        }
+        ListFormat::Tsv => {
+            let shown =
+                |value: &Option<Value>| value.as_ref().map_or(String::new(), Value::to_string);
+            let rows: Vec<Vec<String>> = hardened
+                .changes
+                .iter()
+                .map(|c| vec![c.path.clone(), shown(&c.from), shown(&c.to), c.reason.clone()])
+                .collect();
+            crate::terminal::tsv(&rows)
+        }
+        ListFormat::Table => explanation(&hardened.changes),
+    };
+    context.terminal.result(&text)
+}

@@ -1,0 +1,169 @@
+//! JSON as Go reads it into structures: names of fields match in any case, and the last of
+//! two wins, or both do.
+//!
+//! A tree therefore remembers keys as they were written, refuses one that is there twice, and
+//! refuses a look-up that two keys answer.
+
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+
+use super::create::BadBody;
+
+/// A JSON value.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Tree {
+    Null,
+    Truth(bool),
+    Number(f64),
+    Text(String),
+    List(Vec<Tree>),
+    Map(Vec<(String, Tree)>),
+}
+
+static NULL: Tree = Tree::Null;
+
+/// A name as `encoding/json` compares it (`foldRune`): without case, and with the two letters
+/// outside ASCII that fold into it.
+fn folded(name: &str) -> String {
+    let fold = |c: char| match c {
+        '\u{17f}' => 's',
+        '\u{212a}' => 'k',
+        c => c.to_ascii_lowercase(),
+    };
+    name.chars().map(fold).collect()
+}
+
+impl Tree {
+    /// The field `name` of an object; absent is null, as is a field of null.
+    pub(super) fn get(&self, name: &str) -> Result<&Self, BadBody> {
+        let list = match self {
+            Self::Null => return Ok(&NULL),
+            Self::Map(list) => list,
+            _ => return Err(BadBody(format!("`{name}` is looked for in what is no object"))),
+        };
+        let wanted = folded(name);
+        let mut found = list.iter().filter(|(key, _)| folded(key) == wanted);
+        let first = found.next();
+        if found.next().is_some() {
+            return Err(BadBody(format!("`{name}` is there twice")));
+        }
+        Ok(first.map_or(&NULL, |(_, value)| value))
+    }
+
+    /// The field at the end of `path`.
+    pub(super) fn at(&self, path: &[&str]) -> Result<&Self, BadBody> {
+        path.iter().try_fold(self, |tree, name| tree.get(name))
+    }
+
+    pub(super) fn truth(&self) -> Result<Option<bool>, BadBody> {
+        match self {
+            Self::Null => Ok(None),
+            Self::Truth(value) => Ok(Some(*value)),
+            _ => Err(BadBody("a truth value is something else".into())),
+        }
+    }
+
+    pub(super) fn number(&self) -> Result<Option<f64>, BadBody> {
+        match self {
+            Self::Null => Ok(None),
+            Self::Number(value) => Ok(Some(*value)),
+            _ => Err(BadBody("a number is something else".into())),
+        }
+    }
+
+    pub(super) fn text(&self) -> Result<Option<&str>, BadBody> {
+        match self {
+            Self::Null => Ok(None),
+            Self::Text(text) => Ok(Some(text)),
+            _ => Err(BadBody("a text is something else".into())),
+        }
+    }
+
+    pub(super) fn list(&self) -> Result<&[Self], BadBody> {
+        match self {
+            Self::Null => Ok(&[]),
+            Self::List(list) => Ok(list),
+            _ => Err(BadBody("a list is something else".into())),
+        }
+    }
+
+    /// A list of texts; Docker takes one text for a list of one in places.
+    pub(super) fn texts(&self) -> Result<Vec<&str>, BadBody> {
+        if let Self::Text(text) = self {
+            return Ok(vec![text]);
+        }
+        self.list()?.iter().map(|item| Ok(item.text()?.unwrap_or_default())).collect()
+    }
+
+    /// The pairs of a map whose keys are data and not names.
+    pub(super) fn pairs(&self) -> Result<Vec<(&str, &str)>, BadBody> {
+        match self {
+            Self::Null => Ok(Vec::new()),
+            Self::Map(list) => list
+                .iter()
+                .map(|(key, value)| Ok((key.as_str(), value.text()?.unwrap_or_default())))
+                .collect(),
+            _ => Err(BadBody("a map is something else".into())),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Tree {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(TreeVisitor)
+    }
+}
+
+struct TreeVisitor;
+
+impl<'de> Visitor<'de> for TreeVisitor {
+    type Value = Tree;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E>(self) -> Result<Tree, E> {
+        Ok(Tree::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Tree, E> {
+        Ok(Tree::Truth(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Tree, E> {
+        Ok(Tree::Number(value as f64))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Tree, E> {
+        Ok(Tree::Number(value as f64))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Tree, E> {
+        Ok(Tree::Number(value))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Tree, E> {
+        Ok(Tree::Text(value.to_string()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut from: A) -> Result<Tree, A::Error> {
+        let mut list = Vec::new();
+        while let Some(item) = from.next_element()? {
+            list.push(item);
+        }
+        Ok(Tree::List(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut from: A) -> Result<Tree, A::Error> {
+        let mut list: Vec<(String, Tree)> = Vec::new();
+        let mut seen = std::collections::HashSet::new();
+        while let Some((key, value)) = from.next_entry::<String, Tree>()? {
+            if !seen.insert(key.clone()) {
+                let key: String = key.chars().take(64).collect();
+                return Err(A::Error::custom(format!("`{key}` is there twice")));
+            }
+            list.push((key, value));
+        }
+        Ok(Tree::Map(list))
+    }
+}

@@ -1,0 +1,125 @@
+#!/usr/bin/env bash
+# How long a container takes to start, run /bin/true and be gone: runC by itself and with us, Docker with and without our
+# runtime. The two of a pair take turns; what is shown is the median of each and of their differences.
+# usage: scripts/bench-run.sh --palisade FILE        (as root; BENCH_ROUNDS, default 40)
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+palisade=target/release/palisade
+while [ $# -gt 0 ]; do
+    case "$1" in
+        --palisade) palisade=$2; shift 2 ;;
+        *) echo "error: unknown argument $1" >&2; exit 2 ;;
+    esac
+done
+palisade=$(realpath "$palisade")
+rounds=${BENCH_ROUNDS:-40}
+[ "$(id -u)" -eq 0 ] || { echo "error: containers need root" >&2; exit 3; }
+for program in runc busybox tar; do
+    command -v "$program" >/dev/null || { echo "error: $program is not installed (scripts/install-deps.sh bench)" >&2; exit 3; }
+done
+
+work=$(mktemp -d /var/tmp/palisade-bench-XXXXXX)
+chmod 711 "$work"
+engine=""
+clean() {
+    # The first process of its namespace takes the engine with it.
+    [ -z "$engine" ] || { kill -9 "$engine" 2>/dev/null; wait "$engine" 2>/dev/null; } || true
+    find /sys/fs/cgroup -depth -type d -path "*/$(basename "$work")*" -exec rmdir {} + 2>/dev/null || true
+    rm -rf "$work"
+}
+trap clean EXIT
+export PALISADE_DATA_DIR=$work/data PALISADE_RUN_DIR=$work/run PALISADE_QUIET=true
+export PALISADE_RUNTIME_CONFIG=$work/runtime.json
+echo "{\"policy\": \"baseline\", \"state\": \"$work/state\"}" >"$work/runtime.json"
+
+# --- one static program as a root file system, a bundle, an image
+mkdir -p "$work/root/bin" "$work/root/etc" "$work/root/tmp" "$work/links"
+cp "$(command -v busybox)" "$work/root/bin/busybox"
+for name in true sh; do ln -s busybox "$work/root/bin/$name"; done
+tar -C "$work/root" -cf "$work/box.tar" .
+ln -s "$palisade" "$work/links/palisade-runtime"
+mkdir "$work/bundle"
+runc spec --bundle "$work/bundle"
+sed -i -e 's/"terminal": true/"terminal": false/' -e 's/"sh"/"\/bin\/true"/' -e "s|\"path\": \"rootfs\"|\"path\": \"$work/root\"|" \
+    "$work/bundle/config.json"
+cp "$work/bundle/config.json" "$work/config.json"
+
+median() { sort -g | awk '{ v[NR] = $1 } END { print (NR % 2) ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2 }'; }
+# Microseconds that a command takes.
+time_of() {
+    local start=${EPOCHREALTIME/./} end
+    "$@" >/dev/null 2>"$work/error" </dev/null || { echo "error: $*: $(tail -n 3 "$work/error")" >&2; exit 3; }
+    end=${EPOCHREALTIME/./}
+    echo $((end - start))
+}
+# Label, then two functions that take turns.
+pair() {
+    local label=$1 one=$2 other=$3 i a b
+    "$one" >/dev/null 2>&1 </dev/null && "$other" >/dev/null 2>"$work/error" </dev/null ||
+        { echo "error: $label: $(tail -n 3 "$work/error")" >&2; exit 3; }
+    : >"$work/one"; : >"$work/other"; : >"$work/difference"
+    for i in $(seq "$rounds"); do
+        # Who is first changes, so that neither always finds what the other warmed.
+        if [ $((i % 2)) -eq 0 ]; then a=$(time_of "$one"); b=$(time_of "$other"); else b=$(time_of "$other"); a=$(time_of "$one"); fi
+        echo "$a" >>"$work/one"; echo "$b" >>"$work/other"; echo $((b - a)) >>"$work/difference"
+    done
+    printf '| %s | %s | %s | %s |\n' "$label" \
+        "$(median <"$work/one" | awk '{ printf "%.1f ms", $1 / 1000 }')" \
+        "$(median <"$work/other" | awk '{ printf "%.1f ms", $1 / 1000 }')" \
+        "$(median <"$work/difference" | awk '{ printf "%+.1f ms", $1 / 1000 }')"
+}
+
+n=0
+next() { n=$((n + 1)); echo "bench-$$-$n-$RANDOM"; }
+run_runc() { cp "$work/config.json" "$work/bundle/config.json"; runc --root "$work/runc" run --bundle "$work/bundle" "$(next)"; }
+run_wrapped() {
+    cp "$work/config.json" "$work/bundle/config.json"
+    "$work/links/palisade-runtime" --root "$work/runc" run --bundle "$work/bundle" "$(next)"
+}
+run_palisade() { "$palisade" run --policy "$work/policy.yaml" oci:"$work/layout" -- /bin/true; }
+docker_of() { docker --host "unix://$work/sock" run --rm --network none --ulimit nofile=1024:1024 --ulimit nproc=1024:1024 "$@" box /bin/true; }
+docker_plain() { docker_of --runtime runc; }
+docker_ours() { docker_of --runtime palisade; }
+
+# --- an OCI layout of the same files, by hand: no tool for images is needed
+layout() {
+    local layer config manifest at=$work/layout/blobs/sha256
+    mkdir -p "$at"
+    store() { local digest; digest=$(sha256sum "$1" | cut -d' ' -f1); cp "$1" "$at/$digest"; echo "$digest"; }
+    layer=$(store "$work/box.tar")
+    local arch
+    case $(uname -m) in x86_64) arch=amd64 ;; aarch64) arch=arm64 ;; *) arch=$(uname -m) ;; esac
+    printf '{"architecture":"%s","os":"linux","config":{"Cmd":["/bin/true"]},"rootfs":{"type":"layers","diff_ids":["sha256:%s"]}}' \
+        "$arch" "$layer" >"$work/image.json"
+    config=$(store "$work/image.json")
+    printf '{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"sha256:%s","size":%s},"layers":[{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":"sha256:%s","size":%s}]}' \
+        "$config" "$(stat -c %s "$work/image.json")" "$layer" "$(stat -c %s "$work/box.tar")" >"$work/manifest.json"
+    manifest=$(store "$work/manifest.json")
+    printf '{"schemaVersion":2,"manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"sha256:%s","size":%s}]}' \
+        "$manifest" "$(stat -c %s "$work/manifest.json")" >"$work/layout/index.json"
+    echo '{"imageLayoutVersion":"1.0.0"}' >"$work/layout/oci-layout"
+}
+layout
+printf 'version: 1\nname: bench\nimages: {verify: off}\n' >"$work/policy.yaml"
+
+echo "| a container from start to end | without | with Palisade | difference |"
+echo "|---|---|---|---|"
+pair "\`runc run\`, and \`palisade-runtime run\` (\`baseline\`)" run_runc run_wrapped
+pair "\`runc run\`, and \`palisade run\` (\`baseline\`, layers checked and shared)" run_runc run_palisade
+
+if ! command -v dockerd >/dev/null || ! command -v docker >/dev/null; then
+    echo "Docker is not installed (scripts/install-deps.sh bench): left out" >&2
+    exit 0
+fi
+cat >"$work/daemon.json" <<JSON
+{"data-root": "$work/docker", "exec-root": "$work/exec", "pidfile": "$work/pid", "hosts": ["unix://$work/sock"],
+ "storage-driver": "vfs", "bridge": "none", "iptables": false, "cgroup-parent": "/$(basename "$work")",
+ "runtimes": {"palisade": {"path": "$work/links/palisade-runtime"}}}
+JSON
+unshare --mount --pid --fork --kill-child --mount-proc --propagation private sh -c \
+    "mkdir -p /run/docker; mount -t tmpfs tmpfs /run/docker; dockerd --config-file $work/daemon.json >$work/dockerd.log 2>&1; true" &
+engine=$!
+for _ in $(seq 120); do docker --host "unix://$work/sock" version >/dev/null 2>&1 && break; sleep 0.25; done
+docker --host "unix://$work/sock" import "$work/box.tar" box >/dev/null
+pair "\`docker run\`, and with \`--runtime palisade\` (\`baseline\`)" docker_plain docker_ours
