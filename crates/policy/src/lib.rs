@@ -20,6 +20,7 @@ pub mod engines;
 pub mod explain;
 mod gate;
 pub mod load;
+pub mod playbook;
 mod read;
 pub mod reference;
 pub mod scan;
