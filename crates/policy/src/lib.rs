@@ -25,6 +25,7 @@ mod read;
 pub mod reference;
 pub mod scan;
 mod sinks;
+pub mod standing;
 mod table;
 mod value;
 mod yaml;

@@ -8,7 +8,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use palisade_base::Digest;
+use palisade_base::{Digest, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// Something to do.
@@ -32,18 +32,18 @@ pub enum Act {
         /// Its number on the host; the plan takes the alert's.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pid: Option<u32>,
-        /// Its start time in clock ticks since boot: a number that was reused is not killed.
+        /// When it started: a number that was reused is not killed.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        start_ticks: Option<u64>,
+        started: Option<Timestamp>,
     },
     /// Ends one process of the container and everything that it started.
     KillTree {
         /// Its number on the host; the plan takes the alert's.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pid: Option<u32>,
-        /// Its start time in clock ticks since boot.
+        /// When it started.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        start_ticks: Option<u64>,
+        started: Option<Timestamp>,
     },
     /// Ends every process of the container.
     Kill,
@@ -125,9 +125,9 @@ pub enum Act {
     RevokeAwsSessions {
         /// The role's name.
         role: String,
-        /// Sessions issued before this time, RFC 3339; the plan takes its own.
+        /// Sessions issued before this time; the plan takes its own.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        before: Option<String>,
+        before: Option<Timestamp>,
     },
     /// Takes that denial away.
     AllowAwsSessions {
