@@ -16,7 +16,7 @@ pub use act::{Act, FREEZE_HOLD_MS};
 pub use forms::{FORMS, Form, Parameter, ParameterKind, form};
 pub use read::{
     FILE_BYTES_MAX, LoadPlaybookError, LoadedPlaybook, NAME_BYTES_MAX, STEPS_MAX, TEXT_BYTES_MAX,
-    TEXTS_MAX, load_file, parse,
+    TEXTS_MAX, duration_ms, load_file, parse,
 };
 pub use trigger::{Trigger, TriggerFacts, glob};
 

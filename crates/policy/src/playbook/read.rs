@@ -713,7 +713,7 @@ pub(crate) fn network(text: &str) -> Result<String, &'static str> {
 }
 
 /// `500ms`, `30s`, `10m`, `2h`, `7d` in milliseconds.
-pub(crate) fn duration_ms(text: &str) -> Option<u64> {
+pub fn duration_ms(text: &str) -> Option<u64> {
     let end = text.find(|c: char| !c.is_ascii_digit())?;
     let (digits, unit) = text.split_at(end);
     let factor = match unit {

@@ -33,6 +33,9 @@ pub struct Remotes {
     /// Google Cloud.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gcp: Option<Cloud>,
+    /// Certificates to trust besides the system's: the authority of a cluster.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<String>,
     /// Bearer token for messages, if the receiver wants one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub notify_token_file: Option<String>,
@@ -185,7 +188,9 @@ pub fn requests(remotes: &Remotes, act: &Act, order: &Order) -> Result<Vec<Reque
             ])
         }
         Act::RevokeAwsSessions { role, before } => {
+            // In whole seconds, as AWS writes times itself.
             let before = before.map(Timestamp::rfc3339).unwrap_or_default();
+            let before = format!("{}Z", before.get(..19).unwrap_or_default());
             let document = json!({
                 "Version": "2012-10-17",
                 "Statement": [{
