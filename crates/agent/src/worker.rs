@@ -270,7 +270,8 @@ impl Bench {
     }
 }
 
-fn collected(summary: &evidence::Summary) -> Collected {
+/// What the timeline says of a bundle.
+pub fn collected(summary: &evidence::Summary) -> Collected {
     let manifest = &summary.manifest;
     let n_gaps = manifest.gaps.len() as u64 + manifest.n_gaps_unlisted;
     Collected {
@@ -287,7 +288,7 @@ fn collected(summary: &evidence::Summary) -> Collected {
 }
 
 /// A whole bundle of the same plan, left by a run that was killed after writing it.
-fn collected_before(path: &Path) -> Option<Collected> {
+pub fn collected_before(path: &Path) -> Option<Collected> {
     let verified = path.exists().then(|| bundle::verify(path, None).ok())??;
     Some(Collected {
         file: path.display().to_string(),

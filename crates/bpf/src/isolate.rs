@@ -17,6 +17,7 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -47,6 +48,11 @@ const ID_BYTES_MAX: usize = 128;
 const PROGRAMS_MAX: usize = 64;
 /// The map beside the links in a pinned isolation's folder.
 const DENIED: &str = "denied";
+/// The maps of responders' addresses.
+const ALLOWED: &str = "allowed";
+const N_ALLOWED: &str = "n_allowed";
+/// Addresses that can be let through; `ALLOWED_MAX` of `probes/isolate.bpf.c`.
+pub const ALLOWED_MAX: usize = 64;
 /// Every program of the object.
 const PROGRAMS: [&str; 7] = [
     "deny_socket",
@@ -69,6 +75,9 @@ pub enum IsolateError {
         /// The reason.
         source: io::Error,
     },
+    /// More addresses than the programs' table holds.
+    #[error("{0} addresses are to be let through, and {ALLOWED_MAX} can be")]
+    TooManyAllowed(usize),
     /// The folder is not one of cgroup v2.
     #[error("`{}` is not a cgroup of the v2 hierarchy", path.display())]
     NotCgroup2 {
@@ -209,6 +218,14 @@ impl std::fmt::Debug for Isolation {
 impl Isolation {
     /// Cuts the cgroup whose folder is `cgroup`, and all below it, off the network. All or nothing.
     pub fn begin(cgroup: &Path) -> Result<Self, IsolateError> {
+        Self::begin_but(cgroup, &[])
+    }
+
+    /// Like [`Isolation::begin`], but the addresses in `allow` can still be spoken with.
+    pub fn begin_but(cgroup: &Path, allow: &[IpAddr]) -> Result<Self, IsolateError> {
+        if allow.len() > ALLOWED_MAX {
+            return Err(IsolateError::TooManyAllowed(allow.len()));
+        }
         let folder = open_cgroup(cgroup)?;
         if folder.metadata().is_ok_and(|found| found.ino() == ROOT_CGROUP_ID) {
             return Err(IsolateError::RootCgroup { path: cgroup.into() });
@@ -220,6 +237,10 @@ impl Isolation {
                 .and_then(libbpf_rs::OpenObject::load)
         });
         let object = result.map_err(|source| IsolateError::Load { log, source })?;
+        if !allow.is_empty() {
+            set_allowed(&object, allow)
+                .map_err(|source| IsolateError::Load { log: String::new(), source })?;
+        }
         let mut links = Vec::new();
         for name in PROGRAMS {
             let attach =
@@ -297,6 +318,25 @@ impl Isolation {
         drop(self.links);
         Ok(denied)
     }
+}
+
+/// Tells the programs whom they let through, before any is attached.
+fn set_allowed(object: &Object, allow: &[IpAddr]) -> libbpf_rs::Result<()> {
+    for map in object.maps() {
+        if map.name() == OsStr::new(ALLOWED) {
+            for address in allow {
+                let mapped = match address {
+                    IpAddr::V4(address) => address.to_ipv6_mapped(),
+                    IpAddr::V6(address) => *address,
+                };
+                map.update(&mapped.octets(), &[1], MapFlags::ANY)?;
+            }
+        } else if map.name() == OsStr::new(N_ALLOWED) {
+            let n = u32::try_from(allow.len()).unwrap_or(u32::MAX);
+            map.update(&0_u32.to_ne_bytes(), &n.to_ne_bytes(), MapFlags::ANY)?;
+        }
+    }
+    Ok(())
 }
 
 /// The counters of the pinned isolation `id` in `root`, or nothing if there is none.

@@ -72,6 +72,8 @@ pub struct EngineFacts {
     pub name: Option<String>,
     /// Reference of its image, when the engine keeps one.
     pub image: Option<String>,
+    /// Digests by which the engine knows the image: of its manifest, its configuration.
+    pub image_digests: Vec<String>,
     /// Labels and annotations, `name=value`.
     pub labels: Vec<String>,
     /// What it is for.
@@ -97,6 +99,7 @@ impl EngineFacts {
             id: id.to_string(),
             name: None,
             image: None,
+            image_digests: Vec::new(),
             labels: Vec::new(),
             kind: ContainerKind::Workload,
             host_namespaces: Vec::new(),

@@ -161,6 +161,9 @@ pub(crate) enum Command {
     /// Incidents and what is done about them
     #[command(subcommand)]
     Respond(Respond),
+    /// Playbooks: what is done about an incident, step by step
+    #[command(subcommand)]
+    Playbook(Playbook),
     /// Evidence bundles
     #[command(subcommand)]
     Evidence(Evidence),

@@ -21,6 +21,8 @@ mod install;
 mod log;
 mod look;
 mod means;
+mod orders;
+mod playbook;
 mod policy;
 mod promote;
 mod replay;
@@ -29,6 +31,7 @@ mod rules;
 mod run;
 pub(crate) mod runtime;
 mod scan;
+mod send;
 mod sign;
 mod sink;
 mod status;
@@ -74,6 +77,7 @@ pub(crate) fn run(
         Command::Status(args) => status::status(&context, args),
         Command::Sink(command) => sink::sink(&context, command),
         Command::Respond(command) => respond::respond(&context, command),
+        Command::Playbook(command) => playbook::playbook(&context, command),
         Command::Evidence(command) => evidence::evidence(&context, command),
         Command::Policy(command) => policy::policy(&context, command),
         Command::Rules(command) => rules::rules(&context, command),

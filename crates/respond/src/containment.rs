@@ -4,6 +4,7 @@
 //! because network isolation has more than one mechanism and because a response must be
 //! shown to survive a failure of each step.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use palisade_sys::cgroup::CgroupError;
@@ -53,6 +54,18 @@ pub trait Containment {
     fn thaw(&self, target: &Target, deadline: Duration) -> Result<Effect, ContainmentError>;
     /// Denies all network traffic, so that it stays denied without this process.
     fn isolate(&self, target: &Target, deadline: Duration) -> Result<Effect, ContainmentError>;
+    /// Denies all network traffic but that with the addresses in `allow`.
+    fn isolate_but(
+        &self,
+        target: &Target,
+        allow: &[IpAddr],
+        deadline: Duration,
+    ) -> Result<Effect, ContainmentError> {
+        if allow.is_empty() {
+            return self.isolate(target, deadline);
+        }
+        Err(ContainmentError::Network("no address can be let through by these means".into()))
+    }
     /// Allows network traffic again.
     fn rejoin(&self, target: &Target, deadline: Duration) -> Result<Effect, ContainmentError>;
     /// Ends every process.
@@ -65,6 +78,13 @@ pub trait Containment {
 pub trait NetworkCut {
     /// Cuts the network; returns a detail for the timeline.
     fn cut(&self, target: &Target) -> Result<String, String>;
+    /// Cuts it but for the addresses in `allow`.
+    fn cut_but(&self, target: &Target, allow: &[IpAddr]) -> Result<String, String> {
+        if allow.is_empty() {
+            return self.cut(target);
+        }
+        Err("no address can be let through by these means".into())
+    }
     /// Restores it.
     fn restore(&self, target: &Target) -> Result<String, String>;
     /// Whether it is cut now, asked of the kernel.
@@ -115,11 +135,20 @@ impl Containment for KernelContainment<'_> {
         Ok(Effect::changed("thawed"))
     }
 
-    fn isolate(&self, target: &Target, _deadline: Duration) -> Result<Effect, ContainmentError> {
+    fn isolate(&self, target: &Target, deadline: Duration) -> Result<Effect, ContainmentError> {
+        self.isolate_but(target, &[], deadline)
+    }
+
+    fn isolate_but(
+        &self,
+        target: &Target,
+        allow: &[IpAddr],
+        _deadline: Duration,
+    ) -> Result<Effect, ContainmentError> {
         if self.network.is_cut(target).map_err(ContainmentError::Network)? {
             return Ok(Effect::unchanged("already isolated"));
         }
-        let detail = self.network.cut(target).map_err(ContainmentError::Network)?;
+        let detail = self.network.cut_but(target, allow).map_err(ContainmentError::Network)?;
         // What the kernel says afterwards counts, not that the call returned.
         if !self.network.is_cut(target).map_err(ContainmentError::Network)? {
             return Err(ContainmentError::NotEffective("network isolation"));

@@ -5,6 +5,7 @@
 //! as long as the process does, and its detail says so.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -65,14 +66,23 @@ fn folder(target: &Target) -> Result<&Path, String> {
 
 impl NetworkCut for BpfNetwork {
     fn cut(&self, target: &Target) -> Result<String, String> {
+        self.cut_but(target, &[])
+    }
+
+    fn cut_but(&self, target: &Target, allow: &[IpAddr]) -> Result<String, String> {
         let id = target.container().id.as_str();
-        let mut isolation = Isolation::begin(folder(target)?).map_err(|error| chain(&error))?;
+        let mut isolation =
+            Isolation::begin_but(folder(target)?, allow).map_err(|error| chain(&error))?;
         // Left by an earlier container of the same id, or by a cut that lost its programs.
         let stale = isolate::release_pinned(&self.root, id);
         match stale.and_then(|_| isolation.pin(&self.root, id)) {
             Ok(pinned) => {
                 let mounted = if pinned.mounted_bpffs { ", bpffs mounted" } else { "" };
-                Ok(format!("all traffic is refused by the kernel, pinned{mounted}"))
+                let but = match allow.len() {
+                    0 => String::new(),
+                    n => format!(" but with {n} address(es)"),
+                };
+                Ok(format!("all traffic{but} is refused by the kernel, pinned{mounted}"))
             }
             Err(error) => {
                 let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);

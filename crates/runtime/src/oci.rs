@@ -22,10 +22,11 @@ mod state;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use palisade_base::Timestamp;
+use palisade_base::{Digest, Timestamp};
 use palisade_harden::{
     Facts, Hardened, ImageFacts, Machine, Refusal, harden_container, harden_exec,
 };
+use palisade_policy::standing::Standing;
 use palisade_policy::{EngineMode, LoadedPolicy, Policy, Seccomp};
 use palisade_sys::facts;
 use serde_json::{Value, json};
@@ -164,6 +165,7 @@ fn start(invocation: &Invocation, settings: &Settings) -> Result<(), String> {
     let document = Document::read(&bundle.join("config.json")).map_err(|error| why(&error))?;
     let id = invocation.id.as_deref().unwrap_or_default();
     let engine = engine_facts(&document.value, &bundle, id, Timestamp::now())?;
+    quarantine(settings, &engine.image_digests)?;
     let facts = machine_facts(policy)?;
     let result = harden_container(document.value.clone(), policy, &facts, &engine);
     let confinement = Confinement::of(&engine, policy, &result);
@@ -181,6 +183,19 @@ fn start(invocation: &Invocation, settings: &Settings) -> Result<(), String> {
     // What is known of it is for people; without it the container is as confined.
     confinement.write(&settings.state);
     Ok(())
+}
+
+/// Refuses an image that a response has put into quarantine, whatever the policy's mode: it was
+/// ordered for this image. What cannot be read refuses as well.
+fn quarantine(settings: &Settings, digests: &[String]) -> Result<(), String> {
+    let standing = Standing::read(&settings.standing).map_err(|error| why(&error))?;
+    let digests: Vec<Digest> = digests.iter().filter_map(|text| text.parse().ok()).collect();
+    match standing.image(&digests) {
+        Some(entry) => {
+            Err(format!("palisade: image {} is in quarantine {}", entry.what, entry.why()))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Confines a process that is about to be started in a container.

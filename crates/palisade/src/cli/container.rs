@@ -87,4 +87,7 @@ pub(crate) struct Stop {
     /// Seconds between SIGTERM and SIGKILL
     #[arg(long, default_value_t = 5, value_name = "SECONDS")]
     pub(crate) grace: u64,
+    /// Stop a container that a response has protected as well
+    #[arg(long)]
+    pub(crate) unprotect: bool,
 }

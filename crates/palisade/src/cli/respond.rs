@@ -23,14 +23,26 @@ pub(crate) enum Respond {
     Note(NoteArgs),
     /// Close an incident
     Close(CloseArgs),
-    /// Freeze every process of a container
-    Freeze(ContainerArgs),
+    /// Freeze every process of a container, for an hour unless told otherwise
+    Freeze(ActionArgs),
     /// Deny all network traffic of a container
-    Isolate(ContainerArgs),
-    /// Undo freeze and isolate
+    Isolate(ActionArgs),
+    /// Undo everything that was ordered by hand for a container, and freeze and isolate
     Release(ContainerArgs),
     /// Kill every process of a container
-    Kill(ContainerArgs),
+    Kill(ActionArgs),
+    /// Carry out any action of a playbook, once
+    Act(ActArgs),
+    /// Undo what an order did
+    Undo(UndoArgs),
+    /// List orders given by hand or by playbooks run by hand
+    Orders(Ps),
+    /// Print the audit log: who ordered what and why, each step, each undoing
+    Audit(AuditArgs),
+    /// List what holds: quarantined images, blocked programs, protected containers
+    Standing(Ps),
+    /// Undo what was held long enough, and complete what was interrupted
+    Expire(ExpireArgs),
     /// Collect a signed evidence bundle of a container
     Collect(CollectArgs),
 }
@@ -128,6 +140,171 @@ pub(crate) struct ReportArgs {
 pub(crate) struct ContainerArgs {
     /// Name or id (or its beginning)
     pub(crate) container: String,
+}
+
+/// Who orders, why, and how long it holds.
+#[derive(Debug, Args)]
+pub(crate) struct OrderArgs {
+    /// Print what would be done, and do nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Why; goes into the audit log
+    #[arg(long, value_name = "TEXT", default_value = "by hand")]
+    pub(crate) reason: String,
+    /// Who answers for it [default: the user's number]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) owner: Option<String>,
+    /// Services elsewhere and their credentials, as JSON [default: <data-dir>/remotes.json]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) remotes: Option<PathBuf>,
+}
+
+/// An action on a container.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    palisade respond freeze shop --for 20m --reason 'odd process'\n  \
+    palisade respond isolate shop --allow 10.0.0.5 --dry-run")]
+pub(crate) struct ActionArgs {
+    /// Name or id (or its beginning)
+    pub(crate) container: String,
+    /// After this time it is undone by itself: 30s, 20m, 2h, ever
+    #[arg(long = "for", value_name = "TIME")]
+    pub(crate) hold: Option<String>,
+    /// Addresses that may still be spoken with (isolate); may be repeated
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) allow: Vec<std::net::IpAddr>,
+    #[command(flatten)]
+    pub(crate) order: OrderArgs,
+}
+
+/// `palisade respond act`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    palisade respond act 'block-destination: 203.0.113.7' --container shop\n  \
+    palisade respond act '{isolate: [10.0.0.5], for: 10m}' --container shop\n  \
+    palisade respond act 'quarantine-image: sha256:4f2a…'\n  \
+    palisade respond act 'kill-tree: 4711' --container shop\n  \
+    palisade respond act 'cordon: node-7' --dry-run\n\n\
+    Actions and their parameters are those of playbooks: docs/guide/playbooks.md.")]
+pub(crate) struct ActArgs {
+    /// The step, as it would stand in a playbook
+    pub(crate) step: String,
+    /// Container that it acts upon: name or id (or its beginning)
+    #[arg(long, value_name = "CONTAINER")]
+    pub(crate) container: Option<String>,
+    #[command(flatten)]
+    pub(crate) order: OrderArgs,
+}
+
+/// `palisade respond undo`.
+#[derive(Debug, Args)]
+pub(crate) struct UndoArgs {
+    /// The order's id, or the beginning of it
+    pub(crate) order: String,
+    /// Services elsewhere and their credentials, as JSON [default: <data-dir>/remotes.json]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) remotes: Option<PathBuf>,
+}
+
+/// `palisade respond audit`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Exit codes: 0 the chain is whole, 1 a line was changed, taken out or damaged."
+)]
+pub(crate) struct AuditArgs {
+    /// Form of the result
+    #[arg(long, value_enum, default_value_t = ListFormat::Table)]
+    pub(crate) format: ListFormat,
+}
+
+/// `palisade respond expire`.
+#[derive(Debug, Args)]
+pub(crate) struct ExpireArgs {
+    /// Wait for this order, and then until nothing is held any more
+    #[arg(long, value_name = "ORDER")]
+    pub(crate) guard: Option<String>,
+    /// Services elsewhere and their credentials, as JSON [default: <data-dir>/remotes.json]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) remotes: Option<PathBuf>,
+}
+
+/// `palisade playbook`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Playbook {
+    /// Check playbooks, and list every problem with its place
+    Check(PlaybookFiles),
+    /// Run playbooks against a recorded incident, and print what they would do
+    Test(PlaybookTest),
+    /// Carry a playbook out for an incident of this machine
+    Run(PlaybookRun),
+    /// Say yes to the question of a run, and carry it on
+    Approve(PlaybookAnswer),
+    /// Say no to the question of a run
+    Refuse(PlaybookAnswer),
+}
+
+/// Playbooks.
+#[derive(Debug, Args)]
+pub(crate) struct PlaybookFiles {
+    /// Files, or folders with *.yaml
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+}
+
+/// `palisade playbook test`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  \
+    palisade respond export latest --output incident.json\n  \
+    palisade playbook test playbooks/ --incident incident.json --label tier=front\n\n\
+    Nothing is done. Exit codes: 0 a playbook would run, 1 none would, 2 a playbook is wrong.")]
+pub(crate) struct PlaybookTest {
+    /// Files, or folders with *.yaml
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// The incident, as `palisade respond export` writes it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) incident: PathBuf,
+    /// Label of the container, which no incident records; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) label: Vec<String>,
+    /// Steps that fail in this rehearsal: an id, or an action; may be repeated
+    #[arg(long, value_name = "STEP")]
+    pub(crate) fail: Vec<String>,
+}
+
+/// `palisade playbook run`.
+#[derive(Debug, Args)]
+pub(crate) struct PlaybookRun {
+    /// The playbook
+    pub(crate) file: PathBuf,
+    /// The incident's id, the beginning of it, or `latest`
+    #[arg(default_value = "latest")]
+    pub(crate) incident: String,
+    /// Print what would be done, and do nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Run it although its `on` does not fit
+    #[arg(long)]
+    pub(crate) anyway: bool,
+    /// Services elsewhere and their credentials, as JSON [default: <data-dir>/remotes.json]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) remotes: Option<PathBuf>,
+}
+
+/// An answer to a question.
+#[derive(Debug, Args)]
+pub(crate) struct PlaybookAnswer {
+    /// The order's id, or the beginning of it
+    pub(crate) order: String,
+    /// The step that asks, for certainty about what is answered
+    #[arg(long, value_name = "STEP")]
+    pub(crate) step: Option<String>,
+    /// Who answers [default: the user's number]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) owner: Option<String>,
+    /// Services elsewhere and their credentials, as JSON [default: <data-dir>/remotes.json]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) remotes: Option<PathBuf>,
 }
 
 /// `palisade respond collect`.

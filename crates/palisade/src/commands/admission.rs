@@ -2,12 +2,14 @@
 //!
 //! `runtime` knows neither `trust` nor `scan`; this is the function that it is given.
 
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use palisade_base::Timestamp;
+use palisade_base::{Digest, Timestamp};
 use palisade_harden::{Refusal, RefusalReason};
 use palisade_image::Image;
 use palisade_model::Target;
+use palisade_policy::standing::{self, Standing};
 use palisade_policy::{Admission, GateState, ImageVerification, Policy, SignatureState, admit};
 use palisade_scan::Look;
 use palisade_scan::db::Database;
@@ -22,11 +24,12 @@ pub(crate) struct Admitter<'a> {
     database: Option<&'a Database>,
     look: Look<'a>,
     verdict: Mutex<Option<Admission>>,
+    standing: Option<PathBuf>,
 }
 
 impl<'a> Admitter<'a> {
     pub(crate) fn new(policy: &'a Policy, database: Option<&'a Database>, look: Look<'a>) -> Self {
-        Self { policy, database, look, verdict: Mutex::new(None) }
+        Self { policy, database, look, verdict: Mutex::new(None), standing: None }
     }
 
     /// The verdict of the last image that was judged.
@@ -34,8 +37,39 @@ impl<'a> Admitter<'a> {
         self.verdict.lock().ok().and_then(|verdict| verdict.clone())
     }
 
+    /// Refuses images that a response has put into quarantine, by what `folder` holds.
+    pub(crate) fn with_standing(mut self, folder: &Path) -> Self {
+        self.standing = Some(folder.join(standing::FILE));
+        self
+    }
+
+    /// Why the image is in quarantine, if it is. What cannot be read refuses as well.
+    fn quarantine(&self, image: &Image) -> Option<String> {
+        let orders = match Standing::read(self.standing.as_ref()?) {
+            Ok(orders) => orders,
+            Err(error) => return Some(with_cause(&error)),
+        };
+        let digests: Vec<Digest> = image
+            .index_digests
+            .iter()
+            .copied()
+            .chain(image.manifest_digest)
+            .chain(image.config_digest)
+            .collect();
+        let entry = orders.image(&digests)?;
+        Some(format!("image {} is in quarantine {}", entry.what, entry.why()))
+    }
+
     /// Judges `image`; a refusal carries every reason.
     pub(crate) fn judge(&self, image: &Image) -> Result<(), Refusal> {
+        if let Some(reason) = self.quarantine(image) {
+            if let Ok(mut verdict) = self.verdict.lock() {
+                *verdict = Some(Admission::Refused { reasons: vec![reason.clone()] });
+            }
+            let fix = "`palisade respond act 'release-image: DIGEST'` takes it back".to_string();
+            let reasons = vec![RefusalReason { control: "quarantine", message: reason, fix }];
+            return Err(Refusal { reasons });
+        }
         let images = &self.policy.images;
         let signature = self.signature(image);
         let tampered = matches!(signature, SignatureState::Tampered { .. });

@@ -8,6 +8,7 @@ use palisade_agent::{ContainerFiles, ResponseMeans};
 use palisade_base::Digest;
 use palisade_model::{Container, Engine};
 use palisade_respond::evidence::EvidenceOptions;
+use palisade_respond::hands::BestNetwork;
 use palisade_respond::network::BpfNetwork;
 use palisade_trust::{PrivateKey, sign_blob};
 
@@ -30,12 +31,17 @@ pub(crate) fn for_agent(
     Ok(ResponseMeans {
         evidence: evidence_folder(&context.global.data_dir),
         options: evidence_options(memory_mib),
-        network: Box::new(BpfNetwork::default()),
+        network: Box::new(network(context)),
         signer: Some(Box::new(move |manifest: &[u8]| {
             sign_blob(&key, &Digest::of(manifest)).map_err(Into::into)
         })),
         locate: Box::new(move |container| locate(&paths, container)),
     })
+}
+
+/// What cuts the network: BPF, or else packet filters.
+pub(crate) fn network(context: &Context<'_>) -> BestNetwork {
+    BestNetwork::new(BpfNetwork::default(), &context.global.run_dir.join("nft"))
 }
 
 /// How much evidence is collected.

@@ -1,6 +1,6 @@
 //! `palisade respond`: incidents, alerts, the report, and actions by hand.
 
-mod by_hand;
+pub(super) mod by_hand;
 mod change;
 mod export;
 mod show;
@@ -19,8 +19,9 @@ use palisade_model::wire::{Envelope, schema};
 use palisade_model::{Incident, IncidentState, Verdict};
 use palisade_respond::bundle;
 
-use super::Context;
+pub(super) use self::export::EXPORT_SCHEMA;
 use super::watch::evidence_folder;
+use super::{Context, orders};
 use crate::cli::{self, ListFormat};
 use crate::exit::{Exit, Failure, OrExit as _};
 use crate::terminal::{columns, tsv};
@@ -40,13 +41,19 @@ pub(crate) fn respond(context: &Context<'_>, command: &cli::Respond) -> Result<E
         cli::Respond::Close(args) => change::close(context, args),
         cli::Respond::Freeze(args) => by_hand::freeze(context, args),
         cli::Respond::Isolate(args) => by_hand::isolate(context, args),
+        cli::Respond::Act(args) => by_hand::act(context, args),
+        cli::Respond::Undo(args) => orders::undo(context, args),
+        cli::Respond::Orders(args) => orders::list(context, args),
+        cli::Respond::Audit(args) => orders::audit(context, args),
+        cli::Respond::Standing(args) => orders::standing(context, args),
+        cli::Respond::Expire(args) => orders::expire(context, args),
         cli::Respond::Release(args) => by_hand::release(context, args),
         cli::Respond::Kill(args) => by_hand::kill(context, args),
         cli::Respond::Collect(args) => by_hand::collect(context, args),
     }
 }
 
-fn incidents(context: &Context<'_>) -> Result<Vec<Incident>, Failure> {
+pub(super) fn incidents(context: &Context<'_>) -> Result<Vec<Incident>, Failure> {
     let folder = context.global.data_dir.join("incidents");
     if !folder.is_dir() {
         return Ok(Vec::new());
@@ -60,7 +67,7 @@ fn incidents(context: &Context<'_>) -> Result<Vec<Incident>, Failure> {
 }
 
 /// The incident that `text` names: an id, its beginning, or `latest`.
-fn find(context: &Context<'_>, text: &str) -> Result<Incident, Failure> {
+pub(super) fn find(context: &Context<'_>, text: &str) -> Result<Incident, Failure> {
     let mut all = incidents(context)?;
     let missing = |message: String| {
         Failure::message(Exit::Incomplete, message).with_hint("`palisade respond list` names them")
@@ -74,6 +81,14 @@ fn find(context: &Context<'_>, text: &str) -> Result<Incident, Failure> {
         (Some(_), Some(_)) => Err(missing(format!("`{text}` names several incidents"))),
         (None, _) => Err(missing(format!("no incident `{text}`"))),
     }
+}
+
+/// The alerts of `incident` that are still in the journal.
+pub(super) fn alerts_of(
+    context: &Context<'_>,
+    incident: &Incident,
+) -> Result<Vec<palisade_model::Alert>, Failure> {
+    export::alerts_of(context, incident).map(|(alerts, _)| alerts)
 }
 
 /// Lower-case name of a state.

@@ -42,7 +42,8 @@ pub(crate) fn run(context: &Context<'_>, args: &cli::Run) -> Result<Exit, Failur
     let database = super::db::open_for_gate(context, &policy, args.db.as_ref())?;
     let looks = Looks::for_admission(context, &policy, &args.source)?;
     let look = looks.as_ref().map(Looks::look).unwrap_or_default();
-    let admitter = Admitter::new(&policy, database.as_ref(), look);
+    let admitter =
+        Admitter::new(&policy, database.as_ref(), look).with_standing(&context.global.data_dir);
     let mut command = args.command.clone();
     if let Some(program) = &args.entrypoint {
         command.insert(0, program.clone());
@@ -279,6 +280,20 @@ pub(crate) fn exec(context: &Context<'_>, args: &cli::Exec) -> Result<Exit, Fail
     Err(Failure::program(exit.shell_code()))
 }
 
+/// A response may have wanted the container kept, for what can still be learned from it.
+fn refuse_protected(context: &Context<'_>, id: &str, unprotect: bool) -> Result<(), Failure> {
+    let path = context.global.data_dir.join(palisade_policy::standing::FILE);
+    let orders = palisade_policy::standing::Standing::read(&path).or_exit(Exit::Incomplete)?;
+    match orders.protected(id) {
+        Some(entry) if !unprotect => {
+            let message = format!("container `{id}` is protected {}", entry.why());
+            Err(Failure::message(Exit::Refused, message)
+                .with_hint("undo the order (`palisade respond orders`), or give --unprotect"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Stops containers and removes them.
 pub(crate) fn stop(context: &Context<'_>, args: &cli::Stop) -> Result<Exit, Failure> {
     let runtime = open(context, None)?;
@@ -291,6 +306,7 @@ pub(crate) fn stop(context: &Context<'_>, args: &cli::Stop) -> Result<Exit, Fail
     for name in &names {
         let found = runtime.find(name).or_exit(Exit::Incomplete)?;
         let id = &found.record.container.id;
+        refuse_protected(context, id, args.unprotect)?;
         if found.status != palisade_runtime::Status::Stopped {
             let grace = Duration::from_secs(args.grace);
             // A frozen program cannot end by itself; removal below kills it.

@@ -29,6 +29,11 @@ use serde::Serialize;
 use crate::bundle::{BundleWriter, CaseFacts, Manifest, Signer, WriteError};
 use crate::target::Target;
 
+/// The upper layer of the overlay mounted as `/`, from a process's `mountinfo`.
+pub(crate) fn upper_of(mountinfo: &str) -> Option<String> {
+    upper::upper_of_mountinfo(mountinfo)
+}
+
 /// Most processes described one by one.
 pub const PROCESSES_MAX: usize = 4096;
 /// Most attachments of a request.

@@ -4,5 +4,7 @@
 
 mod evidence;
 mod execute;
+mod orders;
+mod orders_root;
 mod plan;
 mod support;

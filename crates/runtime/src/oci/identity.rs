@@ -131,6 +131,15 @@ fn annotations(out: &mut EngineFacts, spec: &Value) {
     ]);
     out.name =
         first(["io.kubernetes.cri.container-name", "io.kubernetes.cri-o.Name", "nerdctl/name"]);
+    digests_of(
+        out,
+        [
+            "io.kubernetes.cri.image-name",
+            "io.kubernetes.cri-o.ImageRef",
+            "io.kubernetes.cri-o.Image",
+        ]
+        .map(|key| text(key).unwrap_or_default()),
+    );
     let kind = first([
         "io.kubernetes.cri.container-type",
         "io.kubernetes.cri-o.ContainerType",
@@ -141,6 +150,18 @@ fn annotations(out: &mut EngineFacts, spec: &Value) {
     }
     if let Some(labels) = text("io.kubernetes.cri-o.Labels") {
         labels_of(out, serde_json::from_str(labels).ok().as_ref());
+    }
+}
+
+/// Notes the digests that an engine's texts end in: `sha256:…`, `NAME@sha256:…`, or the 64 digits
+/// alone, as Podman and CRI-O write the id of an image.
+fn digests_of<const N: usize>(out: &mut EngineFacts, texts: [&str; N]) {
+    for text in texts {
+        let digest = text.rsplit('@').next().unwrap_or(text);
+        let hex = digest.strip_prefix("sha256:").unwrap_or(digest);
+        if hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit()) {
+            out.image_digests.push(format!("sha256:{}", hex.to_ascii_lowercase()));
+        }
     }
 }
 
@@ -174,6 +195,7 @@ fn docker(out: &mut EngineFacts, root: &Path) {
     let text = |pointer: &str| config.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
     out.name = Some(text("/Name").trim_start_matches('/').to_string()).filter(|n| !n.is_empty());
     out.image = Some(text("/Config/Image").to_string()).filter(|image| !image.is_empty());
+    digests_of(out, [text("/Image"), text("/ImageManifest/digest"), text("/Config/Image")]);
     labels_of(out, config.pointer("/Config/Labels"));
     // The classic builder starts its steps from an image's id, without a health check and
     // without a log.
@@ -211,6 +233,7 @@ fn podman(out: &mut EngineFacts, bundle: &Path) {
         let value = metadata.as_ref()?.get(key)?.as_str()?;
         Some(value.to_string()).filter(|value| !value.is_empty())
     };
+    digests_of(out, [entry.get("image").and_then(Value::as_str).unwrap_or_default()]);
     out.image = text("image-name").or_else(|| out.image.take());
     out.name = text("name").or_else(|| out.name.take());
 }

@@ -31,11 +31,18 @@ pub struct Settings {
     pub runtime: Option<PathBuf>,
     /// Where it is written down how containers were confined.
     pub state: PathBuf,
+    /// What responses ordered to hold: images in quarantine.
+    pub standing: PathBuf,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { policy: "baseline".into(), runtime: None, state: "/run/palisade/engines".into() }
+        Self {
+            policy: "baseline".into(),
+            runtime: None,
+            state: "/run/palisade/engines".into(),
+            standing: Path::new("/var/lib/palisade").join(palisade_policy::standing::FILE),
+        }
     }
 }
 

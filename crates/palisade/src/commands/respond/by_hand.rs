@@ -7,17 +7,17 @@ use std::time::Duration;
 
 use palisade_base::{Digest, Timestamp};
 use palisade_model::Container;
-use palisade_policy::Action;
+use palisade_policy::playbook::{Act, Step, StepKind};
 use palisade_respond::bundle::CaseFacts;
 use palisade_respond::evidence::{self, Request};
-use palisade_respond::network::BpfNetwork;
-use palisade_respond::{KernelContainment, Means, Responder, Target, plan_by_hand};
+use palisade_respond::{KernelContainment, Means, Responder, Target};
 use palisade_sys::Hierarchies;
 use palisade_trust::sign_blob;
 
 use super::{Context, incidents};
-use crate::cli::{self, ContainerArgs};
-use crate::commands::means::{evidence_key, evidence_options, locate};
+use crate::cli::{self, ActionArgs, ContainerArgs};
+use crate::commands::means::{evidence_key, evidence_options, locate, network};
+use crate::commands::orders;
 use crate::commands::run::paths;
 use crate::exit::{Exit, Failure, OrExit as _};
 
@@ -25,7 +25,10 @@ use crate::exit::{Exit, Failure, OrExit as _};
 const COLLECT_DEADLINE: Duration = Duration::from_mins(5);
 
 /// The container that `text` names: one that runs, or one that an incident mentions.
-fn container(context: &Context<'_>, text: &str) -> Result<Container, Failure> {
+pub(in crate::commands) fn container(
+    context: &Context<'_>,
+    text: &str,
+) -> Result<Container, Failure> {
     let is_it = |container: &Container| {
         container.name == text || (text.len() >= 3 && container.id.starts_with(text))
     };
@@ -35,6 +38,9 @@ fn container(context: &Context<'_>, text: &str) -> Result<Container, Failure> {
             return Ok(container);
         }
     }
+    if let Some(container) = crate::commands::container::find(context, text) {
+        return Ok(container);
+    }
     let mentioned = incidents(context)?.into_iter().rev().filter_map(|incident| incident.container);
     mentioned.into_iter().find(is_it).ok_or_else(|| {
         Failure::message(Exit::Incomplete, format!("no container `{text}`"))
@@ -43,71 +49,71 @@ fn container(context: &Context<'_>, text: &str) -> Result<Container, Failure> {
 }
 
 fn responder(context: &Context<'_>) -> Result<Responder, Failure> {
-    use anyhow::Context as _;
-    let folder = context.global.data_dir.join(palisade_agent::BY_HAND_FOLDER);
-    std::fs::create_dir_all(&folder)
-        .with_context(|| format!("create folder `{}`", folder.display()))?;
-    Responder::open(&folder).or_exit(Exit::Incomplete)
+    Responder::open(&orders::folder(context)?).or_exit(Exit::Incomplete)
 }
 
 fn hierarchies() -> Result<Hierarchies, Failure> {
     Hierarchies::detect().or_exit(Exit::Incomplete)
 }
 
-/// Carries out one action and says how it went.
-fn act(context: &Context<'_>, args: &ContainerArgs, action: Action) -> Result<Exit, Failure> {
+/// Orders one act on a container.
+fn order(context: &Context<'_>, args: &ActionArgs, act: Act) -> Result<Exit, Failure> {
     let container = container(context, &args.container)?;
-    let hierarchies = hierarchies()?;
-    let network = BpfNetwork::default();
-    let containment = KernelContainment::new(&network);
-    let mut none = |_: &_, _: &_, _: bool, _: Duration| Err("not part of this plan".to_string());
-    let mut means =
-        Means { hierarchies: &hierarchies, containment: &containment, collect: &mut none };
-    let id = format!("{:016x}-by-hand", Timestamp::now().as_nanos());
-    let plan = plan_by_hand(&id, &container, &[action], "");
-    let outcomes = responder(context)?
-        .execute(&plan, &[], &mut means, &mut |_| {})
-        .or_exit(Exit::Incomplete)?;
-    let mut exit = Exit::Clean;
-    for outcome in &outcomes {
-        if !outcome.is_done() {
-            exit = Exit::Incomplete;
+    let mut step = Step::of(act.name(), act);
+    if let (Some(text), StepKind::Act { act, hold_ms, .. }) = (&args.hold, &mut step.what) {
+        if act.inverse().is_none() {
+            let message = format!("what `{}` does cannot be undone", act.name());
+            return Err(Failure::message(Exit::Usage, message).with_hint("leave --for out"));
         }
-        context.terminal.result(&format!(
-            "{}: {:?} in {:.2} ms: {}\n",
-            outcome.action.as_str(),
-            outcome.result,
-            outcome.duration_ns as f64 / 1e6,
-            outcome.detail
-        ))?;
+        *hold_ms = orders::hold(text)?;
     }
-    Ok(exit)
+    orders::carry_out(context, step, Some(container), &args.order)
 }
 
 /// Freezes every process of a container.
-pub(super) fn freeze(context: &Context<'_>, args: &ContainerArgs) -> Result<Exit, Failure> {
-    act(context, args, Action::Freeze)
+pub(super) fn freeze(context: &Context<'_>, args: &ActionArgs) -> Result<Exit, Failure> {
+    no_addresses(args)?;
+    order(context, args, Act::Freeze)
 }
 
 /// Denies all network traffic of a container.
-pub(super) fn isolate(context: &Context<'_>, args: &ContainerArgs) -> Result<Exit, Failure> {
-    act(context, args, Action::Isolate)
+pub(super) fn isolate(context: &Context<'_>, args: &ActionArgs) -> Result<Exit, Failure> {
+    order(context, args, Act::Isolate { allow: args.allow.clone() })
 }
 
 /// Kills every process of a container.
-pub(super) fn kill(context: &Context<'_>, args: &ContainerArgs) -> Result<Exit, Failure> {
-    act(context, args, Action::Kill)
+pub(super) fn kill(context: &Context<'_>, args: &ActionArgs) -> Result<Exit, Failure> {
+    no_addresses(args)?;
+    order(context, args, Act::Kill)
+}
+
+fn no_addresses(args: &ActionArgs) -> Result<(), Failure> {
+    if args.allow.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::message(Exit::Usage, "--allow is for `isolate`"))
+}
+
+/// Carries out any action of a playbook.
+pub(super) fn act(context: &Context<'_>, args: &cli::ActArgs) -> Result<Exit, Failure> {
+    let step = orders::parse_step(context, &args.step)?;
+    let container = match &args.container {
+        Some(name) => Some(container(context, name)?),
+        None => None,
+    };
+    orders::carry_out(context, step, container, &args.order)
 }
 
 /// Undoes freeze and isolation.
 pub(super) fn release(context: &Context<'_>, args: &ContainerArgs) -> Result<Exit, Failure> {
     let container = container(context, &args.container)?;
     let hierarchies = hierarchies()?;
-    let network = BpfNetwork::default();
+    let network = network(context);
     let containment = KernelContainment::new(&network);
     let mut none = |_: &_, _: &_, _: bool, _: Duration| Err("not part of this plan".to_string());
     let means = Means { hierarchies: &hierarchies, containment: &containment, collect: &mut none };
     let effects = responder(context)?.release(&container, &means).or_exit(Exit::Incomplete)?;
+    orders::release(context, &container)?;
     for effect in effects {
         context.terminal.result(&format!("{}\n", effect.detail))?;
     }

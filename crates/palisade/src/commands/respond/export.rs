@@ -16,7 +16,7 @@ use crate::cli::{ExportArgs, ExportForm};
 use crate::exit::{Exit, Failure, OrExit as _};
 
 /// Schema of an exported incident.
-const EXPORT_SCHEMA: &str = "palisade.dev/incident-export/v1";
+pub(in crate::commands) const EXPORT_SCHEMA: &str = "palisade.dev/incident-export/v1";
 
 /// An incident and its alerts.
 #[derive(Serialize)]
@@ -40,7 +40,11 @@ pub(super) fn export(context: &Context<'_>, args: &ExportArgs) -> Result<Exit, F
     Ok(Exit::Clean)
 }
 
-fn json(context: &Context<'_>, incident: Incident) -> Result<String, Failure> {
+/// The alerts of `incident` that are still in the journal, and how many it names.
+pub(super) fn alerts_of(
+    context: &Context<'_>,
+    incident: &Incident,
+) -> Result<(Vec<Alert>, usize), Failure> {
     let wanted: BTreeSet<&str> = incident
         .timeline
         .iter()
@@ -53,7 +57,12 @@ fn json(context: &Context<'_>, incident: Incident) -> Result<String, Failure> {
     let is_wanted = |alert: &Alert| wanted.contains(alert.id.as_str());
     let alerts: Vec<Alert> =
         stored.into_iter().map(|stored| stored.alert).filter(is_wanted).collect();
-    let n_alerts_gone = wanted.len().saturating_sub(alerts.len());
+    Ok((alerts, wanted.len()))
+}
+
+fn json(context: &Context<'_>, incident: Incident) -> Result<String, Failure> {
+    let (alerts, n_wanted) = alerts_of(context, &incident)?;
+    let n_alerts_gone = n_wanted.saturating_sub(alerts.len());
     let export = Export { incident, alerts, n_alerts_gone };
     let text = serde_json::to_string_pretty(&Envelope::new(EXPORT_SCHEMA, &export))
         .context("write the incident")?;
