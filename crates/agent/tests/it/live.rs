@@ -5,7 +5,7 @@ mod root {
     use std::path::Path;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
-    use std::time::{Duration, Instant};
+    use std::time::Duration;
 
     use palisade_agent::detector::load_rules;
     use palisade_agent::{
@@ -20,7 +20,7 @@ mod root {
     use palisade_rules::LoadOptions;
     use palisade_sensor::identity::HostPaths;
 
-    use crate::support::{Sandbox, is_root, line, policy};
+    use crate::support::{Sandbox, is_root, line, policy, stop_after};
 
     fn detector(records: &Path, cgroup: u64) -> Detector {
         let (rules, diagnostics) = load_rules(&BUILTIN_RULES, &LoadOptions::default());
@@ -86,7 +86,7 @@ mod root {
             let mut bytes = [0; 64];
             let _ = connection.read(&mut bytes);
         });
-        let started = Instant::now();
+        stop_after(&stop, Duration::from_secs(60));
         let mut lines = Vec::new();
         let mut alerts = BTreeMap::new();
         let mut reaction = None;
@@ -112,9 +112,6 @@ mod root {
                     _ => {}
                 }
                 lines.push(line(&notice));
-                if started.elapsed() > Duration::from_secs(20) {
-                    stopper.store(true, Ordering::Relaxed);
-                }
             })
             .unwrap();
         for (rule, alert) in &alerts {

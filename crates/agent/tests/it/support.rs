@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -248,4 +248,14 @@ impl Drop for Sandbox {
         }
         let _ = self.group.remove(Duration::from_secs(5));
     }
+}
+
+/// Sets `stop` after `time`. An agent that has nothing to say calls nobody, so a test's end must not
+/// wait for its word.
+pub fn stop_after(stop: &Arc<AtomicBool>, time: Duration) {
+    let stop = Arc::clone(stop);
+    std::thread::spawn(move || {
+        std::thread::sleep(time);
+        stop.store(true, Ordering::Relaxed);
+    });
 }
