@@ -126,17 +126,21 @@ pub fn scan_document(
     };
     let mut findings = vulnerabilities(&inventory, options, &mut coverage)?;
     coverage.unmatched.extend(unmatched);
-    findings.extend(licences(&inventory, options, &mut coverage));
+    let licences = licences(&inventory, options, &mut coverage);
+    findings.extend(licences.findings.into_iter().map(Finding::Licence));
     let subject = &inventory.subject;
     let applied = ignore::apply(&mut findings, options.ignores, options.now, Some(subject));
     coverage.n_ignores_expired = applied.n_expired;
+    let mut suppressed = applied.suppressed;
+    suppressed.extend(licences.suppressed);
+    suppressed.truncate(ignore::SUPPRESSED_MAX);
     Ok(ScanReport {
         time: options.now,
         inventory,
         database: options.database.map(Database::info),
         findings,
-        n_ignored: applied.n_ignored,
-        suppressed: applied.suppressed,
+        n_ignored: applied.n_ignored + licences.n_excepted,
+        suppressed,
         gate: None,
         minimality: None,
         coverage,
@@ -166,12 +170,12 @@ fn licences(
     inventory: &Inventory,
     options: &ScanOptions<'_>,
     coverage: &mut Coverage,
-) -> Vec<Finding> {
-    let Some(policy) = options.look.licences else { return Vec::new() };
+) -> licences::Judged {
+    let Some(policy) = options.look.licences else { return licences::Judged::default() };
     let judged = licences::judge(&inventory.packages, policy, options.now);
     coverage.n_licences_judged = judged.n_judged;
     coverage.n_licences_unknown = judged.n_unknown;
-    judged.findings.into_iter().map(Finding::Licence).collect()
+    judged
 }
 
 /// Scans an open image in one walk over its layers.
@@ -288,7 +292,8 @@ fn judge(
     let mut findings = vulnerabilities(&inventory, options, &mut coverage)?;
     findings.extend(secrets.into_iter().map(Finding::Secret));
     findings.extend(malware.into_iter().map(Finding::Malware));
-    findings.extend(licences(&inventory, options, &mut coverage));
+    let licences = licences(&inventory, options, &mut coverage);
+    findings.extend(licences.findings.into_iter().map(Finding::Licence));
     findings.extend(files.into_iter().map(Finding::File));
     findings.extend(hostile.into_iter().map(Finding::Configuration));
     let mut excused = Vec::new();
@@ -313,6 +318,7 @@ fn judge(
     let n_excused = excused.len() as u64;
     let mut suppressed = applied.suppressed;
     suppressed.extend(excused);
+    suppressed.extend(licences.suppressed);
     suppressed.truncate(ignore::SUPPRESSED_MAX);
     // Stable: within a severity the order of the parts above stays.
     findings.sort_by_key(|finding| {
@@ -330,7 +336,7 @@ fn judge(
         inventory,
         database: options.database.map(Database::info),
         findings,
-        n_ignored: applied.n_ignored + n_excused,
+        n_ignored: applied.n_ignored + n_excused + licences.n_excepted,
         suppressed,
         gate: None,
         minimality,

@@ -163,6 +163,7 @@ fn exception(entry: &LicenceException) -> Exception {
     Exception {
         package: entry.package.clone(),
         licence: (!entry.licence.is_empty()).then(|| entry.licence.clone()),
+        reason: entry.reason.clone(),
         expires: end.filter(|_| !entry.expires.is_empty()),
     }
 }

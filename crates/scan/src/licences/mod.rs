@@ -11,12 +11,15 @@ use std::collections::HashMap;
 
 use palisade_base::Timestamp;
 use palisade_model::finding::{LicenceFinding, LicenceVerdict};
-use palisade_model::{Package, Severity};
+use palisade_model::judgement::{Suppressed, SuppressedBy};
+use palisade_model::{Finding, Package, Severity};
 use spdx::expression::{ExprNode, Operator};
 use spdx::{Expression, LicenseItem};
 
 /// Findings beyond this number are dropped.
 pub const FINDINGS_MAX: usize = 20_000;
+/// Findings that an exception allows are listed up to this number, and counted.
+pub const SUPPRESSED_MAX: usize = crate::ignore::SUPPRESSED_MAX;
 /// Statements beyond this many bytes are not parsed.
 const STATEMENT_BYTES_MAX: usize = 4_096;
 
@@ -54,6 +57,8 @@ pub struct Exception {
     pub package: String,
     /// The licence; whichever it has without.
     pub licence: Option<String>,
+    /// Why it may.
+    pub reason: String,
     /// From when on it no longer holds.
     pub expires: Option<Timestamp>,
 }
@@ -63,6 +68,10 @@ pub struct Exception {
 pub struct Judged {
     /// What is not simply allowed.
     pub findings: Vec<LicenceFinding>,
+    /// What an exception allows, with its reason; at most [`SUPPRESSED_MAX`].
+    pub suppressed: Vec<Suppressed>,
+    /// Packages that an exception allows.
+    pub n_excepted: u64,
     /// Packages with a licence that could be judged.
     pub n_judged: u64,
     /// Packages without.
@@ -110,34 +119,50 @@ pub fn judge(packages: &[Package], policy: &LicencePolicy, now: Timestamp) -> Ju
                 Unknown::Deny => (LicenceVerdict::Denied, Severity::High, why),
             },
         };
-        let mut reason = reason.clone();
+        let mut finding = LicenceFinding {
+            package: package.name.clone(),
+            purl: package.purl.clone(),
+            version: package.version.clone(),
+            licence: licence.clone(),
+            verdict,
+            reason: reason.clone(),
+            severity,
+        };
         match exception(policy, package, licence, now) {
-            Excepted::Yes => continue,
-            Excepted::Expired => reason.push_str("; its exception has expired"),
+            Excepted::By(entry) => {
+                judged.n_excepted += 1;
+                if judged.suppressed.len() < SUPPRESSED_MAX {
+                    judged.suppressed.push(Suppressed {
+                        finding: Finding::Licence(finding),
+                        by: SuppressedBy::Policy,
+                        reason: entry.reason.clone(),
+                        expires: entry.expires,
+                    });
+                }
+                continue;
+            }
+            Excepted::Expired => finding.reason.push_str("; its exception has expired"),
             Excepted::No => {}
         }
         if judged.findings.len() < FINDINGS_MAX {
-            judged.findings.push(LicenceFinding {
-                package: package.name.clone(),
-                purl: package.purl.clone(),
-                version: package.version.clone(),
-                licence: licence.clone(),
-                verdict,
-                reason,
-                severity,
-            });
+            judged.findings.push(finding);
         }
     }
     judged
 }
 
-enum Excepted {
-    Yes,
+enum Excepted<'p> {
+    By(&'p Exception),
     Expired,
     No,
 }
 
-fn exception(policy: &LicencePolicy, package: &Package, licence: &str, now: Timestamp) -> Excepted {
+fn exception<'p>(
+    policy: &'p LicencePolicy,
+    package: &Package,
+    licence: &str,
+    now: Timestamp,
+) -> Excepted<'p> {
     let mut answer = Excepted::No;
     for entry in &policy.exceptions {
         let about = matches(&entry.package, &package.name)
@@ -145,7 +170,7 @@ fn exception(policy: &LicencePolicy, package: &Package, licence: &str, now: Time
                 matches(wanted, licence) || licence.split_whitespace().any(|id| matches(wanted, id))
             });
         if about && entry.expires.is_none_or(|expires| expires > now) {
-            return Excepted::Yes;
+            return Excepted::By(entry);
         }
         if about {
             answer = Excepted::Expired;
@@ -360,6 +385,7 @@ mod tests {
             exceptions: vec![Exception {
                 package: "gho*".into(),
                 licence: Some("GPL-3.0-only".into()),
+                reason: "run as a program of its own".into(),
                 expires,
             }],
             ..LicencePolicy::default()
@@ -369,6 +395,17 @@ mod tests {
             judged.findings.into_iter().map(|f| f.reason).collect()
         };
         assert!(reasons(&with(None), "ghost", "GPL-3.0-only").is_empty());
+        // What is allowed all the same is there, with the reason.
+        let judged = judge(&[package("ghost", &["GPL-3.0-only"])], &with(None), NOW);
+        assert_eq!((judged.suppressed.len(), judged.n_excepted), (1, 1));
+        let set_aside = &judged.suppressed[0];
+        assert_eq!(
+            (set_aside.by, set_aside.reason.as_str()),
+            (SuppressedBy::Policy, "run as a program of its own")
+        );
+        assert!(
+            matches!(&set_aside.finding, Finding::Licence(l) if l.verdict == LicenceVerdict::Denied)
+        );
         assert!(reasons(&with(at(NOW.as_nanos() + 1)), "ghost", "GPL-3.0-only").is_empty());
         assert_eq!(reasons(&with(None), "other", "GPL-3.0-only").len(), 1);
         assert_eq!(reasons(&with(None), "ghost", "GPL-2.0-only").len(), 1);

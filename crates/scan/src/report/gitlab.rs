@@ -17,6 +17,7 @@ const MESSAGES_MAX: usize = 100;
 /// Bounds of the schema, in characters.
 const NAME_CHARS_MAX: usize = 255;
 const SOLUTION_CHARS_MAX: usize = 7_000;
+const DESCRIPTION_CHARS_MAX: usize = 1 << 20;
 
 /// Renders `report`; `version` is the product's.
 ///
@@ -65,13 +66,14 @@ fn time(report: &ScanReport) -> String {
 
 fn vulnerability(report: &ScanReport, v: &Vulnerability) -> Value {
     let name = if v.title.is_empty() { &v.id } else { &v.title };
+    let description = item::describe(&Finding::Vulnerability(v.clone())).message;
     let mut identifiers = vec![identifier(&v.id)];
     identifiers.extend(v.aliases.iter().map(|alias| identifier(alias)));
     let links = std::iter::once(&v.id).chain(&v.aliases).filter_map(|id| item::url_of(id));
     let mut out = json!({
         "id": id(report, v),
         "name": cut(name, NAME_CHARS_MAX),
-        "description": item::describe(&Finding::Vulnerability(v.clone())).message,
+        "description": cut(&description, DESCRIPTION_CHARS_MAX),
         "severity": severity(v.severity),
         "identifiers": identifiers,
         "links": links.map(|url| json!({ "url": url })).collect::<Vec<_>>(),

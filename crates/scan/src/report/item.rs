@@ -120,7 +120,10 @@ pub fn describe(finding: &Finding) -> Item {
             severity,
             title: format!("licence {}", verdict_name(l.verdict)),
             help: "replace the package, or add an exception with a reason to the policy".into(),
-            message: format!("{} {}: {}; {}", l.package, l.version, l.licence, l.reason),
+            message: match l.licence.as_str() {
+                "" => format!("{} {}: {}", l.package, l.version, l.reason),
+                licence => format!("{} {}: {licence}; {}", l.package, l.version, l.reason),
+            },
             path: l.purl.clone(),
             line: None,
             column: None,

@@ -247,7 +247,8 @@ mod tests {
         let out = rendered("t.txt", text);
         let expected = "vulnerability CVE-2024-0007 pkg:deb/debian/libssl3@3.0.11-1~deb12u1?arch=amd64\n\
             vulnerability CVE-2024-0007 pkg:deb/debian/openssl@3.0.11-1~deb12u1?arch=amd64\n\
-            secret private-key /srv/key 1.pem:3\ndebian 2 0.1.0\n";
+            secret private-key /srv/key 1.pem:3\nmalware miner_xmrig /var/tmp/.x!/a|b.so\n\
+            debian 3 0.1.0\n";
         assert_eq!(out, expected);
         let json = rendered("t.json", "{{ items|map(attribute='rule')|list|tojson }}");
         assert!(serde_json::from_str::<Vec<String>>(&json).unwrap().len() > 5);

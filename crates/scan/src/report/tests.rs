@@ -5,8 +5,8 @@ use std::path::Path;
 use base64::Engine as _;
 use palisade_base::{Digest, Timestamp};
 use palisade_model::finding::{
-    Coverage, DangerousFile, DatabaseInfo, FileDanger, Misconfiguration, ScanReport, Secret,
-    Unmatched, Vulnerability,
+    Coverage, DangerousFile, DatabaseInfo, FileDanger, LicenceFinding, LicenceVerdict, Malware,
+    MalwareEngine, Misconfiguration, ScanReport, Secret, Unmatched, Vulnerability,
 };
 use palisade_model::judgement::{Suppressed, SuppressedBy};
 use palisade_model::package::{Gap, Inventory, Package, SourcePackage, Subject};
@@ -51,6 +51,37 @@ fn vulnerability(
         epss: id.ends_with('7').then_some(0.975),
         ..Vulnerability::default()
     }
+}
+
+fn malware(rule: &str, path: &str, engine: MalwareEngine, severity: Severity) -> Finding {
+    Finding::Malware(Malware {
+        rule: rule.into(),
+        engine,
+        title: format!("a sample for {rule}"),
+        path: path.into(),
+        detail: "$a, $b".into(),
+        sha256: Some("ab".repeat(32)),
+        reference: "https://example.org/rule".into(),
+        package: None,
+        severity,
+        layer: Some(Digest::of(b"layer")),
+    })
+}
+
+fn licence(package: &str, licence: &str, verdict: LicenceVerdict) -> Finding {
+    let (severity, reason) = match verdict {
+        LicenceVerdict::Denied => (Severity::High, format!("the policy denies `{licence}`")),
+        _ => (Severity::Unknown, "the package states no licence".into()),
+    };
+    Finding::Licence(LicenceFinding {
+        package: package.into(),
+        purl: format!("pkg:deb/debian/{package}@1.0?arch=amd64"),
+        version: "1.0".into(),
+        licence: licence.into(),
+        verdict,
+        reason,
+        severity,
+    })
 }
 
 /// An image without a finding.
@@ -128,7 +159,14 @@ pub(crate) fn full() -> ScanReport {
             severity: Severity::High,
             ..Misconfiguration::default()
         }),
+        malware("miner_xmrig", "/var/tmp/.x!/a|b.so", MalwareEngine::Yara, Severity::Critical),
+        malware("Eicar-Test", "/srv/upload", MalwareEngine::Hash, Severity::Low),
+        licence("ghostscript", "AGPL-3.0-or-later", LicenceVerdict::Denied),
+        licence("some-tool", "", LicenceVerdict::Unknown),
     ];
+    report.coverage.n_files_malware = 41;
+    report.coverage.n_licences_judged = 1;
+    report.coverage.n_licences_unknown = 1;
     let set_aside = [
         (v("openssl", "CVE-2023-0001", None, Severity::High), "the code is not reached | <b>"),
         (
@@ -141,13 +179,18 @@ pub(crate) fn full() -> ScanReport {
             }),
             "needed by operators",
         ),
+        (licence("mupdf", "AGPL-3.0-only", LicenceVerdict::Denied), "run as a program of its own"),
     ];
-    report.n_ignored = 2;
+    report.n_ignored = 3;
     report.suppressed = set_aside
         .into_iter()
         .map(|(finding, reason)| Suppressed {
+            by: if matches!(finding, Finding::Licence(_)) {
+                SuppressedBy::Policy
+            } else {
+                SuppressedBy::Ignore
+            },
             finding,
-            by: SuppressedBy::Ignore,
             reason: reason.into(),
             expires: Some(TIME),
         })
@@ -208,7 +251,7 @@ fn hidden_findings_are_counted_and_the_exploited_never_hidden() {
     let options = table::TableOptions { severity_min: Severity::Critical, ..Default::default() };
     let text = table::render(&report, options);
     assert!(text.contains("CVE-2024-0007") && !text.contains("CVE-2024-0004"), "{text}");
-    assert!(text.contains("6 hidden below the severity asked for"), "{text}");
+    assert!(text.contains("9 hidden below the severity asked for"), "{text}");
 }
 
 #[test]
@@ -279,7 +322,7 @@ fn no_form_loses_what_was_set_aside_or_not_examined() {
         let text = render(&full(), format, &options).unwrap();
         let says = text.contains("set aside")
             || text.contains("is not reached")
-            || text.contains("2 ignored by entries");
+            || text.contains("3 ignored by entries");
         assert!(says, "{format}: what was set aside");
         assert!(text.contains("path with"), "{format}: what was not examined");
     }
@@ -306,6 +349,13 @@ fn text_of_the_image_stays_text_in_every_form() {
             Finding::Secret(s) => (s.path, s.title) = (evil.into(), evil.into()),
             Finding::File(f) => (f.path, f.detail) = (evil.into(), evil.into()),
             Finding::Configuration(c) => (c.title, c.fix) = (evil.into(), evil.into()),
+            Finding::Malware(m) => {
+                (m.rule, m.title, m.path) = (evil.into(), evil.into(), evil.into());
+                (m.detail, m.reference) = (evil.into(), evil.into());
+            }
+            Finding::Licence(l) => {
+                (l.package, l.licence, l.reason) = (evil.into(), evil.into(), evil.into());
+            }
             _ => {}
         }
     }
@@ -349,8 +399,9 @@ fn markdown_fits_into_a_comment_and_counts_the_rest() {
         .and_then(|(_, tail)| tail.split(' ').next())
         .and_then(|n| n.parse().ok())
         .unwrap();
-    // Upgrades, secrets, files, settings, what was set aside, what was not examined.
-    assert_eq!(shown + left_out, 2 + 1 + 2_001 + 1 + 2 + 2);
+    // Upgrades, malware, secrets, licences, files, settings, what was set aside, what was not
+    // examined.
+    assert_eq!(shown + left_out, 2 + 2 + 1 + 2 + 2_001 + 1 + 3 + 2);
     assert!(text.contains("</details>\n\n_"), "the tables are closed");
 }
 

@@ -29,6 +29,11 @@ impl Schema {
         Self { root, others }
     }
 
+    /// A schema that refers to no other.
+    pub(crate) fn of(root: Value) -> Self {
+        Self { root, others: HashMap::new() }
+    }
+
     /// What is wrong with `value`; the first few problems.
     pub(crate) fn problems(&self, value: &Value) -> Vec<String> {
         match self.check(&self.root, &self.root, value, "") {
