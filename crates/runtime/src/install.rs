@@ -365,6 +365,10 @@ impl Installer {
             }
             return Ok(());
         }
+        if current == entry.before {
+            // It was never written, or somebody put it back already.
+            return Ok(());
+        }
         let is_ours = current == entry.after;
         let after = if is_ours { entry.before.clone() } else { stripped(path, entry, &current)? };
         if !is_ours && entry.kind == Kind::Own {

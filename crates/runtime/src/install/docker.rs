@@ -165,6 +165,7 @@ fn settings(
 /// `text` without what we put into it.
 pub(super) fn strip(path: &Path, text: &str, before: Option<&str>) -> Result<String, InstallError> {
     let mut value = json_object(path, text)?;
+    let current = value.clone();
     let before = json_object(path, before.unwrap_or_default())?;
     let Some(object) = value.as_object_mut() else { return Ok(text.to_string()) };
     if object.get("default-runtime") == Some(&json!(NAME)) {
@@ -190,5 +191,6 @@ pub(super) fn strip(path: &Path, text: &str, before: Option<&str>) -> Result<Str
             object.shift_remove(key);
         }
     }
-    Ok(pretty(&value, text))
+    // Without anything of ours in it, it keeps its own form.
+    Ok(if value == current { text.to_string() } else { pretty(&value, text) })
 }

@@ -228,3 +228,19 @@ fn versions_of_containerds_settings_have_their_own_tables() {
         assert_eq!(name.as_str(), Some(NAME), "{version}");
     }
 }
+
+#[test]
+fn what_was_written_in_part_is_undone() {
+    for n_written in 0..9 {
+        let machine = Machine::new(&[("etc/docker/daemon.json", "{\"debug\":true}")]);
+        let before = machine.all();
+        let installer = machine.installer(None);
+        let mut plan = installer.plan(Engine::Docker).unwrap();
+        // As after a crash between two files.
+        plan.steps.truncate(n_written);
+        installer.apply(&plan).unwrap();
+        let undo = machine.uninstall(Engine::Docker);
+        assert_eq!(undo.notes, Vec::<String>::new(), "{n_written}");
+        assert_eq!(machine.all(), before, "{n_written}");
+    }
+}
