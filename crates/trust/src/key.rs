@@ -66,6 +66,9 @@ pub enum KeyError {
         /// Its mode bits.
         mode: u32,
     },
+    /// A public key of a kind that is not supported, or a broken one.
+    #[error("the public key cannot be used: {0}")]
+    NotUsable(String),
     /// No PEM block, or one with another label.
     #[error("not a PEM block with {expected}")]
     NotPem {

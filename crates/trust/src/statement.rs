@@ -47,6 +47,17 @@ impl Statement {
         Ok(statement)
     }
 
+    /// Whether a subject has a digest of that kind.
+    pub(crate) fn names_algorithm(&self, algorithm: &str) -> bool {
+        self.subject.iter().any(|subject| subject.digest.contains_key(algorithm))
+    }
+
+    /// Whether one of its subjects has that digest of that kind.
+    pub(crate) fn is_about_digest(&self, algorithm: &str, digest: &[u8]) -> bool {
+        let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        self.subject.iter().any(|it| it.digest.get(algorithm).and_then(Value::as_str) == Some(&hex))
+    }
+
     /// Whether one of its subjects is the content with that digest.
     pub(crate) fn is_about(&self, digest: &Digest) -> bool {
         let hex = digest.hex();

@@ -17,7 +17,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("packages", &["base", "model"]),
     ("policy", &["base", "model"]),
     ("scan", &["base", "model", "image", "packages", "policy"]),
-    ("trust", &["base"]),
+    ("trust", &["base", "http", "tlog"]),
     ("tlog", &["base", "http"]),
     ("harden", &["base", "policy"]),
     ("runtime", &["base", "model", "sys", "image", "policy", "harden"]),

@@ -7,7 +7,7 @@ use palisade_base::Digest;
 use palisade_trust::{PublicKey, verify_blob};
 
 /// The folder of the material, or nothing with the reason on stderr.
-fn material(name: &str) -> Option<PathBuf> {
+pub(crate) fn material(name: &str) -> Option<PathBuf> {
     #[expect(clippy::disallowed_methods, reason = "a setting of the tests, not of the product")]
     let shared = std::env::var("PALISADE_SHARED").map_or_else(
         |_| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared"),
@@ -21,7 +21,7 @@ fn material(name: &str) -> Option<PathBuf> {
     Some(folder)
 }
 
-fn folders(of: &Path) -> Vec<PathBuf> {
+pub(crate) fn folders(of: &Path) -> Vec<PathBuf> {
     let mut all: Vec<_> = std::fs::read_dir(of)
         .unwrap()
         .map(|entry| entry.unwrap().path())

@@ -8,4 +8,5 @@ mod fixture;
 mod images;
 mod interop;
 mod keys;
+mod sigstore;
 mod tampering;
