@@ -68,8 +68,8 @@ fn losses_are_alerts_and_the_process_table_is_verified() {
     // until all is done: a reader that shares one slow processor with the script may keep up.
     let done = folder.path().join("done");
     sandbox.run_bash(&format!(
-        "for i in $(seq 300); do /bin/true & done; wait\n\
-         for i in $(seq 2000); do : <\"/nonexistent/$i\"; done 2>/dev/null\n\
+        "for i in {{1..300}}; do /bin/true & done; wait\n\
+         for i in {{1..2000}}; do : <\"/nonexistent/$i\"; done 2>/dev/null\n\
          : >{}; sleep 60\n",
         done.display()
     ));
