@@ -15,7 +15,7 @@ use palisade_scan::{ExaminationCache, Look, ScanOptions, scan_cached};
 
 use crate::image::{NOW, OS_RELEASE, file, layer};
 
-fn write_image(folder: &Path, name: &str, labels: BTreeMap<String, String>, content: &[u8]) {
+fn write_image(folder: &Path, name: &str, labels: &BTreeMap<String, String>, content: &[u8]) {
     let layers = vec![layer(
         folder,
         "layer.tar",
@@ -61,7 +61,7 @@ fn detector(pattern: &str, severity: Severity) -> CustomDetector {
 fn each_thing_that_changes_the_result_changes_the_entry() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
-    write_image(path, "image", BTreeMap::new(), b"shop_key=1\n");
+    write_image(path, "image", &BTreeMap::new(), b"shop_key=1\n");
     let image = open(path, "image");
     let entries = path.join("cache");
     let cache = ExaminationCache::new(&entries, "program 1");
@@ -151,10 +151,10 @@ fn each_thing_that_changes_the_result_changes_the_entry() {
 
     // The image: its configuration, its layers, and the files that hold them.
     let labels = BTreeMap::from([("a".to_string(), "b".to_string())]);
-    write_image(path, "labelled", labels, b"shop_key=1\n");
+    write_image(path, "labelled", &labels, b"shop_key=1\n");
     check(&cache, &open(path, "labelled"), &plain, true, "another configuration");
-    write_image(path, "changed", BTreeMap::new(), b"shop_key=2\n");
+    write_image(path, "changed", &BTreeMap::new(), b"shop_key=2\n");
     check(&cache, &open(path, "changed"), &plain, true, "another layer");
-    write_image(path, "image", BTreeMap::new(), b"shop_key=1\n");
+    write_image(path, "image", &BTreeMap::new(), b"shop_key=1\n");
     check(&cache, &open(path, "image"), &plain, true, "the same image in new files");
 }

@@ -2,6 +2,7 @@
 
 mod build_pairs;
 mod container_pairs;
+mod controls;
 mod inputs;
 mod object_pairs;
 mod peers;
