@@ -96,6 +96,9 @@ struct VulnerabilityView {
     epss: String,
     is_exploited: bool,
     title: String,
+    /// `code absent`, and what that means; empty where nothing was asked.
+    code: &'static str,
+    code_detail: String,
 }
 
 struct ItemView {
@@ -318,6 +321,8 @@ fn vulnerability(v: &Vulnerability) -> VulnerabilityView {
         epss: v.epss.map(|score| format!("{:.1} %", score * 100.0)).unwrap_or_default(),
         is_exploited: v.known_exploited,
         title: clean(&v.title),
+        code: item::code_mark(v),
+        code_detail: clean(&v.symbols.as_ref().map(|s| s.sentence()).unwrap_or_default()),
     }
 }
 

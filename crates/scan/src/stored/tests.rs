@@ -29,6 +29,7 @@ fn inventory(name: &str, packages: impl Iterator<Item = usize>) -> Inventory {
         }),
         packages: packages.map(package).collect(),
         parts: Vec::new(),
+        programs: Vec::new(),
         n_files: 1,
         gaps: Vec::new(),
     }
