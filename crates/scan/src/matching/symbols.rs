@@ -10,9 +10,12 @@ use palisade_packages::program::symbols::{go_folder, go_name, rust_name};
 
 use crate::db::VulnerableSymbols;
 
+/// A program, and its functions once they were asked for.
+type Unpacked<'a> = (&'a Program, Option<Vec<u64>>);
+
 /// The programs of an inventory. Their functions are unpacked once, when they are asked for.
 pub(super) struct Programs<'a> {
-    programs: HashMap<(PackageKind, String), (&'a Program, Option<Vec<u64>>)>,
+    programs: HashMap<(PackageKind, String), Unpacked<'a>>,
 }
 
 impl<'a> Programs<'a> {

@@ -291,6 +291,7 @@ fn program(path: &str, functions: &[(&str, &str)], doubt: Option<&str>) -> Progr
 
 #[test]
 fn named_functions_are_asked_for_in_the_program() {
+    use SymbolAnswer::{Absent, Present, Unknown};
     let part = |path: &str, names: &[&str], goos: &[&str]| VulnerableSymbols {
         path: path.into(),
         names: names.iter().map(ToString::to_string).collect(),
@@ -319,7 +320,6 @@ fn named_functions_are_asked_for_in_the_program() {
         assert_eq!(found.reason.is_some(), expected == SymbolAnswer::Unknown);
         assert_eq!(found.present.is_empty(), expected != SymbolAnswer::Present);
     };
-    use SymbolAnswer::{Absent, Present, Unknown};
     check(&[part("a/b", &["T.Do"], &[])], None, Present);
     check(&[part("a/b", &["(*T).Do"], &[])], None, Present);
     check(&[part("vendor/a/b", &["T.Do"], &[])], None, Present);

@@ -10,6 +10,7 @@ use palisade_base::Digest;
 use palisade_model::finding::{ScanReport, Vulnerability};
 use palisade_model::judgement::GateVerdict;
 use palisade_model::minimality::Certainty;
+use palisade_model::symbols::SymbolCheck;
 use palisade_model::{Finding, Severity};
 
 use super::item::{self, Item};
@@ -322,7 +323,7 @@ fn vulnerability(v: &Vulnerability) -> VulnerabilityView {
         is_exploited: v.known_exploited,
         title: clean(&v.title),
         code: item::code_mark(v),
-        code_detail: clean(&v.symbols.as_ref().map(|s| s.sentence()).unwrap_or_default()),
+        code_detail: clean(&v.symbols.as_ref().map(SymbolCheck::sentence).unwrap_or_default()),
     }
 }
 
