@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::judgement::{GateResult, Suppressed};
 use crate::minimality::Minimality;
 use crate::package::{Gap, Inventory};
+use crate::symbols::{SymbolAnswer, SymbolCheck};
 
 /// How bad a finding is; the order is by badness.
 #[derive(
@@ -214,6 +215,17 @@ pub struct Vulnerability {
     /// What each feed says, where they disagree; the first one decides.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub statements: Vec<FeedStatement>,
+    /// Whether the functions that the advisories name are in the program; `None` where they name
+    /// none, or the package is in no program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub symbols: Option<SymbolCheck>,
+}
+
+impl Vulnerability {
+    /// Whether the vulnerable code is known not to be in the program.
+    pub fn is_absent(&self) -> bool {
+        self.symbols.as_ref().is_some_and(|check| check.answer == SymbolAnswer::Absent)
+    }
 }
 
 /// A secret found in a file.

@@ -15,6 +15,7 @@ pub mod package;
 pub mod process;
 pub mod reference;
 pub mod repeats;
+pub mod symbols;
 pub mod target;
 pub mod wire;
 

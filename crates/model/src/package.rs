@@ -232,6 +232,9 @@ pub struct Inventory {
     /// its owner. They are that package's business and not counted a second time.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<Package>,
+    /// The functions of programs of Go and Rust, by path. Reports leave them out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub programs: Vec<crate::symbols::Program>,
     /// Files seen in the squashed view.
     pub n_files: u64,
     /// What could not be examined. Empty means that everything was.

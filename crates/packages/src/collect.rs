@@ -5,6 +5,7 @@ use std::io::Read;
 
 use palisade_base::Digest;
 use palisade_model::package::{Gap, PackageState, Subject};
+use palisade_model::symbols::{FunctionSet, Program};
 use palisade_model::{Distribution, Inventory, Package, PackageKind};
 
 use crate::catalog::{CatalogFile, FilePath, catalogers};
@@ -17,6 +18,11 @@ pub const PACKAGES_MAX: usize = 500_000;
 pub const OWNED_FILES_MAX: usize = 8_000_000;
 /// Gaps that are kept one by one.
 pub const GAPS_MAX: usize = 10_000;
+/// Programs whose functions are kept.
+pub(crate) const PROGRAMS_MAX: usize = 10_000;
+/// Bytes that the functions of all programs take together; of later ones only the names of the
+/// files are kept.
+pub(crate) const FUNCTION_BYTES_MAX: usize = 64 << 20;
 /// Longer names and versions are nobody's, in bytes.
 pub const NAME_BYTES_MAX: usize = 1024;
 
@@ -28,6 +34,8 @@ pub struct Sink {
     n_owned_files: usize,
     licences: HashMap<(PackageKind, String), Vec<String>>,
     gaps: Vec<Gap>,
+    programs: Vec<Program>,
+    n_function_bytes: usize,
     n_development: u64,
     n_more: u64,
 }
@@ -45,6 +53,22 @@ impl Sink {
         } else {
             self.n_more += 1;
         }
+    }
+
+    /// Adds the functions of a program.
+    pub(crate) fn program(&mut self, mut program: Program) {
+        if self.programs.len() >= PROGRAMS_MAX {
+            // Without its functions nothing is known of it, which is what it says then.
+            return;
+        }
+        let n_bytes = program.functions.n_bytes();
+        if self.n_function_bytes + n_bytes > FUNCTION_BYTES_MAX {
+            program.functions = FunctionSet::default();
+            program.doubt = Some("the image has more functions than are kept".into());
+        } else {
+            self.n_function_bytes += n_bytes;
+        }
+        self.programs.push(program);
     }
 
     /// Counts packages that a lock file names for development alone. They are not in the
@@ -218,7 +242,16 @@ impl Collector {
     /// A package that a lock file names and that is installed as well is the installed one.
     pub fn finish(self, subject: Subject, n_files: u64, walk_gaps: Vec<Gap>) -> Collected {
         let Self { sink, distribution, layers, .. } = self;
-        let Sink { mut packages, mut owned, licences, mut gaps, n_development, n_more, .. } = sink;
+        let Sink {
+            mut packages,
+            mut owned,
+            licences,
+            mut gaps,
+            n_development,
+            n_more,
+            mut programs,
+            ..
+        } = sink;
         for package in &mut packages {
             if let Some(files) = owned_files(&mut owned, package) {
                 package.files = files;
@@ -251,13 +284,20 @@ impl Collector {
         }
         let (parts, mut packages): (Vec<Package>, Vec<Package>) =
             packages.into_iter().partition(|package| package.owner.is_some());
+        // Parts are judged as the distribution's package, whose advisories name no functions.
+        let asked: HashSet<(PackageKind, &str)> =
+            packages.iter().map(|package| (package.kind, package.evidence.as_str())).collect();
+        programs.retain(|program| asked.contains(&(program.kind, program.path.as_str())));
+        programs.sort_by(|a, b| (&a.path, a.kind).cmp(&(&b.path, b.kind)));
+        programs.dedup_by(|a, b| (&a.path, a.kind) == (&b.path, b.kind));
         let n_declared = drop_declared_twice(&mut packages, &parts);
         gaps.extend(walk_gaps);
         if n_more > 0 {
             let reason = format!("{n_more} more packages or gaps than are kept");
             gaps.push(Gap { path: "/".into(), reason });
         }
-        let inventory = Inventory { subject, distribution, packages, parts, n_files, gaps };
+        let inventory =
+            Inventory { subject, distribution, packages, parts, programs, n_files, gaps };
         Collected { inventory, n_development, n_declared }
     }
 }

@@ -137,6 +137,8 @@ pub struct Gate {
     pub severity: Option<Severity>,
     /// Count only vulnerabilities for which a fixed version exists.
     pub fixed_only: bool,
+    /// Leave vulnerabilities out whose vulnerable functions are known not to be in the program.
+    pub skip_absent_symbols: bool,
     /// Refuse any vulnerability that CISA lists as exploited.
     pub known_exploited: bool,
     /// Refuse a vulnerability whose probability of exploitation (FIRST's EPSS) is at least

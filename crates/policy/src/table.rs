@@ -356,6 +356,16 @@ const KEYS: &[Key] = &[
         example: "true",
     },
     Key {
+        path: "images.gate.skip_absent_symbols",
+        kind: Kind::Bool(|p, on| p.images.gate.skip_absent_symbols = on),
+        default: Default::Value("false"),
+        doc: "Let `severity`, `epss_percent` and `known_exploited` leave vulnerabilities out whose \
+              functions, which the advisory names, are known to be absent from the program. By \
+              default they count: the advisory may name too few functions, and the next build may \
+              use them.",
+        example: "true",
+    },
+    Key {
         path: "images.gate.known_exploited",
         kind: Kind::Bool(|p, on| p.images.gate.known_exploited = on),
         default: Default::Value("false"),

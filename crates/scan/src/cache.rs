@@ -192,6 +192,7 @@ mod tests {
             distribution: None,
             packages: Vec::new(),
             parts: Vec::new(),
+            programs: Vec::new(),
             n_files: 0,
             gaps: Vec::new(),
         };

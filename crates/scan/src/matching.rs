@@ -14,10 +14,14 @@
 //! kept in the finding. Records of one feed are equals: any that affects counts, the worst rating,
 //! the highest fixed version and the longest title are taken.
 //!
+//! Where advisories of a package in a program name functions, the program is asked whether it has
+//! any of them (ADR 0022). A record that names none says nothing against those that do.
+//!
 //! Builds of a module (RPM's modularity) meet advisories of their own module and stream alone, and
 //! other builds none of a module.
 
 mod group;
+mod symbols;
 
 use std::cmp::Ordering;
 use std::collections::hash_map::Entry;
@@ -62,6 +66,7 @@ pub fn find_vulnerabilities(
 ) -> Result<Matches, ReadDatabaseError> {
     let mut matches = Matches::default();
     let owned = distribution_owned(inventory);
+    let mut programs = symbols::Programs::of(inventory);
     let mut unmatched: BTreeMap<(String, &'static str), u64> = BTreeMap::new();
     // Sorted by key, so that packages of one source share a look-up and blocks are read once.
     let mut queries: BTreeMap<(String, String), Vec<usize>> = BTreeMap::new();
@@ -94,7 +99,7 @@ pub fn find_vulnerabilities(
                 };
                 all.extend(of_source.iter());
             }
-            let found = match_package(package, &all, &mut matches);
+            let found = match_package(package, &all, &mut programs, &mut matches);
             let n = found.len() as u64;
             if is_harmless(package) {
                 matches.n_harmless += n;
@@ -169,6 +174,7 @@ fn distribution_owned(inventory: &Inventory) -> HashSet<&str> {
 fn match_package(
     package: &Package,
     advisories: &[&Advisory],
+    programs: &mut symbols::Programs<'_>,
     matches: &mut Matches,
 ) -> Vec<Vulnerability> {
     let Some(compare) = version::order(package.kind) else {
@@ -193,7 +199,7 @@ fn match_package(
     if !any_affected {
         return Vec::new();
     }
-    let (found, n_overruled) = group::findings(package, &judged, compare);
+    let (found, n_overruled) = group::findings(package, &judged, programs, compare);
     matches.n_overruled += n_overruled;
     found
 }

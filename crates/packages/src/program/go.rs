@@ -159,6 +159,46 @@ impl BuildInfo {
         }
     }
 
+    /// What the names in the table of functions need to be those of advisories.
+    pub(super) fn origin(&self) -> super::symbols::Origin {
+        let setting = |key: &str| {
+            let mut settings = self.modules.lines().filter_map(|line| line.strip_prefix("build\t"));
+            let value = settings.find_map(|line| line.strip_prefix(key)?.strip_prefix('='))?;
+            Some(value.trim().to_string())
+        };
+        let mut replaced = Vec::new();
+        let mut before = None;
+        for line in self.modules.lines() {
+            let mut fields = line.split('\t');
+            match (fields.next().unwrap_or_default(), fields.next()) {
+                ("mod" | "dep", name) => before = name,
+                ("=>", Some(name)) => {
+                    let old = before.filter(|old| *old != name && !name.starts_with(['.', '/']));
+                    replaced.extend(old.map(|old| (old.to_string(), name.to_string())));
+                }
+                _ => {}
+            }
+        }
+        let main = self.modules.lines().find_map(|line| line.strip_prefix("path\t"));
+        super::symbols::Origin {
+            main: main.unwrap_or_default().trim().to_string(),
+            replaced,
+            os: setting("GOOS"),
+            architecture: setting("GOARCH"),
+            minor: self.standard_library().and_then(|version| {
+                let minor = version.strip_prefix("1.")?;
+                let end = minor.find(|c: char| !c.is_ascii_digit()).unwrap_or(minor.len());
+                minor.get(..end)?.parse().ok()
+            }),
+            module: self
+                .modules
+                .lines()
+                .find_map(|line| line.strip_prefix("mod\t")?.split('\t').next())
+                .unwrap_or_default()
+                .to_string(),
+        }
+    }
+
     /// `1.21.5` of `go1.21.5 X:experiment` and of `devel go1.22-abcdef`.
     fn standard_library(&self) -> Option<&str> {
         let words = self.go_version.split_whitespace();

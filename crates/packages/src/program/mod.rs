@@ -8,6 +8,7 @@
 mod go;
 mod known;
 mod rust;
+pub mod symbols;
 
 use std::io::{self, Read};
 
@@ -69,7 +70,10 @@ pub(crate) fn examine(
 /// As [`examine`], of a program that is in memory.
 pub(crate) fn whole(file: &CatalogFile<'_>, sink: &mut Sink) {
     match go::build_info(file.bytes) {
-        Some(info) => info.add(file, sink),
+        Some(info) => {
+            info.add(file, sink);
+            sink.program(symbols::of_go(file.path, file.bytes, &info.origin()));
+        }
         None => rust::audit(file, sink),
     }
     for program in known::by_name(crate::catalog::file_name(file.path)) {
@@ -97,6 +101,8 @@ fn windows(
         let n_read = rest.take(room as u64).read_to_end(window)?;
         if !is_go_known && let Some(info) = go::inline_build_info(window) {
             info.add(&file, sink);
+            let doubt = "the program is too large to be held whole";
+            sink.program(symbols::unknown(path, palisade_model::PackageKind::Go, doubt));
             is_go_known = true;
         }
         programs.retain(|program| {

@@ -53,6 +53,8 @@ pub(super) fn audit(file: &CatalogFile<'_>, sink: &mut Sink) {
     if record.packages.len() > CRATES_MAX {
         sink.gap(file.path, "more crates in one program than are kept");
     }
+    let names = record.packages.iter().take(CRATES_MAX).map(|found| found.name.as_str());
+    sink.program(super::symbols::of_rust(file.path, file.bytes, names));
     for found in record.packages.into_iter().take(CRATES_MAX) {
         if found.kind.as_deref() == Some("build") {
             continue;

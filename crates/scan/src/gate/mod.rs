@@ -134,7 +134,13 @@ impl<'a> Judge<'a> {
     }
 
     fn ids(&self, counts: impl Fn(&Vulnerability) -> bool) -> Vec<&'a str> {
-        self.vulnerabilities().filter(|v| counts(v)).map(|v| v.id.as_str()).collect()
+        let is_left = |v: &&Vulnerability| !(self.gate.skip_absent_symbols && v.is_absent());
+        let counted = self.vulnerabilities().filter(is_left).filter(|v| counts(v));
+        counted.map(|v| v.id.as_str()).collect()
+    }
+
+    fn with_code(&self) -> &'static str {
+        if self.gate.skip_absent_symbols { ", unless its code is known to be absent" } else { "" }
     }
 
     fn with_fix(&self) -> &'static str {
@@ -148,7 +154,7 @@ impl<'a> Judge<'a> {
         let ids = self.ids(|v| bad(v.severity) && fixable(v));
         let what = format!("rated {threshold} or worse{}", self.with_fix());
         let refusals = sentence(&ids, self.new, &what).into_iter().collect();
-        let demand = format!("no {}vulnerability {what}", self.new);
+        let demand = format!("no {}vulnerability {what}{}", self.new, self.with_code());
         Some(rule("severity", demand, refusals, self.vulnerability_obstacles()))
     }
 
@@ -162,7 +168,7 @@ impl<'a> Judge<'a> {
         let refusals = sentence(&ids, self.new, &what).into_iter().collect();
         let mut obstacles = self.vulnerability_obstacles();
         obstacles.extend(self.lacks_feed(crate::feeds::epss::FEED, "EPSS scores"));
-        let demand = format!("no {}vulnerability {what}", self.new);
+        let demand = format!("no {}vulnerability {what}{}", self.new, self.with_code());
         Some(rule("epss_percent", demand, refusals, obstacles))
     }
 
@@ -176,7 +182,7 @@ impl<'a> Judge<'a> {
         let mut obstacles = self.vulnerability_obstacles();
         obstacles
             .extend(self.lacks_feed(crate::feeds::kev::FEED, "list of exploited vulnerabilities"));
-        let demand = format!("no {}vulnerability {what}", self.new);
+        let demand = format!("no {}vulnerability {what}{}", self.new, self.with_code());
         Some(rule("known_exploited", demand, refusals, obstacles))
     }
 

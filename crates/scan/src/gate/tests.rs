@@ -35,6 +35,7 @@ fn report(findings: Vec<Finding>) -> ScanReport {
             distribution: None,
             packages: vec![],
             parts: vec![],
+            programs: vec![],
             n_files: 1,
             gaps: vec![],
         },
@@ -297,4 +298,28 @@ fn malware_and_denied_licences_refuse() {
     let mut blind = report(vec![]);
     blind.coverage.n_files_malware = 0;
     assert!(matches!(evaluate(&blind, &gate, NOW), GateDecision::NotEvaluated { .. }));
+}
+
+#[test]
+fn absent_functions_count_unless_the_policy_says_otherwise() {
+    use palisade_model::symbols::{SymbolAnswer, SymbolCheck};
+    let with = |id: &str, answer| {
+        let Finding::Vulnerability(mut v) = vulnerability(id, Severity::Critical, true, true)
+        else {
+            unreachable!()
+        };
+        let (program, present, reason) = ("/bin/a".into(), vec![], None);
+        v.symbols = Some(SymbolCheck { answer, program, n_named: 1, present, reason });
+        Finding::Vulnerability(v)
+    };
+    let absent = report(vec![with("CVE-1", SymbolAnswer::Absent)]);
+    assert_eq!(refused(&absent, &all()).len(), 2);
+    let lenient = Gate { skip_absent_symbols: true, ..all() };
+    assert_eq!(evaluate(&absent, &lenient, NOW), GateDecision::Pass);
+    let demand = &judge(&absent, &lenient, None, NOW).rules[0].demand;
+    assert!(demand.ends_with("unless its code is known to be absent"), "{demand}");
+    for answer in [SymbolAnswer::Present, SymbolAnswer::Unknown] {
+        let found = report(vec![with("CVE-1", SymbolAnswer::Absent), with("CVE-2", answer)]);
+        assert!(refused(&found, &lenient).iter().all(|reason| reason.ends_with(": CVE-2")));
+    }
 }

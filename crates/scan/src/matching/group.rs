@@ -7,8 +7,9 @@ use palisade_model::finding::{FeedStatement, Vulnerability};
 use palisade_model::{Package, Severity};
 use palisade_packages::version;
 
+use super::symbols::Programs;
 use super::{Answer, Judged};
-use crate::db::{Advisory, Status};
+use crate::db::{Advisory, Status, VulnerableSymbols};
 use crate::feeds::rating;
 
 /// What one record says of one vulnerability.
@@ -59,6 +60,7 @@ fn rank(feed: &str) -> u8 {
 pub(super) fn findings(
     package: &Package,
     judged: &[Judged<'_>],
+    programs: &mut Programs<'_>,
     compare: version::Compare,
 ) -> (Vec<Vulnerability>, u64) {
     let hits: Vec<Hit<'_>> = judged.iter().flat_map(expand).collect();
@@ -72,7 +74,12 @@ pub(super) fn findings(
         let deciding: Vec<Hit<'_>> =
             group.iter().filter(|hit| rank(&hit.advisory.feed) == first).copied().collect();
         if deciding.iter().any(Hit::is_affected) {
-            found.push(vulnerability(package, &group, &deciding, compare));
+            let mut one = vulnerability(package, &group, &deciding, compare);
+            let affected = group.iter().filter(|hit| hit.is_affected());
+            let parts: Vec<&VulnerableSymbols> =
+                affected.flat_map(|hit| &hit.advisory.symbols).collect();
+            one.symbols = programs.check(package, &parts);
+            found.push(one);
         } else {
             n_overruled += 1;
         }

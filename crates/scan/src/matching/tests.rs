@@ -1,9 +1,11 @@
 //! Inventories against small databases.
 
 use super::*;
+use crate::db::VulnerableSymbols;
 use crate::db::{DatabaseBuilder, Range};
 use palisade_base::Timestamp;
-use palisade_model::package::{SourcePackage, Subject};
+use palisade_model::package::{PackageState, SourcePackage, Subject};
+use palisade_model::symbols::{FOLDER, FunctionSet, LOOSE, Program, SymbolAnswer, function_hash};
 use palisade_model::{Distribution, Severity};
 
 fn advisory(id: &str, aliases: &[&str], fixed: Option<&str>) -> Advisory {
@@ -41,6 +43,7 @@ fn inventory(packages: Vec<Package>) -> Inventory {
         }),
         packages,
         parts: vec![],
+        programs: vec![],
         n_files: 0,
         gaps: vec![],
     }
@@ -270,4 +273,86 @@ fn what_is_said_of_a_source_holds_for_its_binaries() {
     inventory.distribution.as_mut().unwrap().version_id = "9.4".into();
     let found = find_vulnerabilities(&inventory, &Database::open(&path).unwrap()).unwrap();
     assert_eq!(ids(&found), [("openssl-libs", "CVE-2024-0001"), ("openssl-libs", "CVE-2024-0005")]);
+}
+
+/// A program with these functions.
+fn program(path: &str, functions: &[(&str, &str)], doubt: Option<&str>) -> Program {
+    let hashes = functions.iter().map(|(package, name)| function_hash(package, name)).collect();
+    Program {
+        path: path.into(),
+        kind: PackageKind::Go,
+        os: Some("linux".into()),
+        architecture: Some("amd64".into()),
+        functions: FunctionSet::new(hashes),
+        has_folders: true,
+        doubt: doubt.map(str::to_string),
+    }
+}
+
+#[test]
+fn named_functions_are_asked_for_in_the_program() {
+    use SymbolAnswer::{Absent, Present, Unknown};
+    let part = |path: &str, names: &[&str], goos: &[&str]| VulnerableSymbols {
+        path: path.into(),
+        names: names.iter().map(ToString::to_string).collect(),
+        goos: goos.iter().map(ToString::to_string).collect(),
+        goarch: vec![],
+    };
+    let module = |evidence: &str| Package {
+        purl: "pkg:golang/a/b@1.0.0".into(),
+        ..Package::new(PackageKind::Go, "a/b", "v1.0.0", evidence)
+    };
+    let functions = [
+        ("a/b", ""),
+        ("a/b", "T"),
+        ("a/b", "T.Do"),
+        ("a/b/c", ""),
+        (LOOSE, "Loose"),
+        (FOLDER, "files"),
+    ];
+    let check = |parts: &[VulnerableSymbols], doubt: Option<&str>, expected: SymbolAnswer| {
+        let mut inventory = inventory(vec![module("/bin/a")]);
+        inventory.programs = vec![program("/bin/a", &functions, doubt)];
+        let parts: Vec<&VulnerableSymbols> = parts.iter().collect();
+        let found = symbols::Programs::of(&inventory).check(&inventory.packages[0], &parts);
+        let found = found.unwrap();
+        assert_eq!(found.answer, expected, "{parts:?}");
+        assert_eq!(found.reason.is_some(), expected == SymbolAnswer::Unknown);
+        assert_eq!(found.present.is_empty(), expected != SymbolAnswer::Present);
+    };
+    check(&[part("a/b", &["T.Do"], &[])], None, Present);
+    check(&[part("a/b", &["(*T).Do"], &[])], None, Present);
+    check(&[part("vendor/a/b", &["T.Do"], &[])], None, Present);
+    check(&[part("a/b", &["F", "T.Done"], &[])], None, Absent);
+    check(&[part("a/b", &["F"], &[]), part("a/b", &["T"], &[])], None, Present);
+    check(&[part("a/b/c", &[], &[])], None, Present);
+    check(&[part("a/d", &[], &[])], None, Absent);
+    check(&[part("a/b", &["F"], &[])], Some("old"), Unknown);
+    // Neither a function nor a file of the package.
+    check(&[part("a/d", &["F"], &[])], Some("old"), Absent);
+    // A closure of a function of that name, and a file of a package of that name.
+    check(&[part("a/b", &["Loose"], &[])], None, Unknown);
+    check(&[part("a/b", &["T.Loose"], &[])], None, Unknown);
+    check(&[part("x/files", &[], &[])], None, Unknown);
+    check(&[part("x/files", &["F"], &[])], None, Absent);
+    check(&[part("x/files/v2", &["F"], &[])], Some("old"), Unknown);
+    check(&[part("a/b", &["T.Do"], &[])], Some("old"), Present);
+    // Code for another system was not compiled, whatever the table.
+    check(&[part("a/b", &["T.Do"], &["windows"])], Some("old"), Absent);
+    check(&[part("a/b", &["T.Do"], &["windows", "linux"])], None, Present);
+
+    // Of two records of one vulnerability the one that names functions decides, and a package
+    // without a program is not asked for, or in doubt.
+    let mut with = advisory("GO-1", &["CVE-2024-0001"], Some("2.0.0"));
+    with.symbols = vec![part("a/b", &["F"], &[])];
+    let without = advisory("GHSA-1", &["CVE-2024-0001"], Some("2.0.0"));
+    let records = [("Go", "a/b", with), ("Go", "a/b", without.clone())];
+    let found = run(&records, vec![module("/bin/a")]);
+    assert_eq!(found.vulnerabilities.len(), 1);
+    assert_eq!(found.vulnerabilities[0].symbols.as_ref().unwrap().answer, Unknown);
+    let found = run(&[("Go", "a/b", without)], vec![module("/bin/a")]);
+    assert_eq!(found.vulnerabilities[0].symbols, None);
+    let declared = Package { state: PackageState::Declared, ..module("/go.mod") };
+    let found = run(&records, vec![declared]);
+    assert_eq!(found.vulnerabilities[0].symbols, None);
 }

@@ -88,6 +88,7 @@ mod tests {
             distribution: None,
             packages: packages.iter().map(package).collect(),
             parts: vec![],
+            programs: vec![],
             n_files: 0,
             gaps: vec![],
         }

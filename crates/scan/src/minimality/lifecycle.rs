@@ -277,6 +277,7 @@ mod tests {
             }),
             packages,
             parts: vec![],
+            programs: vec![],
             n_files: 0,
             gaps: vec![],
         }

@@ -10,6 +10,7 @@ use palisade_base::Digest;
 use palisade_model::finding::{ScanReport, Vulnerability};
 use palisade_model::judgement::GateVerdict;
 use palisade_model::minimality::Certainty;
+use palisade_model::symbols::SymbolCheck;
 use palisade_model::{Finding, Severity};
 
 use super::item::{self, Item};
@@ -96,6 +97,9 @@ struct VulnerabilityView {
     epss: String,
     is_exploited: bool,
     title: String,
+    /// `code absent`, and what that means; empty where nothing was asked.
+    code: &'static str,
+    code_detail: String,
 }
 
 struct ItemView {
@@ -318,6 +322,8 @@ fn vulnerability(v: &Vulnerability) -> VulnerabilityView {
         epss: v.epss.map(|score| format!("{:.1} %", score * 100.0)).unwrap_or_default(),
         is_exploited: v.known_exploited,
         title: clean(&v.title),
+        code: item::code_mark(v),
+        code_detail: clean(&v.symbols.as_ref().map(SymbolCheck::sentence).unwrap_or_default()),
     }
 }
 

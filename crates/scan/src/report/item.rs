@@ -2,7 +2,8 @@
 //!
 //! A new kind of finding is described here once; every form of the report has it then.
 
-use palisade_model::finding::{Misconfiguration, ScanReport};
+use palisade_model::finding::{Misconfiguration, ScanReport, Vulnerability};
+use palisade_model::symbols::SymbolAnswer;
 use palisade_model::{Finding, Severity};
 
 use crate::ignore::danger_name;
@@ -62,7 +63,10 @@ pub fn describe(finding: &Finding) -> Item {
                 kind: "vulnerability",
                 rule: v.id.clone(),
                 severity,
-                message: format!("{name}: {title}; {fix}"),
+                message: match &v.symbols {
+                    Some(check) => format!("{name}: {title}; {fix}; {}", check.sentence()),
+                    None => format!("{name}: {title}; {fix}"),
+                },
                 title,
                 help: format!("{} in {}: {fix}", v.id, v.package),
                 path: v.purl.clone(),
@@ -143,6 +147,16 @@ pub fn describe(finding: &Finding) -> Item {
             url: None,
             identity: "other".into(),
         },
+    }
+}
+
+/// What is known of a vulnerability's functions, in two words; empty where nothing is asked.
+pub fn code_mark(v: &Vulnerability) -> &'static str {
+    match v.symbols.as_ref().map(|check| check.answer) {
+        Some(SymbolAnswer::Present) => "code present",
+        Some(SymbolAnswer::Absent) => "code absent",
+        Some(SymbolAnswer::Unknown) => "code unknown",
+        None => "",
     }
 }
 

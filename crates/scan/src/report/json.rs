@@ -7,12 +7,22 @@ use palisade_model::wire::{Envelope, schema};
 /// A report beyond this many bytes is refused.
 pub const BYTES_MAX: u64 = 512 << 20;
 
-/// The report as one pretty-printed document with a final newline.
+/// The report as one pretty-printed document with a final newline. The hashes of the programs'
+/// functions are left out: findings say what was found with them.
 ///
 /// # Errors
 ///
 /// None in practice: the report is plain data.
 pub fn render(report: &ScanReport) -> Result<String, serde_json::Error> {
+    let bare;
+    let report = if report.inventory.programs.is_empty() {
+        report
+    } else {
+        let mut copy = report.clone();
+        copy.inventory.programs.clear();
+        bare = copy;
+        &bare
+    };
     let mut text = serde_json::to_string_pretty(&Envelope::new(schema::SCAN_REPORT, report))?;
     text.push('\n');
     Ok(text)

@@ -131,7 +131,12 @@ fn vulnerabilities(report: &ScanReport, page: &mut Page) {
         .iter()
         .map(|upgrade| {
             let installed: Vec<&str> = upgrade.installed.iter().copied().collect();
-            let mut ids: Vec<&str> = upgrade.members.keys().copied().take(5).collect();
+            let named = upgrade.members.iter().take(5).map(|(id, v)| match item::code_mark(v) {
+                "" => (*id).to_string(),
+                code => format!("{id} ({code})"),
+            });
+            let named: Vec<String> = named.collect();
+            let mut ids: Vec<&str> = named.iter().map(String::as_str).collect();
             let more = format!("and {} more", upgrade.members.len().saturating_sub(5));
             if upgrade.members.len() > 5 {
                 ids.push(&more);

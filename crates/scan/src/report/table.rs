@@ -9,6 +9,7 @@ use anstyle::{AnsiColor, Style};
 use palisade_model::finding::{ScanReport, Vulnerability};
 use palisade_model::judgement::{GateVerdict, Suppressed, SuppressedBy};
 use palisade_model::minimality::Certainty;
+use palisade_model::symbols::SymbolAnswer;
 use palisade_model::{Finding, PackageKind, Severity};
 
 use super::{item, printable};
@@ -242,11 +243,15 @@ impl Table {
             } else {
                 String::new()
             };
-            let said = if v.status.is_affected() {
+            let mut said = if v.status.is_affected() {
                 String::new()
             } else {
                 format!("[{}] ", v.status.as_str())
             };
+            let code = item::code_mark(v);
+            if !code.is_empty() {
+                let _ = write!(said, "[{code}] ");
+            }
             let title = cut(&format!("{said}{}", printable(&v.title)));
             let (id, severity) = (printable(&v.id), self.severity(v.severity));
             let _ = write!(row, "\n      {severity} {id:<17} {mark}{title}");
@@ -576,6 +581,10 @@ pub fn summary(report: &ScanReport, n_hidden: u64) -> String {
     let mut asides = Vec::new();
     let coverage = &report.coverage;
     let n_unmatched: u64 = coverage.unmatched.iter().map(|u| u.n_packages).sum();
+    let n_code = |answer: SymbolAnswer| {
+        let is_it = |v: &&&Vulnerability| v.symbols.as_ref().is_some_and(|s| s.answer == answer);
+        vulnerabilities.iter().filter(is_it).count() as u64
+    };
     let mut aside = |n: u64, what: &str| {
         if n > 0 {
             asides.push(format!("{n} {what}"));
@@ -584,6 +593,9 @@ pub fn summary(report: &ScanReport, n_hidden: u64) -> String {
     if report.database.is_some() {
         aside(coverage.n_packages_matched, "packages judged");
     }
+    aside(n_code(SymbolAnswer::Present), "with vulnerable code present");
+    aside(n_code(SymbolAnswer::Absent), "with vulnerable code absent");
+    aside(n_code(SymbolAnswer::Unknown), "with vulnerable code not looked for");
     aside(coverage.n_files_searched, "files searched");
     aside(coverage.n_files_malware, "examined for malware");
     aside(coverage.n_files_malware_skipped, "not examined for malware (size, time, depth)");

@@ -105,6 +105,7 @@ pub(crate) fn clean() -> ScanReport {
                 package("openssl", "3.0.11-1~deb12u1", "openssl"),
             ],
             parts: vec![],
+            programs: vec![],
             n_files: 42,
             gaps: vec![],
         },
@@ -476,4 +477,63 @@ fn gitlab_has_what_its_schema_demands() {
     let text = render(&blind, Format::Gitlab, &options()).unwrap();
     let document: Value = serde_json::from_str(&text).unwrap();
     assert_eq!(document["scan"]["status"], "failure", "nothing looked at is no success");
+}
+
+#[test]
+fn every_form_says_whether_the_vulnerable_code_is_there() {
+    use palisade_model::symbols::{FunctionSet, Program, SymbolAnswer, SymbolCheck};
+    for (answer, word) in [
+        (SymbolAnswer::Present, "code present"),
+        (SymbolAnswer::Absent, "code absent"),
+        (SymbolAnswer::Unknown, "code unknown"),
+    ] {
+        let mut report = full();
+        for finding in &mut report.findings {
+            if let Finding::Vulnerability(v) = finding {
+                v.symbols = Some(SymbolCheck {
+                    answer,
+                    program: "/usr/bin/app".into(),
+                    n_named: 2,
+                    present: if answer == SymbolAnswer::Present {
+                        vec!["net/http.Client.Do".into()]
+                    } else {
+                        vec![]
+                    },
+                    reason: (answer == SymbolAnswer::Unknown).then(|| "no table".into()),
+                });
+            }
+        }
+        report.inventory.programs = vec![Program {
+            path: "/usr/bin/app".into(),
+            kind: PackageKind::Go,
+            os: None,
+            architecture: None,
+            functions: FunctionSet::new(vec![1, 2, 3]),
+            has_folders: true,
+            doubt: None,
+        }];
+        let long = match answer {
+            SymbolAnswer::Present => "code present: net/http.Client.Do",
+            SymbolAnswer::Absent => "code absent from the program",
+            SymbolAnswer::Unknown => "code not looked for: no table",
+        };
+        let check = |format: Format, expected: &str| {
+            let text = render(&report, format, &options()).unwrap();
+            assert!(text.contains(expected), "{format} {answer:?}: {text}");
+        };
+        for format in [Format::Table, Format::Html, Format::Markdown] {
+            check(format, word);
+        }
+        let cyclonedx = Format::Sbom(crate::sbom::Format::Cyclonedx17);
+        for format in [Format::Sarif, Format::Gitlab, Format::Junit, Format::Html, cyclonedx] {
+            check(format, long);
+        }
+        check(Format::Json, &format!("\"answer\": \"{}\"", answer.as_str()));
+        let text = render(&report, Format::Json, &options()).unwrap();
+        assert!(!text.contains("\"programs\""), "the hashes are no part of the document");
+        let summary = table::summary(&report, 0);
+        let counted = ["code present", "code absent", "code not looked for"];
+        let is_counted = counted.iter().filter(|what| summary.contains(*what)).count();
+        assert_eq!(is_counted, 1, "{summary}");
+    }
 }

@@ -271,6 +271,14 @@ fn entry(
     if let Some(epss) = found.iter().filter_map(|v| v.epss).reduce(f64::max) {
         properties.push(json!({ "name": "palisade:epss", "value": format!("{epss:.5}") }));
     }
+    // Whether the code is there is no analysis: nobody has decided that it does not matter.
+    for v in found {
+        if let Some(check) = &v.symbols {
+            let value = format!("{} {}: {}", v.package, check.program, check.sentence());
+            let name = format!("palisade:symbols:{}", check.answer.as_str());
+            properties.push(json!({ "name": name, "value": value }));
+        }
+    }
     if !properties.is_empty() {
         out["properties"] = json!(properties);
     }

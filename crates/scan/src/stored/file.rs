@@ -51,7 +51,7 @@ pub struct Entry {
     pub n_packages: u64,
     /// Vulnerabilities that were found last.
     pub n_vulnerabilities: u64,
-    /// The look that found something new in it last. Until that look is acknowledged it is new.
+    /// The look that found something new or gone in it last. Until that look is acknowledged it is new.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub look: Option<Timestamp>,
 }
@@ -70,6 +70,9 @@ pub struct Evaluation {
     /// Identifier and package URL of what was new at the look that the entry names.
     #[serde(default, skip_serializing_if = "HashSet::is_empty")]
     pub new: HashSet<(String, String)>,
+    /// What was found before that look and no longer at it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gone: Vec<Vulnerability>,
 }
 
 /// A head with its keys.

@@ -87,9 +87,10 @@ enum Scope {
 }
 
 impl Store {
-    /// Asks `database` about every inventory, gives each to `each`, and remembers the answers. A
-    /// file that cannot be read is named in the summary. The caller acknowledges the look once it
-    /// has passed the answers on ([`Store::acknowledge`]).
+    /// Asks `database` about every inventory once any other look has ended, gives each to `each`,
+    /// and remembers the answers. A file that cannot be read is named in the summary. The caller
+    /// acknowledges the look once it has passed the answers on ([`Store::acknowledge`]); `each`
+    /// must not change the store, which is locked.
     pub fn look(
         &self,
         database: &Database,
@@ -97,6 +98,8 @@ impl Store {
         each: &mut dyn FnMut(Seen),
     ) -> Result<Summary, LookError> {
         let io_error = |error| LookError::Store(self.folder.clone(), error);
+        // Without a folder there is nothing to look at, and nothing is made.
+        let _lock = if self.folder.is_dir() { Some(self.lock().map_err(io_error)?) } else { None };
         let mut state = self.state();
         let scope = self.scope(database, options, &state.chain, &state.program)?;
         let mut summary = Summary {
@@ -202,15 +205,22 @@ impl Store {
         let found = matching::find_vulnerabilities(&inventory, database)
             .map_err(|error| Trouble::Look(error.into()))?;
         let mut now = Evaluation::from(found);
-        let untold = if is_untold { before.new } else { HashSet::new() };
-        let (known, found) = (ids(&before.vulnerabilities), ids(&now.vulnerabilities));
-        let is_new = |v: &&Vulnerability| !known.contains(&id(v)) || untold.contains(&id(v));
+        // Compared is with what somebody was told last: what came and went since is nobody's news.
+        let (untold, lost) =
+            if is_untold { (before.new, before.gone) } else { (HashSet::new(), Vec::new()) };
+        let found = ids(&now.vulnerabilities);
+        let told = before.vulnerabilities.into_iter().filter(|v| !untold.contains(&id(v)));
+        let told: Vec<Vulnerability> = told.chain(lost).collect();
+        let known = ids(&told);
+        let is_new = |v: &&Vulnerability| !known.contains(&id(v));
         let new: Vec<Vulnerability> = now.vulnerabilities.iter().filter(is_new).cloned().collect();
-        let gone = before.vulnerabilities.into_iter().filter(|v| !found.contains(&id(v))).collect();
+        let gone: Vec<Vulnerability> =
+            told.into_iter().filter(|v| !found.contains(&id(v))).collect();
         now.new = ids(&new);
+        now.gone.clone_from(&gone);
         let mut entry = head.entry;
         entry.database = Some(digest);
-        entry.look = (!new.is_empty()).then_some(options.now);
+        entry.look = (!new.is_empty() || !gone.is_empty()).then_some(options.now);
         entry.n_vulnerabilities = now.vulnerabilities.len() as u64;
         let write = || {
             let bytes = file::encode(&entry, &now, &inventory)?;
@@ -247,20 +257,21 @@ fn unchanged(
     options: &LookOptions<'_>,
     is_untold: bool,
 ) -> Result<Seen, Trouble> {
-    let (mut new, mut details) = (Vec::new(), None);
+    let (mut new, mut gone, mut details) = (Vec::new(), Vec::new(), None);
     if options.details || is_untold {
         let bytes = Store::read(path)?;
         let evaluation = head.evaluation(&bytes)?;
         if is_untold {
             let is_new = |v: &&Vulnerability| evaluation.new.contains(&id(v));
             new = evaluation.vulnerabilities.iter().filter(is_new).cloned().collect();
+            gone.clone_from(&evaluation.gone);
         }
         if options.details {
             details = Some((evaluation, head.inventory(&bytes)?));
         }
     }
     let n_still = head.entry.n_vulnerabilities.saturating_sub(new.len() as u64);
-    Ok(Seen { entry: head.entry, new, gone: Vec::new(), n_still, details })
+    Ok(Seen { entry: head.entry, new, gone, n_still, details })
 }
 
 fn id(v: &Vulnerability) -> (String, String) {
@@ -299,6 +310,7 @@ impl From<Matches> for Evaluation {
             unmatched: found.unmatched,
             n_dropped: found.n_dropped,
             new: HashSet::new(),
+            gone: Vec::new(),
         }
     }
 }

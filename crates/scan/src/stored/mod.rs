@@ -108,6 +108,8 @@ impl Store {
     ) -> io::Result<u64> {
         let Some(digest) = inventory.subject.digest else { return Ok(0) };
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
+        // A look that began before would write what it read over it.
+        let _lock = self.lock()?;
         let mut state = self.state();
         // An evaluation by a database that was replaced since is not up to date with the chain.
         let stale =
@@ -135,9 +137,21 @@ impl Store {
     /// not acknowledged, because it was interrupted or nobody could be told, is new again in the
     /// next one.
     pub fn acknowledge(&self, time: Timestamp) -> io::Result<()> {
+        let _lock = self.lock()?;
         let mut state = self.state();
         state.looked = Some(time);
         self.write_state(&state)
+    }
+
+    /// Waits until nobody else changes what a look goes through: another process, or another
+    /// thread of this one. Given back when it is dropped, or when the process ends.
+    fn lock(&self) -> io::Result<File> {
+        let flags = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
+        let mut options = File::options();
+        options.create(true).truncate(false).write(true).mode(0o600).custom_flags(flags);
+        let file = options.open(self.folder.join("lock"))?;
+        rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive)?;
+        Ok(file)
     }
 
     /// What is stored.
@@ -156,6 +170,7 @@ impl Store {
 
     /// Removes one inventory, readable or not; false when there is none.
     pub fn forget(&self, digest: Digest) -> io::Result<bool> {
+        let _lock = if self.folder.is_dir() { Some(self.lock()?) } else { None };
         match std::fs::remove_file(self.path(digest)) {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),

@@ -29,6 +29,7 @@ fn inventory(name: &str, packages: impl Iterator<Item = usize>) -> Inventory {
         }),
         packages: packages.map(package).collect(),
         parts: Vec::new(),
+        programs: Vec::new(),
         n_files: 1,
         gaps: Vec::new(),
     }
@@ -236,4 +237,65 @@ fn ten_thousand_inventories_after_a_hundred_advisories() {
         summary.n_matched
     );
     assert!(summary.is_delta && summary.n_matched > 0);
+}
+
+#[test]
+fn what_nobody_was_told_is_told_again_and_what_came_and_went_never() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::new(&folder.path().join("store"));
+    store.put(&inventory("a", 0..5), &Evaluation::default(), None, ("1", NOW)).unwrap();
+    let later = |n: u64| Timestamp::from_nanos(NOW.as_nanos() + n * 1_000_000_000);
+    let base = |name: &str, hit: &[usize]| database(&folder.path().join(name), hit.iter().copied());
+    look(&store, &base("1", &[1]));
+    let check = |database: &Database, n: u64, new: &[&str], gone: &[&str]| {
+        let (seen, _) = look_untold(&store, database, later(n));
+        let (found, lost) = (ids(&seen[0].new), ids(&seen[0].gone));
+        assert_eq!((found.as_slice(), lost.as_slice()), (new, gone), "{n}");
+    };
+    let (both, other) = (base("2", &[1, 2]), base("3", &[2]));
+    // Nobody acknowledges: gone stays gone, also where nothing is matched.
+    check(&other, 1, &["CVE-2026-00002"], &["CVE-2026-00001"]);
+    check(&other, 2, &["CVE-2026-00002"], &["CVE-2026-00001"]);
+    // It is back, and nobody was told that it had gone.
+    check(&both, 3, &["CVE-2026-00002"], &[]);
+    // What was never told is not missed.
+    check(&base("4", &[1]), 4, &[], &[]);
+    check(&other, 5, &["CVE-2026-00002"], &["CVE-2026-00001"]);
+    store.acknowledge(later(5)).unwrap();
+    check(&other, 6, &[], &[]);
+}
+
+#[test]
+fn looks_wait_for_each_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::new(&folder.path().join("store"));
+    for i in 0..20 {
+        let inventory = inventory(&format!("a{i}"), i..i + 5);
+        store.put(&inventory, &Evaluation::default(), None, ("1", NOW)).unwrap();
+    }
+    let path = folder.path().join("a.db");
+    drop(database(&path, 0..25));
+    let inside = std::sync::atomic::AtomicUsize::new(0);
+    let matched: Vec<u64> = std::thread::scope(|scope| {
+        let look = || {
+            let database = Database::open(&path).unwrap();
+            let options = LookOptions { now: NOW, program: "1", details: false, full: false };
+            let order = std::sync::atomic::Ordering::SeqCst;
+            let mut n = 0;
+            let each = &mut |_| {
+                if n == 0 {
+                    assert_eq!(inside.fetch_add(1, order), 0, "two looks at the same time");
+                }
+                n += 1;
+                if n == 20 {
+                    inside.fetch_sub(1, order);
+                }
+            };
+            store.look(&database, &options, each).unwrap().n_matched
+        };
+        let threads: Vec<_> = (0..3).map(|_| scope.spawn(look)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    // The first one does the work, the others find it done.
+    assert_eq!(matched.iter().sum::<u64>(), 20, "{matched:?}");
 }

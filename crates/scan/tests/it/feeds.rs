@@ -119,6 +119,7 @@ fn match_ten_thousand(db: &Database, folder: &std::path::Path) {
         distribution: Some(distribution),
         packages: packages.collect(),
         parts: vec![],
+        programs: vec![],
         n_files: 0,
         gaps: vec![],
     };

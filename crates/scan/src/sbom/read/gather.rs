@@ -125,6 +125,7 @@ impl<'n> Gatherer<'n> {
                 distribution,
                 packages,
                 parts,
+                programs: Vec::new(),
                 n_files: 0,
                 gaps: self.gaps,
             },
