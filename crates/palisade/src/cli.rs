@@ -186,6 +186,9 @@ pub(crate) enum Command {
     /// A transparency log: keep one, verify what is in it
     #[command(subcommand)]
     Log(Log),
+    /// Who is trusted to sign
+    #[command(subcommand)]
+    Trust(Trust),
     /// Print a completion script for a shell
     Completions(Completions),
     /// Write the manual pages into a folder

@@ -37,6 +37,7 @@ mod sink;
 mod status;
 mod stored;
 mod top;
+mod trust;
 mod version;
 mod watch;
 
@@ -86,6 +87,7 @@ pub(crate) fn run(
         Command::Doctor(args) => doctor::doctor(&context, args),
         Command::Db(command) => db::db(&context, command),
         Command::Log(command) => log::log(&context, command),
+        Command::Trust(command) => trust::trust(&context, command),
         Command::Completions(args) => completions::completions(&context, args),
         Command::Man(args) => completions::man(&context, args),
         Command::Version(args) => version::version(&context, args),

@@ -16,11 +16,13 @@
 
 pub mod blob;
 mod bundle;
+pub mod containers;
 mod content;
 mod dsse;
 pub mod ed25519;
 mod json;
 pub mod key;
+pub mod openpgp;
 mod pem;
 mod pki;
 mod secretbox;

@@ -22,6 +22,23 @@ pub(crate) fn decode(text: &str) -> Option<(&str, Zeroizing<Vec<u8>>)> {
     Some((label, bytes))
 }
 
+/// The content of every block of that label; text between blocks is skipped.
+pub(crate) fn decode_all(mut text: &str, label: &str) -> Option<Vec<Vec<u8>>> {
+    const BLOCKS_MAX: usize = 100;
+    let (begin, end) = (format!("-----BEGIN {label}-----"), format!("-----END {label}-----"));
+    let mut out = Vec::new();
+    while let Some((_, rest)) = text.split_once(&begin) {
+        let (body, rest) = rest.split_once(&end)?;
+        let packed: String = body.chars().filter(|c| !c.is_ascii_whitespace()).collect();
+        out.push(STANDARD.decode(packed).ok()?);
+        if out.len() > BLOCKS_MAX {
+            return None;
+        }
+        text = rest;
+    }
+    Some(out)
+}
+
 /// A block with that label.
 pub(crate) fn encode(label: &str, bytes: &[u8]) -> Zeroizing<String> {
     let body = Zeroizing::new(STANDARD.encode(bytes));

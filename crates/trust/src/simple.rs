@@ -51,8 +51,7 @@ struct Payload {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Critical {
-    #[serde(rename = "identity")]
-    _identity: Identity,
+    identity: Identity,
     image: Image,
     #[serde(rename = "type")]
     kind: String,
@@ -62,7 +61,7 @@ struct Critical {
 #[serde(deny_unknown_fields)]
 struct Identity {
     #[serde(rename = "docker-reference")]
-    _reference: String,
+    reference: String,
 }
 
 #[derive(Deserialize)]
@@ -89,6 +88,22 @@ pub(crate) fn payload(image: &Digest, reference: &str) -> Vec<u8> {
     })
     .to_string()
     .into_bytes()
+}
+
+/// The type of a payload that GPG signs (containers-signature(5)).
+pub(crate) const TYPE_ATOMIC: &str = "atomic container signature";
+/// The type of a payload that cosign signs.
+pub(crate) const TYPE_COSIGN: &str = TYPE;
+
+/// What a payload of that type says: what the image is called, and its digest. Who signed
+/// it was verified before.
+pub(crate) fn read(payload: &[u8], kind: &str) -> Result<(String, String), SimpleError> {
+    let Payload { critical, .. } =
+        json::parse(payload, PAYLOAD_BYTES_MAX).map_err(SimpleError::Malformed)?;
+    if critical.kind != kind {
+        return Err(SimpleError::OtherType(critical.kind.chars().take(100).collect()));
+    }
+    Ok((critical.identity.reference, critical.image.digest))
 }
 
 /// Verifies one payload; gives the key that signed it.

@@ -1,8 +1,8 @@
-//! Who made an image: `sign`, `verify`.
+//! Who made an image: `sign`, `verify`, `trust`.
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 
 use super::ListFormat;
 
@@ -41,4 +41,46 @@ pub(crate) struct Verify {
     /// Form of the result
     #[arg(long, value_enum, default_value_t = ListFormat::Table)]
     pub(crate) format: ListFormat,
+}
+
+/// `palisade trust`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Trust {
+    /// The protocols of conformance suites of others
+    #[command(subcommand)]
+    Conformance(TrustConformance),
+}
+
+/// `palisade trust conformance`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum TrustConformance {
+    /// Verify a Sigstore bundle of a file, offline: exit code 0 or 1
+    VerifyBundle(VerifyBundle),
+}
+
+/// `palisade trust conformance verify-bundle`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    palisade trust conformance verify-bundle --bundle a.sigstore.json --key shop.pub a.tar\n  \
+    palisade trust conformance verify-bundle --bundle a.sigstore.json --trusted-root trusted_root.json \\\n      \
+    --certificate-identity dev@shop.example --certificate-oidc-issuer https://accounts.example a.tar\n\n\
+    Without --trusted-root, the file is /etc/palisade/trusted_root.json; no root is fetched.")]
+pub(crate) struct VerifyBundle {
+    /// The bundle, of version 0.1, 0.2 or 0.3
+    #[arg(long, value_name = "FILE")]
+    pub(crate) bundle: PathBuf,
+    /// Public key that must have signed
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["certificate_identity", "certificate_oidc_issuer"])]
+    pub(crate) key: Option<PathBuf>,
+    /// Name of the signer, as the certificate gives it
+    #[arg(long, value_name = "NAME", requires = "certificate_oidc_issuer")]
+    pub(crate) certificate_identity: Option<String>,
+    /// The OpenID provider that vouched for the signer
+    #[arg(long, value_name = "URL", requires = "certificate_identity")]
+    pub(crate) certificate_oidc_issuer: Option<String>,
+    /// The logs and authorities that are trusted
+    #[arg(long, value_name = "FILE")]
+    pub(crate) trusted_root: Option<PathBuf>,
+    /// The file, or its digest as `sha256:HEX`, `sha384:HEX` or `sha512:HEX`
+    pub(crate) artifact: String,
 }

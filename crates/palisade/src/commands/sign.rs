@@ -13,7 +13,8 @@ use crate::cli::{self, ListFormat};
 use crate::exit::{Exit, Failure, OrExit as _};
 
 /// What can be done about a key file that an error says no more about.
-const KEY_HINT: &str = "check that the key file exists, is whole and may be read by this user";
+pub(super) const KEY_HINT: &str =
+    "check that the key file exists, is whole and may be read by this user";
 
 /// Signs an image, or makes a key pair.
 pub(crate) fn sign(context: &Context<'_>, args: &cli::Sign) -> Result<Exit, Failure> {

@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod builtin_rules;
+mod bundles;
 mod capture;
 mod check;
 mod engine_setup;

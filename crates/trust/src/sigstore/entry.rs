@@ -23,20 +23,25 @@ impl LogEntry {
     /// Checks the log's promise and gives the time that it promises.
     pub(crate) fn verify_promise(&self, log: &Log) -> Result<i64, SigstoreError> {
         let promise = self.promise.as_ref().ok_or(SigstoreError::Promise("is missing"))?;
-        // The canonical form of RFC 8785: keys in order, no space. None of these texts has a
-        // character that would be escaped.
-        let id: String = self.log_id.iter().map(|byte| format!("{byte:02x}")).collect();
-        let text = format!(
-            r#"{{"body":"{}","integratedTime":{},"logID":"{id}","logIndex":{}}}"#,
-            STANDARD.encode(&self.body),
-            self.integrated_time,
-            self.index
-        );
+        let text = self.promised_text();
         if log.key.verify(log.hash, text.as_bytes(), promise) {
             Ok(self.integrated_time)
         } else {
             Err(SigstoreError::Promise("is false"))
         }
+    }
+
+    /// What the log signs as its promise.
+    pub(crate) fn promised_text(&self) -> String {
+        // The canonical form of RFC 8785: keys in order, no space. None of these texts has a
+        // character that would be escaped.
+        let id: String = self.log_id.iter().map(|byte| format!("{byte:02x}")).collect();
+        format!(
+            r#"{{"body":"{}","integratedTime":{},"logID":"{id}","logIndex":{}}}"#,
+            STANDARD.encode(&self.body),
+            self.integrated_time,
+            self.index
+        )
     }
 
     /// Checks that the entry is in the tree of a checkpoint that the log signed. Without a
@@ -130,7 +135,7 @@ fn hash_named(name: &str) -> Result<Hash, SigstoreError> {
     }
 }
 
-fn unhex(text: &str) -> Option<Vec<u8>> {
+pub(crate) fn unhex(text: &str) -> Option<Vec<u8>> {
     if text.len() % 2 != 0 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
         return None;
     }

@@ -30,11 +30,6 @@ const CLAIMS: &[(u8, &str)] = &[
     (24, "token-subject"),
 ];
 
-/// The names of the claims that a certificate may carry and a policy may ask for.
-pub fn claim_names() -> impl Iterator<Item = &'static str> {
-    CLAIMS.iter().map(|(_, name)| *name)
-}
-
 /// Who signed, as the certificate authority says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CertificateIdentity {

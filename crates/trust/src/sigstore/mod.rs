@@ -10,6 +10,7 @@ mod checkpoint;
 mod entry;
 mod error;
 pub(crate) mod identity;
+pub(crate) mod legacy;
 mod root;
 mod sct;
 mod verify;

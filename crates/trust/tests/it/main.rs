@@ -4,6 +4,7 @@
 
 mod bounds;
 mod conformance;
+mod containers;
 mod fixture;
 mod images;
 mod interop;

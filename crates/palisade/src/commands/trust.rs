@@ -1,0 +1,123 @@
+//! `palisade trust`.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use palisade_base::{Timestamp, read_bounded};
+use palisade_trust::sigstore::{
+    Artifact, Bundle, IdentityMatch, SigstoreError, TextMatch, TrustedRoot, Verifier,
+};
+use palisade_trust::{BUNDLE_BYTES_MAX, VerificationKey};
+
+use super::Context;
+use crate::cli;
+use crate::exit::{Exit, Failure, OrExit as _};
+
+/// The trusted root of this machine.
+const ROOT: &str = "/etc/palisade/trusted_root.json";
+/// Largest artifact, in bytes: it is read into memory, because keys other than ECDSA sign
+/// the whole of it.
+const ARTIFACT_BYTES_MAX: u64 = 1 << 30;
+
+/// Carries out a `palisade trust` command.
+pub(crate) fn trust(context: &Context<'_>, command: &cli::Trust) -> Result<Exit, Failure> {
+    match command {
+        cli::Trust::Conformance(cli::TrustConformance::VerifyBundle(args)) => {
+            verify_bundle(context, args)
+        }
+    }
+}
+
+/// Verifies one bundle. Whatever cannot be verified is refused: that is the protocol.
+fn verify_bundle(context: &Context<'_>, args: &cli::VerifyBundle) -> Result<Exit, Failure> {
+    let refused = |error: SigstoreError| Failure::from_explained(error, Exit::Refused);
+    let bytes;
+    let artifact = match digest(&args.artifact)? {
+        Some(digest) => Artifact::Digest(digest),
+        None => {
+            bytes = read(Path::new(&args.artifact), "artifact", ARTIFACT_BYTES_MAX)?;
+            Artifact::Bytes(&bytes)
+        }
+    };
+    let root = match &args.trusted_root {
+        Some(path) => Some(TrustedRoot::read(path).or_exit(Exit::Refused)?),
+        None => default_root()
+            .map(|path| TrustedRoot::read(&path).or_exit(Exit::Refused))
+            .transpose()?,
+    };
+    for unused in root.iter().flat_map(TrustedRoot::unused) {
+        context.terminal.progress(&format!("the trusted root's {unused}; it is not used"));
+    }
+    let now = i64::try_from(Timestamp::now().as_nanos() / 1_000_000_000).unwrap_or(i64::MAX);
+    let verifier = Verifier::new(root.as_ref(), now);
+    let bundle = read(&args.bundle, "bundle", BUNDLE_BYTES_MAX)?;
+    let bundle = Bundle::parse(&bundle).map_err(refused)?;
+    let verified = match (&args.key, &args.certificate_identity, &args.certificate_oidc_issuer) {
+        (Some(key), ..) => {
+            let key = VerificationKey::read(key)
+                .or_exit(Exit::Refused)
+                .map_err(|failure| failure.or_hint(super::sign::KEY_HINT))?;
+            verifier.verify_key(&bundle, &artifact, &[key])
+        }
+        (None, Some(name), Some(issuer)) => {
+            let wanted = IdentityMatch {
+                name: TextMatch::Exact(name.clone()),
+                issuer: TextMatch::Exact(issuer.clone()),
+                claims: Vec::new(),
+            };
+            verifier.verify_identity(&bundle, &artifact, &wanted)
+        }
+        _ => {
+            return Err(Failure::message(Exit::Usage, "nobody is named who must have signed")
+                .with_hint("use --key FILE, or --certificate-identity NAME with --certificate-oidc-issuer URL"));
+        }
+    }
+    .map_err(refused)?;
+    context.terminal.result(&format!("verified\nsigned by {}\n", verified.signer))?;
+    Ok(Exit::Clean)
+}
+
+/// The root that was put on this machine, if there is one.
+fn default_root() -> Option<PathBuf> {
+    Some(PathBuf::from(ROOT)).filter(|path| path.is_file())
+}
+
+fn read(path: &Path, what: &'static str, limit: u64) -> Result<Vec<u8>, Failure> {
+    let read = || {
+        let file = File::open(path)?;
+        anyhow::Ok(read_bounded(file, what, limit)?)
+    };
+    read().with_context(|| format!("read {what} `{}`", path.display())).map_err(|error| {
+        Failure::message(Exit::Refused, format!("{error:#}"))
+            .with_hint("check that the file exists, is whole and may be read by this user")
+    })
+}
+
+/// The digest that `text` is, if it is one.
+fn digest(text: &str) -> Result<Option<Vec<u8>>, Failure> {
+    let Some((algorithm, hex)) = text.split_once(':') else { return Ok(None) };
+    let n_bytes = match algorithm {
+        "sha256" => 32,
+        "sha384" => 48,
+        "sha512" => 64,
+        _ => return Ok(None),
+    };
+    let bytes: Option<Vec<u8>> = hex
+        .as_bytes()
+        .chunks(2)
+        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
+        .collect();
+    match bytes {
+        Some(bytes)
+            if bytes.len() == n_bytes
+                && hex.len() == 2 * n_bytes
+                && hex.bytes().all(|b| b.is_ascii_hexdigit()) =>
+        {
+            Ok(Some(bytes))
+        }
+        _ => Err(Failure::message(Exit::Refused, format!("`{text}` is no digest")).with_hint(
+            format!("a digest is `{algorithm}:` and {} hexadecimal digits", 2 * n_bytes),
+        )),
+    }
+}

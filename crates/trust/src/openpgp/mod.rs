@@ -1,0 +1,131 @@
+//! OpenPGP as GPG simple signing uses it: a signed message, and the keyring that may have
+//! signed it (RFC 9580 and RFC 4880).
+
+mod key;
+mod packet;
+mod signature;
+
+use packet::Packet;
+use signature::Signature;
+
+/// Why a message is not signed by a keyring.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum OpenPgpError {
+    /// Not OpenPGP, or a broken one.
+    #[error("malformed OpenPGP: {0}")]
+    Malformed(&'static str),
+    /// Too large, or too many parts.
+    #[error("the OpenPGP message or keyring is too large")]
+    TooLarge,
+    /// Something that is not supported.
+    #[error("{0} is not supported")]
+    Unsupported(&'static str),
+    /// The message is not signed, or signed other than by one attached signature.
+    #[error("the message is not signed by one attached signature")]
+    NotSigned,
+    /// The signature is false.
+    #[error("the signature is false, or made with a hash that is too weak")]
+    BadSignature,
+    /// By none of the keys.
+    #[error("the signature is by none of the given keys")]
+    UnknownKey,
+    /// Its time is over.
+    #[error("{0} is expired, or of the future")]
+    Expired(&'static str),
+    /// The key was revoked.
+    #[error("the key is revoked")]
+    Revoked,
+    /// The key does not say that it is one.
+    #[error("the key has no valid signature by itself, or its subkey none")]
+    Unbound,
+    /// The key is for other uses.
+    #[error("the key is not for signing")]
+    NotForSigning,
+}
+
+impl palisade_base::Explain for OpenPgpError {
+    fn hint(&self) -> Option<String> {
+        Some(
+            match self {
+                Self::UnknownKey => {
+                    "add the signer's public key to the keyring that the policy names"
+                }
+                Self::Expired(_) | Self::Revoked => {
+                    "get the signer's new key, or have it signed again"
+                }
+                _ => "have it signed again by its publisher",
+            }
+            .into(),
+        )
+    }
+}
+
+/// Keys that may have signed.
+#[derive(Debug, Clone, Default)]
+pub struct Keyring(Vec<key::PublicKey>);
+
+impl Keyring {
+    /// Reads a keyring, binary or in armour.
+    pub fn parse(bytes: &[u8]) -> Result<Self, OpenPgpError> {
+        if bytes.len() > packet::BYTES_MAX {
+            return Err(OpenPgpError::TooLarge);
+        }
+        key::keyring(&packet::parse(&packet::dearmor(bytes)?)?).map(Self)
+    }
+
+    /// Adds the keys of another.
+    pub fn extend(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+
+    /// The fingerprints of the keys, in hexadecimal.
+    pub fn fingerprints(&self) -> Vec<String> {
+        self.0.iter().map(key::PublicKey::fingerprint).collect()
+    }
+
+    /// Verifies a message with an attached signature at `now` (seconds since the Unix
+    /// epoch); gives its content and the fingerprint of the key that signed it.
+    pub fn verify(&self, message: &[u8], now: u64) -> Result<(Vec<u8>, String), OpenPgpError> {
+        let (content, signature) = open(message)?;
+        let mut refused = OpenPgpError::UnknownKey;
+        for key in &self.0 {
+            match key.verify(&signature, &content, now) {
+                Some(Ok(())) => return Ok((content, key.fingerprint())),
+                Some(Err(error)) => refused = error,
+                None => {}
+            }
+        }
+        Err(refused)
+    }
+}
+
+/// The content of a signed message and its one signature.
+fn open(message: &[u8]) -> Result<(Vec<u8>, Signature), OpenPgpError> {
+    let mut packets = packet::parse(message)?;
+    packets.retain(|it| it.tag != packet::MARKER);
+    // GnuPG compresses; nobody compresses twice.
+    if let [Packet { tag: packet::COMPRESSED, body }] = packets.as_slice() {
+        packets = packet::parse(&packet::decompress(body)?)?;
+    }
+    let (literal, signature) = match packets.as_slice() {
+        [
+            Packet { tag: packet::ONE_PASS, .. },
+            Packet { tag: packet::LITERAL, body },
+            Packet { tag: packet::SIGNATURE, body: signature },
+        ]
+        | [
+            Packet { tag: packet::SIGNATURE, body: signature },
+            Packet { tag: packet::LITERAL, body },
+        ] => (body, signature),
+        _ => return Err(OpenPgpError::NotSigned),
+    };
+    let signature = Signature::parse(signature)?;
+    if signature.kind != 0 {
+        return Err(OpenPgpError::Unsupported("a signature of text or of something else"));
+    }
+    let broken = OpenPgpError::Malformed("the literal data ends too early");
+    // Format, name with its length, time.
+    let [_, n_name, rest @ ..] = literal.as_slice() else { return Err(broken) };
+    let content = rest.get(usize::from(*n_name) + 4..).ok_or(broken)?;
+    Ok((content.to_vec(), signature))
+}
