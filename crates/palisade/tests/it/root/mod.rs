@@ -9,6 +9,7 @@ mod engine_runtime;
 mod engines;
 mod image;
 mod incident;
+mod orders;
 mod record;
 mod refusal;
 mod reload;
