@@ -7,6 +7,7 @@ mod capture;
 mod check;
 mod container;
 mod db;
+mod drill;
 mod engines;
 mod image;
 mod log;
@@ -27,6 +28,7 @@ pub(crate) use capture::{Capture, CaptureConvert, CaptureInfo, Recorded, Recordi
 pub(crate) use check::{Check, FindingsFormat};
 pub(crate) use container::*;
 pub(crate) use db::*;
+pub(crate) use drill::*;
 pub(crate) use engines::*;
 pub(crate) use image::*;
 pub(crate) use log::*;
@@ -164,6 +166,9 @@ pub(crate) enum Command {
     /// Playbooks: what is done about an incident, step by step
     #[command(subcommand)]
     Playbook(Playbook),
+    /// Drills: benign attacks on a container of their own, and what was seen of them
+    #[command(subcommand)]
+    Drill(Drill),
     /// Evidence bundles
     #[command(subcommand)]
     Evidence(Evidence),

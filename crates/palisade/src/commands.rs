@@ -11,6 +11,7 @@ mod context;
 mod convert;
 mod db;
 mod doctor;
+mod drill;
 mod enforce;
 mod evidence;
 mod explain;
@@ -79,6 +80,7 @@ pub(crate) fn run(
         Command::Sink(command) => sink::sink(&context, command),
         Command::Respond(command) => respond::respond(&context, command),
         Command::Playbook(command) => playbook::playbook(&context, command),
+        Command::Drill(command) => drill::drill(&context, command),
         Command::Evidence(command) => evidence::evidence(&context, command),
         Command::Policy(command) => policy::policy(&context, command),
         Command::Rules(command) => rules::rules(&context, command),

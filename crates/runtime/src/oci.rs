@@ -271,3 +271,62 @@ fn flags_as_process(invocation: &Invocation, spec: &Value) -> Value {
     }
     process
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use palisade_policy::standing::{self, Entry};
+
+    /// What becomes of `create` for a container of Docker's whose image is `digest`.
+    fn create(standing: &Standing, digest: &str) -> Handover {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("overlay2/f/merged");
+        let docker = folder.path().join("containers/c1");
+        let bundle = folder.path().join("bundle");
+        for path in [&root, &docker, &bundle] {
+            std::fs::create_dir_all(path).unwrap();
+        }
+        let config = json!({"Name": "/web", "Image": digest, "Config": {"Image": "shop:1"}});
+        std::fs::write(docker.join("config.v2.json"), config.to_string()).unwrap();
+        let spec = json!({"ociVersion": "1.0.2", "root": {"path": root}, "process": {
+            "args": ["x"], "cwd": "/", "user": {"uid": 0, "gid": 0}, "capabilities": {}},
+            "linux": {}});
+        std::fs::write(bundle.join("config.json"), spec.to_string()).unwrap();
+        let path = folder.path().join(standing::FILE);
+        standing.write(&path).unwrap();
+        let settings = json!({"policy": "audit", "runtime": "/bin/true", "standing": path,
+            "state": folder.path().join("state")});
+        let settings_path = folder.path().join("runtime.json");
+        std::fs::write(&settings_path, settings.to_string()).unwrap();
+        let arguments: Vec<OsString> = ["create", "--bundle", bundle.to_str().unwrap(), "c1"]
+            .into_iter()
+            .map(OsString::from)
+            .collect();
+        take(&arguments, &settings_path, Path::new("/nowhere"))
+    }
+
+    #[test]
+    fn no_container_is_made_of_an_image_in_quarantine() {
+        let bad = Digest::of(b"bad");
+        let mut standing = Standing::default();
+        let free = create(&standing, &bad.to_string());
+        let entry = Entry {
+            what: bad,
+            since: Timestamp::from_nanos(0),
+            owner: "me".into(),
+            reason: "intruder".into(),
+        };
+        standing::add(&mut standing.images, entry).unwrap();
+        match create(&standing, &bad.to_string()) {
+            Handover::Refused { message, .. } => {
+                assert!(message.contains("is in quarantine") && message.contains("intruder"));
+            }
+            other => panic!("{other:?}"),
+        }
+        let other = create(&standing, &Digest::of(b"good").to_string());
+        assert_eq!(
+            (free, other),
+            (Handover::Exec("/bin/true".into()), Handover::Exec("/bin/true".into()))
+        );
+    }
+}

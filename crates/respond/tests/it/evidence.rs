@@ -179,3 +179,67 @@ mod root {
         verify(&bundle, None).unwrap();
     }
 }
+
+mod measurement {
+    use std::process::Command;
+    use std::time::{Duration, Instant};
+
+    use palisade_base::Timestamp;
+    use palisade_respond::bundle::{CaseFacts, verify};
+    use palisade_respond::evidence::{EvidenceOptions, Request, collect};
+
+    use crate::support::{Sandbox, is_root};
+
+    /// Full evidence, memory included, of fifty processes of ten megabytes each.
+    #[test]
+    #[ignore = "a measurement: scripts/bench-respond.sh"]
+    fn evidence_of_fifty_processes_with_500_megabytes() {
+        if !is_root() {
+            return;
+        }
+        let folder = tempfile::tempdir_in("/var/tmp").unwrap();
+        let mut sandbox = Sandbox::new();
+        for i in 0..50 {
+            let script = format!(
+                "my $x = join '', map {{ chr(($_ * 7 + {i}) % 251) }} 1..1000; $x x= 10_000; sleep 600"
+            );
+            sandbox.start(Command::new("perl").args(["-e", &script]));
+        }
+        std::thread::sleep(Duration::from_secs(3));
+        let target = sandbox.target();
+        sandbox.group.freeze(Duration::from_secs(2)).unwrap();
+        let request = Request {
+            target: &target,
+            case: CaseFacts {
+                incident: None,
+                container: sandbox.container.clone(),
+                hostname: "host".into(),
+                tool: "palisade test".into(),
+                frozen: true,
+                started: Timestamp::now(),
+            },
+            incident: None,
+            config: None,
+            upper: None,
+            attachments: &[],
+            options: EvidenceOptions { memory: true, ..EvidenceOptions::default() },
+            deadline: Duration::from_mins(2),
+        };
+        let path = folder.path().join("bundle.tar");
+        let clock = Instant::now();
+        let summary = collect(&path, &request, None).unwrap();
+        let took = clock.elapsed();
+        sandbox.group.thaw(Duration::from_secs(1)).unwrap();
+        eprintln!(
+            "measured: full evidence of {} processes, {} MiB: {:.2} s, {} items, {} gaps",
+            summary.n_processes,
+            summary.n_bytes >> 20,
+            took.as_secs_f64(),
+            summary.manifest.items.len(),
+            summary.manifest.gaps.len()
+        );
+        assert_eq!(summary.n_processes, 50);
+        assert!(summary.n_bytes > 450 << 20, "{} bytes", summary.n_bytes);
+        assert!(verify(&path, None).is_ok());
+    }
+}

@@ -14,6 +14,7 @@ mod escapes;
 mod image;
 mod incident;
 mod probes;
+mod orders;
 mod record;
 mod refusal;
 mod reload;
