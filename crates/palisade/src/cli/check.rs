@@ -58,6 +58,8 @@ pub(crate) enum FindingsFormat {
     Json,
     /// SARIF 2.1.0.
     Sarif,
+    /// JUnit's XML.
+    Junit,
 }
 
 /// Kinds of files.

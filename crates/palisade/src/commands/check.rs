@@ -11,7 +11,7 @@ use palisade_model::Severity;
 use palisade_policy::Checks;
 use palisade_policy::scan::Scan;
 use palisade_scan::config::{self, CheckReport, Options, checks, custom};
-use palisade_scan::report::checks::{TextOptions, json, sarif, text};
+use palisade_scan::report::checks::{TextOptions, json, junit, sarif, text};
 
 use super::Context;
 use super::look::{LookFlags, Looks};
@@ -91,6 +91,7 @@ fn show(
         FindingsFormat::Sarif => {
             sarif(report, env!("CARGO_PKG_VERSION")).context("write the report")?
         }
+        FindingsFormat::Junit => junit(report, now),
     };
     context.terminal.result_to(args.output.as_deref(), &rendered)
 }

@@ -162,6 +162,20 @@ fn json_and_sarif_say_where() {
 }
 
 #[test]
+fn junit_has_a_suite_for_each_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write(at, "pod.yaml", POD);
+    write(at, "broken.yaml", "apiVersion: v1\nkind: Pod\nspec: [\n");
+    let args = ["--format", "junit", "pod.yaml", "broken.yaml"];
+    let xml = check(at, &args).expect(4).stdout;
+    assert!(xml.contains("<testsuite name=\"pod.yaml\""), "{xml}");
+    assert!(xml.contains("name=\"RUN-003 host-pid ") && xml.contains("5:12"), "{xml}");
+    let suite = xml.split("<testsuite name=\"coverage\"").nth(1).unwrap();
+    assert!(suite.contains("errors=\"1\"") && suite.contains("broken.yaml"), "{xml}");
+}
+
+#[test]
 fn checks_are_listed_and_explained() {
     let folder = tempfile::tempdir().unwrap();
     let listed = check(folder.path(), &["--list"]).expect(0).stdout;

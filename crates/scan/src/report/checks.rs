@@ -204,3 +204,8 @@ pub fn sarif(report: &CheckReport, version: &str) -> Result<String, serde_json::
     });
     sarif::render_checks(report, &properties, version)
 }
+
+/// JUnit's XML.
+pub fn junit(report: &CheckReport, time: Timestamp) -> String {
+    super::junit::render_checks(report, time)
+}

@@ -6,11 +6,14 @@
 
 use std::fmt::Write as _;
 
+use palisade_base::Timestamp;
+use palisade_model::Finding;
 use palisade_model::finding::ScanReport;
 use palisade_model::judgement::GateVerdict;
 
 use super::item::{self, Item};
 use super::printable;
+use crate::config::CheckReport;
 
 /// Renders `report`.
 pub fn render(report: &ScanReport) -> String {
@@ -49,8 +52,59 @@ pub fn render(report: &ScanReport) -> String {
     for kind in others {
         suites.push(suite(kind, kind, true, &active, &suppressed));
     }
-    suites.push(coverage(report));
-    document(report, &suites)
+    suites.push(coverage(item::blind_spots(report)));
+    document(&report.inventory.subject.name, report.time, &suites)
+}
+
+/// Renders what the checks of configuration found: a suite for each file, with a failure for
+/// each finding, and one for what could not be examined.
+pub fn render_checks(report: &CheckReport, time: Timestamp) -> String {
+    let mut suites: Vec<Suite> =
+        report.files.iter().map(|file| of_file(report, &file.name)).collect();
+    let named = report.gaps.iter().map(|gap| format!("{}: {}", gap.path, gap.reason));
+    let dropped = (report.n_dropped > 0)
+        .then(|| format!("{} findings beyond the bounds were dropped", report.n_dropped));
+    let mut coverage = coverage(named.chain(dropped).collect());
+    if report.n_excused > 0 {
+        coverage.cases.push(Case {
+            class: "coverage".into(),
+            name: "what is excused".into(),
+            outcome: Outcome::Skipped(format!("{} findings are excused", report.n_excused)),
+        });
+    }
+    suites.push(coverage);
+    document("palisade check", time, &suites)
+}
+
+fn of_file(report: &CheckReport, name: &str) -> Suite {
+    let found = report.findings.iter().filter_map(|finding| match finding {
+        Finding::Configuration(found) => Some(found),
+        _ => None,
+    });
+    let here = found.filter_map(|f| Some((f, f.location.as_ref().filter(|at| at.file == name)?)));
+    let mut cases: Vec<Case> = here
+        .map(|(found, at)| {
+            let number = found.id.as_deref().unwrap_or("own");
+            let resource = found.resource.as_deref().unwrap_or(name);
+            Case {
+                class: name.to_string(),
+                name: format!("{number} {} {resource} {}:{}", found.check, at.line, at.column),
+                outcome: Outcome::Failed {
+                    kind: found.severity.to_string(),
+                    message: format!("{resource}: {}", found.title),
+                    detail: format!(
+                        "{}:{}:{}\n{}\nfix: {}",
+                        at.file, at.line, at.column, found.title, found.fix
+                    ),
+                },
+            }
+        })
+        .collect();
+    if cases.is_empty() {
+        let outcome = Outcome::Passed;
+        cases.push(Case { class: name.to_string(), name: "no finding".into(), outcome });
+    }
+    Suite { name: name.to_string(), cases }
 }
 
 enum Outcome {
@@ -147,8 +201,8 @@ fn suite(
     Suite { name: title.into(), cases }
 }
 
-fn coverage(report: &ScanReport) -> Suite {
-    let mut cases: Vec<Case> = item::blind_spots(report)
+fn coverage(blind_spots: Vec<String>) -> Suite {
+    let mut cases: Vec<Case> = blind_spots
         .into_iter()
         .map(|spot| Case {
             class: "coverage".into(),
@@ -163,10 +217,9 @@ fn coverage(report: &ScanReport) -> Suite {
     Suite { name: "coverage".into(), cases }
 }
 
-fn document(report: &ScanReport, suites: &[Suite]) -> String {
+fn document(name: &str, time: Timestamp, suites: &[Suite]) -> String {
     let sum = |n: fn(&Suite) -> usize| suites.iter().map(n).sum::<usize>();
     let mut out = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
-    let name = &report.inventory.subject.name;
     let _ = writeln!(
         out,
         "<testsuites name=\"{}\" tests=\"{}\" failures=\"{}\" errors=\"{}\">",
@@ -175,7 +228,7 @@ fn document(report: &ScanReport, suites: &[Suite]) -> String {
         sum(Suite::n_failures),
         sum(Suite::n_errors),
     );
-    let time: String = report.time.rfc3339().chars().take(19).collect();
+    let time: String = time.rfc3339().chars().take(19).collect();
     for suite in suites {
         let _ = writeln!(
             out,

@@ -61,8 +61,7 @@ fn junit_element(name: &str) -> Option<Element> {
             &["time", "assertions", "status"],
             false,
         ),
-        "failure" | "error" => of(&[], &[], &["type", "message"], true),
-        "skipped" => of(&[], &[], &["type", "message"], true),
+        "failure" | "error" | "skipped" => of(&[], &[], &["type", "message"], true),
         _ => None,
     }
 }
@@ -193,6 +192,22 @@ fn junit_reports_have_the_structure_that_build_servers_read() {
             assert!(damaged != text && !junit_problems(&damaged).is_empty(), "{name}: {to}");
         }
     }
+}
+
+#[test]
+fn junit_reports_of_checks_have_it_too() {
+    let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec:\n  hostPID: true\n  containers: [{name: \"<c&\", image: nginx}]\n";
+    let policy = palisade_policy::Checks::default();
+    let files = [
+        ("a <&>.yaml", pod),
+        ("b.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: b}\n"),
+        ("c.yaml", "kind: ["),
+    ];
+    let report = crate::checks::run_with(&files, &policy);
+    assert!(report.findings.len() > 3);
+    let text = palisade_scan::report::checks::junit(&report, crate::image::NOW);
+    assert_eq!(junit_problems(&text), Vec::<String>::new(), "{text}");
+    assert!(text.contains("host-pid") && text.contains("no finding"), "{text}");
 }
 
 const HTML5: &str = "
