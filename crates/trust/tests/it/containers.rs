@@ -292,3 +292,37 @@ fn policies_that_could_be_misread_are_refused() {
         assert_eq!(ContainersPolicy::parse(text.as_bytes()).is_ok(), is_good, "{text}");
     }
 }
+
+/// A key and a message that GnuPG made: Ed25519, compressed.
+#[test]
+fn gnupgs_ed25519_is_verified() {
+    let both = include_bytes!("../../../../fuzz/seeds/fuzz_openpgp/ed25519");
+    let (length, rest) = both.split_first_chunk::<2>().unwrap();
+    let (keys, message) = rest.split_at(usize::from(u16::from_be_bytes(*length)));
+    let ring = Keyring::parse(keys).unwrap();
+    let (content, signer) = ring.verify(message, now()).unwrap();
+    assert_eq!((content.as_slice(), signer.len()), (&b"{\"critical\":{}}"[..], 40));
+    assert_eq!(ring.fingerprints(), [signer]);
+    for i in 0..message.len() {
+        for bit in 0..8 {
+            let mut bad = message.to_vec();
+            bad[i] ^= 1 << bit;
+            if let Ok((found, _)) = ring.verify(&bad, now()) {
+                assert_eq!(found, content, "{i}");
+            }
+        }
+    }
+}
+
+/// How long one verification takes: `cargo test --release -p palisade-trust -- --ignored
+/// --nocapture cost`.
+#[test]
+#[ignore = "prints figures, to be run alone on a quiet machine"]
+fn cost_of_gpg() {
+    let Some(folder) = material("containers-image") else { return };
+    let image = image(&folder, "dir-img-valid", "testing/manifest:latest");
+    let policy = signed_by(&folder, "public-key.gpg", &repository());
+    crate::sigstore::time("GPG, with the keyring read each time", || {
+        policy.evaluate(&image, now() as i64).unwrap();
+    });
+}
