@@ -112,14 +112,11 @@ pub(crate) fn verify(context: &Context<'_>, args: &cli::Verify) -> Result<Exit, 
             })
         ),
         ListFormat::Tsv => {
-            format!("{}\t{}\t{format}\n", verified.digest, verified.signer.to_string())
+            format!("{}\t{}\t{format}\n", verified.digest, verified.signer)
         }
         ListFormat::Table => format!(
             "verified  {}\nsigned by {} ({format})\ncontent   {} blobs, {} bytes, each equal to its digest\n",
-            verified.digest,
-            verified.signer.to_string(),
-            verified.content.n_blobs,
-            verified.content.n_bytes
+            verified.digest, verified.signer, verified.content.n_blobs, verified.content.n_bytes
         ),
     };
     context.terminal.result(&text)?;

@@ -33,12 +33,11 @@ pub(crate) fn trust(context: &Context<'_>, command: &cli::Trust) -> Result<Exit,
 fn verify_bundle(context: &Context<'_>, args: &cli::VerifyBundle) -> Result<Exit, Failure> {
     let refused = |error: SigstoreError| Failure::from_explained(error, Exit::Refused);
     let bytes;
-    let artifact = match digest(&args.artifact)? {
-        Some(digest) => Artifact::Digest(digest),
-        None => {
-            bytes = read(Path::new(&args.artifact), "artifact", ARTIFACT_BYTES_MAX)?;
-            Artifact::Bytes(&bytes)
-        }
+    let artifact = if let Some(digest) = digest(&args.artifact)? {
+        Artifact::Digest(digest)
+    } else {
+        bytes = read(Path::new(&args.artifact), "artifact", ARTIFACT_BYTES_MAX)?;
+        Artifact::Bytes(&bytes)
     };
     let root = root(context, args.trusted_root.as_deref(), Exit::Refused)?;
     let verifier = Verifier::new(root.as_ref(), now());
