@@ -7,6 +7,7 @@ mod check;
 mod completions;
 mod confinement;
 mod container;
+mod containers;
 mod context;
 mod convert;
 mod db;

@@ -42,4 +42,7 @@ pub use key::{KeyError, KeyPairPaths, PrivateKey, PublicKey};
 pub use pki::certificate::Name;
 pub use sign::{SignError, SignOptions, Signed, sign_image};
 pub use spki::VerificationKey;
-pub use verify::{Rejection, SignatureFormat, Verified, VerifyError, verify_image};
+pub use verify::{
+    ImageSigner, Rejection, SignatureFormat, Signers, Verified, VerifyError, verify_image,
+    verify_image_by,
+};

@@ -54,7 +54,7 @@ impl Statement {
 
     /// Whether one of its subjects has that digest of that kind.
     pub(crate) fn is_about_digest(&self, algorithm: &str, digest: &[u8]) -> bool {
-        let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        let hex = hex::encode(digest);
         self.subject.iter().any(|it| it.digest.get(algorithm).and_then(Value::as_str) == Some(&hex))
     }
 

@@ -5,11 +5,15 @@ use std::path::Path;
 
 use palisade_base::{Digest, Explain};
 
-use crate::bundle::{BUNDLE_BYTES_MAX, BUNDLE_MEDIA_TYPE, Bundle, BundleError};
+use crate::bundle::{BUNDLE_BYTES_MAX, Bundle, BundleError};
 use crate::content::{
     Checked, Content, ContentError, DESCRIPTORS_MAX, Descriptor, Document, MEDIA_TYPE_MANIFEST,
 };
 use crate::key::PublicKey;
+use crate::sigstore::{
+    Artifact, Bundle as AnyBundle, BundleKind, CertificateIdentity, IdentityMatch, Signer,
+    SigstoreError, Verifier,
+};
 use crate::simple::{self, SimpleError};
 use crate::statement::{PAYLOAD_TYPE, PREDICATE_TYPE, Statement};
 
@@ -38,7 +42,34 @@ pub struct Rejection {
     pub wrong_key: bool,
 }
 
-/// An image whose content matches its digests and that one of the keys signed.
+/// Who signed an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ImageSigner {
+    /// The holder of a key: an element of the keys given.
+    Key(PublicKey),
+    /// Whom a certificate names.
+    Certificate(CertificateIdentity),
+}
+
+impl std::fmt::Display for ImageSigner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Key(key) => f.write_str(key.hint()),
+            Self::Certificate(identity) => write!(f, "{identity}"),
+        }
+    }
+}
+
+/// Who may have signed: any of them.
+#[derive(Debug, Clone, Copy)]
+pub struct Signers<'a> {
+    /// Holders of keys.
+    pub keys: &'a [PublicKey],
+    /// Whom certificates may name, and what those are verified with.
+    pub identities: Option<(&'a Verifier<'a>, &'a [IdentityMatch])>,
+}
+
+/// An image whose content matches its digests and that one of the signers signed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verified {
     /// What was signed: the image's manifest or index.
@@ -46,8 +77,8 @@ pub struct Verified {
     /// That and, of an index, the manifests in it: whoever runs one of them by this digest
     /// runs what was signed.
     pub manifests: BTreeSet<Digest>,
-    /// The key that signed it: an element of the keys given.
-    pub key: PublicKey,
+    /// Who signed it: one of the keys given, or one of the identities.
+    pub signer: ImageSigner,
     /// The form of the signature.
     pub format: SignatureFormat,
     /// Digest of the blob that holds the signature.
@@ -76,7 +107,7 @@ pub enum VerifyError {
         digest: Digest,
     },
     /// It is signed, by other keys.
-    #[error("image `{digest}` is signed, but by none of the given keys")]
+    #[error("image `{digest}` is signed, but by none of the given keys{}", named(rejections))]
     WrongKey {
         /// The image.
         digest: Digest,
@@ -91,6 +122,12 @@ pub enum VerifyError {
         /// The signatures.
         rejections: Vec<Rejection>,
     },
+}
+
+/// Who signed instead, where certificates say it.
+fn named(rejections: &[Rejection]) -> String {
+    let named = rejections.iter().find(|it| it.reason.starts_with("it is signed by "));
+    named.map(|it| format!(" and identities: {}", it.reason)).unwrap_or_default()
 }
 
 fn list(rejections: &[Rejection]) -> String {
@@ -129,7 +166,16 @@ pub fn verify_image(
     selector: Option<&str>,
     keys: &[PublicKey],
 ) -> Result<Verified, VerifyError> {
-    if keys.is_empty() {
+    verify_image_by(folder, selector, Signers { keys, identities: None })
+}
+
+/// As [`verify_image`], by keys or by whom certificates name.
+pub fn verify_image_by(
+    folder: &Path,
+    selector: Option<&str>,
+    signers: Signers<'_>,
+) -> Result<Verified, VerifyError> {
+    if signers.keys.is_empty() && signers.identities.is_none_or(|(_, all)| all.is_empty()) {
         return Err(VerifyError::NoKeys);
     }
     let content = Content::open(folder)?;
@@ -138,7 +184,7 @@ pub fn verify_image(
     let mut search = Search {
         content: &content,
         image: image.digest,
-        keys,
+        signers,
         found: None,
         rejections: Vec::new(),
         n_attestations: 0,
@@ -147,10 +193,10 @@ pub fn verify_image(
     let Search { found, rejections, n_attestations, .. } = search;
     let digest = image.digest;
     match found {
-        Some((key, format, signature)) => Ok(Verified {
+        Some((signer, format, signature)) => Ok(Verified {
             digest,
             manifests,
-            key,
+            signer,
             format,
             signature,
             content: checked,
@@ -169,8 +215,8 @@ pub fn verify_image(
 struct Search<'c> {
     content: &'c Content,
     image: Digest,
-    keys: &'c [PublicKey],
-    found: Option<(PublicKey, SignatureFormat, Digest)>,
+    signers: Signers<'c>,
+    found: Option<(ImageSigner, SignatureFormat, Digest)>,
     rejections: Vec<Rejection>,
     n_attestations: u64,
 }
@@ -223,9 +269,9 @@ impl Search<'_> {
         self.rejections.push(Rejection { format, digest, reason, wrong_key });
     }
 
-    fn accept(&mut self, key: &PublicKey, format: SignatureFormat, digest: Digest) {
+    fn accept(&mut self, signer: ImageSigner, format: SignatureFormat, digest: Digest) {
         if self.found.is_none() {
-            self.found = Some((key.clone(), format, digest));
+            self.found = Some((signer, format, digest));
         }
     }
 
@@ -261,8 +307,14 @@ impl Search<'_> {
                 Ok(bytes) => bytes,
                 Err(error) => return self.reject(format, layer.digest, &error, false),
             };
+        if let Some((verifier, wanted)) = self.signers.identities
+            && let Ok(bundle) = AnyBundle::parse(&bytes)
+            && bundle.kind() == BundleKind::Certificate
+        {
+            return self.keyless(layer.digest, &bundle, verifier, wanted);
+        }
         let verified = Bundle::parse(&bytes).and_then(|bundle| {
-            let (payload, key) = bundle.verify_envelope(PAYLOAD_TYPE, self.keys)?;
+            let (payload, key) = bundle.verify_envelope(PAYLOAD_TYPE, self.signers.keys)?;
             let statement = Statement::parse(payload).map_err(BundleError::Malformed)?;
             if !statement.is_about(&self.image) {
                 let found = "the signature of another image";
@@ -272,7 +324,7 @@ impl Search<'_> {
         });
         match verified {
             Ok((statement, key)) if statement.predicate_type == PREDICATE_TYPE => {
-                self.accept(key, format, layer.digest);
+                self.accept(ImageSigner::Key(key.clone()), format, layer.digest);
             }
             // A signed statement about the image that is no signature of it: an SBOM.
             Ok(_) => self.n_attestations += 1,
@@ -280,6 +332,41 @@ impl Search<'_> {
                 let wrong_key = matches!(error, BundleError::WrongKey { .. });
                 self.reject(format, layer.digest, &error, wrong_key);
             }
+        }
+    }
+
+    /// Looks at a bundle that rests on a certificate.
+    fn keyless(
+        &mut self,
+        digest: Digest,
+        bundle: &AnyBundle,
+        verifier: &Verifier<'_>,
+        wanted: &[IdentityMatch],
+    ) {
+        let format = SignatureFormat::Bundle;
+        let image = Artifact::Digest(self.image.as_bytes().to_vec());
+        let verified = verifier.verify(bundle, &image, &[]).and_then(|verified| {
+            let Signer::Certificate(identity) = verified.signer else {
+                return Err(SigstoreError::NoRoot);
+            };
+            if wanted.iter().any(|it| it.matches(&identity)) {
+                return Ok((identity, verified.attested));
+            }
+            let wanted: Vec<_> = wanted.iter().map(ToString::to_string).collect();
+            let (found, wanted) = (identity.to_string(), wanted.join(" or "));
+            Err(SigstoreError::OtherIdentity { found, wanted })
+        });
+        match verified {
+            Ok((identity, Some(it))) if it.predicate_type == PREDICATE_TYPE => {
+                self.accept(ImageSigner::Certificate(identity), format, digest);
+            }
+            Ok((_, Some(_))) => self.n_attestations += 1,
+            Ok((_, None)) => {
+                let found = "the signature of a file";
+                let error = BundleError::OtherContent { found, wanted: "an envelope" };
+                self.reject(format, digest, &error, false);
+            }
+            Err(error) => self.reject(format, digest, &error, error.is_other_signer()),
         }
     }
 
@@ -300,8 +387,8 @@ impl Search<'_> {
                     continue;
                 }
             };
-            match simple::verify(&payload, &layer.annotations, &self.image, self.keys) {
-                Ok(key) => self.accept(key, format, layer.digest),
+            match simple::verify(&payload, &layer.annotations, &self.image, self.signers.keys) {
+                Ok(key) => self.accept(ImageSigner::Key(key.clone()), format, layer.digest),
                 Err(error) => {
                     let wrong_key = matches!(error, SimpleError::WrongKey);
                     self.reject(format, layer.digest, &error, wrong_key);
@@ -314,5 +401,5 @@ impl Search<'_> {
 fn is_bundle_manifest(document: &Document) -> bool {
     let is_bundle = |kind: &str| kind.starts_with(BUNDLE_PREFIX);
     document.artifact_type.as_deref().is_some_and(is_bundle)
-        || document.layers.iter().any(|layer| layer.media_type == BUNDLE_MEDIA_TYPE)
+        || document.layers.iter().any(|layer| layer.media_type.starts_with(BUNDLE_PREFIX))
 }

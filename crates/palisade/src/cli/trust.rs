@@ -28,9 +28,13 @@ pub(crate) struct Sign {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     palisade verify --key shop.pub oci:./shop\n  \
-    palisade verify --policy shop.yaml oci:./shop")]
+    palisade verify --policy shop.yaml oci:./shop\n  \
+    palisade verify --trusted-root trusted_root.json --certificate-identity dev@shop.example \\\n      \
+    --certificate-oidc-issuer https://accounts.example oci:./shop\n  \
+    palisade verify --containers-policy /etc/containers/policy.json \\\n      \
+    --reference registry.example/shop:1 dir:./shop")]
 pub(crate) struct Verify {
-    /// What to verify: an OCI layout
+    /// What to verify: an OCI layout, with --containers-policy also a folder of skopeo's (dir:)
     pub(crate) target: String,
     /// Public key that must have signed; several: any of them
     #[arg(long, value_name = "FILE")]
@@ -38,6 +42,29 @@ pub(crate) struct Verify {
     /// Take the keys from this policy
     #[arg(long, value_name = "POLICY", conflicts_with = "key")]
     pub(crate) policy: Option<String>,
+    /// Name that the signer's certificate must give
+    #[arg(long, value_name = "NAME", requires = "certificate_oidc_issuer")]
+    pub(crate) certificate_identity: Option<String>,
+    /// Regular expression that must match the whole of that name
+    #[arg(
+        long,
+        value_name = "REGEX",
+        requires = "certificate_oidc_issuer",
+        conflicts_with = "certificate_identity"
+    )]
+    pub(crate) certificate_identity_regexp: Option<String>,
+    /// The OpenID provider that must have vouched for the signer
+    #[arg(long, value_name = "URL")]
+    pub(crate) certificate_oidc_issuer: Option<String>,
+    /// The logs and authorities that are trusted
+    #[arg(long, value_name = "FILE")]
+    pub(crate) trusted_root: Option<PathBuf>,
+    /// Obey this policy.json of containers/image
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["key", "policy", "certificate_oidc_issuer"])]
+    pub(crate) containers_policy: Option<PathBuf>,
+    /// What the image is called in a registry: decide as if it came from there
+    #[arg(long, value_name = "NAME", requires = "containers_policy")]
+    pub(crate) reference: Option<String>,
     /// Form of the result
     #[arg(long, value_enum, default_value_t = ListFormat::Table)]
     pub(crate) format: ListFormat,

@@ -131,7 +131,7 @@ impl<'a> Admitter<'a> {
             Ok(verified)
                 if image.manifest_digest.is_some_and(|d| verified.manifests.contains(&d)) =>
             {
-                SignatureState::Valid { key: verified.key.hint().to_string() }
+                SignatureState::Valid { key: verified.signer.to_string() }
             }
             Ok(verified) => SignatureState::Invalid {
                 reason: format!("{} is signed, but is not this image", verified.digest),

@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use palisade_model::Target;
+use palisade_trust::sigstore::Verifier;
 use palisade_trust::{
-    KeyError, PrivateKey, PublicKey, SignOptions, SignatureFormat, VerifyError, sign_image,
-    verify_image,
+    KeyError, PrivateKey, PublicKey, SignOptions, SignatureFormat, Signers, VerifyError,
+    sign_image, verify_image_by,
 };
 
-use super::Context;
+use super::{Context, containers, trust};
 use crate::cli::{self, ListFormat};
 use crate::exit::{Exit, Failure, OrExit as _};
 
@@ -56,17 +57,39 @@ pub(crate) fn sign(context: &Context<'_>, args: &cli::Sign) -> Result<Exit, Fail
 
 /// Verifies an image: every byte, and who signed it.
 pub(crate) fn verify(context: &Context<'_>, args: &cli::Verify) -> Result<Exit, Failure> {
+    if let Some(policy) = &args.containers_policy {
+        return containers::verify(context, args, policy);
+    }
     let paths = match &args.policy {
         Some(policy) => context.load_policy(policy)?.policy.images.keys,
         None => args.key.clone(),
     };
-    if paths.is_empty() {
-        return Err(Failure::message(Exit::Usage, "no public key given")
-            .with_hint("use --key FILE, or --policy with a policy that names keys"));
+    let identities = trust::identities(
+        args.certificate_identity.as_deref(),
+        args.certificate_identity_regexp.as_deref(),
+        args.certificate_oidc_issuer.as_deref(),
+    )?;
+    if paths.is_empty() && identities.is_empty() {
+        return Err(Failure::message(Exit::Usage, "no public key and no identity given")
+            .with_hint(
+                "use --key FILE, --policy with a policy that names keys, or --certificate-identity \
+             NAME with --certificate-oidc-issuer URL",
+            ));
     }
     let (folder, selector) = layout(&args.target)?;
     let keys = read_keys(&paths)?;
-    let verified = verify_image(&folder, selector.as_deref(), &keys).map_err(|error| {
+    let root = if identities.is_empty() {
+        None
+    } else {
+        Some(trust::root(context, args.trusted_root.as_deref(), Exit::Usage)?.ok_or_else(|| {
+            Failure::message(Exit::Usage, "identities need a trusted root, and there is none")
+                .with_hint("name it: --trusted-root trusted_root.json")
+        })?)
+    };
+    let verifier = Verifier::new(root.as_ref(), trust::now());
+    let identities = root.is_some().then_some((&verifier, identities.as_slice()));
+    let signers = Signers { keys: &keys, identities };
+    let verified = verify_image_by(&folder, selector.as_deref(), signers).map_err(|error| {
         let exit = exit_of(&error);
         Failure::from_explained(error, exit)
     })?;
@@ -80,7 +103,7 @@ pub(crate) fn verify(context: &Context<'_>, args: &cli::Verify) -> Result<Exit, 
             serde_json::json!({
                 "schema": "palisade.dev/verification/v1",
                 "digest": verified.digest,
-                "key": verified.key.hint(),
+                "key": verified.signer.to_string(),
                 "format": format,
                 "blobs": verified.content.n_blobs,
                 "bytes": verified.content.n_bytes,
@@ -88,13 +111,12 @@ pub(crate) fn verify(context: &Context<'_>, args: &cli::Verify) -> Result<Exit, 
                 "attestations_not_examined": verified.n_attestations,
             })
         ),
-        ListFormat::Tsv => format!("{}\t{}\t{format}\n", verified.digest, verified.key.hint()),
+        ListFormat::Tsv => {
+            format!("{}\t{}\t{format}\n", verified.digest, verified.signer)
+        }
         ListFormat::Table => format!(
             "verified  {}\nsigned by {} ({format})\ncontent   {} blobs, {} bytes, each equal to its digest\n",
-            verified.digest,
-            verified.key.hint(),
-            verified.content.n_blobs,
-            verified.content.n_bytes
+            verified.digest, verified.signer, verified.content.n_blobs, verified.content.n_bytes
         ),
     };
     context.terminal.result(&text)?;

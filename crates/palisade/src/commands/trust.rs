@@ -33,24 +33,14 @@ pub(crate) fn trust(context: &Context<'_>, command: &cli::Trust) -> Result<Exit,
 fn verify_bundle(context: &Context<'_>, args: &cli::VerifyBundle) -> Result<Exit, Failure> {
     let refused = |error: SigstoreError| Failure::from_explained(error, Exit::Refused);
     let bytes;
-    let artifact = match digest(&args.artifact)? {
-        Some(digest) => Artifact::Digest(digest),
-        None => {
-            bytes = read(Path::new(&args.artifact), "artifact", ARTIFACT_BYTES_MAX)?;
-            Artifact::Bytes(&bytes)
-        }
+    let artifact = if let Some(digest) = digest(&args.artifact)? {
+        Artifact::Digest(digest)
+    } else {
+        bytes = read(Path::new(&args.artifact), "artifact", ARTIFACT_BYTES_MAX)?;
+        Artifact::Bytes(&bytes)
     };
-    let root = match &args.trusted_root {
-        Some(path) => Some(TrustedRoot::read(path).or_exit(Exit::Refused)?),
-        None => default_root()
-            .map(|path| TrustedRoot::read(&path).or_exit(Exit::Refused))
-            .transpose()?,
-    };
-    for unused in root.iter().flat_map(TrustedRoot::unused) {
-        context.terminal.progress(&format!("the trusted root's {unused}; it is not used"));
-    }
-    let now = i64::try_from(Timestamp::now().as_nanos() / 1_000_000_000).unwrap_or(i64::MAX);
-    let verifier = Verifier::new(root.as_ref(), now);
+    let root = root(context, args.trusted_root.as_deref(), Exit::Refused)?;
+    let verifier = Verifier::new(root.as_ref(), now());
     let bundle = read(&args.bundle, "bundle", BUNDLE_BYTES_MAX)?;
     let bundle = Bundle::parse(&bundle).map_err(refused)?;
     let verified = match (&args.key, &args.certificate_identity, &args.certificate_oidc_issuer) {
@@ -76,6 +66,44 @@ fn verify_bundle(context: &Context<'_>, args: &cli::VerifyBundle) -> Result<Exit
     .map_err(refused)?;
     context.terminal.result(&format!("verified\nsigned by {}\n", verified.signer))?;
     Ok(Exit::Clean)
+}
+
+/// Seconds since the Unix epoch.
+pub(super) fn now() -> i64 {
+    i64::try_from(Timestamp::now().as_nanos() / 1_000_000_000).unwrap_or(i64::MAX)
+}
+
+/// The trusted root at `path`, or that of this machine.
+pub(super) fn root(
+    context: &Context<'_>,
+    path: Option<&Path>,
+    exit: Exit,
+) -> Result<Option<TrustedRoot>, Failure> {
+    let path = path.map(Path::to_path_buf).or_else(default_root);
+    let root = path.map(|path| TrustedRoot::read(&path).or_exit(exit)).transpose()?;
+    for unused in root.iter().flat_map(TrustedRoot::unused) {
+        context.terminal.progress(&format!("the trusted root's {unused}; it is not used"));
+    }
+    Ok(root)
+}
+
+/// Whom the flags name; clap has seen to it that a name and an issuer come together.
+pub(super) fn identities(
+    name: Option<&str>,
+    pattern: Option<&str>,
+    issuer: Option<&str>,
+) -> Result<Vec<IdentityMatch>, Failure> {
+    let Some(issuer) = issuer else { return Ok(Vec::new()) };
+    let name = match (name, pattern) {
+        (Some(name), _) => TextMatch::Exact(name.to_string()),
+        (None, Some(pattern)) => TextMatch::regex(pattern).map_err(|error| {
+            Failure::message(Exit::Usage, format!("`{pattern}` is no regular expression: {error}"))
+                .with_hint("it must match the whole name")
+        })?,
+        (None, None) => return Ok(Vec::new()),
+    };
+    let issuer = TextMatch::Exact(issuer.to_string());
+    Ok(vec![IdentityMatch { name, issuer, claims: Vec::new() }])
 }
 
 /// The root that was put on this machine, if there is one.

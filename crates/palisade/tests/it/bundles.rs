@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::support::{palisade, run};
+use crate::support::run;
 
 const IDENTITY: &str = "https://github.com/sigstore-conformance/extremely-dangerous-public-oidc-beacon/.github/workflows/extremely-dangerous-oidc-beacon.yml@refs/heads/main";
 const ISSUER: &str = "https://token.actions.githubusercontent.com";
@@ -119,4 +119,40 @@ fn what_cannot_be_verified_is_refused_with_what_would_help() {
         std::fs::write(folder.path().join("changed.json"), changed).unwrap();
         check(&set("--bundle", "changed.json"), 1, what);
     }
+}
+
+/// The images of containers/image in folders, decided by policies of its form.
+#[test]
+fn a_policy_of_containers_image_is_obeyed() {
+    let Some(suite) = suite() else { return };
+    let fixtures = suite.join("../containers-image");
+    let folder = tempfile::tempdir().unwrap();
+    let image = folder.path().join("image");
+    std::fs::create_dir(&image).unwrap();
+    std::fs::copy(fixtures.join("image.manifest.json"), image.join("manifest.json")).unwrap();
+    let signature = fixtures.join("dir-img-valid/signature-1");
+    std::fs::copy(signature, image.join("signature-1")).unwrap();
+    let policy = serde_json::json!({
+        "default": [{"type": "reject"}],
+        "transports": {"docker": {"docker.io/testing": [{
+            "type": "signedBy", "keyType": "GPGKeys", "keyPath": fixtures.join("public-key.gpg"),
+        }]}},
+    });
+    std::fs::write(folder.path().join("policy.json"), policy.to_string()).unwrap();
+    let run = |reference: &[&str]| {
+        let args = ["verify", "--containers-policy", "policy.json", "dir:image"];
+        run(folder.path(), &[&args[..], reference].concat())
+    };
+    let ended = run(&["--reference", "testing/manifest:latest"]).expect(0);
+    assert!(ended.stdout.contains("transports.docker.\"docker.io/testing\""), "{}", ended.stdout);
+    assert!(ended.stdout.contains("GPG key 08CD26E446E2E95249B7A405E932F44B23E8DD43"));
+    run(&["--reference", "testing/manifest:other"]).expect_error(1, "signed as");
+    run(&["--reference", "other/manifest:latest"]).expect_error(1, "every image is refused");
+    run(&[]).expect_error(1, "`default`");
+    std::fs::write(image.join("manifest.json"), "{}").unwrap();
+    run(&["--reference", "testing/manifest:latest"]).expect_error(1, "another manifest");
+    std::fs::remove_file(image.join("signature-1")).unwrap();
+    run(&["--reference", "testing/manifest:latest"]).expect_error(1, "no signature of this kind");
+    std::fs::write(folder.path().join("policy.json"), "{}").unwrap();
+    run(&[]).expect_error(2, "`default`");
 }

@@ -225,13 +225,11 @@ impl<'v> Fields<'v> {
     /// The one source that must be given.
     fn source(&self, names: &[(&str, SourceForm)]) -> Result<KeySource, ContainersPolicyError> {
         let mut all = self.sources(names)?;
-        match (all.pop(), all.is_empty()) {
-            (Some(only), true) => Ok(only),
-            _ => {
-                let list: Vec<_> = names.iter().map(|(name, _)| *name).collect();
-                Err(self.bad(format!("exactly one of `{}` must be given", list.join("`, `"))))
-            }
+        if let (Some(only), true) = (all.pop(), all.is_empty()) {
+            return Ok(only);
         }
+        let list: Vec<_> = names.iter().map(|(name, _)| *name).collect();
+        Err(self.bad(format!("exactly one of `{}` must be given", list.join("`, `"))))
     }
 
     fn bad(&self, problem: impl Into<String>) -> ContainersPolicyError {

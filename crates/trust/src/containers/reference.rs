@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+/// Longest name, in bytes, without tag and digest.
+const NAME_BYTES_MAX: usize = 255;
+
 /// A text that names no image.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` names no image: {problem}")]
@@ -30,7 +33,6 @@ impl Reference {
     /// not.
     pub fn parse(text: &str) -> Result<Self, ReferenceError> {
         let bad = |problem| ReferenceError { text: text.chars().take(300).collect(), problem };
-        const NAME_BYTES_MAX: usize = 255;
         let (rest, digest) = match text.split_once('@') {
             Some((rest, digest)) => (rest, Some(digest)),
             None => (text, None),

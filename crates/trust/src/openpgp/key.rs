@@ -215,7 +215,7 @@ impl PublicKey {
 
     /// The fingerprint of the primary key, in hexadecimal.
     pub(super) fn fingerprint(&self) -> String {
-        self.primary.fingerprint.iter().map(|byte| format!("{byte:02X}")).collect()
+        hex::encode_upper(self.primary.fingerprint)
     }
 
     /// Checks `signature` over `data` by this key or a subkey; `None`: it is another's.

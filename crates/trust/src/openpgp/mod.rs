@@ -107,17 +107,17 @@ fn open(message: &[u8]) -> Result<(Vec<u8>, Signature), OpenPgpError> {
     if let [Packet { tag: packet::COMPRESSED, body }] = packets.as_slice() {
         packets = packet::parse(&packet::decompress(body)?)?;
     }
-    let (literal, signature) = match packets.as_slice() {
-        [
-            Packet { tag: packet::ONE_PASS, .. },
-            Packet { tag: packet::LITERAL, body },
-            Packet { tag: packet::SIGNATURE, body: signature },
-        ]
-        | [
-            Packet { tag: packet::SIGNATURE, body: signature },
-            Packet { tag: packet::LITERAL, body },
-        ] => (body, signature),
-        _ => return Err(OpenPgpError::NotSigned),
+    let ([
+        Packet { tag: packet::ONE_PASS, .. },
+        Packet { tag: packet::LITERAL, body: literal },
+        Packet { tag: packet::SIGNATURE, body: signature },
+    ]
+    | [
+        Packet { tag: packet::SIGNATURE, body: signature },
+        Packet { tag: packet::LITERAL, body: literal },
+    ]) = packets.as_slice()
+    else {
+        return Err(OpenPgpError::NotSigned);
     };
     let signature = Signature::parse(signature)?;
     if signature.kind != 0 {

@@ -237,7 +237,7 @@ mod tests {
         };
         check(&[4, 1, 9], true);
         check(&wrap(4, &[0; 200]), true);
-        check(&wrap(4, &[0; 70_000]), true);
+        check(&wrap(4, &vec![0; 70_000]), true);
         check(&[4, 0x81, 1, 9], false);
         check(&[4, 0x82, 0, 1, 9], false);
         check(&[0x30, 0x80, 0, 0], false);

@@ -35,7 +35,7 @@ impl LogEntry {
     pub(crate) fn promised_text(&self) -> String {
         // The canonical form of RFC 8785: keys in order, no space. None of these texts has a
         // character that would be escaped.
-        let id: String = self.log_id.iter().map(|byte| format!("{byte:02x}")).collect();
+        let id = hex::encode(&self.log_id);
         format!(
             r#"{{"body":"{}","integratedTime":{},"logID":"{id}","logIndex":{}}}"#,
             STANDARD.encode(&self.body),
@@ -136,13 +136,7 @@ fn hash_named(name: &str) -> Result<Hash, SigstoreError> {
 }
 
 pub(crate) fn unhex(text: &str) -> Option<Vec<u8>> {
-    if text.len() % 2 != 0 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
-        return None;
-    }
-    text.as_bytes()
-        .chunks(2)
-        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
-        .collect()
+    hex::decode(text).ok()
 }
 
 /// `{algorithm, value}` in hexadecimal.

@@ -36,12 +36,12 @@ fn image(folder: &Path, name: &str, reference: &str) -> Image {
     image
 }
 
-fn policy(requirement: Value) -> ContainersPolicy {
+fn policy(requirement: &Value) -> ContainersPolicy {
     ContainersPolicy::parse(json!({"default": [requirement]}).to_string().as_bytes()).unwrap()
 }
 
-fn signed_by(folder: &Path, key: &str, identity: Value) -> ContainersPolicy {
-    policy(json!({
+fn signed_by(folder: &Path, key: &str, identity: &Value) -> ContainersPolicy {
+    policy(&json!({
         "type": "signedBy", "keyType": "GPGKeys", "keyPath": folder.join(key),
         "signedIdentity": identity,
     }))
@@ -80,29 +80,29 @@ fn the_published_policy_is_read_and_scopes_are_found() {
 #[test]
 fn images_signed_with_gpg() {
     let Some(folder) = material("containers-image") else { return };
-    let check = |name: &str, reference: &str, key: &str, identity: Value, expected: bool| {
+    let check = |name: &str, reference: &str, key: &str, identity: &Value, expected: bool| {
         let image = image(&folder, name, reference);
         let found = signed_by(&folder, key, identity).evaluate(&image, now() as i64);
         assert_eq!(found.is_ok(), expected, "{name} {reference} {key}: {found:?}");
     };
     let usual = || json!({"type": "matchRepoDigestOrExact"});
     let latest = "testing/manifest:latest";
-    check("dir-img-valid", latest, "public-key.gpg", usual(), true);
-    check("dir-img-valid-2", latest, "public-key.gpg", usual(), true);
-    check("dir-img-mixed", latest, "public-key.gpg", usual(), true);
-    check("dir-img-valid", "testing/manifest:other", "public-key.gpg", usual(), false);
-    check("dir-img-valid", "testing/manifest:other", "public-key.gpg", repository(), true);
-    check("dir-img-valid", latest, "public-key-2.gpg", usual(), false);
-    check("dir-img-valid", latest, "public-key-1.gpg", usual(), true);
-    check("dir-img-valid-subkey", latest, "public-key-with-subkey.gpg", repository(), true);
-    check("dir-img-valid-subkey", latest, "public-key.gpg", repository(), false);
-    check("dir-img-unsigned", latest, "public-key.gpg", usual(), false);
-    check("dir-img-no-manifest", latest, "public-key.gpg", usual(), false);
-    check("dir-img-modified-manifest", latest, "public-key.gpg", usual(), false);
-    check("dir-img-manifest-digest-error", latest, "public-key.gpg", usual(), false);
-    check("dir-img-cosign-valid", latest, "public-key.gpg", usual(), false);
-    check("dir-img-valid", latest, "cosign.pub", usual(), false);
-    check("dir-img-valid", latest, "missing", usual(), false);
+    check("dir-img-valid", latest, "public-key.gpg", &usual(), true);
+    check("dir-img-valid-2", latest, "public-key.gpg", &usual(), true);
+    check("dir-img-mixed", latest, "public-key.gpg", &usual(), true);
+    check("dir-img-valid", "testing/manifest:other", "public-key.gpg", &usual(), false);
+    check("dir-img-valid", "testing/manifest:other", "public-key.gpg", &repository(), true);
+    check("dir-img-valid", latest, "public-key-2.gpg", &usual(), false);
+    check("dir-img-valid", latest, "public-key-1.gpg", &usual(), true);
+    check("dir-img-valid-subkey", latest, "public-key-with-subkey.gpg", &repository(), true);
+    check("dir-img-valid-subkey", latest, "public-key.gpg", &repository(), false);
+    check("dir-img-unsigned", latest, "public-key.gpg", &usual(), false);
+    check("dir-img-no-manifest", latest, "public-key.gpg", &usual(), false);
+    check("dir-img-modified-manifest", latest, "public-key.gpg", &usual(), false);
+    check("dir-img-manifest-digest-error", latest, "public-key.gpg", &usual(), false);
+    check("dir-img-cosign-valid", latest, "public-key.gpg", &usual(), false);
+    check("dir-img-valid", latest, "cosign.pub", &usual(), false);
+    check("dir-img-valid", latest, "missing", &usual(), false);
 }
 
 #[test]
@@ -113,7 +113,7 @@ fn images_signed_with_cosign() {
         let mut requirement = requirement.clone();
         requirement["type"] = json!("sigstoreSigned");
         requirement["signedIdentity"] = repository();
-        let found = policy(requirement.clone()).evaluate(&image, now() as i64);
+        let found = policy(&requirement).evaluate(&image, now() as i64);
         assert_eq!(found.is_ok(), expected, "{name} {requirement}: {found:?}");
     };
     let path = |name: &str| folder.join(name);
@@ -253,7 +253,7 @@ fn policies_that_could_be_misread_are_refused() {
     let key = r#""keyType":"GPGKeys","keyPath":"/k""#;
     ok(&list(&format!(r#"{{"type":"signedBy",{key}}}"#)));
     for requirement in [
-        r#"{}"#,
+        "{}",
         r#"{"type":"other"}"#,
         r#"{"type":"reject","more":1}"#,
         r#"{"type":"insecureAcceptAnything","keyPath":"/k"}"#,
@@ -291,4 +291,38 @@ fn policies_that_could_be_misread_are_refused() {
         let text = list(&format!(r#"{{"type":"signedBy",{key},"signedIdentity":{identity}}}"#));
         assert_eq!(ContainersPolicy::parse(text.as_bytes()).is_ok(), is_good, "{text}");
     }
+}
+
+/// A key and a message that GnuPG made: Ed25519, compressed.
+#[test]
+fn gnupgs_ed25519_is_verified() {
+    let both = include_bytes!("../../../../fuzz/seeds/fuzz_openpgp/ed25519");
+    let (length, rest) = both.split_first_chunk::<2>().unwrap();
+    let (keys, message) = rest.split_at(usize::from(u16::from_be_bytes(*length)));
+    let ring = Keyring::parse(keys).unwrap();
+    let (content, signer) = ring.verify(message, now()).unwrap();
+    assert_eq!((content.as_slice(), signer.len()), (&b"{\"critical\":{}}"[..], 40));
+    assert_eq!(ring.fingerprints(), [signer]);
+    for i in 0..message.len() {
+        for bit in 0..8 {
+            let mut bad = message.to_vec();
+            bad[i] ^= 1 << bit;
+            if let Ok((found, _)) = ring.verify(&bad, now()) {
+                assert_eq!(found, content, "{i}");
+            }
+        }
+    }
+}
+
+/// How long one verification takes: `cargo test --release -p palisade-trust -- --ignored
+/// --nocapture cost`.
+#[test]
+#[ignore = "prints figures, to be run alone on a quiet machine"]
+fn cost_of_gpg() {
+    let Some(folder) = material("containers-image") else { return };
+    let image = image(&folder, "dir-img-valid", "testing/manifest:latest");
+    let policy = signed_by(&folder, "public-key.gpg", &repository());
+    crate::sigstore::time("GPG, with the keyring read each time", || {
+        policy.evaluate(&image, now() as i64).unwrap();
+    });
 }

@@ -85,6 +85,24 @@ impl Layout {
         Digest::of(manifest.to_string().as_bytes())
     }
 
+    /// Adds a referrer of `image` whose one layer is `blob`, as cosign attaches bundles.
+    pub(crate) fn refer(&self, image: &Digest, kind: &str, blob: &[u8]) {
+        let size = std::fs::metadata(self.blob_path(image)).unwrap().len();
+        let media_type = "application/vnd.oci.image.manifest.v1+json";
+        let manifest = json!({
+            "schemaVersion": 2,
+            "mediaType": media_type,
+            "artifactType": kind,
+            "config": self.blob(b"{}", "application/vnd.oci.empty.v1+json"),
+            "layers": [self.blob(blob, kind)],
+            "subject": {"mediaType": media_type, "digest": image, "size": size},
+        });
+        let descriptor = self.blob(manifest.to_string().as_bytes(), media_type);
+        let mut index = self.index();
+        index["manifests"].as_array_mut().unwrap().push(descriptor);
+        self.write("index.json", &index);
+    }
+
     /// All files with their contents, sorted.
     pub(crate) fn files(&self) -> Vec<(PathBuf, Vec<u8>)> {
         let mut files = vec![self.path().join("index.json"), self.path().join("oci-layout")];

@@ -23,7 +23,7 @@ fn what_was_signed_is_verified() {
     for selector in [None, Some("latest"), Some(layout.image.to_string().as_str())] {
         let verified = verify_image(layout.path(), selector, &keys).unwrap();
         assert_eq!(verified.digest, layout.image);
-        assert_eq!(verified.key, keys[1]);
+        assert_eq!(verified.signer, palisade_trust::ImageSigner::Key(keys[1].clone()));
         assert_eq!(verified.format, SignatureFormat::Bundle);
         assert_eq!(verified.content.n_blobs, 4);
         assert!(verified.rejections.is_empty());

@@ -8,6 +8,7 @@ mod containers;
 mod fixture;
 mod images;
 mod interop;
+mod keyless;
 mod keys;
 mod sigstore;
 mod tampering;

@@ -96,3 +96,42 @@ fn cases_are_refused_for_their_reason() {
     check("set-invalid-signature", "log-promise");
     check("wrong-hashedrekord-entry", "log-entry-mismatch");
 }
+
+/// Prints what one call of `work` costs.
+pub(crate) fn time(what: &str, work: impl Fn()) {
+    const ROUNDS: u32 = 1000;
+    let start = std::time::Instant::now();
+    (0..ROUNDS).for_each(|_| work());
+    let each = start.elapsed() / ROUNDS;
+    eprintln!("{what}: {each:?} each, {:.0}/s on one core", 1.0 / each.as_secs_f64());
+}
+
+/// See `cost_of_gpg`.
+#[test]
+#[ignore = "prints figures, to be run alone on a quiet machine"]
+fn cost_of_bundles() {
+    let Some(folder) = material("sigstore-bundles") else { return };
+    let artifact = std::fs::read(folder.join("a.txt")).unwrap();
+    for name in
+        ["happy-path-v0.3", "happy-path-intoto-in-dsse-v3", "rekor2-checkpoint-multiple-cosigs"]
+    {
+        let case = folder.join(name);
+        let own = case.join("trusted_root.json");
+        let root = if own.exists() { own } else { folder.join("public-good-trusted_root.json") };
+        let root = TrustedRoot::read(&root).unwrap();
+        let bytes = std::fs::read(case.join("bundle.sigstore.json")).unwrap();
+        let verifier = Verifier::new(Some(&root), now());
+        time(name, || {
+            let bundle = Bundle::parse(&bytes).unwrap();
+            verifier.verify(&bundle, &Artifact::Bytes(&artifact), &[]).unwrap();
+        });
+    }
+    let case = folder.join("managed-key-happy-path");
+    let key = [VerificationKey::read(&case.join("key.pub")).unwrap()];
+    let bytes = std::fs::read(case.join("bundle.sigstore.json")).unwrap();
+    time("key, logs not asked", || {
+        let bundle = Bundle::parse(&bytes).unwrap();
+        let verifier = Verifier::new(None, now());
+        verifier.verify_key(&bundle, &Artifact::Bytes(&artifact), &key).unwrap();
+    });
+}
