@@ -302,7 +302,7 @@ mod tests {
             .into_iter()
             .map(OsString::from)
             .collect();
-        take(&arguments, &settings_path, Path::new("/nowhere"))
+        take("palisade-runtime", &arguments, &settings_path, Path::new("/nowhere"))
     }
 
     #[test]

@@ -86,7 +86,7 @@ mod root {
             let mut bytes = [0; 64];
             let _ = connection.read(&mut bytes);
         });
-        stop_after(&stop, Duration::from_secs(60));
+        stop_after(&stop, Duration::from_mins(1));
         let mut lines = Vec::new();
         let mut alerts = BTreeMap::new();
         let mut reaction = None;

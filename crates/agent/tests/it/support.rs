@@ -252,7 +252,7 @@ impl Drop for Sandbox {
 
 /// Sets `stop` after `time`. An agent that has nothing to say calls nobody, so a test's end must not
 /// wait for its word.
-pub fn stop_after(stop: &Arc<AtomicBool>, time: Duration) {
+pub(crate) fn stop_after(stop: &Arc<AtomicBool>, time: Duration) {
     let stop = Arc::clone(stop);
     std::thread::spawn(move || {
         std::thread::sleep(time);

@@ -21,7 +21,7 @@ use crate::support::{Sandbox, is_root, policy, stop_after};
 /// What the script may take on an emulated processor.
 const SCRIPT_MAX: Duration = Duration::from_secs(90);
 /// How long the agent runs at most.
-const RUN_MAX: Duration = Duration::from_secs(60);
+const RUN_MAX: Duration = Duration::from_mins(1);
 
 const RULE: &str = "- rule: opens
   desc: d
