@@ -121,8 +121,7 @@ mod tests {
 
     #[test]
     fn every_scenario_is_about_a_rule_that_there_is() {
-        let texts: String =
-            palisade_agent::BUILTIN_RULES.iter().map(|source| source.text.to_string()).collect();
+        let texts: String = palisade_agent::BUILTIN_RULES.iter().map(|(_, text)| *text).collect();
         assert!(SCENARIOS.len() >= 25);
         let ids: BTreeSet<&str> = SCENARIOS.iter().map(|scenario| scenario.id).collect();
         assert_eq!(ids.len(), SCENARIOS.len(), "names are told apart");
