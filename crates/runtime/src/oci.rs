@@ -321,7 +321,7 @@ mod tests {
             Handover::Refused { message, .. } => {
                 assert!(message.contains("is in quarantine") && message.contains("intruder"));
             }
-            other => panic!("{other:?}"),
+            other @ Handover::Exec(_) => panic!("{other:?}"),
         }
         let other = create(&standing, &Digest::of(b"good").to_string());
         assert_eq!(

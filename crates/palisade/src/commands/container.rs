@@ -74,17 +74,6 @@ pub(crate) fn find(
     }
 }
 
-/// The running container of any engine that `text` names: its name, its id, or the beginning
-/// of that from the third character on, when it is one alone.
-pub(crate) fn find(context: &Context<'_>, text: &str) -> Option<palisade_model::Container> {
-    let containers = running(context, &OpenOptions::default().stores);
-    let mut found = containers.into_values().map(|(facts, _)| facts).filter(|facts| {
-        facts.container.name == text || (text.len() >= 3 && facts.full_id.starts_with(text))
-    });
-    let first = found.next()?;
-    found.next().is_none().then(|| (*first.container).clone())
-}
-
 /// The running containers by their ids, each with its oldest process that we see.
 fn running(context: &Context<'_>, stores: &Stores) -> BTreeMap<String, (Facts, u32)> {
     let palisade_containers = context.global.run_dir.join("containers");

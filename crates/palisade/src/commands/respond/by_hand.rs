@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use palisade_base::{Digest, Timestamp};
+use palisade_image::OpenOptions;
 use palisade_model::Container;
 use palisade_policy::playbook::{Act, Step, StepKind};
 use palisade_respond::bundle::CaseFacts;
@@ -38,8 +39,9 @@ pub(in crate::commands) fn container(
             return Ok(container);
         }
     }
-    if let Some(container) = crate::commands::container::find(context, text) {
-        return Ok(container);
+    let stores = OpenOptions::default().stores;
+    if let Ok((facts, _)) = crate::commands::container::find(context, text, &stores) {
+        return Ok((*facts.container).clone());
     }
     let mentioned = incidents(context)?.into_iter().rev().filter_map(|incident| incident.container);
     mentioned.into_iter().find(is_it).ok_or_else(|| {
