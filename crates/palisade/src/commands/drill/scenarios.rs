@@ -25,7 +25,8 @@ pub(crate) struct Scenario {
 
 /// Runs before each script. `as NAME ARGUMENTS` starts the shell under another name; only that
 /// it cannot be started counts as stopped. `write FILE` writes a file and removes it if it was
-/// not there.
+/// not there. `program NAME ARGUMENTS` starts a program by its path: BusyBox's shell does many
+/// by itself, and no program of that name is then seen.
 pub(crate) const PRELUDE: &str = r#"
 as() {
     n=$1; shift
@@ -40,9 +41,17 @@ write() {
     if [ -e "$1" ]; then : >>"$1"; else : >"$1" && { rm -f "$1"; :; }; fi
 }
 need() { command -v "$1" >/dev/null || exit 77; }
+program() {
+    n=$1; shift
+    for d in /usr/bin /bin; do
+        if [ -x "$d/$n" ]; then "$d/$n" "$@"; return; fi
+    done
+    exit 77
+}
 "#;
 
-/// Rules about a program that is not part of the image, started or tried.
+/// Rules about a program that is not part of the image, started or tried. Of the rules that match
+/// one event the most severe is told, so a tool that had to be written first is theirs to see.
 const DROPPED: [&str; 2] = ["Dropped program executed", "Dropped program execution attempted"];
 
 const fn tool(
@@ -81,9 +90,20 @@ const fn other(
 #[rustfmt::skip] // a table
 pub(crate) const SCENARIOS: &[Scenario] = &[
     tool("dropped-program", "a program is written and started", "T1105", &DROPPED, "as drill-dropped -c :"),
-    tool("crypto-miner", "a miner of crypto currency is started", "T1496", &["Crypto miner", DROPPED[1]], "as xmrig -c :"),
-    tool("attack-tool", "a script that looks for ways to root is started", "T1588.002", &["Attack tool started", DROPPED[1]], "as linpeas.sh -c :"),
-    tool("package-manager", "a package is installed", "T1072", &["Package manager started in a container", DROPPED[1]], "as apt-get install nothing"),
+    tool("crypto-miner", "a miner of crypto currency is started", "T1496", &["Crypto miner", DROPPED[0], DROPPED[1]], "as xmrig -c :"),
+    tool("attack-tool", "a script that looks for ways to root is started", "T1588.002", &["Attack tool started", DROPPED[0], DROPPED[1]], "as linpeas.sh -c :"),
+    tool("netcat-shell", "netcat is told to start a shell", "T1059.004", &["Network tool given a program to run", DROPPED[0], DROPPED[1]], "as nc 127.0.0.1 1 -e /bin/sh"),
+    tool("cluster-client", "a client of the cluster is started", "T1609", &["Client of an engine or cluster started", DROPPED[0], DROPPED[1]], "as kubectl get pods"),
+    tool("tunnel", "a tunnel is dug", "T1572", &["Tunnel or anonymity tool started", DROPPED[0], DROPPED[1]], "as chisel client 192.0.2.1"),
+    tool("package-manager", "a package is installed", "T1072", &["Package manager started in a container", DROPPED[0], DROPPED[1]], "as apt-get install nothing"),
+    tool("network-scanner", "a scanner of networks is started", "T1046", &["Network tool started in a container", DROPPED[0], DROPPED[1]], "as nmap 127.0.0.1"),
+    tool("hidden-program", "a program with a hidden name is started", "T1564.001", &["Hidden program executed", DROPPED[0], DROPPED[1]], "as .drill-hidden -c :"),
+    tool("memory-dump", "a process's memory is dumped", "T1003", &["Memory of a process dumped", DROPPED[0], DROPPED[1]], "as gcore 1"),
+    tool("file-system-debugger", "a file system debugger is started on a disk", "T1006", &["File system debugger started", DROPPED[0], DROPPED[1]], "as debugfs /dev/canary"),
+    tool("new-user", "a user is added by the tools for it", "T1136.001", &["User or group management started", DROPPED[0], DROPPED[1]], "as useradd drill"),
+    tool("ssh-server", "an SSH server is started", "T1021.004", &["SSH server started in a container", DROPPED[0], DROPPED[1]], "as sshd -D"),
+    tool("defences-off", "the audit daemon is told to stop", "T1562.001", &["Defences switched off", DROPPED[0], DROPPED[1]], "as systemctl stop auditd"),
+    tool("immutable-file", "a file is made immutable", "T1222.002", &["File made immutable", DROPPED[0], DROPPED[1]], "as chattr +i /tmp/drill"),
     other("release-agent", "the release agent of a control group is written", "T1611", &["Escape through a kernel helper"], "write /tmp/release_agent"),
     write("kernel-helper", "the kernel's core pattern is opened for writing", "T1611",
         &["Escape through a kernel helper", "Escape through a kernel helper attempted"], ": 3>>/proc/sys/kernel/core_pattern"),
@@ -100,6 +120,8 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     other("process-memory", "another process's memory is opened", "T1055", &["Memory of another process opened"], ": </proc/1/mem"),
     other("private-key", "a private key is read", "T1552.004", &["Private key or credential file read"],
         "mkdir -p /tmp/.ssh && : >/tmp/.ssh/id_rsa && cat /tmp/.ssh/id_rsa; r=$?; rm -rf /tmp/.ssh; [ $r -eq 0 ]"),
+    other("application-secrets", "an application's secrets are read", "T1552.001", &["Secrets of an application read"],
+        ": >/tmp/.env && program cat /tmp/.env; r=$?; rm -f /tmp/.env; [ $r -eq 0 ]"),
     other("network-shell", "a shell is told to speak with the network", "T1059.004", &["Shell told to use a network device"], "/bin/sh -c ': /dev/tcp/192.0.2.1/1'"),
     other("encoded-command", "an encoded command is run", "T1140", &["Encoded command run"], "/bin/sh -c ': echo aWQ= | : base64 -d | sh'; :"),
     other("no-history", "a shell is kept from writing its history", "T1070.003", &["Shell history kept from being written"], "HISTFILE=/dev/null /bin/sh -c :"),
@@ -109,6 +131,9 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         "need chmod; : >/tmp/drill-suid && chmod 4755 /tmp/drill-suid; r=$?; rm -f /tmp/drill-suid; [ $r -eq 0 ]"),
     other("sensitive-link", "a link to a sensitive file is made", "T1222.002", &["Link to a sensitive file made"],
         "need ln; ln -s /etc/shadow /tmp/drill-link; r=$?; rm -f /tmp/drill-link; [ $r -eq 0 ]"),
+    other("key-search", "keys are searched for", "T1552.001", &["Search for keys or passwords"], "program find /tmp -name id_rsa"),
+    other("old-timestamps", "timestamps are set by hand", "T1070.006", &["Timestamps set by hand"],
+        "need touch; : >/tmp/drill-old; program touch -d '2020-01-01 00:00' /tmp/drill-old; r=$?; rm -f /tmp/drill-old; [ $r -eq 0 ]"),
     other("ransom-note", "a ransom note is written", "T1486", &["Ransom note written"], "write /tmp/HOW_TO_DECRYPT.txt"),
     other("runtime-overwritten", "a file with the name of a runtime is written", "T1611", &["Container runtime overwritten"], "write /tmp/runc"),
     other("kernel-symbols", "the kernel's symbols are read", "T1082", &["Kernel information read"], "need head; head -c 64 /proc/kallsyms >/dev/null"),
