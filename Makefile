@@ -54,6 +54,7 @@ bench: build ## Measure and print the performance table
 	@$(SUDO) scripts/bench-load.sh --palisade $(PALISADE) --floor $(dir $(PALISADE))examples/floor
 	@scripts/bench-replay.sh --palisade $(PALISADE)
 	@$(SUDO) scripts/bench-run.sh --palisade $(PALISADE)
+	@$(SUDO) env "PATH=$$PATH" scripts/bench-respond.sh
 
 .PHONY: bench-scan
 bench-scan: build ## Inventory a large image, beside Syft and Trivy where they are installed
