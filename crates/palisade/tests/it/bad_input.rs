@@ -304,7 +304,8 @@ fn keys_that_cannot_be_used_are_2() {
         run(folder.path(), &["verify", "--key", key, "oci:image"]).expect_error(2, what);
     }
     run(folder.path(), &["sign", "oci:image"]).expect_error(2, "no key given");
-    run(folder.path(), &["verify", "oci:image"]).expect_error(2, "no public key and no identity given");
+    run(folder.path(), &["verify", "oci:image"])
+        .expect_error(2, "no public key and no identity given");
     assert_eq!(listing(folder.path()), before);
 }
 

@@ -54,25 +54,15 @@ program() {
 /// one event the most severe is told, so a tool that had to be written first is theirs to see.
 const DROPPED: [&str; 2] = ["Dropped program executed", "Dropped program execution attempted"];
 
-const fn tool(
+/// One that `restricted` must stop: its root file system is read-only, and there is no place from
+/// which a written program can be started.
+const fn stoppable(
     id: &'static str,
     title: &'static str,
     technique: &'static str,
     rules: &'static [&'static str],
     script: &'static str,
 ) -> Scenario {
-    // Restricted containers have no place from which a written program can be started.
-    Scenario { id, title, technique, rules, restricted_stops: true, script }
-}
-
-const fn write(
-    id: &'static str,
-    title: &'static str,
-    technique: &'static str,
-    rules: &'static [&'static str],
-    script: &'static str,
-) -> Scenario {
-    // The root file system of restricted containers is read-only.
     Scenario { id, title, technique, rules, restricted_stops: true, script }
 }
 
@@ -89,31 +79,31 @@ const fn other(
 /// Every scenario.
 #[rustfmt::skip] // a table
 pub(crate) const SCENARIOS: &[Scenario] = &[
-    tool("dropped-program", "a program is written and started", "T1105", &DROPPED, "as drill-dropped -c :"),
-    tool("crypto-miner", "a miner of crypto currency is started", "T1496", &["Crypto miner", DROPPED[0], DROPPED[1]], "as xmrig -c :"),
-    tool("attack-tool", "a script that looks for ways to root is started", "T1588.002", &["Attack tool started", DROPPED[0], DROPPED[1]], "as linpeas.sh -c :"),
-    tool("netcat-shell", "netcat is told to start a shell", "T1059.004", &["Network tool given a program to run", DROPPED[0], DROPPED[1]], "as nc 127.0.0.1 1 -e /bin/sh"),
-    tool("cluster-client", "a client of the cluster is started", "T1609", &["Client of an engine or cluster started", DROPPED[0], DROPPED[1]], "as kubectl get pods"),
-    tool("tunnel", "a tunnel is dug", "T1572", &["Tunnel or anonymity tool started", DROPPED[0], DROPPED[1]], "as chisel client 192.0.2.1"),
-    tool("package-manager", "a package is installed", "T1072", &["Package manager started in a container", DROPPED[0], DROPPED[1]], "as apt-get install nothing"),
-    tool("network-scanner", "a scanner of networks is started", "T1046", &["Network tool started in a container", DROPPED[0], DROPPED[1]], "as nmap 127.0.0.1"),
-    tool("hidden-program", "a program with a hidden name is started", "T1564.001", &["Hidden program executed", DROPPED[0], DROPPED[1]], "as .drill-hidden -c :"),
-    tool("memory-dump", "a process's memory is dumped", "T1003", &["Memory of a process dumped", DROPPED[0], DROPPED[1]], "as gcore 1"),
-    tool("file-system-debugger", "a file system debugger is started on a disk", "T1006", &["File system debugger started", DROPPED[0], DROPPED[1]], "as debugfs /dev/canary"),
-    tool("new-user", "a user is added by the tools for it", "T1136.001", &["User or group management started", DROPPED[0], DROPPED[1]], "as useradd drill"),
-    tool("ssh-server", "an SSH server is started", "T1021.004", &["SSH server started in a container", DROPPED[0], DROPPED[1]], "as sshd -D"),
-    tool("defences-off", "the audit daemon is told to stop", "T1562.001", &["Defences switched off", DROPPED[0], DROPPED[1]], "as systemctl stop auditd"),
-    tool("immutable-file", "a file is made immutable", "T1222.002", &["File made immutable", DROPPED[0], DROPPED[1]], "as chattr +i /tmp/drill"),
+    stoppable("dropped-program", "a program is written and started", "T1105", &DROPPED, "as drill-dropped -c :"),
+    stoppable("crypto-miner", "a miner of crypto currency is started", "T1496", &["Crypto miner", DROPPED[0], DROPPED[1]], "as xmrig -c :"),
+    stoppable("attack-tool", "a script that looks for ways to root is started", "T1588.002", &["Attack tool started", DROPPED[0], DROPPED[1]], "as linpeas.sh -c :"),
+    stoppable("netcat-shell", "netcat is told to start a shell", "T1059.004", &["Network tool given a program to run", DROPPED[0], DROPPED[1]], "as nc 127.0.0.1 1 -e /bin/sh"),
+    stoppable("cluster-client", "a client of the cluster is started", "T1609", &["Client of an engine or cluster started", DROPPED[0], DROPPED[1]], "as kubectl get pods"),
+    stoppable("tunnel", "a tunnel is dug", "T1572", &["Tunnel or anonymity tool started", DROPPED[0], DROPPED[1]], "as chisel client 192.0.2.1"),
+    stoppable("package-manager", "a package is installed", "T1072", &["Package manager started in a container", DROPPED[0], DROPPED[1]], "as apt-get install nothing"),
+    stoppable("network-scanner", "a scanner of networks is started", "T1046", &["Network tool started in a container", DROPPED[0], DROPPED[1]], "as nmap 127.0.0.1"),
+    stoppable("hidden-program", "a program with a hidden name is started", "T1564.001", &["Hidden program executed", DROPPED[0], DROPPED[1]], "as .drill-hidden -c :"),
+    stoppable("memory-dump", "a process's memory is dumped", "T1003", &["Memory of a process dumped", DROPPED[0], DROPPED[1]], "as gcore 1"),
+    stoppable("file-system-debugger", "a file system debugger is started on a disk", "T1006", &["File system debugger started", DROPPED[0], DROPPED[1]], "as debugfs /dev/canary"),
+    stoppable("new-user", "a user is added by the tools for it", "T1136.001", &["User or group management started", DROPPED[0], DROPPED[1]], "as useradd drill"),
+    stoppable("ssh-server", "an SSH server is started", "T1021.004", &["SSH server started in a container", DROPPED[0], DROPPED[1]], "as sshd -D"),
+    stoppable("defences-off", "the audit daemon is told to stop", "T1562.001", &["Defences switched off", DROPPED[0], DROPPED[1]], "as systemctl stop auditd"),
+    stoppable("immutable-file", "a file is made immutable", "T1222.002", &["File made immutable", DROPPED[0], DROPPED[1]], "as chattr +i /tmp/drill"),
     other("release-agent", "the release agent of a control group is written", "T1611", &["Escape through a kernel helper"], "write /tmp/release_agent"),
-    write("kernel-helper", "the kernel's core pattern is opened for writing", "T1611",
+    stoppable("kernel-helper", "the kernel's core pattern is opened for writing", "T1611",
         &["Escape through a kernel helper", "Escape through a kernel helper attempted"], ": 3>>/proc/sys/kernel/core_pattern"),
-    write("linker-preload", "the dynamic linker is told to load a library", "T1574.006", &["Dynamic linker hijacked"], "write /etc/ld.so.preload"),
-    write("account-file", "the account file is opened for writing", "T1098", &["Account file written"], "write /etc/passwd"),
-    write("scheduled-job", "a scheduled job is written", "T1053.003", &["Scheduled job or service written"], "write /etc/cron.d/drill"),
-    write("login-configuration", "the configuration of logins is changed", "T1556.003", &["Login configuration written"], "write /etc/pam.d/drill"),
-    write("system-program", "a program of the system is written", "T1554", &["Program of the system written"], "write /bin/drill-written"),
-    write("cluster-manifest", "a manifest of the cluster's node is written", "T1610", &["Cluster node file written"], "write /etc/kubernetes/manifests/drill.yaml"),
-    write("login-key", "a key for logins is planted", "T1098.004", &["Login key or shell start file written"], "write /root/.ssh/authorized_keys"),
+    stoppable("linker-preload", "the dynamic linker is told to load a library", "T1574.006", &["Dynamic linker hijacked"], "write /etc/ld.so.preload"),
+    stoppable("account-file", "the account file is opened for writing", "T1098", &["Account file written"], "write /etc/passwd"),
+    stoppable("scheduled-job", "a scheduled job is written", "T1053.003", &["Scheduled job or service written"], "write /etc/cron.d/drill"),
+    stoppable("login-configuration", "the configuration of logins is changed", "T1556.003", &["Login configuration written"], "write /etc/pam.d/drill"),
+    stoppable("system-program", "a program of the system is written", "T1554", &["Program of the system written"], "write /bin/drill-written"),
+    stoppable("cluster-manifest", "a manifest of the cluster's node is written", "T1610", &["Cluster node file written"], "write /etc/kubernetes/manifests/drill.yaml"),
+    stoppable("login-key", "a key for logins is planted", "T1098.004", &["Login key or shell start file written"], "write /root/.ssh/authorized_keys"),
     other("shadow-read", "the file of password hashes is read", "T1003.008",
         &["Sensitive file read", "Sensitive file read attempted"], "cat /etc/shadow >/dev/null"),
     other("environment-read", "another process's environment is read", "T1552", &["Environment of another process read"], "cat /proc/1/environ >/dev/null"),
