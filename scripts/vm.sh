@@ -19,7 +19,7 @@ usage: scripts/vm.sh [--on KERNEL[/KIND]]… [--suite NAME]… [--test TEXT] [--
 BPF is among the guests' security modules where the kernel was built with it (`lsm=…,bpf`).
 Kernels are Debian's packages, verified by apt and kept in ${XDG_CACHE_HOME:-~/.cache}/palisade/vm.
 PALISADE_VM_MIRROR names another mirror of Debian, PALISADE_VM_SECONDS the time that a guest
-gets [default: 1500]. Instructions are emulated, which is slow but works everywhere;
+gets [default: 3000]. Instructions are emulated, which is slow but works everywhere;
 PALISADE_VM_ACCEL=kvm uses the processor's virtualisation. Consoles and results stay in target/vm.
 Exit codes: 0 every test passed, 1 some failed, 2 usage, 3 something is missing.
 TEXT
@@ -86,7 +86,7 @@ fi
 
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/palisade/vm
 out=$target/vm
-seconds=${PALISADE_VM_SECONDS:-1500}
+seconds=${PALISADE_VM_SECONDS:-3000}
 # The emulated processor goes without cmpxchg16b, which QEMU 7.2 gets wrong: the kernel's memory
 # allocator dies of it.
 case "${PALISADE_VM_ACCEL:-tcg}" in

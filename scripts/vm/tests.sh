@@ -9,7 +9,7 @@
 set -u
 only=${1:-}
 results=/dev/ttyS1
-seconds_a_test=180
+seconds_a_test=420
 export PALISADE_QUIET=true
 cd /tmp
 
