@@ -22,8 +22,8 @@ service_becomes_ready_and_is_confined() {
     local status
     status=/proc/$(main_pid)/status
     grep -E 'CapBnd|Seccomp:|NoNewPrivs' "$status"
-    # BPF, PERFMON, SYS_ADMIN, SYS_PTRACE, NET_ADMIN, KILL, DAC_*: and nothing else.
-    grep -q $'^CapBnd:\t000000c000281026$' "$status" && grep -q $'^Seccomp:\t2$' "$status" &&
+    # BPF, PERFMON, SYS_ADMIN, SYS_PTRACE, SYS_NICE, NET_ADMIN, KILL, DAC_*: and nothing else.
+    grep -q $'^CapBnd:\t000000c000a81026$' "$status" && grep -q $'^Seccomp:\t2$' "$status" &&
         grep -q $'^NoNewPrivs:\t1$' "$status"
 }
 
