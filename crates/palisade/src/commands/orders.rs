@@ -519,6 +519,9 @@ pub(crate) fn expire(context: &Context<'_>, args: &cli::ExpireArgs) -> Result<Ex
             // Another command has the log for a moment.
             let opened = Engine::open(&folder);
             if opened.is_err() && args.guard.is_some() {
+                if !folder.is_dir() {
+                    return Ok(Exit::Clean); // nothing is written any more of what it guards
+                }
                 std::thread::sleep(GUARD_INTERVAL);
                 continue;
             }
