@@ -40,7 +40,7 @@ impl Root {
     /// Fails with `InvalidInput` on anything but a regular file, without having opened
     /// it for reading: opening a FIFO or a device of a hostile tree could block or act.
     pub fn open_file(&self, path: &Path) -> io::Result<File> {
-        let handle = self.openat2(path, OFlags::PATH)?;
+        let handle = self.open_at(path, OFlags::PATH)?;
         let kind = rustix::fs::FileType::from_raw_mode(rustix::fs::fstat(&handle)?.st_mode);
         if kind != rustix::fs::FileType::RegularFile {
             return Err(io::Error::new(
@@ -48,7 +48,7 @@ impl Root {
                 format!("`{}` is not a regular file", path.display()),
             ));
         }
-        let file = self.openat2(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)?;
+        let file = self.open_at(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)?;
         // The two opens may have met different files; the second must be regular as well.
         let kind = rustix::fs::FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode);
         if kind != rustix::fs::FileType::RegularFile {
@@ -59,12 +59,12 @@ impl Root {
 
     /// Opens the folder at `path` for listing; links are followed inside the root.
     pub fn open_folder(&self, path: &Path) -> io::Result<OwnedFd> {
-        self.openat2(path, OFlags::RDONLY | OFlags::DIRECTORY)
+        self.open_at(path, OFlags::RDONLY | OFlags::DIRECTORY)
     }
 
     /// What lies at `path`, without opening it; links are followed inside the root.
     pub fn kind(&self, path: &Path) -> io::Result<rustix::fs::FileType> {
-        let handle = self.openat2(path, OFlags::PATH)?;
+        let handle = self.open_at(path, OFlags::PATH)?;
         Ok(rustix::fs::FileType::from_raw_mode(rustix::fs::fstat(&handle)?.st_mode))
     }
 
@@ -73,16 +73,11 @@ impl Root {
         crate::read_bounded(self.open_file(path)?, "file", limit)
     }
 
-    fn openat2(&self, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
+    fn open_at(&self, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
         // RESOLVE_IN_ROOT reads an absolute path from the root; an empty one is the root.
         let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-        Ok(rustix::fs::openat2(
-            &self.folder,
-            path,
-            flags | OFlags::CLOEXEC,
-            Mode::empty(),
-            ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
-        )?)
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        Ok(crate::fs::open_resolved(&self.folder, path, flags, resolve)?)
     }
 }
 

@@ -280,15 +280,8 @@ impl Extraction<'_> {
 
     fn open_folder(&self, folder: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
         let path = if folder.is_empty() { os(b".") } else { os(folder) };
-        let flags = flags | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        // The kernel asks for another try when something was renamed meanwhile.
-        for _ in 0..16 {
-            match rustix::fs::openat2(&self.root, path, flags, Mode::empty(), RESOLVE) {
-                Err(Errno::AGAIN | Errno::INTR) => {}
-                other => return other,
-            }
-        }
-        Err(Errno::AGAIN)
+        let flags = flags | OFlags::DIRECTORY | OFlags::NOFOLLOW;
+        palisade_base::fs::open_resolved(&self.root, Path::new(path), flags, RESOLVE)
     }
 
     /// Makes the folders on the way to `folder` that have no entry of their own.

@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use palisade_base::fs::open_resolved;
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, StatxFlags};
 
 /// Mounts of one namespace that are looked at.
@@ -178,9 +179,8 @@ impl ForeignMounts {
     fn open(&self, entry: &Entry) -> Option<ForeignMount> {
         let resolve =
             ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = rustix::fs::openat2(&self.root, &entry.point, flags, Mode::empty(), resolve);
-        let fd = fd.ok()?;
+        let flags = OFlags::PATH | OFlags::NOFOLLOW;
+        let fd = open_resolved(&self.root, &entry.point, flags, resolve).ok()?;
         // What was opened is this very mount, whatever happened to the path since.
         let id = mount_id(&fd).ok()?;
         (id == entry.id).then(|| ForeignMount { fd, id, point: entry.point.clone() })
@@ -225,9 +225,8 @@ pub(super) fn mount_id(fd: &impl AsFd) -> io::Result<u64> {
 pub(super) fn is_named(file: &File, pid: u32, path: &Path) -> io::Result<bool> {
     let folder = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = rustix::fs::open(format!("/proc/{pid}/root"), folder, Mode::empty())?;
-    let flags = OFlags::PATH | OFlags::CLOEXEC;
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    let named = rustix::fs::openat2(&root, path, flags, Mode::empty(), resolve)?;
+    let named = open_resolved(&root, path, OFlags::PATH, resolve)?;
     let (named, file) = (rustix::fs::fstat(&named)?, rustix::fs::fstat(file)?);
     Ok((named.st_dev, named.st_ino) == (file.st_dev, file.st_ino))
 }
