@@ -23,6 +23,7 @@ pub mod ed25519;
 pub mod jose;
 mod json;
 pub mod key;
+pub mod notary;
 pub mod openpgp;
 pub mod openpubkey;
 mod pem;
