@@ -178,6 +178,11 @@ impl PublicKey {
         &self.hint
     }
 
+    /// The SubjectPublicKeyInfo.
+    pub(crate) fn der(&self) -> &[u8] {
+        &self.der
+    }
+
     /// The coordinates of the point.
     pub(crate) fn coordinates(&self) -> Option<([u8; 32], [u8; 32])> {
         let point = self.key.to_sec1_point(false);
