@@ -97,6 +97,19 @@ impl Client {
         Ok(Listed::ByTag)
     }
 
+    /// The manifest or index under a tag; `None` where there is none.
+    pub fn tagged(
+        &self,
+        place: &Place,
+        tag: &str,
+    ) -> Result<Option<crate::manifest::Found>, RegistryError> {
+        match self.manifest(place, tag, None, INDEX_BYTES_MAX) {
+            Ok(found) => Ok(Some(found)),
+            Err(RegistryError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Puts a tagged manifest with its blobs into the repository, in place of what the tag
     /// meant.
     pub fn put_tagged(

@@ -3,11 +3,16 @@
 //! What is made here is the same for a layout, where [`attach_to_layout`] stores it, and for
 //! a registry, where the program pushes what [`Attachment::documents`] gives.
 
+use std::collections::BTreeSet;
+use std::path::Path;
+
 use palisade_base::Digest;
 use serde_json::{Map, Value, json};
 
 use crate::bundle::BUNDLE_MEDIA_TYPE;
-use crate::content::MEDIA_TYPE_MANIFEST;
+use crate::content::{
+    Checked, Content, ContentError, DESCRIPTORS_MAX, Descriptor, MEDIA_TYPE_MANIFEST,
+};
 use crate::notary::{ANNOTATION_THUMBPRINTS, ARTIFACT_TYPE, EnvelopeKind};
 use crate::openpubkey::SIGNATURE_MEDIA_TYPE;
 
@@ -120,4 +125,88 @@ fn annotations(pairs: &[(&str, &str)]) -> Map<String, Value> {
 
 fn descriptor(media_type: &str, bytes: &[u8]) -> Value {
     json!({"mediaType": media_type, "digest": Digest::of(bytes), "size": bytes.len()})
+}
+
+/// Largest blob that is attached, in bytes.
+const LAYER_BYTES_MAX: u64 = 32 << 20;
+
+/// Something that is attached to an image.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// The manifest that refers to the image.
+    pub digest: Digest,
+    /// What it says it is; older manifests say it by the type of their configuration.
+    pub artifact_type: String,
+    /// Media type of its layer.
+    pub layer_type: String,
+    /// Its layer.
+    pub layer: Vec<u8>,
+    /// What it is attached to: digest, media type and size in bytes.
+    pub subject: Digest,
+    /// Media type of that.
+    pub subject_type: String,
+    /// Size of that, in bytes.
+    pub subject_size: u64,
+}
+
+/// An image of a layout with what is attached to it.
+#[derive(Debug, Clone)]
+pub struct Attachments {
+    /// The image.
+    pub subject: Subject,
+    /// What was checked of it: everything.
+    pub checked: Checked,
+    /// What refers to it, with one layer each.
+    pub attachments: Vec<Found>,
+}
+
+/// Checks the image that `selector` names in the layout `folder`, and finds what is attached
+/// to it. A manifest that cannot be read, or has not exactly one layer, attaches nothing.
+pub fn attachments_in_layout(
+    folder: &Path,
+    selector: Option<&str>,
+) -> Result<Attachments, ContentError> {
+    let content = Content::open(folder)?;
+    let image = content.select(selector)?.clone();
+    let (checked, _) = content.check_image(&image)?;
+    let fallback = format!("sha256-{}", image.digest.hex());
+    let mut candidates: Vec<Descriptor> = Vec::new();
+    for named in &content.index.manifests {
+        if named.ref_name() == Some(&fallback) {
+            let index = content.document(named, &mut Checked::default());
+            candidates.extend(index.into_iter().flat_map(|index| index.manifests));
+        } else {
+            candidates.push(named.clone());
+        }
+    }
+    candidates.truncate(2 * DESCRIPTORS_MAX);
+    let mut seen = BTreeSet::new();
+    let mut attachments = Vec::new();
+    for named in candidates {
+        let is_manifest = named.media_type == MEDIA_TYPE_MANIFEST && named.digest != image.digest;
+        if is_manifest && seen.insert(named.digest) {
+            attachments.extend(read_attachment(&content, &named, &image));
+        }
+    }
+    let subject = Subject { media_type: image.media_type, digest: image.digest, size: image.size };
+    Ok(Attachments { subject, checked, attachments })
+}
+
+fn read_attachment(content: &Content, named: &Descriptor, image: &Descriptor) -> Option<Found> {
+    let document = content.document(named, &mut Checked::default()).ok()?;
+    if document.subject.as_ref()?.digest != image.digest {
+        return None;
+    }
+    let [layer] = document.layers.as_slice() else { return None };
+    let config = document.config.as_ref().map(|config| config.media_type.clone());
+    let bytes = content.blob("attachment", layer, LAYER_BYTES_MAX, &mut Checked::default()).ok()?;
+    Some(Found {
+        digest: named.digest,
+        artifact_type: document.artifact_type.clone().or(config).unwrap_or_default(),
+        layer_type: layer.media_type.clone(),
+        layer: bytes,
+        subject: image.digest,
+        subject_type: image.media_type.clone(),
+        subject_size: image.size,
+    })
 }

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::json::{self, JsonError};
+use crate::key::KeyError;
 use crate::pki::der;
 use crate::pki::key::{self, Kind};
 use crate::pki::{Hash, Key};
@@ -29,6 +30,18 @@ pub(crate) fn base64url(text: &str) -> Option<Vec<u8>> {
 /// The text of `bytes` in Base64 of that kind.
 pub(crate) fn to_base64url(bytes: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
+}
+
+/// 32 random bytes as text, for states and secrets of flows.
+pub fn random_text() -> Result<String, KeyError> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(|error| KeyError::NoRandomness(error.to_string()))?;
+    Ok(to_base64url(&bytes))
+}
+
+/// What shows a provider later that whoever has `secret` asked (RFC 7636, `S256`).
+pub fn code_challenge(secret: &str) -> String {
+    to_base64url(palisade_base::Digest::of(secret.as_bytes()).as_bytes())
 }
 
 /// A signature algorithm (RFC 7518, section 3.1, and RFC 8037). `none` and MACs are not

@@ -15,7 +15,7 @@ use palisade_base::fs::write_atomic;
 use palisade_base::{Digest, Explain};
 use serde_json::{Value, json};
 
-use crate::attach::{Attachment, MEDIA_TYPE_EMPTY, Subject};
+use crate::attach::{Attachment, Documents, MEDIA_TYPE_EMPTY, Subject};
 use crate::bundle;
 use crate::content::{
     Checked, Content, ContentError, DESCRIPTORS_MAX, DOCUMENT_BYTES_MAX, Descriptor,
@@ -293,36 +293,72 @@ impl Store<'_> {
         key: &PrivateKey,
         reference: &str,
     ) -> Result<(), SignError> {
-        let payload = simple::payload(image, reference);
-        let signature = STANDARD.encode(key.sign(&Digest::of(&payload))?);
-        let mut layer = self.blob(&payload, simple::MEDIA_TYPE)?;
-        layer["annotations"] = json!({simple::ANNOTATION_SIGNATURE: signature});
         let tag = simple::tag(image);
-        let mut layers = match self.tagged(index, &tag)? {
-            Some(manifest) => manifest["layers"].as_array().cloned().unwrap_or_default(),
-            None => Vec::new(),
+        let before = self.tagged(index, &tag)?.map(|document| document.to_string());
+        let before = before.as_ref().map(String::as_bytes);
+        let Some(documents) = simple_documents(image, key, reference, before)? else {
+            return Ok(());
         };
-        if layers.len() >= DESCRIPTORS_MAX {
-            return Err(SignError::Full);
+        for (_, bytes) in &documents.blobs {
+            self.blob(bytes, simple::MEDIA_TYPE)?;
         }
-        if !layers.contains(&layer) {
-            layers.push(layer);
-        }
-        let diff_ids: Vec<_> = layers.iter().map(|layer| layer["digest"].clone()).collect();
-        let config = json!({
-            "architecture": "",
-            "os": "",
-            "config": {},
-            "rootfs": {"type": "layers", "diff_ids": diff_ids},
-        });
-        let manifest = json!({
-            "schemaVersion": 2,
-            "mediaType": MEDIA_TYPE_MANIFEST,
-            "config": self.document(&config, MEDIA_TYPE_CONFIG)?,
-            "layers": layers,
-        });
+        let manifest: Value = json::parse(&documents.manifest, DOCUMENT_BYTES_MAX)
+            .map_err(|source| malformed(&tag, source))?;
         self.tag(index, &tag, &manifest, MEDIA_TYPE_MANIFEST)
     }
+}
+
+/// A signature of cosign's older form, added to those in the manifest `before`, which stands
+/// under the tag `sha256-<hex>.sig`. `None`: it has the very same already.
+pub fn simple_documents(
+    image: &Digest,
+    key: &PrivateKey,
+    reference: &str,
+    before: Option<&[u8]>,
+) -> Result<Option<Documents>, SignError> {
+    let payload = simple::payload(image, reference);
+    let signature = STANDARD.encode(key.sign(&Digest::of(&payload))?);
+    let mut layer = describe(&payload, simple::MEDIA_TYPE);
+    layer["annotations"] = json!({simple::ANNOTATION_SIGNATURE: signature});
+    let mut layers = match before {
+        None => Vec::new(),
+        Some(bytes) => {
+            let manifest: Value = json::parse(bytes, DOCUMENT_BYTES_MAX)
+                .map_err(|source| malformed(&simple::tag(image), source))?;
+            manifest["layers"].as_array().cloned().unwrap_or_default()
+        }
+    };
+    if layers.contains(&layer) {
+        return Ok(None);
+    }
+    if layers.len() >= DESCRIPTORS_MAX {
+        return Err(SignError::Full);
+    }
+    layers.push(layer);
+    let diff_ids: Vec<_> = layers.iter().map(|layer| layer["digest"].clone()).collect();
+    let config = json!({
+        "architecture": "",
+        "os": "",
+        "config": {},
+        "rootfs": {"type": "layers", "diff_ids": diff_ids},
+    })
+    .to_string()
+    .into_bytes();
+    let manifest = json!({
+        "schemaVersion": 2,
+        "mediaType": MEDIA_TYPE_MANIFEST,
+        "config": describe(&config, MEDIA_TYPE_CONFIG),
+        "layers": layers,
+    })
+    .to_string()
+    .into_bytes();
+    let descriptor = describe(&manifest, MEDIA_TYPE_MANIFEST);
+    let blobs = vec![(Digest::of(&config), config), (Digest::of(&payload), payload)];
+    Ok(Some(Documents { manifest, descriptor, blobs }))
+}
+
+fn describe(bytes: &[u8], media_type: &str) -> Value {
+    json!({"mediaType": media_type, "digest": Digest::of(bytes), "size": bytes.len()})
 }
 
 fn malformed(what: &str, source: JsonError) -> SignError {
