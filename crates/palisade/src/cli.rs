@@ -135,6 +135,8 @@ pub(crate) enum Command {
     Verify(Verify),
     /// Copy an image to another registry, if the policy lets it pass
     Promote(Promote),
+    /// Copy an image to another registry as it is, with its signatures and attestations
+    Copy(Copy),
     /// Run a container from an image with the least privilege
     Run(Run),
     /// Be the OCI runtime of Docker, Podman, containerd and CRI-O: confine, then hand over

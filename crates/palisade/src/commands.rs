@@ -68,6 +68,7 @@ pub(crate) fn run(
         Command::Attest(args) => signing::attest(&context, args),
         Command::Verify(args) => sign::verify(&context, args),
         Command::Promote(args) => promote::promote(&context, args),
+        Command::Copy(args) => promote::copy(&context, args),
         Command::Run(args) => run::run(&context, args),
         Command::Runtime(_) => Ok(runtime::help()),
         Command::Authz(args) => authz::authz(&context, args),

@@ -27,18 +27,14 @@ struct Verdict {
 /// Verifies an image: every byte, and who signed it.
 pub(super) fn verify(context: &Context<'_>, args: &cli::Verify) -> Result<Exit, Failure> {
     let (folder, selector) = layout(&args.target)?;
-    let verifier: Check<'_> = if let Some(file) = &args.openpubkey {
-        openpubkey(args, file)?
-    } else if let Some(file) = &args.notary_policy {
-        match notary_policy(context, args, file)? {
-            Some(verifier) => verifier,
-            None => {
-                context.terminal.result("skipped: the trust policy verifies nothing here\n")?;
-                return Ok(Exit::Clean);
-            }
-        }
-    } else {
-        return Err(Failure::message(Exit::Usage, "no signer given"));
+    let verifier = match (&args.openpubkey, &args.notary_policy) {
+        (Some(file), _) => Some(openpubkey(args, file)?),
+        (None, Some(file)) => notary_policy(context, args, file)?,
+        (None, None) => return Err(Failure::message(Exit::Usage, "no signer given")),
+    };
+    let Some(verifier) = verifier else {
+        context.terminal.result("skipped: the trust policy verifies nothing here\n")?;
+        return Ok(Exit::Clean);
     };
     let found = attachments_in_layout(&folder, selector.as_deref());
     let found = found.map_err(|error| {

@@ -89,7 +89,7 @@ impl Explain for NotaryError {
         Some(match self {
             Self::NotTrusted { .. } | Self::Store { .. } => {
                 "put the signer's root certificate into the named store: \
-                 trust-store/x509/ca/NAME/root.pem"
+                 truststore/x509/ca/NAME/root.pem"
                     .into()
             }
             Self::Identity { .. } => {

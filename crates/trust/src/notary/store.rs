@@ -1,4 +1,4 @@
-//! Trust stores: folders of root certificates, `trust-store/x509/KIND/NAME/*`.
+//! Trust stores: folders of root certificates, `truststore/x509/KIND/NAME/*`.
 
 use std::path::{Path, PathBuf};
 
@@ -51,15 +51,17 @@ pub struct TrustStore {
 
 impl TrustStore {
     /// Reads every store that `policy` names, from `folder`, where notation keeps its
-    /// configuration: `trust-store/x509/…` and, an addition of ours, `crl/*.crl`. Links are
-    /// refused, as the specification demands.
+    /// configuration: `truststore/x509/…` (`trust-store` in the specification) and, an addition
+    /// of ours, `crl/*.crl`. Links are refused, as the specification demands.
     pub fn read(folder: &Path, policy: &NotaryPolicy) -> Result<Self, Error> {
         let mut this = Self::default();
         for (kind, name) in policy.stores() {
             if this.stores.iter().any(|(k, n, _)| k == kind && n == name) {
                 continue;
             }
-            let path = folder.join("trust-store/x509").join(kind.name()).join(name);
+            let base = ["truststore", "trust-store"].map(|it| folder.join(it).join("x509"));
+            let base = base.iter().find(|it| it.is_dir()).unwrap_or(&base[0]);
+            let path = base.join(kind.name()).join(name);
             let mut certificates = Vec::new();
             for (file, bytes) in files(&path, &["pem", "crt", "cer", "der"])? {
                 certificates.extend(read_certificates(&file, &bytes)?);

@@ -29,24 +29,18 @@ pub(super) fn sign(context: &Context<'_>, args: &cli::Sign, target: &str) -> Res
     let id = args.gpg_key.as_deref().unwrap_or_default();
     let named = args.reference.as_deref().map(str::parse::<Reference>).transpose();
     let named = named.or_exit(Exit::Usage)?;
-    let (digest, reference, folder) = match target.parse::<Target>().or_exit(Exit::Usage)? {
-        Target::Folder(path) => {
-            let manifest = path.join("manifest.json");
-            let digest = Digest::of(&super::read(&manifest, "manifest", MANIFEST_BYTES_MAX)?);
-            (digest, named, path)
-        }
-        _ => {
-            let image = Image::open(context, target, &args.signer.plain_http)?;
-            let reference = named.or_else(|| image.reference().cloned());
-            let Some(reference) = reference else {
-                return Err(no_name());
-            };
-            let base = args.lookaside.clone().unwrap_or_else(|| default_lookaside(context));
-            let folder = lookaside(&base, &reference, image.subject.digest);
-            (image.subject.digest, Some(reference), folder)
-        }
+    let parsed = target.parse::<Target>().or_exit(Exit::Usage)?;
+    let (digest, reference, folder) = if let Target::Folder(path) = parsed {
+        let manifest = path.join("manifest.json");
+        let digest = Digest::of(&super::read(&manifest, "manifest", MANIFEST_BYTES_MAX)?);
+        (digest, named.ok_or_else(no_name)?, path)
+    } else {
+        let image = Image::open(context, target, &args.signer.plain_http)?;
+        let reference = named.or_else(|| image.reference().cloned()).ok_or_else(no_name)?;
+        let base = args.lookaside.clone().unwrap_or_else(|| default_lookaside(context));
+        let folder = lookaside(&base, &reference, image.subject.digest);
+        (image.subject.digest, reference, folder)
     };
-    let reference = reference.ok_or_else(no_name)?;
     if reference.tag().is_none() {
         return Err(Failure::message(Exit::Usage, format!("`{reference}` has no tag"))
             .with_hint("the signature says under which tag the image may be used: NAME:TAG"));

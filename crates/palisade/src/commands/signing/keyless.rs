@@ -20,7 +20,7 @@ const AUDIENCE: &str = "sigstore";
 pub(super) fn sign(
     context: &Context<'_>,
     args: &cli::Signer,
-    statement: Vec<u8>,
+    statement: &[u8],
 ) -> Result<(Vec<u8>, String), Failure> {
     let config = services(args)?;
     let services = Services::new(context);
@@ -33,7 +33,7 @@ pub(super) fn sign(
         .post(what, &url, &[("content-type", "application/json")], &request, ANSWER_BYTES_MAX)?
         .expect(what, &url, &[200, 201])?;
     let mut signature =
-        signer.sign(&answer, STATEMENT_TYPE, statement.clone()).or_exit(Exit::Incomplete)?;
+        signer.sign(&answer, STATEMENT_TYPE, statement.to_vec()).or_exit(Exit::Incomplete)?;
     for url in &config.timestamps {
         let what = "the authority of time";
         let request = signature.timestamp_request().or_exit(Exit::Incomplete)?;
@@ -55,7 +55,7 @@ pub(super) fn sign(
         signature.add_entry(*version, &answer).or_exit(Exit::Incomplete)?;
     }
     let bundle = signature.bundle();
-    let who = check(context, args, &bundle, &statement)?;
+    let who = check(context, args, &bundle, statement)?;
     Ok((bundle, who))
 }
 

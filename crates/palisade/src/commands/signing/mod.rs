@@ -52,7 +52,7 @@ pub(crate) fn sign(context: &Context<'_>, args: &cli::Sign) -> Result<Exit, Fail
     check_signer(&args.signer)?;
     let image = Image::open(context, target, &args.signer.plain_http)?;
     let statement = image_signature(&image.subject.digest);
-    let (attachment, who) = attach(context, &args.signer, statement, IMAGE_SIGNATURE_TYPE)?;
+    let (attachment, who) = attach(context, &args.signer, &statement, IMAGE_SIGNATURE_TYPE)?;
     let attached = image.attach(&attachment)?;
     if args.simple
         && let Some(key) = &args.signer.key
@@ -84,7 +84,7 @@ pub(crate) fn attest(context: &Context<'_>, args: &cli::Attest) -> Result<Exit, 
             Failure::message(Exit::Usage, format!("predicate `{path}`: {error}"))
                 .with_hint("a predicate is one JSON object without duplicate keys")
         })?;
-    let (attachment, who) = attach(context, &args.signer, statement, &kind)?;
+    let (attachment, who) = attach(context, &args.signer, &statement, &kind)?;
     let attached = image.attach(&attachment)?;
     let verb = if attached.already { "was attested already by" } else { "attested with" };
     context.terminal.progress(&format!("{}; {verb} {who}", image.checked()));
@@ -121,17 +121,17 @@ fn check_signer(signer: &cli::Signer) -> Result<(), Failure> {
 fn attach(
     context: &Context<'_>,
     signer: &cli::Signer,
-    statement: Vec<u8>,
+    statement: &[u8],
     predicate_type: &str,
 ) -> Result<(Attachment, String), Failure> {
     if let Some(path) = &signer.key {
         let key = private_key(context, path)?;
-        let bundle = sign_envelope(&key, STATEMENT_TYPE, &statement).or_exit(Exit::Incomplete)?;
+        let bundle = sign_envelope(&key, STATEMENT_TYPE, statement).or_exit(Exit::Incomplete)?;
         let who = format!("key {}", key.public().hint());
         return Ok((Attachment::bundle(bundle, predicate_type), who));
     }
     if let Some(providers) = &signer.openpubkey {
-        let (document, who) = openpubkey::sign(context, signer, providers, &statement)?;
+        let (document, who) = openpubkey::sign(context, signer, providers, statement)?;
         return Ok((Attachment::openpubkey(document, predicate_type), who));
     }
     let (bundle, who) = keyless::sign(context, signer, statement)?;
