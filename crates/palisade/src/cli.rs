@@ -16,6 +16,7 @@ mod report;
 mod respond;
 mod rules;
 mod scan;
+mod sign;
 mod sink;
 mod trust;
 mod watch;
@@ -37,6 +38,7 @@ pub(crate) use report::*;
 pub(crate) use respond::*;
 pub(crate) use rules::*;
 pub(crate) use scan::*;
+pub(crate) use sign::*;
 pub(crate) use sink::*;
 pub(crate) use trust::*;
 pub(crate) use watch::*;
@@ -127,10 +129,14 @@ pub(crate) enum Command {
     Explain(Explain),
     /// Sign an image
     Sign(Sign),
+    /// Attach a signed statement to an image: provenance, a bill of materials, a VEX document
+    Attest(Attest),
     /// Verify an image: every byte, and who signed it
     Verify(Verify),
     /// Copy an image to another registry, if the policy lets it pass
     Promote(Promote),
+    /// Copy an image to another registry as it is, with its signatures and attestations
+    Copy(Copy),
     /// Run a container from an image with the least privilege
     Run(Run),
     /// Be the OCI runtime of Docker, Podman, containerd and CRI-O: confine, then hand over

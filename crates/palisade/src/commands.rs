@@ -1,6 +1,7 @@
 //! One module for each command.
 
 mod admission;
+mod attached;
 mod authz;
 mod capture;
 mod check;
@@ -36,6 +37,7 @@ pub(crate) mod runtime;
 mod scan;
 mod send;
 mod sign;
+mod signing;
 mod sink;
 mod status;
 mod stored;
@@ -63,9 +65,11 @@ pub(crate) fn run(
         Command::Sbom(args) => scan::sbom(&context, args),
         Command::Convert(args) => convert::convert(&context, args),
         Command::Explain(args) => explain::explain(&context, args),
-        Command::Sign(args) => sign::sign(&context, args),
+        Command::Sign(args) => signing::sign(&context, args),
+        Command::Attest(args) => signing::attest(&context, args),
         Command::Verify(args) => sign::verify(&context, args),
         Command::Promote(args) => promote::promote(&context, args),
+        Command::Copy(args) => promote::copy(&context, args),
         Command::Run(args) => run::run(&context, args),
         Command::Runtime(_) => Ok(runtime::help()),
         Command::Authz(args) => authz::authz(&context, args),

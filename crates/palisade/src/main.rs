@@ -46,6 +46,10 @@ struct Environment {
     registries_conf: Option<PathBuf>,
     xdg_runtime_dir: Option<PathBuf>,
     xdg_cache_home: Option<PathBuf>,
+    /// An ID token for keyless signatures, where a CI system puts it.
+    id_token: Option<String>,
+    /// Where a CI runner gives ID tokens, and with which secret.
+    id_token_request: Option<(String, String)>,
     /// Proxies for registries.
     proxies: palisade_http::Proxies,
 }
@@ -54,6 +58,7 @@ impl Environment {
     #[expect(clippy::disallowed_methods, reason = "the one place where variables are read")]
     fn read() -> Self {
         let path = |name| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+        let text = |name| std::env::var(name).ok().filter(|text| !text.is_empty());
         Self {
             home: path("HOME"),
             xdg_config_home: path("XDG_CONFIG_HOME"),
@@ -66,6 +71,9 @@ impl Environment {
             registries_conf: path("CONTAINERS_REGISTRIES_CONF"),
             xdg_runtime_dir: path("XDG_RUNTIME_DIR"),
             xdg_cache_home: path("XDG_CACHE_HOME"),
+            id_token: text("SIGSTORE_ID_TOKEN"),
+            id_token_request: text("ACTIONS_ID_TOKEN_REQUEST_URL")
+                .zip(text("ACTIONS_ID_TOKEN_REQUEST_TOKEN")),
             proxies: read_proxies(),
             falco_hostname: std::env::var("FALCO_HOSTNAME").ok().filter(|name| !name.is_empty()),
         }

@@ -4,7 +4,8 @@
 //! whose layers stream from the registry while they are read: blobs are fetched in parallel
 //! into files that readers follow, go on where they broke off, and are proved. Mirrors,
 //! certificates and credentials are those that Docker and Podman use on the machine.
-//! [`Client::referrers`] lists what refers to an image; [`Client::copy`] pushes one.
+//! [`Client::referrers`] lists what refers to an image, [`Client::attach`] adds to that;
+//! [`Client::copy`] pushes an image.
 //!
 //! Invariants:
 //! - no byte is believed before its digest is checked, no size before it is counted;
@@ -15,6 +16,7 @@
 //! The crate starts one kind of process: credential helpers.
 #![forbid(unsafe_code)]
 
+mod attach;
 mod auth;
 mod blobs;
 mod cache;
@@ -31,6 +33,7 @@ mod push;
 mod referrers;
 mod url;
 
+pub use attach::{Listed, Referrer};
 pub use blobs::BlobOptions;
 pub use cache::BlobCache;
 pub use challenge::{Challenge, parse_challenges};

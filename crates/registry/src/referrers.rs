@@ -16,7 +16,7 @@ const PAGE_BYTES_MAX: u64 = 4 << 20;
 /// Pages of a list.
 const PAGES_MAX: usize = 64;
 /// Referrers of one image.
-const REFERRERS_MAX: usize = 4096;
+pub(crate) const REFERRERS_MAX: usize = 4096;
 
 #[derive(Deserialize)]
 struct List {

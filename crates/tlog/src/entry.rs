@@ -6,6 +6,7 @@
 
 mod algorithm;
 pub mod certificate;
+mod rsa;
 #[cfg(test)]
 mod tests;
 
@@ -81,7 +82,9 @@ impl palisade_base::Explain for EntryError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::UnsupportedAlgorithm(_) => Some(
-                "sign with ECDSA P-256 or P-384, or Ed25519 (Ed25519ph for a hashedrekord)".into(),
+                "sign with ECDSA P-256, P-384 or P-521, RSA PKCS #1 v1.5 of 2048, 3072 or 4096 bits, \
+                 or Ed25519 (Ed25519ph for a hashedrekord)"
+                    .into(),
             ),
             Self::Json(_) | Self::NotOneKind => {
                 Some("send a CreateEntryRequest of Rekor v2 as JSON".into())

@@ -248,7 +248,7 @@ fn write(
 }
 
 /// A bundle whose envelope carries `payload`.
-pub(crate) fn sign_envelope(
+pub fn sign_envelope(
     key: &PrivateKey,
     payload_type: &str,
     payload: &[u8],

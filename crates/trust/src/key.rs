@@ -178,6 +178,17 @@ impl PublicKey {
         &self.hint
     }
 
+    /// The SubjectPublicKeyInfo.
+    pub(crate) fn der(&self) -> &[u8] {
+        &self.der
+    }
+
+    /// The coordinates of the point.
+    pub(crate) fn coordinates(&self) -> Option<([u8; 32], [u8; 32])> {
+        let point = self.key.to_sec1_point(false);
+        Some((point.x()?.as_slice().try_into().ok()?, point.y()?.as_slice().try_into().ok()?))
+    }
+
     /// Whether `signature` (DER) is this key's over a message with that digest.
     pub fn verify(&self, digest: &Digest, signature: &[u8]) -> bool {
         Signature::from_der(signature)
@@ -268,6 +279,13 @@ impl PrivateKey {
         let signature: DerSignature =
             self.key.sign_prehash(digest.as_bytes()).map_err(|_| KeyError::NotP256)?;
         Ok(signature.as_bytes().to_vec())
+    }
+
+    /// As [`Self::sign`], as the two numbers of 32 bytes that JOSE and COSE want.
+    pub(crate) fn sign_fixed(&self, digest: &Digest) -> Result<[u8; 64], KeyError> {
+        let signature: Signature =
+            self.key.sign_prehash(digest.as_bytes()).map_err(|_| KeyError::NotP256)?;
+        Ok(signature.to_bytes().into())
     }
 
     /// The key as a plain `PRIVATE KEY` block.

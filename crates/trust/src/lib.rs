@@ -14,15 +14,19 @@
 //! - No network and no clock: roots are files, the time is an argument.
 #![forbid(unsafe_code)]
 
+pub mod attach;
 pub mod blob;
 mod bundle;
 pub mod containers;
 mod content;
 mod dsse;
 pub mod ed25519;
+pub mod jose;
 mod json;
 pub mod key;
+pub mod notary;
 pub mod openpgp;
+pub mod openpubkey;
 mod pem;
 mod pki;
 mod secretbox;
@@ -34,14 +38,20 @@ mod statement;
 pub mod verify;
 
 pub use blob::{VerifyBlobError, sign_blob, verify_blob};
-pub use bundle::{BUNDLE_BYTES_MAX, BUNDLE_MEDIA_TYPE, BundleError};
+pub use bundle::{BUNDLE_BYTES_MAX, BUNDLE_MEDIA_TYPE, BundleError, sign_envelope};
 pub use content::{Checked, ContentError, Descriptor};
 pub use ed25519::{Ed25519PrivateKey, Ed25519PublicKey};
+pub use jose::{code_challenge, random_text};
 pub use json::JsonError;
 pub use key::{KeyError, KeyPairPaths, PrivateKey, PublicKey};
 pub use pki::certificate::Name;
-pub use sign::{SignError, SignOptions, Signed, sign_image};
+pub use sign::{LOCK_WAIT_MAX, SignError, SignOptions, Signed, sign_image, simple_documents};
+pub use simple::gpg_payload;
 pub use spki::VerificationKey;
+pub use statement::{
+    PAYLOAD_TYPE as STATEMENT_TYPE, PREDICATE_BYTES_MAX, PREDICATE_TYPE as IMAGE_SIGNATURE_TYPE,
+    attestation, image_signature,
+};
 pub use verify::{
     ImageSigner, Rejection, SignatureFormat, Signers, Verified, VerifyError, verify_image,
     verify_image_by,

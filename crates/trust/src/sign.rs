@@ -15,7 +15,8 @@ use palisade_base::fs::write_atomic;
 use palisade_base::{Digest, Explain};
 use serde_json::{Value, json};
 
-use crate::bundle::{self, BUNDLE_MEDIA_TYPE};
+use crate::attach::{Attachment, Documents, MEDIA_TYPE_EMPTY, Subject};
+use crate::bundle;
 use crate::content::{
     Checked, Content, ContentError, DESCRIPTORS_MAX, DOCUMENT_BYTES_MAX, Descriptor,
     MEDIA_TYPE_INDEX, MEDIA_TYPE_MANIFEST,
@@ -27,7 +28,6 @@ use crate::{simple, statement};
 /// How long a signer waits for another one to finish, unless told otherwise.
 pub const LOCK_WAIT_MAX: Duration = Duration::from_secs(10);
 const LOCK_POLL: Duration = Duration::from_millis(20);
-const MEDIA_TYPE_EMPTY: &str = "application/vnd.oci.empty.v1+json";
 const MEDIA_TYPE_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 
 /// Which signatures are written.
@@ -100,6 +100,43 @@ impl Explain for SignError {
     }
 }
 
+/// The image that `selector` (a tag or a digest) names in the layout `folder`, after a check
+/// of its whole content.
+pub fn subject_in_layout(
+    folder: &Path,
+    selector: Option<&str>,
+) -> Result<(Subject, Checked), SignError> {
+    let content = Content::open(folder)?;
+    let image = content.select(selector)?.clone();
+    let (checked, _) = content.check_image(&image)?;
+    let Descriptor { media_type, digest, size, .. } = image;
+    Ok((Subject { media_type, digest, size }, checked))
+}
+
+/// What was attached to an image in a layout.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attached {
+    /// The manifest that refers to the image.
+    pub referrer: Digest,
+    /// Whether the layout held the very same before.
+    pub already: bool,
+}
+
+/// Stores an attachment of `subject` in the layout `folder`.
+pub fn attach_to_layout(
+    folder: &Path,
+    subject: &Subject,
+    attachment: &Attachment,
+    lock_wait_max: Duration,
+) -> Result<Attached, SignError> {
+    let store = Store { folder };
+    let _lock = store.lock(lock_wait_max)?;
+    let mut index = store.read_index()?;
+    let attached = store.attach(&mut index, subject, attachment)?;
+    store.write_index(&index)?;
+    Ok(attached)
+}
+
 /// Signs the image that `selector` (a tag or a digest) names in the layout `folder`.
 ///
 /// Signing again with the same key changes nothing: signatures are deterministic.
@@ -109,46 +146,21 @@ pub fn sign_image(
     key: &PrivateKey,
     options: &SignOptions,
 ) -> Result<Signed, SignError> {
-    let store = Store { folder };
-    let content = Content::open(folder)?;
-    let image = content.select(selector)?.clone();
-    let (checked, _) = content.check_image(&image)?;
-    let payload = statement::image_signature(&image.digest);
+    let (subject, content) = subject_in_layout(folder, selector)?;
+    let payload = statement::image_signature(&subject.digest);
     let bundle = bundle::sign_envelope(key, statement::PAYLOAD_TYPE, &payload)?;
+    let attachment = Attachment::bundle(bundle, statement::PREDICATE_TYPE);
 
+    let store = Store { folder };
     let _lock = store.lock(options.lock_wait_max)?;
-    let empty = store.blob(b"{}", MEDIA_TYPE_EMPTY)?;
-    let bundle = store.blob(&bundle, BUNDLE_MEDIA_TYPE)?;
-    let annotations = json!({
-        "dev.sigstore.bundle.content": "dsse-envelope",
-        "dev.sigstore.bundle.predicateType": statement::PREDICATE_TYPE,
-    });
-    let manifest = json!({
-        "schemaVersion": 2,
-        "mediaType": MEDIA_TYPE_MANIFEST,
-        "artifactType": BUNDLE_MEDIA_TYPE,
-        "config": empty,
-        "layers": [bundle],
-        "subject": {
-            "mediaType": image.media_type,
-            "digest": image.digest,
-            "size": image.size,
-        },
-        "annotations": annotations,
-    });
-    let mut referrer = store.document(&manifest, MEDIA_TYPE_MANIFEST)?;
-    let digest = Digest::of(manifest.to_string().as_bytes());
-    referrer["artifactType"] = json!(BUNDLE_MEDIA_TYPE);
-    referrer["annotations"] = annotations;
-
     let mut index = store.read_index()?;
-    let already = !add(&mut index, &referrer)?;
-    store.add_to_fallback(&mut index, &image.digest, &referrer)?;
+    let attached = store.attach(&mut index, &subject, &attachment)?;
     if let Some(reference) = &options.simple_reference {
-        store.add_simple(&mut index, &image.digest, key, reference)?;
+        store.add_simple(&mut index, &subject.digest, key, reference)?;
     }
     store.write_index(&index)?;
-    Ok(Signed { digest: image.digest, referrer: digest, already, content: checked })
+    let Attached { referrer, already } = attached;
+    Ok(Signed { digest: subject.digest, referrer, already, content })
 }
 
 /// A layout that is written.
@@ -188,6 +200,23 @@ impl Store<'_> {
 
     fn document(&self, document: &Value, media_type: &str) -> Result<Value, SignError> {
         self.blob(document.to_string().as_bytes(), media_type)
+    }
+
+    /// Stores an attachment and names it in `index`.
+    fn attach(
+        &self,
+        index: &mut Value,
+        subject: &Subject,
+        attachment: &Attachment,
+    ) -> Result<Attached, SignError> {
+        let documents = attachment.documents(subject);
+        for (_, bytes) in &documents.blobs {
+            self.blob(bytes, MEDIA_TYPE_EMPTY)?;
+        }
+        self.blob(&documents.manifest, MEDIA_TYPE_MANIFEST)?;
+        let already = !add(index, &documents.descriptor)?;
+        self.add_to_fallback(index, &subject.digest, &documents.descriptor)?;
+        Ok(Attached { referrer: Digest::of(&documents.manifest), already })
     }
 
     /// The index as it is, with every field that this program does not know.
@@ -264,36 +293,72 @@ impl Store<'_> {
         key: &PrivateKey,
         reference: &str,
     ) -> Result<(), SignError> {
-        let payload = simple::payload(image, reference);
-        let signature = STANDARD.encode(key.sign(&Digest::of(&payload))?);
-        let mut layer = self.blob(&payload, simple::MEDIA_TYPE)?;
-        layer["annotations"] = json!({simple::ANNOTATION_SIGNATURE: signature});
         let tag = simple::tag(image);
-        let mut layers = match self.tagged(index, &tag)? {
-            Some(manifest) => manifest["layers"].as_array().cloned().unwrap_or_default(),
-            None => Vec::new(),
+        let before = self.tagged(index, &tag)?.map(|document| document.to_string());
+        let before = before.as_ref().map(String::as_bytes);
+        let Some(documents) = simple_documents(image, key, reference, before)? else {
+            return Ok(());
         };
-        if layers.len() >= DESCRIPTORS_MAX {
-            return Err(SignError::Full);
+        for (_, bytes) in &documents.blobs {
+            self.blob(bytes, simple::MEDIA_TYPE)?;
         }
-        if !layers.contains(&layer) {
-            layers.push(layer);
-        }
-        let diff_ids: Vec<_> = layers.iter().map(|layer| layer["digest"].clone()).collect();
-        let config = json!({
-            "architecture": "",
-            "os": "",
-            "config": {},
-            "rootfs": {"type": "layers", "diff_ids": diff_ids},
-        });
-        let manifest = json!({
-            "schemaVersion": 2,
-            "mediaType": MEDIA_TYPE_MANIFEST,
-            "config": self.document(&config, MEDIA_TYPE_CONFIG)?,
-            "layers": layers,
-        });
+        let manifest: Value = json::parse(&documents.manifest, DOCUMENT_BYTES_MAX)
+            .map_err(|source| malformed(&tag, source))?;
         self.tag(index, &tag, &manifest, MEDIA_TYPE_MANIFEST)
     }
+}
+
+/// A signature of cosign's older form, added to those in the manifest `before`, which stands
+/// under the tag `sha256-<hex>.sig`. `None`: it has the very same already.
+pub fn simple_documents(
+    image: &Digest,
+    key: &PrivateKey,
+    reference: &str,
+    before: Option<&[u8]>,
+) -> Result<Option<Documents>, SignError> {
+    let payload = simple::payload(image, reference);
+    let signature = STANDARD.encode(key.sign(&Digest::of(&payload))?);
+    let mut layer = describe(&payload, simple::MEDIA_TYPE);
+    layer["annotations"] = json!({simple::ANNOTATION_SIGNATURE: signature});
+    let mut layers = match before {
+        None => Vec::new(),
+        Some(bytes) => {
+            let manifest: Value = json::parse(bytes, DOCUMENT_BYTES_MAX)
+                .map_err(|source| malformed(&simple::tag(image), source))?;
+            manifest["layers"].as_array().cloned().unwrap_or_default()
+        }
+    };
+    if layers.contains(&layer) {
+        return Ok(None);
+    }
+    if layers.len() >= DESCRIPTORS_MAX {
+        return Err(SignError::Full);
+    }
+    layers.push(layer);
+    let diff_ids: Vec<_> = layers.iter().map(|layer| layer["digest"].clone()).collect();
+    let config = json!({
+        "architecture": "",
+        "os": "",
+        "config": {},
+        "rootfs": {"type": "layers", "diff_ids": diff_ids},
+    })
+    .to_string()
+    .into_bytes();
+    let manifest = json!({
+        "schemaVersion": 2,
+        "mediaType": MEDIA_TYPE_MANIFEST,
+        "config": describe(&config, MEDIA_TYPE_CONFIG),
+        "layers": layers,
+    })
+    .to_string()
+    .into_bytes();
+    let descriptor = describe(&manifest, MEDIA_TYPE_MANIFEST);
+    let blobs = vec![(Digest::of(&config), config), (Digest::of(&payload), payload)];
+    Ok(Some(Documents { manifest, descriptor, blobs }))
+}
+
+fn describe(bytes: &[u8], media_type: &str) -> Value {
+    json!({"mediaType": media_type, "digest": Digest::of(bytes), "size": bytes.len()})
 }
 
 fn malformed(what: &str, source: JsonError) -> SignError {

@@ -90,6 +90,24 @@ pub(crate) fn payload(image: &Digest, reference: &str) -> Vec<u8> {
     .into_bytes()
 }
 
+/// What gpg signs of an image that is called `reference`, made at `created` (seconds since
+/// the Unix epoch; containers-signature(5)).
+pub fn gpg_payload(image: &Digest, reference: &str, created: i64) -> Vec<u8> {
+    json!({
+        "critical": {
+            "identity": {"docker-reference": reference},
+            "image": {"docker-manifest-digest": image.to_string()},
+            "type": TYPE_ATOMIC,
+        },
+        "optional": {
+            "creator": concat!("palisade ", env!("CARGO_PKG_VERSION")),
+            "timestamp": created,
+        },
+    })
+    .to_string()
+    .into_bytes()
+}
+
 /// The type of a payload that GPG signs (containers-signature(5)).
 pub(crate) const TYPE_ATOMIC: &str = "atomic container signature";
 /// The type of a payload that cosign signs.

@@ -7,9 +7,9 @@ use serde_json::{Map, Value, json};
 use crate::json::{self, JsonError};
 
 /// DSSE payload type of a statement.
-pub(crate) const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
+pub const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
 /// Predicate type of a plain image signature.
-pub(crate) const PREDICATE_TYPE: &str = "https://sigstore.dev/cosign/sign/v1";
+pub const PREDICATE_TYPE: &str = "https://sigstore.dev/cosign/sign/v1";
 const TYPE_V1: &str = "https://in-toto.io/Statement/v1";
 const TYPE_V0_1: &str = "https://in-toto.io/Statement/v0.1";
 const STATEMENT_BYTES_MAX: u64 = 16 << 20;
@@ -68,7 +68,7 @@ impl Statement {
 }
 
 /// The statement that signs an image, as bytes to be signed.
-pub(crate) fn image_signature(digest: &Digest) -> Vec<u8> {
+pub fn image_signature(digest: &Digest) -> Vec<u8> {
     json!({
         "_type": TYPE_V1,
         "subject": [{"digest": {"sha256": digest.hex()}}],
@@ -79,9 +79,52 @@ pub(crate) fn image_signature(digest: &Digest) -> Vec<u8> {
     .into_bytes()
 }
 
+/// Largest predicate, in bytes.
+pub const PREDICATE_BYTES_MAX: u64 = 12 << 20;
+
+/// A statement with `predicate` (a JSON text) about the image with that digest, as bytes to
+/// be signed. `name` is what the image is called; it decides nothing.
+pub fn attestation(
+    digest: &Digest,
+    name: Option<&str>,
+    predicate_type: &str,
+    predicate: &[u8],
+) -> Result<Vec<u8>, JsonError> {
+    let predicate: Value = json::parse(predicate, PREDICATE_BYTES_MAX)?;
+    if !predicate.is_object() {
+        return Err(JsonError::Malformed("a predicate is an object".into()));
+    }
+    let mut subject = json!({"digest": {"sha256": digest.hex()}});
+    if let Some(name) = name {
+        subject["name"] = name.into();
+    }
+    let statement = json!({
+        "_type": TYPE_V1,
+        "subject": [subject],
+        "predicateType": predicate_type,
+        "predicate": predicate,
+    });
+    Ok(statement.to_string().into_bytes())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn attestations_carry_their_predicate() {
+        let digest = Digest::of(b"image");
+        let bytes = attestation(&digest, Some("shop"), "https://x.example/v1", br#"{"a":[1]}"#);
+        let bytes = bytes.unwrap();
+        let statement = Statement::parse(&bytes).unwrap();
+        assert!(statement.is_about(&digest));
+        assert_eq!(statement.predicate_type, "https://x.example/v1");
+        let value: Value = serde_json::from_slice(&bytes).unwrap();
+        assert_eq!(value["predicate"], json!({"a": [1]}));
+        for bad in ["", "[]", "{\"a\":1,\"a\":2}", "{} x"] {
+            assert!(attestation(&digest, None, "x", bad.as_bytes()).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn what_is_written_is_read() {

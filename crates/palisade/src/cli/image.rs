@@ -42,6 +42,24 @@ pub(crate) struct ImageSource {
     pub(crate) no_cache: bool,
 }
 
+/// `palisade copy`.
+#[derive(Debug, Args)]
+#[command(after_help = "Nothing is judged: `palisade promote` copies what a policy lets pass.\n\
+    Every platform comes along, and what refers to any of them: signatures, attestations, bills\n\
+    of materials, by the registry's list, by its tag, and by cosign's tags.\n\n\
+    Examples:\n  \
+    palisade copy registry.example/shop:1 mirror.example/shop:1\n  \
+    palisade copy oci:./shop registry.example/team/shop:1.0")]
+pub(crate) struct Copy {
+    /// What to copy: NAME, registry:NAME, oci:DIR[:TAG]
+    pub(crate) target: String,
+    /// Where to: HOST/REPOSITORY:TAG
+    pub(crate) destination: String,
+    /// How images of registries are got.
+    #[command(flatten)]
+    pub(crate) source: ImageSource,
+}
+
 /// `palisade promote`.
 #[derive(Debug, Args)]
 #[command(

@@ -1,28 +1,10 @@
-//! Who made an image: `sign`, `verify`, `trust`.
+//! Who made an image: `verify`, `trust`.
 
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
 use super::ListFormat;
-
-/// `palisade sign`.
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  \
-    palisade sign --generate-key shop       # writes shop.key (keep it) and shop.pub\n  \
-    palisade sign --key shop.key oci:./shop\n\n\
-    An encrypted key is opened with the password in PALISADE_KEY_PASSWORD (or COSIGN_PASSWORD).")]
-pub(crate) struct Sign {
-    /// What to sign: an OCI layout
-    #[arg(required_unless_present = "generate_key")]
-    pub(crate) target: Option<String>,
-    /// Private key
-    #[arg(long, value_name = "FILE")]
-    pub(crate) key: Option<PathBuf>,
-    /// Make a key pair instead: PREFIX.key and PREFIX.pub
-    #[arg(long, value_name = "PREFIX", conflicts_with = "key")]
-    pub(crate) generate_key: Option<PathBuf>,
-}
 
 /// `palisade verify`.
 #[derive(Debug, Args)]
@@ -32,7 +14,10 @@ pub(crate) struct Sign {
     palisade verify --trusted-root trusted_root.json --certificate-identity dev@shop.example \\\n      \
     --certificate-oidc-issuer https://accounts.example oci:./shop\n  \
     palisade verify --containers-policy /etc/containers/policy.json \\\n      \
-    --reference registry.example/shop:1 dir:./shop")]
+    --reference registry.example/shop:1 dir:./shop\n  \
+    palisade verify --openpubkey providers.json --certificate-identity dev@shop.example \\\n      \
+    --certificate-oidc-issuer https://accounts.example oci:./shop\n  \
+    palisade verify --notary-policy trustpolicy.json --reference registry.example/shop oci:./shop")]
 pub(crate) struct Verify {
     /// What to verify: an OCI layout, with --containers-policy also a folder of skopeo's (dir:)
     pub(crate) target: String,
@@ -63,8 +48,15 @@ pub(crate) struct Verify {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["key", "policy", "certificate_oidc_issuer"])]
     pub(crate) containers_policy: Option<PathBuf>,
     /// What the image is called in a registry: decide as if it came from there
-    #[arg(long, value_name = "NAME", requires = "containers_policy")]
+    #[arg(long, value_name = "NAME")]
     pub(crate) reference: Option<String>,
+    /// Accept signatures under ID tokens of the providers of this file (OpenPubkey), by
+    /// --certificate-identity if it is given
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["key", "policy", "containers_policy"])]
+    pub(crate) openpubkey: Option<PathBuf>,
+    /// Obey this trust policy of the Notary Project; its trust store is beside it
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["key", "policy", "containers_policy", "openpubkey"])]
+    pub(crate) notary_policy: Option<PathBuf>,
     /// Form of the result
     #[arg(long, value_enum, default_value_t = ListFormat::Table)]
     pub(crate) format: ListFormat,

@@ -1,6 +1,9 @@
-//! `palisade log`: key, serve, submit, verify.
+//! `palisade log`: key, serve, submit, verify, monitor, witness.
+
+mod monitor;
 
 use std::fs::File;
+use std::net::SocketAddr;
 use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -15,11 +18,14 @@ use palisade_tlog::entry::SUBMISSION_BYTES_MAX;
 use palisade_tlog::merkle::{prove_consistency, verify_consistency};
 use palisade_tlog::note::NOTE_BYTES_MAX;
 use palisade_tlog::server::log_api::LogApi;
-use palisade_tlog::server::{RateLimit, Server, ServerCounts};
+use palisade_tlog::server::witness_api::WitnessApi;
+use palisade_tlog::server::{Handler, RateLimit, Server, ServerCounts};
 use palisade_tlog::source::client;
 use palisade_tlog::tile::TiledTree;
+use palisade_tlog::witness::{Witness, WitnessAddress, WitnessClient};
 use palisade_tlog::{
-    Checkpoint, KeyKind, Log, LogEntry, LogOptions, SigningKey, Source, VerifierKey, Writer,
+    Checkpoint, Cosigner, KeyKind, Log, LogEntry, LogOptions, SigningKey, Source, VerifierKey,
+    Writer,
 };
 
 use super::Context;
@@ -43,12 +49,14 @@ pub(crate) fn log(context: &Context<'_>, command: &cli::Log) -> Result<Exit, Fai
         cli::Log::Serve(args) => serve(context, args),
         cli::Log::Submit(args) => submit(context, args),
         cli::Log::Verify(args) => verify(context, args),
+        cli::Log::Monitor(args) => monitor::monitor(context, args),
+        cli::Log::Witness(args) => witness(context, args),
     }
 }
 
 fn key(context: &Context<'_>, args: &cli::LogKey) -> Result<Exit, Failure> {
-    let key =
-        SigningKey::generate(&args.output, &args.origin, KeyKind::Ed25519).or_exit(Exit::Usage)?;
+    let kind = if args.witness { KeyKind::Cosignature } else { KeyKind::Ed25519 };
+    let key = SigningKey::generate(&args.output, &args.origin, kind).or_exit(Exit::Usage)?;
     context.terminal.result(&format!("{}\n", key.public()))?;
     Ok(Exit::Clean)
 }
@@ -57,32 +65,87 @@ fn serve(context: &Context<'_>, args: &cli::LogServe) -> Result<Exit, Failure> {
     let key = SigningKey::read(&args.key, &args.origin, KeyKind::Ed25519).or_exit(Exit::Usage)?;
     let signals = SignalPipe::install(false).context("catch signals")?;
     let writer = Writer::open(&args.data, key).or_exit(Exit::Incomplete)?;
-    let log = Log::start(writer, LogOptions::default(), None).or_exit(Exit::Incomplete)?;
+    let witnesses = args.witness.iter().map(|text| text.parse::<WitnessAddress>());
+    let witnesses = witnesses.collect::<Result<Vec<_>, _>>().or_exit(Exit::Usage)?;
+    if args.quorum > witnesses.len() {
+        return Err(Failure::message(Exit::Usage, "the quorum is larger than there are witnesses")
+            .with_hint("readers would never see a checkpoint; name more by --witness"));
+    }
+    let cosigner: Option<Box<dyn Cosigner>> = match witnesses.as_slice() {
+        [] => None,
+        [first, ..] => {
+            let options = options(context, &first.url);
+            let client = WitnessClient::new(witnesses.clone(), &options).or_exit(Exit::Usage)?;
+            Some(Box::new(client))
+        }
+    };
+    let log_options = LogOptions { quorum: args.quorum, ..LogOptions::default() };
+    let log = Log::start(writer, log_options, cosigner).or_exit(Exit::Incomplete)?;
     let (log, counts) = (Arc::new(log), Arc::new(ServerCounts::default()));
     let api = LogApi::new(Arc::clone(&log), Arc::clone(&counts), RateLimit::new(args.rate));
-    let server =
-        Server::bind(args.listen, Arc::new(api), counts, args.connections).map_err(|error| {
-            Failure::message(Exit::Incomplete, format!("listen at {}: {error}", args.listen))
-                .with_hint("choose another address with --listen; port 0 takes a free one")
-        })?;
+    let handler = Arc::new(api);
+    let served = answer(
+        context,
+        handler,
+        counts,
+        args.listen,
+        args.connections,
+        args.ready_file.as_deref(),
+        &signals,
+    );
+    // What has been accepted is written before the program ends.
+    log.stop();
+    served
+}
+
+/// Answers requests until a signal.
+fn answer(
+    context: &Context<'_>,
+    handler: Arc<dyn Handler>,
+    counts: Arc<ServerCounts>,
+    listen: SocketAddr,
+    connections: usize,
+    ready_file: Option<&Path>,
+    signals: &SignalPipe,
+) -> Result<Exit, Failure> {
+    let server = Server::bind(listen, handler, counts, connections).map_err(|error| {
+        Failure::message(Exit::Incomplete, format!("listen at {listen}: {error}"))
+            .with_hint("choose another address with --listen; port 0 takes a free one")
+    })?;
     let address = server.address().context("ask for the server's address")?;
     context.terminal.result(&format!("http://{address}\n"))?;
-    if let Some(file) = &args.ready_file {
+    if let Some(file) = ready_file {
         palisade_base::fs::write_atomic(file, format!("http://{address}\n").as_bytes(), 0o644)
             .with_context(|| format!("write `{}`", file.display()))?;
     }
     let stop = server.stopper();
     let served = std::thread::scope(|scope| {
-        scope.spawn(|| wait_for_end(&signals, &stop));
+        scope.spawn(|| wait_for_end(signals, &stop));
         let served = server.run();
         // However the server ended, the thread that waits for signals ends too.
         stop.store(true, Ordering::Relaxed);
         served
     });
-    // What has been accepted is written before the program ends.
-    log.stop();
-    served.context("serve the log")?;
+    served.context("answer requests")?;
     Ok(Exit::Clean)
+}
+
+fn witness(context: &Context<'_>, args: &cli::LogWitness) -> Result<Exit, Failure> {
+    let key = SigningKey::read(&args.key, &args.name, KeyKind::Cosignature).or_exit(Exit::Usage)?;
+    let logs = args.log.iter().map(|text| verifier_key(text)).collect::<Result<Vec<_>, _>>()?;
+    let signals = SignalPipe::install().context("catch signals")?;
+    let witness = Witness::open(&args.data, key, logs).or_exit(Exit::Incomplete)?;
+    let api = Arc::new(WitnessApi::new(witness, RateLimit::new(args.rate)));
+    let counts = Arc::new(ServerCounts::default());
+    answer(
+        context,
+        api,
+        counts,
+        args.listen,
+        args.connections,
+        args.ready_file.as_deref(),
+        &signals,
+    )
 }
 
 /// Sets `stop` at the first signal.

@@ -1,13 +1,15 @@
-//! `palisade promote`: copies an image to another registry, if the policy lets it pass.
+//! `palisade promote` and `palisade copy`: copy an image to another registry, if the policy
+//! lets it pass, or as it is.
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 
 use palisade_base::Digest;
 use palisade_image::{Descriptor, Image, Layout, OpenOptions, Platform};
 use palisade_model::{Reference, Target};
 use palisade_policy::Admission;
-use palisade_registry::{Copied, CopySource, Found, Place};
+use palisade_registry::{Client, Copied, CopySource, Found, Place};
 use serde::Deserialize;
 
 use super::Context;
@@ -46,18 +48,7 @@ pub(crate) fn promote(context: &Context<'_>, args: &cli::Promote) -> Result<Exit
     }
     let target: Target = args.target.parse().or_exit(Exit::Usage)?;
     let client = client(context, &args.source)?;
-    let (source, root) = match &target {
-        Target::Registry(reference) | Target::Anywhere(reference) => {
-            let (place, found) =
-                client.find(reference, MANIFEST_BYTES_MAX, None).or_exit(Exit::Incomplete)?;
-            (Source::Registry(place), found)
-        }
-        Target::Layout { folder, .. } => layout_root(folder, &target)?,
-        other => {
-            return Err(Failure::message(Exit::Usage, format!("`{other}` cannot be promoted"))
-                .with_hint("promote an image of a registry or a layout: NAME, oci:DIR[:TAG]"));
-        }
-    };
+    let (source, root) = find(&client, &target)?;
     if !policy.images.gate.is_active() {
         let name = &policy.name;
         context.terminal.error(&format!("warning: the policy `{name}` has no gate\n"));
@@ -82,11 +73,49 @@ pub(crate) fn promote(context: &Context<'_>, args: &cli::Promote) -> Result<Exit
             }
         }
     }
-    let copied = match &source {
-        Source::Registry(place) => client.copy(&CopySource::Registry(place), &root, &to),
+    transfer(context, &client, &source, &root, &to)
+}
+
+/// Copies an image as it is, with what refers to it.
+pub(crate) fn copy(context: &Context<'_>, args: &cli::Copy) -> Result<Exit, Failure> {
+    let to: Reference = args.destination.parse().or_exit(Exit::Usage)?;
+    if to.digest().is_some() {
+        return Err(Failure::message(Exit::Usage, format!("`{to}` names a digest"))
+            .with_hint("name the destination as HOST/REPOSITORY:TAG"));
+    }
+    let target: Target = args.target.parse().or_exit(Exit::Usage)?;
+    let client = client(context, &args.source)?;
+    let (source, root) = find(&client, &target)?;
+    transfer(context, &client, &source, &root, &to)
+}
+
+/// The image that is to be copied, and where it is.
+fn find(client: &Client, target: &Target) -> Result<(Source, Found), Failure> {
+    match target {
+        Target::Registry(reference) | Target::Anywhere(reference) => {
+            let (place, found) =
+                client.find(reference, MANIFEST_BYTES_MAX, None).or_exit(Exit::Incomplete)?;
+            Ok((Source::Registry(place), found))
+        }
+        Target::Layout { folder, .. } => layout_root(folder, target),
+        other => Err(Failure::message(Exit::Usage, format!("`{other}` cannot be copied"))
+            .with_hint("copy an image of a registry or a layout: NAME, oci:DIR[:TAG]")),
+    }
+}
+
+/// Copies, and tells what was copied and its name with its digest.
+fn transfer(
+    context: &Context<'_>,
+    client: &Arc<Client>,
+    source: &Source,
+    root: &Found,
+    to: &Reference,
+) -> Result<Exit, Failure> {
+    let copied = match source {
+        Source::Registry(place) => client.copy(&CopySource::Registry(place), root, to),
         Source::Layout(layout) => {
             let referrers = referrers(layout, root.descriptor.digest)?;
-            client.copy(&CopySource::Blobs { source: layout, referrers }, &root, &to)
+            client.copy(&CopySource::Blobs { source: layout, referrers }, root, to)
         }
     };
     let Copied { n_documents, n_blobs, n_bytes, n_referrers } = copied.or_exit(Exit::Incomplete)?;

@@ -1,15 +1,14 @@
-//! `palisade sign` and `palisade verify`.
+//! `palisade verify`, and what signing and verifying share.
 
 use std::path::{Path, PathBuf};
 
 use palisade_model::Target;
 use palisade_trust::sigstore::Verifier;
 use palisade_trust::{
-    KeyError, PrivateKey, PublicKey, SignOptions, SignatureFormat, Signers, VerifyError,
-    sign_image, verify_image_by,
+    KeyError, PrivateKey, PublicKey, SignatureFormat, Signers, VerifyError, verify_image_by,
 };
 
-use super::{Context, containers, trust};
+use super::{Context, attached, containers, trust};
 use crate::cli::{self, ListFormat};
 use crate::exit::{Exit, Failure, OrExit as _};
 
@@ -17,48 +16,13 @@ use crate::exit::{Exit, Failure, OrExit as _};
 pub(super) const KEY_HINT: &str =
     "check that the key file exists, is whole and may be read by this user";
 
-/// Signs an image, or makes a key pair.
-pub(crate) fn sign(context: &Context<'_>, args: &cli::Sign) -> Result<Exit, Failure> {
-    let password = context.environment.key_password.as_deref().map(str::as_bytes);
-    if let Some(prefix) = &args.generate_key {
-        let pair = PrivateKey::generate()
-            .and_then(|key| key.write_pair(prefix, password))
-            .or_exit(Exit::Incomplete)?;
-        if password.is_none() {
-            context.terminal.progress(
-                "the private key is not encrypted; set PALISADE_KEY_PASSWORD to encrypt it",
-            );
-        }
-        let lines = format!("{}\n{}\n", pair.private.display(), pair.public.display());
-        context.terminal.result(&lines)?;
-        return Ok(Exit::Clean);
-    }
-    let Some(target) = &args.target else {
-        return Err(Failure::message(Exit::Usage, "no image given"));
-    };
-    let key = args.key.as_deref().ok_or_else(|| {
-        Failure::message(Exit::Usage, "no key given")
-            .with_hint("use --key FILE, or make a pair with --generate-key PREFIX")
-    })?;
-    let (folder, selector) = layout(target)?;
-    let key = read_private_key(key, password, Exit::Usage)?;
-    let signed = sign_image(&folder, selector.as_deref(), &key, &SignOptions::default())
-        .or_exit(Exit::Incomplete)?;
-    let verb = if signed.already { "was signed already by" } else { "signed with" };
-    context.terminal.progress(&format!(
-        "{} blobs, {} bytes checked; {verb} key {}",
-        signed.content.n_blobs,
-        signed.content.n_bytes,
-        key.public().hint()
-    ));
-    context.terminal.result(&format!("{}\n", signed.digest))?;
-    Ok(Exit::Clean)
-}
-
 /// Verifies an image: every byte, and who signed it.
 pub(crate) fn verify(context: &Context<'_>, args: &cli::Verify) -> Result<Exit, Failure> {
     if let Some(policy) = &args.containers_policy {
         return containers::verify(context, args, policy);
+    }
+    if args.openpubkey.is_some() || args.notary_policy.is_some() {
+        return attached::verify(context, args);
     }
     let paths = match &args.policy {
         Some(policy) => context.load_policy(policy)?.policy.images.keys,

@@ -10,7 +10,7 @@ use base64::prelude::BASE64_STANDARD;
 use p256::ecdsa::signature::hazmat::PrehashSigner as _;
 use p256::pkcs8::EncodePublicKey as _;
 use palisade_tlog::tile::TileSource as _;
-use palisade_tlog::{Checkpoint, Folder, Hash, LogEntry, TileCoordinate, VerifierKey};
+use palisade_tlog::{Checkpoint, Folder, Hash, LogEntry, Note, TileCoordinate, VerifierKey};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -28,10 +28,14 @@ struct Served {
 
 impl Served {
     fn start(folder: &Path) -> Self {
+        Self::start_as(folder, &["serve", "--data", "kept", "--key", "log.key", "--origin", ORIGIN])
+    }
+
+    fn start_as(folder: &Path, args: &[&str]) -> Self {
         let ready = folder.join("ready");
         let _ = std::fs::remove_file(&ready);
         let mut command = palisade(folder);
-        command.args(["log", "serve", "--data", "kept", "--key", "log.key", "--origin", ORIGIN]);
+        command.arg("log").args(args);
         command.args(["--listen", "127.0.0.1:0", "--rate", "0", "--ready-file", "ready"]);
         let mut program = Running::start(command, b"");
         let url = wait_for("ready file", DEADLINE, || {
@@ -322,4 +326,98 @@ fn a_submission_gives_an_entry_that_verifies_or_says_why_not() {
     submit(made.expect(0).stdout.trim(), &submission("three")).expect_error(1, "the log");
     served.stop();
     submit("log.vkey", &submission("four")).expect_error(3, "submit to");
+}
+
+#[test]
+fn a_witness_signs_and_a_monitor_tells_and_proves() {
+    let (folder, key) = prepared();
+    let folder = folder.path();
+    let made = ["log", "key", "--witness", "--origin", "witness.example", "--output", "w.key"];
+    let witness_key = run(folder, &made).expect(0).stdout;
+    let witness = Served::start_as(
+        folder,
+        &[
+            "witness",
+            "--data",
+            "w",
+            "--key",
+            "w.key",
+            "--name",
+            "witness.example",
+            "--log",
+            "log.vkey",
+        ],
+    );
+    let address = format!("http://{}={}", witness.address, witness_key.trim());
+    let serve = ["serve", "--key", "log.key", "--origin", ORIGIN];
+    run(
+        folder,
+        &[
+            "log",
+            "serve",
+            "--data",
+            "x",
+            "--key",
+            "log.key",
+            "--origin",
+            ORIGIN,
+            "--witness",
+            &address,
+            "--quorum",
+            "2",
+        ],
+    )
+    .expect_error(2, "the quorum is larger");
+    let log = [&serve[..], &["--data", "kept", "--witness", &address, "--quorum", "1"]].concat();
+    let served = Served::start_as(folder, &log);
+    for artifact in ["one", "two", "three"] {
+        served.submit(artifact);
+    }
+    let note = Note::parse(&served.get("/checkpoint").1).unwrap();
+    note.verify(&VerifierKey::parse(witness_key.trim()).unwrap()).unwrap();
+    assert_eq!(Checkpoint::open(note.to_text().as_bytes(), &key).unwrap().0.size, 3);
+
+    let url = format!("http://{}", served.address);
+    let signer = p256::ecdsa::SigningKey::from_slice(&[7; 32]).unwrap();
+    let spki = signer.verifying_key().to_public_key_der().unwrap();
+    let hex: String = Sha256::digest(spki).iter().map(|byte| format!("{byte:02x}")).collect();
+    let monitor = |place: &str, rest: &[&str]| {
+        let base = ["log", "monitor", "--key", "log.vkey", "--log", place, "--data", "m", "--once"];
+        run(folder, &[&base[..], rest].concat())
+    };
+    let told = monitor(&url, &["--key-sha256", &hex, "--other", "kept"]).expect(0);
+    let lines: Vec<Value> =
+        told.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 3, "{}", told.stdout);
+    assert_eq!((&lines[2]["index"], &lines[2]["keySha256"]), (&json!(2), &json!(hex)));
+    assert!(told.stderr.contains("3 entries, 3 of them new"), "{}", told.stderr);
+    served.submit("four");
+    // Nobody else signed; and whoever did was not expected.
+    let none = monitor(&url, &["--identity", "dev@shop.example", "--expect-none"]).expect(0);
+    assert_eq!(none.stdout, "");
+    served.submit("five");
+    monitor(&url, &["--key-sha256", &hex, "--expect-none"])
+        .expect_error_with_output(1, "1 entries were not expected");
+    served.stop();
+    witness.stop();
+
+    // Another log of the same key: what both signed is the proof.
+    let other = [&serve[..], &["--data", "forked"]].concat();
+    let forked = Served::start_as(folder, &other);
+    for n in 0..7 {
+        forked.submit(&format!("forged {n}"));
+    }
+    forked.stop();
+    monitor("forked", &[]).expect_error(1, "the log contradicts itself");
+    let proofs: Vec<_> = std::fs::read_dir(folder.join("m"))
+        .unwrap()
+        .flatten()
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with("fork-"))
+        .collect();
+    assert_eq!(proofs.len(), 1);
+    let proof = palisade_tlog::Fork::parse(&std::fs::read(proofs[0].path()).unwrap()).unwrap();
+    proof.verify(&key).unwrap();
+    // The memory is that of the first log still.
+    monitor("kept", &[]).expect(0);
+    monitor("nowhere", &[]).expect_error(3, "nowhere");
 }

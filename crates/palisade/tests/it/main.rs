@@ -20,5 +20,6 @@ mod rule_tests;
 mod rules;
 mod scan_sbom;
 mod sign_verify;
+mod signing;
 mod sink;
 mod support;

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use palisade_model::Reference;
-use palisade_registry::{Client, CopySource};
+use palisade_registry::{Client, CopySource, Listed, Referrer};
 
 use crate::auth::client_with;
 use crate::push::root;
@@ -159,4 +159,45 @@ fn a_private_one_wants_to_know_who_asks() {
     write("dXNlcjp3cm9uZw==");
     let error = refused(open(&client_with(&file), &name));
     assert!(error.contains("to these credentials"), "{error}");
+}
+
+/// Signers that attach at the same time, where the registry keeps no list: every one is in
+/// the list in the end.
+#[test]
+fn concurrent_attachments_lose_nothing() {
+    const N: usize = 8;
+    let Some(registry) = Registry::start(None) else { return };
+    let name = registry.name("team/shop:1");
+    let place = Client::home(&name);
+    let subject = palisade_base::Digest::of(b"image");
+    std::thread::scope(|scope| {
+        for i in 0..N {
+            let place = &place;
+            scope.spawn(move || {
+                let layer = format!("signature {i}").into_bytes();
+                let digest = palisade_base::Digest::of(&layer);
+                let manifest = serde_json::json!({
+                    "schemaVersion": 2,
+                    "mediaType": "application/vnd.oci.image.manifest.v1+json",
+                    "config": {"mediaType": "application/vnd.oci.image.config.v1+json",
+                        "digest": digest, "size": layer.len()},
+                    "layers": [],
+                    "annotations": {"i": i.to_string()},
+                })
+                .to_string()
+                .into_bytes();
+                let descriptor = serde_json::json!({
+                    "mediaType": "application/vnd.oci.image.manifest.v1+json",
+                    "digest": palisade_base::Digest::of(&manifest), "size": manifest.len(),
+                    "artifactType": "application/x.test", "x": "kept",
+                });
+                let blobs = [(digest, layer)];
+                let referrer = Referrer { manifest: &manifest, descriptor, blobs: &blobs };
+                let listed = client().attach(place, subject, &referrer).unwrap();
+                assert_eq!(listed, Listed::ByTag);
+            });
+        }
+    });
+    let found = client().referrers(&place, subject, Some("application/x.test")).unwrap();
+    assert_eq!(found.len(), N, "{found:?}");
 }

@@ -15,16 +15,52 @@ pub enum KeyDetails {
     EcdsaP256,
     /// ECDSA on P-384 over SHA-384.
     EcdsaP384,
+    /// ECDSA on P-521 over SHA-512.
+    EcdsaP521,
+    /// RSA PKCS #1 v1.5 over SHA-256, with a modulus of so many bits.
+    Rsa(RsaBits),
     /// Ed25519 over the message itself.
     Ed25519,
     /// Ed25519ph: over the message's SHA-512.
     Ed25519Ph,
 }
 
+/// Sizes of RSA keys that have a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RsaBits {
+    /// 2048 bits.
+    B2048,
+    /// 3072 bits.
+    B3072,
+    /// 4096 bits.
+    B4096,
+}
+
+impl RsaBits {
+    fn count(self) -> u32 {
+        match self {
+            Self::B2048 => 2048,
+            Self::B3072 => 3072,
+            Self::B4096 => 4096,
+        }
+    }
+}
+
 impl KeyDetails {
+    const ALL: [Self; 8] = [
+        Self::EcdsaP256,
+        Self::EcdsaP384,
+        Self::EcdsaP521,
+        Self::Rsa(RsaBits::B2048),
+        Self::Rsa(RsaBits::B3072),
+        Self::Rsa(RsaBits::B4096),
+        Self::Ed25519,
+        Self::Ed25519Ph,
+    ];
+
     /// Reads the name that protobuf's JSON writes.
     pub fn parse(name: &str) -> Result<Self, EntryError> {
-        [Self::EcdsaP256, Self::EcdsaP384, Self::Ed25519, Self::Ed25519Ph]
+        Self::ALL
             .into_iter()
             .find(|it| it.name() == name)
             .ok_or_else(|| EntryError::UnsupportedAlgorithm(name.chars().take(100).collect()))
@@ -35,6 +71,10 @@ impl KeyDetails {
         match self {
             Self::EcdsaP256 => "PKIX_ECDSA_P256_SHA_256",
             Self::EcdsaP384 => "PKIX_ECDSA_P384_SHA_384",
+            Self::EcdsaP521 => "PKIX_ECDSA_P521_SHA_512",
+            Self::Rsa(RsaBits::B2048) => "PKIX_RSA_PKCS1V15_2048_SHA256",
+            Self::Rsa(RsaBits::B3072) => "PKIX_RSA_PKCS1V15_3072_SHA256",
+            Self::Rsa(RsaBits::B4096) => "PKIX_RSA_PKCS1V15_4096_SHA256",
             Self::Ed25519 => "PKIX_ED25519",
             Self::Ed25519Ph => "PKIX_ED25519_PH",
         }
@@ -43,17 +83,17 @@ impl KeyDetails {
     /// The name of the hash, as protobuf's JSON writes it.
     pub fn hash(self) -> &'static str {
         match self {
-            Self::EcdsaP256 => "SHA2_256",
+            Self::EcdsaP256 | Self::Rsa(_) => "SHA2_256",
             Self::EcdsaP384 => "SHA2_384",
-            Self::Ed25519 | Self::Ed25519Ph => "SHA2_512",
+            Self::EcdsaP521 | Self::Ed25519 | Self::Ed25519Ph => "SHA2_512",
         }
     }
 
     fn hash_bytes(self) -> usize {
         match self {
-            Self::EcdsaP256 => 32,
+            Self::EcdsaP256 | Self::Rsa(_) => 32,
             Self::EcdsaP384 => 48,
-            Self::Ed25519 | Self::Ed25519Ph => 64,
+            Self::EcdsaP521 | Self::Ed25519 | Self::Ed25519Ph => 64,
         }
     }
 
@@ -82,6 +122,15 @@ impl KeyDetails {
                 p384::ecdsa::Signature::from_der(signature)
                     .is_ok_and(|signature| key.verify_prehash(digest, &signature).is_ok())
             }
+            Self::EcdsaP521 => {
+                let key =
+                    p521::ecdsa::VerifyingKey::from_public_key_der(spki).map_err(|_| wrong())?;
+                p521::ecdsa::Signature::from_der(signature)
+                    .is_ok_and(|signature| key.verify_prehash(digest, &signature).is_ok())
+            }
+            Self::Rsa(bits) => {
+                super::rsa::verify(spki, bits.count(), digest, signature).ok_or_else(wrong)?
+            }
             Self::Ed25519Ph => {
                 let key = self.ed25519(spki)?;
                 let given = Given::of(digest).ok_or(EntryError::BadSignature)?;
@@ -104,9 +153,13 @@ impl KeyDetails {
         signature: &[u8],
     ) -> Result<(), EntryError> {
         match self {
-            Self::EcdsaP256 => self.verify_digest(spki, &Sha256::digest(message), signature),
+            Self::EcdsaP256 | Self::Rsa(_) => {
+                self.verify_digest(spki, &Sha256::digest(message), signature)
+            }
             Self::EcdsaP384 => self.verify_digest(spki, &Sha384::digest(message), signature),
-            Self::Ed25519Ph => self.verify_digest(spki, &Sha512::digest(message), signature),
+            Self::EcdsaP521 | Self::Ed25519Ph => {
+                self.verify_digest(spki, &Sha512::digest(message), signature)
+            }
             Self::Ed25519 => {
                 let key = self.ed25519(spki)?;
                 let holds = ed25519_dalek::Signature::from_slice(signature)

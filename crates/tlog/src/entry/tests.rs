@@ -125,10 +125,11 @@ fn what_does_not_hold_does_not_get_in() {
     check(&at("/digest"), json!(7), "Json");
     check(&at("/signature/content"), json!(b64("x")), "BadSignature");
     check(&at("/signature/verifier"), verifier(2), "BadSignature");
+    check(&at("/signature/verifier/keyDetails"), json!("PKIX_RSA_PSS_2048_SHA256"), "Unsupported");
     check(
         &at("/signature/verifier/keyDetails"),
         json!("PKIX_RSA_PKCS1V15_2048_SHA256"),
-        "Unsupported",
+        "WrongKey",
     );
     check(&at("/signature/verifier/keyDetails"), json!("PKIX_ED25519_PH"), "WrongDigest");
     check(&at("/signature/verifier/keyDetails"), json!("PKIX_ECDSA_P384_SHA_384"), "WrongDigest");
@@ -150,4 +151,40 @@ fn what_does_not_hold_does_not_get_in() {
     assert!(matches!(accept(b"{}"), Err(EntryError::NotOneKind)));
     let twice = br#"{"hashedRekordRequestV002":null,"hashedRekordRequestV002":null}"#;
     assert!(matches!(accept(twice), Err(EntryError::Json(_))));
+}
+
+/// Signatures of `artifact` that openssl made: `openssl dgst -sign`, with keys of `genpkey`.
+#[test]
+fn signatures_of_other_algorithms_hold() {
+    let vectors = include_bytes!("../../testdata/openssl-signatures.json");
+    let vectors: Vec<Value> = serde_json::from_slice(vectors).unwrap();
+    assert_eq!(vectors.len(), 5);
+    let request = |vector: &Value| {
+        json!({"hashedRekordRequestV002": {"digest": vector["digest"], "signature": {
+            "content": vector["signature"],
+            "verifier": {"publicKey": {"rawBytes": vector["spki"]}, "keyDetails": vector["keyDetails"]},
+        }}})
+    };
+    for vector in &vectors {
+        let name = vector["keyDetails"].as_str().unwrap();
+        let accepted = submit(&request(vector)).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(Entry::parse(&accepted.body).unwrap().signers.len(), 1);
+        let mut signature = BASE64_STANDARD.decode(vector["signature"].as_str().unwrap()).unwrap();
+        let last = signature.len() - 1;
+        signature[last] ^= 1;
+        let mut bad = vector.clone();
+        bad["signature"] = b64(&signature).into();
+        assert!(submit(&request(&bad)).is_err(), "{name}");
+        bad["signature"] = b64(&signature[1..]).into();
+        assert!(submit(&request(&bad)).is_err(), "{name}");
+        // A key of another size or kind than it is said to be.
+        for other in vectors.iter().filter(|it| it["keyDetails"] != vector["keyDetails"]) {
+            let mut bad = vector.clone();
+            bad["spki"] = other["spki"].clone();
+            assert!(submit(&request(&bad)).is_err(), "{name}");
+            let mut bad = vector.clone();
+            bad["keyDetails"] = other["keyDetails"].clone();
+            assert!(submit(&request(&bad)).is_err(), "{name}");
+        }
+    }
 }

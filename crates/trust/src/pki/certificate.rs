@@ -28,6 +28,7 @@ pub(crate) const ANY_USAGE: &[u8] = &[0x55, 0x1d, 0x25, 0x00];
 #[derive(Debug, Clone)]
 pub(crate) struct Extension {
     pub(crate) oid: Vec<u8>,
+    is_critical: bool,
     pub(crate) value: Vec<u8>,
 }
 
@@ -171,7 +172,11 @@ impl Certificate {
             if !self.read_extension(oid, value)? && is_critical {
                 return Err(DerError("a critical extension is not known"));
             }
-            self.extensions.push(Extension { oid: oid.to_vec(), value: value.to_vec() });
+            self.extensions.push(Extension {
+                oid: oid.to_vec(),
+                is_critical,
+                value: value.to_vec(),
+            });
         }
         Ok(())
     }
@@ -220,6 +225,16 @@ impl Certificate {
     /// The value of an extension.
     pub(crate) fn extension(&self, oid: &[u8]) -> Option<&[u8]> {
         self.extensions.iter().find(|it| it.oid == oid).map(|it| it.value.as_slice())
+    }
+
+    /// Whether it has the extension, and says that it must be understood.
+    pub(crate) fn is_critical(&self, oid: &[u8]) -> bool {
+        self.extensions.iter().any(|it| it.oid == oid && it.is_critical)
+    }
+
+    /// Whether its extended key usage names that very usage.
+    pub(crate) fn names_usage(&self, usage: &[u8]) -> bool {
+        self.extended_usage.as_ref().is_some_and(|all| all.iter().any(|one| one == usage))
     }
 
     /// Whether it may sign certificates.

@@ -11,6 +11,7 @@ const MODULUS_BYTES_MAX: usize = 1024;
 pub(crate) const OID_EC: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
 pub(crate) const OID_P256: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
 pub(crate) const OID_P384: &[u8] = &[0x2b, 0x81, 0x04, 0x00, 0x22];
+pub(crate) const OID_P521: &[u8] = &[0x2b, 0x81, 0x04, 0x00, 0x23];
 pub(crate) const OID_RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
 pub(crate) const OID_ED25519: &[u8] = &[0x2b, 0x65, 0x70];
 const OID_ECDSA_SHA: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03];
@@ -72,6 +73,7 @@ fn null_or_absent(der: &mut Der<'_>) -> Result<(), DerError> {
 pub(crate) enum Kind {
     P256,
     P384,
+    P521,
     Rsa,
     Ed25519,
 }
@@ -108,7 +110,10 @@ impl Key {
                 let (kind, n_bytes) = match curve {
                     OID_P256 => (Kind::P256, 65),
                     OID_P384 => (Kind::P384, 97),
-                    _ => return Err(DerError("a key is on another curve than P-256 and P-384")),
+                    OID_P521 => (Kind::P521, 133),
+                    _ => {
+                        return Err(DerError("a key is on another curve than P-256, P-384, P-521"));
+                    }
                 };
                 if bytes.len() != n_bytes || bytes.first() != Some(&4) {
                     return Err(DerError("a point is not uncompressed"));
@@ -151,9 +156,29 @@ impl Key {
         self.kind
     }
 
+    /// The point, the RSAPublicKey, or the 32 bytes: what `ring` calls the public key.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Modulus and exponent of an RSA key, big-endian without leading zeros.
+    pub(crate) fn rsa_numbers(&self) -> Option<(&[u8], u64)> {
+        if self.kind != Kind::Rsa {
+            return None;
+        }
+        let mut numbers = Der::new(&self.bytes).sequence().ok()?;
+        let modulus = numbers.value(der::INTEGER).ok()?;
+        let exponent = numbers.unsigned().ok()?;
+        Some((modulus.strip_prefix(&[0]).unwrap_or(modulus), exponent))
+    }
+
     /// The hash that such a key signs with where nothing else is said.
     pub(crate) fn usual_hash(&self) -> Hash {
-        if self.kind == Kind::P384 { Hash::Sha384 } else { Hash::Sha256 }
+        match self.kind {
+            Kind::P384 => Hash::Sha384,
+            Kind::P521 => Hash::Sha512,
+            Kind::P256 | Kind::Rsa | Kind::Ed25519 => Hash::Sha256,
+        }
     }
 
     /// Whether `signature` is this key's over `message`, hashed with `hash` (Ed25519 hashes
@@ -164,7 +189,7 @@ impl Key {
             (Kind::P256, Hash::Sha384) => &sig::ECDSA_P256_SHA384_ASN1,
             (Kind::P384, Hash::Sha256) => &sig::ECDSA_P384_SHA256_ASN1,
             (Kind::P384, Hash::Sha384) => &sig::ECDSA_P384_SHA384_ASN1,
-            (Kind::P256 | Kind::P384, Hash::Sha512) => {
+            (Kind::P256 | Kind::P384, Hash::Sha512) | (Kind::P521, _) => {
                 return self.verify_hash(&hash.of(message), signature);
             }
             (Kind::Rsa, Hash::Sha256) => &sig::RSA_PKCS1_2048_8192_SHA256,
@@ -186,14 +211,26 @@ impl Key {
                 .ok()
                 .zip(p384::ecdsa::Signature::from_der(signature).ok())
                 .is_some_and(|(key, signature)| key.verify_prehash(hash, &signature).is_ok()),
+            Kind::P521 => p521::ecdsa::Signature::from_der(signature)
+                .is_ok_and(|signature| verify_p521(&self.bytes, hash, &signature)),
             Kind::Rsa | Kind::Ed25519 => false,
         }
     }
 
     /// Whether a message can be verified by its hash alone.
     pub(crate) fn verifies_hashes(&self) -> bool {
-        matches!(self.kind, Kind::P256 | Kind::P384)
+        matches!(self.kind, Kind::P256 | Kind::P384 | Kind::P521)
     }
+}
+
+/// Whether `signature` is of the key with that point over a message with that hash.
+pub(crate) fn verify_p521(point: &[u8], hash: &[u8], signature: &p521::ecdsa::Signature) -> bool {
+    const FIELD_BYTES: usize = 66;
+    // A hash that is shorter than the field is that number: zeros in front change nothing.
+    let mut padded = vec![0; FIELD_BYTES.saturating_sub(hash.len())];
+    padded.extend_from_slice(hash);
+    p521::ecdsa::VerifyingKey::from_sec1_bytes(point)
+        .is_ok_and(|key| key.verify_prehash(&padded, signature).is_ok())
 }
 
 fn check_rsa(bytes: &[u8]) -> Result<(), DerError> {
@@ -214,7 +251,7 @@ pub(crate) fn signature_hash(mut algorithm: Der<'_>, kind: Kind) -> Result<Hash,
     let other = DerError("a signature is of another algorithm than its signer's key");
     let oid = algorithm.value(der::OID)?;
     match kind {
-        Kind::P256 | Kind::P384 => {
+        Kind::P256 | Kind::P384 | Kind::P521 => {
             algorithm.end()?;
             match oid.strip_prefix(OID_ECDSA_SHA) {
                 Some([2]) => Ok(Hash::Sha256),

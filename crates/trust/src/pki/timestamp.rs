@@ -24,6 +24,8 @@ pub(crate) struct TimeStamp<'a> {
     imprint: &'a [u8],
     /// When, in seconds since the Unix epoch.
     pub(crate) time: i64,
+    /// By how much it may be wrong, in whole seconds, rounded up.
+    accuracy: i64,
     certificates: Vec<&'a [u8]>,
     signer: Signer<'a>,
 }
@@ -72,8 +74,19 @@ impl<'a> TimeStamp<'a> {
         if response.sequence()?.unsigned()? > 1 {
             return Err(DerError("a time stamp was not granted"));
         }
-        let mut info = response.sequence()?;
+        let token = response.element(der::SEQUENCE)?;
         response.end()?;
+        Self::parse_token(token.raw)
+    }
+
+    /// Reads a TimeStampToken, which is what a response that was granted holds.
+    pub(crate) fn parse_token(bytes: &'a [u8]) -> Result<Self, DerError> {
+        if bytes.len() > TIMESTAMP_BYTES_MAX {
+            return Err(DerError("a time stamp is larger than 64 KiB"));
+        }
+        let mut outer = Der::new(bytes);
+        let mut info = outer.sequence()?;
+        outer.end()?;
         if info.value(der::OID)? != OID_SIGNED_DATA {
             return Err(DerError("a time stamp is no signed data"));
         }
@@ -106,8 +119,23 @@ impl<'a> TimeStamp<'a> {
         if !signers.is_empty() {
             return Err(DerError("a time stamp has several signers"));
         }
-        let (imprint_hash, imprint, time) = tst_info(content)?;
-        Ok(Self { imprint_hash, imprint, time, certificates, signer })
+        let TstInfo { imprint_hash, imprint, time, accuracy } = tst_info(content)?;
+        Ok(Self { imprint_hash, imprint, time, accuracy, certificates, signer })
+    }
+
+    /// By how much its time may be wrong, in whole seconds.
+    pub(crate) fn accuracy_seconds(&self) -> i64 {
+        self.accuracy
+    }
+
+    /// Whether it says by which certificate it is signed (ESSCertIDv2).
+    pub(crate) fn names_certificate(&self) -> bool {
+        self.signer.certificate_hash.is_some()
+    }
+
+    /// The certificates that it brings, as far as they can be read.
+    pub(crate) fn certificates(&self) -> Vec<Certificate> {
+        self.certificates.iter().filter_map(|raw| Certificate::parse(raw).ok()).collect()
     }
 
     /// Whether it is of `message`.
@@ -128,9 +156,7 @@ impl<'a> TimeStamp<'a> {
         }
         let embedded: Vec<Certificate> = match leaf {
             Some(_) => Vec::new(),
-            None => {
-                self.certificates.iter().filter_map(|raw| Certificate::parse(raw).ok()).collect()
-            }
+            None => self.certificates(),
         };
         let leaf = leaf
             .into_iter()
@@ -153,14 +179,39 @@ impl<'a> TimeStamp<'a> {
     }
 }
 
-fn tst_info(bytes: &[u8]) -> Result<(Hash, &[u8], i64), DerError> {
+/// What an authority says.
+struct TstInfo<'a> {
+    imprint_hash: Hash,
+    imprint: &'a [u8],
+    time: i64,
+    accuracy: i64,
+}
+
+/// Accuracy where an authority has the baseline policy and says nothing (RFC 3628).
+const OID_BASELINE_POLICY: &[u8] = &[0x04, 0x00, 0x8f, 0x67, 0x01, 0x01];
+
+fn accuracy(value: &[u8]) -> Result<i64, DerError> {
+    let mut fields = Der::new(value);
+    let mut seconds = match fields.peek() {
+        Some(der::INTEGER) => {
+            i64::try_from(fields.unsigned()?).map_err(|_| DerError("an accuracy is too large"))?
+        }
+        _ => 0,
+    };
+    let has_parts = fields.optional(0x80)?.is_some() | fields.optional(0x81)?.is_some();
+    fields.end()?;
+    seconds = seconds.saturating_add(i64::from(has_parts));
+    Ok(seconds)
+}
+
+fn tst_info(bytes: &[u8]) -> Result<TstInfo<'_>, DerError> {
     let mut outer = Der::new(bytes);
     let mut info = outer.sequence()?;
     outer.end()?;
     if info.unsigned()? != 1 {
         return Err(DerError("a time stamp is not of version 1"));
     }
-    info.element(der::OID)?;
+    let policy = info.value(der::OID)?;
     let mut imprint = info.sequence()?;
     let hash = Hash::from_algorithm(imprint.sequence()?)?;
     let value = imprint.value(der::OCTET_STRING)?;
@@ -170,7 +221,10 @@ fn tst_info(bytes: &[u8]) -> Result<(Hash, &[u8], i64), DerError> {
         return Err(DerError("a time stamp has no time"));
     }
     let time = info.time()?;
-    info.optional(der::SEQUENCE)?;
+    let accuracy = match info.optional(der::SEQUENCE)? {
+        Some(given) => accuracy(given.value)?,
+        None => i64::from(policy == OID_BASELINE_POLICY),
+    };
     info.flag()?;
     info.optional(der::INTEGER)?;
     info.optional(der::context(0))?;
@@ -179,7 +233,7 @@ fn tst_info(bytes: &[u8]) -> Result<(Hash, &[u8], i64), DerError> {
         return Err(DerError("a time stamp has extensions, of which none is known"));
     }
     info.end()?;
-    Ok((hash, value, time))
+    Ok(TstInfo { imprint_hash: hash, imprint: value, time, accuracy })
 }
 
 impl<'a> Signer<'a> {

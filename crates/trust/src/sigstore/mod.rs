@@ -13,10 +13,15 @@ pub(crate) mod identity;
 pub(crate) mod legacy;
 mod root;
 mod sct;
+mod sign;
 mod verify;
 
 pub use bundle::{Bundle, BundleKind};
 pub use error::SigstoreError;
 pub use identity::{CertificateIdentity, IdentityMatch, TextMatch};
 pub use root::{TRUSTED_ROOT_BYTES_MAX, TrustedRoot, TrustedRootError};
+pub use sign::{
+    ANSWER_BYTES_MAX, KeylessError, KeylessSignature, KeylessSigner, SigningConfig,
+    timestamp_request, timestamp_token,
+};
 pub use verify::{Artifact, Attested, Signer, VerifiedBundle, Verifier};

@@ -44,7 +44,7 @@ impl<'a> Sct<'a> {
 
     fn verify(&self, tbs: &[u8], issuer: &Key, log: &Log) -> bool {
         let wanted = match log.key.kind() {
-            Kind::P256 | Kind::P384 => 3,
+            Kind::P256 | Kind::P384 | Kind::P521 => 3,
             Kind::Rsa => 1,
             Kind::Ed25519 => 7,
         };
