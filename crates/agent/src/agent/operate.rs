@@ -169,6 +169,7 @@ impl Agent {
         }
         report.policy.clone_from(&policy.name);
         self.policy = policy;
+        self.prepare_cuts();
         if let Some(garbage) = changed.garbage {
             // The kernel takes its time to take programs apart.
             let _detached =
