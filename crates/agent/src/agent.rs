@@ -7,6 +7,7 @@
 mod at_once;
 mod incidents;
 mod operate;
+mod playbooks;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -33,6 +34,7 @@ use crate::fold::{FOLD_WINDOW, Folded, Folder};
 use crate::incident::{IncidentBook, SurveyDesk};
 use crate::journal::{AlertJournal, JOURNAL_FILE};
 use crate::keeper::{self, Keeper, Work};
+use crate::playbooks::PlaybookDesk;
 use crate::recorder::Desk;
 use crate::reload::ReloadReport;
 use crate::status::{Counts, STATUS_SCHEMA, Status, memory_bytes};
@@ -164,6 +166,13 @@ pub enum Notice<'n> {
         /// How it went.
         outcome: &'n ActionOutcome,
     },
+    /// Something about an order of a playbook: a step that ended, a question, a dry run.
+    Order {
+        /// The incident.
+        incident: &'n str,
+        /// What.
+        text: &'n str,
+    },
     /// An incident moved to another state.
     Incident {
         /// The incident.
@@ -219,6 +228,8 @@ pub struct Agent {
     health: SourceHealth,
     /// Where recordings of alerts are asked for.
     desk: Option<Desk>,
+    /// Where playbooks are run.
+    playbooks: Option<PlaybookDesk>,
     operation: operate::Operation,
     last_kept: Instant,
     last_status: Option<Instant>,
@@ -284,6 +295,7 @@ impl Agent {
             n_ids: 0,
             health: SourceHealth::default(),
             desk: None,
+            playbooks: None,
             operation: operate::Operation::default(),
             last_kept: Instant::now(),
             last_status: None,
@@ -396,7 +408,8 @@ impl Agent {
         let id = self.join(alert);
         self.note_recording(&id, alert);
         self.note_enforcement(&id, alert);
-        self.journal.assign(&alert.id, &id, response.is_some());
+        let is_offered = self.offer_to_playbooks(alert, &id, on_notice);
+        self.journal.assign(&alert.id, &id, u8::from(response.is_some()) + u8::from(is_offered));
         if show {
             on_notice(Notice::Alert { alert, incident: &id });
             self.operation.note_alert(alert, &id);
@@ -470,6 +483,7 @@ impl Agent {
             self.take_report(report, on_notice);
         }
         self.drain_backlog();
+        self.take_playbook_reports(on_notice);
         self.take_surveys();
         for folded in self.folder.take_closed(Timestamp::now()) {
             self.record_folded(&folded, on_notice);

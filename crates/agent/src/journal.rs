@@ -123,7 +123,8 @@ struct Pending {
     incident: Option<String>,
     begun: Option<Begun>,
     kept: bool,
-    answered: bool,
+    /// Responses that have not ended.
+    n_due: u8,
     /// Whether it stands in the journal.
     written: bool,
 }
@@ -236,11 +237,11 @@ impl AlertJournal {
         self.journal.next_number()
     }
 
-    /// Notes to which incident a pending alert belongs, and whether a response is due.
-    pub fn assign(&mut self, alert: &str, incident: &str, needs_response: bool) {
+    /// Notes to which incident a pending alert belongs, and how many responses are due.
+    pub fn assign(&mut self, alert: &str, incident: &str, n_due: u8) {
         if let Some(pending) = self.pending.get_mut(alert) {
             pending.incident = Some(incident.to_string());
-            pending.answered = !needs_response;
+            pending.n_due = n_due;
         }
     }
 
@@ -255,9 +256,11 @@ impl AlertJournal {
         self.progress(alerts, |pending| pending.kept = true)
     }
 
-    /// Notes that the response to `alert` has ended.
+    /// Notes that a response to `alert` has ended.
     pub fn answered(&mut self, alert: &str) -> Result<(), JournalError> {
-        self.progress(&[alert.to_string()], |pending| pending.answered = true)
+        self.progress(&[alert.to_string()], |pending| {
+            pending.n_due = pending.n_due.saturating_sub(1);
+        })
     }
 
     /// Alerts that are pending.
@@ -291,7 +294,7 @@ impl AlertJournal {
                 continue;
             };
             note(pending);
-            if pending.kept && pending.answered && pending.written {
+            if pending.kept && pending.n_due == 0 && pending.written {
                 self.pending.remove(id);
                 self.append(&AlertRecord::Handled { alert: id.clone() })?;
             }
@@ -324,8 +327,9 @@ impl AlertJournal {
         }
         self.n_unwritten += usize::from(!written);
         let id = alert.id.clone();
-        let (incident, begun, kept, answered) = (None, None, false, false);
-        let pending = Pending { alert, incident, begun, kept, answered, written };
+        // Until it is known, something is due.
+        let (incident, begun, kept, n_due) = (None, None, false, 1);
+        let pending = Pending { alert, incident, begun, kept, n_due, written };
         self.pending.insert(id, pending);
     }
 }
@@ -347,7 +351,7 @@ mod tests {
         let (mut journal, _, _) = AlertJournal::open(folder.path()).unwrap();
         for n in 0..4 {
             journal.raise(&numbered(n)).unwrap();
-            journal.assign(&numbered(n).id, "INC-1", n == 3);
+            journal.assign(&numbered(n).id, "INC-1", u8::from(n == 3));
         }
         assert_eq!(journal.unkept("INC-1").len(), 4);
         let ids: Vec<String> = [0, 1, 3].iter().map(|n| numbered(*n).id).collect();
@@ -356,7 +360,7 @@ mod tests {
         let (mut journal, pending, _) = AlertJournal::open(folder.path()).unwrap();
         let ids: Vec<&str> = pending.iter().map(|alert| alert.id.as_str()).collect();
         assert_eq!(ids, ["00000002", "00000003"], "not kept, and not answered");
-        journal.assign("00000003", "INC-1", true);
+        journal.assign("00000003", "INC-1", 1);
         journal.kept(&["00000003".into()]).unwrap();
         journal.answered("00000003").unwrap();
         assert_eq!(journal.n_pending(), 1);

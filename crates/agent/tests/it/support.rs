@@ -156,6 +156,7 @@ pub(crate) fn line(notice: &Notice<'_>) -> String {
         Notice::Action { outcome, .. } => {
             format!("action {} {:?}", outcome.action.as_str(), outcome.result)
         }
+        Notice::Order { text, .. } => format!("order {text}"),
         Notice::Incident { incident } => format!("incident {:?}", incident.state),
         Notice::Reloaded(report) => format!("reloaded {}", report.ok),
         Notice::Problem(text) => format!("problem {text}"),

@@ -29,6 +29,7 @@ use palisade_sys::{Hierarchies, schedule};
 
 pub(super) mod control;
 mod inputs;
+mod playbooks;
 
 use self::inputs::Inputs;
 use super::Context;
@@ -93,6 +94,7 @@ pub(crate) fn watch(context: &Context<'_>, args: &cli::Watch) -> Result<Exit, Fa
     {
         agent.record_alerts(desk);
     }
+    let playbooks = playbooks::begin(context, args, &mut agent)?;
     report_resumed(context, &resumed);
 
     sweep_isolations(context);
@@ -150,6 +152,9 @@ pub(crate) fn watch(context: &Context<'_>, args: &cli::Watch) -> Result<Exit, Fa
     let duration = args.duration.map(Duration::from_secs);
     let status = std::thread::scope(|scope| {
         scope.spawn(|| wait_for_end(&signals, duration, &reloads, &stop));
+        if let Some(runner) = playbooks {
+            scope.spawn(|| runner.run(&mut playbooks::WatchTools { context }));
+        }
         take_precedence(context, args.scheduling);
         let status = agent.run(&mut source, &stop, &mut on_notice as OnNotice<'_>);
         // However the loop ended, the thread that waits for signals ends too.
@@ -436,6 +441,9 @@ fn show(terminal: Terminal, format: WatchFormat, notice: &Notice<'_>) {
             outcome.duration_ns as f64 / 1e6,
             outcome.detail
         )),
+        Notice::Order { incident, text } => {
+            terminal.progress(&format!("{incident}: {}", text.trim_end()));
+        }
         Notice::Incident { incident } => terminal.progress(&format!(
             "incident {} is {}",
             incident.id,
