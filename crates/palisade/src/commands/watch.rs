@@ -20,7 +20,7 @@ use palisade_agent::{
 };
 use palisade_bpf::Options;
 use palisade_model::Alert;
-use palisade_policy::{Policy, Sink, response_for};
+use palisade_policy::{Policy, Sink, response_for, standing};
 use palisade_respond::network::BpfNetwork;
 use palisade_rules::{LoadOptions, RuleSet};
 use palisade_sensor::identity::HostPaths;
@@ -122,7 +122,11 @@ pub(crate) fn watch(context: &Context<'_>, args: &cli::Watch) -> Result<Exit, Fa
             RespondMode::On => "on",
         }
     ));
-    let source = Enforcing::new(detector, enforcer);
+    let enforces = enforcer.as_ref().is_some_and(Enforcer::is_on);
+    let mut source = Enforcing::new(detector, enforcer);
+    if enforces || args.respond == RespondMode::On {
+        source = source.heeding(&context.global.data_dir.join(standing::FILE));
+    }
     if let Some(file) = &args.ready_file {
         palisade_base::fs::write_atomic(file, b"ready\n", 0o644)
             .with_context(|| format!("write `{}`", file.display()))?;

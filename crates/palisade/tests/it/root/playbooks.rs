@@ -185,3 +185,37 @@ fn caps_hold_and_what_was_raised_before_a_death_is_answered_after_it() {
     watch.signal(Signal::TERM);
     watch.wait(SOON);
 }
+
+#[test]
+fn a_blocked_program_does_not_start_whatever_it_is_called() {
+    let Some(bed) = bed(&[("contain.yaml", CONTAIN)]) else { return };
+    bed.detach("shop", &[], IDLE);
+    // A copy of busybox with some bytes more: nobody else has a program of that digest.
+    let mark = format!("mark-{}", std::process::id());
+    let mut bytes = std::fs::read("/bin/busybox").unwrap();
+    bytes.extend_from_slice(format!("{mark}\n").as_bytes());
+    let digest = palisade_base::Digest::of(&bytes).to_string();
+    let shell = |script: &str| bed.run(&["exec", "shop", "--", "/bin/sh", "-c", script]);
+    // Called `busybox`, it takes the name of its applet from its arguments.
+    shell(&format!("/bin/busybox mkdir /tmp/a /tmp/b; cp /bin/busybox /tmp/a/busybox; echo {mark} >>/tmp/a/busybox"))
+        .expect(0);
+    let start = |folder: &str| shell(&format!("{folder}/busybox echo came through"));
+    let came = |folder: &str| start(folder).stdout.contains("came through");
+    let watch = bed.watch(&[&FLAGS[..], &["on"]].concat());
+    assert!(came("/tmp/a"), "{:?}", start("/tmp/a"));
+    let blocked = format!("block-executable: {digest}");
+    bed.run(&["respond", "act", &blocked, "--reason", "a test"]).expect(0);
+    wait_for("refusal", SOON, || (!came("/tmp/a")).then_some(()));
+    // In another place it is the same, and others go on.
+    shell("cp /tmp/a/busybox /tmp/b/busybox").expect(0);
+    assert!(!came("/tmp/b"));
+    assert!(came("/bin"));
+    wait_for("alert", SOON, || {
+        let stdout = watch.stdout();
+        (stdout.contains("blocked program was refused") && stdout.contains(&digest)).then_some(())
+    });
+    bed.run(&["respond", "act", &format!("un{blocked}")]).expect(0);
+    wait_for("start", SOON, || came("/tmp/a").then_some(()));
+    watch.signal(Signal::TERM);
+    watch.wait(SOON);
+}
