@@ -32,6 +32,7 @@ mod io;
 mod layers;
 mod lock;
 mod manage;
+pub mod network;
 pub mod oci;
 mod paths;
 mod record;
