@@ -1,11 +1,13 @@
 //! The loop: detections in, alerts, incidents and responses out.
 //!
 //! One thread owns all state. For each alert, in this order: it is written to the journal,
-//! the container is frozen if the policy says so (the one step that cannot wait), it joins
-//! its incident, it is shown, and the rest of the response goes to the worker.
+//! the container is frozen and cut off the network if the policy says so (the steps that cannot
+//! wait), it joins its incident, it is shown, and the rest of the response goes to the worker.
 
+mod at_once;
 mod incidents;
 mod operate;
+mod playbooks;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,14 +17,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use palisade_base::{Explain, Timestamp};
-use palisade_model::incident::{ActionResult, TimelineEntry, TimelineEvent};
+use palisade_model::incident::{TimelineEntry, TimelineEvent};
 use palisade_model::{Alert, Incident, IncidentState, Repeats};
-use palisade_policy::{Action, Policy, Sink, response_for};
+use palisade_policy::{Action, Policy, ResponseRule, Sink};
 use palisade_respond::cgroup::{CgroupError, Hierarchies};
 use palisade_respond::evidence::Attachment;
 use palisade_respond::execute::read_releases;
 use palisade_respond::journal::{JournalError, Recovery};
-use palisade_respond::{ActionOutcome, Plan, RespondError, Responder, Target, plan};
+use palisade_respond::{ActionOutcome, NetworkCut, Plan, RespondError, Responder, plan};
 use palisade_sensor::identity::HostPaths;
 
 use crate::delivery::backoff::Backoff;
@@ -32,6 +34,7 @@ use crate::fold::{FOLD_WINDOW, Folded, Folder};
 use crate::incident::{IncidentBook, SurveyDesk};
 use crate::journal::{AlertJournal, JOURNAL_FILE};
 use crate::keeper::{self, Keeper, Work};
+use crate::playbooks::PlaybookDesk;
 use crate::recorder::Desk;
 use crate::reload::ReloadReport;
 use crate::status::{Counts, STATUS_SCHEMA, Status, memory_bytes};
@@ -163,6 +166,13 @@ pub enum Notice<'n> {
         /// How it went.
         outcome: &'n ActionOutcome,
     },
+    /// Something about an order of a playbook: a step that ended, a question, a dry run.
+    Order {
+        /// The incident.
+        incident: &'n str,
+        /// What.
+        text: &'n str,
+    },
     /// An incident moved to another state.
     Incident {
         /// The incident.
@@ -207,6 +217,7 @@ pub struct Agent {
     surveys: SurveyDesk,
     keeper: Keeper,
     worker: Worker,
+    network: Arc<dyn NetworkCut + Send + Sync>,
     backlog: VecDeque<Job>,
     /// Actions begun against a container, so that none is planned twice.
     responded: BTreeMap<String, Vec<Action>>,
@@ -217,6 +228,8 @@ pub struct Agent {
     health: SourceHealth,
     /// Where recordings of alerts are asked for.
     desk: Option<Desk>,
+    /// Where playbooks are run.
+    playbooks: Option<PlaybookDesk>,
     operation: operate::Operation,
     last_kept: Instant,
     last_status: Option<Instant>,
@@ -258,6 +271,7 @@ impl Agent {
         }
         let keeper = Keeper::start(incidents.clone()).map_err(state)?;
         let names = (settings.hostname.clone(), settings.tool.clone());
+        let network = Arc::clone(&means.network);
         let worker = Worker::start(responder, means, hierarchies.clone(), incidents.clone(), names)
             .map_err(state)?;
         let surveys = SurveyDesk::start(settings.host_paths.clone()).map_err(state)?;
@@ -272,6 +286,7 @@ impl Agent {
             surveys,
             keeper,
             worker,
+            network,
             backlog: VecDeque::new(),
             responded,
             resumed: alerts,
@@ -280,10 +295,12 @@ impl Agent {
             n_ids: 0,
             health: SourceHealth::default(),
             desk: None,
+            playbooks: None,
             operation: operate::Operation::default(),
             last_kept: Instant::now(),
             last_status: None,
         };
+        agent.prepare_cuts();
         Ok((agent, resumed))
     }
 
@@ -381,63 +398,35 @@ impl Agent {
         self.act(&alert, true, on_notice);
     }
 
-    /// Freezes if need be, joins the incident, hands the response to the worker.
+    /// Holds the container if need be, joins the incident, hands the response to the worker.
     fn act(&mut self, alert: &Alert, show: bool, on_notice: OnNotice<'_>) {
-        let actions = self.due_actions(alert);
-        let frozen = if actions.contains(&Action::Freeze) { self.freeze_now(alert) } else { None };
+        let response = self.due_response(alert);
+        let held = match &response {
+            Some(response) => self.hold_at_once(alert, response, on_notice),
+            None => Vec::new(),
+        };
         let id = self.join(alert);
         self.note_recording(&id, alert);
         self.note_enforcement(&id, alert);
-        self.journal.assign(&alert.id, &id, !actions.is_empty());
+        let is_offered = self.offer_to_playbooks(alert, &id, on_notice);
+        self.journal.assign(&alert.id, &id, u8::from(response.is_some()) + u8::from(is_offered));
         if show {
             on_notice(Notice::Alert { alert, incident: &id });
             self.operation.note_alert(alert, &id);
         }
-        if !actions.is_empty() {
-            self.respond(alert, &id, frozen, on_notice);
+        if let Some(response) = response {
+            self.respond(alert, &id, &response, held, on_notice);
         }
-    }
-
-    /// Actions that the policy demands for `alert` and that were not begun yet.
-    fn due_actions(&self, alert: &Alert) -> Vec<Action> {
-        let Some(response) = response_for(&self.policy, alert) else {
-            return Vec::new();
-        };
-        let begun = alert.container.as_ref().and_then(|c| self.responded.get(&c.id));
-        let is_due = |action: &Action| begun.is_none_or(|begun| !begun.contains(action));
-        response.actions.iter().copied().filter(is_due).collect()
-    }
-
-    /// The fast path: from the matched rule to a frozen container without another thread.
-    fn freeze_now(&self, alert: &Alert) -> Option<ActionOutcome> {
-        let container = alert.container.as_ref()?;
-        let (started, clock) = (Timestamp::now(), Instant::now());
-        let target = Target::resolve(container, &self.hierarchies).ok()?;
-        // Failures are left to the plan, which tries again and reports them.
-        let effect = palisade_respond::containment::freeze(&target, FREEZE_DEADLINE).ok()?;
-        let result = if effect.changed { ActionResult::Done } else { ActionResult::Unchanged };
-        let duration_ns = u64::try_from(clock.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        let detail = effect.detail;
-        Some(ActionOutcome {
-            action: Action::Freeze,
-            result,
-            detail,
-            started,
-            duration_ns,
-            file: None,
-        })
     }
 
     fn respond(
         &mut self,
         alert: &Alert,
         incident: &str,
-        frozen: Option<ActionOutcome>,
+        response: &ResponseRule,
+        held: Vec<ActionOutcome>,
         on_notice: OnNotice<'_>,
     ) {
-        let Some(response) = response_for(&self.policy, alert) else {
-            return;
-        };
         let plan = match plan(response, alert, incident) {
             Ok(plan) => plan,
             Err(refusal) => {
@@ -458,13 +447,12 @@ impl Agent {
         begun.extend(plan.steps.iter().map(|step| step.action));
         on_notice(Notice::Response { plan: &plan });
         self.advance(incident, IncidentState::Responding, Timestamp::now(), on_notice);
-        if let Some(outcome) = &frozen {
+        for outcome in &held {
             self.record_outcome(incident, outcome, on_notice);
         }
         let incident = self.book.scored(incident);
         let attachments = attachments(alert, incident.as_ref());
-        let already = frozen.into_iter().collect();
-        self.submit(Job { plan, already, attachments, incident }, on_notice);
+        self.submit(Job { plan, already: held, attachments, incident }, on_notice);
     }
 
     fn submit(&mut self, job: Job, on_notice: OnNotice<'_>) {
@@ -495,6 +483,7 @@ impl Agent {
             self.take_report(report, on_notice);
         }
         self.drain_backlog();
+        self.take_playbook_reports(on_notice);
         self.take_surveys();
         for folded in self.folder.take_closed(Timestamp::now()) {
             self.record_folded(&folded, on_notice);

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use palisade_model::{Alert, Repeats};
+use palisade_policy::Action;
 use palisade_respond::journal::{Journal, JournalError, Recovery, Sync, read_records};
 use serde::{Deserialize, Serialize};
 
@@ -44,11 +45,42 @@ pub enum AlertRecord {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         repeats: Option<Box<Repeats>>,
     },
+    /// Its container is about to be frozen or isolated, before any plan is on the disk. Should
+    /// we die in between, the next run carries on what was begun, whatever its policy says.
+    Begun {
+        /// The alert.
+        alert: String,
+        /// What is done.
+        begun: Begun,
+    },
     /// Its incident is on the disk and its response has ended.
     Handled {
         /// The alert.
         alert: String,
     },
+}
+
+/// What is done to a container at once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Begun {
+    /// Name of the response rule.
+    pub response: String,
+    /// Names of the actions.
+    actions: Vec<String>,
+}
+
+impl Begun {
+    /// `actions` of the response rule `response`.
+    pub fn new(response: &str, actions: &[Action]) -> Self {
+        let actions = actions.iter().map(|action| action.as_str().to_string()).collect();
+        Self { response: response.to_string(), actions }
+    }
+
+    /// The actions.
+    pub fn actions(&self) -> impl Iterator<Item = Action> {
+        let is_named = |action: &Action| self.actions.iter().any(|name| name == action.as_str());
+        Action::ALL.into_iter().filter(is_named)
+    }
 }
 
 /// An alert of the journal, and how often it was repeated.
@@ -77,7 +109,9 @@ pub fn read_alerts(folder: &Path) -> Result<(Vec<StoredAlert>, Recovery), Journa
                     stored.n_repeats += n_repeats;
                 }
             }
-            AlertRecord::Raised { .. } | AlertRecord::Handled { .. } => {}
+            AlertRecord::Raised { .. }
+            | AlertRecord::Begun { .. }
+            | AlertRecord::Handled { .. } => {}
         }
     }
     Ok((alerts, recovery))
@@ -87,8 +121,10 @@ pub fn read_alerts(folder: &Path) -> Result<(Vec<StoredAlert>, Recovery), Journa
 struct Pending {
     alert: Box<Alert>,
     incident: Option<String>,
+    begun: Option<Begun>,
     kept: bool,
-    answered: bool,
+    /// Responses that have not ended.
+    n_due: u8,
     /// Whether it stands in the journal.
     written: bool,
 }
@@ -113,6 +149,11 @@ impl AlertJournal {
             match record {
                 AlertRecord::Raised { alert, .. } => this.remember(alert, true),
                 AlertRecord::Handled { alert } => drop(this.pending.remove(&alert)),
+                AlertRecord::Begun { alert, begun } => {
+                    if let Some(pending) = this.pending.get_mut(&alert) {
+                        pending.begun = Some(begun);
+                    }
+                }
                 AlertRecord::Repeated { .. } => {}
             }
         }
@@ -135,6 +176,22 @@ impl AlertJournal {
             self.remember(alert, is_final);
         }
         written.map(|()| self.journal.next_number() - 1)
+    }
+
+    /// Writes what is about to be done at once about a pending alert. As with
+    /// [`AlertJournal::raise`], it survives this process when the call returns.
+    pub fn begin(&mut self, alert: &str, begun: Begun) -> Result<(), JournalError> {
+        let written =
+            self.append(&AlertRecord::Begun { alert: alert.to_string(), begun: begun.clone() });
+        if let Some(pending) = self.pending.get_mut(alert) {
+            pending.begun = Some(begun);
+        }
+        written
+    }
+
+    /// What was begun about a pending alert.
+    pub fn begun(&self, alert: &str) -> Option<&Begun> {
+        self.pending.get(alert)?.begun.as_ref()
     }
 
     /// Writes what the disk did not take before, oldest first, as far as it takes it now.
@@ -180,11 +237,11 @@ impl AlertJournal {
         self.journal.next_number()
     }
 
-    /// Notes to which incident a pending alert belongs, and whether a response is due.
-    pub fn assign(&mut self, alert: &str, incident: &str, needs_response: bool) {
+    /// Notes to which incident a pending alert belongs, and how many responses are due.
+    pub fn assign(&mut self, alert: &str, incident: &str, n_due: u8) {
         if let Some(pending) = self.pending.get_mut(alert) {
             pending.incident = Some(incident.to_string());
-            pending.answered = !needs_response;
+            pending.n_due = n_due;
         }
     }
 
@@ -199,9 +256,11 @@ impl AlertJournal {
         self.progress(alerts, |pending| pending.kept = true)
     }
 
-    /// Notes that the response to `alert` has ended.
+    /// Notes that a response to `alert` has ended.
     pub fn answered(&mut self, alert: &str) -> Result<(), JournalError> {
-        self.progress(&[alert.to_string()], |pending| pending.answered = true)
+        self.progress(&[alert.to_string()], |pending| {
+            pending.n_due = pending.n_due.saturating_sub(1);
+        })
     }
 
     /// Alerts that are pending.
@@ -235,7 +294,7 @@ impl AlertJournal {
                 continue;
             };
             note(pending);
-            if pending.kept && pending.answered && pending.written {
+            if pending.kept && pending.n_due == 0 && pending.written {
                 self.pending.remove(id);
                 self.append(&AlertRecord::Handled { alert: id.clone() })?;
             }
@@ -245,14 +304,16 @@ impl AlertJournal {
 
     fn append(&mut self, record: &AlertRecord) -> Result<(), JournalError> {
         if self.journal.is_full() {
-            let carried: Vec<AlertRecord> = self
-                .pending
-                .values()
-                .map(|pending| AlertRecord::Raised {
-                    alert: pending.alert.clone(),
-                    carried: pending.written,
-                })
-                .collect();
+            let raised = |pending: &Pending| AlertRecord::Raised {
+                alert: pending.alert.clone(),
+                carried: pending.written,
+            };
+            let begun = |pending: &Pending| {
+                let alert = pending.alert.id.clone();
+                pending.begun.clone().map(|begun| AlertRecord::Begun { alert, begun })
+            };
+            let of = |pending| std::iter::once(raised(pending)).chain(begun(pending));
+            let carried: Vec<AlertRecord> = self.pending.values().flat_map(of).collect();
             self.journal.rotate(&carried)?;
             self.pending.values_mut().for_each(|pending| pending.written = true);
         }
@@ -266,7 +327,9 @@ impl AlertJournal {
         }
         self.n_unwritten += usize::from(!written);
         let id = alert.id.clone();
-        let pending = Pending { alert, incident: None, kept: false, answered: false, written };
+        // Until it is known, something is due.
+        let (incident, begun, kept, n_due) = (None, None, false, 1);
+        let pending = Pending { alert, incident, begun, kept, n_due, written };
         self.pending.insert(id, pending);
     }
 }
@@ -288,7 +351,7 @@ mod tests {
         let (mut journal, _, _) = AlertJournal::open(folder.path()).unwrap();
         for n in 0..4 {
             journal.raise(&numbered(n)).unwrap();
-            journal.assign(&numbered(n).id, "INC-1", n == 3);
+            journal.assign(&numbered(n).id, "INC-1", u8::from(n == 3));
         }
         assert_eq!(journal.unkept("INC-1").len(), 4);
         let ids: Vec<String> = [0, 1, 3].iter().map(|n| numbered(*n).id).collect();
@@ -297,10 +360,35 @@ mod tests {
         let (mut journal, pending, _) = AlertJournal::open(folder.path()).unwrap();
         let ids: Vec<&str> = pending.iter().map(|alert| alert.id.as_str()).collect();
         assert_eq!(ids, ["00000002", "00000003"], "not kept, and not answered");
-        journal.assign("00000003", "INC-1", true);
+        journal.assign("00000003", "INC-1", 1);
         journal.kept(&["00000003".into()]).unwrap();
         journal.answered("00000003").unwrap();
         assert_eq!(journal.n_pending(), 1);
+    }
+
+    #[test]
+    fn what_was_begun_is_known_after_a_crash_and_after_a_rotation() {
+        let folder = tempfile::tempdir().unwrap();
+        let begun = Begun::new("stop", &[Action::Isolate, Action::Freeze]);
+        let actions: Vec<Action> = begun.actions().collect();
+        assert_eq!(actions, [Action::Freeze, Action::Isolate]);
+        {
+            let (mut journal, _, _) = AlertJournal::open(folder.path()).unwrap();
+            journal.raise(&numbered(1)).unwrap();
+            journal.begin("00000001", begun.clone()).unwrap();
+        }
+        let (mut journal, pending, _) = AlertJournal::open(folder.path()).unwrap();
+        assert_eq!((pending.len(), journal.begun("00000001")), (1, Some(&begun)));
+        let mut large = numbered(2);
+        large.output = "x".repeat(700 << 10);
+        while journal.journal.n_bytes() < JOURNAL_BYTES_MAX {
+            journal.raise(&large).unwrap();
+        }
+        journal.raise(&numbered(3)).unwrap();
+        assert!(journal.journal.n_bytes() < JOURNAL_BYTES_MAX, "rotated");
+        drop(journal);
+        let (journal, _, _) = AlertJournal::open(folder.path()).unwrap();
+        assert_eq!(journal.begun("00000001"), Some(&begun));
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub mod journal;
 pub mod keeper;
 pub mod losses;
 pub mod output;
+pub mod playbooks;
 pub mod pushdown;
 pub mod recorder;
 pub mod reload;

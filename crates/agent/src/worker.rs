@@ -1,6 +1,7 @@
 //! Responses on a thread of their own, so that watching goes on meanwhile.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -40,7 +41,7 @@ pub struct ResponseMeans {
     /// How much evidence.
     pub options: EvidenceOptions,
     /// Cuts the network.
-    pub network: Box<dyn NetworkCut + Send + Sync>,
+    pub network: Arc<dyn NetworkCut + Send + Sync>,
     /// Signs evidence; without it bundles are not signed.
     pub signer: Option<SignEvidence>,
     /// Finds a container's files.
@@ -58,7 +59,7 @@ impl std::fmt::Debug for ResponseMeans {
 pub struct Job {
     /// The plan.
     pub plan: Plan,
-    /// Steps done already: the freeze.
+    /// Steps done already: freeze and isolation.
     pub already: Vec<ActionOutcome>,
     /// Documents for the evidence.
     pub attachments: Vec<Attachment>,

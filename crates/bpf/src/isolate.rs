@@ -198,6 +198,32 @@ pub struct Pinned {
     pub mounted_bpffs: bool,
 }
 
+/// Programs that are loaded and attached to nothing yet: checking and translating them is most of
+/// what a cut takes, and can be done before there is anything to cut.
+pub struct Prepared {
+    object: Object,
+}
+
+impl std::fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Prepared").finish_non_exhaustive()
+    }
+}
+
+impl Prepared {
+    /// Loads the programs.
+    pub fn load() -> Result<Self, IsolateError> {
+        let (result, log) = libbpf_log::capture(|| {
+            ObjectBuilder::default()
+                .name("palisade_net")
+                .and_then(|b| b.open_memory(&OBJECT.0))
+                .and_then(libbpf_rs::OpenObject::load)
+        });
+        let object = result.map_err(|source| IsolateError::Load { log, source })?;
+        Ok(Self { object })
+    }
+}
+
 /// A cgroup without network. Dropping it gives the network back, unless it is pinned.
 pub struct Isolation {
     links: Vec<(&'static str, Link)>,
@@ -226,17 +252,23 @@ impl Isolation {
         if allow.len() > ALLOWED_MAX {
             return Err(IsolateError::TooManyAllowed(allow.len()));
         }
+        Self::begin_with(Prepared::load()?, cgroup, allow)
+    }
+
+    /// Like [`Isolation::begin_but`], by programs that were loaded before.
+    pub fn begin_with(
+        prepared: Prepared,
+        cgroup: &Path,
+        allow: &[IpAddr],
+    ) -> Result<Self, IsolateError> {
+        if allow.len() > ALLOWED_MAX {
+            return Err(IsolateError::TooManyAllowed(allow.len()));
+        }
         let folder = open_cgroup(cgroup)?;
         if folder.metadata().is_ok_and(|found| found.ino() == ROOT_CGROUP_ID) {
             return Err(IsolateError::RootCgroup { path: cgroup.into() });
         }
-        let (result, log) = libbpf_log::capture(|| {
-            ObjectBuilder::default()
-                .name("palisade_net")
-                .and_then(|b| b.open_memory(&OBJECT.0))
-                .and_then(libbpf_rs::OpenObject::load)
-        });
-        let object = result.map_err(|source| IsolateError::Load { log, source })?;
+        let Prepared { object } = prepared;
         if !allow.is_empty() {
             set_allowed(&object, allow)
                 .map_err(|source| IsolateError::Load { log: String::new(), source })?;

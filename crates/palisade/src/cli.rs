@@ -11,6 +11,7 @@ mod drill;
 mod engines;
 mod image;
 mod log;
+mod network;
 mod policy;
 mod report;
 mod respond;
@@ -33,6 +34,7 @@ pub(crate) use drill::*;
 pub(crate) use engines::*;
 pub(crate) use image::*;
 pub(crate) use log::*;
+pub(crate) use network::*;
 pub(crate) use policy::*;
 pub(crate) use report::*;
 pub(crate) use respond::*;
@@ -182,6 +184,9 @@ pub(crate) enum Command {
     /// Evidence bundles
     #[command(subcommand)]
     Evidence(Evidence),
+    /// The network of containers that are not trusted: their own bridge, guards of its ports
+    #[command(subcommand)]
+    Network(Network),
     /// Policies
     #[command(subcommand)]
     Policy(Policy),

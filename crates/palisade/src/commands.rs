@@ -25,6 +25,7 @@ mod log;
 mod logs;
 mod look;
 mod means;
+mod network;
 mod orders;
 mod playbook;
 mod policy;
@@ -90,6 +91,7 @@ pub(crate) fn run(
         Command::Playbook(command) => playbook::playbook(&context, command),
         Command::Drill(command) => drill::drill(&context, command),
         Command::Evidence(command) => evidence::evidence(&context, command),
+        Command::Network(command) => network::network(&context, command),
         Command::Policy(command) => policy::policy(&context, command),
         Command::Rules(command) => rules::rules(&context, command),
         Command::Replay(args) => replay::replay(&context, args),

@@ -75,7 +75,7 @@ pub trait Containment {
 /// Cuts and restores the network of one control group, and says whether it is cut.
 ///
 /// The detail text of a successful cut may carry what was verified (hooks, counters).
-pub trait NetworkCut {
+pub trait NetworkCut: std::fmt::Debug {
     /// Cuts the network; returns a detail for the timeline.
     fn cut(&self, target: &Target) -> Result<String, String>;
     /// Cuts it but for the addresses in `allow`.
@@ -84,6 +84,14 @@ pub trait NetworkCut {
             return self.cut(target);
         }
         Err("no address can be let through by these means".into())
+    }
+    /// Makes ready, on another thread, what [`NetworkCut::cut_at_once`] needs.
+    fn prepare(&self) {}
+    /// Cuts the network within about a millisecond, pinned as [`NetworkCut::cut`] does, or does
+    /// nothing and returns `None`: what it needs is not ready, or these means are too slow for a
+    /// caller whom nothing may keep waiting.
+    fn cut_at_once(&self, _target: &Target) -> Option<Result<String, String>> {
+        None
     }
     /// Restores it.
     fn restore(&self, target: &Target) -> Result<String, String>;
@@ -120,6 +128,30 @@ pub fn freeze(target: &Target, deadline: Duration) -> Result<Effect, Containment
         return Err(ContainmentError::NotEffective("freeze"));
     }
     Ok(Effect::changed(format!("control group {} frozen in {} µs", group.path(), took.as_micros())))
+}
+
+/// Cuts `target` off the network at once, after the freeze and before anything else; `None` when
+/// `network` cannot do so without delay.
+pub fn isolate_at_once(
+    network: &dyn NetworkCut,
+    target: &Target,
+) -> Option<Result<Effect, ContainmentError>> {
+    let done = || -> Result<Option<Effect>, String> {
+        if network.is_cut(target)? {
+            return Ok(Some(Effect::unchanged("already isolated")));
+        }
+        network.cut_at_once(target).transpose().map(|detail| detail.map(Effect::changed))
+    };
+    match done() {
+        Ok(None) => None,
+        // What the kernel says afterwards counts, not that the call returned.
+        Ok(Some(effect)) => Some(match network.is_cut(target) {
+            Ok(true) => Ok(effect),
+            Ok(false) => Err(ContainmentError::NotEffective("network isolation")),
+            Err(error) => Err(ContainmentError::Network(error)),
+        }),
+        Err(error) => Some(Err(ContainmentError::Network(error))),
+    }
 }
 
 impl Containment for KernelContainment<'_> {

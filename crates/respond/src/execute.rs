@@ -263,13 +263,21 @@ impl Responder {
                 return Ok(state.ended.clone());
             }
         } else {
-            self.record(ActionRecord::Plan {
-                time: Timestamp::now(),
-                plan: Box::new(plan.clone()),
-            })?;
+            let record =
+                ActionRecord::Plan { time: Timestamp::now(), plan: Box::new(plan.clone()) };
+            self.journal.append(&record, Sync::No)?;
+            self.learn(record);
         }
         for outcome in already {
-            self.end(plan, outcome, report)?;
+            let (plan, outcome) = (plan.id.clone(), outcome.clone());
+            let record = ActionRecord::End { plan, outcome };
+            self.journal.append(&record, Sync::No)?;
+            self.learn(record);
+        }
+        // One wait for the disk: nothing was done in between.
+        self.journal.sync()?;
+        for outcome in already {
+            report(outcome);
         }
         for step in &plan.steps {
             let known = self.plans.get(&plan.id).is_some_and(|s| s.outcome(step.action).is_some());

@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 pub mod bundle;
+pub mod case;
 pub mod containment;
 pub mod evidence;
 pub mod execute;

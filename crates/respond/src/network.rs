@@ -7,18 +7,50 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use palisade_bpf::isolate::{self, Denied, Isolation};
+use palisade_bpf::isolate::{self, Denied, Isolation, Prepared};
 
 use crate::containment::NetworkCut;
 use crate::execute::chain;
 use crate::target::Target;
 
+/// Cuts whose programs are loaded before they are needed. Each has maps of its own in the kernel,
+/// a few pages.
+pub const SPARES_MAX: usize = 4;
+
+/// Loaded programs that wait for a container to cut off.
+#[derive(Debug, Default)]
+struct Spares {
+    ready: Mutex<Vec<Prepared>>,
+    is_filling: AtomicBool,
+}
+
+impl Spares {
+    fn take(&self) -> Option<Prepared> {
+        self.ready.lock().unwrap_or_else(PoisonError::into_inner).pop()
+    }
+
+    /// Loads until there are [`SPARES_MAX`]. One that the kernel refuses ends it: the cut by the
+    /// slow way says why.
+    fn fill(&self) {
+        let has_room =
+            || self.ready.lock().unwrap_or_else(PoisonError::into_inner).len() < SPARES_MAX;
+        while has_room() {
+            let Ok(prepared) = Prepared::load() else { return };
+            self.ready.lock().unwrap_or_else(PoisonError::into_inner).push(prepared);
+        }
+    }
+}
+
 /// The cut by BPF.
 #[derive(Debug)]
 pub struct BpfNetwork {
     root: PathBuf,
+    spares: Arc<Spares>,
+    /// Held while a cut is made or ended: two threads must not take one for the other's leavings.
+    working: Mutex<()>,
     /// Isolations that could not be pinned; dropping one would end it.
     held: Mutex<BTreeMap<String, Isolation>>,
 }
@@ -26,7 +58,12 @@ pub struct BpfNetwork {
 impl BpfNetwork {
     /// Pins below `root`, a folder of a BPF file system.
     pub fn new(root: &Path) -> Self {
-        Self { root: root.to_path_buf(), held: Mutex::new(BTreeMap::new()) }
+        Self {
+            root: root.to_path_buf(),
+            spares: Arc::default(),
+            working: Mutex::new(()),
+            held: Mutex::new(BTreeMap::new()),
+        }
     }
 
     /// Removes the pins of containers that are not alive any more, and returns their ids.
@@ -38,6 +75,31 @@ impl BpfNetwork {
             swept.push(id);
         }
         Ok(swept)
+    }
+
+    /// Pins a cut, or holds it as long as this process lives.
+    fn keep(&self, target: &Target, mut isolation: Isolation, n_allowed: usize) -> String {
+        let id = target.container().id.as_str();
+        // Left by an earlier container of the same id, or by a cut that lost its programs.
+        let stale = isolate::release_pinned(&self.root, id);
+        match stale.and_then(|_| isolation.pin(&self.root, id)) {
+            Ok(pinned) => {
+                let mounted = if pinned.mounted_bpffs { ", bpffs mounted" } else { "" };
+                let but = match n_allowed {
+                    0 => String::new(),
+                    n => format!(" but with {n} address(es)"),
+                };
+                format!("all traffic{but} is refused by the kernel, pinned{mounted}")
+            }
+            Err(error) => {
+                let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+                held.insert(id.to_string(), isolation);
+                format!(
+                    "all traffic is refused as long as this process runs: not pinned: {}",
+                    chain(&error)
+                )
+            }
+        }
     }
 
     /// How often the cut of container `id` has refused traffic; `None` when it is not cut.
@@ -70,32 +132,39 @@ impl NetworkCut for BpfNetwork {
     }
 
     fn cut_but(&self, target: &Target, allow: &[IpAddr]) -> Result<String, String> {
-        let id = target.container().id.as_str();
-        let mut isolation =
+        let _working = self.working.lock().unwrap_or_else(PoisonError::into_inner);
+        let isolation =
             Isolation::begin_but(folder(target)?, allow).map_err(|error| chain(&error))?;
-        // Left by an earlier container of the same id, or by a cut that lost its programs.
-        let stale = isolate::release_pinned(&self.root, id);
-        match stale.and_then(|_| isolation.pin(&self.root, id)) {
-            Ok(pinned) => {
-                let mounted = if pinned.mounted_bpffs { ", bpffs mounted" } else { "" };
-                let but = match allow.len() {
-                    0 => String::new(),
-                    n => format!(" but with {n} address(es)"),
-                };
-                Ok(format!("all traffic{but} is refused by the kernel, pinned{mounted}"))
-            }
-            Err(error) => {
-                let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-                held.insert(id.to_string(), isolation);
-                Ok(format!(
-                    "all traffic is refused as long as this process runs: not pinned: {}",
-                    chain(&error)
-                ))
-            }
+        Ok(self.keep(target, isolation, allow.len()))
+    }
+
+    fn prepare(&self) {
+        if self.spares.is_filling.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let spares = Arc::clone(&self.spares);
+        let filling = std::thread::Builder::new().name("palisade-spares".into()).spawn(move || {
+            spares.fill();
+            spares.is_filling.store(false, Ordering::Release);
+        });
+        if filling.is_err() {
+            // Without a thread there are no spares, and cuts go the slow way.
+            self.spares.is_filling.store(false, Ordering::Release);
         }
     }
 
+    fn cut_at_once(&self, target: &Target) -> Option<Result<String, String>> {
+        let _working = self.working.lock().unwrap_or_else(PoisonError::into_inner);
+        let spare = self.spares.take()?;
+        let cut = folder(target).and_then(|folder| {
+            Isolation::begin_with(spare, folder, &[]).map_err(|error| chain(&error))
+        });
+        let kept = cut.map(|isolation| self.keep(target, isolation, 0));
+        self.prepare();
+        Some(kept)
+    }
     fn restore(&self, target: &Target) -> Result<String, String> {
+        let _working = self.working.lock().unwrap_or_else(PoisonError::into_inner);
         let id = target.container().id.as_str();
         let held = self.held.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
         let unpinned = held.map(Isolation::release).transpose();

@@ -33,6 +33,7 @@ mod io;
 mod layers;
 mod lock;
 mod manage;
+pub mod network;
 pub mod oci;
 mod paths;
 mod record;

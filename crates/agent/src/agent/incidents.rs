@@ -57,6 +57,7 @@ impl Agent {
                 self.book.note_network(&survey.blast.container, view);
             }
             self.book.set_blast(&incident, survey.blast);
+            self.offer_score(&incident);
         }
     }
 

@@ -148,7 +148,7 @@ impl Agent {
     }
 
     fn put_in_force(&mut self, ready: Ready, source: &mut dyn Source, report: &mut ReloadReport) {
-        let Ready { change, policy, sinks } = ready;
+        let Ready { change, policy, sinks, playbooks } = ready;
         // The rules first: nothing else has been touched when they are refused.
         let changed = match source.change_rules(change) {
             Ok(changed) => changed,
@@ -169,6 +169,12 @@ impl Agent {
         }
         report.policy.clone_from(&policy.name);
         self.policy = policy;
+        self.prepare_cuts();
+        if let Some(desk) = &mut self.playbooks
+            && !desk.replace(playbooks)
+        {
+            report.problems.push("the old playbooks go on: too much waits for them".into());
+        }
         if let Some(garbage) = changed.garbage {
             // The kernel takes its time to take programs apart.
             let _detached =
@@ -202,7 +208,7 @@ impl Agent {
         }
     }
 
-    fn own_losses(&self) -> [Loss; 5] {
+    fn own_losses(&self) -> [Loss; 6] {
         let loss = |class: &str, cause: &str, total: u64| Loss {
             kind: Kind::new(Side::User, class, cause),
             total,
@@ -213,6 +219,11 @@ impl Agent {
             loss("response", "queue full", self.counts.n_responses_dropped),
             loss("incident", "not written", self.counts.n_incident_failures),
             loss("survey", "too many waited", self.surveys.n_refused()),
+            loss(
+                "playbook",
+                "too many waited",
+                self.playbooks.as_ref().map_or(0, crate::playbooks::PlaybookDesk::n_refused),
+            ),
         ]
     }
 
@@ -252,7 +263,7 @@ impl Agent {
 
     /// An alert that belongs to no incident is done with when it is in the journal.
     pub(super) fn settle_internal(&mut self, alert: &Alert, on_notice: OnNotice<'_>) {
-        self.journal.assign(&alert.id, "", false);
+        self.journal.assign(&alert.id, "", 0);
         if let Err(error) = self.journal.kept(std::slice::from_ref(&alert.id)) {
             on_notice(Notice::Problem(error.to_string()));
         }
@@ -313,12 +324,23 @@ impl Agent {
                     Response::Top { top: Box::new(self.top(source, container)) }
                 }
                 Request::Incident { incident, change } => self.change_incident(&incident, &change),
+                request @ (Request::Orders | Request::Answer { .. }) => {
+                    match self.ask_playbooks(ask.client, request) {
+                        Some(response) => response,
+                        // The runner answers.
+                        None => continue,
+                    }
+                }
                 // Answered by the control thread.
                 Request::Reload | Request::Subscribe { .. } => continue,
             };
-            if let Some(desk) = &self.operation.desk {
-                desk.answer(ask.client, response);
-            }
+            self.answer(ask.client, response);
+        }
+    }
+
+    pub(super) fn answer(&self, client: u64, response: Response) {
+        if let Some(desk) = &self.operation.desk {
+            desk.answer(client, response);
         }
     }
 

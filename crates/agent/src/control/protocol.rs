@@ -8,6 +8,7 @@ use palisade_model::{Alert, Container, IncidentState};
 use serde::{Deserialize, Serialize};
 
 use crate::losses::LossStatus;
+use crate::playbooks::OrderView;
 use crate::reload::ReloadReport;
 use crate::status::StatusReport;
 
@@ -36,6 +37,20 @@ pub enum Request {
         incident: String,
         /// How.
         change: IncidentChange,
+    },
+    /// Which orders are there, and which of them ask something?
+    Orders,
+    /// Answer what an order asks.
+    Answer {
+        /// The order, or the beginning of its id.
+        order: String,
+        /// The step that asks; none for the one that asks now.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        step: Option<String>,
+        /// Who answers.
+        by: String,
+        /// Yes or no.
+        granted: bool,
     },
     /// Send from now on what happens, until the connection ends.
     Subscribe {
@@ -89,6 +104,16 @@ pub enum Response {
         incident: String,
         /// How far it is.
         state: IncidentState,
+    },
+    /// To `orders`.
+    Orders {
+        /// Those that are remembered.
+        orders: Vec<OrderView>,
+    },
+    /// To `answer`: it is written down.
+    Answered {
+        /// The order.
+        order: String,
     },
     /// To `subscribe`; what is sent afterwards follows.
     Subscribed,
@@ -295,6 +320,8 @@ mod tests {
             Request::Top { container: None },
             Request::Top { container: Some("abc".into()) },
             Request::Subscribe { alerts: true, events: false },
+            Request::Orders,
+            Request::Answer { order: "o".into(), step: None, by: "me".into(), granted: true },
             Request::Incident {
                 incident: "INC-1".into(),
                 change: IncidentChange::Note { text: "n".into() },

@@ -333,7 +333,11 @@ impl Server {
                 peer.n_pending += 1;
                 self.reports.push((client, report));
             }
-            request @ (Request::Status | Request::Top { .. } | Request::Incident { .. }) => {
+            request @ (Request::Status
+            | Request::Top { .. }
+            | Request::Incident { .. }
+            | Request::Orders
+            | Request::Answer { .. }) => {
                 peer.n_pending += 1;
                 if self.asks.try_send(Ask { client, request }).is_err() {
                     peer.n_pending -= 1;

@@ -1,5 +1,6 @@
 //! Detections of what did not happen, because it was refused at the event.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use palisade_base::Timestamp;
@@ -9,7 +10,7 @@ use palisade_rules::fields::Fields;
 use palisade_sensor::identity::Facts;
 
 use super::{Detector, outputs};
-use crate::detection::Detection;
+use crate::detection::{Detection, RuleInfo};
 
 /// `EPERM`, with which the kernel answers what was refused.
 const EPERM: i32 = 1;
@@ -54,7 +55,17 @@ impl Detector {
     pub fn refused(&self, rule: RuleId, refusal: &Refusal<'_>) -> Option<Detection> {
         let matcher = self.newest_matcher();
         let info = matcher.infos.get(rule.0 as usize)?;
-        let (output, output_fields) = outputs(matcher.rules.rule(rule), refusal.fields);
+        let outputs = outputs(matcher.rules.rule(rule), refusal.fields);
+        Some(self.refused_by(Arc::clone(info), outputs, refusal))
+    }
+
+    /// The same for what no rule refused but Palisade itself.
+    pub(crate) fn refused_by(
+        &self,
+        rule: Arc<RuleInfo>,
+        (output, output_fields): (String, BTreeMap<String, serde_json::Value>),
+        refusal: &Refusal<'_>,
+    ) -> Detection {
         let state = self.state();
         // By now the caller may have ended; its parent most often lives.
         let caller = state.thread(i64::from(refusal.pid));
@@ -69,8 +80,8 @@ impl Detector {
             (None, None) => Vec::new(),
         };
         let own = |facts: &Arc<Facts>| facts.full_id == refusal.facts.full_id;
-        Some(Detection {
-            rule: Arc::clone(info),
+        Detection {
+            rule,
             time: refusal.time,
             output,
             output_fields,
@@ -85,7 +96,7 @@ impl Detector {
             container: Some((*refusal.facts.container).clone()),
             start_boottime_ns: Some(refusal.start_boottime_ns),
             enforcement: None,
-        })
+        }
     }
 
     /// The process of a refusal, as far as the refusal itself says.

@@ -190,6 +190,11 @@ impl Enforcer {
         Ok(Gated { gate, warden, rules: current })
     }
 
+    /// Whether actions are carried out.
+    pub fn is_on(&self) -> bool {
+        self.set.mode == EnforceMode::On
+    }
+
     /// How each rule with an action stands on this host.
     pub fn standings(&self) -> &[Standing] {
         &self.set.standings

@@ -13,6 +13,7 @@
 //! something else unless it says so.
 
 pub mod attempt;
+mod blocked;
 mod enforcer;
 mod exchange;
 mod gate;
@@ -31,6 +32,7 @@ mod source;
 pub mod standing;
 mod warden;
 
+pub use blocked::{BLOCKED_RULE, BYTES_MAX as BLOCKED_BYTES_MAX};
 pub use enforcer::{Enforcer, EnforcerError, Settings};
 pub use kill::KillError;
 pub use orders::{Order, assign, orders};

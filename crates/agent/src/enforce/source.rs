@@ -1,20 +1,22 @@
 //! The live source with enforcement in it: what it hands out says what was done.
 
+use std::path::Path;
 use std::time::Duration;
 
 use palisade_base::Timestamp;
 use palisade_bpf::enforce::Means as Way;
 use palisade_model::incident::{ActionResult, TimelineEntry, TimelineEvent};
-use palisade_model::{Alert, Enforcement, EnforcementAction, EnforcementOutcome, Means};
+use palisade_model::{Alert, Enforcement, EnforcementAction, EnforcementOutcome, Means, Priority};
 use palisade_policy::EnforceMode;
 
 use super::attempt::EVENTS;
+use super::blocked::{BLOCKED_RULE, Blocklist};
 use super::enforcer::Enforcer;
 use super::exchange::New;
 use super::gate::Denial;
 use super::kernel::Refused;
 use crate::control::protocol::{Activity, Sample};
-use crate::detection::{Changed, Detection, Source, SourceError, SourceHealth};
+use crate::detection::{Changed, Detection, RuleInfo, Source, SourceError, SourceHealth};
 use crate::detector::{Detector, Refusal, RuleChange};
 use crate::losses::Loss;
 use crate::status::SourceDetails;
@@ -28,17 +30,27 @@ pub struct Enforcing {
     detector: Detector,
     /// None when enforcement is off.
     enforcer: Option<Enforcer>,
+    /// None when nothing is carried out.
+    blocklist: Option<Blocklist>,
 }
 
 impl Enforcing {
     /// Puts `enforcer` behind `detector`, whose rules it must have been made for; without
     /// one, events are only watched.
     pub fn new(detector: Detector, enforcer: Option<Enforcer>) -> Self {
-        let mut this = Self { detector, enforcer };
+        let mut this = Self { detector, enforcer, blocklist: None };
         if let Some(enforcer) = &mut this.enforcer {
             enforcer.follow_running(&this.detector.running_containers());
         }
         this
+    }
+
+    /// Keeps programs from starting in containers that the standing orders in the file `path`
+    /// block, from now on and as the file changes.
+    #[must_use]
+    pub fn heeding(mut self, path: &Path) -> Self {
+        self.blocklist = Some(Blocklist::new(path));
+        self
     }
 
     /// The enforcer.
@@ -46,34 +58,46 @@ impl Enforcing {
         self.enforcer.as_ref()
     }
 
+    /// Hands out which blocked programs were refused, and looks for changes of what is blocked.
+    fn take_blocked(&mut self, sink: &mut dyn FnMut(Detection)) -> usize {
+        let Self { detector, blocklist: Some(blocklist), .. } = self else { return 0 };
+        blocklist.tick(|| detector.running_containers());
+        let mut n_passed = 0;
+        while let Some(denial) = blocklist.next_denial() {
+            let names = names_of(&denial);
+            let digest = denial.rules.first().cloned().unwrap_or_default();
+            let path = palisade_sensor::text::printable(&denial.attempt.path).into_owned();
+            let output = format!("A blocked program was refused (program={path} digest={digest})");
+            let fields: [(&str, serde_json::Value); 2] =
+                [("proc.exepath", path.into()), ("proc.digest", digest.into())];
+            let fields = fields.map(|(name, value)| (name.to_string(), value)).into();
+            let rule = std::sync::Arc::new(RuleInfo {
+                name: BLOCKED_RULE.into(),
+                priority: Priority::Error,
+                tags: vec!["T1204".into(), "mitre_execution".into()],
+                source: "syscall".into(),
+                capture: false,
+                capture_duration: None,
+            });
+            let mut detection =
+                detector.refused_by(rule, (output, fields), &refusal_of(&denial, &names));
+            detection.enforcement = Some(prevented(&denial));
+            sink(detection);
+            n_passed += 1;
+        }
+        n_passed
+    }
+
     /// Hands out what was refused before it could happen.
     fn take_denials(&mut self, sink: &mut dyn FnMut(Detection)) -> usize {
         let mut n_passed = 0;
         while let Some(denial) = self.enforcer.as_ref().and_then(Enforcer::next_denial) {
-            let Denial { time, rules, attempt, latency_ns } = denial;
+            let names = names_of(&denial);
             let now = |rule: &String| self.enforcer.as_ref().and_then(|e| e.rule_now(rule));
-            for rule in rules.iter().filter_map(now) {
-                let caller = &attempt.caller;
-                let refusal = Refusal {
-                    fields: &attempt,
-                    event_type: EVENTS[0],
-                    pid: caller.pid,
-                    ppid: caller.ppid,
-                    start_boottime_ns: caller.start_ticks.saturating_mul(TICK_NS),
-                    name: &String::from_utf8_lossy(&caller.name),
-                    exe: &String::from_utf8_lossy(&caller.exe),
-                    uid: attempt.uid,
-                    facts: &attempt.facts,
-                    time,
-                };
-                let Some(mut detection) = self.detector.refused(rule, &refusal) else { continue };
-                detection.enforcement = Some(Enforcement {
-                    action: EnforcementAction::Deny,
-                    means: Some(Means::Fanotify),
-                    outcome: EnforcementOutcome::Prevented,
-                    detail: String::from_utf8_lossy(&attempt.path).into_owned(),
-                    latency_ns,
-                });
+            for rule in denial.rules.iter().filter_map(now) {
+                let refused = self.detector.refused(rule, &refusal_of(&denial, &names));
+                let Some(mut detection) = refused else { continue };
+                detection.enforcement = Some(prevented(&denial));
                 sink(detection);
                 n_passed += 1;
             }
@@ -118,25 +142,69 @@ impl Enforcing {
     }
 }
 
+/// What was refused at the gate before programs.
+fn refusal_of<'r>(denial: &'r Denial, (name, exe): &'r (String, String)) -> Refusal<'r> {
+    let attempt = &denial.attempt;
+    let caller = &attempt.caller;
+    Refusal {
+        fields: attempt,
+        event_type: EVENTS[0],
+        pid: caller.pid,
+        ppid: caller.ppid,
+        start_boottime_ns: caller.start_ticks.saturating_mul(TICK_NS),
+        name,
+        exe,
+        uid: attempt.uid,
+        facts: &attempt.facts,
+        time: denial.time,
+    }
+}
+
+/// Name and program of the process that was refused.
+fn names_of(denial: &Denial) -> (String, String) {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (text(&denial.attempt.caller.name), text(&denial.attempt.caller.exe))
+}
+
+fn prevented(denial: &Denial) -> Enforcement {
+    Enforcement {
+        action: EnforcementAction::Deny,
+        means: Some(Means::Fanotify),
+        outcome: EnforcementOutcome::Prevented,
+        detail: String::from_utf8_lossy(&denial.attempt.path).into_owned(),
+        latency_ns: denial.latency_ns,
+    }
+}
+
 impl Source for Enforcing {
     fn poll(
         &mut self,
         timeout: Duration,
         sink: &mut dyn FnMut(Detection),
     ) -> Result<usize, SourceError> {
-        let Self { detector, enforcer: Some(enforcer) } = self else {
-            return self.detector.poll(timeout, sink);
-        };
+        let Self { detector, enforcer, blocklist } = self;
+        if enforcer.is_none() && blocklist.is_none() {
+            return detector.poll(timeout, sink);
+        }
         let enforcer = std::cell::RefCell::new(enforcer);
         let n_passed = detector.poll_seen(
             timeout,
-            &mut |event| enforcer.borrow_mut().follow(event),
+            &mut |event| {
+                if let Some(enforcer) = &mut **enforcer.borrow_mut() {
+                    enforcer.follow(event);
+                }
+                if let Some(blocklist) = blocklist {
+                    blocklist.follow(event);
+                }
+            },
             &mut |mut detection| {
-                enforcer.borrow_mut().enforce(&mut detection);
+                if let Some(enforcer) = &mut **enforcer.borrow_mut() {
+                    enforcer.enforce(&mut detection);
+                }
                 sink(detection);
             },
         )?;
-        Ok(n_passed + self.take_denials(sink))
+        Ok(n_passed + self.take_denials(sink) + self.take_blocked(sink))
     }
 
     fn health(&self) -> SourceHealth {
@@ -193,6 +261,9 @@ impl Source for Enforcing {
         self.detector.problems(sink);
         if let Some(enforcer) = &self.enforcer {
             enforcer.problems(sink);
+        }
+        if let Some(blocklist) = &self.blocklist {
+            blocklist.problems(sink);
         }
     }
 

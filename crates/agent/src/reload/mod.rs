@@ -17,6 +17,7 @@ use std::path::PathBuf;
 use std::sync::mpsc::SyncSender;
 
 use palisade_base::Timestamp;
+use palisade_policy::playbook::Playbook;
 use palisade_policy::{Policy, Sink};
 use palisade_rules::RuleSet;
 use palisade_sinks::Transport;
@@ -55,6 +56,8 @@ pub struct Loaded {
     pub policy: Policy,
     /// The sinks.
     pub sinks: Vec<Sink>,
+    /// The playbooks that alerts start.
+    pub playbooks: Vec<Playbook>,
     /// The files that all of it came from, to be watched.
     pub files: Vec<PathBuf>,
 }
@@ -68,6 +71,7 @@ pub struct Ready {
     pub(crate) change: RuleChange,
     pub(crate) policy: Policy,
     pub(crate) sinks: Vec<(Sink, Box<dyn Transport>)>,
+    pub(crate) playbooks: Vec<Playbook>,
 }
 
 /// What came of a reload that was prepared.

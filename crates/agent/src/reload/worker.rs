@@ -238,7 +238,8 @@ impl Work {
         if let Some(watch) = &mut self.watch {
             watch.follow(&loaded.files);
         }
-        Ok(Box::new(Ready { change, policy: loaded.policy, sinks }))
+        let (policy, playbooks) = (loaded.policy, loaded.playbooks);
+        Ok(Box::new(Ready { change, policy, sinks, playbooks }))
     }
 
     /// Waits for the event thread to take it; false when that has ended.

@@ -6,6 +6,7 @@
 //! that steer a terminal or turn text around are shown by their codes.
 
 mod attack;
+mod case;
 mod reach;
 mod view;
 
@@ -16,6 +17,7 @@ use palisade_model::finding::ScanReport;
 use palisade_respond::bundle::{Manifest, Seal};
 
 pub use attack::{TACTICS, technique};
+pub use case::case_html;
 
 /// Timeline rows shown; further ones are counted.
 pub const ROWS_MAX: usize = 1000;
@@ -69,7 +71,7 @@ pub struct ReportInput<'a> {
 
 /// Why no report could be made.
 #[derive(Debug, thiserror::Error)]
-#[error("write the incident report")]
+#[error("write the report")]
 pub struct ReportError(#[from] askama::Error);
 
 /// The report as one HTML document.

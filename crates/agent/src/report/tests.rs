@@ -272,3 +272,55 @@ fn an_empty_incident_has_a_report() {
     .unwrap();
     assert!(text.contains("Nothing was done about it yet"));
 }
+
+#[test]
+fn the_report_of_a_bundle_shows_what_it_tells_and_steers_nothing() {
+    use palisade_respond::bundle::BundleWriter;
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("case.tar");
+    let facts = CaseFacts {
+        incident: Some("INC-1".into()),
+        container: container("0123456789abcdef"),
+        hostname: "host".into(),
+        tool: "palisade".into(),
+        frozen: true,
+        started: Timestamp::from_nanos(1_795_326_835_000_000_001),
+    };
+    let mut writer = BundleWriter::create(&path, facts).unwrap();
+    let mut add = |name: &str, text: &str| {
+        writer.add(name, "/proc", None, text.as_bytes()).unwrap();
+    };
+    // Two processes that are each other's parents, one below another, a name that steers.
+    add(
+        "processes/tree.json",
+        r#"[{"pid":7,"ppid":1,"name":"sh<script>","start_ticks":100,"command":["sh","-c","\u001b[2J"]},
+            {"pid":8,"ppid":7,"name":"implant","exe":"/memfd:x (deleted)","command":["x"]},
+            {"pid":20,"ppid":21,"name":"a"},{"pid":21,"ppid":20,"name":"b"}]"#,
+    );
+    add(
+        "network/0-sockets.json",
+        r#"[{"protocol":"tcp","local":"10.0.0.2:4000","remote":"203.0.113.9:443","state":"established","owners":[{"pid":8,"fd":3}]}]"#,
+    );
+    add(
+        "upper/index.json",
+        r#"[{"path":"/etc/passwd","kind":"file","mode":"0644","size":9,"modified_ns":1795326834000000000,"changed_ns":1795326834000000001}]"#,
+    );
+    add("host/proc-uptime", "10.50 20.00\n");
+    writer.finish(None).unwrap();
+    let case = palisade_respond::case::read(&path, None).unwrap();
+    assert_eq!(case.unread, [""; 0]);
+    let html = super::case_html(&case, Timestamp::from_nanos(0)).unwrap();
+    for expected in [
+        "sh&#60;script&#62;",
+        "203.0.113.9:443",
+        "/etc/passwd",
+        "no file",
+        "data-d=\"1\"",
+        "it is not signed",
+        "content of file /etc/passwd",
+    ] {
+        assert!(html.contains(expected), "`{expected}` is not in {html}");
+    }
+    assert!(!html.contains('\u{1b}') && !html.contains("<script"), "{html}");
+}

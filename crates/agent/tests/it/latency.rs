@@ -59,7 +59,7 @@ mod root {
         let means = ResponseMeans {
             evidence: folder.path().join("evidence"),
             options: EvidenceOptions::default(),
-            network: Box::new(BpfNetwork::default()),
+            network: Arc::new(BpfNetwork::default()),
             signer: None,
             locate: Box::new(|_| ContainerFiles::default()),
         };

@@ -38,7 +38,7 @@ mod root {
         let means = ResponseMeans {
             evidence: state.join("evidence"),
             options: EvidenceOptions::default(),
-            network: Box::new(BpfNetwork::default()),
+            network: std::sync::Arc::new(BpfNetwork::default()),
             signer: None,
             locate: Box::new(|_| ContainerFiles::default()),
         };

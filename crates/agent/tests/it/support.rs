@@ -28,13 +28,17 @@ pub(crate) fn is_root() -> bool {
 }
 
 /// A network cut that only remembers, as if it were pinned in the kernel.
-#[derive(Clone, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Remembered(pub(crate) Arc<Mutex<BTreeSet<String>>>);
 
 impl NetworkCut for Remembered {
     fn cut(&self, target: &Target) -> Result<String, String> {
         self.0.lock().unwrap().insert(target.container().id.clone());
         Ok("cut".into())
+    }
+
+    fn cut_at_once(&self, target: &Target) -> Option<Result<String, String>> {
+        Some(self.cut(target))
     }
 
     fn restore(&self, target: &Target) -> Result<String, String> {
@@ -69,7 +73,7 @@ pub(crate) fn open(
     let means = ResponseMeans {
         evidence: state.join("evidence"),
         options: EvidenceOptions::default(),
-        network: Box::new(network.clone()),
+        network: Arc::new(network.clone()),
         signer: Some(Box::new(|bytes| Ok(bytes[..8].to_vec()))),
         locate: Box::new(|_| ContainerFiles::default()),
     };
@@ -152,6 +156,7 @@ pub(crate) fn line(notice: &Notice<'_>) -> String {
         Notice::Action { outcome, .. } => {
             format!("action {} {:?}", outcome.action.as_str(), outcome.result)
         }
+        Notice::Order { text, .. } => format!("order {text}"),
         Notice::Incident { incident } => format!("incident {:?}", incident.state),
         Notice::Reloaded(report) => format!("reloaded {}", report.ok),
         Notice::Problem(text) => format!("problem {text}"),

@@ -332,6 +332,63 @@ pub(crate) enum Evidence {
     List(EvidenceArgs),
     /// Extract a bundle into a new folder
     Extract(ExtractArgs),
+    /// What happened when, from all that a bundle knows of time
+    Timeline(CaseArgs),
+    /// Compare two bundles of a container: processes, connections, files
+    Diff(DiffArgs),
+    /// One HTML file: timeline, process tree, connections, changed files; it prints
+    Report(CaseReportArgs),
+}
+
+/// `palisade evidence timeline`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    palisade evidence timeline case.tar\n  \
+    palisade evidence timeline case.tar --format json | jq '.events[] | select(.kind == \"file\")'")]
+pub(crate) struct CaseArgs {
+    /// The bundle
+    pub(crate) bundle: PathBuf,
+    /// Form of the result
+    #[arg(long, value_enum, default_value_t = ListFormat::Table)]
+    pub(crate) format: ListFormat,
+    /// Public key of the signer [default: <data-dir>/evidence.pub]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: Option<PathBuf>,
+}
+
+/// `palisade evidence diff`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    palisade evidence diff before.tar after.tar\n  \
+    palisade evidence diff before.tar after.tar --format json | jq .files_added\n\n\
+    Exit codes: 0 compared, whether they differ or not, 1 one of them is damaged or not signed\n\
+    by the key.")]
+pub(crate) struct DiffArgs {
+    /// The earlier bundle
+    pub(crate) before: PathBuf,
+    /// The later bundle
+    pub(crate) after: PathBuf,
+    /// Form of the result
+    #[arg(long, value_enum, default_value_t = ListFormat::Table)]
+    pub(crate) format: ListFormat,
+    /// Public key of the signer [default: <data-dir>/evidence.pub]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: Option<PathBuf>,
+}
+
+/// `palisade evidence report`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    palisade evidence report case.tar --html case.html")]
+pub(crate) struct CaseReportArgs {
+    /// The bundle
+    pub(crate) bundle: PathBuf,
+    /// The report; replaced if there
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: PathBuf,
+    /// Public key of the signer [default: <data-dir>/evidence.pub]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: Option<PathBuf>,
 }
 
 /// A bundle.

@@ -43,9 +43,13 @@ pub(crate) struct Watch {
     /// Form of alerts in the sinks of --sink
     #[arg(long, value_enum, default_value_t = SinkForm::Auto, value_name = "FORMAT")]
     pub(crate) sink_format: SinkForm,
-    /// Whether the policy's response is carried out
+    /// Whether the policy's response, and playbooks, are carried out
     #[arg(long, value_enum, default_value_t = RespondMode::Off, value_name = "MODE")]
     pub(crate) respond: RespondMode,
+    /// Playbooks that alerts start: a file, or a folder with *.yaml; may be repeated. They follow
+    /// --respond as the policy's response does
+    #[arg(long, value_name = "PATH")]
+    pub(crate) playbooks: Vec<PathBuf>,
     /// Whether actions of rules (kill, deny) are carried out in containers [default: what the
     /// policy says, else off]
     #[arg(long, value_enum, value_name = "MODE")]

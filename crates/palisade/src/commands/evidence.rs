@@ -1,10 +1,13 @@
-//! `palisade evidence`: verify, list, extract.
+//! `palisade evidence`: verify, list, extract, and what a bundle tells.
+
+mod story;
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use palisade_base::Digest;
 use palisade_respond::bundle::{self, Seal, Verified};
+use palisade_respond::case::Case;
 use palisade_trust::{PublicKey, verify_blob};
 
 use super::Context;
@@ -19,6 +22,9 @@ pub(crate) fn evidence(context: &Context<'_>, command: &cli::Evidence) -> Result
         cli::Evidence::Verify(args) => verify(context, args),
         cli::Evidence::List(args) => list(context, args),
         cli::Evidence::Extract(args) => extract(context, args),
+        cli::Evidence::Timeline(args) => story::timeline(context, args),
+        cli::Evidence::Diff(args) => story::diff(context, args),
+        cli::Evidence::Report(args) => story::report(context, args),
     }
 }
 
@@ -33,6 +39,18 @@ fn verified(
     let keys = signer_keys(context, key)?;
     let verifier = |manifest: &[u8], signature: &[u8]| check_signature(&keys, manifest, signature);
     bundle::verify(path, Some(&verifier)).or_exit(Exit::Refused)
+}
+
+/// What a bundle tells, verified as [`verified`] does.
+fn case(context: &Context<'_>, path: &Path, key: Option<&PathBuf>) -> Result<Case, Failure> {
+    require(path)?;
+    let keys = signer_keys(context, key)?;
+    let verifier = |manifest: &[u8], signature: &[u8]| check_signature(&keys, manifest, signature);
+    let case = palisade_respond::case::read(path, Some(&verifier)).or_exit(Exit::Refused)?;
+    for text in &case.unread {
+        context.terminal.error(&format!("warning: not read: {text}\n"));
+    }
+    Ok(case)
 }
 
 /// The public keys of whoever may have signed.

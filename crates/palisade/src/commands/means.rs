@@ -2,6 +2,7 @@
 //! of a container's files.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use palisade_agent::{ContainerFiles, ResponseMeans};
@@ -31,7 +32,7 @@ pub(crate) fn for_agent(
     Ok(ResponseMeans {
         evidence: evidence_folder(&context.global.data_dir),
         options: evidence_options(memory_mib),
-        network: Box::new(network(context)),
+        network: Arc::new(network(context)),
         signer: Some(Box::new(move |manifest: &[u8]| {
             sign_blob(&key, &Digest::of(manifest)).map_err(Into::into)
         })),

@@ -224,7 +224,7 @@ fn line(step: &str, undo: bool, outcome: &StepOutcome) -> String {
 
 /// Starts the process that undoes what is held for a time. Without it the hold ends with the
 /// next command or `respond expire`, which is said.
-fn guard(context: &Context<'_>, id: &str, remotes: Option<&PathBuf>) {
+pub(crate) fn guard(context: &Context<'_>, id: &str, remotes: Option<&PathBuf>) {
     use std::os::unix::process::CommandExt as _;
     let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
     let spawned = std::env::current_exe().and_then(|program| {

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use palisade_agent::control::protocol::{Request, Response};
+use palisade_agent::control::{Client, ClientError};
 use palisade_base::Timestamp;
 use palisade_model::incident::ActionResult;
 use palisade_model::{Alert, Incident};
@@ -42,7 +44,7 @@ pub(crate) fn playbook(context: &Context<'_>, command: &cli::Playbook) -> Result
 }
 
 /// The playbooks that `files` name, folders by what is in them.
-fn expand(files: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
+pub(crate) fn expand(files: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     let mut all = Vec::new();
     for file in files {
         if !file.is_dir() {
@@ -268,9 +270,16 @@ fn answer(
     args: &cli::PlaybookAnswer,
     granted: bool,
 ) -> Result<Exit, Failure> {
+    let by = orders::owner(args.owner.as_ref());
+    if let Some(order) = tell_watch(context, args, &by, granted)? {
+        let word = if granted { "approved" } else { "declined" };
+        context
+            .terminal
+            .result(&format!("order {order} is {word}; the running watch goes on\n"))?;
+        return Ok(Exit::Clean);
+    }
     let mut engine = Engine::open(&orders::folder(context)?).or_exit(Exit::Incomplete)?;
     let order = orders::find(&engine, &args.order)?.order.clone();
-    let by = orders::owner(args.owner.as_ref());
     let taken = engine
         .answer(&order.id, args.step.as_deref(), (&by, granted), Timestamp::now())
         .or_exit(Exit::Incomplete)?;
@@ -283,4 +292,28 @@ fn answer(
     }
     drop(engine);
     orders::run(context, &order, false, args.remotes.as_ref(), None)
+}
+
+/// Has the running `watch` take the answer; `None` when none runs playbooks, or it watches for
+/// another data folder and knows no such question.
+fn tell_watch(
+    context: &Context<'_>,
+    args: &cli::PlaybookAnswer,
+    by: &str,
+    granted: bool,
+) -> Result<Option<String>, Failure> {
+    let mut client = match Client::connect(&context.global.run_dir) {
+        Ok(client) => client,
+        Err(ClientError::NotRunning { .. }) => return Ok(None),
+        Err(error) => return Err(error).or_exit(Exit::Incomplete),
+    };
+    let (order, step, by) = (args.order.clone(), args.step.clone(), by.to_string());
+    match client.ask(&Request::Answer { order, step, by, granted }) {
+        Ok(Response::Answered { order }) => Ok(Some(order)),
+        Ok(_) => {
+            Err(Failure::message(Exit::Incomplete, "the running watch answers something else"))
+        }
+        Err(ClientError::Refused(_)) => Ok(None),
+        Err(error) => Err(error).or_exit(Exit::Incomplete),
+    }
 }

@@ -20,7 +20,7 @@ use palisade_agent::{
 };
 use palisade_bpf::Options;
 use palisade_model::Alert;
-use palisade_policy::{Policy, Sink, response_for};
+use palisade_policy::{Policy, Sink, response_for, standing};
 use palisade_respond::network::BpfNetwork;
 use palisade_rules::{LoadOptions, RuleSet};
 use palisade_sensor::identity::HostPaths;
@@ -29,6 +29,7 @@ use palisade_sys::{Hierarchies, schedule};
 
 pub(super) mod control;
 mod inputs;
+mod playbooks;
 
 use self::inputs::Inputs;
 use super::Context;
@@ -93,6 +94,7 @@ pub(crate) fn watch(context: &Context<'_>, args: &cli::Watch) -> Result<Exit, Fa
     {
         agent.record_alerts(desk);
     }
+    let playbooks = playbooks::begin(context, args, &mut agent)?;
     report_resumed(context, &resumed);
 
     sweep_isolations(context);
@@ -120,7 +122,11 @@ pub(crate) fn watch(context: &Context<'_>, args: &cli::Watch) -> Result<Exit, Fa
             RespondMode::On => "on",
         }
     ));
-    let source = Enforcing::new(detector, enforcer);
+    let enforces = enforcer.as_ref().is_some_and(Enforcer::is_on);
+    let mut source = Enforcing::new(detector, enforcer);
+    if enforces || args.respond == RespondMode::On {
+        source = source.heeding(&context.global.data_dir.join(standing::FILE));
+    }
     if let Some(file) = &args.ready_file {
         palisade_base::fs::write_atomic(file, b"ready\n", 0o644)
             .with_context(|| format!("write `{}`", file.display()))?;
@@ -150,6 +156,9 @@ pub(crate) fn watch(context: &Context<'_>, args: &cli::Watch) -> Result<Exit, Fa
     let duration = args.duration.map(Duration::from_secs);
     let status = std::thread::scope(|scope| {
         scope.spawn(|| wait_for_end(&signals, duration, &reloads, &stop));
+        if let Some(runner) = playbooks {
+            scope.spawn(|| runner.run(&mut playbooks::WatchTools { context }));
+        }
         take_precedence(context, args.scheduling);
         let status = agent.run(&mut source, &stop, &mut on_notice as OnNotice<'_>);
         // However the loop ended, the thread that waits for signals ends too.
@@ -436,6 +445,9 @@ fn show(terminal: Terminal, format: WatchFormat, notice: &Notice<'_>) {
             outcome.duration_ns as f64 / 1e6,
             outcome.detail
         )),
+        Notice::Order { incident, text } => {
+            terminal.progress(&format!("{incident}: {}", text.trim_end()));
+        }
         Notice::Incident { incident } => terminal.progress(&format!(
             "incident {} is {}",
             incident.id,

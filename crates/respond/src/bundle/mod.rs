@@ -19,7 +19,9 @@ use palisade_model::Container;
 use serde::{Deserialize, Serialize};
 
 pub use merkle::{leaf, root as merkle_root};
-pub use read::{BundleError, ExtractReport, Seal, Verified, extract, list, verify, verify_stream};
+pub use read::{
+    BundleError, ExtractReport, OnItem, Seal, Verified, extract, list, verify, verify_stream, visit,
+};
 pub use write::{BundleWriter, WriteError};
 
 /// Schema of the manifest.

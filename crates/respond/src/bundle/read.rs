@@ -128,6 +128,23 @@ pub fn verify_stream(
     Scanner::new(reader, name).run(verifier, &mut ignore)
 }
 
+/// Takes an item: its name, its size, its content.
+pub type OnItem<'a> = &'a mut dyn FnMut(&str, u64, &mut dyn Read) -> io::Result<()>;
+
+/// As [`verify`], and passes each item to `on_item` on the way. What it was told counts only when
+/// the whole bundle verified.
+pub fn visit(
+    path: &Path,
+    verifier: Option<SignatureVerifier<'_>>,
+    on_item: OnItem<'_>,
+) -> Result<Verified, BundleError> {
+    let mut pass = |found: &Found, content: &mut dyn Read| {
+        let failed = |source| BundleError::Io { path: path.to_path_buf(), source };
+        on_item(&found.name, found.size, content).map_err(failed)
+    };
+    Scanner::open(path)?.run(verifier, &mut pass)
+}
+
 /// The items of the bundle at `path`, checked as [`verify`] without a key does.
 pub fn list(path: &Path) -> Result<Vec<Item>, BundleError> {
     Ok(verify(path, None)?.manifest.items)

@@ -258,6 +258,15 @@ impl NetworkCut for BestNetwork {
         })
     }
 
+    fn prepare(&self) {
+        self.bpf.prepare();
+    }
+
+    fn cut_at_once(&self, target: &Target) -> Option<Result<String, String>> {
+        // Packet filters cost a process, and are left to those who can wait.
+        self.bpf.cut_at_once(target)
+    }
+
     fn restore(&self, target: &Target) -> Result<String, String> {
         let bpf = match self.bpf.is_cut(target) {
             Ok(true) => Some(self.bpf.restore(target)?),

@@ -76,7 +76,7 @@ impl Store {
             ),
             Act::BlockExecutable { sha256 } => (
                 self.change(|s| standing::add(&mut s.executables, entry(*sha256, order))),
-                "no container starts it where `watch --enforce on` guards programs",
+                "no container starts it while `watch` runs with --respond on or --enforce on",
             ),
             Act::UnblockExecutable { sha256 } => (
                 self.change(|s| Ok(standing::remove(&mut s.executables, sha256))),

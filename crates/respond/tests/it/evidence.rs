@@ -1,6 +1,6 @@
 mod root {
     use std::io::{Seek as _, Write as _};
-    use std::os::fd::AsFd;
+    use std::os::fd::{AsFd, AsRawFd as _};
     use std::os::unix::fs::symlink;
     use std::path::Path;
     use std::process::Command;
@@ -8,6 +8,7 @@ mod root {
 
     use palisade_base::{Digest, Timestamp};
     use palisade_respond::bundle::{CaseFacts, Item, Manifest, extract, verify};
+    use palisade_respond::case::{Socket, diff, read, timeline};
     use palisade_respond::evidence::{Attachment, EvidenceOptions, Request, collect};
     use rustix::fs::{MemfdFlags, Mode};
 
@@ -73,9 +74,30 @@ mod root {
         );
         std::fs::remove_file(&program).unwrap();
         let target = sandbox.target();
+        let bundle = folder.path().join("case.tar");
+        let before = folder.path().join("before.tar");
+        let early = Request {
+            target: &target,
+            case: case(&sandbox),
+            incident: None,
+            config: None,
+            upper: None,
+            attachments: &[],
+            options: EvidenceOptions::default(),
+            deadline: Duration::from_mins(1),
+        };
+        collect(&before, &early, None).unwrap();
+        // A program that never had a file.
+        let mut in_memory: std::fs::File =
+            rustix::fs::memfd_create("implant", MemfdFlags::CLOEXEC).unwrap().into();
+        in_memory.write_all(&std::fs::read("/bin/sleep").unwrap()).unwrap();
+        let own = format!("/proc/{}/fd/{}", std::process::id(), in_memory.as_raw_fd());
+        let readable = std::fs::File::open(&own).unwrap();
+        drop(in_memory);
+        let own = format!("/proc/{}/fd/{}", std::process::id(), readable.as_raw_fd());
+        let implant = sandbox.start(Command::new(own).arg("602"));
         sandbox.group.freeze(Duration::from_secs(2)).unwrap();
 
-        let bundle = folder.path().join("case.tar");
         let attachments = [Attachment {
             name: "alerts.jsonl".into(),
             source: "palisade".into(),
@@ -105,7 +127,7 @@ mod root {
         );
         assert!(sandbox.group.is_frozen().unwrap(), "collection leaves the container frozen");
         assert!(summary.manifest.case.frozen);
-        assert_eq!(summary.n_processes, 1);
+        assert_eq!(summary.n_processes, 2);
 
         let out = folder.path().join("out");
         extract(&bundle, None, &out).unwrap();
@@ -116,8 +138,8 @@ mod root {
         assert!(!environ.contains("planted-secret-9d41"));
 
         // The deleted executable and the memfd, byte for byte.
-        let exe =
-            item(&manifest, |i| i.path.starts_with("nameless/") && i.source.ends_with("/exe"));
+        let held = format!("/proc/{pid}/exe");
+        let exe = item(&manifest, |i| i.path.starts_with("nameless/") && i.source == held);
         assert_eq!(
             exe.sha256,
             Digest::of(
@@ -150,6 +172,73 @@ mod root {
         assert!(memory.windows(needle.len()).any(|window| window == needle));
         assert!(text("context/000-alerts.jsonl").starts_with('{'));
         assert!(manifest.gaps.iter().any(|gap| gap.source == "memory of the host"));
+        tells_all(&before, &bundle, (pid, implant), port);
+    }
+
+    /// The same as people see it: in the picture, on the timeline, between two bundles.
+    fn tells_all(before: &Path, bundle: &Path, (pid, implant): (u32, u32), port: u16) {
+        let (early, told) = (read(before, None).unwrap(), read(bundle, None).unwrap());
+        assert_eq!(told.unread, [""; 0]);
+        let process = |pid| told.processes.iter().find(|process| process.pid == pid).unwrap();
+        assert!(process(pid).exe.ends_with("dropped (deleted)"), "{:?}", process(pid));
+        assert!(process(implant).exe.starts_with("/memfd:implant"), "{:?}", process(implant));
+        let sleep = Digest::of(&std::fs::read("/bin/sleep").unwrap());
+        assert_eq!(process(implant).exe_sha256, Some(sleep));
+        let held = format!("/proc/{implant}/exe");
+        assert!(told.nameless.iter().any(|file| file.source == held));
+        let own = format!("127.0.0.1:{port}");
+        let established = |s: &&Socket| s.state == "established" && s.remote.as_ref() == Some(&own);
+        assert!(told.sockets.iter().any(|socket| established(&socket)), "{:?}", told.sockets);
+
+        let (events, n_left_out) = timeline(&told);
+        assert_eq!(n_left_out, 0);
+        assert!(events.windows(2).all(|pair| pair[0].time <= pair[1].time));
+        let at = |text: String| events.iter().find(|event| event.what.contains(&text)).unwrap();
+        let starts = at(format!("pid {implant} of"));
+        let age = Timestamp::now().since(starts.time);
+        assert!(age < Duration::from_mins(2), "{starts:?} was {age:?} ago");
+        at("/etc/deep/changed".into());
+
+        let between = diff(&early, &told);
+        let begun: Vec<u32> = between.processes_begun.iter().map(|process| process.pid).collect();
+        assert_eq!(begun, [implant]);
+        assert!(between.processes_ended.is_empty());
+        assert!(between.files_added.iter().any(|change| change.path == "/etc/deep/changed"));
+        assert!(diff(&told, &told).is_empty());
+    }
+
+    /// A file system that is full: what was begun is taken away, the container stays as it was.
+    #[test]
+    fn a_full_disk_ends_the_collection_and_leaves_nothing() {
+        if !is_root() {
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let run =
+            |args: &[&str]| Command::new(args[0]).args(&args[1..]).status().unwrap().success();
+        let place = folder.path().to_str().unwrap();
+        assert!(run(&["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", place]));
+        let mut sandbox = Sandbox::sleeping();
+        sandbox.start(Command::new("sleep").arg("603"));
+        let target = sandbox.target();
+        sandbox.group.freeze(Duration::from_secs(2)).unwrap();
+        let request = Request {
+            target: &target,
+            case: case(&sandbox),
+            incident: None,
+            config: None,
+            upper: None,
+            attachments: &[],
+            options: EvidenceOptions::default(),
+            deadline: Duration::from_mins(1),
+        };
+        let error = collect(&folder.path().join("case.tar"), &request, None).unwrap_err();
+        let left = std::fs::read_dir(folder.path()).unwrap().count();
+        assert!(run(&["umount", place]));
+        let hint = palisade_base::Explain::hint(&error).unwrap();
+        assert!(hint.contains("free space"), "{error}: {hint}");
+        assert_eq!(left, 0, "nothing half-written is left");
+        assert!(sandbox.group.is_frozen().unwrap());
     }
 
     #[test]

@@ -136,7 +136,7 @@ impl Drop for Sandbox {
 }
 
 /// A network cut that only remembers, as if it were pinned in the kernel.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Remembered(pub(crate) Mutex<BTreeSet<String>>);
 
 impl NetworkCut for Remembered {

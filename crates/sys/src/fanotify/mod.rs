@@ -197,6 +197,20 @@ impl Event {
     }
 }
 
+/// What tells one content of a file from another: a file that is written has another time of change
+/// (`st_ctime`), which no process can set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ContentKey {
+    /// File system.
+    pub device: u64,
+    /// Inode.
+    pub inode: u64,
+    /// Size in bytes.
+    pub n_bytes: u64,
+    /// Time of change, seconds and nanoseconds.
+    pub changed: (i64, i64),
+}
+
 /// A task that waits to execute a file. Dropping it lets the task pass.
 #[derive(Debug)]
 pub struct Request {
@@ -232,6 +246,23 @@ impl Request {
     /// Reads the beginning of the file; returns how much there was.
     pub fn read_start(&self, buffer: &mut [u8]) -> io::Result<usize> {
         self.file.read_at(buffer, 0)
+    }
+
+    /// Reads the file from `offset` on; returns how much there was.
+    pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.file.read_at(buffer, offset)
+    }
+
+    /// By what its content is remembered.
+    pub fn content_key(&self) -> io::Result<ContentKey> {
+        use std::os::unix::fs::MetadataExt as _;
+        let found = self.file.metadata()?;
+        Ok(ContentKey {
+            device: found.dev(),
+            inode: found.ino(),
+            n_bytes: found.len(),
+            changed: (found.ctime(), found.ctime_nsec()),
+        })
     }
 
     /// Whether the file is the one that `path` names in the root of the process.

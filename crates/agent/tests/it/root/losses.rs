@@ -58,7 +58,7 @@ fn losses_are_alerts_and_the_process_table_is_verified() {
     let means = ResponseMeans {
         evidence: folder.path().join("evidence"),
         options: EvidenceOptions::default(),
-        network: Box::new(BpfNetwork::default()),
+        network: std::sync::Arc::new(BpfNetwork::default()),
         signer: None,
         locate: Box::new(|_| ContainerFiles::default()),
     };

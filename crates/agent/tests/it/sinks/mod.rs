@@ -35,7 +35,7 @@ fn agent(state: &Path, sinks: Vec<Sink>) -> Agent {
     let means = ResponseMeans {
         evidence: state.join("evidence"),
         options: EvidenceOptions::default(),
-        network: Box::new(Remembered::default()),
+        network: std::sync::Arc::new(Remembered::default()),
         signer: None,
         locate: Box::new(|_| ContainerFiles::default()),
     };

@@ -23,6 +23,7 @@ const STDIN: &str = "-";
 pub(super) struct Inputs {
     policy: String,
     rules: Vec<PathBuf>,
+    playbooks: Vec<PathBuf>,
     no_builtin_rules: bool,
     respond: RespondMode,
     sinks: super::super::sink::SinkFlags,
@@ -46,6 +47,7 @@ impl Inputs {
         let mut this = Self {
             policy: args.policy.clone(),
             rules: args.rules.clone(),
+            playbooks: args.playbooks.clone(),
             no_builtin_rules: args.no_builtin_rules,
             respond: args.respond,
             sinks: super::super::sink::SinkFlags::new(args),
@@ -116,6 +118,7 @@ impl Inputs {
             files.push(PathBuf::from(&self.policy));
         }
         files.extend(loaded.policy.runtime.rules.iter().cloned());
+        files.extend(super::super::playbook::expand(&self.playbooks).unwrap_or_default());
         files.extend(self.rules.iter().filter(|file| *file != Path::new(STDIN)).cloned());
         files
     }
@@ -147,11 +150,15 @@ impl Inputs {
             problems.push(one_line(&failure.render()));
             Vec::new()
         });
+        let playbooks = super::playbooks::read(&self.playbooks).unwrap_or_else(|found| {
+            problems.extend(found);
+            Vec::new()
+        });
         if !problems.is_empty() {
             return Err(problems);
         }
         let files = self.files(&loaded);
-        Ok(Loaded { rules, policy: self.take_policy(loaded.policy), sinks, files })
+        Ok(Loaded { rules, policy: self.take_policy(loaded.policy), sinks, playbooks, files })
     }
 }
 

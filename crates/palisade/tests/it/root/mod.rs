@@ -14,6 +14,7 @@ mod escapes;
 mod image;
 mod incident;
 mod orders;
+mod playbooks;
 mod probes;
 mod record;
 mod refusal;

@@ -96,6 +96,16 @@ fn a_reverse_shell_is_seen_and_answered_as_the_policy_says() {
     }
     let list = bed.run(&["evidence", "list", bundle.to_str().unwrap()]).expect(0);
     assert!(list.stdout.contains("alert.json"), "{}", list.stdout);
+    let file = bundle.to_str().unwrap();
+    let timeline = bed.run(&["evidence", "timeline", file]).expect(0).stdout;
+    for expected in ["collection begins", "process", "freeze: Done"] {
+        assert!(timeline.contains(expected), "{expected}: {timeline}");
+    }
+    let same = bed.run(&["evidence", "diff", file, file]).expect(0).stdout;
+    assert!(same.contains("nothing differs"), "{same}");
+    bed.run(&["evidence", "report", file, "--html", "case.html"]).expect(0);
+    let html = std::fs::read_to_string(bed.path().join("case.html")).unwrap();
+    assert!(html.contains("evidence report") && html.contains("victim"), "{html}");
     let whole = std::fs::read(&bundle).unwrap();
     for part in 1..8 {
         let mut bytes = whole.clone();

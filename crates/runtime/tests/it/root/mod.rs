@@ -3,4 +3,5 @@
 mod confinement;
 mod interruption;
 mod lifecycle;
+mod network;
 mod terminal;
