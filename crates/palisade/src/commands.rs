@@ -26,6 +26,7 @@ mod means;
 mod orders;
 mod playbook;
 mod policy;
+mod profile;
 mod promote;
 mod replay;
 mod respond;
@@ -69,6 +70,7 @@ pub(crate) fn run(
         Command::Runtime(_) => Ok(runtime::help()),
         Command::Authz(args) => authz::authz(&context, args),
         Command::Harden(args) => harden::harden(&context, args),
+        Command::Profile(command) => profile::profile(&context, command),
         Command::Inspect(args) => inspect::inspect(&context, args),
         Command::Install(args) => install::install(&context, args),
         Command::Uninstall(args) => install::uninstall(&context, args),
