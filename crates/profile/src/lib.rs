@@ -6,7 +6,7 @@
 //! programs and libraries ─► analysis ───┘
 //! ```
 //!
-//! [`Record`] is the versioned document in the middle;  [`tailor`] makes
+//! [`Record`] is the versioned document in the middle; [`analysis`] reads programs;  [`tailor`] makes
 //! the system-call filter, which never allows what the default profile of `harden` refuses;
 //! [`output`] writes the forms of engines; [`filter`] reads a filter again and says what it decides.
 //!
@@ -14,6 +14,7 @@
 //! program into the kernel or opens a file.
 #![forbid(unsafe_code)]
 
+pub mod analysis;
 
 mod compare;
 mod error;

@@ -4,11 +4,17 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::ImageSource;
+
 /// `palisade profile`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Profile {
     /// Record what containers, or a command and what it starts, need of the kernel
     Record(ProfileRecord),
+    /// Find the calls that a program and its libraries can make, from their code
+    Static(ProfileStatic),
+    /// Run a workload under a profile, in log mode and then enforcing: what would be missed
+    Verify(ProfileVerify),
     /// Merge records: of replicas, of several workloads, of a recording and the programs
     Merge(ProfileMerge),
     /// What one record or seccomp profile has that another has not
@@ -125,4 +131,58 @@ pub(crate) struct ProfileExport {
     /// Allow only those operations of ioctl and prctl that were seen
     #[arg(long)]
     pub(crate) strict_operations: bool,
+}
+
+/// `palisade profile static`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    palisade profile static oci:./shop --output shop.static.json\n  \
+    palisade profile static dir:/srv/root --program /usr/sbin/nginx\n  \
+    palisade profile static /usr/bin/cat\n\n\
+    What cannot be known is named and stands in the record: libraries that are loaded later, numbers\n\
+    that are computed, scripts. The exit code is then 4. x86-64 programs only.")]
+pub(crate) struct ProfileStatic {
+    /// An image, as `palisade scan` takes it, or a program of this machine by its path
+    pub(crate) target: String,
+    /// Program of the image [default: its entry point]; may be repeated
+    #[arg(long, value_name = "PATH")]
+    pub(crate) program: Vec<String>,
+    /// Name in the record [default: the program's]
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Where to write the record [default: standard output]
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) source: ImageSource,
+}
+
+/// `palisade profile verify`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    palisade profile verify shop.seccomp.json oci:./shop -- --self-test\n  \
+    palisade profile verify shop.record.json oci:./shop --policy shop.yaml --exercise ./drive-shop.sh\n\n\
+    The program of --exercise runs on this machine while the container does; it finds the container's\n\
+    name in PALISADE_CONTAINER, and the container is asked to end when it has ended.\n\
+    The exit code is 1 when a call was missed or the workload failed.")]
+pub(crate) struct ProfileVerify {
+    /// A seccomp profile, or a record
+    pub(crate) profile: PathBuf,
+    /// The image, as `palisade run` takes it
+    pub(crate) image: String,
+    /// Arguments instead of the image's command
+    #[arg(last = true)]
+    pub(crate) command: Vec<String>,
+    /// Policy of the container, but for its seccomp profile
+    #[arg(long, default_value = "baseline", value_name = "POLICY")]
+    pub(crate) policy: String,
+    /// Program instead of the image's entry point
+    #[arg(long, value_name = "PROGRAM")]
+    pub(crate) entrypoint: Option<String>,
+    /// A shell command that drives the workload from outside
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) exercise: Option<String>,
+    /// Form of the report
+    #[arg(long, value_enum, default_value_t = super::ListFormat::Table)]
+    pub(crate) format: super::ListFormat,
 }

@@ -1,8 +1,10 @@
 //! `palisade profile`.
 
+mod analyse;
 mod export;
 mod observe;
 mod record;
+mod verify;
 
 use std::path::Path;
 
@@ -16,6 +18,8 @@ use crate::exit::{Exit, Failure, OrExit as _};
 pub(crate) fn profile(context: &Context<'_>, command: &cli::Profile) -> Result<Exit, Failure> {
     match command {
         cli::Profile::Record(args) => record::record(context, args),
+        cli::Profile::Static(args) => analyse::analyse(context, args),
+        cli::Profile::Verify(args) => verify::verify(context, args),
         cli::Profile::Merge(args) => export::merge(context, args),
         cli::Profile::Diff(args) => export::diff(context, args),
         cli::Profile::Export(args) => export::export(context, args),
