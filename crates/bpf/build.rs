@@ -25,7 +25,7 @@ const STRIPS: [&str; 7] = [
     "llvm-strip-14",
     "llvm-strip",
 ];
-const OBJECTS: [&str; 4] = ["sensor", "isolate", "enforce", "floor"];
+const OBJECTS: [&str; 5] = ["sensor", "isolate", "enforce", "floor", "recorder"];
 const NO_CLANG: &str = "no clang found, and the eBPF probes are C compiled by it\n\
     on Debian or Ubuntu: apt-get install clang llvm libelf-dev zlib1g-dev\n\
     or name a compiler: PALISADE_CLANG=/path/to/clang";

@@ -54,11 +54,12 @@ struct bpf_iter_num { u64 opaque[1]; };
 /* --- registers ------------------------------------------------------------------------------------- */
 #if defined(__TARGET_ARCH_x86)
 struct pt_regs {
-	unsigned long bx, cx, dx, si, di, bp, r8, r9, r10, orig_ax;
+	unsigned long bx, cx, dx, si, di, bp, r8, r9, r10, orig_ax, ip;
 };
 #elif defined(__TARGET_ARCH_arm64)
 struct pt_regs {
 	u64 regs[31];
+	u64 pc;
 	u64 orig_x0;
 	s32 syscallno;
 };
@@ -175,6 +176,7 @@ struct mnt_namespace { struct ns_common ns; };
 struct pid_namespace {
 	struct task_struct *child_reaper;
 	unsigned int level;
+	struct ns_common ns;
 };
 struct upid {
 	int nr;
@@ -220,12 +222,15 @@ struct tty_struct {
 	int index;
 	struct tty_driver *driver;
 };
+typedef struct { int counter; } atomic_t;
 struct signal_struct {
+	atomic_t live;
 	struct pid *pids[PIDTYPE_MAX];
 	struct tty_struct *tty;
 	struct rlimit rlim[16];
 };
 struct list_head { struct list_head *next; };
+struct seccomp { int mode; };
 struct task_struct {
 	struct thread_info thread_info;
 	unsigned int flags;
@@ -243,6 +248,7 @@ struct task_struct {
 	struct css_set *cgroups;
 	struct list_head children;
 	kuid_t loginuid;
+	struct seccomp seccomp;
 	char comm[16];
 };
 struct linux_binprm {

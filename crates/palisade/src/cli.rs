@@ -13,6 +13,7 @@ mod image;
 mod log;
 mod network;
 mod policy;
+mod profile;
 mod report;
 mod respond;
 mod rules;
@@ -36,6 +37,7 @@ pub(crate) use image::*;
 pub(crate) use log::*;
 pub(crate) use network::*;
 pub(crate) use policy::*;
+pub(crate) use profile::*;
 pub(crate) use report::*;
 pub(crate) use respond::*;
 pub(crate) use rules::*;
@@ -145,6 +147,9 @@ pub(crate) enum Command {
     Runtime(Runtime),
     /// Confine a container's OCI configuration by a policy, change by change
     Harden(Harden),
+    /// Profiles made for a workload: recorded, analysed, merged, written, verified
+    #[command(subcommand)]
+    Profile(Profile),
     /// What a running container of any engine may do, what that exposes, what closes it
     Inspect(Inspect),
     /// Make Palisade the OCI runtime of an engine

@@ -29,6 +29,7 @@ mod network;
 mod orders;
 mod playbook;
 mod policy;
+mod profile;
 mod promote;
 mod replay;
 mod respond;
@@ -75,6 +76,7 @@ pub(crate) fn run(
         Command::Runtime(_) => Ok(runtime::help()),
         Command::Authz(args) => authz::authz(&context, args),
         Command::Harden(args) => harden::harden(&context, args),
+        Command::Profile(command) => profile::profile(&context, command),
         Command::Inspect(args) => inspect::inspect(&context, args),
         Command::Install(args) => install::install(&context, args),
         Command::Uninstall(args) => install::uninstall(&context, args),

@@ -20,6 +20,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("tlog", &["base", "http"]),
     ("trust", &["base", "http", "tlog"]),
     ("harden", &["base", "policy"]),
+    ("profile", &["base", "policy", "harden"]),
     ("runtime", &["base", "model", "sys", "image", "policy", "harden"]),
     ("sensor", &["base", "model", "rules"]),
     ("respond", &["base", "model", "sys", "bpf", "policy"]),
@@ -29,8 +30,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "palisade",
         &[
             "base", "model", "http", "rules", "sys", "bpf", "image", "registry", "packages",
-            "policy", "scan", "trust", "tlog", "harden", "runtime", "sensor", "respond", "sinks",
-            "agent",
+            "policy", "scan", "trust", "tlog", "harden", "profile", "runtime", "sensor", "respond",
+            "sinks", "agent",
         ],
     ),
     ("xtask", &[]),

@@ -52,6 +52,9 @@ pub enum LoadError {
         /// How many were given.
         n: usize,
     },
+    /// More targets than a recorder tells apart.
+    #[error("target {0} is one too many to be recorded")]
+    TooManyTargets(u32),
     /// The embedded object lacks a part: it was not built from this version's sources.
     #[error("probe object lacks `{part}`")]
     Object {
@@ -111,6 +114,7 @@ impl Explain for LoadError {
             }
             Self::RingSize { .. } => "use a power of two, such as 8388608",
             Self::TooManyCgroups { .. } => "filter by a parent cgroup, or leave the filter out",
+            Self::TooManyTargets(_) => "record fewer containers at once, and merge the records",
             Self::Attach { .. } => {
                 "see with `palisade doctor` which program types this kernel lets attach"
             }

@@ -17,6 +17,7 @@ mod isolation;
 mod performance;
 
 mod probe;
+mod recorder;
 #[cfg(target_arch = "x86_64")]
 mod refused_calls;
 mod sensor;

@@ -29,6 +29,10 @@ pub(crate) struct Run {
     /// Policy: a built-in name (audit, baseline, restricted) or a file
     #[arg(long, default_value = "baseline", value_name = "POLICY")]
     pub(crate) policy: String,
+    /// Seccomp profile instead of the policy's: a file in Docker's form or the OCI runtime
+    /// specification's
+    #[arg(long, value_name = "FILE")]
+    pub(crate) seccomp: Option<PathBuf>,
     /// Name of the container [default: made from the image and the id]
     #[arg(long)]
     pub(crate) name: Option<String>,

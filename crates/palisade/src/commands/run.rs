@@ -29,6 +29,9 @@ pub(crate) fn run(context: &Context<'_>, args: &cli::Run) -> Result<Exit, Failur
     let loaded = context.load_policy(&args.policy)?;
     let mut policy = loaded.policy;
     policy.images.keys.extend(args.key.iter().cloned());
+    if let Some(file) = &args.seccomp {
+        policy.containers.seccomp = Seccomp::File(file.clone());
+    }
     let target: Target = args.target.parse().or_exit(Exit::Usage)?;
     if matches!(target, Target::Folder(_) | Target::Host | Target::Container(_) | Target::Aci(_)) {
         return Err(Failure::message(Exit::Usage, format!("`{target}` is no image"))

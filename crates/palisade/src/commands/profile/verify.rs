@@ -1,0 +1,367 @@
+//! `palisade profile verify`: a workload under a profile, in log mode and then enforcing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::AsFd as _;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus};
+use std::time::{Duration, Instant};
+
+use palisade_bpf::recorder::{Observed, Recorder, Site};
+use palisade_harden::seccomp::from_document;
+use palisade_profile::Record;
+use palisade_profile::analysis::{OBJECT_BYTES_MAX, symbol_at};
+use palisade_profile::filter::{Action, Filter, in_log_mode};
+use palisade_profile::syscalls::Machine;
+use palisade_sys::signals::{SignalPipe, wait_readable};
+use serde_json::{Value, json};
+
+use super::{observe, record};
+use crate::cli::{self, ListFormat};
+use crate::commands::Context;
+use crate::exit::{Exit, Failure, OrExit as _};
+use crate::terminal::{columns, tsv};
+
+/// How often new places are looked up while their process lives.
+const LOOK: Duration = Duration::from_millis(100);
+/// Time for the container to end after its exercise.
+const END: Duration = Duration::from_secs(20);
+/// Bytes of `/proc/PID/maps`.
+const MAPS_BYTES_MAX: u64 = 16 << 20;
+
+/// A call that the profile does not allow.
+struct Miss {
+    call: String,
+    arguments: [u64; 2],
+    n: u64,
+    comm: String,
+    place: String,
+    action: Action,
+    rule: Option<usize>,
+}
+
+/// How one run went.
+struct Run {
+    mode: &'static str,
+    command: Option<ExitStatus>,
+    exercise: Option<ExitStatus>,
+    misses: Vec<Miss>,
+    refused: BTreeSet<String>,
+}
+
+impl Run {
+    /// A program that ends by the signal that we sent has ended as it was asked to.
+    fn succeeded(&self, was_asked_to_end: bool) -> bool {
+        let code = self.command.and_then(|status| status.code());
+        let command = match code {
+            Some(0) => true,
+            Some(code) => was_asked_to_end && (code == 128 + 15 || code == 143),
+            None => false,
+        };
+        command && self.exercise.is_none_or(|status| status.success())
+    }
+}
+
+/// Verifies.
+pub(super) fn verify(context: &Context<'_>, args: &cli::ProfileVerify) -> Result<Exit, Failure> {
+    use anyhow::Context as _;
+    let machine = observe::machine()?;
+    let section = section(context, args)?;
+    let filter = Filter::parse(&section).or_exit(Exit::Usage)?;
+    let folder = tempfile::tempdir().context("create a folder for the profiles")?;
+    let signals = record::catch()?;
+    let mut runs = Vec::new();
+    for (mode, section) in [("log", in_log_mode(&section)), ("enforce", section.clone())] {
+        let path = folder.path().join(format!("{mode}.json"));
+        std::fs::write(&path, section.to_string())
+            .with_context(|| format!("write `{}`", path.display()))?;
+        context.terminal.progress(&format!("running in mode {mode}"));
+        let run = run(context, args, mode, &path, (&filter, machine), &signals)?;
+        // A workload that fails where nothing is refused says nothing about the profile.
+        let failed = !run.succeeded(args.exercise.is_some());
+        runs.push(run);
+        if failed {
+            break;
+        }
+    }
+    report(context, args, &runs)
+}
+
+/// The profile's section, or the one made of a record.
+fn section(context: &Context<'_>, args: &cli::ProfileVerify) -> Result<Value, Failure> {
+    use anyhow::Context as _;
+    let bytes = super::read(&args.profile)?;
+    let value: Value = serde_json::from_slice(&bytes)
+        .with_context(|| format!("read `{}` as JSON", args.profile.display()))?;
+    if value.get("schema").is_some() {
+        let record = Record::parse(&bytes).or_exit(Exit::Usage)?;
+        return Ok(super::export::make(context, &record, false)?.1.section);
+    }
+    let policy = context.load_policy(&args.policy)?.policy;
+    from_document(&value, std::env::consts::ARCH, &policy.containers.capabilities)
+        .or_exit(Exit::Usage)
+}
+
+fn run(
+    context: &Context<'_>,
+    args: &cli::ProfileVerify,
+    mode: &'static str,
+    profile: &Path,
+    (filter, machine): (&Filter, Machine),
+    signals: &SignalPipe,
+) -> Result<Run, Failure> {
+    use anyhow::Context as _;
+    let mut plan = observe::plan(machine);
+    let plain = filter.allowed_plainly(machine);
+    plan.allowed = Some(plain.iter().filter_map(|name| machine.number(name)).collect());
+    plan.watched = machine
+        .calls()
+        .filter(|(_, name)| !plain.contains(name))
+        .filter_map(|(number, name)| Some((number, filter.watched(name)?)))
+        .collect();
+    let recorder = Recorder::load(&plan).or_exit(Exit::Incomplete)?;
+    let name = format!("verify-{}-{mode}", std::process::id());
+    let mut child = record::start(&recorder, &command(context, args, &name, profile)?)?;
+    let mut exercise = match &args.exercise {
+        Some(text) => Some(
+            Command::new("/bin/sh")
+                .args(["-c", text])
+                .env("PALISADE_CONTAINER", &name)
+                .env("PALISADE_MODE", mode)
+                .spawn()
+                .with_context(|| format!("start `{text}`"))?,
+        ),
+        None => None,
+    };
+    let mut places = Places::default();
+    let mut run =
+        Run { mode, command: None, exercise: None, misses: Vec::new(), refused: BTreeSet::new() };
+    let mut asked_at: Option<Instant> = None;
+    while run.command.is_none() {
+        wait_readable(&[signals.as_fd()], Some(LOOK)).context("wait for signals")?;
+        if let Some(signal) = signals.take().context("read signals")? {
+            ask(&child, signal);
+        }
+        places.look(&recorder.read(0));
+        run.command = child.try_wait().context("wait for the container")?;
+        if run.exercise.is_none()
+            && let Some(exercise) = &mut exercise
+        {
+            run.exercise = exercise.try_wait().context("wait for the exercise")?;
+        }
+        if run.exercise.is_some() && asked_at.is_none() {
+            ask(&child, rustix::process::Signal::TERM.as_raw());
+            asked_at = Some(Instant::now());
+        }
+        if asked_at.is_some_and(|at| at.elapsed() > END) {
+            ask(&child, rustix::process::Signal::INT.as_raw());
+            asked_at = Some(Instant::now());
+        }
+    }
+    if let Some(mut exercise) = exercise
+        && run.exercise.is_none()
+    {
+        // The container ended before it: what it still finds out is its result.
+        run.exercise = Some(exercise.wait().context("wait for the exercise")?);
+    }
+    let seen = recorder.read(0);
+    run.misses = misses(&seen, filter, machine, &places);
+    run.refused = seen.refused.iter().map(|number| machine.name_of(*number)).collect();
+    Ok(run)
+}
+
+/// Our own `run`, with the profile in the place of the policy's.
+fn command(
+    context: &Context<'_>,
+    args: &cli::ProfileVerify,
+    name: &str,
+    profile: &Path,
+) -> Result<Vec<String>, Failure> {
+    use anyhow::Context as _;
+    let text = |path: &Path| path.to_string_lossy().into_owned();
+    let own = std::env::current_exe().context("find this program")?;
+    let mut out = vec![
+        text(&own),
+        "--quiet".into(),
+        "--data-dir".into(),
+        text(&context.global.data_dir),
+        "--run-dir".into(),
+        text(&context.global.run_dir),
+        "run".into(),
+        "--policy".into(),
+        args.policy.clone(),
+        "--seccomp".into(),
+        text(profile),
+        "--name".into(),
+        name.into(),
+    ];
+    if let Some(program) = &args.entrypoint {
+        out.extend(["--entrypoint".into(), program.clone()]);
+    }
+    out.push(args.image.clone());
+    if !args.command.is_empty() {
+        out.push("--".into());
+        out.extend(args.command.iter().cloned());
+    }
+    Ok(out)
+}
+
+fn ask(child: &Child, signal: i32) {
+    // It may have ended meanwhile, which the next look finds.
+    let _ended = palisade_sys::ProcessHandle::open(child.id()).and_then(|p| p.signal(signal));
+}
+
+/// Where in which file places of calls are, looked up while the process lived.
+#[derive(Default)]
+struct Places {
+    found: BTreeMap<(u32, u64), String>,
+}
+
+impl Places {
+    fn look(&mut self, seen: &Observed) {
+        for site in seen.sites.iter().filter(|site| site.address != 0) {
+            self.found
+                .entry((site.pid, site.address))
+                .or_insert_with(|| place(site).unwrap_or_default());
+        }
+    }
+
+    fn of(&self, site: &Site) -> String {
+        match self.found.get(&(site.pid, site.address)) {
+            Some(place) if !place.is_empty() => place.clone(),
+            _ => format!("{:#x} of a process that has ended", site.address),
+        }
+    }
+}
+
+/// `libc.so.6 mkdir+0x7`, from the process's memory map and the file's symbols.
+fn place(site: &Site) -> Option<String> {
+    let file = std::fs::File::open(format!("/proc/{}/maps", site.pid)).ok()?;
+    let text = palisade_base::read_bounded(file, "memory map", MAPS_BYTES_MAX).ok()?;
+    let text = String::from_utf8_lossy(&text);
+    for line in text.lines() {
+        let mut words = line.split_whitespace();
+        let (from, to) = words.next()?.split_once('-')?;
+        let number = |text: &str| u64::from_str_radix(text, 16).ok();
+        let (from, to) = (number(from)?, number(to)?);
+        if !(from..to).contains(&site.address) {
+            continue;
+        }
+        let offset = number(words.nth(1)?)?;
+        let path = words.nth(2).unwrap_or("memory without a file");
+        let offset = site.address - from + offset;
+        // The file as the process sees it, through its own root.
+        let shown = path.rsplit('/').next().unwrap_or(path);
+        let content = std::fs::File::open(format!("/proc/{}/root{path}", site.pid))
+            .ok()
+            .and_then(|file| palisade_base::read_bounded(file, "program", OBJECT_BYTES_MAX).ok());
+        return Some(match content.and_then(|content| symbol_at(content, offset)) {
+            Some((symbol, at)) => format!("{shown} {symbol}+{at:#x}"),
+            None => format!("{shown}+{offset:#x}"),
+        });
+    }
+    None
+}
+
+fn misses(seen: &Observed, filter: &Filter, machine: Machine, places: &Places) -> Vec<Miss> {
+    let mut out: Vec<Miss> = Vec::new();
+    for site in &seen.sites {
+        let call = machine.name_of(site.number);
+        let mut arguments = [None; 6];
+        if let Some(watched) = filter.watched(&call) {
+            for (place, value) in watched.iter().zip(site.arguments) {
+                if let Some(slot) = place.and_then(|place| arguments.get_mut(usize::from(place))) {
+                    *slot = Some(value);
+                }
+            }
+        }
+        let decision = filter.decide(&call, &arguments);
+        if decision.action == Action::Allow {
+            continue;
+        }
+        let (action, rule) = (decision.action, decision.rule);
+        let place = places.of(site);
+        let same = |miss: &&mut Miss| {
+            miss.call == call && miss.place == place && miss.arguments == site.arguments
+        };
+        if let Some(miss) = out.iter_mut().find(same) {
+            miss.n += site.n;
+            continue;
+        }
+        let comm = site.comm.clone();
+        out.push(Miss { call, arguments: site.arguments, n: site.n, comm, place, action, rule });
+    }
+    out
+}
+
+fn report(context: &Context<'_>, args: &cli::ProfileVerify, runs: &[Run]) -> Result<Exit, Failure> {
+    let asked = args.exercise.is_some();
+    let passed =
+        runs.len() == 2 && runs.iter().all(|run| run.succeeded(asked) && run.misses.is_empty());
+    let rule = |miss: &Miss| match miss.rule {
+        Some(at) => format!("{} (rule {at})", miss.action),
+        None => format!("{} (default)", miss.action),
+    };
+    if args.format == ListFormat::Json {
+        let runs: Vec<Value> = runs
+            .iter()
+            .map(|run| {
+                let misses: Vec<Value> = run
+                    .misses
+                    .iter()
+                    .map(|miss| {
+                        json!({
+                            "call": miss.call, "arguments": miss.arguments, "times": miss.n,
+                            "process": miss.comm, "place": miss.place,
+                            "action": miss.action.to_string(), "rule": miss.rule,
+                        })
+                    })
+                    .collect();
+                json!({
+                    "mode": run.mode, "succeeded": run.succeeded(asked),
+                    "exit_code": run.command.and_then(|status| status.code()),
+                    "exercise_exit_code": run.exercise.and_then(|status| status.code()),
+                    "misses": misses, "refused": run.refused,
+                })
+            })
+            .collect();
+        let document = json!({"schema": "palisade.dev/profile-verification/v1", "passed": passed, "runs": runs});
+        context.terminal.result(&format!("{document:#}\n"))?;
+        return Ok(if passed { Exit::Clean } else { Exit::Refused });
+    }
+    let rows: Vec<Vec<String>> = runs
+        .iter()
+        .flat_map(|run| {
+            run.misses.iter().map(|miss| {
+                vec![
+                    run.mode.to_string(),
+                    miss.call.clone(),
+                    miss.n.to_string(),
+                    rule(miss),
+                    miss.comm.clone(),
+                    miss.place.clone(),
+                ]
+            })
+        })
+        .collect();
+    let header = ["MODE", "CALL", "TIMES", "WOULD ANSWER", "PROCESS", "PLACE"];
+    let text = match args.format {
+        ListFormat::Tsv => tsv(&rows),
+        _ if rows.is_empty() => String::new(),
+        _ => columns(&header, &rows),
+    };
+    context.terminal.result(&text)?;
+    for run in runs {
+        let word = if run.succeeded(asked) { "passed" } else { "failed" };
+        let refused: Vec<&str> = run.refused.iter().map(String::as_str).collect();
+        let refused = match refused.as_slice() {
+            [] => String::new(),
+            names => format!("; refused: {}", names.join(" ")),
+        };
+        context.terminal.progress(&format!(
+            "{}: the workload {word}, {} calls missed{refused}",
+            run.mode,
+            run.misses.len()
+        ));
+    }
+    Ok(if passed { Exit::Clean } else { Exit::Refused })
+}

@@ -1,0 +1,6 @@
+//! Records, filters and the forms of profiles, from outside.
+
+mod filter;
+mod output;
+mod record;
+mod tailor;
