@@ -1,6 +1,10 @@
 //! OpenPGP as GPG simple signing uses it: a signed message, and the keyring that may have
 //! signed it (RFC 9580 and RFC 4880).
+//!
+//! Verifies and never signs. No network and no clock: keys are bytes, the time is an argument.
+#![forbid(unsafe_code)]
 
+mod der;
 mod key;
 mod packet;
 mod signature;
