@@ -218,6 +218,12 @@ impl PublicKey {
         hex::encode_upper(self.primary.fingerprint)
     }
 
+    /// Those of the primary key and of its subkeys.
+    pub(crate) fn all_fingerprints(&self) -> impl Iterator<Item = String> {
+        let subkeys = self.subkeys.iter().map(|it| it.key.fingerprint);
+        std::iter::once(self.primary.fingerprint).chain(subkeys).map(hex::encode_upper)
+    }
+
     /// Checks `signature` over `data` by this key or a subkey; `None`: it is another's.
     pub(crate) fn verify(
         &self,

@@ -11,6 +11,7 @@ mod drill;
 mod engines;
 mod image;
 mod log;
+mod patch;
 mod policy;
 mod report;
 mod respond;
@@ -32,6 +33,7 @@ pub(crate) use drill::*;
 pub(crate) use engines::*;
 pub(crate) use image::*;
 pub(crate) use log::*;
+pub(crate) use patch::*;
 pub(crate) use policy::*;
 pub(crate) use report::*;
 pub(crate) use respond::*;
@@ -125,6 +127,9 @@ pub(crate) enum Command {
     Convert(Convert),
     /// Say what a CVE, a check, a detector, a rule or an ATT&CK technique is
     Explain(Explain),
+    /// What an image's own repositories fix now
+    #[command(subcommand)]
+    Patch(Patch),
     /// Sign an image
     Sign(Sign),
     /// Verify an image: every byte, and who signed it

@@ -24,6 +24,7 @@ mod log;
 mod look;
 mod means;
 mod orders;
+mod patch;
 mod playbook;
 mod policy;
 mod promote;
@@ -62,6 +63,7 @@ pub(crate) fn run(
         Command::Sbom(args) => scan::sbom(&context, args),
         Command::Convert(args) => convert::convert(&context, args),
         Command::Explain(args) => explain::explain(&context, args),
+        Command::Patch(command) => patch::patch(&context, command),
         Command::Sign(args) => sign::sign(&context, args),
         Command::Verify(args) => sign::verify(&context, args),
         Command::Promote(args) => promote::promote(&context, args),
