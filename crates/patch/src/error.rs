@@ -39,6 +39,9 @@ pub enum PatchError {
         #[source]
         source: FetchError,
     },
+    /// The layer could not be written.
+    #[error("write the layer")]
+    Write(#[source] std::io::Error),
     /// A signature, a digest or a date that does not hold.
     #[error("{name} is not trusted: {why}")]
     Untrusted {

@@ -8,7 +8,7 @@ use palisade_image::{FileKind, Image, Visit};
 use crate::PatchError;
 
 /// Entries of an image that are held.
-const ENTRIES_MAX: u64 = 2_000_000;
+pub(crate) const ENTRIES_MAX: u64 = 2_000_000;
 /// Content of one file, in bytes.
 const FILE_BYTES_MAX: u64 = 64 << 20;
 /// Content of all files that are held, in bytes.
@@ -18,6 +18,14 @@ const LINKS_MAX: usize = 40;
 
 /// Where the files lie whose content is held.
 const WANTED: &[&str] = &["etc/", "usr/share/keyrings/", "var/lib/dpkg/"];
+
+/// Keys may lie anywhere (`Signed-By`); larger ones elsewhere are not held.
+const KEY_BYTES_MAX: u64 = 1 << 20;
+
+fn is_key(path: &str) -> bool {
+    let extension = std::path::Path::new(path).extension().and_then(|it| it.to_str());
+    matches!(extension, Some("gpg" | "asc" | "pgp"))
+}
 
 /// One entry of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,7 +59,8 @@ impl Files {
     pub fn read(image: &Image) -> Result<Self, PatchError> {
         let (mut nodes, mut n_bytes, mut failure) = (BTreeMap::new(), 0_u64, None);
         image.walk(&mut |entry, content| {
-            let is_wanted = WANTED.iter().any(|prefix| entry.path.starts_with(prefix));
+            let is_wanted = WANTED.iter().any(|prefix| entry.path.starts_with(prefix))
+                || (is_key(&entry.path) && entry.size <= KEY_BYTES_MAX);
             if nodes.len() as u64 >= ENTRIES_MAX {
                 failure = Some(PatchError::TooMuch { what: "entries", limit: ENTRIES_MAX });
                 return Visit::Stop;

@@ -8,8 +8,8 @@ use palisade_model::finding::Vulnerability;
 use palisade_packages::version::dpkg;
 use serde::Serialize;
 
-use crate::upgrade::{Resolution, resolve};
-use crate::{Available, Files, PatchError, Repository, control};
+use crate::upgrade::{Key, Resolution, resolve};
+use crate::{Available, Files, Repository, control};
 
 /// One package that is upgraded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -20,6 +20,8 @@ pub struct Upgrade {
     pub architecture: String,
     /// Installed version.
     pub installed: String,
+    #[serde(skip)]
+    pub(crate) installed_architecture: String,
     /// Version that the repository has.
     pub available: String,
     /// Suite that has it.
@@ -64,14 +66,28 @@ pub struct Plan {
 
 impl Plan {
     /// Plans for what was found in an image.
-    pub fn new(
+    pub fn new(files: &Files, found: &[Vulnerability], repository: &Repository) -> Self {
+        Self::without(files, found, repository, &BTreeMap::new())
+    }
+
+    /// The same, without upgrades of the packages (name and architecture) that `refused` has,
+    /// with their reasons.
+    pub(crate) fn without(
         files: &Files,
         found: &[Vulnerability],
         repository: &Repository,
-    ) -> Result<Self, PatchError> {
+        refused: &BTreeMap<Key, String>,
+    ) -> Self {
         let status = files.content("var/lib/dpkg/status").unwrap_or_default();
         let installed = control::installed(status);
+        let mut blocked = refused.clone();
         let pinned = pinned(files);
+        for one in &installed {
+            if let Some(path) = pinned.get(&one.name) {
+                let key = (one.name.clone(), one.architecture.clone());
+                blocked.insert(key, format!("`/{path}` pins the package"));
+            }
+        }
         let mut wanted = BTreeSet::new();
         for v in found.iter().filter(|v| is_of_dpkg(v)) {
             let of_package =
@@ -83,7 +99,7 @@ impl Plan {
                 }
             }
         }
-        let resolution = resolve(&installed, repository, &wanted, &pinned);
+        let resolution = resolve(&installed, repository, &wanted, &blocked);
         let mut upgrades: Vec<Upgrade> = Vec::new();
         for ((name, architecture), chosen) in &resolution.chosen {
             let old =
@@ -92,6 +108,7 @@ impl Plan {
                 package: name.clone(),
                 architecture: chosen.file.architecture.clone(),
                 installed: old.map(|one| one.version.clone()).unwrap_or_default(),
+                installed_architecture: architecture.clone(),
                 available: chosen.file.version.clone(),
                 suite: chosen.file.suite.clone(),
                 size: chosen.file.size,
@@ -119,7 +136,7 @@ impl Plan {
         remaining.sort_by(|a, b| {
             b.severity.cmp(&a.severity).then_with(|| (&a.package, &a.id).cmp(&(&b.package, &b.id)))
         });
-        Ok(Self { upgrades, remaining })
+        Self { upgrades, remaining }
     }
 }
 

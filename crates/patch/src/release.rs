@@ -25,6 +25,9 @@ pub struct Release {
     /// Whether indices lie under the names of their digests as well, which do not change while a
     /// mirror is renewed.
     pub by_hash: bool,
+    /// Whether packages for every architecture have indices of their own; else those of each
+    /// architecture list them too.
+    pub all_is_apart: bool,
     /// Files by their path below the suite: SHA-256 and size in bytes.
     pub files: BTreeMap<String, (Digest, u64)>,
 }
@@ -33,6 +36,7 @@ pub struct Release {
 pub fn read_release(text: &str, name: &str) -> Result<Release, PatchError> {
     let mut release = Release::default();
     let mut section = String::new();
+    let mut all_is_within = false;
     let bad = |why: String| PatchError::document(name, why);
     for line in text.lines() {
         if let Some(rest) = line.strip_prefix(' ') {
@@ -60,6 +64,10 @@ pub fn read_release(text: &str, name: &str) -> Result<Release, PatchError> {
         match section.as_str() {
             "suite" => release.suite = value.to_string(),
             "acquire-by-hash" => release.by_hash = value.eq_ignore_ascii_case("yes"),
+            "architectures" => {
+                release.all_is_apart = value.split_whitespace().any(|one| one == "all");
+            }
+            "no-support-for-architecture-all" => all_is_within = value == "Packages",
             "codename" => release.codename = value.to_string(),
             "date" => release.date = Some(date(value).ok_or_else(|| bad_date(name, value))?),
             "valid-until" => {
@@ -68,6 +76,7 @@ pub fn read_release(text: &str, name: &str) -> Result<Release, PatchError> {
             _ => {}
         }
     }
+    release.all_is_apart &= !all_is_within;
     if release.files.is_empty() {
         return Err(bad("it lists no file with a SHA-256".into()));
     }
@@ -108,7 +117,14 @@ mod tests {
         );
         let release = read_release(&text, "r").unwrap();
         assert_eq!((release.suite.as_str(), release.codename.as_str()), ("s", "c"));
-        assert!(release.by_hash);
+        assert!(release.by_hash && !release.all_is_apart);
+        let check = |head: &str, expected: bool| {
+            let release = read_release(&format!("{head}\n{text}"), "r").unwrap();
+            assert_eq!(release.all_is_apart, expected, "{head}");
+        };
+        check("Architectures: amd64", false);
+        check("Architectures: all amd64", true);
+        check("Architectures: all amd64\nNo-Support-for-Architecture-all: Packages", false);
         assert_eq!(release.files["main/Packages"].1, 12);
         assert_eq!(release.valid_until.unwrap().rfc3339(), "2025-02-08T09:23:31.000000000Z");
     }

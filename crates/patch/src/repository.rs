@@ -194,6 +194,7 @@ impl Gathering<'_> {
                 || source.architectures.contains(architecture)
         };
         let architectures = architectures.iter().filter(|one| used(one));
+        let architectures = architectures.filter(|one| *one != "all" || release.all_is_apart);
         let indices: Vec<String> = if is_flat {
             vec!["Packages".into()]
         } else {

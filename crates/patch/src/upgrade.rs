@@ -47,7 +47,7 @@ pub(crate) fn resolve(
     installed: &[Installed],
     repository: &Repository,
     wanted: &BTreeSet<Key>,
-    pinned: &BTreeMap<String, String>,
+    refused: &BTreeMap<Key, String>,
 ) -> Resolution {
     let by_key = installed.iter().map(|one| ((one.name.clone(), one.architecture.clone()), one));
     let mut resolver =
@@ -56,9 +56,8 @@ pub(crate) fn resolve(
         if one.is_held {
             let why = "the package is on hold".to_string();
             resolver.resolution.blocked.insert(key.clone(), why);
-        } else if let Some(path) = pinned.get(&one.name) {
-            let why = format!("`/{path}` pins the package");
-            resolver.resolution.blocked.insert(key.clone(), why);
+        } else if let Some(why) = refused.get(key) {
+            resolver.resolution.blocked.insert(key.clone(), why.clone());
         }
     }
     for key in wanted {
@@ -147,7 +146,11 @@ impl<'a> Resolver<'a> {
                     Some(other) => Step::Choose(other, key.0.clone()),
                     None => Step::Block(
                         key.clone(),
-                        format!("{} needs {}", new.file.version, text(relation)),
+                        format!(
+                            "{} needs {}, which is not installed",
+                            new.file.version,
+                            text(relation)
+                        ),
                     ),
                 };
             }
@@ -202,14 +205,14 @@ impl<'a> Resolver<'a> {
                 .chosen
                 .keys()
                 .find(|new| relation.iter().any(|c| c.name == new.0))?;
-            return Some(self.together(key, cause, format!("{} needs {}", key.0, text(relation))));
+            return Some(self.together(key, cause, format!("{} needs {} and cannot be upgraded with it", key.0, text(relation))));
         }
         for choice in one.breaks.iter().flatten() {
             let hit = self.resolution.chosen.iter().find(|(new, chosen)| {
                 new.0 == choice.name && new.0 != key.0 && choice.admits(&chosen.file.version)
             });
             if let Some((cause, _)) = hit {
-                return Some(self.together(key, cause, format!("{} breaks it", key.0)));
+                return Some(self.together(key, cause, format!("{} breaks it and cannot be upgraded with it", key.0)));
             }
         }
         None
@@ -230,5 +233,5 @@ fn text(relation: &Relation) -> String {
         None => choice.name.clone(),
     };
     let all: Vec<String> = relation.iter().map(one).collect();
-    all.join(" or ") + ", which is not installed"
+    all.join(" or ")
 }

@@ -1,7 +1,9 @@
 //! `palisade patch`: what an image's repositories fix now.
 
+mod build;
 mod fetch;
 mod plan;
+mod stale;
 
 use palisade_base::Timestamp;
 use palisade_image::Image;
@@ -19,6 +21,8 @@ use fetch::Fetcher;
 pub(crate) fn patch(context: &Context<'_>, command: &cli::Patch) -> Result<Exit, Failure> {
     match command {
         cli::Patch::Plan(args) => plan::plan(context, args),
+        cli::Patch::Build(args) => build::build(context, args),
+        cli::Patch::Stale(args) => stale::stale(context, args),
     }
 }
 
@@ -26,6 +30,7 @@ pub(crate) fn patch(context: &Context<'_>, command: &cli::Patch) -> Result<Exit,
 struct Planned {
     image: Image,
     found: Vec<Vulnerability>,
+    files: Files,
     repository: Repository,
     plan: Plan,
 }
@@ -47,12 +52,13 @@ fn vulnerabilities(image: &Image, database: &Database) -> Result<Vec<Vulnerabili
 /// Reads the image and asks its repositories.
 fn prepare(
     context: &Context<'_>,
+    target: &str,
     args: &cli::PatchOptions,
     database: &Database,
     now: Timestamp,
 ) -> Result<Planned, Failure> {
     let mirrors = mirrors(&args.repository_mirror)?;
-    let image = super::image::open(context, &args.target, &args.source)?;
+    let image = super::image::open(context, target, &args.source)?;
     context.terminal.progress(&format!("examining {}", image.target));
     let found = vulnerabilities(&image, database)?;
     let files = Files::read(&image).or_exit(Exit::Incomplete)?;
@@ -60,8 +66,8 @@ fn prepare(
     let fetcher = Fetcher::new(context);
     let repository =
         Repository::gather(&files, &mirrors, &fetcher, now).or_exit(Exit::Incomplete)?;
-    let plan = Plan::new(&files, &found, &repository).or_exit(Exit::Incomplete)?;
-    Ok(Planned { image, found, repository, plan })
+    let plan = Plan::new(&files, &found, &repository);
+    Ok(Planned { image, found, files, repository, plan })
 }
 
 /// `FROM=TO`. Addresses rarely hold `=`, and never before their path.

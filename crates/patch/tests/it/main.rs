@@ -158,7 +158,7 @@ fn upgrades_that_fix_and_what_goes_with_them() {
         finding("held", "CVE-2025-4", Some("2")),
         finding("lonely", "CVE-2025-5", Some("2")),
     ];
-    let plan = Plan::new(&fixture.files(), &found, &repository).unwrap();
+    let plan = Plan::new(&fixture.files(), &found, &repository);
     let upgrades: Vec<(&str, &str, usize, Option<&str>)> = plan
         .upgrades
         .iter()
@@ -190,7 +190,7 @@ fn an_upgrade_that_needs_what_is_not_installed_is_not_made() {
     );
     fixture.publish("", &more);
     let found = [finding("libshop1", "CVE-2025-1", Some("1.0-2"))];
-    let plan = Plan::new(&fixture.files(), &found, &fixture.gather()).unwrap();
+    let plan = Plan::new(&fixture.files(), &found, &fixture.gather());
     assert!(plan.upgrades.is_empty());
     assert_eq!(plan.remaining[0].why, "1.0-9 needs newcomer (>= 2), which is not installed");
 }
@@ -203,7 +203,7 @@ fn a_pinned_package_stays() {
         "Package: libshop1\nPin: version 1.0-1\nPin-Priority: 1001\n",
     );
     let found = [finding("libshop1", "CVE-2025-1", Some("1.0-2"))];
-    let plan = Plan::new(&fixture.files(), &found, &fixture.gather()).unwrap();
+    let plan = Plan::new(&fixture.files(), &found, &fixture.gather());
     assert_eq!(plan.remaining[0].why, "`/etc/apt/preferences.d/shop` pins the package");
 }
 

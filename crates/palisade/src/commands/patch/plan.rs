@@ -48,7 +48,7 @@ struct Report<'a> {
 pub(super) fn plan(context: &Context<'_>, args: &cli::PatchPlan) -> Result<Exit, Failure> {
     let now = Timestamp::now();
     let database = super::open_database(context, &args.options)?;
-    let planned = super::prepare(context, &args.options, &database, now)?;
+    let planned = super::prepare(context, &args.target, &args.options, &database, now)?;
     let mut bases = Vec::new();
     for name in &args.base {
         let image = super::super::image::open(context, name, &args.options.source)?;
@@ -59,7 +59,7 @@ pub(super) fn plan(context: &Context<'_>, args: &cli::PatchPlan) -> Result<Exit,
         bases.push(compare_base(name, &planned.found, &found, &names));
     }
     bases.sort_by_key(|base| std::cmp::Reverse(base.n_fixed.saturating_sub(base.n_new)));
-    let Planned { image, found, repository, plan } = &planned;
+    let Planned { image, found, repository, plan, .. } = &planned;
     let report = Report {
         version: VERSION,
         image: image.target.to_string(),
@@ -97,7 +97,7 @@ fn compare_base(
     }
 }
 
-fn safe(text: &str) -> String {
+pub(super) fn safe(text: &str) -> String {
     printable(text.as_bytes()).into_owned()
 }
 
@@ -126,19 +126,7 @@ fn table(report: &Report<'_>) -> String {
         text += &columns(&["PACKAGE", "INSTALLED", "AVAILABLE", "SUITE", "FIXES"], &rows);
         text.push('\n');
     }
-    // Many findings stay for one reason.
-    let mut reasons: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
-    for one in &plan.remaining {
-        reasons.entry((&one.package, &one.why)).or_default().push(&one.id);
-    }
-    if !reasons.is_empty() {
-        let row = |((package, why), ids): (&(&str, &str), &Vec<&str>)| {
-            vec![safe(package), safe(why), safe(&ids.join(" "))]
-        };
-        let rows: Vec<Vec<String>> = reasons.iter().map(row).collect();
-        text += &columns(&["STAYS IN", "WHY", "VULNERABILITIES"], &rows);
-        text.push('\n');
-    }
+    text += &staying(plan);
     for base in &report.bases {
         let _ = writeln!(
             text,
@@ -159,6 +147,22 @@ fn table(report: &Report<'_>) -> String {
         size as f64 / 1e6
     );
     text
+}
+
+/// What stays; many findings stay for one reason.
+pub(super) fn staying(plan: &Plan) -> String {
+    let mut reasons: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
+    for one in &plan.remaining {
+        reasons.entry((&one.package, &one.why)).or_default().push(&one.id);
+    }
+    if reasons.is_empty() {
+        return String::new();
+    }
+    let row = |((package, why), ids): (&(&str, &str), &Vec<&str>)| {
+        vec![safe(package), safe(why), safe(&ids.join(" "))]
+    };
+    let rows: Vec<Vec<String>> = reasons.iter().map(row).collect();
+    columns(&["STAYS IN", "WHY", "VULNERABILITIES"], &rows) + "\n"
 }
 
 fn tsv(plan: &Plan) -> String {
