@@ -65,15 +65,16 @@ impl Image {
         if let Some(created) = &amendment.step.created {
             config["created"] = json!(created);
         }
-        // A history that names other layers than there are is worse than none.
+        // A history that names other layers than there are is left as it is; where there is
+        // none, nothing is said of the layers below.
+        if self.config.history.is_empty() {
+            config["history"] = Value::Array(vec![json!({}); self.layers.len()]);
+        }
         let n_steps = self.config.history.iter().filter(|step| !step.empty_layer).count();
-        if n_steps == self.layers.len() {
-            if !config["history"].is_array() {
-                config["history"] = json!([]);
-            }
-            if let Some(history) = config["history"].as_array_mut() {
-                history.push(step_document(&amendment.step));
-            }
+        if (self.config.history.is_empty() || n_steps == self.layers.len())
+            && let Some(history) = config["history"].as_array_mut()
+        {
+            history.push(step_document(&amendment.step));
         }
         let config = layout.add_blob(document::CONFIG, &encode("configuration", &config)?)?;
         let own: Value = serde_json::from_slice(&self.manifest).unwrap_or_default();

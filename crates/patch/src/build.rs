@@ -322,7 +322,7 @@ impl Builder<'_> {
                 plain == name || upgraded.contains(other)
             };
             if let Some(other) = others.iter().find(|other| !own(other))
-                && !self.paths.is_excluded(&file.path)
+                && !self.paths.is_excluded(&file.path, file.kind)
                 && self.paths.diverted(&file.path, name) == file.path
             {
                 return refuse(&format!("is a file of {other} as well"));
@@ -357,7 +357,8 @@ impl Builder<'_> {
             .collect();
         let new = deb.files.iter().filter(|file| is_library(&file.path));
         let new: BTreeMap<String, Option<String>> = new
-            .filter(|file| file.kind != FileKind::Folder && !self.paths.is_excluded(&file.path))
+            .filter(|file| file.kind != FileKind::Folder)
+            .filter(|file| !self.paths.is_excluded(&file.path, file.kind))
             .filter_map(|file| {
                 let link = (file.kind == FileKind::Symlink).then(|| file.link.clone());
                 Some((self.files.resolve_parent(&file.path)?, link))
@@ -404,7 +405,7 @@ impl Builder<'_> {
                 let md5 = md5(&file.content);
                 conffiles.push(Conffile { path: file.path.clone(), md5, is_obsolete: false });
             }
-            if file.path.is_empty() || self.paths.is_excluded(&file.path) {
+            if file.path.is_empty() || self.paths.is_excluded(&file.path, file.kind) {
                 continue;
             }
             if file.kind == FileKind::Folder {
@@ -413,9 +414,9 @@ impl Builder<'_> {
                 }
                 continue;
             }
-            let mut place = at.clone();
+            let (mut place, mut file) = (at.clone(), file.clone());
             if is_own {
-                match self.decide(file, &at, &old_conffiles) {
+                match self.decide(&file, &at, &old_conffiles) {
                     Decision::Write => {}
                     Decision::Keep => {
                         let path = format!("/{}", file.path);
@@ -430,14 +431,18 @@ impl Builder<'_> {
                     }
                     Decision::Same => continue,
                 }
+                // Mode and owner are those of the file that is there, beside it as well.
+                if let Some(node) = self.files.get(&at) {
+                    (file.mode, file.uid, file.gid) = (node.mode, node.uid, node.gid);
+                }
             }
-            let mut file = file.clone();
             if file.kind == FileKind::HardLink {
                 file.link = self.place(&file.link, &upgrade.package).unwrap_or_default();
             }
             layer.put(&place, &file)?;
             done.n_files += 1;
         }
+        conffiles.sort_by_key(|one: &Conffile| own.iter().position(|path| *path == one.path));
         // Configuration files that the new version does not have stay, as dpkg leaves them.
         for one in old_conffiles {
             if !own.contains(&one.path) {
@@ -463,7 +468,11 @@ impl Builder<'_> {
         let new = md5(&file.content);
         let Some(node) = self.files.get(at) else {
             // What was removed from the image stays removed.
-            return if recorded.is_some() { Decision::Keep } else { Decision::Write };
+            return match recorded {
+                Some(recorded) if recorded.md5 == new => Decision::Keep,
+                Some(_) => Decision::Beside,
+                None => Decision::Write,
+            };
         };
         let current = match node.kind {
             FileKind::Symlink => self.files.content(at).map(md5),
@@ -502,6 +511,27 @@ impl Builder<'_> {
         }
     }
 
+    /// What dpkg makes up for a package that brings no sums of its own.
+    fn md5sums(&self, deb: &Deb) -> String {
+        let content = |path: &str| {
+            let found = deb.files.iter().find(|it| it.path == path && it.kind == FileKind::Regular);
+            found.map(|file| md5(&file.content))
+        };
+        let mut text = String::new();
+        for file in &deb.files {
+            let sum = match file.kind {
+                _ if self.paths.is_excluded(&file.path, file.kind) => None,
+                FileKind::Regular => Some(md5(&file.content)),
+                FileKind::HardLink => content(&file.link),
+                _ => None,
+            };
+            if let Some(sum) = sum {
+                text.extend([&sum, "  ", &file.path, "\n"]);
+            }
+        }
+        text
+    }
+
     /// Writes what `info` has of a package.
     fn record<W: Write>(
         &self,
@@ -524,6 +554,10 @@ impl Builder<'_> {
             }
         }
         layer.put_file(&format!("{new}.list"), 0o644, self.time, list.into_bytes())?;
+        if !deb.control.contains_key("md5sums") {
+            let sums = self.md5sums(deb).into_bytes();
+            layer.put_file(&format!("{new}.md5sums"), 0o644, self.time, sums)?;
+        }
         for (name, file) in deb.control.iter().filter(|(name, _)| *name != "control") {
             let path = format!("{new}.{name}");
             layer.put_file(&path, file.mode & 0o777, self.time, file.content.clone())?;
@@ -533,6 +567,7 @@ impl Builder<'_> {
 }
 
 /// What happens to a configuration file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Decision {
     /// The new form replaces it.
     Write,
@@ -552,7 +587,7 @@ fn control_of(deb: &Deb) -> Stanza {
 /// Whether a hard link's target is a file that is written before it.
 fn is_linkable(deb: &Deb, target: &str, paths: &Paths) -> bool {
     let conffiles = own_conffiles(deb);
-    !paths.is_excluded(target)
+    !paths.is_excluded(target, FileKind::Regular)
         && !conffiles.iter().any(|(path, _)| path == target)
         && deb.files.iter().any(|file| file.path == target && file.kind == FileKind::Regular)
 }

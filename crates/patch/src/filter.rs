@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use palisade_image::FileKind;
+
 use crate::Files;
 
 /// Patterns of one image.
@@ -52,15 +54,23 @@ impl Paths {
         this
     }
 
-    /// Whether the image leaves a path out. The last pattern that matches decides.
-    pub(crate) fn is_excluded(&self, path: &str) -> bool {
+    /// Whether the image leaves a path out. The last pattern that matches decides; folders and
+    /// symbolic links stay where a pattern that includes may match below them, as in dpkg's
+    /// `src/main/filters.c`.
+    pub(crate) fn is_excluded(&self, path: &str, kind: FileKind) -> bool {
         let absolute = format!("/{path}");
-        let decides = self.patterns.iter().rev();
-        decides
-            .filter(|(_, pattern)| matches(pattern.as_bytes(), absolute.as_bytes()))
-            .map(|(includes, _)| !includes)
-            .next()
-            .unwrap_or(false)
+        let mut decides = self.patterns.iter().rev();
+        let decided = decides.find(|(_, pattern)| matches(pattern.as_bytes(), absolute.as_bytes()));
+        if decided.is_none_or(|(includes, _)| *includes) {
+            return false;
+        }
+        let is_open = matches!(kind, FileKind::Folder | FileKind::Symlink);
+        !(is_open
+            && self.patterns.iter().filter(|(includes, _)| *includes).any(|(_, pattern)| {
+                let end = pattern.find(['*', '?', '[', '\\']).unwrap_or(pattern.len());
+                let literal = pattern.get(..end).unwrap_or_default().trim_end_matches('/');
+                absolute.starts_with(literal)
+            }))
     }
 
     /// Where a package's path lies once diversions are followed.

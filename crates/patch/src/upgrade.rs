@@ -205,14 +205,22 @@ impl<'a> Resolver<'a> {
                 .chosen
                 .keys()
                 .find(|new| relation.iter().any(|c| c.name == new.0))?;
-            return Some(self.together(key, cause, format!("{} needs {} and cannot be upgraded with it", key.0, text(relation))));
+            return Some(self.together(
+                key,
+                cause,
+                format!("{} needs {} and cannot be upgraded with it", key.0, text(relation)),
+            ));
         }
         for choice in one.breaks.iter().flatten() {
             let hit = self.resolution.chosen.iter().find(|(new, chosen)| {
                 new.0 == choice.name && new.0 != key.0 && choice.admits(&chosen.file.version)
             });
             if let Some((cause, _)) = hit {
-                return Some(self.together(key, cause, format!("{} breaks it and cannot be upgraded with it", key.0)));
+                return Some(self.together(
+                    key,
+                    cause,
+                    format!("{} breaks it and cannot be upgraded with it", key.0),
+                ));
             }
         }
         None

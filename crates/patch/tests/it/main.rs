@@ -1,6 +1,8 @@
 //! Plans against a repository that the test makes and signs.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod root;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -89,6 +91,11 @@ impl Fixture {
             + &entry("shop", "1.0-2+b1", "Depends: libshop1 (= 1.0-2)\n")
             + &entry("held", "2", "")
             + packages;
+        self.publish_index(more, &index);
+    }
+
+    /// The same with an index of one's own.
+    fn publish_index(&self, more: &str, index: &str) {
         let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         std::io::Write::write_all(&mut gzip, index.as_bytes()).unwrap();
         let gzip = gzip.finish().unwrap();
