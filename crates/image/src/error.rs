@@ -470,6 +470,9 @@ pub enum LayoutError {
         /// What happened.
         source: io::Error,
     },
+    /// A layer of the image that is amended cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadImageError),
     /// A layer's source cannot be read.
     #[error("pack `{}`", path.display())]
     Pack {
@@ -510,6 +513,7 @@ impl Explain for LayoutError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Open(error) => error.hint(),
+            Self::Read(error) => error.hint(),
             Self::Write { .. } | Self::Pack { .. } => {
                 Some("check that the path exists, may be written, and the disk has room".into())
             }

@@ -258,7 +258,7 @@ impl Layout {
         }
     }
 
-    fn add_layer(&self, source: &LayerSource) -> Result<pack::PackedLayer, LayoutError> {
+    pub(crate) fn add_layer(&self, source: &LayerSource) -> Result<pack::PackedLayer, LayoutError> {
         use std::os::unix::fs::PermissionsExt as _;
         let folder = self.folder.join("blobs/sha256");
         let fail = |source| LayoutError::Write { path: folder.clone(), source };
@@ -273,11 +273,11 @@ impl Layout {
     }
 }
 
-fn encode(what: &'static str, value: &Value) -> Result<Vec<u8>, LayoutError> {
+pub(crate) fn encode(what: &'static str, value: &Value) -> Result<Vec<u8>, LayoutError> {
     serde_json::to_vec(value).map_err(|source| LayoutError::Encode { what, source })
 }
 
-fn check_tag(tag: &str) -> Result<(), LayoutError> {
+pub(crate) fn check_tag(tag: &str) -> Result<(), LayoutError> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "-._:@/+".contains(c);
     let begins_well = tag.starts_with(|c: char| c.is_ascii_alphanumeric());
     if !begins_well || tag.len() > TAG_CHARS_MAX || !tag.chars().all(allowed) {
@@ -351,8 +351,16 @@ pub fn write_layout(dest: &Path, image: &NewImage) -> Result<WrittenImage, Layou
     if let Some(tag) = &image.tag {
         check_tag(tag)?;
     }
+    in_layout(dest, |layout| write_image(layout, image))
+}
+
+/// Passes the layout at `dest` to `write`; makes it, in one step, if nothing is there.
+pub(crate) fn in_layout<T>(
+    dest: &Path,
+    write: impl FnOnce(&Layout) -> Result<T, LayoutError>,
+) -> Result<T, LayoutError> {
     if dest.join("oci-layout").exists() {
-        return write_image(&Layout::open(dest)?, image);
+        return write(&Layout::open(dest)?);
     }
     let fail = |source| LayoutError::Write { path: dest.into(), source };
     let parent = match dest.parent() {
@@ -362,7 +370,7 @@ pub fn write_layout(dest: &Path, image: &NewImage) -> Result<WrittenImage, Layou
     let temporary =
         tempfile::Builder::new().prefix(".palisade-layout-").tempdir_in(parent).map_err(fail)?;
     let layout = Layout::create(temporary.path())?;
-    let written = write_image(&layout, image)?;
+    let written = write(&layout)?;
     let mode = rustix::fs::Mode::from_raw_mode(0o755);
     rustix::fs::chmod(temporary.path(), mode).map_err(|error| fail(error.into()))?;
     // An empty folder at `dest` is replaced; anything else there is an error.
@@ -418,24 +426,23 @@ fn config_document(image: &NewImage, diff_ids: &[Digest]) -> Value {
     }
     document["config"] = image.config.clone();
     document["rootfs"] = json!({ "type": "layers", "diff_ids": diff_ids });
-    let step = |step: &HistoryStep| {
-        let mut value = json!({});
-        for (key, text) in [
-            ("created", &step.created),
-            ("created_by", &step.created_by),
-            ("comment", &step.comment),
-        ] {
-            if let Some(text) = text {
-                value[key] = json!(text);
-            }
-        }
-        if step.empty_layer {
-            value["empty_layer"] = json!(true);
-        }
-        value
-    };
     if !image.history.is_empty() {
-        document["history"] = Value::Array(image.history.iter().map(step).collect());
+        document["history"] = Value::Array(image.history.iter().map(step_document).collect());
     }
     document
+}
+
+pub(crate) fn step_document(step: &HistoryStep) -> Value {
+    let mut value = json!({});
+    for (key, text) in
+        [("created", &step.created), ("created_by", &step.created_by), ("comment", &step.comment)]
+    {
+        if let Some(text) = text {
+            value[key] = json!(text);
+        }
+    }
+    if step.empty_layer {
+        value["empty_layer"] = json!(true);
+    }
+    value
 }

@@ -19,6 +19,7 @@
 
 mod aci;
 mod ahead;
+mod amend;
 mod archive;
 mod blob;
 mod decompress;
@@ -41,6 +42,7 @@ mod tarball;
 mod walk;
 mod xattr;
 
+pub use amend::Amendment;
 pub use document::{HistoryStep, ImageConfig, Platform};
 pub use entry::{FileEntry, FileKind, Hostile, HostileKind, Visit, Walked};
 pub use error::{BlobError, ExtractError, LayoutError, OpenImageError, ReadImageError, TarError};

@@ -66,7 +66,7 @@ impl Image {
         Ok(())
     }
 
-    fn open_layer(&self, layer: &Layer) -> io::Result<Blob> {
+    pub(crate) fn open_layer(&self, layer: &Layer) -> io::Result<Blob> {
         if let Place::Split(split) = &layer.place {
             return split.open(record_bytes_max(&self.limits));
         }

@@ -12,6 +12,7 @@ mod engines;
 mod image;
 mod log;
 mod network;
+mod patch;
 mod policy;
 mod profile;
 mod report;
@@ -36,6 +37,7 @@ pub(crate) use engines::*;
 pub(crate) use image::*;
 pub(crate) use log::*;
 pub(crate) use network::*;
+pub(crate) use patch::*;
 pub(crate) use policy::*;
 pub(crate) use profile::*;
 pub(crate) use report::*;
@@ -131,6 +133,9 @@ pub(crate) enum Command {
     Convert(Convert),
     /// Say what a CVE, a check, a detector, a rule or an ATT&CK technique is
     Explain(Explain),
+    /// What an image's own repositories fix now
+    #[command(subcommand)]
+    Patch(Patch),
     /// Sign an image
     Sign(Sign),
     /// Attach a signed statement to an image: provenance, a bill of materials, a VEX document

@@ -27,6 +27,7 @@ mod look;
 mod means;
 mod network;
 mod orders;
+mod patch;
 mod playbook;
 mod policy;
 mod profile;
@@ -69,6 +70,7 @@ pub(crate) fn run(
         Command::Explain(args) => explain::explain(&context, args),
         Command::Sign(args) => signing::sign(&context, args),
         Command::Attest(args) => signing::attest(&context, args),
+        Command::Patch(command) => patch::patch(&context, command),
         Command::Verify(args) => sign::verify(&context, args),
         Command::Promote(args) => promote::promote(&context, args),
         Command::Copy(args) => promote::copy(&context, args),

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use palisade_base::{Explain as _, Timestamp};
 use palisade_image::{
-    Descriptor, Image, LayerSource, Layout, LayoutError, NewImage, OpenImageError, OpenOptions,
-    PackOptions, Platform, Visit, WrittenImage, write_layout,
+    Amendment, Descriptor, HistoryStep, Image, LayerSource, Layout, LayoutError, NewImage,
+    OpenImageError, OpenOptions, PackOptions, Platform, Visit, WrittenImage, write_layout,
 };
 use palisade_model::Target;
 use serde_json::json;
@@ -241,4 +241,60 @@ fn changes_from_many_threads_all_arrive() {
         }
     });
     assert_eq!(Layout::open(folder.path()).unwrap().manifests().unwrap().len(), 8);
+}
+
+#[test]
+fn an_image_is_written_again_with_one_more_layer() {
+    let root = root_folder();
+    let parent = tempfile::tempdir().unwrap();
+    let old = parent.path().join("old");
+    write_layout(&old, &new_image(root.path(), "demo:1")).unwrap();
+    let image = open(&old, None).unwrap();
+    let mut tar = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_size(3);
+    header.set_mode(0o644);
+    tar.append_data(&mut header, "usr/bin/su", &b"new"[..]).unwrap();
+    let layer = parent.path().join("layer.tar");
+    std::fs::write(&layer, tar.into_inner().unwrap()).unwrap();
+    let amendment = Amendment {
+        tag: Some("demo:2".into()),
+        layer,
+        step: HistoryStep {
+            created: Some("2026-01-01T00:00:00Z".into()),
+            created_by: Some("test".into()),
+            ..HistoryStep::default()
+        },
+        annotations: vec![("org.example.key".into(), "value".into())],
+    };
+    let dest = parent.path().join("new");
+    let written = image.amend(&dest, &amendment).unwrap();
+    assert_eq!(written, image.amend(&dest, &amendment).unwrap(), "the same bytes again");
+    let new = open(&dest, Some("demo:2")).unwrap();
+    new.verify_blobs().unwrap();
+    assert_eq!(new.layers[0].digest, image.layers[0].digest, "copied as it is");
+    assert_eq!(new.config.diff_ids[..1], image.config.diff_ids);
+    assert_eq!(new.config.created.as_deref(), Some("2026-01-01T00:00:00Z"));
+    let history = &new.config.history;
+    assert_eq!((history.len(), history[1].created_by.as_deref()), (2, Some("test")));
+    assert_eq!(new.config.raw["config"], image.config.raw["config"]);
+    let mut found = String::new();
+    new.walk(&mut |entry, content| {
+        if entry.path == "usr/bin/su" {
+            content.read_to_string(&mut found).unwrap();
+        }
+        Visit::Continue
+    })
+    .unwrap();
+    assert_eq!(found, "new");
+    // A layer that is not what its digest says is not copied.
+    let blob = old.join("blobs/sha256").join(image.layers[0].digest.hex());
+    let mut bytes = std::fs::read(&blob).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&blob, bytes).unwrap();
+    let lost = parent.path().join("lost");
+    assert!(matches!(image.amend(&lost, &amendment), Err(LayoutError::Read(_))));
+    assert!(!lost.exists());
+    let folder = Image::open(&Target::Folder(root.path().into()), &OpenOptions::default()).unwrap();
+    assert!(folder.amend(&lost, &amendment).is_err());
 }

@@ -75,7 +75,7 @@ pub(crate) fn find(
 }
 
 /// The running containers by their ids, each with its oldest process that we see.
-fn running(context: &Context<'_>, stores: &Stores) -> BTreeMap<String, (Facts, u32)> {
+pub(super) fn running(context: &Context<'_>, stores: &Stores) -> BTreeMap<String, (Facts, u32)> {
     let palisade_containers = context.global.run_dir.join("containers");
     let mut paths = HostPaths { palisade_containers, ..HostPaths::default() };
     if let Some(root) = stores.docker.first() {

@@ -22,6 +22,7 @@ use super::Context;
 use crate::cli::{self, ListFormat};
 use crate::exit::{Exit, Failure, OrExit as _};
 use crate::terminal::columns;
+pub(super) use fetch::join;
 
 /// Carries out a `palisade db` command.
 pub(crate) fn db(context: &Context<'_>, command: &cli::Db) -> Result<Exit, Failure> {

@@ -384,7 +384,7 @@ fn unexpected(status: u16, response: &ureq::http::Response<ureq::Body>) -> Faile
 }
 
 /// The address that a `Location` means.
-fn join(url: &str, place: &str) -> String {
+pub(in crate::commands) fn join(url: &str, place: &str) -> String {
     if place.contains("://") {
         return place.to_string();
     }

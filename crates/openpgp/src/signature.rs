@@ -2,31 +2,31 @@
 
 use ring::signature as sig;
 
-use super::OpenPgpError;
-use super::key::{Algorithm, Material};
-use super::packet::new_length;
+use crate::OpenPgpError;
+use crate::key::{Algorithm, Material};
+use crate::packet::new_length;
 
 const SUBPACKETS_MAX: usize = 200;
 
 /// A signature, read and not verified.
 #[derive(Debug, Clone)]
-pub(super) struct Signature {
-    pub(super) kind: u8,
+pub(crate) struct Signature {
+    pub(crate) kind: u8,
     algorithm: u8,
     hash: u8,
     /// What is hashed after the data.
     trailer: Vec<u8>,
     numbers: Vec<u8>,
     /// Seconds since the Unix epoch.
-    pub(super) created: u64,
+    pub(crate) created: u64,
     /// Seconds after `created`; 0: never.
-    pub(super) expires_after: u64,
+    pub(crate) expires_after: u64,
     /// Of the key that it certifies: seconds after its making; 0: never.
-    pub(super) key_expires_after: u64,
-    pub(super) issuer: Option<[u8; 8]>,
-    pub(super) issuer_fingerprint: Option<Vec<u8>>,
-    pub(super) key_flags: Option<u8>,
-    pub(super) embedded: Option<Vec<u8>>,
+    pub(crate) key_expires_after: u64,
+    pub(crate) issuer: Option<[u8; 8]>,
+    pub(crate) issuer_fingerprint: Option<Vec<u8>>,
+    pub(crate) key_flags: Option<u8>,
+    pub(crate) embedded: Option<Vec<u8>>,
 }
 
 struct Reader<'a>(&'a [u8]);
@@ -49,7 +49,7 @@ fn be(bytes: &[u8]) -> u64 {
 }
 
 impl Signature {
-    pub(super) fn parse(body: &[u8]) -> Result<Self, OpenPgpError> {
+    pub(crate) fn parse(body: &[u8]) -> Result<Self, OpenPgpError> {
         let mut reader = Reader(body);
         match reader.number(1)? {
             3 => Self::parse_3(reader),
@@ -158,7 +158,7 @@ impl Signature {
     }
 
     /// Whether it was made before `now` and has not ended by then.
-    pub(super) fn is_current(&self, now: u64) -> bool {
+    pub(crate) fn is_current(&self, now: u64) -> bool {
         const SKEW: u64 = 300;
         self.created <= now.saturating_add(SKEW)
             && (self.expires_after == 0 || self.created.saturating_add(self.expires_after) > now)
@@ -166,7 +166,7 @@ impl Signature {
 
     /// Whether `key` made it over `data`. SHA-1 counts only where `legacy` allows it: in what
     /// a key says of itself, never in what it says of others.
-    pub(super) fn verify(&self, key: &Material, data: &[u8], legacy: bool) -> bool {
+    pub(crate) fn verify(&self, key: &Material, data: &[u8], legacy: bool) -> bool {
         const SHA1: u8 = 2;
         if self.hash == SHA1 && !legacy {
             return false;
@@ -233,7 +233,7 @@ fn mpis(mut bytes: &[u8], lengths: &[usize]) -> Option<Vec<u8>> {
 }
 
 /// One number with its length in bits before it, without zeros before its first digit.
-pub(super) fn mpi<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
+pub(crate) fn mpi<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
     let (n_bits, rest) = bytes.split_first_chunk::<2>()?;
     let n_bytes = usize::from(u16::from_be_bytes(*n_bits)).div_ceil(8);
     let (mut number, rest) = rest.split_at_checked(n_bytes)?;

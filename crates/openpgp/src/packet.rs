@@ -2,27 +2,27 @@
 
 use std::io::Read as _;
 
-use super::OpenPgpError;
+use crate::OpenPgpError;
 
 /// Largest message or keyring, in bytes, before and after decompression.
-pub(super) const BYTES_MAX: usize = 4 << 20;
+pub(crate) const BYTES_MAX: usize = 4 << 20;
 /// Most packets of a message or keyring.
 const PACKETS_MAX: usize = 10_000;
 
-pub(super) const SIGNATURE: u8 = 2;
-pub(super) const ONE_PASS: u8 = 4;
-pub(super) const PUBLIC_KEY: u8 = 6;
-pub(super) const COMPRESSED: u8 = 8;
-pub(super) const MARKER: u8 = 10;
-pub(super) const LITERAL: u8 = 11;
-pub(super) const USER_ID: u8 = 13;
-pub(super) const SUBKEY: u8 = 14;
+pub(crate) const SIGNATURE: u8 = 2;
+pub(crate) const ONE_PASS: u8 = 4;
+pub(crate) const PUBLIC_KEY: u8 = 6;
+pub(crate) const COMPRESSED: u8 = 8;
+pub(crate) const MARKER: u8 = 10;
+pub(crate) const LITERAL: u8 = 11;
+pub(crate) const USER_ID: u8 = 13;
+pub(crate) const SUBKEY: u8 = 14;
 
 /// One packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Packet {
-    pub(super) tag: u8,
-    pub(super) body: Vec<u8>,
+pub(crate) struct Packet {
+    pub(crate) tag: u8,
+    pub(crate) body: Vec<u8>,
 }
 
 fn malformed() -> OpenPgpError {
@@ -40,7 +40,7 @@ fn number(bytes: &mut &[u8], n: usize) -> Result<usize, OpenPgpError> {
 }
 
 /// The length of a new packet or subpacket; a partial one says `true`.
-pub(super) fn new_length(bytes: &mut &[u8]) -> Result<(usize, bool), OpenPgpError> {
+pub(crate) fn new_length(bytes: &mut &[u8]) -> Result<(usize, bool), OpenPgpError> {
     Ok(match number(bytes, 1)? {
         first @ 0..=191 => (first, false),
         first @ 192..=223 => (((first - 192) << 8) + number(bytes, 1)? + 192, false),
@@ -50,7 +50,7 @@ pub(super) fn new_length(bytes: &mut &[u8]) -> Result<(usize, bool), OpenPgpErro
 }
 
 /// Takes `bytes` apart.
-pub(super) fn parse(mut bytes: &[u8]) -> Result<Vec<Packet>, OpenPgpError> {
+pub(crate) fn parse(mut bytes: &[u8]) -> Result<Vec<Packet>, OpenPgpError> {
     if bytes.len() > BYTES_MAX {
         return Err(OpenPgpError::TooLarge);
     }
@@ -88,7 +88,7 @@ pub(super) fn parse(mut bytes: &[u8]) -> Result<Vec<Packet>, OpenPgpError> {
 }
 
 /// What a compressed packet holds.
-pub(super) fn decompress(body: &[u8]) -> Result<Vec<u8>, OpenPgpError> {
+pub(crate) fn decompress(body: &[u8]) -> Result<Vec<u8>, OpenPgpError> {
     let (algorithm, data) = body.split_first().ok_or_else(malformed)?;
     let mut out = Vec::new();
     let limit = BYTES_MAX as u64 + 1;
@@ -103,7 +103,7 @@ pub(super) fn decompress(body: &[u8]) -> Result<Vec<u8>, OpenPgpError> {
 }
 
 /// Takes the armour off, if there is one.
-pub(super) fn dearmor(bytes: &[u8]) -> Result<Vec<u8>, OpenPgpError> {
+pub(crate) fn dearmor(bytes: &[u8]) -> Result<Vec<u8>, OpenPgpError> {
     use base64::Engine as _;
     let Some(text) =
         std::str::from_utf8(bytes).ok().filter(|text| text.trim_start().starts_with("-----BEGIN"))

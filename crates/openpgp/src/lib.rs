@@ -1,6 +1,11 @@
-//! OpenPGP as GPG simple signing uses it: a signed message, and the keyring that may have
-//! signed it (RFC 9580 and RFC 4880).
+//! OpenPGP signatures: of messages as GPG simple signing uses them, of texts and of files as
+//! package repositories do, and the keyring that may have signed them (RFC 9580 and RFC 4880).
+//!
+//! Verifies and never signs. No network and no clock: keys are bytes, the time is an argument.
+#![forbid(unsafe_code)]
 
+mod cleartext;
+mod der;
 mod key;
 mod packet;
 mod signature;
@@ -38,6 +43,9 @@ pub enum OpenPgpError {
     /// The key does not say that it is one.
     #[error("the key has no valid signature by itself, or its subkey none")]
     Unbound,
+    /// No text with a signature, or one with something before or after it.
+    #[error("it is no text with a signature: {0}")]
+    NoSignedText(&'static str),
     /// The key is for other uses.
     #[error("the key is not for signing")]
     NotForSigning,
@@ -59,6 +67,12 @@ impl palisade_base::Explain for OpenPgpError {
         )
     }
 }
+
+/// Kinds of signatures: of a file, and of a text whose line ends do not matter.
+const BINARY: u8 = 0;
+const TEXT: u8 = 1;
+/// Signatures of one document that are tried.
+const SIGNATURES_MAX: usize = 32;
 
 /// Keys that may have signed.
 #[derive(Debug, Clone, Default)]
@@ -87,10 +101,87 @@ impl Keyring {
     /// epoch); gives its content and the fingerprint of the key that signed it.
     pub fn verify(&self, message: &[u8], now: u64) -> Result<(Vec<u8>, String), OpenPgpError> {
         let (content, signature) = open(message)?;
+        let signer = self.signer(&signature, &content, now)?;
+        Ok((content, signer))
+    }
+
+    /// Verifies signatures that stand apart from `content`, binary or in armour, of which one
+    /// by a key of this ring suffices; gives that key's fingerprint.
+    pub fn verify_detached(
+        &self,
+        content: &[u8],
+        signatures: &[u8],
+        now: u64,
+    ) -> Result<String, OpenPgpError> {
+        self.any_of(&packet::dearmor(signatures)?, now, |signature| match signature.kind {
+            BINARY => Ok(content.to_vec()),
+            TEXT => Ok(cleartext::with_line_ends(content)),
+            _ => Err(OpenPgpError::Unsupported("a signature of something else than a file")),
+        })
+    }
+
+    /// Verifies a text in the cleartext signature framework (RFC 9580, section 7), of whose
+    /// signatures one by a key of this ring suffices; gives the text that is signed, with plain
+    /// line ends, and that key's fingerprint. Nothing may stand before or after it.
+    pub fn verify_text(&self, document: &str, now: u64) -> Result<(String, String), OpenPgpError> {
+        let parts = cleartext::parse(document)?;
+        let signatures = packet::dearmor(parts.signatures.as_bytes())?;
+        let signed = cleartext::with_line_ends(parts.text.as_bytes());
+        let signer = self.any_of(&signatures, now, |signature| match signature.kind {
+            BINARY | TEXT => Ok(signed.clone()),
+            _ => Err(OpenPgpError::Unsupported("a signature of something else than a text")),
+        })?;
+        Ok((parts.text + "\n", signer))
+    }
+
+    /// Keeps the keys with these fingerprints alone, and those with such a subkey
+    /// (hexadecimal; `!` at the end, which means that very key, is not told apart).
+    pub fn keep_only(&mut self, fingerprints: &[String]) {
+        let wanted: Vec<String> =
+            fingerprints.iter().map(|one| one.trim_end_matches('!').to_ascii_uppercase()).collect();
+        self.0.retain(|key| key.all_fingerprints().any(|one| wanted.contains(&one)));
+    }
+
+    /// Whether there is no key.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The first of the signatures that holds; else why the last that matters does not.
+    fn any_of(
+        &self,
+        signatures: &[u8],
+        now: u64,
+        content: impl Fn(&Signature) -> Result<Vec<u8>, OpenPgpError>,
+    ) -> Result<String, OpenPgpError> {
+        let mut refused = OpenPgpError::NotSigned;
+        let packets = packet::parse(signatures)?;
+        let all = packets.iter().filter(|it| it.tag == packet::SIGNATURE);
+        for packet in all.take(SIGNATURES_MAX) {
+            let checked = Signature::parse(&packet.body).and_then(|signature| {
+                let content = content(&signature)?;
+                self.signer(&signature, &content, now)
+            });
+            match checked {
+                Ok(signer) => return Ok(signer),
+                // That others signed as well says less than what is wrong with ours.
+                Err(OpenPgpError::UnknownKey) if refused != OpenPgpError::NotSigned => {}
+                Err(error) => refused = error,
+            }
+        }
+        Err(refused)
+    }
+
+    fn signer(
+        &self,
+        signature: &Signature,
+        content: &[u8],
+        now: u64,
+    ) -> Result<String, OpenPgpError> {
         let mut refused = OpenPgpError::UnknownKey;
         for key in &self.0 {
-            match key.verify(&signature, &content, now) {
-                Some(Ok(())) => return Ok((content, key.fingerprint())),
+            match key.verify(signature, content, now) {
+                Some(Ok(())) => return Ok(key.fingerprint()),
                 Some(Err(error)) => refused = error,
                 None => {}
             }
@@ -120,7 +211,7 @@ fn open(message: &[u8]) -> Result<(Vec<u8>, Signature), OpenPgpError> {
         return Err(OpenPgpError::NotSigned);
     };
     let signature = Signature::parse(signature)?;
-    if signature.kind != 0 {
+    if signature.kind != BINARY {
         return Err(OpenPgpError::Unsupported("a signature of text or of something else"));
     }
     let broken = OpenPgpError::Malformed("the literal data ends too early");

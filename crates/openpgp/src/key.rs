@@ -1,13 +1,13 @@
 //! Keyrings: keys of version 4 with their subkeys, and what they say of themselves.
 
-use super::OpenPgpError;
-use super::packet::{self, Packet};
-use super::signature::{Signature, mpi};
-use crate::pki::der;
+use crate::OpenPgpError;
+use crate::der;
+use crate::packet::{self, Packet};
+use crate::signature::{Signature, mpi};
 
 /// What a signature is verified with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Algorithm {
+pub(crate) enum Algorithm {
     Rsa,
     P256,
     P384,
@@ -17,11 +17,11 @@ pub(super) enum Algorithm {
 }
 
 #[derive(Debug, Clone)]
-pub(super) struct Material {
-    pub(super) algorithm: Algorithm,
-    pub(super) bytes: Vec<u8>,
+pub(crate) struct Material {
+    pub(crate) algorithm: Algorithm,
+    pub(crate) bytes: Vec<u8>,
     /// Length of a number of its signatures, in bytes.
-    pub(super) n_bytes: usize,
+    pub(crate) n_bytes: usize,
 }
 
 /// A primary key or a subkey.
@@ -35,7 +35,7 @@ struct Single {
 
 /// A key with what belongs to it.
 #[derive(Debug, Clone)]
-pub(super) struct PublicKey {
+pub(crate) struct PublicKey {
     primary: Single,
     is_revoked: bool,
     /// The newest of its own words about itself.
@@ -105,10 +105,10 @@ fn material(algorithm: u8, mut rest: &[u8]) -> Option<Material> {
             let oid = curve(&mut rest)?;
             let bytes = mpi(&mut rest)?.to_vec();
             match oid.as_slice() {
-                crate::pki::key::OID_P256 if bytes.len() == 65 => {
+                der::OID_P256 if bytes.len() == 65 => {
                     Material { algorithm: Algorithm::P256, bytes, n_bytes: 32 }
                 }
-                crate::pki::key::OID_P384 if bytes.len() == 97 => {
+                der::OID_P384 if bytes.len() == 97 => {
                     Material { algorithm: Algorithm::P384, bytes, n_bytes: 48 }
                 }
                 _ => other,
@@ -132,7 +132,7 @@ fn material(algorithm: u8, mut rest: &[u8]) -> Option<Material> {
 }
 
 /// Reads a keyring. Keys of other versions are left out.
-pub(super) fn keyring(packets: &[Packet]) -> Result<Vec<PublicKey>, OpenPgpError> {
+pub(crate) fn keyring(packets: &[Packet]) -> Result<Vec<PublicKey>, OpenPgpError> {
     let mut keys: Vec<PublicKey> = Vec::new();
     let mut user: Option<&[u8]> = None;
     let mut is_known = false;
@@ -214,12 +214,18 @@ impl PublicKey {
     }
 
     /// The fingerprint of the primary key, in hexadecimal.
-    pub(super) fn fingerprint(&self) -> String {
+    pub(crate) fn fingerprint(&self) -> String {
         hex::encode_upper(self.primary.fingerprint)
     }
 
+    /// Those of the primary key and of its subkeys.
+    pub(crate) fn all_fingerprints(&self) -> impl Iterator<Item = String> {
+        let subkeys = self.subkeys.iter().map(|it| it.key.fingerprint);
+        std::iter::once(self.primary.fingerprint).chain(subkeys).map(hex::encode_upper)
+    }
+
     /// Checks `signature` over `data` by this key or a subkey; `None`: it is another's.
-    pub(super) fn verify(
+    pub(crate) fn verify(
         &self,
         signature: &Signature,
         data: &[u8],

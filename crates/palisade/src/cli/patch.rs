@@ -1,0 +1,110 @@
+//! Upgrades of images: `patch`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::{ImageSource, ListFormat};
+
+/// `palisade patch`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Patch {
+    /// Say which upgrades of the image's own repositories fix which findings now
+    Plan(PatchPlan),
+    /// Add one layer with exactly those upgrades, and prove by a second scan what it changes
+    Build(PatchBuild),
+    /// List running containers whose image is behind its tag, or can be patched
+    Stale(PatchStale),
+}
+
+/// What plans and builds are told of repositories and findings.
+#[derive(Debug, Args)]
+pub(crate) struct PatchOptions {
+    /// Advisory database [default: <data-dir>/advisories.db]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) db: Option<PathBuf>,
+    /// Fetch what the image has at addresses that begin with FROM at TO (an address, or a folder
+    /// as file:///DIR); may be repeated
+    #[arg(long, value_name = "FROM=TO")]
+    pub(crate) repository_mirror: Vec<String>,
+    /// How images of registries are got
+    #[command(flatten)]
+    pub(crate) source: ImageSource,
+}
+
+/// `palisade patch plan`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Exit codes: 0 the plan is whole, 4 a repository of the image could not be used.\n\n\
+    Examples:\n  \
+    palisade patch plan oci:./shop\n  \
+    palisade patch plan --format json --repository-mirror http://deb.debian.org/=file:///mirror/ shop:1.0\n  \
+    palisade patch plan --base debian:12-slim shop:1.0"
+)]
+pub(crate) struct PatchPlan {
+    /// The image
+    pub(crate) target: String,
+    #[command(flatten)]
+    pub(crate) options: PatchOptions,
+    /// Form of the result
+    #[arg(long, value_enum, default_value_t = ListFormat::Table)]
+    pub(crate) format: ListFormat,
+    /// An image that may become the base; those that would leave the fewest findings come first;
+    /// may be repeated
+    #[arg(long, value_name = "TARGET")]
+    pub(crate) base: Vec<String>,
+}
+
+/// `palisade patch build`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Exit codes: 0 built and proved, 1 no upgrade can be made, or the proof fails and nothing is written,\n\
+    4 built and proved, but a repository of the image could not be used.\n\n\
+    Examples:\n  \
+    palisade patch build oci:./shop -o ./shop-patched\n  \
+    palisade patch build --skip-scripts --tag 1.0-patched -o shop.tar shop:1.0"
+)]
+pub(crate) struct PatchBuild {
+    /// The image
+    pub(crate) target: String,
+    /// Where the new image goes: a layout, or an archive when the name ends in .tar
+    #[arg(short, long, value_name = "PATH")]
+    pub(crate) output: PathBuf,
+    /// Tag of the new image [default: that of the image]
+    #[arg(long)]
+    pub(crate) tag: Option<String>,
+    /// Make upgrades that would execute something as well, without executing it; what is left out
+    /// is named. Without this flag such upgrades are not made
+    #[arg(long)]
+    pub(crate) skip_scripts: bool,
+    /// Form of the result
+    #[arg(long, value_enum, default_value_t = ListFormat::Table)]
+    pub(crate) format: ListFormat,
+    #[command(flatten)]
+    pub(crate) options: PatchOptions,
+}
+
+/// `palisade patch stale`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Exit codes: 0 every image is that of its tag and nothing can be patched, 1 one is behind or can be\n\
+    patched, 4 none is, but one could not be told.\n\n\
+    Examples:\n  \
+    palisade patch stale\n  \
+    palisade patch stale --plan --format json\n  \
+    palisade patch stale --offline"
+)]
+pub(crate) struct PatchStale {
+    /// Ask no registry: compare with the stores of this machine alone
+    #[arg(long, conflicts_with = "plan")]
+    pub(crate) offline: bool,
+    /// Plan for each container as `patch plan` does, and tell how many vulnerabilities the image's
+    /// repositories fix now
+    #[arg(long)]
+    pub(crate) plan: bool,
+    /// Form of the result
+    #[arg(long, value_enum, default_value_t = ListFormat::Table)]
+    pub(crate) format: ListFormat,
+    #[command(flatten)]
+    pub(crate) options: PatchOptions,
+}

@@ -1,0 +1,104 @@
+//! `palisade patch`: what an image's repositories fix now.
+
+mod build;
+mod fetch;
+mod plan;
+mod stale;
+
+use palisade_base::Timestamp;
+use palisade_image::Image;
+use palisade_model::finding::Vulnerability;
+use palisade_patch::{Files, Mirror, Plan, Repository};
+use palisade_scan::db::{Database, ReadDatabaseError};
+use palisade_scan::{matching, scan};
+
+use super::Context;
+use crate::cli;
+use crate::exit::{Exit, Failure, OrExit as _};
+use fetch::Fetcher;
+
+/// Carries out a `palisade patch` command.
+pub(crate) fn patch(context: &Context<'_>, command: &cli::Patch) -> Result<Exit, Failure> {
+    match command {
+        cli::Patch::Plan(args) => plan::plan(context, args),
+        cli::Patch::Build(args) => build::build(context, args),
+        cli::Patch::Stale(args) => stale::stale(context, args),
+    }
+}
+
+/// An image, what is known of it, and what can be upgraded.
+struct Planned {
+    image: Image,
+    found: Vec<Vulnerability>,
+    files: Files,
+    repository: Repository,
+    plan: Plan,
+}
+
+/// The database; without one there is nothing to plan for.
+fn open_database(context: &Context<'_>, args: &cli::PatchOptions) -> Result<Database, Failure> {
+    let path = context.database(args.db.as_ref());
+    let opened = super::db::open_trusted(context, &path)?.database();
+    opened.ok_or(ReadDatabaseError::Missing(path)).or_exit(Exit::Incomplete)
+}
+
+/// The vulnerabilities of an image.
+fn vulnerabilities(image: &Image, database: &Database) -> Result<Vec<Vulnerability>, Failure> {
+    let inventory = scan::inventory_of(image).or_exit(Exit::Incomplete)?;
+    let found = matching::find_vulnerabilities(&inventory, database);
+    Ok(found.or_exit(Exit::Incomplete)?.vulnerabilities)
+}
+
+/// Reads the image and asks its repositories.
+fn prepare(
+    context: &Context<'_>,
+    target: &str,
+    args: &cli::PatchOptions,
+    database: &Database,
+    now: Timestamp,
+) -> Result<Planned, Failure> {
+    let mirrors = mirrors(&args.repository_mirror)?;
+    let image = super::image::open(context, target, &args.source)?;
+    context.terminal.progress(&format!("examining {}", image.target));
+    let found = vulnerabilities(&image, database)?;
+    let files = Files::read(&image).or_exit(Exit::Incomplete)?;
+    context.terminal.progress("asking the image's repositories");
+    let fetcher = Fetcher::new(context);
+    let repository =
+        Repository::gather(&files, &mirrors, &fetcher, now).or_exit(Exit::Incomplete)?;
+    let plan = Plan::new(&files, &found, &repository);
+    Ok(Planned { image, found, files, repository, plan })
+}
+
+/// `FROM=TO`. Addresses rarely hold `=`, and never before their path.
+fn mirrors(texts: &[String]) -> Result<Vec<Mirror>, Failure> {
+    let read = |text: &String| match text.split_once('=') {
+        Some((from, to)) if from.contains("://") && to.contains("://") => {
+            Ok(Mirror { from: from.to_string(), to: to.to_string() })
+        }
+        _ => Err(Failure::message(Exit::Usage, format!("`{text}` is not FROM=TO"))
+            .with_hint("write --repository-mirror http://deb.debian.org/=file:///srv/mirror/")),
+    };
+    texts.iter().map(read).collect()
+}
+
+/// Whether every repository could be asked.
+fn exit_of(context: &Context<'_>, repository: &Repository) -> Exit {
+    let mut exit = Exit::Clean;
+    for problem in &repository.problems {
+        context.terminal.error(&format!("warning: {problem}\n"));
+        exit = Exit::Partial;
+    }
+    for suite in &repository.suites {
+        if let Some(problem) = &suite.problem {
+            let (address, name) = (&suite.address, &suite.suite);
+            context.terminal.error(&format!("warning: {address} {name} is not used: {problem}\n"));
+            exit = Exit::Partial;
+        }
+    }
+    if repository.suites.is_empty() {
+        context.terminal.error("warning: the image names no repository of apt\n");
+        exit = Exit::Partial;
+    }
+    exit
+}

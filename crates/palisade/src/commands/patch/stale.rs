@@ -1,0 +1,239 @@
+//! `palisade patch stale`.
+
+use anyhow::Context as _;
+use palisade_base::{Digest, Timestamp};
+use palisade_image::{Image, OpenImageError, OpenOptions, Stores};
+use palisade_model::{StoreKind, Target};
+use palisade_scan::db::Database;
+use palisade_sensor::identity::Facts;
+use serde::Serialize;
+
+use super::super::Context;
+use super::plan::safe;
+use crate::cli::{self, ListFormat};
+use crate::exit::{Exit, Failure};
+use crate::terminal::{columns, tsv};
+
+/// Changes the form in JSON, when it changes.
+const VERSION: u32 = 1;
+
+/// How a container's image stands to its tag.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum State {
+    /// The tag names the image that runs.
+    Current,
+    /// The tag names another.
+    Behind,
+    /// It cannot be told.
+    Unknown,
+}
+
+/// One running container.
+#[derive(Debug, Serialize)]
+struct Standing {
+    container: String,
+    name: String,
+    image: String,
+    state: State,
+    /// Who was asked last: `registry`, `docker`, …
+    #[serde(skip_serializing_if = "Option::is_none")]
+    asked: Option<String>,
+    /// What the tag names now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    now: Option<Digest>,
+    /// Why it cannot be told, or why there is no plan.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    problems: Vec<String>,
+    /// Vulnerabilities that the image's repositories fix now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    n_fixable: Option<usize>,
+    /// Upgrades that do it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    n_upgrades: Option<usize>,
+}
+
+#[derive(Serialize)]
+struct Report<'a> {
+    version: u32,
+    time: Timestamp,
+    containers: &'a [Standing],
+}
+
+pub(super) fn stale(context: &Context<'_>, args: &cli::PatchStale) -> Result<Exit, Failure> {
+    let now = Timestamp::now();
+    let stores = super::super::image::named_stores(context, &args.options.source.store)?;
+    let database =
+        if args.plan { Some(super::open_database(context, &args.options)?) } else { None };
+    let mut all = Vec::new();
+    for (id, (facts, _)) in super::super::container::running(context, &stores) {
+        context.terminal.progress(&format!("asking for {}", safe(&facts.image)));
+        let mut standing = compare(context, args, &facts, &stores);
+        if let Some(database) = &database {
+            plan(context, args, &id, database, now, &mut standing);
+        }
+        all.push(standing);
+    }
+    let text = match args.format {
+        ListFormat::Json => {
+            let report = Report { version: VERSION, time: now, containers: &all };
+            serde_json::to_string_pretty(&report).context("write the list")? + "\n"
+        }
+        ListFormat::Table if all.is_empty() => "no container is running\n".to_string(),
+        ListFormat::Table => columns(
+            &["CONTAINER", "NAME", "IMAGE", "STATE", "TAG IS NOW", "FIXABLE", "REMARKS"],
+            &rows(&all),
+        ),
+        ListFormat::Tsv => tsv(&rows(&all)),
+    };
+    context.terminal.result(&text)?;
+    Ok(exit_of(&all))
+}
+
+fn exit_of(all: &[Standing]) -> Exit {
+    let is_stale = |one: &Standing| one.state == State::Behind || one.n_fixable > Some(0);
+    let is_open = |one: &Standing| one.state == State::Unknown || !one.problems.is_empty();
+    if all.iter().any(is_stale) {
+        Exit::Refused
+    } else if all.iter().any(is_open) {
+        Exit::Partial
+    } else {
+        Exit::Clean
+    }
+}
+
+/// Whether the tag names what runs. What the engine knows is an image id (the digest of the
+/// configuration), a digest of a manifest or index, or both.
+fn state(image_id: &str, image_digest: &str, image: &Image) -> State {
+    let same = |text: &str, digest: Option<Digest>| {
+        digest.is_some_and(|digest| text.trim_start_matches("sha256:") == digest.hex())
+    };
+    let manifests = image.index_digests.iter().copied().map(Some);
+    let mut manifests = manifests.chain([image.manifest_digest]);
+    let id_is_known = image_id.len() >= 64 && image.config_digest.is_some();
+    let digest_is_known = image_digest.len() >= 64 && image.manifest_digest.is_some();
+    if (id_is_known && (same(image_id, image.config_digest)))
+        || (digest_is_known && manifests.any(|one| same(image_digest, one)))
+    {
+        State::Current
+    } else if id_is_known || digest_is_known {
+        State::Behind
+    } else {
+        State::Unknown
+    }
+}
+
+fn compare(
+    context: &Context<'_>,
+    args: &cli::PatchStale,
+    facts: &Facts,
+    stores: &Stores,
+) -> Standing {
+    let mut standing = Standing {
+        container: facts.id.clone(),
+        name: facts.container.name.clone(),
+        image: facts.image.clone(),
+        state: State::Unknown,
+        asked: None,
+        now: None,
+        problems: Vec::new(),
+        n_fixable: None,
+        n_upgrades: None,
+    };
+    let Ok(Target::Anywhere(reference)) = facts.image.parse::<Target>() else {
+        standing.problems.push("the engine does not say by which name it was started".into());
+        return standing;
+    };
+    let mut note = |asked: &str, image: &Image| {
+        let found = state(&facts.image_id, &facts.image_digest, image);
+        if found == State::Unknown && standing.asked.is_some() {
+            return;
+        }
+        // Behind in one place is behind: the registry may be ahead of the store, never older.
+        if standing.state != State::Behind {
+            standing.state = found;
+            standing.asked = Some(asked.to_string());
+            standing.now = image.manifest_digest.or(image.config_digest);
+        }
+    };
+    let options = OpenOptions { stores: stores.clone(), ..OpenOptions::default() };
+    let mut problems = Vec::new();
+    for kind in StoreKind::ALL {
+        let target = Target::Store { kind, name: reference.familiar(), namespace: None };
+        match Image::open(&target, &options) {
+            Ok(image) => note(kind.name(), &image),
+            Err(OpenImageError::NotInStore { .. } | OpenImageError::StoreIo { .. }) => {}
+            Err(error) => problems.push(error.to_string()),
+        }
+    }
+    if !args.offline {
+        let target = Target::Registry(reference);
+        match super::super::image::open_target(context, &target, &args.options.source) {
+            Ok(image) => note("registry", &image),
+            Err(failure) => problems.push(first_line(&failure)),
+        }
+    }
+    standing.problems = problems;
+    if standing.state == State::Unknown && standing.problems.is_empty() {
+        standing
+            .problems
+            .push("nothing that was asked knows the name, or the engine no digest".into());
+    }
+    standing
+}
+
+fn plan(
+    context: &Context<'_>,
+    args: &cli::PatchStale,
+    id: &str,
+    database: &Database,
+    now: Timestamp,
+    standing: &mut Standing,
+) {
+    match super::prepare(context, &format!("container:{id}"), &args.options, database, now) {
+        Ok(planned) => {
+            let fixes = planned.plan.upgrades.iter().map(|upgrade| upgrade.fixes.len());
+            standing.n_fixable = Some(fixes.sum());
+            standing.n_upgrades = Some(planned.plan.upgrades.len());
+            let unused = planned.repository.suites.iter().filter(|suite| suite.problem.is_some());
+            let unused: Vec<String> = unused.map(|suite| suite.suite.clone()).collect();
+            if !unused.is_empty() {
+                standing.problems.push(format!("{} cannot be used", unused.join(", ")));
+            }
+        }
+        Err(failure) => standing.problems.push(format!("no plan: {}", first_line(&failure))),
+    }
+}
+
+/// The error with its causes, on one line.
+fn first_line(failure: &Failure) -> String {
+    let text = failure.render();
+    let lines = text.lines().map(str::trim).filter(|line| !line.starts_with("hint:"));
+    let lines: Vec<&str> = lines.collect();
+    lines.join("; ").trim_start_matches("error: ").to_string()
+}
+
+fn rows(all: &[Standing]) -> Vec<Vec<String>> {
+    let row = |one: &Standing| {
+        let state = match one.state {
+            State::Current => "current",
+            State::Behind => "behind",
+            State::Unknown => "unknown",
+        };
+        let now = one.now.map(|digest| digest.short()).unwrap_or_default();
+        let fixable = match (one.n_fixable, one.n_upgrades) {
+            (Some(n), Some(upgrades)) => format!("{n} by {upgrades} upgrades"),
+            _ => String::new(),
+        };
+        vec![
+            safe(&one.container),
+            safe(&one.name),
+            safe(&one.image),
+            state.to_string(),
+            now,
+            fixable,
+            safe(&one.problems.join("; ")),
+        ]
+    };
+    all.iter().map(row).collect()
+}

@@ -1,0 +1,101 @@
+//! `Packages` indices of Debian repositories.
+
+use palisade_base::Digest;
+use palisade_packages::deb822::paragraphs;
+
+use crate::relation::{Relation, relations};
+
+/// A `Packages` index beyond this many bytes, decompressed, is refused (Debian's main: 50 MiB).
+pub(crate) const INDEX_BYTES_MAX: u64 = 512 << 20;
+/// Packages of one index.
+pub const PACKAGES_MAX: usize = 500_000;
+
+/// A package that a repository has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Available {
+    /// Name.
+    pub name: String,
+    /// Version.
+    pub version: String,
+    /// Version of the source package, which advisories speak of.
+    pub source_version: String,
+    /// `amd64`, `all`.
+    pub architecture: String,
+    /// Address of the `.deb`, below the repository until it is gathered.
+    pub address: String,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Its SHA-256.
+    pub digest: Digest,
+    /// Suite that has it: `bookworm-security`.
+    pub suite: String,
+    pub(crate) depends: Vec<Relation>,
+    pub(crate) breaks: Vec<Relation>,
+    pub(crate) provides: Vec<Relation>,
+}
+
+/// Reads an index. What is no package is counted.
+pub fn read_packages(bytes: &[u8]) -> (Vec<Available>, u64) {
+    let (mut packages, mut n_bad) = (Vec::new(), 0);
+    for paragraph in paragraphs(bytes) {
+        if packages.len() >= PACKAGES_MAX {
+            n_bad += 1;
+            continue;
+        }
+        let text = |name: &str| paragraph.text(name).filter(|value| !value.is_empty());
+        let all = |names: &[&str]| {
+            let fields = names.iter().filter_map(|name| text(name));
+            fields.flat_map(|field| relations(&field)).collect::<Vec<_>>()
+        };
+        let read = || {
+            Some(Available {
+                name: text("Package")?,
+                version: text("Version")?,
+                source_version: source_version(text("Source").as_deref(), &text("Version")?),
+                architecture: text("Architecture")?,
+                address: text("Filename")?,
+                size: text("Size")?.parse().ok()?,
+                digest: format!("sha256:{}", text("SHA256")?).parse().ok()?,
+                suite: String::new(),
+                depends: all(&["Pre-Depends", "Depends"]),
+                breaks: all(&["Breaks", "Conflicts"]),
+                provides: all(&["Provides"]),
+            })
+        };
+        match read() {
+            Some(package) => packages.push(package),
+            None => n_bad += 1,
+        }
+    }
+    (packages, n_bad)
+}
+
+/// `name (version)`; a rebuild's `+b1` is no version of a source.
+fn source_version(field: Option<&str>, version: &str) -> String {
+    if let Some((_, rest)) = field.and_then(|field| field.split_once('(')) {
+        return rest.trim_end_matches(')').trim().to_string();
+    }
+    match version.rsplit_once("+b") {
+        Some((source, n)) if !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()) => source,
+        _ => version,
+    }
+    .to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_packages() {
+        let text = format!(
+            "Package: a\nVersion: 1\nArchitecture: amd64\nFilename: pool/a.deb\nSize: 3\nSHA256: {}\n\
+             Depends: libc6 (>= 2.34), b | c\n\nPackage: broken\n",
+            "0".repeat(64)
+        );
+        let (packages, n_bad) = read_packages(text.as_bytes());
+        assert_eq!((packages.len(), n_bad), (1, 1));
+        assert_eq!(packages[0].depends.len(), 2);
+        assert_eq!(packages[0].address, "pool/a.deb");
+    }
+}

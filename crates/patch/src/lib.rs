@@ -1,0 +1,42 @@
+//! Upgrades of an image's packages: what its own repositories offer now, and what that fixes.
+//!
+//! [`Files`] is what an image says of its repositories and its dpkg database. [`Repository`]
+//! gathers what the repositories offer, and [`Plan`] says which upgrades fix which findings, which
+//! go together, and what stays and why.
+//!
+//! Invariants: nothing of a repository is believed before its signature is proved with a key of
+//! the image, its age is within its own bound, and its digest is that of the signed index.
+//! Nothing of a package is executed.
+//!
+//! The crate opens no socket: [`Fetch`] brings what is at an address.
+#![forbid(unsafe_code)]
+
+mod build;
+mod control;
+mod deb;
+mod error;
+mod files;
+mod filter;
+mod index;
+mod layer;
+mod plan;
+mod prove;
+mod relation;
+mod release;
+mod repository;
+mod signature;
+mod sources;
+mod status;
+mod triggers;
+mod upgrade;
+
+pub use build::{Built, KeptConffile, Scripts, Upgraded, build};
+pub use deb::{ControlFile, DEB_BYTES_MAX, Deb, DebFile, read_deb};
+pub use error::{FetchError, PatchError};
+pub use files::{Files, Node};
+pub use index::{Available, PACKAGES_MAX, read_packages};
+pub use plan::{Plan, Remaining, Upgrade};
+pub use prove::Difference;
+pub use release::{Release, read_release};
+pub use repository::{Fetch, Mirror, Repository, Suite};
+pub use sources::{AptSource, read_sources, read_sources_list};

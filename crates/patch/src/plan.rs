@@ -1,0 +1,199 @@
+//! Which upgrades fix which findings, and what stays.
+
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
+
+use palisade_model::Severity;
+use palisade_model::finding::Vulnerability;
+use palisade_packages::version::dpkg;
+use serde::Serialize;
+
+use crate::upgrade::{Key, Resolution, resolve};
+use crate::{Available, Files, Repository, control};
+
+/// One package that is upgraded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Upgrade {
+    /// Package.
+    pub package: String,
+    /// Its architecture.
+    pub architecture: String,
+    /// Installed version.
+    pub installed: String,
+    #[serde(skip)]
+    pub(crate) installed_architecture: String,
+    /// Version that the repository has.
+    pub available: String,
+    /// Suite that has it.
+    pub suite: String,
+    /// Bytes that are fetched.
+    pub size: u64,
+    /// Vulnerabilities that it fixes, worst first.
+    pub fixes: Vec<String>,
+    /// The package that needs this one in this version, where no finding asks for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub needed_by: Option<String>,
+    #[serde(skip)]
+    pub(crate) package_file: Available,
+}
+
+/// A vulnerability that stays.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Remaining {
+    /// `CVE-2024-6387`.
+    pub id: String,
+    /// Package.
+    pub package: String,
+    /// Installed version.
+    pub installed: String,
+    /// Version with the fix, if one is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fixed: Option<String>,
+    /// How bad it is.
+    pub severity: Severity,
+    /// Why it stays.
+    pub why: String,
+}
+
+/// What can be upgraded now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Plan {
+    /// Upgrades, in order of their names.
+    pub upgrades: Vec<Upgrade>,
+    /// What stays, worst first.
+    pub remaining: Vec<Remaining>,
+}
+
+impl Plan {
+    /// Plans for what was found in an image.
+    pub fn new(files: &Files, found: &[Vulnerability], repository: &Repository) -> Self {
+        Self::without(files, found, repository, &BTreeMap::new())
+    }
+
+    /// The same, without upgrades of the packages (name and architecture) that `refused` has,
+    /// with their reasons.
+    pub(crate) fn without(
+        files: &Files,
+        found: &[Vulnerability],
+        repository: &Repository,
+        refused: &BTreeMap<Key, String>,
+    ) -> Self {
+        let status = files.content("var/lib/dpkg/status").unwrap_or_default();
+        let installed = control::installed(status);
+        let mut blocked = refused.clone();
+        let pinned = pinned(files);
+        for one in &installed {
+            if let Some(path) = pinned.get(&one.name) {
+                let key = (one.name.clone(), one.architecture.clone());
+                blocked.insert(key, format!("`/{path}` pins the package"));
+            }
+        }
+        let mut wanted = BTreeSet::new();
+        for v in found.iter().filter(|v| is_of_dpkg(v)) {
+            let of_package =
+                installed.iter().filter(|one| one.name == v.package && one.version == v.installed);
+            for one in of_package {
+                let candidate = repository.newest(&one.name, &one.architecture);
+                if candidate.is_some_and(|candidate| fixes(candidate, v)) {
+                    wanted.insert((one.name.clone(), one.architecture.clone()));
+                }
+            }
+        }
+        let resolution = resolve(&installed, repository, &wanted, &blocked);
+        let mut upgrades: Vec<Upgrade> = Vec::new();
+        for ((name, architecture), chosen) in &resolution.chosen {
+            let old =
+                installed.iter().find(|one| one.name == *name && one.architecture == *architecture);
+            upgrades.push(Upgrade {
+                package: name.clone(),
+                architecture: chosen.file.architecture.clone(),
+                installed: old.map(|one| one.version.clone()).unwrap_or_default(),
+                installed_architecture: architecture.clone(),
+                available: chosen.file.version.clone(),
+                suite: chosen.file.suite.clone(),
+                size: chosen.file.size,
+                fixes: Vec::new(),
+                needed_by: chosen.needed_by.clone(),
+                package_file: chosen.file.clone(),
+            });
+        }
+        let mut remaining = Vec::new();
+        for v in found {
+            let upgrade = upgrades.iter_mut().find(|upgrade| {
+                is_of_dpkg(v)
+                    && upgrade.package == v.package
+                    && upgrade.installed == v.installed
+                    && fixes(&upgrade.package_file, v)
+            });
+            if let Some(upgrade) = upgrade {
+                if !upgrade.fixes.contains(&v.id) {
+                    upgrade.fixes.push(v.id.clone());
+                }
+            } else {
+                remaining.push(remains(v, repository, &resolution));
+            }
+        }
+        remaining.sort_by(|a, b| {
+            b.severity.cmp(&a.severity).then_with(|| (&a.package, &a.id).cmp(&(&b.package, &b.id)))
+        });
+        Self { upgrades, remaining }
+    }
+}
+
+fn is_of_dpkg(v: &Vulnerability) -> bool {
+    v.purl.starts_with("pkg:deb/")
+}
+
+fn fixes(candidate: &Available, v: &Vulnerability) -> bool {
+    let Some(fixed) = &v.fixed else { return false };
+    matches!(
+        dpkg::compare(&candidate.source_version, fixed),
+        Some(Ordering::Greater | Ordering::Equal)
+    )
+}
+
+fn remains(v: &Vulnerability, repository: &Repository, resolution: &Resolution) -> Remaining {
+    let blocked = resolution.blocked.iter().find(|((name, _), _)| *name == v.package);
+    let why = match (&v.fixed, blocked) {
+        (None, _) => format!("no fixed version is known ({})", v.status.as_str()),
+        (Some(_), _) if !is_of_dpkg(v) => {
+            "the package is none of dpkg's; rebuild what brings it".to_string()
+        }
+        (Some(_), Some((_, why))) => why.clone(),
+        (Some(fixed), None) => {
+            let offered = repository.packages.get(&v.package).and_then(|all| {
+                all.iter()
+                    .max_by(|a, b| dpkg::compare(&a.version, &b.version).unwrap_or(Ordering::Equal))
+            });
+            match offered {
+                Some(one) => {
+                    format!("the repositories have {}, fixed is {fixed}", one.version)
+                }
+                None => "no repository of the image that can be used has the package".into(),
+            }
+        }
+    };
+    Remaining {
+        id: v.id.clone(),
+        package: v.package.clone(),
+        installed: v.installed.clone(),
+        fixed: v.fixed.clone(),
+        severity: v.severity,
+        why,
+    }
+}
+
+/// Packages that `apt_preferences(5)` pins by name: they are left as they are.
+fn pinned(files: &Files) -> BTreeMap<String, String> {
+    let folder = files.below("etc/apt/preferences.d/").map(|(path, _)| path);
+    let mut pinned = BTreeMap::new();
+    for path in std::iter::once("etc/apt/preferences").chain(folder) {
+        let Some(bytes) = files.content(path) else { continue };
+        for stanza in control::stanzas(bytes) {
+            for name in stanza.get("Package").unwrap_or_default().split_whitespace() {
+                pinned.insert(name.to_string(), path.to_string());
+            }
+        }
+    }
+    pinned
+}
