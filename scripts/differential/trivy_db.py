@@ -209,7 +209,7 @@ def read_tracker(database, path):
                     continue
                 advisory = {"FixedVersion": release.get("fixed_version", "")}
                 if release["status"] == "open":
-                    reasons = {"postponed": 4, "ignored": 5}
+                    reasons = {"postponed": 6, "ignored": 5}
                     advisory = {"Status": reasons.get(release.get("nodsa_reason"), 2)}
                 database.add(f"debian {CODENAMES[codename]}", "debian", package, name, advisory)
 
