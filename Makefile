@@ -61,6 +61,11 @@ bench-scan: build ## Inventory a large image, beside Syft and Trivy where they a
 	@scripts/install-deps.sh build demo bench
 	@scripts/bench-scan.sh --palisade $(PALISADE)
 
+.PHONY: differential
+differential: build ## The same advisories and packages in Palisade and Trivy: what only one finds (DIFFERENTIAL="--debs DIR …")
+	@scripts/install-deps.sh build
+	@scripts/differential.sh --palisade $(PALISADE) $(DIFFERENTIAL)
+
 .PHONY: flood
 flood: build ## Flood a running sensor: opens, a fork bomb, 1,000 containers, kills, a dead receiver (FLOOD="opens …")
 	@scripts/install-deps.sh build demo flood

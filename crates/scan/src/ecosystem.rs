@@ -3,6 +3,7 @@
 //! OSV's names are used for all feeds: `Debian:12`, `Ubuntu:22.04`, `Alpine:v3.20`, `PyPI`.
 
 use palisade_model::{Distribution, Package, PackageKind};
+use palisade_packages::version;
 
 /// Ecosystems without releases whose packages can be inventoried.
 const FLAT: [&str; 8] =
@@ -48,6 +49,24 @@ pub fn from_osv(name: &str) -> Option<String> {
         }
         (_, release, _) => Some(format!("{family}:{release}")),
     }
+}
+
+/// The order of the versions of an ecosystem, by the database's name.
+pub(crate) fn order(ecosystem: &str) -> Option<version::Compare> {
+    version::order(match ecosystem.split(':').next().unwrap_or_default() {
+        "PyPI" => PackageKind::Python,
+        "npm" => PackageKind::Node,
+        "Go" => PackageKind::Go,
+        "crates.io" => PackageKind::Cargo,
+        "RubyGems" => PackageKind::Ruby,
+        "Packagist" => PackageKind::Composer,
+        "Maven" => PackageKind::Maven,
+        "NuGet" => PackageKind::Nuget,
+        "Debian" | "Ubuntu" => PackageKind::Dpkg,
+        "Alpine" | "Wolfi" | "Chainguard" => PackageKind::Apk,
+        "AlmaLinux" | "Rocky Linux" | "Red Hat" | "SUSE" | "openSUSE" => PackageKind::Rpm,
+        _ => return None,
+    })
 }
 
 /// The ecosystem of an installed package; the reason where there is none.

@@ -206,6 +206,7 @@ fn add(
         return Ok(());
     }
     let mut ids: Vec<String> = line.split_whitespace().map(str::to_string).collect();
+    let version = repaired(version);
     // Old lists mix in `XSA-240` and stray punctuation; the CVE comes first where there is one.
     let cve = cve_ids(line).first().map(|range| line[range.clone()].to_ascii_uppercase());
     let Some(id) = cve.or_else(|| ids.first().cloned()) else {
@@ -219,11 +220,33 @@ fn add(
         title: String::new(),
         severity: Severity::Unknown,
         feed: feed.to_string(),
-        ranges: vec![Range { introduced: None, end: RangeEnd::Fixed(version.to_string()) }],
+        ranges: vec![Range { introduced: None, end: RangeEnd::Fixed(version) }],
         versions: Vec::new(),
         ..Advisory::default()
     };
     Ok(builder.add(ecosystem, name, advisory)?)
+}
+
+/// A version as a package can have it. The lists are written by hand and have slips before the
+/// revision: `0.8.21.r2`, `2.7.16-33`, `1.18.-r2`, `4.10-1-r1`. In apk's order such a text is before
+/// every version that was meant, and nobody would be affected.
+fn repaired(version: &str) -> String {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let cut = ["-r", ".r", "-"].iter().find_map(|mark| {
+        version.rsplit_once(mark).filter(|(base, revision)| !base.is_empty() && is_number(revision))
+    });
+    let (base, revision) = cut.map_or((version, None), |(base, revision)| (base, Some(revision)));
+    let mut out = String::with_capacity(version.len() + 1);
+    let mut characters = base.trim_end_matches('.').chars().peekable();
+    while let Some(c) = characters.next() {
+        let is_dash = c == '-' && characters.peek().is_some_and(char::is_ascii_digit);
+        out.push(if is_dash { '.' } else { c });
+    }
+    if let Some(revision) = revision {
+        out.push_str("-r");
+        out.push_str(revision);
+    }
+    out
 }
 
 #[cfg(test)]
@@ -259,6 +282,21 @@ mod tests {
             assert_eq!(found[0].ranges[0].end, RangeEnd::Fixed("1.10".into()));
             assert_eq!(found[1].id, "XSA-2");
         }
+    }
+
+    #[test]
+    fn slips_in_versions_are_mended() {
+        let check = |written: &str, meant: &str| assert_eq!(repaired(written), meant);
+        check("1.2.3-r4", "1.2.3-r4");
+        check("1.0_rc1-r0", "1.0_rc1-r0");
+        check("1.0.2o", "1.0.2o");
+        check("0.8.21.r2", "0.8.21-r2");
+        check("2.7.16-33", "2.7.16-r33");
+        check("1.18.-r2", "1.18-r2");
+        check("4.10-1-r1", "4.10.1-r1");
+        check("-r1", "-r1");
+        check("-", "-");
+        check("", "");
     }
 
     #[test]

@@ -161,19 +161,39 @@ fn finish_item(item: &mut Vec<&str>, entry: Option<&mut Entry>) {
     if ids.is_empty() {
         return;
     }
-    let lower = text.to_lowercase();
-    let denies = ["not affected", "not vulnerable", "does not affect", "doesn't affect"];
-    if denies.iter().any(|words| lower.contains(words)) {
-        entry.n_denied += ids.len() as u64;
-        return;
-    }
+    let denials = denials(&text);
     let title = title_of(&text, &ids);
     for range in ids {
+        if denials.iter().any(|clause| clause.contains(&range.start)) {
+            entry.n_denied += 1;
+            continue;
+        }
         let id = text[range].to_ascii_uppercase();
         if !entry.fixes.iter().any(|fix| fix.id == id) {
             entry.fixes.push(Fix { id, title: title.clone() });
         }
     }
+}
+
+/// The clauses of an item that say that something does not apply. What they name is denied, and
+/// nothing else: "Fix CVE-2023-2. The gcrypt backend is not affected." fixes it, and so does a
+/// clause that closes a bug.
+fn denials(text: &str) -> Vec<std::ops::Range<usize>> {
+    let denies = ["not affected", "not vulnerable", "does not affect", "doesn't affect"];
+    let mut found = Vec::new();
+    let mut from = 0;
+    let ends = text.match_indices(' ').filter_map(|(at, _)| {
+        let before = text.get(..at)?;
+        before.ends_with(['.', ';']).then_some(at)
+    });
+    for end in ends.chain([text.len()]) {
+        let clause = text.get(from..end).unwrap_or_default().to_ascii_lowercase();
+        if denies.iter().any(|words| clause.contains(words)) && !clause.contains("closes:") {
+            found.push(from..end);
+        }
+        from = end;
+    }
+    found
 }
 
 /// The item without identifiers, bug numbers and the brackets left empty by them.

@@ -2,10 +2,12 @@
 //! (`all.zip`) of one ecosystem.
 //!
 //! Ranges of type `SEMVER` and `ECOSYSTEM` are kept; `GIT` ranges name commits, which
-//! installed packages do not. Explicit versions are kept only where no range is: the
-//! exports list every version that a range already holds. Withdrawn records are left out
+//! installed packages do not. Of explicit versions those are kept that no range holds, such as
+//! a pre-release of the version with which a range begins, and those that the ecosystem's order
+//! does not know: the exports list every version that a range already holds. Withdrawn records are left out
 //! and counted. One CVE among the aliases becomes the identifier of the finding.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -137,7 +139,7 @@ fn add(builder: &mut DatabaseBuilder, record: &Record) -> Result<(), ImportFeedE
             builder.feed(&feed).skip("notice that names no vulnerability");
             continue;
         }
-        let versions = if ranges.is_empty() { affected.versions.clone() } else { Vec::new() };
+        let versions = versions_beyond(&ranges, &affected.versions, &ecosystem);
         if ranges.is_empty() && versions.is_empty() {
             builder.feed(&feed).skip("no affected versions");
             continue;
@@ -223,7 +225,7 @@ fn keep_first_fix(known: &mut Vec<Range>, other: &[Range]) {
     match (fix(known), fix(other)) {
         (Some(ours), Some(theirs)) => {
             let order = palisade_packages::version::rpm::compare(&theirs, &ours);
-            if order.is_some_and(std::cmp::Ordering::is_lt) {
+            if order.is_some_and(Ordering::is_lt) {
                 *known = other.to_vec();
             }
         }
@@ -352,6 +354,26 @@ fn ranges_of(affected: &Affected) -> Vec<Range> {
     ranges
 }
 
+/// The versions that no range holds.
+fn versions_beyond(ranges: &[Range], versions: &[String], ecosystem: &str) -> Vec<String> {
+    let Some(compare) = crate::ecosystem::order(ecosystem).filter(|_| !ranges.is_empty()) else {
+        return versions.to_vec();
+    };
+    let holds = |range: &Range, version: &str| {
+        let is_from = match &range.introduced {
+            None => compare(version, version).is_some(),
+            Some(first) => compare(version, first).is_some_and(Ordering::is_ge),
+        };
+        is_from
+            && match &range.end {
+                RangeEnd::Open => true,
+                RangeEnd::Fixed(end) => compare(version, end).is_some_and(Ordering::is_lt),
+                RangeEnd::LastAffected(end) => compare(version, end).is_some_and(Ordering::is_le),
+            }
+    };
+    versions.iter().filter(|v| !ranges.iter().any(|range| holds(range, v))).cloned().collect()
+}
+
 fn end(introduced: Option<String>, end: RangeEnd) -> Range {
     Range { introduced, end }
 }
@@ -404,7 +426,7 @@ mod tests {
             "affected": [{"package": {"ecosystem": "PyPI", "name": "Foo_Bar"},
               "ranges": [{"type": "GIT", "repo": "x", "events": [{"introduced": "0"}]},
                 {"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"fixed": "1.2"}, {"introduced": "2.0"}, {"last_affected": "2.3"}, {"introduced": "3"}]}],
-              "versions": ["1.1"]}]}"#,
+              "versions": ["1.1", "2.0rc1", "1.1.fix1"]}]}"#,
         )
         .unwrap();
         let found = advisories(&builder, "PyPI", "foo-bar");
@@ -423,7 +445,7 @@ mod tests {
                     range(Some("2.0"), RangeEnd::LastAffected("2.3".into())),
                     range(Some("3"), RangeEnd::Open),
                 ],
-                versions: vec![],
+                versions: vec!["2.0rc1".into(), "1.1.fix1".into()],
                 cvss: Some("CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:H/I:H/A:H".into()),
                 ..Advisory::default()
             }]

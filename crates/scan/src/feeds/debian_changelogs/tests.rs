@@ -63,6 +63,39 @@ fn reads_uploads_and_their_fixes() {
 }
 
 #[test]
+fn a_denial_denies_what_its_clause_names() {
+    let check = |item: &str, fixed: &[&str], n_denied: u64| {
+        let text = format!(
+            "a (1) x; urgency=low\n\n  * {item}\n\n -- A <a@b>  Sun, 22 Feb 2026 18:36:50 +0100\n"
+        );
+        let entry = &parse(&text).entries[0];
+        let found: Vec<&str> = entry.fixes.iter().map(|fix| fix.id.as_str()).collect();
+        assert_eq!((&found[..], entry.n_denied), (fixed, n_denied), "{item}");
+    };
+    check(
+        "Fix CVE-2024-33655: a DoS. The daemon itself is not vulnerable.",
+        &["CVE-2024-33655"],
+        0,
+    );
+    check(
+        "Fixes CVE-2020-10960. CVE-2020-10959 does not affect this version.",
+        &["CVE-2020-10960"],
+        1,
+    );
+    check(
+        "CVE-2023-1001 fixed; CVE-2023-1002 and CVE-2023-1003 are not affected",
+        &["CVE-2023-1001"],
+        2,
+    );
+    check(
+        "Bypass with OpenSSL; gcrypt is not affected (CVE-2023-2283, Closes: #1035832)",
+        &["CVE-2023-2283"],
+        0,
+    );
+    check("Not affected by CVE-2023-0001.", &[], 1);
+}
+
+#[test]
 fn titles_lose_identifiers_and_keep_words() {
     let check = |line: &str, expected: &str| {
         let text = format!("a (1) b; u\n\n  * {line}\n");

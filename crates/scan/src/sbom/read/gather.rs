@@ -101,9 +101,10 @@ impl<'n> Gatherer<'n> {
         packages.sort_by_cached_key(key);
         let mut parts = self.parts;
         parts.sort_by_cached_key(key);
-        let named = self.named_distribution;
+        let named = self.named_distribution.map(by_own_name);
+        let stated = self.distribution.map(by_own_name);
         // A component may leave out the version that package URLs have.
-        let distribution = match (self.distribution, named) {
+        let distribution = match (stated, named) {
             (Some(stated), Some(named))
                 if stated.version_id.is_empty()
                     && stated.codename.is_empty()
@@ -136,4 +137,22 @@ impl<'n> Gatherer<'n> {
             n_excluded: self.n_excluded,
         }
     }
+}
+
+/// A distribution under the name that it gives itself (os-release(5), `ID`), where Trivy has one of
+/// its own.
+fn by_own_name(mut distribution: Distribution) -> Distribution {
+    let own = match distribution.id.as_str() {
+        "alma" => "almalinux",
+        "redhat" => "rhel",
+        "amazon" => "amzn",
+        "oracle" => "ol",
+        "opensuse.leap" => "opensuse-leap",
+        "opensuse.tumbleweed" => "opensuse-tumbleweed",
+        "suse linux enterprise server" => "sles",
+        "cbl-mariner" => "mariner",
+        _ => return distribution,
+    };
+    distribution.id = own.to_string();
+    distribution
 }

@@ -126,6 +126,23 @@ fn a_document_converted_in_a_circle_is_the_same() {
 }
 
 #[test]
+fn distributions_have_the_names_that_they_give_themselves() {
+    let check = |stated: &str, qualifier: &str, expected: &str| {
+        let text = serde_json::json!({"bomFormat": "CycloneDX", "specVersion": "1.5", "version": 1,
+            "components": [{"type": "operating-system", "name": stated, "version": "9.4"},
+                {"type": "library", "name": "a", "purl": format!("pkg:rpm/{qualifier}/a@1-1?distro={qualifier}-9.4")}]});
+        let document = read(text.to_string().as_bytes(), "x.json").unwrap();
+        let found = document.inventory.distribution.unwrap();
+        assert_eq!((found.id.as_str(), found.version_id.as_str()), (expected, "9.4"));
+    };
+    check("alma", "alma", "almalinux");
+    check("", "alma", "almalinux");
+    check("redhat", "redhat", "rhel");
+    check("amazon", "amzn", "amzn");
+    check("rocky", "rocky", "rocky");
+}
+
+#[test]
 fn documents_of_others_are_understood() {
     let text = r#"{"bomFormat":"CycloneDX","specVersion":"1.5","version":1,
         "metadata":{"component":{"type":"container","name":"nginx","bom-ref":"r"}},
