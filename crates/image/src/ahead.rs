@@ -15,15 +15,17 @@ use crate::open::Image;
 const THREADS_MAX: usize = 4;
 /// Layers that may be finished before the walk comes to them, beside those being read.
 const LAYERS_AHEAD: usize = 4;
-const CHUNK_BYTES: usize = 64 << 10;
-/// Chunks between a thread and the walk: a MiB a layer.
-const CHUNKS_MAX: usize = 16;
+/// Decoders copy their window of 32 KiB at the end of every piece; what a core's cache holds is
+/// the bound on the other side.
+const CHUNK_BYTES: usize = 256 << 10;
+/// Chunks between a thread and the walk: a MiB a layer, with the one that is being filled.
+const CHUNKS_MAX: usize = 3;
 
 /// A part of a layer; an empty one says that all of it was proved.
 type Chunk = io::Result<Vec<u8>>;
 
-/// A layer for a thread.
-type Job = (usize, SyncSender<Chunk>);
+/// A layer for a thread, and the chunks that the walk has done with.
+type Job = (usize, SyncSender<Chunk>, Receiver<Vec<u8>>);
 
 /// Layers on their way.
 pub(crate) struct Ahead {
@@ -38,6 +40,8 @@ pub(crate) struct Ahead {
 /// The archive of one layer, as a thread makes it.
 pub(crate) struct Layer {
     chunks: Receiver<Chunk>,
+    /// Takes chunks back, so that their memory is used again.
+    spent: Sender<Vec<u8>>,
     chunk: Vec<u8>,
     position: usize,
     ended: bool,
@@ -55,8 +59,8 @@ impl Ahead {
             scope.spawn(move || {
                 loop {
                     let job = receiver.lock().unwrap_or_else(PoisonError::into_inner).recv();
-                    let Ok((index, sender)) = job else { return };
-                    let end = image.send_layer(index, &sender);
+                    let Ok((index, sender, spent)) = job else { return };
+                    let end = image.send_layer(index, &sender, &spent);
                     // Whoever left does not want to know.
                     let _ = sender.send(end.map(|()| Vec::new()));
                 }
@@ -76,8 +80,9 @@ impl Ahead {
         let index = self.n_layers - 1 - self.next;
         self.next += 1;
         let (sender, chunks) = sync_channel(CHUNKS_MAX);
-        if self.jobs.send((index, sender)).is_ok() {
-            let layer = Layer { chunks, chunk: Vec::new(), position: 0, ended: false };
+        let (spent, returned) = channel();
+        if self.jobs.send((index, sender, returned)).is_ok() {
+            let layer = Layer { chunks, spent, chunk: Vec::new(), position: 0, ended: false };
             self.ready.push_back((index, layer));
         }
     }
@@ -90,20 +95,36 @@ impl Ahead {
     }
 }
 
-impl Read for Layer {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.position == self.chunk.len() {
-            if self.ended || buffer.is_empty() {
-                return Ok(0);
-            }
-            self.chunk = match self.chunks.recv() {
+impl Layer {
+    /// What can be had without waiting once more; empty at the layer's end.
+    fn fill(&mut self) -> io::Result<&[u8]> {
+        while self.position == self.chunk.len() && !self.ended {
+            let next = match self.chunks.recv() {
                 Ok(chunk) => chunk?,
                 Err(_) => return Err(io::Error::other("a thread that read a layer ended early")),
             };
+            // A thread that is done does not want it back.
+            let _ = self.spent.send(std::mem::replace(&mut self.chunk, next));
             self.position = 0;
             self.ended = self.chunk.is_empty();
         }
-        let rest = self.chunk.get(self.position..).unwrap_or_default();
+        Ok(self.chunk.get(self.position..).unwrap_or_default())
+    }
+
+    /// Passes over at most `n` bytes; 0 at the layer's end.
+    pub(crate) fn pass(&mut self, n: u64) -> io::Result<u64> {
+        let n = self.fill()?.len().min(usize::try_from(n).unwrap_or(usize::MAX));
+        self.position += n;
+        Ok(n as u64)
+    }
+}
+
+impl Read for Layer {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        let rest = self.fill()?;
         let n = rest.len().min(buffer.len());
         buffer[..n].copy_from_slice(&rest[..n]);
         self.position += n;
@@ -114,10 +135,16 @@ impl Read for Layer {
 impl Image {
     /// Sends a layer's archive in chunks; returns when all of it was sent and proved, or
     /// nobody wants more.
-    fn send_layer(&self, index: usize, sender: &SyncSender<Chunk>) -> io::Result<()> {
+    fn send_layer(
+        &self,
+        index: usize,
+        sender: &SyncSender<Chunk>,
+        spent: &Receiver<Vec<u8>>,
+    ) -> io::Result<()> {
         self.prove_layer(index, |stream| {
             loop {
-                let mut chunk = vec![0; CHUNK_BYTES];
+                let mut chunk = spent.try_recv().unwrap_or_default();
+                chunk.resize(CHUNK_BYTES, 0);
                 let mut n = 0;
                 while n < CHUNK_BYTES {
                     match stream.read(&mut chunk[n..]) {

@@ -15,6 +15,7 @@ use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
 use crate::Limits;
 use crate::error::BlobError;
+use crate::gzip::GzipMembers;
 
 /// Largest window of a Zstandard frame, in bytes: what `zstd --long=27` writes, the most that
 /// decoders accept without being told to.
@@ -44,7 +45,7 @@ impl Compression {
 /// A decompressed stream over `R`.
 pub(crate) enum Decompressed<R: Read> {
     None(BufReader<Counted<R>>),
-    Gzip(Box<flate2::bufread::MultiGzDecoder<BufReader<Counted<R>>>>),
+    Gzip(Box<GzipMembers<BufReader<Counted<R>>>>),
     Zstd(Box<ZstdFrames<BufReader<Counted<R>>>>),
 }
 
@@ -81,7 +82,7 @@ impl<R: Read> Decompressed<R> {
         let compression = Compression::of(reader.fill_buf()?);
         let this = match compression {
             Compression::None => Self::None(reader),
-            Compression::Gzip => Self::Gzip(Box::new(flate2::bufread::MultiGzDecoder::new(reader))),
+            Compression::Gzip => Self::Gzip(Box::new(GzipMembers::new(reader))),
             Compression::Zstd => Self::Zstd(Box::new(ZstdFrames::new(reader))),
         };
         Ok((this, n_read))

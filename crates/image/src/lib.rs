@@ -29,6 +29,7 @@ mod entry;
 mod error;
 mod extract;
 mod folder;
+mod gzip;
 mod layout;
 mod limits;
 mod open;

@@ -81,6 +81,8 @@ struct Extended {
 #[derive(Debug)]
 pub struct TarReader<'a, R> {
     inner: R,
+    /// Passes over at most so many bytes of `inner`; answers how many, 0 at its end.
+    pass: fn(&mut R, u64) -> io::Result<u64>,
     limits: &'a Limits,
     /// Bytes consumed of `inner`.
     offset: u64,
@@ -95,7 +97,17 @@ pub struct TarReader<'a, R> {
 impl<'a, R: Read> TarReader<'a, R> {
     /// Reads at most `entries_max` entries from `inner`, extended headers included.
     pub fn new(inner: R, limits: &'a Limits, entries_max: u64) -> Self {
-        Self { inner, limits, offset: 0, remaining: 0, padding: 0, n_entries: 0, entries_max }
+        Self::passing(inner, pass_by_reading, limits, entries_max)
+    }
+
+    /// As [`TarReader::new`], over a source that can pass over content without copying it.
+    pub(crate) fn passing(
+        inner: R,
+        pass: fn(&mut R, u64) -> io::Result<u64>,
+        limits: &'a Limits,
+        entries_max: u64,
+    ) -> Self {
+        Self { inner, pass, limits, offset: 0, remaining: 0, padding: 0, n_entries: 0, entries_max }
     }
 
     /// Bytes consumed: at an entry, the position of its content.
@@ -252,16 +264,14 @@ impl<'a, R: Read> TarReader<'a, R> {
         let mut left = self.remaining + self.padding;
         self.remaining = 0;
         self.padding = 0;
-        let mut buffer = [0_u8; 16 * 1024];
         while left > 0 {
-            let wanted = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
-            match self.inner.read(&mut buffer[..wanted]) {
+            match (self.pass)(&mut self.inner, left) {
                 Ok(0) => {
                     return Err(TarError::Truncated { offset: self.offset }.into());
                 }
                 Ok(n) => {
-                    left -= n as u64;
-                    self.offset += n as u64;
+                    left -= n;
+                    self.offset += n;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
@@ -269,6 +279,12 @@ impl<'a, R: Read> TarReader<'a, R> {
         }
         Ok(())
     }
+}
+
+fn pass_by_reading<R: Read>(inner: &mut R, n: u64) -> io::Result<u64> {
+    let mut buffer = [0_u8; 16 * 1024];
+    let wanted = usize::try_from(n).unwrap_or(usize::MAX).min(buffer.len());
+    inner.read(&mut buffer[..wanted]).map(|n| n as u64)
 }
 
 impl<R: Read> Read for TarReader<'_, R> {

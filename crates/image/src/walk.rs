@@ -248,7 +248,8 @@ impl LayerWalk<'_> {
         let image = self.image;
         let layer = image.layers.get(index).ok_or(ReadImageError::NoLayer(index))?.digest;
         let from_io = |error| ReadImageError::from_io(layer, error);
-        let mut tar = TarReader::new(stream, &image.limits, self.n_entries_left);
+        let mut tar =
+            TarReader::passing(stream, ahead::Layer::pass, &image.limits, self.n_entries_left);
         while let Some(raw) = tar.next_entry().map_err(from_io)? {
             self.entry(index, &raw, &mut tar, visitor).map_err(from_io)?;
             if self.walked.stopped {

@@ -143,6 +143,9 @@ pub struct Package {
     /// Licences as the package states them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub licences: Vec<String>,
+    /// File in whose text the licences were recognised; none where the package states them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub licences_recognised_in: Option<String>,
     /// Maintainer or author.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub maintainer: Option<String>,
@@ -191,6 +194,7 @@ impl Package {
             source: None,
             purl: String::new(),
             licences: Vec::new(),
+            licences_recognised_in: None,
             maintainer: None,
             files: Vec::new(),
             evidence: evidence.into(),

@@ -33,6 +33,8 @@ pub struct Sink {
     owned: HashMap<(PackageKind, String), Vec<String>>,
     n_owned_files: usize,
     licences: HashMap<(PackageKind, String), Vec<String>>,
+    /// What texts in the folder of a package's metadata say, with the first of these files.
+    licence_texts: HashMap<(PackageKind, String), (Vec<String>, String)>,
     gaps: Vec<Gap>,
     programs: Vec<Program>,
     n_function_bytes: usize,
@@ -94,6 +96,23 @@ impl Sink {
     pub fn licences(&mut self, kind: PackageKind, name: &str, licences: Vec<String>) {
         if self.licences.len() < PACKAGES_MAX {
             self.licences.insert((kind, name.to_string()), licences);
+        }
+    }
+
+    /// Notes the licences whose text is the file at `path`, of the package whose metadata lie
+    /// in `folder`; both with their leading slash.
+    pub fn licence_text(&mut self, kind: PackageKind, folder: &str, found: &[&str], path: &str) {
+        if found.is_empty() || self.licence_texts.len() >= PACKAGES_MAX {
+            return;
+        }
+        let key = (kind, folder.to_string());
+        let (known, first) =
+            self.licence_texts.entry(key).or_insert_with(|| (Vec::new(), path.to_string()));
+        known.extend(found.iter().map(ToString::to_string));
+        known.sort();
+        known.dedup();
+        if path < first.as_str() {
+            *first = path.to_string();
         }
     }
 
@@ -246,6 +265,7 @@ impl Collector {
             mut packages,
             mut owned,
             licences,
+            licence_texts,
             mut gaps,
             n_development,
             n_more,
@@ -260,6 +280,14 @@ impl Collector {
                 && let Some(found) = licences.get(&(package.kind, package.name.clone()))
             {
                 package.licences.clone_from(found);
+            }
+            if package.licences.iter().all(|licence| names_none(licence))
+                && package.state == PackageState::Installed
+                && let Some(key) = folder_of(package)
+                && let Some((found, path)) = licence_texts.get(&key)
+            {
+                package.licences.clone_from(found);
+                package.licences_recognised_in = Some(path.clone());
             }
             if package.kind.is_of_distribution()
                 && let Some(layer) = layers.of_most(&package.files)
@@ -379,6 +407,29 @@ fn key(package: &Package) -> (PackageKind, &str, &str, Option<&str>, &str, Packa
         &package.evidence,
         package.state,
     )
+}
+
+/// Where the metadata of a package of a language lie.
+fn folder_of(package: &Package) -> Option<(PackageKind, String)> {
+    let (folder, _) = package.evidence.rsplit_once('/')?;
+    Some((package.kind, folder.to_string()))
+}
+
+/// Whether what stands where a licence should names none but says that there is a text.
+fn names_none(licence: &str) -> bool {
+    let lower = licence.trim().to_ascii_lowercase();
+    lower.is_empty()
+        || [
+            "unknown",
+            "custom",
+            "other",
+            "see license",
+            "see licence",
+            "license.txt",
+            "dual license",
+        ]
+        .iter()
+        .any(|none| lower == *none || (none.contains(' ') && lower.starts_with(none)))
 }
 
 /// The files noted for a package: by `name:architecture`, as dpkg does for packages that may

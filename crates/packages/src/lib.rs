@@ -13,6 +13,7 @@ pub mod catalog;
 mod collect;
 pub mod deb822;
 mod layers;
+pub mod licence;
 pub mod os_release;
 pub mod program;
 pub mod purl;

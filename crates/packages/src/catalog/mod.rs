@@ -16,6 +16,7 @@ mod go;
 mod gradle;
 mod java;
 mod jdk;
+mod licence_file;
 mod node;
 mod npm_lock;
 mod pacman;
@@ -188,6 +189,7 @@ pub fn catalogers() -> &'static [&'static dyn Cataloger] {
         &cargo::CargoLock,
         &dotnet::Dotnet,
         &conda::Conda,
+        &licence_file::LicenceFile,
     ]
 }
 

@@ -33,7 +33,7 @@ pub(super) struct Node;
 
 /// Whether `folder` is where package managers put a package: `node_modules/NAME` or
 /// `node_modules/@SCOPE/NAME`.
-fn is_place_of_package(folder: &str) -> bool {
+pub(super) fn is_place_of_package(folder: &str) -> bool {
     let mut parts = folder.rsplit('/');
     let name = parts.next().unwrap_or_default();
     match parts.next() {

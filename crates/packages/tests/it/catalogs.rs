@@ -228,3 +228,51 @@ fn the_machines_own_database_agrees_with_dpkg_query() {
     assert!(found.len() > 50);
     assert_eq!(found, expected);
 }
+
+/// Licences of packages that state none are those of the texts beside their metadata.
+#[test]
+fn licences_by_their_texts() {
+    let text = |name: &str| {
+        let found = spdx::text::LICENSE_TEXTS.iter().find(|(known, _)| *known == name);
+        found.map(|(_, text)| *text).unwrap()
+    };
+    let changed = format!(
+        "{}\nExcept that it may be used on working days and by nobody else.\n",
+        text("MIT")
+    );
+    let found = inventory(&[
+        ("app/node_modules/a/LICENSE", text("MIT")),
+        ("app/node_modules/a/package.json", r#"{"name":"a","version":"1"}"#),
+        (
+            "app/node_modules/b/package.json",
+            r#"{"name":"b","version":"1","license":"SEE LICENSE IN COPYING"}"#,
+        ),
+        ("app/node_modules/b/COPYING", text("GPL-3.0-only")),
+        ("app/node_modules/c/package.json", r#"{"name":"c","version":"1","license":"ISC"}"#),
+        ("app/node_modules/c/LICENSE", text("MIT")),
+        ("app/node_modules/d/package.json", r#"{"name":"d","version":"1"}"#),
+        ("app/node_modules/d/LICENSE", &changed),
+        ("l/e-1.dist-info/METADATA", "Name: e\nVersion: 1\nLicense: UNKNOWN\n"),
+        ("l/e-1.dist-info/licenses/LICENSE-MIT", text("MIT")),
+        ("l/e-1.dist-info/licenses/LICENSE-APACHE", text("Apache-2.0")),
+    ]);
+    let told: Vec<(&str, String, Option<&str>)> = found
+        .packages
+        .iter()
+        .map(|one| {
+            let path = one.licences_recognised_in.as_deref();
+            (one.name.as_str(), one.licences.join(" "), path)
+        })
+        .collect();
+    let expected = [
+        ("e", "Apache-2.0 MIT", Some("/l/e-1.dist-info/licenses/LICENSE-APACHE")),
+        ("a", "MIT", Some("/app/node_modules/a/LICENSE")),
+        ("b", "GPL-3.0-only", Some("/app/node_modules/b/COPYING")),
+        // What the package states counts.
+        ("c", "ISC", None),
+        // A clause more is another licence.
+        ("d", "", None),
+    ];
+    assert_eq!(told, expected.map(|(name, licences, path)| (name, licences.to_string(), path)));
+    assert!(found.gaps.is_empty());
+}

@@ -13,6 +13,7 @@ use palisade_scan::config::Kind;
     helm template chart | palisade check -        # what Helm would install\n  \
     docker inspect web | palisade check -         # a running container\n  \
     palisade check --fail-on high .               # exit code 1 for high and critical ones\n  \
+    palisade check --fix-diff deploy/ | patch -p1 # mend what has one remedy\n  \
     palisade check --explain writable-root\n\n\
     An exception beside what it excuses: # palisade:ignore RUN-014 it writes its cache")]
 pub(crate) struct Check {
@@ -41,6 +42,9 @@ pub(crate) struct Check {
     /// File of findings to ignore, each with a reason and an expiry
     #[arg(long, value_name = "FILE")]
     pub(crate) ignore: Option<PathBuf>,
+    /// Print what mends the findings as a unified diff, instead of the report
+    #[arg(long, conflicts_with_all = ["format", "severity", "fail_on", "list", "explain"])]
+    pub(crate) fix_diff: bool,
     /// List the checks
     #[arg(long, conflicts_with = "paths")]
     pub(crate) list: bool,

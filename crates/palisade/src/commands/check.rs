@@ -62,6 +62,14 @@ pub(crate) fn check(context: &Context<'_>, args: &cli::Check) -> Result<Exit, Fa
             "name a Dockerfile, Compose file, Kubernetes manifest, ECS task definition, OCI runtime spec or engine's answer",
         ));
     }
+    if args.fix_diff {
+        show_problems(context, &report, &sources);
+        for gap in &report.gaps {
+            context.terminal.error(&format!("not examined: {}: {}\n", gap.path, gap.reason));
+        }
+        show_fixes(context, args, &sources, &options)?;
+        return Ok(judge(context, &report, None));
+    }
     show(context, args, &report, &sources, now)?;
     let gate = args.fail_on.map(Severity::from).or(policy.gate);
     Ok(judge(context, &report, gate))
@@ -74,11 +82,7 @@ fn show(
     sources: &[config::Source],
     now: Timestamp,
 ) -> Result<(), Failure> {
-    let texts: HashMap<&str, &str> =
-        sources.iter().map(|source| (source.name.as_str(), source.text.as_str())).collect();
-    for problem in &report.problems {
-        context.terminal.error(&problem.render(texts.get(problem.location.file.as_str()).copied()));
-    }
+    show_problems(context, report, sources);
     let rendered = match args.format {
         FindingsFormat::Text => text(
             report,
@@ -94,6 +98,32 @@ fn show(
         FindingsFormat::Junit => junit(report, now),
     };
     context.terminal.result_to(args.output.as_deref(), &rendered)
+}
+
+fn show_problems(context: &Context<'_>, report: &CheckReport, sources: &[config::Source]) {
+    let texts: HashMap<&str, &str> =
+        sources.iter().map(|source| (source.name.as_str(), source.text.as_str())).collect();
+    for problem in &report.problems {
+        context.terminal.error(&problem.render(texts.get(problem.location.file.as_str()).copied()));
+    }
+}
+
+/// Prints the diff that mends what can be mended; what cannot is counted.
+fn show_fixes(
+    context: &Context<'_>,
+    args: &cli::Check,
+    sources: &[config::Source],
+    options: &Options<'_>,
+) -> Result<(), Failure> {
+    let fixes = config::fix::fix(sources, options);
+    let diff: String = fixes.files.iter().map(config::fix::FixedFile::diff).collect();
+    context.terminal.result_to(args.output.as_deref(), &diff)?;
+    let (n_files, n_fixed, n_left) = (fixes.files.len(), fixes.n_fixed, fixes.n_left);
+    let noun = if n_files == 1 { "file" } else { "files" };
+    context.terminal.progress(&format!(
+        "{n_fixed} findings are mended in {n_files} {noun}; {n_left} are left, whose remedy is a choice"
+    ));
+    Ok(())
 }
 
 /// How the command ends. A gate is not passed by what was not looked at.

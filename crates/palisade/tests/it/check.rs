@@ -184,3 +184,29 @@ fn checks_are_listed_and_explained() {
     assert!(told.starts_with("RUN-003 host-pid (high)\n"), "{told}");
     assert!(told.contains("CIS Kubernetes 1.12 5.2.3"), "{told}");
 }
+
+#[test]
+fn a_diff_mends_what_has_one_remedy() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write(at, "deploy/pod.yaml", POD);
+    write(at, "Dockerfile", "FROM nginx:1\n# the site\nADD site /srv\nCMD [\"nginx\"]\n");
+    let ended = check(at, &["--fix-diff", "."]).expect(0);
+    let hunk = "--- a/Dockerfile\n+++ b/Dockerfile\n@@ -1,4 +1,4 @@\n FROM nginx:1\n # the site\n-ADD site /srv\n+COPY site /srv\n CMD [\"nginx\"]\n";
+    assert!(ended.stdout.contains(hunk), "{}", ended.stdout);
+    assert!(ended.stderr.contains("in 2 files"), "{}", ended.stderr);
+    let mut patch = std::process::Command::new("patch");
+    patch.args(["-p1", "--fuzz=0"]).current_dir(at).stdin(Stdio::piped()).stdout(Stdio::null());
+    let mut child = patch.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(ended.stdout.as_bytes()).unwrap();
+    assert!(child.wait().unwrap().success());
+    let out = check(at, &["."]).expect(0).stdout;
+    assert!(!out.contains("[host-pid]") && !out.contains("[add-instead-of-copy]"), "{out}");
+    assert!(out.contains("[no-memory-limit]") && out.contains("[image-runs-as-root]"), "{out}");
+    assert_eq!(check(at, &["--fix-diff", "."]).expect(0).stdout, "");
+    // It judges nothing, and what cannot be read is said.
+    check(at, &["--fix-diff", "--fail-on", "high", "."]).expect(2);
+    write(at, "broken.yaml", "apiVersion: v1\nkind: Pod\nmetadata: [\n");
+    let ended = check(at, &["--fix-diff", "."]).expect(4);
+    assert!(ended.stderr.contains("not examined: broken.yaml"), "{}", ended.stderr);
+}

@@ -19,6 +19,7 @@ pub mod detect;
 pub mod dockerfile;
 pub mod ecs;
 mod examine;
+pub mod fix;
 pub mod image;
 pub mod kubernetes;
 pub mod oci;

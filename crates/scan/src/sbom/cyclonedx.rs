@@ -372,6 +372,9 @@ fn component(package: &Package, reference: String) -> Component<'_> {
     if let Some(module) = &package.module {
         properties.push(Property { name: "palisade:rpm:module", value: module.clone() });
     }
+    if let Some(path) = &package.licences_recognised_in {
+        properties.push(Property { name: "palisade:licences:recognised-in", value: path.clone() });
+    }
     if let Some(layer) = package.layer {
         properties.push(Property { name: "palisade:layer:diff-id", value: layer.to_string() });
     }

@@ -11,6 +11,10 @@ use super::DocumentInfo;
 use crate::report::item;
 
 const NO_ASSERTION: &str = "NOASSERTION";
+/// Begins the remark about licences, whose names follow a colon.
+pub(super) const STATED: &str = "stated by the package";
+/// As [`STATED`]; the path follows.
+pub(super) const RECOGNISED: &str = "recognised in the text of ";
 
 /// Renders `inventory`.
 ///
@@ -170,8 +174,11 @@ fn describe(package: &Package, id: &str) -> Value {
     }
     // Licence names of package managers are no SPDX expressions, so they are a remark.
     if !package.licences.is_empty() {
-        out["licenseComments"] =
-            json!(format!("stated by the package: {}", package.licences.join(", ")));
+        let by = match &package.licences_recognised_in {
+            Some(path) => format!("{RECOGNISED}{path}"),
+            None => STATED.to_string(),
+        };
+        out["licenseComments"] = json!(format!("{by}: {}", package.licences.join(", ")));
     }
     if let Some(maintainer) = &package.maintainer {
         out["supplier"] =

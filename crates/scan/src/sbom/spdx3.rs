@@ -150,7 +150,11 @@ impl Graph {
             // Several statements of one package are all meant, which one relation for each says.
             for (n, licence) in declared.into_iter().enumerate() {
                 let relation = format!("Declares-{}-{}", index + 1, n + 1);
-                self.relate(&relation, &name, "hasDeclaredLicense", &[licence], "noAssertion");
+                let kind = match package.licences_recognised_in {
+                    Some(_) => "hasConcludedLicense",
+                    None => "hasDeclaredLicense",
+                };
+                self.relate(&relation, &name, kind, &[licence], "noAssertion");
             }
             names.entry(&package.purl).or_insert(name);
         }

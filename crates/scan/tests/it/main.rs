@@ -10,6 +10,7 @@ mod checks;
 mod content;
 mod deb;
 mod feeds;
+mod fixes;
 mod forms;
 mod image;
 mod minimality;

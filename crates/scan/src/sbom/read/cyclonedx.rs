@@ -236,6 +236,7 @@ fn stated(component: &Value) -> Stated<'_> {
         version: text(component, "version"),
         purl: text(component, "purl"),
         licences: licences.collect(),
+        licences_recognised_in: property(component, &["palisade:licences:recognised-in"]),
         maintainer,
         evidence: occurrence.filter(|text| !text.is_empty()).or_else(path),
         source: source.map(|name| (name, source_version)),

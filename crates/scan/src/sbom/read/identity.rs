@@ -13,6 +13,7 @@ pub(super) struct Stated<'a> {
     pub version: &'a str,
     pub purl: &'a str,
     pub licences: Vec<String>,
+    pub licences_recognised_in: Option<&'a str>,
     pub maintainer: Option<&'a str>,
     pub evidence: Option<&'a str>,
     pub source: Option<(&'a str, &'a str)>,
@@ -59,6 +60,7 @@ pub(super) fn package(
     package.architecture = url.qualifier("arch").map(str::to_string);
     package.source = source(kind, &url, &stated, &package);
     package.licences = stated.licences;
+    package.licences_recognised_in = stated.licences_recognised_in.map(str::to_string);
     package.maintainer = stated.maintainer.map(str::to_string);
     package.layer = stated.layer.and_then(|text| text.parse::<Digest>().ok());
     package.module = stated.module.or_else(|| url.qualifier("rpmmod")).map(str::to_string);

@@ -7,6 +7,7 @@ use palisade_model::Distribution;
 use palisade_model::package::Subject;
 use serde_json::Value;
 
+use super::super::spdx::{RECOGNISED, STATED};
 use super::gather::Gatherer;
 use super::identity::Stated;
 use super::shape::{Problem, quote};
@@ -166,9 +167,13 @@ fn stated<'v>(package: &'v Value, purl: &'v str) -> Stated<'v> {
     let mut licences: Vec<String> =
         licence.into_iter().find(is_said).map(str::to_string).into_iter().collect();
     // Our own documents keep what the package manager says as a remark.
-    let remark = text(package, "licenseComments").strip_prefix("stated by the package: ");
-    if let Some(remark) = remark.filter(|_| licences.is_empty()) {
-        licences = remark.split(", ").map(str::to_string).collect();
+    let remark = text(package, "licenseComments");
+    let remark = remark.rsplit_once(": ").filter(|_| licences.is_empty());
+    let recognised = remark.and_then(|(by, _)| by.strip_prefix(RECOGNISED));
+    if let Some((by, names)) = remark
+        && (by == STATED || recognised.is_some())
+    {
+        licences = names.split(", ").map(str::to_string).collect();
     }
     let supplier = text(package, "supplier");
     let supplier =
@@ -179,6 +184,7 @@ fn stated<'v>(package: &'v Value, purl: &'v str) -> Stated<'v> {
         version: text(package, "versionInfo"),
         purl,
         licences,
+        licences_recognised_in: recognised,
         maintainer: supplier,
         evidence: info.evidence,
         source: info.source,

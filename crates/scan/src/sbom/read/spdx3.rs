@@ -27,6 +27,7 @@ pub(super) fn read(document: &Value, name: &str) -> Result<Document, ReadSbomErr
         .flat_map(|e| items(e, "rootElement").filter_map(Value::as_str))
         .collect();
     let mut licences: HashMap<&str, Vec<String>> = HashMap::new();
+    let mut concluded: HashMap<&str, Vec<String>> = HashMap::new();
     let mut containers: HashMap<&str, &str> = HashMap::new();
     for relation in elements.iter().filter(|e| text(e, "type") == "Relationship") {
         let from = text(relation, "from");
@@ -35,15 +36,21 @@ pub(super) fn read(document: &Value, name: &str) -> Result<Document, ReadSbomErr
                 "contains" => {
                     containers.entry(to).or_insert(from);
                 }
-                "hasDeclaredLicense" => {
+                kind @ ("hasDeclaredLicense" | "hasConcludedLicense") => {
                     let known = by_id.get(to).map(|element| licence(element)).unwrap_or_default();
                     if !known.is_empty() {
-                        licences.entry(from).or_default().push(known.to_string());
+                        let is_declared = kind == "hasDeclaredLicense";
+                        let list = if is_declared { &mut licences } else { &mut concluded };
+                        list.entry(from).or_default().push(known.to_string());
                     }
                 }
                 _ => {}
             }
         }
+    }
+    // What somebody concluded counts where the package states nothing.
+    for (package, found) in concluded {
+        licences.entry(package).or_insert(found);
     }
     let mut owners: HashMap<&str, String> = HashMap::new();
     for package in packages() {

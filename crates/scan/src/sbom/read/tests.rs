@@ -27,6 +27,8 @@ fn inventory() -> Inventory {
     add(
         Package {
             owner: Some(owner),
+            licences: vec!["MIT".into()],
+            licences_recognised_in: Some("/usr/lib/python3/LICENSE".into()),
             ..language(
                 PackageKind::Python,
                 "PyYAML",
@@ -65,9 +67,12 @@ fn inventory() -> Inventory {
 }
 
 /// What every form keeps of a package.
-fn kept(package: &Package, has_layers: bool) -> Package {
+fn kept(package: &Package, has_layers: bool, has_remarks: bool) -> Package {
     let mut kept = package.clone();
     kept.files.clear();
+    if !has_remarks {
+        kept.licences_recognised_in = None;
+    }
     if !has_layers {
         kept.layer = None;
         kept.maintainer = None;
@@ -94,7 +99,7 @@ fn our_own_documents_are_read_back() {
             packages
                 .iter()
                 .map(|package| {
-                    let mut package = kept(package, is_cyclonedx);
+                    let mut package = kept(package, is_cyclonedx, format != Format::Spdx30);
                     // SPDX writes angle brackets of addresses as round ones.
                     if !is_cyclonedx {
                         package.maintainer = None;

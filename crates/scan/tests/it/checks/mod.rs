@@ -39,6 +39,15 @@ pub(crate) fn pair(
 }
 
 pub(crate) fn run_with(files: &[(&str, &str)], policy: &Checks) -> CheckReport {
+    with_options(files, policy, examine)
+}
+
+/// What `run` makes of `files` with the options that the tests use.
+pub(crate) fn with_options<T>(
+    files: &[(&str, &str)],
+    policy: &Checks,
+    run: impl FnOnce(&[Source], &Options<'_>) -> T,
+) -> T {
     let sources: Vec<Source> = files
         .iter()
         .map(|(name, text)| Source {
@@ -58,7 +67,7 @@ pub(crate) fn run_with(files: &[(&str, &str)], policy: &Checks) -> CheckReport {
         searcher: &searcher,
         load: &|_, _| Err("there are no other files".to_string()),
     };
-    examine(&sources, &options)
+    run(&sources, &options)
 }
 
 pub(crate) fn run(name: &str, text: &str) -> CheckReport {
