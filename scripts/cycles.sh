@@ -74,7 +74,7 @@ processes() {
     done
 }
 # Containers' groups have random names below /palisade, which others may use meanwhile: those of before are not ours.
-groups() { find /sys/fs/cgroup -maxdepth 4 -type d \( -path '*/palisade/*' -o -path "*/$name*" \) 2>/dev/null | sort; }
+groups() { find /sys/fs/cgroup -maxdepth 4 -type d \( -path '*/palisade/*' -o -path "*/$name/*" \) 2>/dev/null | sort; }
 first_id=16777216
 mounts_before=$(mounts)
 groups >"$work/groups.before"
