@@ -29,6 +29,7 @@ test: build ## Install what the tests need and run every test, the demo included
 	@scripts/install-deps.sh build demo test
 	$(CARGO) test --workspace --locked --no-run
 	$(SUDO) env "PATH=$$PATH" $(CARGO) test --workspace --locked
+	$(SUDO) scripts/cycles.sh --palisade $(PALISADE) --cycles 100
 	$(SUDO) demo/run.sh --palisade $(PALISADE) --headless
 
 .PHONY: test-vm
@@ -70,6 +71,11 @@ differential: build ## The same advisories and packages in Palisade and Trivy: w
 flood: build ## Flood a running sensor: opens, a fork bomb, 1,000 containers, kills, a dead receiver (FLOOD="opens …")
 	@scripts/install-deps.sh build demo flood
 	@$(SUDO) scripts/flood.sh --palisade $(PALISADE) $(FLOOD)
+
+.PHONY: cycles
+cycles: build ## Make, enter and remove 10,000 containers, with kills in between, and look for what is left
+	@scripts/install-deps.sh build demo bench
+	@$(SUDO) scripts/cycles.sh --palisade $(PALISADE) --jobs 3 $(CYCLES)
 
 .PHONY: fuzz
 fuzz: ## Fuzz every parser for FUZZ_SECONDS (default 60) each

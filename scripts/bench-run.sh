@@ -37,7 +37,6 @@ echo "{\"policy\": \"baseline\", \"state\": \"$work/state\"}" >"$work/runtime.js
 mkdir -p "$work/root/bin" "$work/root/etc" "$work/root/tmp" "$work/links"
 cp "$(command -v busybox)" "$work/root/bin/busybox"
 for name in true sh; do ln -s busybox "$work/root/bin/$name"; done
-tar -C "$work/root" -cf "$work/box.tar" .
 ln -s "$palisade" "$work/links/palisade-runtime"
 mkdir "$work/bundle"
 runc spec --bundle "$work/bundle"
@@ -82,25 +81,9 @@ docker_of() { docker --host "unix://$work/sock" run --rm --network none --ulimit
 docker_plain() { docker_of --runtime runc; }
 docker_ours() { docker_of --runtime palisade; }
 
-# --- an OCI layout of the same files, by hand: no tool for images is needed
-layout() {
-    local layer config manifest at=$work/layout/blobs/sha256
-    mkdir -p "$at"
-    store() { local digest; digest=$(sha256sum "$1" | cut -d' ' -f1); cp "$1" "$at/$digest"; echo "$digest"; }
-    layer=$(store "$work/box.tar")
-    local arch
-    case $(uname -m) in x86_64) arch=amd64 ;; aarch64) arch=arm64 ;; *) arch=$(uname -m) ;; esac
-    printf '{"architecture":"%s","os":"linux","config":{"Cmd":["/bin/true"]},"rootfs":{"type":"layers","diff_ids":["sha256:%s"]}}' \
-        "$arch" "$layer" >"$work/image.json"
-    config=$(store "$work/image.json")
-    printf '{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"sha256:%s","size":%s},"layers":[{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":"sha256:%s","size":%s}]}' \
-        "$config" "$(stat -c %s "$work/image.json")" "$layer" "$(stat -c %s "$work/box.tar")" >"$work/manifest.json"
-    manifest=$(store "$work/manifest.json")
-    printf '{"schemaVersion":2,"manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"sha256:%s","size":%s}]}' \
-        "$manifest" "$(stat -c %s "$work/manifest.json")" >"$work/layout/index.json"
-    echo '{"imageLayoutVersion":"1.0.0"}' >"$work/layout/oci-layout"
-}
-layout
+# --- the same files as an image
+. scripts/layout.sh
+write_layout "$work/root" "$work/layout"
 printf 'version: 1\nname: bench\nimages: {verify: off}\n' >"$work/policy.yaml"
 
 echo "| a container from start to end | without | with Palisade | difference |"
@@ -121,5 +104,5 @@ unshare --mount --pid --fork --kill-child --mount-proc --propagation private sh 
     "mkdir -p /run/docker; mount -t tmpfs tmpfs /run/docker; dockerd --config-file $work/daemon.json >$work/dockerd.log 2>&1; true" &
 engine=$!
 for _ in $(seq 120); do docker --host "unix://$work/sock" version >/dev/null 2>&1 && break; sleep 0.25; done
-docker --host "unix://$work/sock" import "$work/box.tar" box >/dev/null
+docker --host "unix://$work/sock" import "$work/layout.tar" box >/dev/null
 pair "\`docker run\`, and with \`--runtime palisade\` (\`baseline\`)" docker_plain docker_ours

@@ -46,6 +46,8 @@ unzip|unzip|bench|unpacks the package that brings it
 perl|perl|flood|is the receiver that comes back
 binutils|strip|vm|shortens the tests for the guests
 runc|runc|vm|starts containers in the guests
+apparmor|apparmor_parser|vm|compiles the containers' profiles in the guests
+apparmor|apparmor_parser|test|compiles profiles
 buildah|buildah|image|builds the agent's image
 podman|podman|image|starts it
 mmdebstrap|mmdebstrap|image|makes the base where no registry is at hand

@@ -9,6 +9,7 @@
 //! Nothing here reads a file, starts a process or asks the kernel.
 #![forbid(unsafe_code)]
 
+pub mod apparmor;
 mod controls;
 mod engine;
 mod facts;

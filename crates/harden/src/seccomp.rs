@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use palisade_base::Explain;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 const DEFAULT_JSON: &str = include_str!("../seccomp/default.json");
 const STRICT_JSON: &str = include_str!("../seccomp/strict.json");
@@ -18,6 +18,9 @@ const STRICT_JSON: &str = include_str!("../seccomp/strict.json");
 const EPERM: u32 = 1;
 /// Error number of a call that the profile does not know.
 const ENOSYS: u32 = 38;
+/// Calls between the filter's beginning and the end of any program: runC's own that are left, and
+/// the one that starts the program. The first decides; the others are named with it.
+const START_CALLS: [&str; 4] = ["execve", "close", "futex", "exit_group"];
 /// Rules that a profile file may have.
 pub const RULES_MAX: usize = 4096;
 
@@ -30,6 +33,9 @@ pub enum SeccompError {
     /// A profile file is not of OCI or Docker form.
     #[error("the seccomp profile is not valid: {0}")]
     Invalid(String),
+    /// It lets no program start.
+    #[error("under this seccomp profile no program can start: it denies {}", .0.join(", "))]
+    NoStart(Vec<&'static str>),
     /// A built-in profile does not parse; a defect of this program.
     #[error("the built-in seccomp profile is damaged: {0}")]
     BuiltIn(String),
@@ -42,6 +48,10 @@ impl Explain for SeccompError {
                 Self::Architecture(_) => "run on x86_64 or aarch64, or name a profile file",
                 Self::Invalid(_) => {
                     "use the form of Docker's default.json or of the OCI runtime spec"
+                }
+                Self::NoStart(_) => {
+                    "allow these calls in the profile: the runtime makes them under the filter to \
+                     start the program"
                 }
                 Self::BuiltIn(_) => "reinstall palisade",
             }
@@ -308,7 +318,34 @@ pub fn from_document(
         );
         out.insert("architectures".into(), Value::Array(architectures));
     }
+    let denied = denied_at_start(&out);
+    if denied.contains(&"execve") {
+        return Err(SeccompError::NoStart(denied));
+    }
     Ok(Value::Object(out))
+}
+
+/// Calls of [`START_CALLS`] that `section` denies whatever their arguments.
+fn denied_at_start(section: &Map<String, Value>) -> Vec<&'static str> {
+    let denies = |action: Option<&Value>| {
+        let action = action.and_then(Value::as_str).unwrap_or_default();
+        ["SCMP_ACT_ERRNO", "SCMP_ACT_KILL", "SCMP_ACT_TRAP"]
+            .iter()
+            .any(|denial| action.starts_with(denial))
+    };
+    let rules = section.get("syscalls").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let is_denied = |call: &&str| {
+        let names = |rule: &&Value| {
+            let names = rule.get("names").and_then(Value::as_array);
+            names.is_some_and(|names| names.iter().any(|name| name == call))
+        };
+        let mut of_call = rules.iter().filter(names).peekable();
+        if of_call.peek().is_none() {
+            return denies(section.get("defaultAction"));
+        }
+        of_call.all(|rule| denies(rule.get("action")))
+    };
+    START_CALLS.into_iter().filter(is_denied).collect()
 }
 
 /// Whether Docker's `includes` (all must match) or `excludes` (any) filter matches.

@@ -181,6 +181,8 @@ pub struct Containers {
     pub limits: Limits,
     /// Whether the paths that the runtime masks by default stay masked.
     pub mask_paths: bool,
+    /// Whether AppArmor confines it too.
+    pub security_module: SecurityModule,
 }
 
 /// Which user the program runs as.
@@ -225,6 +227,17 @@ pub enum Seccomp {
     File(PathBuf),
     /// No filter.
     Unconfined,
+}
+
+/// Whether the kernel's security module holds the container's limits too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SecurityModule {
+    /// Where the machine has one.
+    Auto,
+    /// A container without it is not started.
+    Required,
+    /// No profile is made.
+    Off,
 }
 
 /// Network of a container.

@@ -35,8 +35,8 @@ pub use decide::{Admission, GateState, SignatureState, admit, response_for};
 pub use document::{
     Action, CheckException, Checks, Containers, CustomCheck, Enforce, EnforceException,
     EnforceMode, EnforceRule, Gate, ImageVerification, Images, Limits, Network, Policy,
-    ResponseRule, Runtime, Seccomp, SeverityChange, Sink, SinkFormat, Tmpfs, UserMode,
-    UserNamespace,
+    ResponseRule, Runtime, Seccomp, SecurityModule, SeverityChange, Sink, SinkFormat, Tmpfs,
+    UserMode, UserNamespace,
 };
 pub use endpoint::Endpoint;
 pub use engines::{

@@ -8,7 +8,7 @@ use palisade_model::Priority;
 use crate::code::Code;
 use crate::document::{
     Checks, Containers, Enforce, Gate, ImageVerification, Images, Limits, Network, Policy, Runtime,
-    Seccomp, UserMode, UserNamespace,
+    Seccomp, SecurityModule, UserMode, UserNamespace,
 };
 use crate::load::{LoadPolicyError, LoadedPolicy, Origin, PROBLEMS_MAX, Setting};
 use crate::table::{self, Default, Key, Kind, TextRule, VERSION};
@@ -496,6 +496,7 @@ fn blank() -> Policy {
             network: Network::None,
             limits: Limits::default(),
             mask_paths: true,
+            security_module: SecurityModule::Auto,
         },
         runtime: Runtime { rules: Vec::new(), builtin_rules: true, priority_min: Priority::Debug },
         response: Vec::new(),

@@ -10,8 +10,8 @@ use palisade_model::Priority;
 
 use crate::capability;
 use crate::document::{
-    Action, ImageVerification, Network, Policy, ResponseRule, Seccomp, Tmpfs, UserMode,
-    UserNamespace,
+    Action, ImageVerification, Network, Policy, ResponseRule, Seccomp, SecurityModule, Tmpfs,
+    UserMode, UserNamespace,
 };
 
 /// A key of a policy.
@@ -228,6 +228,24 @@ const NETWORK: &[Choice] = &[
         name: "host",
         meaning: "the host's network, with everything that listens on its loopback",
         set: |p| p.containers.network = Network::Host,
+    },
+];
+
+const SECURITY_MODULE: &[Choice] = &[
+    Choice {
+        name: "auto",
+        meaning: "where this machine's kernel runs AppArmor",
+        set: |p| p.containers.security_module = SecurityModule::Auto,
+    },
+    Choice {
+        name: "required",
+        meaning: "a container that AppArmor cannot confine is not started",
+        set: |p| p.containers.security_module = SecurityModule::Required,
+    },
+    Choice {
+        name: "off",
+        meaning: "no profile is made",
+        set: |p| p.containers.security_module = SecurityModule::Off,
     },
 ];
 
@@ -614,6 +632,14 @@ const KEYS: &[Key] = &[
         default: Default::Value("true"),
         doc: "Whether the files of `/proc` and `/sys` that runtimes mask or make read only stay so.",
         example: "true",
+    },
+    Key {
+        path: "containers.security_module",
+        kind: Kind::Choice(SECURITY_MODULE),
+        default: Default::Value("auto"),
+        doc: "Whether containers of `palisade run` get an AppArmor profile of their own, which holds \
+              the same limits in another part of the kernel.",
+        example: "required",
     },
     section("runtime", "What is watched."),
     Key {

@@ -5,17 +5,19 @@ use std::path::Path;
 use std::time::Duration;
 
 use palisade_base::Timestamp;
+use palisade_harden::apparmor::Profile;
 use palisade_harden::{
     Base, Change, Facts, Hardened, IdRange, ImageDefaults, ImageFacts, Machine, Refusal, base_spec,
     harden,
 };
 use palisade_model::{Container, Engine, ImageIdentity};
-use palisade_policy::{Network, UserMode, UserNamespace};
+use palisade_policy::{Limits, Network, SecurityModule, Tmpfs, UserMode, UserNamespace};
 use palisade_sys::namespace::in_private_mounts;
 use palisade_sys::signals::SignalPipe;
 use palisade_sys::{ProcessHandle, facts};
 use serde_json::{Value, json};
 
+use crate::apparmor::{self, AppArmorError};
 use crate::error::{RunError, RuncError};
 use crate::io::{Pumps, Stdio, Wired};
 use crate::layers::LayerStore;
@@ -103,6 +105,7 @@ impl Runtime {
     ) -> Result<(Created, Guard<'a>), RunError> {
         (request.admit)(request.image)?;
         check_interrupt(signals)?;
+        self.check_controllers(&request.policy.containers.limits)?;
         let id = random_id()?;
         let name = self.name_for(request, &id)?;
         let guard = self.reserve(&id)?;
@@ -129,6 +132,23 @@ impl Runtime {
         Ok((created, guard))
     }
 
+    /// Refuses limits that nothing on this machine would hold: the OCI runtime notices only when
+    /// half of the container is there.
+    fn check_controllers(&self, limits: &Limits) -> Result<(), RunError> {
+        let present = self.hierarchies.controllers()?;
+        let wanted = [
+            (limits.memory_bytes.is_some(), "memory", "memory"),
+            (limits.cpu_millis.is_some(), "processor time", "cpu"),
+            (limits.pids.is_some(), "processes", "pids"),
+        ];
+        for (is_wanted, limit, controller) in wanted {
+            if is_wanted && !present.iter().any(|name| name == controller) {
+                return Err(RunError::Controller { limit, controller });
+            }
+        }
+        Ok(())
+    }
+
     /// What hardening would change in the container of `request`, without running it or
     /// judging its image. Layers are unpacked, because the image's user is looked up in
     /// them; nothing else is left.
@@ -147,7 +167,7 @@ impl Runtime {
         // Nothing runs here, so nothing has to belong to the range.
         let plan = Plan { bundle: &bundle, written: &written, layers, ids: None, nosuid: true };
         let making = Making { runtime: self, request, id: &id, name, ids };
-        let hardened = in_private_mounts(|| making.spec(&plan.assemble()?))
+        let (hardened, _) = in_private_mounts(|| making.spec(&plan.assemble()?))
             .map_err(RunError::io("make a mount namespace for", &bundle))??;
         drop(guard);
         Ok(hardened.changes)
@@ -222,7 +242,7 @@ impl Making<'_> {
         signals: Option<&SignalPipe>,
     ) -> Result<Created, RunError> {
         let rootfs = plan.assemble()?;
-        let hardened = self.spec(&rootfs)?;
+        let (hardened, profile) = self.spec(&rootfs)?;
         prepare_mount_points(&rootfs, &hardened.spec)?;
         let paths = &self.runtime.paths;
         let config = plan.bundle.join("config.json");
@@ -235,6 +255,9 @@ impl Making<'_> {
         record.write(&record_path, plan.bundle).map_err(RunError::io("write", &record_path))?;
         check_interrupt(signals)?;
 
+        if let Some(profile) = profile {
+            apparmor::load(&profile, plan.bundle)?;
+        }
         let first = self.ids.map_or(0, |ids| ids.first);
         let host = |id: u32| first.saturating_add(id);
         let wired = if self.request.terminal {
@@ -243,7 +266,7 @@ impl Making<'_> {
             stdio.wire(host(record.run.uid), host(record.run.gid))
         };
         let wired = wired.map_err(RunError::io("make the streams of", plan.bundle))?;
-        let (init, pumps) = self.runc_create(plan.bundle, wired)?;
+        let (init, pumps) = self.runc_create(plan.bundle, wired, &hardened.spec)?;
         record.container.init_pid = Some(init.pid());
         record.run.init_start_ticks = palisade_sys::process::start_ticks(init.pid());
         record.write(&record_path, plan.bundle).map_err(RunError::io("write", &record_path))?;
@@ -251,7 +274,8 @@ impl Making<'_> {
         Ok(Created { record, init, hardened, pumps })
     }
 
-    fn spec(&self, rootfs: &Path) -> Result<Hardened, RunError> {
+    /// The hardened spec, and the AppArmor profile that it names.
+    fn spec(&self, rootfs: &Path) -> Result<(Hardened, Option<Profile>), RunError> {
         let request = self.request;
         let config = &request.image.config;
         let user_text = match (&request.policy.containers.user, config.user.as_str()) {
@@ -309,7 +333,43 @@ impl Making<'_> {
             };
             return Err(Refusal { reasons: vec![reason] }.into());
         }
-        Ok(harden(spec, &request.policy.containers, &facts, self.ids)?)
+        self.security_module(harden(spec, &request.policy.containers, &facts, self.ids)?)
+    }
+
+    /// Has AppArmor hold what the spec says, where the policy wants it and the kernel has it.
+    fn security_module(
+        &self,
+        mut hardened: Hardened,
+    ) -> Result<(Hardened, Option<Profile>), RunError> {
+        let policy = self.request.policy;
+        let required = match policy.containers.security_module {
+            SecurityModule::Off => return Ok((hardened, None)),
+            SecurityModule::Auto => false,
+            SecurityModule::Required => true,
+        };
+        if !apparmor::is_active() {
+            return if required {
+                Err(AppArmorError::Inactive.into())
+            } else {
+                Ok((hardened, None))
+            };
+        }
+        if apparmor::parser().is_none() {
+            if required {
+                return Err(AppArmorError::NoParser.into());
+            }
+            let what = "this machine has AppArmor but no apparmor_parser, so the container runs \
+                        without a profile: apt install apparmor";
+            hardened.warnings.push(what.into());
+            return Ok((hardened, None));
+        }
+        let profile = palisade_harden::apparmor::profile(&hardened.spec, &policy.name)
+            .map_err(Refusal::from)?;
+        let (spec, changes) =
+            palisade_harden::apparmor::apply(hardened.spec, &profile).map_err(Refusal::from)?;
+        hardened.spec = spec;
+        hardened.changes.extend(changes);
+        Ok((hardened, Some(profile)))
     }
 
     /// Gives the container the few files that programs expect of every machine.
@@ -395,7 +455,12 @@ impl Making<'_> {
     }
 
     /// Has the OCI runtime make the container; its first process waits for the start.
-    fn runc_create(&self, bundle: &Path, wired: Wired) -> Result<(ProcessHandle, Pumps), RunError> {
+    fn runc_create(
+        &self,
+        bundle: &Path,
+        wired: Wired,
+        spec: &Value,
+    ) -> Result<(ProcessHandle, Pumps), RunError> {
         let runtime = self.runtime;
         let Wired { stdin, stdout, stderr, mut pumps, console } = wired;
         let (log, pid_file) = (bundle.join("runc.log"), bundle.join("init.pid"));
@@ -411,7 +476,7 @@ impl Making<'_> {
             // Not waited for: what the runtime left half-made may hold the streams until
             // the guard kills it.
             drop(pumps);
-            return Err(self.explain(error));
+            return Err(self.explain(error, spec));
         }
         let text = std::fs::read_to_string(&pid_file).map_err(RunError::io("read", &pid_file))?;
         let pid: u32 = text
@@ -425,24 +490,45 @@ impl Making<'_> {
     }
 
     /// A program that is not in the image is the user's error, not the runtime's.
-    fn explain(&self, error: RuncError) -> RunError {
+    fn explain(&self, error: RuncError, spec: &Value) -> RunError {
         match error {
             RuncError::Failed { message, .. }
                 if message.contains("exec: ") || message.contains("executable file not found") =>
             {
-                let command = self.request.command.first().or(self
-                    .request
-                    .image
-                    .config
-                    .entrypoint
-                    .first()
-                    .or(self.request.image.config.cmd.first()));
+                let command = spec.pointer("/process/args/0").and_then(Value::as_str);
+                let command = command.unwrap_or_default().to_string();
                 let message = message.rsplit("exec: ").next().unwrap_or(&message).to_string();
-                RunError::Command { command: command.cloned().unwrap_or_default(), message }
+                let hint = self.start_hint(&command, &message, spec);
+                RunError::Command { command, message, hint }
             }
             other => other.into(),
         }
     }
+
+    /// Which part of policy or image keeps the program from starting.
+    fn start_hint(&self, command: &str, message: &str, spec: &Value) -> String {
+        let tmpfs = &self.request.policy.containers.tmpfs;
+        if let Some(at) = hidden_by(command, tmpfs) {
+            return format!(
+                "the policy mounts an empty file system over `{at}`: take it out of \
+                 `containers.tmpfs`"
+            );
+        }
+        if message.contains("permission denied") {
+            let uid = spec.pointer("/process/user/uid").and_then(Value::as_u64).unwrap_or(0);
+            return format!(
+                "user {uid} may not execute it: make it executable in the image, or name another \
+                 user (`containers.user`)"
+            );
+        }
+        "check that the program exists in the image and is executable".into()
+    }
+}
+
+/// The writable file system that hides what the image has at `path`: one of the policy's.
+fn hidden_by<'a>(path: &str, tmpfs: &'a [Tmpfs]) -> Option<&'a str> {
+    let covers = |at: &str| Path::new(path).starts_with(at) && path != at;
+    tmpfs.iter().map(|tmpfs| tmpfs.path.as_str()).find(|at| covers(at))
 }
 
 /// Asks for a terminal of the process's own, and says of what kind it is, as engines do.

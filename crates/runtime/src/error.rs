@@ -56,10 +56,25 @@ pub enum RunError {
         command: String,
         /// What the OCI runtime said.
         message: String,
+        /// What to do about it.
+        hint: String,
+    },
+    /// A limit of the policy cannot be held.
+    #[error(
+        "the policy limits {limit}, and this machine has no control group controller `{controller}`"
+    )]
+    Controller {
+        /// What is limited: `memory`.
+        limit: &'static str,
+        /// The controller.
+        controller: &'static str,
     },
     /// Control groups.
     #[error(transparent)]
     Cgroup(#[from] CgroupError),
+    /// AppArmor.
+    #[error(transparent)]
+    AppArmor(#[from] crate::apparmor::AppArmorError),
     /// A signal arrived before the container ran.
     #[error("interrupted by signal {0} before the container started")]
     Interrupted(i32),
@@ -106,10 +121,16 @@ impl Explain for RunError {
                     ));
                 }
                 Self::Runc(error) => return error.hint(),
-                Self::Command { .. } => {
-                    "check that the program exists in the image and is executable"
+                Self::Command { hint, .. } => return Some(hint.clone()),
+                Self::Controller { controller, .. } => {
+                    return Some(format!(
+                        "enable it (cgroup_enable={controller} on the kernel's command line; with \
+                         version 2 also in the root's cgroup.subtree_control), or take the limit \
+                         out of the policy"
+                    ));
                 }
                 Self::Cgroup(error) => return error.hint(),
+                Self::AppArmor(error) => return error.hint(),
                 Self::Interrupted(_) => return None,
                 Self::Io { source, .. } => match source.kind() {
                     std::io::ErrorKind::StorageFull => "free space on the device",

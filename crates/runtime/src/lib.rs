@@ -20,6 +20,7 @@
 //! The crate does not judge images: the caller passes that judgement in.
 #![forbid(unsafe_code)]
 
+pub mod apparmor;
 pub mod authz;
 mod cleanup;
 mod console;
@@ -41,6 +42,7 @@ mod rootfs;
 mod run;
 mod runc;
 
+pub use apparmor::AppArmorError;
 pub use cleanup::{Collected, Garbage};
 pub use error::{IdsError, LayerError, ManageError, RunError, RuncError};
 pub use exec::ExecRequest;

@@ -33,6 +33,7 @@ use serde_json::{Value, json};
 
 pub use arguments::{Invocation, parse as parse_arguments};
 pub use document::{DOCUMENT_BYTES_MAX, Document, DocumentError};
+use identity::state_roots;
 pub use identity::{engine_facts, first_process};
 pub use settings::{SETTINGS_PATH, Settings, SettingsError};
 pub use state::Confinement;
@@ -73,6 +74,9 @@ pub fn take(called: &str, arguments: &[OsString], settings_path: &Path, own: &Pa
         "exec" => settings.as_ref().map_err(why).and_then(|settings| exec(&invocation, settings)),
         "delete" => {
             if let Some(id) = &invocation.id {
+                if let Some(confinement) = Confinement::read(&state, id) {
+                    confinement.remove_groups(&state_roots(invocation.root.as_deref()));
+                }
                 Confinement::forget(&state, id);
             }
             Ok(())
@@ -168,7 +172,7 @@ fn start(invocation: &Invocation, settings: &Settings) -> Result<(), String> {
     quarantine(settings, &engine.image_digests)?;
     let facts = machine_facts(policy)?;
     let result = harden_container(document.value.clone(), policy, &facts, &engine);
-    let confinement = Confinement::of(&engine, policy, &result);
+    let confinement = Confinement::of(&engine, policy, &result).with_cgroup(&document.value);
     match (result, policy.engines.mode) {
         (Ok(hardened), EngineMode::Enforce) => {
             if !hardened.changes.is_empty() {

@@ -28,6 +28,7 @@ fn restricted() -> Containers {
             core_bytes: Some(0),
         },
         mask_paths: true,
+        security_module: palisade_policy::SecurityModule::Auto,
     }
 }
 

@@ -1,7 +1,7 @@
 //! How a policy confines, in words for a report.
 
 use palisade_agent::report::HardeningFact;
-use palisade_policy::{Network, Policy, Seccomp, UserMode, UserNamespace};
+use palisade_policy::{Network, Policy, Seccomp, SecurityModule, UserMode, UserNamespace};
 
 /// One fact for each control of the section `containers`.
 pub(crate) fn facts(policy: &Policy) -> Vec<HardeningFact> {
@@ -48,6 +48,16 @@ pub(crate) fn facts(policy: &Policy) -> Vec<HardeningFact> {
             "processor",
             limit(limits.cpu_millis.map(u64::from), "thousandths"),
             limits.cpu_millis.is_some(),
+        ),
+        fact(
+            "AppArmor profile",
+            match containers.security_module {
+                SecurityModule::Auto => "where the kernel has it",
+                SecurityModule::Required => "required",
+                SecurityModule::Off => "none",
+            }
+            .into(),
+            containers.security_module != SecurityModule::Off,
         ),
         fact("masked kernel files", yes(containers.mask_paths), containers.mask_paths),
     ]

@@ -204,8 +204,12 @@ pub(crate) fn listing(folder: &Path) -> Vec<String> {
                 lines.push(format!("{}/", path.display()));
                 folders.push(path);
             } else {
-                let digest = std::fs::read(&path)
-                    .map_or_else(|_| "-".into(), |bytes| palisade_base::Digest::of(&bytes).short());
+                // A pipe would be waited for.
+                let is_read = metadata.is_file() || metadata.is_symlink();
+                let digest = is_read
+                    .then(|| std::fs::read(&path).ok())
+                    .flatten()
+                    .map_or_else(|| "-".into(), |bytes| palisade_base::Digest::of(&bytes).short());
                 lines.push(format!("{} {} {digest}", path.display(), metadata.len()));
             }
         }

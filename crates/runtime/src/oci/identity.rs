@@ -257,16 +257,20 @@ pub struct Found {
     pub bundle: PathBuf,
 }
 
+/// Where runC or crun keep their states: the folder that the call names, or their own.
+pub(super) fn state_roots(named: Option<&Path>) -> Vec<PathBuf> {
+    match named {
+        Some(root) => vec![root.to_path_buf()],
+        None => vec!["/run/runc".into(), "/run/crun".into()],
+    }
+}
+
 /// The spec of a running container, from the state of runC or crun below `root`.
 pub fn first_process(root: Option<&Path>, id: &str) -> Option<Found> {
     if !is_id(id) {
         return None;
     }
-    let roots: Vec<PathBuf> = match root {
-        Some(root) => vec![root.to_path_buf()],
-        None => vec!["/run/runc".into(), "/run/crun".into()],
-    };
-    roots.iter().find_map(|root| {
+    state_roots(root).iter().find_map(|root| {
         let folder = root.join(id);
         let bundle = runc_bundle(&folder).or_else(|| crun_bundle(&folder))?;
         let spec = Document::read(&bundle.join("config.json")).ok()?.value;

@@ -1,16 +1,22 @@
 //! How a container of an engine was confined, written down for people.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use palisade_base::{Digest, Timestamp};
 use palisade_harden::{Change, EngineFacts, Hardened, Refusal, RefusalReason};
 use palisade_policy::{EngineMode, Policy};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::identity::is_id;
 
 /// Bytes of such a record that are read.
 const RECORD_BYTES_MAX: u64 = 1 << 20;
+/// How long a group that a killed `create` left may have a process in it.
+const GROUP_DEADLINE: Duration = Duration::from_millis(200);
+/// How often is looked.
+const GROUP_LOOK: Duration = Duration::from_millis(5);
 
 /// How a container was confined.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -35,6 +41,9 @@ pub struct Confinement {
     pub refusals: Vec<(String, String)>,
     /// What was taken away of what was asked for, and what the machine could not give.
     pub warnings: Vec<String>,
+    /// The control group that its spec names, from the root of each hierarchy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cgroup: Option<String>,
 }
 
 impl Confinement {
@@ -66,6 +75,39 @@ impl Confinement {
             changes,
             refusals,
             warnings,
+            cgroup: None,
+        }
+    }
+
+    /// With the control group of `spec`; systemd's form (`slice:prefix:name`) names none.
+    pub(super) fn with_cgroup(mut self, spec: &Value) -> Self {
+        let path = spec.pointer("/linux/cgroupsPath").and_then(Value::as_str);
+        self.cgroup = path.filter(|path| path.starts_with('/')).map(str::to_string);
+        self
+    }
+
+    /// Removes the empty control groups of a container whose `create` was killed before the
+    /// runtime wrote its state below one of `roots`: it then knows of none to remove.
+    ///
+    /// A group with a process in it stays; the kernel sees to that.
+    pub(super) fn remove_groups(&self, roots: &[PathBuf]) {
+        let Some(path) = &self.cgroup else { return };
+        let states = ["state.json", "status"];
+        let known = |root: &PathBuf| states.map(|file| root.join(&self.id).join(file).exists());
+        if roots.iter().flat_map(known).any(|exists| exists) {
+            return;
+        }
+        let group = palisade_sys::Hierarchies::detect().and_then(|found| found.group(path));
+        let Ok(group) = group else { return };
+        let begun = Instant::now();
+        for folder in group.folders() {
+            // The process that runC had begun ends with the pipe to it, in a moment.
+            while std::fs::remove_dir(folder)
+                .is_err_and(|error| error.kind() == std::io::ErrorKind::ResourceBusy)
+                && begun.elapsed() < GROUP_DEADLINE
+            {
+                std::thread::sleep(GROUP_LOOK);
+            }
         }
     }
 

@@ -247,6 +247,7 @@ pub(crate) fn restricted() -> Policy {
                 core_bytes: Some(0),
             },
             mask_paths: true,
+            security_module: palisade_policy::SecurityModule::Auto,
         },
         runtime: palisade_policy::Runtime {
             rules: Vec::new(),

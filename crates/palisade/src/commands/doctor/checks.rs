@@ -178,6 +178,24 @@ fn namespace_checks() -> Vec<Check> {
     ]
 }
 
+/// Whether containers get a profile of their own.
+fn apparmor_check() -> Check {
+    use palisade_runtime::apparmor;
+    let name = "AppArmor profiles of containers";
+    if !apparmor::is_active() {
+        let detail = "none: the kernel does not run AppArmor";
+        return Check::new("security modules", name, Status::Ok).detail(detail);
+    }
+    let parser = apparmor::parser();
+    let detail = match &parser {
+        Some(parser) => format!("{}; {} loaded", parser.display(), apparmor::loaded().len()),
+        None => "there is no apparmor_parser: containers run without".into(),
+    };
+    Check::optional("security modules", name, parser.is_some())
+        .detail(detail)
+        .remedy("apt install apparmor")
+}
+
 fn module_checks(kernel: &facts::KernelFacts) -> Vec<Check> {
     let modules = kernel.security_modules.clone().unwrap_or_default();
     let shown = if kernel.security_modules.is_some() {
@@ -189,7 +207,8 @@ fn module_checks(kernel: &facts::KernelFacts) -> Vec<Check> {
     vec![
         Check::optional("security modules", "AppArmor or SELinux", mandatory)
             .detail(shown)
-            .remedy("Palisade makes no profiles for them yet; engines' own need lsm=…,apparmor"),
+            .remedy("`run` makes an AppArmor profile for each container where the kernel runs it: boot with security=apparmor"),
+        apparmor_check(),
         Check::new("security modules", "BPF LSM", Status::Ok).detail(
             if modules.iter().any(|name| name == "bpf") {
                 "active; not used"

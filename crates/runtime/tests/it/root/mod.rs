@@ -1,5 +1,6 @@
 //! Tests that run real containers and therefore need root.
 
+mod apparmor;
 mod confinement;
 mod interruption;
 mod lifecycle;
