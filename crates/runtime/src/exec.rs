@@ -74,10 +74,10 @@ impl Runtime {
         std::fs::write(&file, process.to_string()).map_err(io("write", &file))?;
 
         let failed = |source| self.runc.io("exec", source);
-        let signals = if request.forward_signals {
-            Some(SignalPipe::install(request.terminal).map_err(failed)?)
-        } else {
-            None
+        let signals = match (request.forward_signals, request.terminal) {
+            (false, _) => None,
+            (true, false) => Some(SignalPipe::install().map_err(failed)?),
+            (true, true) => Some(SignalPipe::install_on_terminal().map_err(failed)?),
         };
         let mut call = self.runc.call(&self.paths.runc_state(), &log);
         call.arg("exec").arg("--process").arg(&file);

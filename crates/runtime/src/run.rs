@@ -92,14 +92,14 @@ impl Runtime {
         let begun = Instant::now();
         let mut warnings = self.runc.warnings();
         warnings.extend(self.collect_garbage().failures());
-        let signals = if request.forward_signals {
-            Some(
-                SignalPipe::install(request.terminal)
-                    .map_err(RunError::io("catch signals for", self.paths.state.as_path()))?,
-            )
-        } else {
-            None
+        let caught = match (request.forward_signals, request.terminal) {
+            (false, _) => None,
+            (true, false) => Some(SignalPipe::install()),
+            (true, true) => Some(SignalPipe::install_on_terminal()),
         };
+        let signals = caught
+            .transpose()
+            .map_err(RunError::io("catch signals for", self.paths.state.as_path()))?;
         if !request.detach {
             // The program's parent (the OCI runtime) ends at once; its exit comes to us.
             become_subreaper().map_err(RunError::io("become reaper for", &self.paths.state))?;

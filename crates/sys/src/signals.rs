@@ -53,7 +53,7 @@ pub fn parse(text: &str) -> Option<i32> {
     NAMES.iter().find(|(known, _)| *known == name).map(|(_, number)| *number)
 }
 
-/// Catches [`FORWARDED`], and of a terminal its changes of size, while it lives, then restores what was.
+/// Catches [`FORWARDED`], and on a terminal its changes of size, while it lives, then restores what was.
 #[derive(Debug)]
 pub struct SignalPipe {
     read: OwnedFd,
@@ -84,15 +84,22 @@ extern "C" fn on_signal(signal: libc::c_int) {
 }
 
 impl SignalPipe {
-    /// Starts to catch, with `of_terminal` [`SIGWINCH`] as well; fails with `ResourceBusy` while
-    /// another one lives in the process.
-    pub fn install(of_terminal: bool) -> io::Result<Self> {
+    /// Starts to catch; fails with `ResourceBusy` while another one lives in the process.
+    pub fn install() -> io::Result<Self> {
+        Self::catch(&[])
+    }
+
+    /// The same, and [`SIGWINCH`] is caught as well.
+    pub fn install_on_terminal() -> io::Result<Self> {
+        Self::catch(&[SIGWINCH])
+    }
+
+    fn catch(more: &[i32]) -> io::Result<Self> {
         let flags = PipeFlags::CLOEXEC | PipeFlags::NONBLOCK;
         let (read, write) = rustix::pipe::pipe_with(flags)?;
         PIPE.compare_exchange(-1, write.as_raw_fd(), Ordering::SeqCst, Ordering::SeqCst)
             .map_err(|_| io::Error::from(io::ErrorKind::ResourceBusy))?;
         let mut pipe = Self { read, _write: write, before: Vec::with_capacity(FORWARDED.len()) };
-        let more = if of_terminal { &[SIGWINCH][..] } else { &[] };
         for signal in FORWARDED.iter().chain(more).copied() {
             // SAFETY: both structures are live and zero is a valid value of every field;
             // the handler does only what a handler may.
@@ -188,8 +195,8 @@ mod tests {
 
     #[test]
     fn a_signal_arrives_in_the_pipe_and_only_one_pipe_lives() {
-        let pipe = SignalPipe::install(false).unwrap();
-        assert_eq!(SignalPipe::install(false).unwrap_err().kind(), io::ErrorKind::ResourceBusy);
+        let pipe = SignalPipe::install().unwrap();
+        assert_eq!(SignalPipe::install().unwrap_err().kind(), io::ErrorKind::ResourceBusy);
         assert_eq!(pipe.take().unwrap(), None);
         rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::USR1)
             .unwrap();
@@ -198,6 +205,6 @@ mod tests {
         let _ = ready.unwrap();
         assert_eq!(pipe.take().unwrap(), Some(libc::SIGUSR1));
         drop(pipe);
-        drop(SignalPipe::install(false).unwrap());
+        drop(SignalPipe::install().unwrap());
     }
 }
