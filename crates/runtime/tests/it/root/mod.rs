@@ -4,3 +4,4 @@ mod confinement;
 mod interruption;
 mod lifecycle;
 mod network;
+mod terminal;
