@@ -270,7 +270,13 @@ mod root {
 }
 
 mod measurement {
+    use std::cell::Cell;
+    use std::io::Write as _;
+    use std::path::Path;
     use std::process::Command;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+    use std::thread::JoinHandle;
     use std::time::{Duration, Instant};
 
     use palisade_base::Timestamp;
@@ -278,6 +284,63 @@ mod measurement {
     use palisade_respond::evidence::{EvidenceOptions, Request, collect};
 
     use crate::support::{Sandbox, is_root};
+
+    /// One neighbour that computes and one that writes four kilobytes to the disk, again and again.
+    struct Neighbours {
+        counts: Arc<[AtomicU64; 2]>,
+        stop: Arc<AtomicBool>,
+        threads: Vec<JoinHandle<()>>,
+        since: Cell<(Instant, [u64; 2])>,
+    }
+
+    impl Neighbours {
+        fn start(folder: &Path) -> Self {
+            let counts: Arc<[AtomicU64; 2]> = Arc::default();
+            let stop = Arc::new(AtomicBool::new(false));
+            let mut file = std::fs::File::create(folder.join("neighbour")).unwrap();
+            let mut number = 1_u64;
+            let compute = move || {
+                for _ in 0..100_000 {
+                    number =
+                        std::hint::black_box(number.wrapping_mul(6_364_136_223_846_793_005) + 1);
+                }
+            };
+            let write = move || {
+                file.write_all(&[7; 4096]).unwrap();
+                file.sync_data().unwrap();
+            };
+            let works: [Box<dyn FnMut() + Send>; 2] = [Box::new(compute), Box::new(write)];
+            let run = |(i, mut work): (usize, Box<dyn FnMut() + Send>)| {
+                let (counts, stop) = (Arc::clone(&counts), Arc::clone(&stop));
+                std::thread::spawn(move || {
+                    while !stop.load(Ordering::Relaxed) {
+                        work();
+                        counts[i].fetch_add(1, Ordering::Relaxed);
+                    }
+                })
+            };
+            let threads = works.into_iter().enumerate().map(run).collect();
+            Self { counts, stop, threads, since: Cell::new((Instant::now(), [0; 2])) }
+        }
+
+        /// What each did a second since the last call.
+        fn rates(&self) -> (f64, f64) {
+            let now = [0, 1].map(|i| self.counts[i].load(Ordering::Relaxed));
+            let (since, before) = self.since.replace((Instant::now(), now));
+            let seconds = since.elapsed().as_secs_f64();
+            let rate = |i: usize| (now[i] - before[i]) as f64 / seconds;
+            (rate(0), rate(1))
+        }
+    }
+
+    impl Drop for Neighbours {
+        fn drop(&mut self) {
+            self.stop.store(true, Ordering::Relaxed);
+            for thread in self.threads.drain(..) {
+                thread.join().unwrap();
+            }
+        }
+    }
 
     /// Full evidence, memory included, of fifty processes of ten megabytes each.
     #[test]
@@ -315,9 +378,22 @@ mod measurement {
             deadline: Duration::from_mins(2),
         };
         let path = folder.path().join("bundle.tar");
+        // What others on the machine get done, alone and beside the collection.
+        let neighbours = Neighbours::start(folder.path());
+        std::thread::sleep(Duration::from_secs(2));
+        let alone = neighbours.rates();
         let clock = Instant::now();
         let summary = collect(&path, &request, None).unwrap();
         let took = clock.elapsed();
+        let beside = neighbours.rates();
+        drop(neighbours);
+        eprintln!(
+            "measured: beside the collection neighbours compute {:.0} % and write {:.0} % of what they do alone ({:.0} and {:.0} a second)",
+            100.0 * beside.0 / alone.0,
+            100.0 * beside.1 / alone.1,
+            alone.0,
+            alone.1
+        );
         sandbox.group.thaw(Duration::from_secs(1)).unwrap();
         eprintln!(
             "measured: full evidence of {} processes, {} MiB: {:.2} s, {} items, {} gaps",

@@ -54,8 +54,8 @@ program() {
 /// one event the most severe is told, so a tool that had to be written first is theirs to see.
 const DROPPED: [&str; 2] = ["Dropped program executed", "Dropped program execution attempted"];
 
-/// One that `restricted` must stop: its root file system is read-only, and there is no place from
-/// which a written program can be started.
+/// One that `restricted` must stop: its root file system is read-only, there is no place from
+/// which a written program can be started, and no setuid bit can be set.
 const fn stoppable(
     id: &'static str,
     title: &'static str,
@@ -117,7 +117,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     other("no-history", "a shell is kept from writing its history", "T1070.003", &["Shell history kept from being written"], "HISTFILE=/dev/null /bin/sh -c :"),
     other("preloaded-library", "a program is started with a library before all others", "T1574.006", &["Program started with a preloaded library"],
         "LD_PRELOAD=/tmp/libdrill.so /bin/sh -c :"),
-    other("setuid", "the setuid bit is set", "T1548.001", &["Setuid bit set"],
+    stoppable("setuid", "the setuid bit is set", "T1548.001", &["Setuid bit set"],
         "need chmod; : >/tmp/drill-suid && chmod 4755 /tmp/drill-suid; r=$?; rm -f /tmp/drill-suid; [ $r -eq 0 ]"),
     other("sensitive-link", "a link to a sensitive file is made", "T1222.002", &["Link to a sensitive file made"],
         "need ln; ln -s /etc/shadow /tmp/drill-link; r=$?; rm -f /tmp/drill-link; [ $r -eq 0 ]"),

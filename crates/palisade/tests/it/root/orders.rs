@@ -165,3 +165,28 @@ fn a_drill_sees_everything_and_leaves_nothing() {
     assert!(text.lines().count() > 25);
     assert_eq!(bed.run(&["drill", "run", "crypto-minr", "--image", "oci:box"]).code, 2);
 }
+
+#[test]
+fn restricted_stops_what_it_must_and_the_rest_is_seen() {
+    let Some(bed) = Bed::new() else { return };
+    // What the policy asks of an image: a signature, and a database with what is exploited.
+    crate::scan_sbom::build_database(bed.path()).expect(0);
+    let kev = std::fs::read_to_string(bed.path().join("kev.json")).unwrap();
+    std::fs::write(bed.path().join("kev.json"), kev.replace("CVE-2026-10002", "CVE-2021-44228"))
+        .unwrap();
+    let build = ["db", "build", "--debian-changelogs", "debs", "--kev", "kev.json"];
+    bed.run(&[&build[..], &["--release", "debian:12"]].concat()).expect(0);
+    bed.run(&["sign", "--generate-key", "signer"]).expect(0);
+    bed.run(&["sign", "oci:box", "--key", "signer.key"]).expect(0);
+    let mut drill = bed.command(&["drill", "run", "--image", "oci:box", "--policy", "restricted"]);
+    drill.args(["--key", "signer.pub", "--format", "json", "--output", "drill.json"]);
+    // The drill's container has a data folder of its own.
+    drill.env("PALISADE_RUN_DB", bed.data().join("advisories.db"));
+    let ended = crate::support::finish(drill).expect(0);
+    let text = std::fs::read_to_string(bed.path().join("drill.json")).unwrap();
+    let report: Value = serde_json::from_str(&text).unwrap();
+    let rows = report["rows"].as_array().unwrap();
+    let n = |verdict: &str| rows.iter().filter(|row| row["verdict"] == verdict).count();
+    assert_eq!(n("missed") + n("unstopped"), 0, "{rows:#?} {}", ended.stderr);
+    assert!(n("stopped") + n("refused") >= 20, "{rows:#?}");
+}
