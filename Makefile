@@ -47,6 +47,10 @@ conformance: ## Run the conformance material in $PALISADE_SHARED/conformance
 	@scripts/install-deps.sh build
 	@scripts/conformance.sh
 
+.PHONY: interop
+interop: build ## Sign and verify both ways with cosign, notation, skopeo and gpg (the first two are put aside)
+	@scripts/interop.sh --install --palisade $(PALISADE)
+
 .PHONY: bench
 bench: build ## Measure and print the performance table
 	@scripts/install-deps.sh build demo bench

@@ -1,5 +1,6 @@
 //! `palisade log`: a server that is talked to over its socket, and killed in its work.
 
+use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
@@ -228,11 +229,18 @@ fn what_is_malformed_is_refused_and_the_server_lives_on() {
     served.stop();
 }
 
+/// How often the log is killed: three times, or as often as the figures of the guide want.
+fn kills() -> u32 {
+    #[expect(clippy::disallowed_methods, reason = "a setting of the tests")]
+    let asked = std::env::var("PALISADE_KILLS").ok();
+    asked.map_or(3, |text| text.parse().unwrap())
+}
+
 #[test]
 fn whatever_was_acknowledged_outlives_a_kill() {
     let (folder, key) = prepared();
     let mut acknowledged: Vec<LogEntry> = Vec::new();
-    for round in 0..3 {
+    for round in 0..kills() {
         let served = Served::start(folder.path());
         let answers = std::thread::scope(|scope| {
             let served = &served;
@@ -380,7 +388,10 @@ fn a_witness_signs_and_a_monitor_tells_and_proves() {
     let url = format!("http://{}", served.address);
     let signer = p256::ecdsa::SigningKey::from_slice(&[7; 32]).unwrap();
     let spki = signer.verifying_key().to_public_key_der().unwrap();
-    let hex: String = Sha256::digest(spki).iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = Sha256::digest(spki).iter().fold(String::new(), |mut hex, byte| {
+        write!(hex, "{byte:02x}").unwrap();
+        hex
+    });
     let monitor = |place: &str, rest: &[&str]| {
         let base = ["log", "monitor", "--key", "log.vkey", "--log", place, "--data", "m", "--once"];
         run(folder, &[&base[..], rest].concat())

@@ -35,7 +35,7 @@ fn numbers(spki: &[u8]) -> Option<(Vec<u8>, u64)> {
         return None;
     }
     let exponent = exponent.iter().fold(0_u64, |sum, &byte| sum << 8 | u64::from(byte));
-    let is_usual = exponent >= 65537 && exponent <= EXPONENT_MAX && exponent % 2 == 1;
+    let is_usual = (65537..=EXPONENT_MAX).contains(&exponent) && exponent % 2 == 1;
     is_usual.then(|| (modulus.as_bytes().to_vec(), exponent))
 }
 

@@ -76,7 +76,7 @@ impl Search<'_> {
 pub(super) fn monitor(context: &Context<'_>, args: &cli::LogMonitor) -> Result<Exit, Failure> {
     let key = verifier_key(&args.key)?;
     let search = Search::new(args)?;
-    let signals = SignalPipe::install().context("catch signals")?;
+    let signals = SignalPipe::install(false).context("catch signals")?;
     let memory = args.data.join("log.json");
     let is_new = memory.symlink_metadata().is_err();
     let mut monitor = Monitor::open(&memory, key).or_exit(Exit::Usage)?;
@@ -149,14 +149,15 @@ fn look(
         context.terminal.error("warning: what was found could not be printed\n");
     }
     let n_new = step.now - step.before;
-    let mut text = format!("{} entries, {n_new} of them new; the log has only grown", step.now);
+    let mut parts =
+        vec![format!("{} entries, {n_new} of them new; the log has only grown", step.now)];
     if n_unknown > 0 {
-        text += &format!("; {n_unknown} of a form that is not known were not searched");
+        parts.push(format!("{n_unknown} of a form that is not known were not searched"));
     }
     if n_left_out > 0 {
-        text += &format!("; {n_left_out} more were found and are not shown");
+        parts.push(format!("{n_left_out} more were found and are not shown"));
     }
-    context.terminal.progress(&text);
+    context.terminal.progress(&parts.join("; "));
     Ok(lines.len() + usize::try_from(n_left_out).unwrap_or(usize::MAX))
 }
 
