@@ -418,7 +418,7 @@ const KEYS: &[Key] = &[
     Key {
         path: "images.gate.end_of_life_dates[].product",
         kind: Kind::Text(TextRule::Name, |p, text| {
-            crate::gate::end_of_life(p, |item| item.product = text)
+            crate::gate::end_of_life(p, |item| item.product = text);
         }),
         default: Default::Required,
         doc: "The distribution, by the `ID` of its `os-release`, or the run-time: `python`, \
@@ -428,7 +428,7 @@ const KEYS: &[Key] = &[
     Key {
         path: "images.gate.end_of_life_dates[].release",
         kind: Kind::Text(TextRule::Sentence, |p, text| {
-            crate::gate::end_of_life(p, |item| item.release = text)
+            crate::gate::end_of_life(p, |item| item.release = text);
         }),
         default: Default::Required,
         doc: "The release: `12`, `3.18`. The longest that a version begins with counts.",
@@ -437,7 +437,7 @@ const KEYS: &[Key] = &[
     Key {
         path: "images.gate.end_of_life_dates[].date",
         kind: Kind::Text(TextRule::Date, |p, text| {
-            crate::gate::end_of_life(p, |item| item.date = text)
+            crate::gate::end_of_life(p, |item| item.date = text);
         }),
         default: Default::Required,
         doc: "The last day on which it gets fixes.",
