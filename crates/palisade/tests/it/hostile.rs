@@ -173,10 +173,9 @@ fn databases() -> Vec<(&'static str, Vec<u8>)> {
     let sqlite = [b"SQLite format 3\0".to_vec(), garbage.clone()].concat();
     let nested = [b"{\"packages\":".to_vec(), b"[".repeat(200_000)].concat();
     let aliases = |n: usize| {
-        let lines: String = (1..n)
-            .map(|i| format!("a{i}: &a{i} [{}]\n", format!("*a{}, ", i - 1).repeat(9)))
-            .collect();
-        format!("lockfileVersion: '9.0'\na0: &a0 [l]\n{lines}").into_bytes()
+        let line = |i: usize| format!("a{i}: &a{i} [{}]", format!("*a{}, ", i - 1).repeat(9));
+        let lines: Vec<String> = (1..n).map(line).collect();
+        format!("lockfileVersion: '9.0'\na0: &a0 [l]\n{}\n", lines.join("\n")).into_bytes()
     };
     vec![
         ("var/lib/dpkg/status", b"Package: a\nno colon here\nVersion\n\n".to_vec()),
