@@ -1,7 +1,7 @@
 //! What must hold of every examination of configuration.
 
 use palisade_policy::Checks;
-use palisade_scan::config::{Kind, Options, Source, examine};
+use palisade_scan::config::{Kind, Options, Source, examine, fix};
 use palisade_scan::secrets::Searcher;
 use std::sync::OnceLock;
 
@@ -39,4 +39,13 @@ pub fn check_configuration(name: &str, data: &[u8], kind: Kind) {
         assert!((1..=n_lines as usize + 1).contains(&problem.location.line), "{problem:?}");
     }
     assert_eq!(examine(&sources, &options).findings, report.findings);
+    // Each change is another examination.
+    if data.len() <= 4096 {
+        for file in fix::fix(&sources, &options).files {
+            assert!(file.n_fixed > 0 && file.diff().starts_with("--- a/"), "{file:?}");
+            let after = Source { text: file.after, ..sources[0].clone() };
+            let after = examine(std::slice::from_ref(&after), &options);
+            assert!(after.findings.len() < report.findings.len());
+        }
+    }
 }

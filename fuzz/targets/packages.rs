@@ -5,7 +5,7 @@
 use libfuzzer_sys::fuzz_target;
 use palisade_fuzz::{check_inventory, collect};
 
-const PATHS: [&str; 17] = [
+const PATHS: [&str; 19] = [
     "etc/os-release",
     "usr/lib/os-release",
     "var/lib/dpkg/status",
@@ -23,6 +23,8 @@ const PATHS: [&str; 17] = [
     "usr/share/doc/base/copyright",
     "var/lib/gems/specifications/a-1.gemspec",
     "opt/java/release",
+    "usr/lib/node_modules/c/LICENSE",
+    "usr/lib/python3/dist-packages/a-1.dist-info/licenses/COPYING",
 ];
 
 fuzz_target!(|data: &[u8]| check_inventory(collect(data, &PATHS)));

@@ -148,6 +148,20 @@ pub struct Collector {
     buffer: Vec<u8>,
 }
 
+/// Databases of package managers, and the folder of the one that honest images never move.
+const DATABASES: [&str; 10] = [
+    "lib/apk/db/installed",
+    "usr/lib/apk/db/installed",
+    "usr/lib/sysimage/rpm/Packages.db",
+    "usr/lib/sysimage/rpm/rpmdb.sqlite",
+    "var/lib/dpkg",
+    "var/lib/dpkg/status",
+    "var/lib/dpkg/status.d",
+    "var/lib/rpm/Packages",
+    "var/lib/rpm/Packages.db",
+    "var/lib/rpm/rpmdb.sqlite",
+];
+
 /// The files of `os-release(5)`, the first decides.
 const OS_RELEASE: [&str; 2] = ["etc/os-release", "usr/lib/os-release"];
 /// Largest `os-release` that is read, in bytes.
@@ -216,6 +230,14 @@ impl Collector {
     /// As [`Collector::add_program`], for a program that the caller holds whole.
     pub fn add_whole_program(&mut self, path: &str, layer: Option<Digest>, bytes: &[u8]) {
         program::whole(&CatalogFile { path, bytes, layer }, &mut self.sink);
+    }
+
+    /// Notes that there is a symbolic link at `path`. In place of a package manager's database
+    /// it is a gap: what it leads to is not read, and packages would be missing without a word.
+    pub fn see_link(&mut self, path: &str) {
+        if DATABASES.contains(&path) {
+            self.sink.gap(path, "a link in place of a package database, which was not followed");
+        }
     }
 
     /// Notes which layer brought the file at `path`, wanted or not: packages whose database

@@ -150,12 +150,25 @@ pub struct Gate {
     pub other_severity: Option<Severity>,
     /// Refuse a distribution or run-time whose maintenance has ended.
     pub end_of_life: bool,
+    /// Ends of maintenance that count instead of those that are known without.
+    pub end_of_life_dates: Vec<EndOfLife>,
     /// Refuse malware.
     pub malware: bool,
     /// Refuse licences that the policy denies.
     pub licences: bool,
     /// Refuse when the advisory database is older than this many days.
     pub database_age_days_max: Option<u32>,
+}
+
+/// When the maintenance of a release ends.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct EndOfLife {
+    /// Distribution, by the `ID` of its `os-release`, or run-time: `debian`, `nodejs`.
+    pub product: String,
+    /// Release: `12`, `3.18`.
+    pub release: String,
+    /// Last day on which it gets fixes, as `2027-01-31`.
+    pub date: String,
 }
 
 /// How containers are confined.

@@ -33,7 +33,7 @@ mod yaml;
 pub use code::Code;
 pub use decide::{Admission, GateState, SignatureState, admit, response_for};
 pub use document::{
-    Action, CheckException, Checks, Containers, CustomCheck, Enforce, EnforceException,
+    Action, CheckException, Checks, Containers, CustomCheck, EndOfLife, Enforce, EnforceException,
     EnforceMode, EnforceRule, Gate, ImageVerification, Images, Limits, Network, Policy,
     ResponseRule, Runtime, Seccomp, SecurityModule, SeverityChange, Sink, SinkFormat, Tmpfs,
     UserMode, UserNamespace,

@@ -361,7 +361,8 @@ mod tests {
                 }
                 "scan.secrets.detectors[]"
                 | "scan.secrets.allow[]"
-                | "scan.licences.exceptions[]" => {
+                | "scan.licences.exceptions[]"
+                | "images.gate.end_of_life_dates[]" => {
                     let mut parts = parent.trim_end_matches("[]").split('.');
                     let (scan, what, list) = (parts.next(), parts.next(), parts.next());
                     let (scan, what, list) = (scan.unwrap(), what.unwrap(), list.unwrap());

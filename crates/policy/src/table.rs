@@ -10,8 +10,8 @@ use palisade_model::Priority;
 
 use crate::capability;
 use crate::document::{
-    Action, ImageVerification, Network, Policy, ResponseRule, Seccomp, SecurityModule, Tmpfs,
-    UserMode, UserNamespace,
+    Action, EndOfLife, ImageVerification, Network, Policy, ResponseRule, Seccomp, SecurityModule,
+    Tmpfs, UserMode, UserNamespace,
 };
 
 /// A key of a policy.
@@ -146,24 +146,6 @@ fn item_response(policy: &mut Policy, set: impl FnOnce(&mut ResponseRule)) {
 fn narrow(value: Option<u64>) -> Option<u32> {
     value.map(|n| u32::try_from(n).unwrap_or(u32::MAX))
 }
-
-const VERIFY: &[Choice] = &[
-    Choice {
-        name: "required",
-        meaning: "an image without a valid signature by one of the keys is refused",
-        set: |p| p.images.verify = ImageVerification::Required,
-    },
-    Choice {
-        name: "warn",
-        meaning: "it runs, with a warning",
-        set: |p| p.images.verify = ImageVerification::Warn,
-    },
-    Choice {
-        name: "off",
-        meaning: "signatures are not looked at",
-        set: |p| p.images.verify = ImageVerification::Off,
-    },
-];
 
 const USER: &[Choice] = &[
     Choice {
@@ -335,7 +317,7 @@ const KEYS: &[Key] = &[
     section("images", "Which images may run."),
     Key {
         path: "images.verify",
-        kind: Kind::Choice(VERIFY),
+        kind: Kind::Choice(crate::gate::VERIFY),
         default: Default::Value("warn"),
         doc: "Whether a signature is demanded. The manifest, the configuration and every layer \
               are checked against their digests in any case.",
@@ -440,6 +422,45 @@ const KEYS: &[Key] = &[
         doc: "Refuse an image whose distribution, or a run-time in it, gets no security fixes \
               any more.",
         example: "true",
+    },
+    Key {
+        path: "images.gate.end_of_life_dates",
+        kind: Kind::Items {
+            n_max: ITEMS_MAX,
+            begin: |p| p.images.gate.end_of_life_dates.push(EndOfLife::default()),
+        },
+        default: Default::Nothing,
+        doc: "When releases get their last fixes, where you know better than the built-in table: \
+              by a contract, or of a distribution of your own. Asked for by `end_of_life`.",
+        example: "[{product: debian, release: \"12\", date: \"2026-06-10\"}]",
+    },
+    Key {
+        path: "images.gate.end_of_life_dates[].product",
+        kind: Kind::Text(TextRule::Name, |p, text| {
+            crate::gate::end_of_life(p, |item| item.product = text);
+        }),
+        default: Default::Required,
+        doc: "The distribution, by the `ID` of its `os-release`, or the run-time: `python`, \
+              `nodejs`, `php`, `ruby`, `perl`, `java`, `go`.",
+        example: "debian",
+    },
+    Key {
+        path: "images.gate.end_of_life_dates[].release",
+        kind: Kind::Text(TextRule::Sentence, |p, text| {
+            crate::gate::end_of_life(p, |item| item.release = text);
+        }),
+        default: Default::Required,
+        doc: "The release: `12`, `3.18`. The longest that a version begins with counts.",
+        example: "\"12\"",
+    },
+    Key {
+        path: "images.gate.end_of_life_dates[].date",
+        kind: Kind::Text(TextRule::Date, |p, text| {
+            crate::gate::end_of_life(p, |item| item.date = text);
+        }),
+        default: Default::Required,
+        doc: "The last day on which it gets fixes.",
+        example: "\"2026-06-10\"",
     },
     Key {
         path: "images.gate.database_age_days_max",

@@ -356,6 +356,7 @@ pub fn inventory_of(image: &Image) -> Result<Inventory, ScanError> {
             let limit = collector.wants(&entry.path);
             match (entry.kind, limit) {
                 (FileKind::HardLink, Some(_)) => return Visit::Follow,
+                (FileKind::Symlink, _) => collector.see_link(&entry.path),
                 (FileKind::Regular, Some(limit)) => match read_wanted(entry, content, limit) {
                     Ok(bytes) => collector.add(&entry.path, &bytes, layer),
                     Err(reason) => collector.gap(&entry.path, reason),

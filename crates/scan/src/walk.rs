@@ -114,6 +114,7 @@ impl<'a> Walk<'a> {
                 return Visit::Follow;
             }
             FileKind::Regular => self.see_regular(entry, content, limit),
+            FileKind::Symlink => self.collector.see_link(&entry.path),
             _ => {}
         }
         if let Some(observer) = &mut self.observer {

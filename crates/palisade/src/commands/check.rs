@@ -213,7 +213,10 @@ fn explain(context: &Context<'_>, name: &str) -> Result<Exit, Failure> {
         }
         out.push_str("\ncontrols, mapped by the project\n");
         for control in row.controls() {
-            let _ = writeln!(out, "  {} {}", control.framework, control.id);
+            let is_number =
+                control.framework.starts_with("CIS") || control.framework.starts_with("NIST");
+            let remark = if is_number { "" } else { " (name from memory)" };
+            let _ = writeln!(out, "  {} {}{remark}", control.framework, control.id);
         }
     }
     context.terminal.result(&out)?;

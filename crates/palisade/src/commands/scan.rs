@@ -8,7 +8,7 @@ use palisade_image::Image;
 use palisade_model::finding::ScanReport;
 use palisade_model::judgement::GateVerdict;
 use palisade_model::{GateResult, Target};
-use palisade_policy::{Checks, Gate, Policy};
+use palisade_policy::{Checks, EndOfLife, Gate, Policy};
 use palisade_scan::db::{Database, ReadDatabaseError};
 use palisade_scan::gate::{self, Known};
 use palisade_scan::ignore::{self, Ignore};
@@ -62,7 +62,8 @@ pub(crate) fn scan(context: &Context<'_>, args: &cli::Scan) -> Result<Exit, Fail
         cache: look::folder(context, &args.source),
     };
     let looks = Looks::load(context, &asked, &flags)?;
-    let judging = Judging { ignores: &ignores, checks: &checks, look: looks.look(), now };
+    let ends = gate.as_ref().map(|gate| &gate.end_of_life_dates[..]).unwrap_or_default();
+    let judging = Judging { ignores: &ignores, checks: &checks, look: looks.look(), ends, now };
     let mut report = match &target {
         Target::Sbom(file) => examine_document(context, args, file, &judging)?,
         _ => examine(context, args, &target, &judging)?,
@@ -86,6 +87,8 @@ struct Judging<'a> {
     ignores: &'a [Ignore],
     checks: &'a Checks,
     look: Look<'a>,
+    /// Ends of maintenance that the policy knows better.
+    ends: &'a [EndOfLife],
     now: Timestamp,
 }
 
@@ -132,7 +135,7 @@ fn examine(
         .then(|| -> Result<minimality::Options, Failure> {
             Ok(minimality::Options {
                 bases: bases(context, &args.minimality.base, &args.source)?,
-                lifecycles: lifecycles.unwrap_or_else(|| Lifecycles::builtin().clone()),
+                lifecycles: lifecycles.as_ref().unwrap_or(Lifecycles::builtin()).with(judging.ends),
             })
         })
         .transpose()?;

@@ -48,7 +48,35 @@ impl Layer {
         self.entry(EntryType::Link, path, 0o644, target, b"")
     }
 
-    fn finish(self) -> Vec<u8> {
+    pub(crate) fn device(self, path: &str) -> Self {
+        self.entry(EntryType::Char, path, 0o666, "", b"")
+    }
+
+    /// An entry of whatever type, with a size that may be a lie.
+    pub(crate) fn raw(mut self, kind: u8, path: &str, size: u64, bytes: &[u8]) -> Self {
+        let mut header = Header::new_gnu();
+        header.as_old_mut().name[..path.len()].copy_from_slice(path.as_bytes());
+        header.set_entry_type(EntryType::new(kind));
+        header.set_mode(0o644);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
+        header.set_size(size);
+        header.set_cksum();
+        self.0.append(&header, bytes).unwrap();
+        self
+    }
+
+    /// A PAX header for the entry that follows.
+    pub(crate) fn pax(self, key: &str, value: &str) -> Self {
+        // The length counts itself.
+        let rest = format!(" {key}={value}\n");
+        let n_digits = (1..8).find(|n| (n + rest.len()).to_string().len() == *n).unwrap();
+        let record = format!("{}{rest}", n_digits + rest.len());
+        self.raw(b'x', "pax", record.len() as u64, record.as_bytes())
+    }
+
+    pub(crate) fn finish(self) -> Vec<u8> {
         self.0.into_inner().unwrap()
     }
 }

@@ -9,6 +9,7 @@ mod capture;
 mod check;
 mod engine_setup;
 mod frame;
+mod hostile;
 mod layout;
 mod log;
 mod recordings;

@@ -1,8 +1,9 @@
 //! The project's check catalogue: numbers, severities and controls.
 //!
-//! The pairing of rows with controls is the project's own. Identifiers were compared with
-//! the published lists; names of Pod Security Standards and sections of the NSA/CISA guide
-//! are those of the documents.
+//! The pairing of rows with controls is the project's own. Numbers of CIS and NIST are those
+//! of the project's catalogue of checks, which was compared with the published lists. What the
+//! Pod Security Standards demand was compared with Kubernetes' own checks; the names of their
+//! controls and the chapters of the NSA/CISA guide were written from memory.
 
 use palisade_model::Severity::{self, Critical, High, Low, Medium, Negligible};
 use palisade_model::finding::Control;

@@ -60,6 +60,7 @@ What [`palisade check`](../guide/checks.md) and `palisade scan` look for in conf
 A row of the catalogue has a number; a check has a name, and several checks may judge one row.
 Both are understood wherever a check is named.
 The controls are mapped by the project: they say what a check has to do with, not that a control is met.
+Numbers of CIS and NIST are those of the project's catalogue, which was compared with the published lists. What the Pod Security Standards demand was compared with Kubernetes' own checks of them; the names of their controls and the chapters of the NSA/CISA guide are mapped by the project, names from memory.
 
 ## The catalogue
 

@@ -16,7 +16,7 @@ use palisade_policy::Gate;
 
 pub use baseline::Known;
 
-use crate::minimality::lifecycle;
+use crate::minimality::Lifecycles;
 
 /// What the gate says, for those who need no more.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -278,7 +278,9 @@ impl<'a> Judge<'a> {
         if !self.gate.end_of_life {
             return None;
         }
-        let found = lifecycle::of_inventory(&self.report.inventory, self.now);
+        let dates = &self.gate.end_of_life_dates;
+        let table = Lifecycles::builtin().with(dates);
+        let found = table.of_inventory(&self.report.inventory, self.now);
         let over = found.known.iter().filter(|one| one.is_over);
         let refusals = over
             .map(|one| format!("{} {} got its last fixes on {}", one.product, one.release, one.end))
@@ -287,7 +289,7 @@ impl<'a> Judge<'a> {
         match &self.report.inventory.distribution {
             None => obstacles.push("the image does not say which distribution it is".into()),
             Some(distribution) if found.unknown.contains(&distribution.name) => obstacles
-                .push(format!("the end of `{}` is not known to this release", distribution.name)),
+                .push(format!("the end of `{}` is not known; say it in `images.gate.end_of_life_dates` of the policy", distribution.name)),
             Some(_) => {}
         }
         let demand = "no distribution or run-time that gets no fixes any more".to_string();

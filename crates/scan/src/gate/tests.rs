@@ -1,11 +1,13 @@
 //! Each demand refuses what it names, and passes only when it could be answered.
 
 use super::*;
+use palisade_model::Package;
 use palisade_model::finding::{
     Coverage, DatabaseInfo, LicenceFinding, Malware, MalwareEngine, Secret, Unmatched,
     Vulnerability,
 };
 use palisade_model::package::{Gap, Inventory, Subject};
+use palisade_policy::EndOfLife;
 
 const NOW: Timestamp = Timestamp::from_nanos(1_795_326_835_000_000_000);
 
@@ -252,6 +254,49 @@ fn an_end_of_life_is_refused_and_an_unknown_one_not_passed() {
     );
     assert!(matches!(decision("plan9", "4"), GateDecision::NotEvaluated { .. }));
     assert!(matches!(evaluate(&report(vec![]), &gate, NOW), GateDecision::NotEvaluated { .. }));
+}
+
+#[test]
+fn a_policys_ends_of_life_outweigh_the_table() {
+    let end = |product: &str, release: &str, date: &str| EndOfLife {
+        product: product.into(),
+        release: release.into(),
+        date: date.into(),
+    };
+    let gate = Gate {
+        end_of_life: true,
+        end_of_life_dates: vec![
+            end("debian", "10", "2031-06-30"),
+            end("debian", "13", "2026-01-31"),
+            end("acme", "4", "2030-01-01"),
+            end("nodejs", "20.1", "2026-01-31"),
+        ],
+        ..Gate::default()
+    };
+    let decision = |id: &str, version_id: &str, packages: Vec<Package>| {
+        let mut report = report(vec![]);
+        report.inventory.packages = packages;
+        report.inventory.distribution = Some(palisade_model::Distribution {
+            id: id.into(),
+            version_id: version_id.into(),
+            codename: String::new(),
+            name: format!("{id} {version_id}"),
+        });
+        evaluate(&report, &gate, NOW)
+    };
+    let refused = |reason: &str| GateDecision::Refuse { reasons: vec![reason.into()] };
+    assert_eq!(decision("debian", "10", vec![]), GateDecision::Pass);
+    assert_eq!(
+        decision("debian", "13", vec![]),
+        refused("Debian 13 got its last fixes on 2026-01-31")
+    );
+    assert_eq!(decision("acme", "4.2", vec![]), GateDecision::Pass);
+    assert!(matches!(decision("acme", "5", vec![]), GateDecision::NotEvaluated { .. }));
+    let node = Package::new(palisade_model::PackageKind::Binary, "node", "20.1.3", "/opt/node");
+    assert_eq!(
+        decision("acme", "4", vec![node]),
+        refused("Node.js 20.1 got its last fixes on 2026-01-31")
+    );
 }
 
 #[test]

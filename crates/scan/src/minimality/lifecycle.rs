@@ -10,6 +10,7 @@ use std::sync::LazyLock;
 use palisade_base::Timestamp;
 use palisade_model::minimality::Lifecycle;
 use palisade_model::{Distribution, Inventory, PackageKind};
+use palisade_policy::EndOfLife;
 
 /// A table beyond this many bytes is refused.
 pub const BYTES_MAX: usize = 512 << 10;
@@ -108,6 +109,16 @@ impl Lifecycles {
             }
         }
         as_of.map(|as_of| Self { as_of, ends }).ok_or(ParseLifecyclesError::Undated)
+    }
+
+    /// This table with what a policy knows better.
+    #[must_use]
+    pub fn with(&self, dates: &[EndOfLife]) -> Self {
+        let mut this = self.clone();
+        for EndOfLife { product, release, date } in dates {
+            this.ends.insert((product.clone(), release.clone()), (date.clone(), None));
+        }
+        this
     }
 
     /// The day on which the table was made.
