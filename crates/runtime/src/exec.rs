@@ -81,6 +81,8 @@ impl Runtime {
         } else {
             None
         };
+        // Killed in the middle, we must not leave it writing to a bundle that is being removed.
+        palisade_sys::process::die_with_caller(&mut call);
         let child = call.spawn().map_err(failed)?;
         drop(call);
         let exit = ProcessHandle::open(child.id())
