@@ -51,7 +51,10 @@ mkdir -p "$work/root/bin" "$work/root/etc" "$work/root/tmp"
 cp "$(command -v busybox)" "$work/root/bin/busybox"
 for link in true sh sleep; do ln -s busybox "$work/root/bin/$link"; done
 mkdir "$work/links"
-ln -s "$palisade" "$work/links/palisade-runtime"
+# The small program where it is, as `palisade install` does.
+small=$(dirname "$palisade")/palisade-runtime
+[ -x "$small" ] || small=$palisade
+ln -s "$small" "$work/links/palisade-runtime"
 mkdir "$work/model"
 runc spec --bundle "$work/model"
 sed -i -e 's/"terminal": true/"terminal": false/' -e 's/"sh"/"\/bin\/sleep", "60"/' -e "s|\"path\": \"rootfs\"|\"path\": \"$work/root\"|" \

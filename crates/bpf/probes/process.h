@@ -32,28 +32,33 @@ static __always_inline u64 capability(const void *address)
 		 ((struct cred___v6_3 *)(cred))->set.val & CAP_MASK :                                                  \
 		 CAPABILITY(cred, set))
 
-/* Where `struct upid` of the namespace at `level` lies. */
-static __always_inline void *upid_at(struct pid *pid, u32 level)
+/*
+ * Where `struct upid` of the namespace at `level` lies. The address goes through the map, for to a typed pointer the
+ * verifier lets nobody add what it does not know; read from there it is a number.
+ */
+static __always_inline void *upid_at(struct scratch *s, struct pid *pid, u32 level)
 {
-	return (void *)pid + bpf_core_field_offset(struct pid, numbers) + level * bpf_core_type_size(struct upid);
+	volatile u64 *address = &s->walk.dentry;
+	*address = (u64)pid;
+	return (void *)*address + bpf_core_field_offset(struct pid, numbers) + level * bpf_core_type_size(struct upid);
 }
 
 /* The number of `pid` in the namespace of `task`; zero where it has none, as with a group led from outside. */
-static __always_inline int pid_vnr(struct pid *pid, struct task_struct *task, bool is_typed)
+static __always_inline int pid_vnr(struct scratch *s, struct pid *pid, struct task_struct *task, bool is_typed)
 {
 	u32 level = FIELD2(is_typed, task, thread_pid, level);
 	int nr = 0;
 	if (level > FIELD(is_typed, pid, level))
 		return 0;
-	bpf_probe_read_kernel(&nr, sizeof(nr), upid_at(pid, level) + bpf_core_field_offset(struct upid, nr));
+	bpf_probe_read_kernel(&nr, sizeof(nr), upid_at(s, pid, level) + bpf_core_field_offset(struct upid, nr));
 	return nr;
 }
 
 /* When the first process of the namespace of `pid` began. */
-static __always_inline u64 reaper_start(struct pid *pid)
+static __always_inline u64 reaper_start(struct scratch *s, struct pid *pid)
 {
 	struct pid_namespace *ns = NULL;
-	void *upid = upid_at(pid, pid->level);
+	void *upid = upid_at(s, pid, pid->level);
 	bpf_probe_read_kernel(&ns, sizeof(ns), upid + bpf_core_field_offset(struct upid, ns));
 	if (CASTS)
 		return CAST(pid_namespace, ns)->child_reaper->start_time;
@@ -151,9 +156,9 @@ int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
 	push_u32(s, flags);
 	push_u32(s, child->cred->euid.val);
 	push_u32(s, child->cred->egid.val);
-	push_s64(s, pid_vnr(pid, child, true));
-	push_s64(s, pid_vnr(child->signal->pids[PIDTYPE_TGID], child, true));
-	push_u64(s, reaper_start(pid));
+	push_s64(s, pid_vnr(s, pid, child, true));
+	push_s64(s, pid_vnr(s, child->signal->pids[PIDTYPE_TGID], child, true));
+	push_u64(s, reaper_start(s, pid));
 	u32 parent_tgid = parent->tgid;
 	u64 *sent = bpf_map_lookup_elem(&cgroups_sent, &parent_tgid);
 	u64 print = sent ? *sent : 0;
@@ -290,7 +295,7 @@ static __always_inline void push_exec_rest(struct scratch *s, struct task_struct
 	u32 flags = 0, layer = overlay_layer(exe, is_typed);
 
 	push_u32(s, tty_of(task, is_typed));
-	push_s64(s, pid_vnr(group, task, is_typed));
+	push_s64(s, pid_vnr(s, group, task, is_typed));
 	if (bpf_core_field_exists(task->loginuid))
 		push_u32(s, FIELD(is_typed, task, loginuid.val));
 	else

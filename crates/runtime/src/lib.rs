@@ -23,6 +23,7 @@
 pub mod apparmor;
 pub mod authz;
 mod cleanup;
+mod console;
 mod create;
 mod error;
 mod exec;
@@ -49,7 +50,7 @@ pub use io::{Input, Output, Stdio};
 pub use layers::{LayerStore, Prepared};
 pub use manage::{Found, Status};
 pub use paths::RuntimePaths;
-pub use record::{Record, RunState};
+pub use record::{LogFile, Record, RunState};
 pub use run::{Outcome, RunRequest};
 pub use runc::{Runc, RuncVersion};
 

@@ -4,3 +4,4 @@ mod apparmor;
 mod confinement;
 mod interruption;
 mod lifecycle;
+mod terminal;
