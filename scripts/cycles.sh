@@ -203,7 +203,7 @@ row "left: files" "$(grep -c . "$work/files" || true)"
 # Ranges are handed out in order and not returned: more of them than containers would be lost ones.
 row "left: id ranges beyond one for each container" "$((n_ranges > $(counted ranges) ? n_ranges - $(counted ranges) : 0))"
 if [ "$status" -ne 0 ]; then
-    head -n 20 "$work/failures" 2>/dev/null >&2 || true
+    head -n 20 "$work/failures" >&2 2>/dev/null || true
     head -n 5 "$work/processes" "$work/groups.left" "$work/files" >&2 || true
 fi
 exit "$status"
