@@ -22,7 +22,7 @@ demo: build ## Install what is missing, build, and run the main job on a real co
 .PHONY: build
 build: ## Build the release program
 	@scripts/install-deps.sh build
-	$(CARGO) build --release --locked --bin palisade
+	$(CARGO) build --release --locked --bin palisade --bin palisade-runtime
 
 .PHONY: test
 test: build ## Install what the tests need and run every test, the demo included

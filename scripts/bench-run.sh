@@ -37,7 +37,10 @@ echo "{\"policy\": \"baseline\", \"state\": \"$work/state\"}" >"$work/runtime.js
 mkdir -p "$work/root/bin" "$work/root/etc" "$work/root/tmp" "$work/links"
 cp "$(command -v busybox)" "$work/root/bin/busybox"
 for name in true sh; do ln -s busybox "$work/root/bin/$name"; done
-ln -s "$palisade" "$work/links/palisade-runtime"
+# The small program where it is, as `palisade install` does.
+small=$(dirname "$palisade")/palisade-runtime
+[ -x "$small" ] || small=$palisade
+ln -s "$small" "$work/links/palisade-runtime"
 mkdir "$work/bundle"
 runc spec --bundle "$work/bundle"
 sed -i -e 's/"terminal": true/"terminal": false/' -e 's/"sh"/"\/bin\/true"/' -e "s|\"path\": \"rootfs\"|\"path\": \"$work/root\"|" \

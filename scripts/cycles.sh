@@ -51,7 +51,10 @@ mkdir -p "$work/root/bin" "$work/root/etc" "$work/root/tmp"
 cp "$(command -v busybox)" "$work/root/bin/busybox"
 for link in true sh sleep; do ln -s busybox "$work/root/bin/$link"; done
 mkdir "$work/links"
-ln -s "$palisade" "$work/links/palisade-runtime"
+# The small program where it is, as `palisade install` does.
+small=$(dirname "$palisade")/palisade-runtime
+[ -x "$small" ] || small=$palisade
+ln -s "$small" "$work/links/palisade-runtime"
 mkdir "$work/model"
 runc spec --bundle "$work/model"
 sed -i -e 's/"terminal": true/"terminal": false/' -e 's/"sh"/"\/bin\/sleep", "60"/' -e "s|\"path\": \"rootfs\"|\"path\": \"$work/root\"|" \
@@ -134,9 +137,9 @@ cycle() { # number kind
             bundle "$id"
             kill_within 120 "${runtime[@]}" "$work/bundles/$id.log" create --bundle "$work/bundles/$id" --pid-file "$work/bundles/$id/pid" "$id"
             engine "$id" delete --force "$id" || true
-            # Nothing of ours stands in the bundle but what the engine put there.
+            # Nothing of ours stands in the bundle: what the engine put there, and runC's own `.pid`, which the engine takes away.
             for out in "$work/bundles/$id"/* "$work/bundles/$id"/.[!.]*; do
-                case "${out##*/}" in config.json | pid | '*' | '.[!.]*') ;; *) tally bundle_files; fail "$1" "left in the bundle: $out" ;; esac
+                case "${out##*/}" in config.json | pid | .pid | '*' | '.[!.]*') ;; *) tally bundle_files; fail "$1" "left in the bundle: $out" ;; esac
             done
             unbundle "$id" ;;
         6) # exec, killed at any moment
@@ -200,7 +203,7 @@ row "left: files" "$(grep -c . "$work/files" || true)"
 # Ranges are handed out in order and not returned: more of them than containers would be lost ones.
 row "left: id ranges beyond one for each container" "$((n_ranges > $(counted ranges) ? n_ranges - $(counted ranges) : 0))"
 if [ "$status" -ne 0 ]; then
-    head -n 20 "$work/failures" 2>/dev/null >&2 || true
+    head -n 20 "$work/failures" >&2 2>/dev/null || true
     head -n 5 "$work/processes" "$work/groups.left" "$work/files" >&2 || true
 fi
 exit "$status"

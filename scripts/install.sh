@@ -5,6 +5,8 @@ program=$1
 prefix=$2
 
 install -D -m 0755 "$program" "$prefix/bin/palisade"
+# What engines call, small so that it starts at once.
+install -D -m 0755 "$(dirname "$program")/palisade-runtime" "$prefix/bin/palisade-runtime"
 "$program" --quiet man "$prefix/share/man/man1"
 install -d "$prefix/share/bash-completion/completions" "$prefix/share/zsh/site-functions" \
     "$prefix/share/fish/vendor_completions.d"

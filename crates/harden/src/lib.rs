@@ -14,6 +14,7 @@ mod controls;
 mod engine;
 mod facts;
 mod lists;
+pub mod lxc;
 mod patch;
 pub mod seccomp;
 mod spec;

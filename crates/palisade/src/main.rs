@@ -24,8 +24,9 @@ use crate::terminal::Terminal;
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     // First, and without reading a command line of our own: a container waits.
-    if let Some((called, arguments)) = commands::runtime::arguments(&arguments) {
-        return commands::runtime::take(called, arguments, runtime_settings().as_deref()).into();
+    if let Some((called, arguments)) = palisade_runtime::oci::called_as(&arguments) {
+        let settings = runtime_settings();
+        return palisade_runtime::oci::hand_over(called, arguments, settings.as_deref()).into();
     }
     let environment = Environment::read();
     run(&environment, &arguments).into()

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use palisade_sys::mount;
 
@@ -15,6 +15,10 @@ use crate::record::Record;
 pub(crate) const KILL_DEADLINE: Duration = Duration::from_secs(10);
 /// How long its control groups may take to be removable.
 const REMOVE_DEADLINE: Duration = Duration::from_secs(5);
+/// How long a folder may be written to while it is removed.
+const FOLDER_DEADLINE: Duration = Duration::from_secs(2);
+/// How often its removal is tried.
+const FOLDER_LOOK: Duration = Duration::from_millis(10);
 /// How long garbage collection waits for containers that are being made.
 const LOCK_DEADLINE: Duration = Duration::from_secs(2);
 /// Containers that one collection looks at; the next one goes on.
@@ -212,10 +216,23 @@ fn remove_tree(folder: &Path, failures: &mut Vec<String>) {
             return;
         }
     }
-    match std::fs::remove_dir_all(folder) {
-        Ok(()) => {}
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => failures.push(format!("remove `{}`: {error}", folder.display())),
+    let begun = Instant::now();
+    loop {
+        match std::fs::remove_dir_all(folder) {
+            Ok(()) => return,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return,
+            // An OCI runtime whose caller was killed may write its last words meanwhile.
+            Err(error)
+                if error.kind() == std::io::ErrorKind::DirectoryNotEmpty
+                    && begun.elapsed() < FOLDER_DEADLINE =>
+            {
+                std::thread::sleep(FOLDER_LOOK);
+            }
+            Err(error) => {
+                failures.push(format!("remove `{}`: {error}", folder.display()));
+                return;
+            }
+        }
     }
 }
 

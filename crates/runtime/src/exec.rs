@@ -98,6 +98,8 @@ impl Runtime {
         let wired =
             stdio.wire(host(found.record.run.uid), host(found.record.run.gid)).map_err(streams)?;
         call.arg(&container.id).stdin(wired.stdin).stdout(wired.stdout).stderr(wired.stderr);
+        // Killed in the middle, we must not leave it writing to a bundle that is being removed.
+        palisade_sys::process::die_with_caller(&mut call);
         let child = call.spawn().map_err(failed)?;
         drop(call);
         let exit = ProcessHandle::open(child.id())

@@ -115,7 +115,7 @@ impl IdLedger {
     }
 
     /// The range that would be handed out next, for explanations: it is not reserved.
-    pub(crate) fn next(&self) -> Result<IdRange, IdsError> {
+    pub fn next(&self) -> Result<IdRange, IdsError> {
         let next = match std::fs::File::open(&self.path) {
             Ok(file) => {
                 let bytes = palisade_base::read_bounded(file, "ledger", LEDGER_BYTES_MAX)

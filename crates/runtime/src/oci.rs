@@ -16,6 +16,7 @@ mod arguments;
 mod document;
 mod identity;
 mod log;
+mod program;
 mod settings;
 mod state;
 
@@ -35,6 +36,7 @@ pub use arguments::{Invocation, parse as parse_arguments};
 pub use document::{DOCUMENT_BYTES_MAX, Document, DocumentError};
 use identity::state_roots;
 pub use identity::{engine_facts, first_process};
+pub use program::{called_as, hand_over};
 pub use settings::{SETTINGS_PATH, Settings, SettingsError};
 pub use state::Confinement;
 

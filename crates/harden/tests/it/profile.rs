@@ -195,7 +195,7 @@ fn docker_profiles_are_read() {
         "defaultErrnoRet": 1,
         "archMap": [{"architecture": "SCMP_ARCH_X86_64", "subArchitectures": ["SCMP_ARCH_X86"]}],
         "syscalls": [
-            {"names": ["read"], "action": "SCMP_ACT_ALLOW", "args": null, "comment": "x"},
+            {"names": ["execve"], "action": "SCMP_ACT_ALLOW", "args": null, "comment": "x"},
             {"names": ["mount"], "action": "SCMP_ACT_ALLOW", "includes": {"caps": ["CAP_SYS_ADMIN"]}},
             {"names": ["clone"], "action": "SCMP_ACT_ALLOW", "excludes": {"caps": ["CAP_SYS_ADMIN"]}},
             {"names": ["arm_x"], "action": "SCMP_ACT_ALLOW", "includes": {"arches": ["arm64"]}},
@@ -205,11 +205,36 @@ fn docker_profiles_are_read() {
     let oci = from_document(&docker, "x86_64", &[]).unwrap();
     let names: Vec<String> =
         oci["syscalls"].as_array().unwrap().iter().map(|rule| rule["names"].to_string()).collect();
-    assert_eq!(names, [r#"["read"]"#, r#"["clone"]"#, r#"["write"]"#]);
+    assert_eq!(names, [r#"["execve"]"#, r#"["clone"]"#, r#"["write"]"#]);
     assert_eq!(oci["architectures"], json!(["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"]));
     assert_eq!(oci.get("archMap"), None);
     let with = from_document(&docker, "x86_64", &["SYS_ADMIN".into()]).unwrap();
     assert!(with.to_string().contains("mount") && !with.to_string().contains("clone"));
+}
+
+#[test]
+fn a_profile_under_which_nothing_starts_is_refused_with_the_calls() {
+    use palisade_harden::seccomp::SeccompError;
+    let check = |document: &serde_json::Value, expected: Option<&[&'static str]>| {
+        let found = match from_document(document, "x86_64", &[]) {
+            Err(SeccompError::NoStart(calls)) => Some(calls),
+            Err(error) => panic!("{error}"),
+            Ok(_) => None,
+        };
+        assert_eq!(found.as_deref(), expected, "{document}");
+    };
+    let rule = |name: &str, action: &str| json!({"names": [name], "action": action});
+    let deny = "SCMP_ACT_ERRNO";
+    check(
+        &json!({"defaultAction": deny, "syscalls": [rule("close", "SCMP_ACT_ALLOW")]}),
+        Some(&["execve", "futex", "exit_group"]),
+    );
+    check(
+        &json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule("execve", "SCMP_ACT_TRAP")]}),
+        Some(&["execve"]),
+    );
+    check(&json!({"defaultAction": "SCMP_ACT_LOG"}), None);
+    check(&json!({"defaultAction": deny, "syscalls": [rule("execve", "SCMP_ACT_LOG")]}), None);
 }
 
 #[test]

@@ -140,11 +140,16 @@ pub(crate) enum InspectFormat {
     palisade harden config.json --policy restricted          # every change with its reason\n  \
     palisade harden config.json --diff\n  \
     palisade harden bundle/config.json --in-place            # then: runc run -b bundle NAME\n  \
-    palisade harden process.json --exec-in config.json       # a process for `runc exec --process`")]
+    palisade harden process.json --exec-in config.json       # a process for `runc exec --process`\n  \
+    palisade harden lxc /var/lib/lxc/web/config              # a container of LXC")]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(crate) struct Harden {
+    /// Another kind of container.
+    #[command(subcommand)]
+    pub(crate) kind: Option<HardenKind>,
     /// The container's OCI configuration (config.json)
-    #[arg(value_name = "SPEC.json")]
-    pub(crate) spec: PathBuf,
+    #[arg(value_name = "SPEC.json", required = true)]
+    pub(crate) spec: Option<PathBuf>,
     /// Policy: a built-in name (audit, baseline, restricted) or a file
     #[arg(long, default_value = "baseline", value_name = "POLICY")]
     pub(crate) policy: String,
@@ -172,4 +177,44 @@ pub(crate) struct Harden {
     /// A label of the container, for exceptions of the policy; may be repeated
     #[arg(long, value_name = "NAME=VALUE")]
     pub(crate) label: Vec<String>,
+}
+
+/// Containers that are not of the OCI.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum HardenKind {
+    /// Audit and harden the configuration of an LXC container
+    Lxc(HardenLxc),
+}
+
+/// `palisade harden lxc`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    palisade harden lxc /var/lib/lxc/web/config              # what it opens\n  \
+    palisade harden lxc /var/lib/lxc/web/config --diff --policy restricted\n  \
+    palisade harden lxc /var/lib/lxc/web/config --in-place   # with config.seccomp, .nft and .sysctl beside it")]
+pub(crate) struct HardenLxc {
+    /// The container's configuration (lxc.container.conf(5))
+    pub(crate) config: PathBuf,
+    /// Policy: a built-in name (audit, baseline, restricted) or a file
+    #[arg(long, default_value = "baseline", value_name = "POLICY")]
+    pub(crate) policy: String,
+    /// The container's name; the configuration's folder has it
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// First of the 65,536 host ids of a container that has none of its own, instead of the ledger's
+    /// next
+    #[arg(long, value_name = "ID", value_parser = clap::value_parser!(u32).range(1..=2_147_352_576))]
+    pub(crate) first_id: Option<u32>,
+    /// Which users may put interfaces on which bridges
+    #[arg(long, default_value = "/etc/lxc/lxc-usernet", value_name = "FILE")]
+    pub(crate) usernet: PathBuf,
+    /// Show the change as a unified diff
+    #[arg(long, conflicts_with = "format")]
+    pub(crate) diff: bool,
+    /// Form of what was found
+    #[arg(long, value_enum, default_value_t = ListFormat::Table)]
+    pub(crate) format: ListFormat,
+    /// Write the hardened configuration over the file, and what belongs to it beside it
+    #[arg(long)]
+    pub(crate) in_place: bool,
 }

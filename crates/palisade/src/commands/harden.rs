@@ -1,5 +1,7 @@
 //! `palisade harden`: a container's configuration, confined by a policy, change by change.
 
+mod lxc;
+
 use std::path::Path;
 
 use palisade_base::Timestamp;
@@ -14,8 +16,13 @@ use crate::exit::{Exit, Failure, OrExit as _};
 
 /// Confines a configuration as `palisade-runtime` would.
 pub(crate) fn harden(context: &Context<'_>, args: &cli::Harden) -> Result<Exit, Failure> {
+    let spec = match (&args.kind, &args.spec) {
+        (Some(cli::HardenKind::Lxc(args)), _) => return lxc::harden(context, args),
+        (None, Some(spec)) => spec,
+        (None, None) => return Err(Failure::message(Exit::Usage, "no configuration is named")),
+    };
     let policy = context.load_policy(&args.policy)?.policy;
-    let document = Document::read(&args.spec).or_exit(Exit::Incomplete)?;
+    let document = Document::read(spec).or_exit(Exit::Incomplete)?;
     let first =
         args.exec_in.as_deref().map(Document::read).transpose().or_exit(Exit::Incomplete)?;
     let message = |text: String| {
@@ -23,7 +30,7 @@ pub(crate) fn harden(context: &Context<'_>, args: &cli::Harden) -> Result<Exit, 
         Failure::message(Exit::Incomplete, text).with_hint("see `palisade policy explain`")
     };
     let whole = first.as_ref().map_or(&document.value, |document| &document.value);
-    let path = args.exec_in.as_deref().unwrap_or(&args.spec);
+    let path = args.exec_in.as_deref().unwrap_or(spec);
     let bundle = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut engine = engine_facts(whole, bundle, "", Timestamp::now()).map_err(message)?;
     engine.image = args.image.clone().or(engine.image);
@@ -41,10 +48,10 @@ pub(crate) fn harden(context: &Context<'_>, args: &cli::Harden) -> Result<Exit, 
     for warning in &hardened.warnings {
         context.terminal.error(&format!("warning: {warning}\n"));
     }
-    show(context, args, &document.value, &hardened)?;
+    show(context, args, spec, &document.value, &hardened)?;
     if args.in_place && !hardened.changes.is_empty() {
         document.replace(&hardened.spec).or_exit(Exit::Incomplete)?;
-        context.terminal.progress(&format!("wrote {}", args.spec.display()));
+        context.terminal.progress(&format!("wrote {}", spec.display()));
     }
     Ok(Exit::Clean)
 }
@@ -56,6 +63,7 @@ fn pretty(value: &Value) -> String {
 fn show(
     context: &Context<'_>,
     args: &cli::Harden,
+    spec: &Path,
     before: &Value,
     hardened: &Hardened,
 ) -> Result<(), Failure> {
@@ -65,7 +73,7 @@ fn show(
     }
     let text = match args.format {
         _ if args.diff => {
-            let name = args.spec.display().to_string();
+            let name = spec.display().to_string();
             palisade_runtime::install::unified_diff(
                 &name,
                 &format!("{name} (hardened)"),

@@ -106,7 +106,11 @@ pub(super) fn find_runtime(
     wanted: Option<&Path>,
     own: &Path,
 ) -> Result<PathBuf, String> {
-    let is_own = |path: &Path| std::fs::canonicalize(path).is_ok_and(|real| real == own);
+    // The whole program and the small one beside it are the same.
+    let siblings = ["palisade", "palisade-runtime"].map(|name| own.with_file_name(name));
+    let is_own = |path: &Path| {
+        std::fs::canonicalize(path).is_ok_and(|real| real == own || siblings.contains(&real))
+    };
     let is_named = |path: &Path| path.file_name().is_some_and(|name| name == called);
     if matches!(called, "runc" | "crun") && !wanted.is_some_and(is_named) {
         let named = CANDIDATES.into_iter().map(Path::new).filter(|path| is_named(path));

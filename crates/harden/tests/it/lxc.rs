@@ -1,0 +1,179 @@
+//! Configurations of LXC: what is found in them, and what is written instead.
+
+use palisade_harden::lxc::{LxcError, LxcFacts, LxcHardened, LxcLevel, audit_usernet, harden_lxc};
+
+use super::restricted as containers;
+
+fn facts() -> LxcFacts {
+    LxcFacts {
+        name: "web".into(),
+        first_id: 16_777_216,
+        seccomp_path: "/var/lib/lxc/web/config.seccomp".into(),
+        accept_ra: [("lxcbr0".to_string(), 1)].into(),
+    }
+}
+
+fn harden(text: &str) -> LxcHardened {
+    let mut policy = containers();
+    policy.capabilities = vec!["CHOWN".into(), "NET_BIND_SERVICE".into(), "SETUID".into()];
+    policy.limits.pids = Some(512);
+    harden_lxc(text, &policy, &facts()).unwrap()
+}
+
+/// A configuration, the key that a finding of this level names, and a line of what is written.
+#[track_caller]
+fn check(text: &str, key: &str, level: LxcLevel, written: &str) {
+    let hardened = harden(text);
+    let found = hardened.findings.iter().any(|f| f.key == key && f.level == level);
+    assert!(found, "{text}: no {level:?} of {key} in {:#?}", hardened.findings);
+    let has = hardened.config.lines().any(|line| line == written);
+    assert!(has, "{text}: no `{written}` in {}", hardened.config);
+}
+
+#[test]
+fn each_weakness_is_found_and_closed() {
+    use LxcLevel::{High, Low, Medium, Note};
+    for (text, key, level, written) in [
+        ("", "lxc.idmap", High, "lxc.idmap = u 0 16777216 65536"),
+        ("lxc.idmap = u 0 0 65536", "lxc.idmap", High, "lxc.idmap = g 0 16777216 65536"),
+        (
+            "lxc.idmap = u 0 100000 1000\nlxc.idmap = g 0 100000 65536",
+            "lxc.idmap",
+            Medium,
+            "lxc.idmap = u 0 16777216 65536",
+        ),
+        ("", "lxc.cap.keep", Medium, "lxc.cap.keep = chown net_bind_service setuid"),
+        ("lxc.cap.keep = chown sys_admin", "lxc.cap.keep", Medium, "lxc.cap.keep = chown"),
+        ("lxc.cap.keep = sys_admin", "lxc.cap.keep", Medium, "lxc.cap.keep = none"),
+        (
+            "lxc.cap.drop = sys_module",
+            "lxc.cap.keep",
+            Medium,
+            "# Taken out by palisade harden: lxc.cap.drop = sys_module",
+        ),
+        (
+            "lxc.apparmor.profile = unconfined",
+            "lxc.apparmor.profile",
+            High,
+            "lxc.apparmor.profile = generated",
+        ),
+        (
+            "lxc.apparmor.allow_nesting = 1",
+            "lxc.apparmor.allow_nesting",
+            Medium,
+            "lxc.apparmor.allow_nesting = 0",
+        ),
+        (
+            "",
+            "lxc.seccomp.profile",
+            Medium,
+            "lxc.seccomp.profile = /var/lib/lxc/web/config.seccomp",
+        ),
+        ("lxc.seccomp.profile =", "lxc.seccomp.profile", Medium, "lxc.no_new_privs = 1"),
+        (
+            "lxc.mount.auto = proc:rw sys:rw cgroup-full:rw",
+            "lxc.mount.auto",
+            High,
+            "lxc.mount.auto = proc:mixed sys:ro cgroup:mixed",
+        ),
+        (
+            "lxc.mount.entry = /etc etc/host none bind,rw 0 0",
+            "lxc.mount.entry",
+            High,
+            "# Taken out by palisade harden: lxc.mount.entry = /etc etc/host none bind,rw 0 0",
+        ),
+        (
+            "lxc.mount.entry = /srv/data data none bind,create=dir 0 0",
+            "lxc.mount.entry",
+            Low,
+            "lxc.mount.entry = /srv/data data none bind,create=dir,nosuid,nodev 0 0",
+        ),
+        (
+            "lxc.cgroup2.devices.allow = a",
+            "lxc.cgroup2.devices.allow",
+            High,
+            "lxc.cgroup2.devices.deny = a",
+        ),
+        (
+            "lxc.namespace.share.net = 1",
+            "lxc.namespace.share.net",
+            High,
+            "lxc.cgroup2.pids.max = 512",
+        ),
+        ("lxc.net.0.type = none", "lxc.net.0.type", High, "lxc.net.0.type = empty"),
+        ("lxc.include = /x.conf", "lxc.include", Note, "lxc.include = /x.conf"),
+        ("lxc.hook.pre-start = /x", "lxc.hook.pre-start", Note, "lxc.hook.pre-start = /x"),
+        (
+            "lxc.net.0.type = veth\nlxc.net.0.link = lxcbr0",
+            "lxc.net.0.link",
+            Medium,
+            "lxc.net.0.link = lxcbr0",
+        ),
+    ] {
+        check(text, key, level, written);
+    }
+}
+
+#[test]
+fn a_hardened_configuration_has_nothing_left_to_mend() {
+    let first = harden(
+        "# mine\nlxc.uts.name = web\nlxc.net.0.type = veth\nlxc.net.0.link = lxcbr1\n\
+         lxc.net.0.ipv4.address = 10.0.3.7/24\nlxc.mount.auto = proc:rw\n",
+    );
+    assert!(first.config.starts_with("# mine\nlxc.uts.name = web\n"), "{}", first.config);
+    let second = harden(&first.config);
+    let left: Vec<_> =
+        second.findings.iter().filter(|finding| finding.level != LxcLevel::Note).collect();
+    assert!(left.is_empty(), "{left:#?}");
+    assert_eq!(second.config, first.config);
+    // What it was named for the rules is in the configuration, too.
+    let name = first.config.lines().find_map(|line| line.strip_prefix("lxc.net.0.veth.pair = "));
+    let mac = first.config.lines().find_map(|line| line.strip_prefix("lxc.net.0.hwaddr = "));
+    let (name, mac) = (name.unwrap(), mac.unwrap());
+    for rule in [
+        format!("iifname \"{name}\" ether saddr != {mac} drop"),
+        format!("iifname \"{name}\" ip saddr != {{ 10.0.3.7, 0.0.0.0 }} drop"),
+        format!("iifname \"{name}\" icmpv6 type {{ nd-router-advert, nd-redirect }} drop"),
+    ] {
+        assert!(first.filter.contains(&rule), "{rule}: {}", first.filter);
+    }
+    assert!(first.sysctl.contains("net.ipv6.conf.lxcbr1.accept_ra = 0"), "{}", first.sysctl);
+    assert!(first.seccomp.starts_with("2\ndenylist\n[all]\n"));
+    assert!(first.seccomp.contains("\nfinit_module errno 1\n"));
+}
+
+#[test]
+fn what_is_no_configuration_is_refused_with_its_line() {
+    let error = |text: &str| harden_lxc(text, &containers(), &facts()).unwrap_err();
+    assert!(matches!(error("a = b\nrubbish"), LxcError::Line { line: 2, .. }));
+    assert!(matches!(error("lxc.id_map = u 0 1 2"), LxcError::Old { line: 1, .. }));
+    assert!(matches!(error("lxc.network.type = veth"), LxcError::Old { .. }));
+    assert_eq!(error(&"#\n".repeat(10_001)), LxcError::TooLarge);
+    assert_eq!(error(&"x".repeat((1 << 20) + 1)), LxcError::TooLarge);
+}
+
+#[test]
+fn names_in_a_configuration_never_become_rules() {
+    let hardened = harden(
+        "lxc.net.0.type = veth\nlxc.net.0.veth.pair = x\" accept\nlxc.net.0.link = a b\n\
+         lxc.net.0.hwaddr = 00:11:22:33:44:55 accept\nlxc.net.0.ipv4.address = 1.2.3.4 }/24\n",
+    );
+    assert!(!hardened.filter.contains("accept\n    "), "{}", hardened.filter);
+    assert!(!hardened.filter.contains("x\" accept"), "{}", hardened.filter);
+    assert!(hardened.sysctl.is_empty());
+}
+
+#[test]
+fn the_table_of_users_is_audited() {
+    let check = |line: &str, expected: Option<LxcLevel>| {
+        let level = audit_usernet(line).into_iter().map(|finding| finding.level).max();
+        assert_eq!(level, expected, "{line}");
+    };
+    check("# user type bridge number\n\n", None);
+    check("alice veth lxcbr0 10", None);
+    check("alice veth lxcbr0 5000", Some(LxcLevel::Medium));
+    check("alice veth lxcbr0 many", Some(LxcLevel::Low));
+    check("alice phys lxcbr0 1", Some(LxcLevel::Low));
+    check("@staff veth lxcbr0 2", Some(LxcLevel::Note));
+    check("alice veth", Some(LxcLevel::Low));
+}
