@@ -94,6 +94,9 @@ pub fn build(
     time: i64,
     out: impl Write,
 ) -> Result<Built, PatchError> {
+    if files.content(STATUS).is_none() {
+        return Err(PatchError::document(STATUS, "layers are built for images of dpkg alone"));
+    }
     let mut builder = Builder {
         files,
         paths: Paths::read(files),
@@ -228,7 +231,7 @@ impl Builder<'_> {
         let bytes = fetch
             .fetch(address, file.size)
             .map_err(|source| PatchError::Fetch { address: address.clone(), source })?;
-        if bytes.len() as u64 != file.size || Digest::of(&bytes) != file.digest {
+        if bytes.len() as u64 != file.size || Some(Digest::of(&bytes)) != file.digest {
             return Err(PatchError::untrusted(address, "it is not what the signed index lists"));
         }
         self.fetched.insert(address.clone(), bytes);
@@ -387,7 +390,7 @@ impl Builder<'_> {
             architecture: upgrade.architecture.clone(),
             from: upgrade.installed.clone(),
             to: upgrade.available.clone(),
-            digest: upgrade.package_file.digest,
+            digest: upgrade.package_file.digest.ok_or_else(lost)?,
             n_files: 0,
             kept: Vec::new(),
             skipped: Vec::new(),
