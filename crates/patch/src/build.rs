@@ -25,7 +25,7 @@ use crate::{Fetch, Files, PatchError, Plan, Repository};
 /// Packages of one build together, in bytes.
 const FETCHED_BYTES_MAX: u64 = 4 << 30;
 
-const STATUS: &str = "var/lib/dpkg/status";
+pub(crate) const STATUS: &str = "var/lib/dpkg/status";
 const INFO: &str = "var/lib/dpkg/info";
 
 /// What happens to upgrades that would execute something.
@@ -77,8 +77,6 @@ pub struct Built {
     pub plan: Plan,
     /// What was done for each upgrade.
     pub upgraded: Vec<Upgraded>,
-    /// Paths of the image that the layer may change.
-    pub changed: BTreeSet<String>,
 }
 
 /// Builds the layer for what was found, as an uncompressed archive written to `out`.
@@ -122,8 +120,8 @@ pub fn build(
         let mode = files.get(STATUS).map_or(0o644, |node| node.mode);
         layer.put_file(STATUS, mode, time, status.into_bytes())?;
     }
-    let changed = layer.finish()?;
-    Ok(Built { plan, upgraded, changed })
+    layer.finish()?;
+    Ok(Built { plan, upgraded })
 }
 
 fn key(upgrade: &Upgrade) -> Key {
@@ -148,8 +146,17 @@ fn owners(files: &Files) -> BTreeMap<String, Vec<String>> {
     owners
 }
 
+/// Where `info` has a package, without the suffix.
+pub(crate) fn info_of(files: &Files, package: &str, architecture: &str) -> String {
+    let qualified = format!("{INFO}/{package}:{architecture}");
+    match files.get(&format!("{qualified}.list")) {
+        Some(_) => qualified,
+        None => format!("{INFO}/{package}"),
+    }
+}
+
 /// The paths of a package's list, without leading slashes.
-fn listed(files: &Files, info: &str) -> Vec<String> {
+pub(crate) fn listed(files: &Files, info: &str) -> Vec<String> {
     let text = files.content(&format!("{info}.list")).unwrap_or_default();
     let text = String::from_utf8_lossy(text);
     let lines = text.lines().map(|line| line.trim_start_matches('/'));
@@ -260,11 +267,7 @@ impl Builder<'_> {
 
     /// Where `info` has the installed package, without the suffix.
     fn old_info(&self, upgrade: &Upgrade) -> String {
-        let qualified = format!("{INFO}/{}:{}", upgrade.package, upgrade.installed_architecture);
-        match self.files.get(&format!("{qualified}.list")) {
-            Some(_) => qualified,
-            None => format!("{INFO}/{}", upgrade.package),
-        }
+        info_of(self.files, &upgrade.package, &upgrade.installed_architecture)
     }
 
     /// Where a package's path lies in the image.

@@ -11,6 +11,7 @@ mod engine_setup;
 mod frame;
 mod layout;
 mod log;
+mod patch;
 mod recordings;
 mod registry;
 mod replay;

@@ -103,7 +103,7 @@ pub(super) fn build(context: &Context<'_>, args: &cli::PatchBuild) -> Result<Exi
     let draft = work.path().join("layout");
     let written = planned.image.amend(&draft, &amendment).or_exit(Exit::Incomplete)?;
     context.terminal.progress("proving what changed");
-    let proof = prove(&planned, &built.plan, &built.changed, &draft, &written, &database)?;
+    let proof = prove(&planned, &built.plan, &draft, &written, &database)?;
     if proof.holds {
         keep(&planned.image, &amendment, &draft, &args.output, is_archive)?;
     }
@@ -171,7 +171,6 @@ fn annotations(image: &Image) -> Vec<(String, String)> {
 fn prove(
     planned: &Planned,
     plan: &Plan,
-    changed: &BTreeSet<String>,
     draft: &Path,
     written: &WrittenImage,
     database: &Database,
@@ -192,7 +191,7 @@ fn prove(
         plan.remaining.iter().map(|one| format!("{} {}", one.package, one.id)).collect();
     let not_gone: Vec<String> =
         fixed.filter(|key| after.contains(key) && !staying.contains(key)).collect();
-    let files = Difference::between(&planned.image, &image, changed).or_exit(Exit::Incomplete)?;
+    let files = Difference::between(&planned.image, &image, plan).or_exit(Exit::Incomplete)?;
     let mut proof = Proof {
         holds: false,
         gone: before.difference(&after).cloned().collect(),
