@@ -46,6 +46,15 @@ struct Stamp {
     content: Option<Digest>,
 }
 
+impl Stamp {
+    fn is_plain_folder(&self) -> bool {
+        self.kind == FileKind::Folder
+            && self.mode == 0o755
+            && self.owner == (0, 0)
+            && self.xattrs.is_empty()
+    }
+}
+
 impl Difference {
     /// Reads both images whole. What may differ are the files of the packages that `plan`
     /// upgrades, and their part of dpkg's database.
@@ -68,9 +77,17 @@ impl Difference {
             }
             this.note(path, expected);
         }
-        for path in new.keys() {
-            this.n_added += 1;
-            this.note(path, expected);
+        for (path, stamp) in &new {
+            // A folder that the old layers only implied, as engines make it.
+            let below = format!("{path}/");
+            let is_implied = stamp.is_plain_folder()
+                && old.range(below.clone()..).next().is_some_and(|(it, _)| it.starts_with(&below));
+            if is_implied {
+                this.n_same += 1;
+            } else {
+                this.n_added += 1;
+                this.note(path, expected);
+            }
         }
         Ok(this)
     }

@@ -92,7 +92,8 @@ pub(super) fn build(context: &Context<'_>, args: &cli::PatchBuild) -> Result<Exi
     let exit = super::exit_of(context, &planned.repository);
     if built.upgraded.is_empty() {
         context.terminal.result(&staying(&built.plan))?;
-        return Err(Failure::message(Exit::Refused, "no upgrade can be made; nothing is written"));
+        return Err(Failure::message(Exit::Refused, "no upgrade can be made; nothing is written")
+            .with_hint("what stays, and why, is in the result; `patch plan` lists it as well"));
     }
     let amendment = Amendment {
         tag: args.tag.clone().or_else(|| planned.image.reference.clone()),
@@ -127,7 +128,8 @@ pub(super) fn build(context: &Context<'_>, args: &cli::PatchBuild) -> Result<Exi
     };
     context.terminal.result(&text)?;
     if !proof.holds {
-        return Err(Failure::message(Exit::Refused, "the proof fails; nothing is written"));
+        return Err(Failure::message(Exit::Refused, "the proof fails; nothing is written")
+            .with_hint("the result names what differs; report it with the image's name"));
     }
     Ok(exit)
 }
