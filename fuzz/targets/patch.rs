@@ -4,11 +4,11 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use palisade_patch::{read_deb, read_packages, read_release, read_sources_list};
+use palisade_patch::{read_apk_index, read_deb, read_packages, read_release, read_sources_list};
 
 fuzz_target!(|data: &[u8]| {
     let Some((kind, rest)) = data.split_first() else { return };
-    match kind % 4 {
+    match kind % 5 {
         0 => {
             let Ok(deb) = read_deb(rest, "package") else { return };
             assert!(deb.control.contains_key("control"));
@@ -19,6 +19,10 @@ fuzz_target!(|data: &[u8]| {
         }
         1 => {
             let (packages, n_bad) = read_packages(rest);
+            assert!(packages.len() as u64 + n_bad <= rest.len() as u64 + 1);
+        }
+        4 => {
+            let (packages, n_bad) = read_apk_index(rest);
             assert!(packages.len() as u64 + n_bad <= rest.len() as u64 + 1);
         }
         2 => {

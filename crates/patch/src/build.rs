@@ -25,7 +25,7 @@ use crate::{Fetch, Files, PatchError, Plan, Repository};
 /// Packages of one build together, in bytes.
 const FETCHED_BYTES_MAX: u64 = 4 << 30;
 
-const STATUS: &str = "var/lib/dpkg/status";
+pub(crate) const STATUS: &str = "var/lib/dpkg/status";
 const INFO: &str = "var/lib/dpkg/info";
 
 /// What happens to upgrades that would execute something.
@@ -77,8 +77,6 @@ pub struct Built {
     pub plan: Plan,
     /// What was done for each upgrade.
     pub upgraded: Vec<Upgraded>,
-    /// Paths of the image that the layer may change.
-    pub changed: BTreeSet<String>,
 }
 
 /// Builds the layer for what was found, as an uncompressed archive written to `out`.
@@ -94,6 +92,9 @@ pub fn build(
     time: i64,
     out: impl Write,
 ) -> Result<Built, PatchError> {
+    if files.content(STATUS).is_none() {
+        return Err(PatchError::document(STATUS, "layers are built for images of dpkg alone"));
+    }
     let mut builder = Builder {
         files,
         paths: Paths::read(files),
@@ -119,8 +120,8 @@ pub fn build(
         let mode = files.get(STATUS).map_or(0o644, |node| node.mode);
         layer.put_file(STATUS, mode, time, status.into_bytes())?;
     }
-    let changed = layer.finish()?;
-    Ok(Built { plan, upgraded, changed })
+    layer.finish()?;
+    Ok(Built { plan, upgraded })
 }
 
 fn key(upgrade: &Upgrade) -> Key {
@@ -145,8 +146,17 @@ fn owners(files: &Files) -> BTreeMap<String, Vec<String>> {
     owners
 }
 
+/// Where `info` has a package, without the suffix.
+pub(crate) fn info_of(files: &Files, package: &str, architecture: &str) -> String {
+    let qualified = format!("{INFO}/{package}:{architecture}");
+    match files.get(&format!("{qualified}.list")) {
+        Some(_) => qualified,
+        None => format!("{INFO}/{package}"),
+    }
+}
+
 /// The paths of a package's list, without leading slashes.
-fn listed(files: &Files, info: &str) -> Vec<String> {
+pub(crate) fn listed(files: &Files, info: &str) -> Vec<String> {
     let text = files.content(&format!("{info}.list")).unwrap_or_default();
     let text = String::from_utf8_lossy(text);
     let lines = text.lines().map(|line| line.trim_start_matches('/'));
@@ -228,7 +238,7 @@ impl Builder<'_> {
         let bytes = fetch
             .fetch(address, file.size)
             .map_err(|source| PatchError::Fetch { address: address.clone(), source })?;
-        if bytes.len() as u64 != file.size || Digest::of(&bytes) != file.digest {
+        if bytes.len() as u64 != file.size || Some(Digest::of(&bytes)) != file.digest {
             return Err(PatchError::untrusted(address, "it is not what the signed index lists"));
         }
         self.fetched.insert(address.clone(), bytes);
@@ -257,11 +267,7 @@ impl Builder<'_> {
 
     /// Where `info` has the installed package, without the suffix.
     fn old_info(&self, upgrade: &Upgrade) -> String {
-        let qualified = format!("{INFO}/{}:{}", upgrade.package, upgrade.installed_architecture);
-        match self.files.get(&format!("{qualified}.list")) {
-            Some(_) => qualified,
-            None => format!("{INFO}/{}", upgrade.package),
-        }
+        info_of(self.files, &upgrade.package, &upgrade.installed_architecture)
     }
 
     /// Where a package's path lies in the image.
@@ -387,7 +393,7 @@ impl Builder<'_> {
             architecture: upgrade.architecture.clone(),
             from: upgrade.installed.clone(),
             to: upgrade.available.clone(),
-            digest: upgrade.package_file.digest,
+            digest: upgrade.package_file.digest.ok_or_else(lost)?,
             n_files: 0,
             kept: Vec::new(),
             skipped: Vec::new(),

@@ -17,7 +17,8 @@ const CONTENT_BYTES_MAX: u64 = 256 << 20;
 const LINKS_MAX: usize = 40;
 
 /// Where the files lie whose content is held.
-const WANTED: &[&str] = &["etc/", "usr/share/keyrings/", "var/lib/dpkg/"];
+const WANTED: &[&str] =
+    &["etc/", "usr/share/keyrings/", "var/lib/dpkg/", "lib/apk/db/", "usr/lib/apk/db/"];
 
 /// Keys may lie anywhere (`Signed-By`); larger ones elsewhere are not held.
 const KEY_BYTES_MAX: u64 = 1 << 20;

@@ -25,8 +25,8 @@ pub struct Available {
     pub address: String,
     /// Its size in bytes.
     pub size: u64,
-    /// Its SHA-256.
-    pub digest: Digest,
+    /// Its SHA-256, where the index has it.
+    pub digest: Option<Digest>,
     /// Suite that has it: `bookworm-security`.
     pub suite: String,
     pub(crate) depends: Vec<Relation>,
@@ -55,7 +55,7 @@ pub fn read_packages(bytes: &[u8]) -> (Vec<Available>, u64) {
                 architecture: text("Architecture")?,
                 address: text("Filename")?,
                 size: text("Size")?.parse().ok()?,
-                digest: format!("sha256:{}", text("SHA256")?).parse().ok()?,
+                digest: Some(format!("sha256:{}", text("SHA256")?).parse().ok()?),
                 suite: String::new(),
                 depends: all(&["Pre-Depends", "Depends"]),
                 breaks: all(&["Breaks", "Conflicts"]),

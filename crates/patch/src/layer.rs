@@ -67,8 +67,8 @@ impl<'a, W: Write> Layer<'a, W> {
         self.removed.insert(path.to_string());
     }
 
-    /// Writes what is removed, and tells the paths of everything that the layer changes.
-    pub(crate) fn finish(mut self) -> Result<BTreeSet<String>, PatchError> {
+    /// Writes what is removed.
+    pub(crate) fn finish(mut self) -> Result<(), PatchError> {
         let removed: Vec<String> = self.removed.iter().cloned().collect();
         let is_removed = |path: &str| self.removed.contains(path);
         let mut last: Option<String> = None;
@@ -91,7 +91,6 @@ impl<'a, W: Write> Layer<'a, W> {
             }
             whiteouts.push(path.clone());
         }
-        let mut changed: BTreeSet<String> = self.written.keys().cloned().collect();
         for path in whiteouts {
             self.folders(&path)?;
             let (folder, name) = path.rsplit_once('/').unwrap_or(("", &path));
@@ -101,10 +100,8 @@ impl<'a, W: Write> Layer<'a, W> {
                 .append_data(&mut header, &marker, std::io::empty())
                 .map_err(PatchError::Write)?;
         }
-        changed.extend(removed);
         let mut out = self.tar.into_inner().map_err(PatchError::Write)?;
-        out.flush().map_err(PatchError::Write)?;
-        Ok(changed)
+        out.flush().map_err(PatchError::Write)
     }
 
     /// Writes the folders above `path` as the image has them.

@@ -11,6 +11,7 @@
 //! The crate opens no socket: [`Fetch`] brings what is at an address.
 #![forbid(unsafe_code)]
 
+mod apk;
 mod build;
 mod control;
 mod deb;
@@ -30,6 +31,7 @@ mod status;
 mod triggers;
 mod upgrade;
 
+pub use apk::read_apk_index;
 pub use build::{Built, KeptConffile, Scripts, Upgraded, build};
 pub use deb::{ControlFile, DEB_BYTES_MAX, Deb, DebFile, read_deb};
 pub use error::{FetchError, PatchError};

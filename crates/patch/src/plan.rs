@@ -3,13 +3,14 @@
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
+use palisade_model::PackageKind;
 use palisade_model::Severity;
 use palisade_model::finding::Vulnerability;
-use palisade_packages::version::dpkg;
+use palisade_packages::version;
 use serde::Serialize;
 
 use crate::upgrade::{Key, Resolution, resolve};
-use crate::{Available, Files, Repository, control};
+use crate::{Available, Files, Repository, apk, control};
 
 /// One package that is upgraded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -78,23 +79,28 @@ impl Plan {
         repository: &Repository,
         refused: &BTreeMap<Key, String>,
     ) -> Self {
-        let status = files.content("var/lib/dpkg/status").unwrap_or_default();
-        let installed = control::installed(status);
+        let kind = repository.kind;
+        let installed = apk::installed_of(files).map(|(_, all)| all).unwrap_or_default();
         let mut blocked = refused.clone();
-        let pinned = pinned(files);
+        let pinned = match kind {
+            PackageKind::Apk => apk::bounded(files, |name| {
+                repository.newest(name, "").map(|newest| newest.version.clone())
+            }),
+            _ => pinned(files),
+        };
         for one in &installed {
-            if let Some(path) = pinned.get(&one.name) {
+            if let Some(why) = pinned.get(&one.name) {
                 let key = (one.name.clone(), one.architecture.clone());
-                blocked.insert(key, format!("`/{path}` pins the package"));
+                blocked.insert(key, why.clone());
             }
         }
         let mut wanted = BTreeSet::new();
-        for v in found.iter().filter(|v| is_of_dpkg(v)) {
+        for v in found.iter().filter(|v| is_of(kind, v)) {
             let of_package =
                 installed.iter().filter(|one| one.name == v.package && one.version == v.installed);
             for one in of_package {
                 let candidate = repository.newest(&one.name, &one.architecture);
-                if candidate.is_some_and(|candidate| fixes(candidate, v)) {
+                if candidate.is_some_and(|candidate| fixes(kind, candidate, v)) {
                     wanted.insert((one.name.clone(), one.architecture.clone()));
                 }
             }
@@ -120,10 +126,10 @@ impl Plan {
         let mut remaining = Vec::new();
         for v in found {
             let upgrade = upgrades.iter_mut().find(|upgrade| {
-                is_of_dpkg(v)
+                is_of(kind, v)
                     && upgrade.package == v.package
                     && upgrade.installed == v.installed
-                    && fixes(&upgrade.package_file, v)
+                    && fixes(kind, &upgrade.package_file, v)
             });
             if let Some(upgrade) = upgrade {
                 if !upgrade.fixes.contains(&v.id) {
@@ -140,30 +146,36 @@ impl Plan {
     }
 }
 
-fn is_of_dpkg(v: &Vulnerability) -> bool {
-    v.purl.starts_with("pkg:deb/")
+fn is_of(kind: PackageKind, v: &Vulnerability) -> bool {
+    v.purl.starts_with(match kind {
+        PackageKind::Apk => "pkg:apk/",
+        _ => "pkg:deb/",
+    })
 }
 
-fn fixes(candidate: &Available, v: &Vulnerability) -> bool {
+fn fixes(kind: PackageKind, candidate: &Available, v: &Vulnerability) -> bool {
     let Some(fixed) = &v.fixed else { return false };
     matches!(
-        dpkg::compare(&candidate.source_version, fixed),
+        version::compare(kind, &candidate.source_version, fixed),
         Some(Ordering::Greater | Ordering::Equal)
     )
 }
 
 fn remains(v: &Vulnerability, repository: &Repository, resolution: &Resolution) -> Remaining {
+    let kind = repository.kind;
     let blocked = resolution.blocked.iter().find(|((name, _), _)| *name == v.package);
     let why = match (&v.fixed, blocked) {
         (None, _) => format!("no fixed version is known ({})", v.status.as_str()),
-        (Some(_), _) if !is_of_dpkg(v) => {
-            "the package is none of dpkg's; rebuild what brings it".to_string()
+        (Some(_), _) if !is_of(kind, v) => {
+            let system = if kind == PackageKind::Apk { "apk" } else { "dpkg" };
+            format!("the package is none of {system}'s; rebuild what brings it")
         }
         (Some(_), Some((_, why))) => why.clone(),
         (Some(fixed), None) => {
             let offered = repository.packages.get(&v.package).and_then(|all| {
-                all.iter()
-                    .max_by(|a, b| dpkg::compare(&a.version, &b.version).unwrap_or(Ordering::Equal))
+                all.iter().max_by(|a, b| {
+                    version::compare(kind, &a.version, &b.version).unwrap_or(Ordering::Equal)
+                })
             });
             match offered {
                 Some(one) => {
@@ -183,7 +195,7 @@ fn remains(v: &Vulnerability, repository: &Repository, resolution: &Resolution) 
     }
 }
 
-/// Packages that `apt_preferences(5)` pins by name: they are left as they are.
+/// Packages that `apt_preferences(5)` pins by name, with the reason: they stay as they are.
 fn pinned(files: &Files) -> BTreeMap<String, String> {
     let folder = files.below("etc/apt/preferences.d/").map(|(path, _)| path);
     let mut pinned = BTreeMap::new();
@@ -191,7 +203,7 @@ fn pinned(files: &Files) -> BTreeMap<String, String> {
         let Some(bytes) = files.content(path) else { continue };
         for stanza in control::stanzas(bytes) {
             for name in stanza.get("Package").unwrap_or_default().split_whitespace() {
-                pinned.insert(name.to_string(), path.to_string());
+                pinned.insert(name.to_string(), format!("`/{path}` pins the package"));
             }
         }
     }

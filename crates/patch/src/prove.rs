@@ -1,4 +1,7 @@
-//! What differs between two images, file by file.
+//! What differs between two images, file by file, and whether upgrades account for it.
+//!
+//! What may differ is told by dpkg's own record in both images, not by what the layer's writer
+//! says that it wrote.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,8 +9,10 @@ use palisade_base::{Digest, DigestReader};
 use palisade_image::{FileKind, Image, Visit};
 use serde::Serialize;
 
-use crate::PatchError;
+use crate::build::{STATUS, info_of, listed};
 use crate::files::ENTRIES_MAX;
+use crate::filter::Paths;
+use crate::{Files, PatchError, Plan};
 
 /// Paths of one kind that are listed; more are counted.
 const LISTED_MAX: usize = 1_000;
@@ -41,15 +46,26 @@ struct Stamp {
     content: Option<Digest>,
 }
 
+impl Stamp {
+    fn is_plain_folder(&self) -> bool {
+        self.kind == FileKind::Folder
+            && self.mode == 0o755
+            && self.owner == (0, 0)
+            && self.xattrs.is_empty()
+    }
+}
+
 impl Difference {
-    /// Reads both images whole; `expected` are the paths that may differ.
-    pub fn between(
-        old: &Image,
-        new: &Image,
-        expected: &BTreeSet<String>,
-    ) -> Result<Self, PatchError> {
+    /// Reads both images whole. What may differ are the files of the packages that `plan`
+    /// upgrades, and their part of dpkg's database.
+    pub fn between(old: &Image, new: &Image, plan: &Plan) -> Result<Self, PatchError> {
+        let files = (Files::read(old)?, Files::read(new)?);
+        let expected = &expected(&files.0, &files.1, plan);
         let (old, mut new) = (stamps(old)?, stamps(new)?);
         let mut this = Self::default();
+        for package in other_stanzas(&files.0, &files.1, plan) {
+            this.note(&format!("{STATUS} ({package})"), expected);
+        }
         for (path, stamp) in &old {
             match new.remove(path) {
                 Some(other) if other == *stamp => {
@@ -61,9 +77,17 @@ impl Difference {
             }
             this.note(path, expected);
         }
-        for path in new.keys() {
-            this.n_added += 1;
-            this.note(path, expected);
+        for (path, stamp) in &new {
+            // A folder that the old layers only implied, as engines make it.
+            let below = format!("{path}/");
+            let is_implied = stamp.is_plain_folder()
+                && old.range(below.clone()..).next().is_some_and(|(it, _)| it.starts_with(&below));
+            if is_implied {
+                this.n_same += 1;
+            } else {
+                this.n_added += 1;
+                this.note(path, expected);
+            }
         }
         Ok(this)
     }
@@ -77,6 +101,54 @@ impl Difference {
             self.unexpected.push(path.to_string());
         }
     }
+}
+
+/// The paths that the upgrades of a plan may change, as both images record them.
+fn expected(old: &Files, new: &Files, plan: &Plan) -> BTreeSet<String> {
+    let mut expected = BTreeSet::from([STATUS.to_string()]);
+    for upgrade in &plan.upgrades {
+        for files in [old, new] {
+            let paths = Paths::read(files);
+            let info = info_of(files, &upgrade.package, &upgrade.architecture);
+            for path in listed(files, &info) {
+                let Some(at) = files.resolve_parent(paths.diverted(&path, &upgrade.package)) else {
+                    continue;
+                };
+                // Only what dpkg writes beside a file of `etc` that the image changed.
+                if files.get(&at).is_none_or(|node| node.kind != FileKind::Folder) {
+                    expected.insert(format!("{at}.dpkg-dist"));
+                    expected.insert(at);
+                } else if old.get(&at).is_none() || new.get(&at).is_none() {
+                    expected.insert(at);
+                }
+            }
+            let below = format!("{info}.");
+            for (path, _) in files.below(&below) {
+                if path.strip_prefix(&below).is_some_and(|kind| !kind.contains('.')) {
+                    expected.insert(path.to_string());
+                }
+            }
+        }
+    }
+    expected
+}
+
+/// Packages besides the upgraded ones whose stanza of the status is another.
+fn other_stanzas(old: &Files, new: &Files, plan: &Plan) -> BTreeSet<String> {
+    let read = |files: &Files| -> BTreeSet<(String, String)> {
+        let text = String::from_utf8_lossy(files.content(STATUS).unwrap_or_default()).into_owned();
+        let name = |stanza: &str| {
+            let mut lines = stanza.lines();
+            let name = lines.find_map(|line| line.strip_prefix("Package:"));
+            name.unwrap_or_default().trim().to_string()
+        };
+        let stanzas = text.split("\n\n").filter(|one| !one.trim().is_empty());
+        stanzas.map(|one| (name(one), one.trim_end().to_string())).collect()
+    };
+    let upgraded: BTreeSet<&str> = plan.upgrades.iter().map(|one| one.package.as_str()).collect();
+    let (old, new) = (read(old), read(new));
+    let differing = old.symmetric_difference(&new).map(|(name, _)| name.clone());
+    differing.filter(|name| !upgraded.contains(name.as_str())).collect()
 }
 
 fn stamps(image: &Image) -> Result<BTreeMap<String, Stamp>, PatchError> {

@@ -1,8 +1,10 @@
-//! Relations between packages (`deb-control(5)`): `a (>= 1) | b:any, c`.
+//! Relations between packages: `a (>= 1) | b:any, c` (`deb-control(5)`), and apk's
+//! `a>=1 so:b.so.2 !c`.
 
 use std::cmp::Ordering;
 
-use palisade_packages::version::dpkg;
+use palisade_model::PackageKind;
+use palisade_packages::version;
 
 /// Relations of one field that are kept.
 const RELATIONS_MAX: usize = 1_000;
@@ -10,6 +12,8 @@ const RELATIONS_MAX: usize = 1_000;
 /// One name with a bound on its version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Choice {
+    /// Whose order of versions counts.
+    pub(crate) kind: PackageKind,
     pub(crate) name: String,
     pub(crate) bound: Option<(String, String)>,
 }
@@ -36,15 +40,21 @@ fn choice(text: &str) -> Option<Choice> {
         let (operator, version) = inner.split_at_checked(at)?;
         Some((operator.to_string(), version.trim().to_string()))
     });
-    Some(Choice { name, bound })
+    Some(Choice { kind: PackageKind::Dpkg, name, bound })
 }
 
 impl Choice {
     /// Whether a version is within the bound. Versions that cannot be compared are not.
     pub(crate) fn admits(&self, version: &str) -> bool {
         let Some((operator, bound)) = &self.bound else { return true };
-        let Some(order) = dpkg::compare(version, bound) else { return false };
+        let strict = self.kind == PackageKind::Apk;
+        if operator.contains('~') {
+            return is_within(version, bound);
+        }
+        let Some(order) = version::compare(self.kind, version, bound) else { return false };
         match operator.as_str() {
+            "<" if strict => order == Ordering::Less,
+            ">" if strict => order == Ordering::Greater,
             "<<" => order == Ordering::Less,
             "<=" | "<" => order != Ordering::Greater,
             "=" => order == Ordering::Equal,
@@ -70,6 +80,35 @@ impl Choice {
     }
 }
 
+/// apk's `~`: a version that begins with the bound, whole parts of it.
+fn is_within(version: &str, bound: &str) -> bool {
+    version.strip_prefix(bound).is_some_and(|rest| {
+        !rest.starts_with(|c: char| c.is_ascii_alphanumeric()) || bound.is_empty()
+    })
+}
+
+/// What apk's words need, and what they do not bear (`!`). Tags of repositories are left out.
+pub(crate) fn apk_relations(field: &str) -> (Vec<Relation>, Vec<Relation>) {
+    let (mut needs, mut breaks) = (Vec::new(), Vec::new());
+    for word in field.split_whitespace().take(RELATIONS_MAX) {
+        let (list, word) = match word.strip_prefix('!') {
+            Some(word) => (&mut breaks, word),
+            None => (&mut needs, word),
+        };
+        let word = word.split('@').next().unwrap_or_default();
+        let end = word.find(['<', '>', '=', '~']).unwrap_or(word.len());
+        let (name, rest) = word.split_at_checked(end).unwrap_or((word, ""));
+        if name.is_empty() {
+            continue;
+        }
+        let at = rest.find(|c: char| !"<>=~".contains(c));
+        let bound = at.and_then(|at| rest.split_at_checked(at));
+        let bound = bound.map(|(operator, version)| (operator.into(), version.into()));
+        list.push(vec![Choice { kind: PackageKind::Apk, name: name.to_string(), bound }]);
+    }
+    (needs, breaks)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -92,5 +131,24 @@ mod tests {
         assert!(wants[0].is_met_by("postfix", "3", &virtual_one));
         assert_eq!(relations(", ,|").len(), 0);
         assert_eq!(relations(&"a,".repeat(2_000)).len(), RELATIONS_MAX);
+    }
+    #[test]
+    fn bounds_of_apk_hold() {
+        let check = |word: &str, version: &str, expected: bool| {
+            let (needs, _) = apk_relations(word);
+            assert_eq!(needs[0][0].is_met_by("a", version, &[]), expected, "{word} {version}");
+        };
+        check("a", "1", true);
+        check("a<2", "2", false);
+        check("a<=2", "2", true);
+        check("a>2", "2-r1", true);
+        check("a=1.0-r0", "1.0-r1", false);
+        check("a~1.2", "1.2.3-r0", true);
+        check("a~1.2", "1.20-r0", false);
+        check("a@edge>1", "2", true);
+        let (needs, breaks) = apk_relations("so:x.so.1 !b<2 /bin/sh =");
+        assert_eq!((needs.len(), breaks.len()), (2, 1));
+        let provides = apk_relations("so:x.so.1=1.0").0;
+        assert!(needs[0][0].is_met_by("lib", "9", &provides));
     }
 }

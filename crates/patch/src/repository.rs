@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 
 use palisade_base::{Digest, Timestamp, read_bounded};
-use palisade_packages::version::dpkg;
+use palisade_model::PackageKind;
+use palisade_packages::version;
 use serde::Serialize;
 
-use crate::control;
+use crate::apk;
 use crate::index::{INDEX_BYTES_MAX, read_packages};
 use crate::release::{RELEASE_BYTES_MAX, Release, read_release};
 use crate::signature::Keyring;
@@ -55,8 +56,9 @@ pub struct Suite {
 }
 
 /// What the repositories of an image offer of the packages that are installed.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Repository {
+    pub(crate) kind: PackageKind,
     /// The suites that were asked.
     pub suites: Vec<Suite>,
     /// Lines of the image's configuration that cannot be read.
@@ -81,16 +83,18 @@ impl Repository {
         fetch: &dyn Fetch,
         now: Timestamp,
     ) -> Result<Self, PatchError> {
-        let status = files.content("var/lib/dpkg/status").ok_or_else(|| {
-            PatchError::document("var/lib/dpkg/status", "the image has no dpkg database")
+        let (kind, installed) = apk::installed_of(files).ok_or_else(|| {
+            PatchError::document("the image", "it has the database of neither dpkg nor apk")
         })?;
-        let installed = control::installed(status);
         let architectures: BTreeSet<String> =
             installed.iter().map(|package| package.architecture.clone()).collect();
         let wanted = installed.into_iter().map(|package| package.name).collect();
         let gathering = Gathering { files, mirrors, fetch, now, wanted };
+        if kind == PackageKind::Apk {
+            return Ok(gathering.apk());
+        }
         let (sources, problems) = read_sources(files)?;
-        let mut repository = Self { problems, ..Self::default() };
+        let mut repository = Self { kind, suites: Vec::new(), problems, packages: BTreeMap::new() };
         for source in &sources {
             let mut suite = Suite {
                 address: source.address.clone(),
@@ -117,9 +121,16 @@ impl Repository {
     /// The highest version of a package that may replace one of this architecture.
     pub(crate) fn newest(&self, name: &str, architecture: &str) -> Option<&Available> {
         let all = self.packages.get(name)?.iter();
-        all.filter(|one| one.architecture == architecture || one.architecture == "all").max_by(
-            |a, b| dpkg::compare(&a.version, &b.version).unwrap_or(std::cmp::Ordering::Equal),
-        )
+        // An image of apk has one architecture, and its indices are of that.
+        let fits = |one: &&Available| {
+            self.kind == PackageKind::Apk
+                || one.architecture == architecture
+                || one.architecture == "all"
+        };
+        all.filter(fits).max_by(|a, b| {
+            let order = version::compare(self.kind, &a.version, &b.version);
+            order.unwrap_or(std::cmp::Ordering::Equal)
+        })
     }
 }
 
@@ -129,6 +140,71 @@ fn sentence(error: &PatchError) -> String {
 }
 
 impl Gathering<'_> {
+    /// Asks the repositories of an image of Alpine.
+    fn apk(&self) -> Repository {
+        let (sources, architecture) = apk::sources(self.files);
+        let mut repository = Repository {
+            kind: PackageKind::Apk,
+            suites: Vec::new(),
+            problems: Vec::new(),
+            packages: BTreeMap::new(),
+        };
+        for source in sources {
+            // `v3.20/main`
+            let mut parts: Vec<&str> = source.address.rsplit('/').take(2).collect();
+            parts.reverse();
+            let mut suite = Suite {
+                address: source.address.clone(),
+                suite: parts.join("/"),
+                date: None,
+                signed_by: None,
+                n_packages: 0,
+                problem: None,
+            };
+            let found = match &source.tag {
+                // Only what asks for it by `@` gets packages of it.
+                Some(tag) => Err(PatchError::document(
+                    format!("@{tag}"),
+                    "packages of tagged repositories are not planned for",
+                )),
+                None => self.apk_index(&source.address, &architecture, &mut suite),
+            };
+            match found {
+                Ok(packages) => {
+                    for package in packages {
+                        let name = package.name.clone();
+                        repository.packages.entry(name).or_default().push(package);
+                    }
+                }
+                Err(error) => suite.problem = Some(sentence(&error)),
+            }
+            repository.suites.push(suite);
+        }
+        repository
+    }
+
+    fn apk_index(
+        &self,
+        address: &str,
+        architecture: &str,
+        suite: &mut Suite,
+    ) -> Result<Vec<Available>, PatchError> {
+        let address = format!("{address}/{architecture}/APKINDEX.tar.gz");
+        let bytes = self.get(&address, apk::COMPRESSED_BYTES_MAX)?;
+        let (packages, key, n_bad) = apk::read_index(&bytes, self.files, &address)?;
+        if n_bad > 0 {
+            return Err(PatchError::document(address, format!("{n_bad} entries are no packages")));
+        }
+        suite.signed_by = Some(key);
+        suite.n_packages = packages.len() as u64;
+        let mut found: Vec<Available> =
+            packages.into_iter().filter(|one| self.wanted.contains(&one.name)).collect();
+        for package in &mut found {
+            package.suite.clone_from(&suite.suite);
+        }
+        Ok(found)
+    }
+
     fn shown(&self, address: &str) -> String {
         let fits = self.mirrors.iter().filter(|mirror| address.starts_with(&mirror.from));
         match fits.max_by_key(|mirror| mirror.from.len()) {

@@ -6,7 +6,7 @@
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
-use palisade_packages::version::dpkg;
+use palisade_packages::version;
 
 use crate::control::Installed;
 use crate::relation::{Choice, Relation};
@@ -95,7 +95,8 @@ impl<'a> Resolver<'a> {
     fn candidate(&self, key: &Key) -> Option<&'a Available> {
         let one = self.installed.get(key)?;
         let newest = self.repository.newest(&key.0, &key.1)?;
-        let is_newer = dpkg::compare(&newest.version, &one.version) == Some(Ordering::Greater);
+        let is_newer = version::compare(self.repository.kind, &newest.version, &one.version)
+            == Some(Ordering::Greater);
         is_newer.then_some(newest)
     }
 

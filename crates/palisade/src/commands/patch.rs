@@ -97,7 +97,7 @@ fn exit_of(context: &Context<'_>, repository: &Repository) -> Exit {
         }
     }
     if repository.suites.is_empty() {
-        context.terminal.error("warning: the image names no repository of apt\n");
+        context.terminal.error("warning: the image names no repository\n");
         exit = Exit::Partial;
     }
     exit

@@ -12,6 +12,7 @@ mod frame;
 mod hostile;
 mod layout;
 mod log;
+mod patch;
 mod recordings;
 mod registry;
 mod replay;

@@ -1,6 +1,8 @@
 //! Plans against a repository that the test makes and signs.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod apk;
+mod mutations;
 mod root;
 
 use std::path::{Path, PathBuf};

@@ -6,8 +6,13 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use palisade_base::Digest;
-use palisade_patch::{Built, Scripts, build};
+use palisade_base::{Digest, Timestamp};
+use palisade_image::{
+    Amendment, HistoryStep, Image, LayerSource, NewImage, OpenOptions, PackOptions, Visit,
+    write_layout,
+};
+use palisade_model::Target;
+use palisade_patch::{Built, Difference, Scripts, build};
 
 use crate::{Fixture, FromFiles, finding};
 
@@ -384,4 +389,77 @@ fn what_is_another_package_or_anothers_file_is_refused() {
         fixture.publish_index("", &text);
     };
     check(&lie, "it is another package than the index says");
+}
+
+#[test]
+fn what_no_upgrade_accounts_for_is_unexpected() {
+    let (fixture, _) = shop();
+    let built = fixture.build(Scripts::Refuse);
+    let new = NewImage {
+        tag: None,
+        platform: "linux/amd64".parse().unwrap(),
+        created: Timestamp::from_nanos(0),
+        config: serde_json::json!({}),
+        history: Vec::new(),
+        layers: vec![LayerSource::Folder {
+            path: fixture.path("image"),
+            options: PackOptions::default(),
+        }],
+        annotations: BTreeMap::new(),
+    };
+    write_layout(&fixture.path("old"), &new).unwrap();
+    let open = |name: &str| {
+        let target = Target::Layout { folder: fixture.path(name), selector: None };
+        Image::open(&target, &OpenOptions::default()).unwrap()
+    };
+    let amend = |from: &str, to: &str, layer: &str| {
+        let (layer, step) = (fixture.path(layer), HistoryStep::default());
+        let amendment = Amendment { tag: None, layer, step, annotations: Vec::new() };
+        open(from).amend(&fixture.path(to), &amendment).unwrap();
+    };
+    amend("old", "new", "layer.tar");
+    let honest = Difference::between(&open("old"), &open("new"), &built.plan).unwrap();
+    assert_eq!(honest.n_unexpected, 0, "{:?}", honest.unexpected);
+    assert!(honest.n_changed > 0 && honest.n_added > 0 && honest.n_removed > 0);
+    // Another layer with what nobody asked for, and a file of an upgraded package.
+    let mut status = Vec::new();
+    open("new")
+        .walk(&mut |entry, content| {
+            if entry.path == "var/lib/dpkg/status" {
+                content.read_to_end(&mut status).unwrap();
+            }
+            Visit::Continue
+        })
+        .unwrap();
+    status.extend(b"Package: planted\nVersion: 1\n");
+    let mut tar = tar::Builder::new(Vec::new());
+    let mut put = |path: &str, mode: u32, content: &[u8]| {
+        let mut header = tar::Header::new_gnu();
+        header.set_mode(mode);
+        header.set_size(content.len() as u64);
+        if path.ends_with('/') {
+            header.set_entry_type(tar::EntryType::Directory);
+        }
+        tar.append_data(&mut header, path, content).unwrap();
+    };
+    put("etc/", 0o777, b"");
+    put("etc/planted", 0o644, b"x");
+    put("usr/share/keyrings/.wh.shop.gpg", 0o644, b"");
+    put("usr/lib/libshop.so.1.0", 0o644, b"other");
+    put("var/lib/dpkg/status", 0o644, &status);
+    std::fs::write(fixture.path("more.tar"), tar.into_inner().unwrap()).unwrap();
+    amend("new", "more", "more.tar");
+    let found = Difference::between(&open("old"), &open("more"), &built.plan).unwrap();
+    // Folders that a layer only implies get the modes that engines give.
+    let expected = [
+        "var/lib/dpkg/status (planted)",
+        "etc",
+        "usr/lib",
+        "usr/share/keyrings/shop.gpg",
+        "var",
+        "var/lib",
+        "var/lib/dpkg",
+        "etc/planted",
+    ];
+    assert_eq!(found.unexpected, expected);
 }

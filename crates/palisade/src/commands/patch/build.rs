@@ -92,7 +92,8 @@ pub(super) fn build(context: &Context<'_>, args: &cli::PatchBuild) -> Result<Exi
     let exit = super::exit_of(context, &planned.repository);
     if built.upgraded.is_empty() {
         context.terminal.result(&staying(&built.plan))?;
-        return Err(Failure::message(Exit::Refused, "no upgrade can be made; nothing is written"));
+        return Err(Failure::message(Exit::Refused, "no upgrade can be made; nothing is written")
+            .with_hint("what stays, and why, is in the result; `patch plan` lists it as well"));
     }
     let amendment = Amendment {
         tag: args.tag.clone().or_else(|| planned.image.reference.clone()),
@@ -103,7 +104,7 @@ pub(super) fn build(context: &Context<'_>, args: &cli::PatchBuild) -> Result<Exi
     let draft = work.path().join("layout");
     let written = planned.image.amend(&draft, &amendment).or_exit(Exit::Incomplete)?;
     context.terminal.progress("proving what changed");
-    let proof = prove(&planned, &built.plan, &built.changed, &draft, &written, &database)?;
+    let proof = prove(&planned, &built.plan, &draft, &written, &database)?;
     if proof.holds {
         keep(&planned.image, &amendment, &draft, &args.output, is_archive)?;
     }
@@ -127,7 +128,8 @@ pub(super) fn build(context: &Context<'_>, args: &cli::PatchBuild) -> Result<Exi
     };
     context.terminal.result(&text)?;
     if !proof.holds {
-        return Err(Failure::message(Exit::Refused, "the proof fails; nothing is written"));
+        return Err(Failure::message(Exit::Refused, "the proof fails; nothing is written")
+            .with_hint("the result names what differs; report it with the image's name"));
     }
     Ok(exit)
 }
@@ -171,7 +173,6 @@ fn annotations(image: &Image) -> Vec<(String, String)> {
 fn prove(
     planned: &Planned,
     plan: &Plan,
-    changed: &BTreeSet<String>,
     draft: &Path,
     written: &WrittenImage,
     database: &Database,
@@ -192,7 +193,7 @@ fn prove(
         plan.remaining.iter().map(|one| format!("{} {}", one.package, one.id)).collect();
     let not_gone: Vec<String> =
         fixed.filter(|key| after.contains(key) && !staying.contains(key)).collect();
-    let files = Difference::between(&planned.image, &image, changed).or_exit(Exit::Incomplete)?;
+    let files = Difference::between(&planned.image, &image, plan).or_exit(Exit::Incomplete)?;
     let mut proof = Proof {
         holds: false,
         gone: before.difference(&after).cloned().collect(),

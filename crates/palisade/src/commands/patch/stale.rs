@@ -103,23 +103,23 @@ fn exit_of(all: &[Standing]) -> Exit {
 }
 
 /// Whether the tag names what runs. What the engine knows is an image id (the digest of the
-/// configuration), a digest of a manifest or index, or both.
+/// configuration; with containerd's store that of a manifest or index), a digest of a manifest
+/// or index, or both.
 fn state(image_id: &str, image_digest: &str, image: &Image) -> State {
-    let same = |text: &str, digest: Option<Digest>| {
-        digest.is_some_and(|digest| text.trim_start_matches("sha256:") == digest.hex())
-    };
-    let manifests = image.index_digests.iter().copied().map(Some);
-    let mut manifests = manifests.chain([image.manifest_digest]);
-    let id_is_known = image_id.len() >= 64 && image.config_digest.is_some();
-    let digest_is_known = image_digest.len() >= 64 && image.manifest_digest.is_some();
-    if (id_is_known && (same(image_id, image.config_digest)))
-        || (digest_is_known && manifests.any(|one| same(image_digest, one)))
-    {
-        State::Current
-    } else if id_is_known || digest_is_known {
-        State::Behind
-    } else {
+    const HEX_CHARS: usize = 64;
+    let digests = [image.config_digest, image.manifest_digest].into_iter().flatten();
+    let digests: Vec<Digest> = digests.chain(image.index_digests.iter().copied()).collect();
+    let known: Vec<&str> = [image_id, image_digest]
+        .into_iter()
+        .map(|text| text.trim_start_matches("sha256:"))
+        .filter(|text| text.len() == HEX_CHARS)
+        .collect();
+    if known.is_empty() || digests.is_empty() {
         State::Unknown
+    } else if digests.iter().any(|digest| known.contains(&digest.hex().as_str())) {
+        State::Current
+    } else {
+        State::Behind
     }
 }
 
@@ -236,4 +236,68 @@ fn rows(all: &[Standing]) -> Vec<Vec<String>> {
         ]
     };
     all.iter().map(row).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn standing(state: State, n_fixable: Option<usize>, problem: &str) -> Standing {
+        Standing {
+            container: String::new(),
+            name: String::new(),
+            image: String::new(),
+            state,
+            asked: None,
+            now: None,
+            problems: if problem.is_empty() { Vec::new() } else { vec![problem.into()] },
+            n_fixable,
+            n_upgrades: n_fixable,
+        }
+    }
+
+    #[test]
+    fn one_that_is_behind_outweighs_one_that_is_unknown() {
+        let check = |all: &[Standing], expected: Exit| assert_eq!(exit_of(all), expected);
+        check(&[], Exit::Clean);
+        check(&[standing(State::Current, Some(0), "")], Exit::Clean);
+        check(&[standing(State::Current, Some(2), "")], Exit::Refused);
+        check(&[standing(State::Current, None, "x")], Exit::Partial);
+        let unknown = || standing(State::Unknown, None, "x");
+        check(&[unknown()], Exit::Partial);
+        check(&[unknown(), standing(State::Behind, None, "")], Exit::Refused);
+    }
+
+    #[test]
+    fn an_image_is_known_by_its_configuration_or_its_manifest() {
+        let folder = tempfile::tempdir().unwrap();
+        let new = palisade_image::NewImage {
+            tag: None,
+            platform: "linux/amd64".parse().unwrap(),
+            created: Timestamp::from_nanos(0),
+            config: serde_json::json!({}),
+            history: Vec::new(),
+            layers: Vec::new(),
+            annotations: std::collections::BTreeMap::new(),
+        };
+        let path = folder.path().join("layout");
+        palisade_image::write_layout(&path, &new).unwrap();
+        let target = Target::Layout { folder: path, selector: None };
+        let options = OpenOptions { platform: Some(new.platform), ..OpenOptions::default() };
+        let image = Image::open(&target, &options).unwrap();
+        let config = image.config_digest.unwrap().hex();
+        let manifest = image.manifest_digest.unwrap().to_string();
+        let other = "0".repeat(64);
+        let check = |id: &str, digest: &str, expected: State| {
+            assert_eq!(state(id, digest, &image), expected, "{id} {digest}");
+        };
+        check(&config, "", State::Current);
+        check("", &manifest, State::Current);
+        check(&manifest, "", State::Current);
+        check(&other, &manifest, State::Current);
+        check(&other, "", State::Behind);
+        check("", &other, State::Behind);
+        check("", "", State::Unknown);
+        check(&config[..12], "", State::Unknown);
+    }
 }

@@ -1,0 +1,177 @@
+//! `palisade patch` on an image and a repository that the test makes and signs.
+
+use std::path::Path;
+use std::process::Command;
+
+use palisade_base::Digest;
+use serde_json::{Value, json};
+
+use crate::layout::{DPKG_STATUS, Layer, Layout, OS_RELEASE};
+use crate::scan_sbom::build_database;
+use crate::support::{Ended, run};
+
+const DEB: &str = "libpalisadetest1_1.2.3-3_amd64.deb";
+
+fn gpg(folder: &Path, arguments: &[&str]) -> Vec<u8> {
+    let mut command = Command::new("gpg");
+    command.arg("--homedir").arg(folder.join("gnupg"));
+    command.args(["--batch", "--yes", "--quiet", "--no-tty", "--pinentry-mode", "loopback"]);
+    let output = command.args(arguments).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
+}
+
+/// Makes the repository in `mirror/` with the package of [`build_database`].
+fn publish(folder: &Path, valid_until: &str) {
+    let deb = std::fs::read(folder.join("debs").join(DEB)).unwrap();
+    let place = folder.join("mirror/dists/bookworm-security/main/binary-amd64");
+    std::fs::create_dir_all(&place).unwrap();
+    std::fs::create_dir_all(folder.join("mirror/pool")).unwrap();
+    std::fs::write(folder.join("mirror/pool").join(DEB), &deb).unwrap();
+    let index = format!(
+        "Package: libpalisadetest1\nSource: palisadetest\nVersion: 1.2.3-3\nArchitecture: amd64\n\
+         Filename: pool/{DEB}\nSize: {}\nSHA256: {}\n",
+        deb.len(),
+        Digest::of(&deb).hex()
+    );
+    std::fs::write(place.join("Packages"), &index).unwrap();
+    let release = format!(
+        "Suite: stable-security\nCodename: bookworm-security\nDate: Sat, 10 Jan 2026 10:00:00 UTC\n\
+         Valid-Until: {valid_until}\nSHA256:\n {} {} main/binary-amd64/Packages\n",
+        Digest::of(index.as_bytes()).hex(),
+        index.len()
+    );
+    std::fs::write(folder.join("Release"), release).unwrap();
+    let (from, to) = (folder.join("Release"), place.join("../../InRelease"));
+    gpg(folder, &["--output", to.to_str().unwrap(), "--clearsign", from.to_str().unwrap()]);
+}
+
+fn image(folder: &Path, name: &str) -> Layout {
+    let key = gpg(folder, &["--export", "owner@example.org"]);
+    let layer = Layer::new()
+        .folder("etc/", 0o755)
+        .file("etc/os-release", 0o644, OS_RELEASE)
+        .folder("etc/apt/", 0o750)
+        .file(
+            "etc/apt/sources.list",
+            0o644,
+            "deb [signed-by=/usr/share/keyrings/owner.gpg] http://shop.example/debian bookworm-security main\n",
+        )
+        .file("usr/share/keyrings/owner.gpg", 0o644, key)
+        .folder("var/lib/dpkg/", 0o755)
+        .file("var/lib/dpkg/status", 0o644, DPKG_STATUS)
+        .file(
+            "var/lib/dpkg/info/libpalisadetest1.list",
+            0o644,
+            "/.\n/usr\n/usr/share\n/usr/share/doc\n/usr/share/doc/libpalisadetest1\n\
+             /usr/share/doc/libpalisadetest1/old\n",
+        )
+        .folder("usr/share/doc/libpalisadetest1/", 0o755)
+        .file("usr/share/doc/libpalisadetest1/old", 0o644, "old")
+        .file("srv/mine", 0o600, "mine");
+    Layout::write(&folder.join(name), vec![layer], &json!({ "Cmd": ["/bin/hello"] }))
+}
+
+/// A folder with database, repository and image.
+fn shop() -> (tempfile::TempDir, Layout) {
+    let folder = tempfile::tempdir().unwrap();
+    build_database(folder.path()).expect(0);
+    std::fs::create_dir_all(folder.path().join("gnupg")).unwrap();
+    let key = ["--passphrase", "", "--quick-gen-key", "owner@example.org", "ed25519"];
+    gpg(folder.path(), &key);
+    publish(folder.path(), "Sat, 01 Jan 2050 00:00:00 UTC");
+    let image = image(folder.path(), "shop");
+    (folder, image)
+}
+
+fn patch(folder: &Path, what: &[&str], image: &Layout) -> Ended {
+    let mirror = format!("http://shop.example/debian=file://{}/mirror", folder.display());
+    let target = image.target();
+    let rest = ["--format", "json", "--repository-mirror", &mirror, &target];
+    run(folder, &[&["patch"], what, &rest].concat())
+}
+
+fn document(ended: &Ended) -> Value {
+    serde_json::from_str(&ended.stdout).unwrap_or_else(|error| panic!("{error}: {ended:?}"))
+}
+
+#[test]
+fn a_plan_and_a_base() {
+    let (folder, image_of_shop) = shop();
+    let base = image_of_shop.target();
+    let plan =
+        document(&patch(folder.path(), &["plan", "--base", &base], &image_of_shop).expect(0));
+    assert_eq!(plan["upgrades"][0]["available"], "1.2.3-3");
+    assert_eq!(plan["upgrades"][0]["fixes"], json!(["CVE-2026-10002", "CVE-2026-10001"]));
+    assert_eq!(plan["remaining"], json!([]));
+    assert_eq!(plan["bases"][0]["n_same"], 2);
+    // A repository whose time is over is named, and the plan is not whole.
+    publish(folder.path(), "Sat, 17 Jan 2026 10:00:00 UTC");
+    let ended = patch(folder.path(), &["plan"], &image_of_shop).expect(4);
+    assert!(ended.stderr.contains("it was valid until 2026-01-17"), "{}", ended.stderr);
+    assert_eq!(document(&ended)["upgrades"], json!([]));
+    run(folder.path(), &["patch", "plan", "--repository-mirror", "x", "oci:shop"])
+        .expect_error(2, "`x` is not FROM=TO");
+}
+
+#[test]
+fn a_build_is_proved_and_repeated() {
+    let (folder, image) = shop();
+    let path = folder.path();
+    let built = document(&patch(path, &["build", "-o", "out"], &image).expect(0));
+    let proof = &built["proof"];
+    assert_eq!(proof["holds"], true, "{built:#}");
+    assert_eq!(
+        proof["gone"],
+        json!(["libpalisadetest1 CVE-2026-10001", "libpalisadetest1 CVE-2026-10002"])
+    );
+    assert_eq!((&proof["new"], &proof["other_packages"]), (&json!([]), &json!([])));
+    assert_eq!(proof["files"]["n_unexpected"], 0);
+    assert_eq!(proof["files"]["n_removed"], 1, "{built:#}");
+    assert_eq!(built["upgraded"][0]["to"], "1.2.3-3");
+    let scan = run(path, &["scan", "--format", "json", "oci:out"]).expect(0);
+    assert!(scan.stdout.contains("1.2.3-3") && !scan.stdout.contains("CVE-2026-1000"));
+    // The same again, as an archive and into the layout that is there.
+    let again = document(&patch(path, &["build", "-o", "out.tar"], &image).expect(0));
+    assert_eq!(again["digest"], built["digest"]);
+    run(path, &["scan", "archive:out.tar"]).expect(0);
+    let tagged = patch(path, &["build", "-o", "out", "--tag", "two"], &image).expect(0);
+    assert_eq!(document(&tagged)["digest"], built["digest"]);
+    run(path, &["scan", "oci:out:two"]).expect(0);
+    // Nothing is overwritten, and nothing temporary is left.
+    patch(path, &["build", "-o", "out.tar"], &image).expect_error(2, "`out.tar` is there");
+    patch(path, &["build", "-o", "debs"], &image).expect_error(2, "`debs` is there");
+    let left = std::fs::read_dir(path).unwrap().flatten();
+    let left = left.filter(|it| it.file_name().to_string_lossy().starts_with(".palisade"));
+    assert_eq!(left.count(), 0);
+    // Of a patched image there is nothing to patch.
+    let mirror = format!("http://shop.example/debian=file://{}/mirror", path.display());
+    let nothing = ["patch", "build", "--repository-mirror", &mirror, "-o", "no", "oci:out:latest"];
+    run(path, &nothing).expect_error_with_output(1, "no upgrade can be made");
+    assert!(!path.join("no").exists());
+}
+
+#[test]
+fn a_package_that_is_not_the_signed_one_is_not_built_in() {
+    let (folder, image) = shop();
+    let path = folder.path().join("mirror/pool").join(DEB);
+    let mut bytes = std::fs::read(&path).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    patch(folder.path(), &["build", "-o", "out"], &image)
+        .expect_error(3, "it is not what the signed index lists");
+    assert!(!folder.path().join("out").exists());
+    std::fs::remove_file(&path).unwrap();
+    patch(folder.path(), &["build", "-o", "out"], &image).expect_error(3, "fetch file://");
+}
+
+#[test]
+fn no_container_is_stale_where_none_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let offline = run(folder.path(), &["patch", "stale", "--offline", "--format", "json"]);
+    // Others may run containers on this machine; what is printed is a list of them.
+    assert!([0, 1, 4].contains(&offline.code), "{offline:?}");
+    assert!(document(&offline)["containers"].is_array());
+    let both = run(folder.path(), &["patch", "stale", "--offline", "--plan"]).expect(2);
+    assert!(both.stderr.contains("cannot be used with"), "{}", both.stderr);
+}

@@ -1,0 +1,44 @@
+//! The fuzz target's seeds, cut and changed everywhere: parsers answer, and never panic.
+
+use palisade_patch::{read_apk_index, read_deb, read_packages, read_release, read_sources_list};
+
+/// As the fuzz target: the first byte chooses the form of the rest. Tells whether something was
+/// read.
+fn parse(data: &[u8]) -> bool {
+    let Some((kind, rest)) = data.split_first() else { return false };
+    let text = String::from_utf8_lossy(rest);
+    match kind {
+        0 => read_deb(rest, "package").is_ok(),
+        1 => !read_packages(rest).0.is_empty(),
+        2 => read_release(&text, "Release").is_ok(),
+        3 => {
+            let (mut sources, mut problems) = (Vec::new(), Vec::new());
+            read_sources_list(&text, "sources.list", &mut sources, &mut problems);
+            !sources.is_empty()
+        }
+        _ => !read_apk_index(rest).0.is_empty(),
+    }
+}
+
+#[test]
+fn no_change_of_a_seed_is_a_panic() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/seeds/fuzz_patch");
+    let (mut n_seeds, mut n_read) = (0, 0_u64);
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let seed = std::fs::read(&path).unwrap();
+        assert!(parse(&seed), "{}", path.display());
+        n_seeds += 1;
+        // Large seeds are mostly padding.
+        let step = 1 + seed.len() / 500;
+        for at in (1..seed.len()).step_by(step) {
+            n_read += u64::from(parse(&seed[..at]));
+            for mask in [0x01, 0x20, 0x80, 0xff] {
+                let mut changed = seed.clone();
+                changed[at] ^= mask;
+                n_read += u64::from(parse(&changed));
+            }
+        }
+    }
+    assert!(n_seeds >= 7 && n_read > 0);
+}
