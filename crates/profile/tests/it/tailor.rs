@@ -81,6 +81,8 @@ fn the_floor_is_of_real_calls_that_the_default_allows() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     /// Whatever a record says, the filter made of it is within the default.
     #[test]
     fn no_filter_allows_what_the_default_refuses(

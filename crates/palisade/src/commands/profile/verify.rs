@@ -120,7 +120,7 @@ fn run(
         .collect();
     let recorder = Recorder::load(&plan).or_exit(Exit::Incomplete)?;
     let name = format!("verify-{}-{mode}", std::process::id());
-    let mut child = record::start(&recorder, &command(context, args, &name, profile)?)?;
+    let mut child = record::start(&recorder, &command(context, args, &name, profile)?, true)?;
     let mut exercise = match &args.exercise {
         Some(text) => Some(
             Command::new("/bin/sh")
