@@ -102,6 +102,12 @@ const server = http.createServer((request, response) => {
 }).listen(8080, '127.0.0.1');
 process.on('SIGTERM', () => { server.close(() => process.exit(0)); if (server.closeAllConnections) server.closeAllConnections(); });
 JS
+    # The cluster is made beforehand, as a volume's would be: `initdb` is no part of the service.
+    install -d "$root/dev"; [ -c "$root/dev/null" ] || mknod -m 666 "$root/dev/null" c 1 3
+    rm -rf "$root/var/lib/pgdata"; install -d -o 33 -g 33 -m 700 "$root/var/lib/pgdata"
+    chroot --userspec=33:33 "$root" /bin/sh -c \
+        '/usr/lib/postgresql/*/bin/initdb -D /var/lib/pgdata -U www-data -A trust' >"$dir/initdb.log" 2>&1
+    rm -rf "$root"/dev/*
     say "packing the image"
     rm -rf "$layout"; mkdir -p "$layout/blobs/sha256"
     tar --sort=name --numeric-owner --mtime=@0 --one-file-system -C "$root" -cf "$dir/layer.tar" .
@@ -194,7 +200,11 @@ command_of() {
     case $1 in
     nginx) printf '%s\n' /usr/sbin/nginx -c /etc/nginx/palisade.conf ;;
     redis) printf '%s\n' /bin/sh -c 'run() { redis-server --port 6379 --bind 127.0.0.1 --dir /tmp --appendonly yes --save 60 1; }; run; run' ;;
-    postgresql) printf '%s\n' /bin/sh -c 'export PATH=$(echo /usr/lib/postgresql/*/bin):$PATH; initdb -D /tmp/pg >/dev/null && exec postgres -D /tmp/pg -k /tmp -c listen_addresses=127.0.0.1' ;;
+    postgresql)
+        local server
+        server=$(cd "$dir/root" && echo usr/lib/postgresql/*/bin/postgres)
+        printf '%s\n' "/$server" -D /var/lib/pgdata -k /tmp -c listen_addresses=127.0.0.1
+        ;;
     python) printf '%s\n' /usr/bin/python3 /srv/app/app.py ;;
     node) printf '%s\n' /usr/bin/node /srv/app/app.js ;;
     esac
@@ -210,7 +220,7 @@ images: { verify: off }
 containers:
   user: image
   capabilities: []
-  read_only_root: true
+  read_only_root: false # the database writes to its cluster
   tmpfs: [{ path: /tmp, size: 512Mi, exec: true }, { path: /run, size: 16Mi }]
   seccomp: default
   network: none
