@@ -18,5 +18,5 @@ fuzz_target!(|data: &[u8]| {
     if let Ok(found) = analyse("/program", &mut Everywhere(data)) {
         assert!(found.calls.keys().all(|call| Machine::X86_64.number(call).is_some()));
     }
-    symbol_at(data.to_vec(), 0x1000);
+    symbol_at(data, 0x1000);
 });

@@ -199,7 +199,7 @@ struct Work<'a> {
     brought: BTreeSet<&'a str>,
 }
 
-impl<'a> Work<'a> {
+impl Work<'_> {
     /// Puts a call where it belongs: allowed, allowed with conditions, or left out with a warning.
     fn place<'b>(
         &self,

@@ -93,8 +93,7 @@ impl Flow {
             match self.states.get(&it.ip()) {
                 Some(Some(joined)) if is_reached => known = meet(&known, joined),
                 Some(Some(joined)) if !self.has_table => known = *joined,
-                // Only a jump from further down comes here: the next round knows it.
-                Some(None) if is_reached => {}
+                // No jump comes here, or only one from further down, which the next round knows.
                 _ if is_reached => {}
                 _ => known = NOTHING,
             }

@@ -125,7 +125,7 @@ fn places_have_the_names_of_their_functions() {
     let source = "int there(int x) { return x + 1; } int main(void) { return there(1); }";
     let Some(program) = compile(source, &["-O0"]) else { return };
     let hits: Vec<(String, u64)> =
-        (0x1000..0x1300).filter_map(|at| symbol_at(program.clone(), at)).collect();
+        (0x1000..0x1300).filter_map(|at| symbol_at(&program, at)).collect();
     assert!(hits.iter().any(|(name, at)| name == "there" && *at == 3), "{}", hits.len());
-    assert_eq!(symbol_at(b"x".to_vec(), 0), None);
+    assert_eq!(symbol_at(b"x", 0), None);
 }

@@ -259,7 +259,7 @@ fn place(site: &Site) -> Option<String> {
         let content = std::fs::File::open(format!("/proc/{}/root{path}", site.pid))
             .ok()
             .and_then(|file| palisade_base::read_bounded(file, "program", OBJECT_BYTES_MAX).ok());
-        return Some(match content.and_then(|content| symbol_at(content, offset)) {
+        return Some(match content.and_then(|content| symbol_at(&content, offset)) {
             Some((symbol, at)) => format!("{shown} {symbol}+{at:#x}"),
             None => format!("{shown}+{offset:#x}"),
         });
