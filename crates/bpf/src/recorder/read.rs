@@ -240,7 +240,7 @@ mod tests {
 
     #[test]
     fn keys_are_read_as_the_programs_write_them() {
-        let mut key = vec![0; 32];
+        let mut key = [0; 32];
         key[4..6].copy_from_slice(&5_u16.to_ne_bytes());
         key[6..8].copy_from_slice(&AF_INET.to_ne_bytes());
         key[8..12].copy_from_slice(&8080_u32.to_ne_bytes());
