@@ -243,7 +243,7 @@ struct task_struct {
 	struct files_struct *files;
 	struct nsproxy *nsproxy;
 	struct signal_struct *signal;
-	const struct cred *cred;
+	const struct cred *cred, *real_cred;
 	struct pid *thread_pid;
 	struct css_set *cgroups;
 	struct list_head children;

@@ -79,8 +79,13 @@ const volatile u8 watched[CALLS_MAX] SEC(".rodata.watched") = {};
 const volatile u8 allowed[CALLS_MAX] SEC(".rodata.allowed") = {};
 const volatile u32 checking SEC(".rodata.checking") = 0;
 
-/* What did not fit: notes lost, and processes that could not be followed. */
-u64 n_lost SEC(".data.n_lost") = 0;
+/*
+ * What did not fit, outside containers and in them: a tool that unpacks an image writes thousands of files before its
+ * container's first. Those outside have half of each table.
+ */
+u64 n_lost[2] SEC(".data.n_lost") = {};
+u64 n_noted[2] SEC(".data.n_noted") = {};
+#define OUTSIDE_MAX 4096
 u64 n_unfollowed SEC(".data.n_unfollowed") = 0;
 u32 any_namespace SEC(".data.any_namespace") = 0;
 
@@ -119,6 +124,14 @@ static __always_inline u64 watched_argument(struct pt_regs *regs, u32 code)
 	return code ? argument(regs, false, code - 1) : 0;
 }
 
+static __always_inline bool room_for(u32 slot)
+{
+	if (!(slot & 1) && n_noted[0] >= OUTSIDE_MAX)
+		return false;
+	n_noted[slot & 1]++;
+	return true;
+}
+
 static __always_inline void note_site(struct pt_regs *regs, u32 slot, u32 number, bool with_address)
 {
 	struct site site = { .slot = slot, .number = number };
@@ -139,8 +152,8 @@ static __always_inline void note_site(struct pt_regs *regs, u32 slot, u32 number
 	u64 id = bpf_get_current_pid_tgid();
 	struct who who = { .n = 1, .tgid = id >> 32, .tid = id };
 	bpf_get_current_comm(who.comm, sizeof(who.comm));
-	if (bpf_map_update_elem(&sites, &site, &who, 0))
-		n_lost++;
+	if (!room_for(slot) || bpf_map_update_elem(&sites, &site, &who, 0))
+		n_lost[slot & 1]++;
 }
 
 SEC("tp_btf/sys_enter")
@@ -165,13 +178,15 @@ int BPF_PROG(record_enter, struct pt_regs *regs, long id)
 	return 0;
 }
 
+/* The slot is the first field of every key. */
 static __always_inline void count_note(void *map, void *key)
 {
 	u64 one = 1, *n = bpf_map_lookup_elem(map, key);
+	u32 slot = *(u32 *)key;
 	if (n)
 		*n += 1;
-	else if (bpf_map_update_elem(map, key, &one, 0))
-		n_lost++;
+	else if (!room_for(slot) || bpf_map_update_elem(map, key, &one, 0))
+		n_lost[slot & 1]++;
 }
 
 static __always_inline struct noted *clean_note(u32 slot, u32 kind)
@@ -363,6 +378,9 @@ int BPF_PROG(record_capability, const void *cred, void *target, const void *capa
 	bool is_pending = false;
 	u32 index = slot_of((struct task_struct *)task, &is_pending);
 	if (ret || is_pending || index >= SLOTS_MAX)
+		return 0;
+	/* An overlay asks in the name of its mounter, whose credentials the task wears meanwhile. */
+	if (cred != BPF_CORE_READ((struct task_struct *)task, real_cred))
 		return 0;
 	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
 	struct capability key = { .slot = index, .capability = cap, .number = call_number(regs) };

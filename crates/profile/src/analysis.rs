@@ -118,7 +118,7 @@ pub fn analyse(path: &str, files: &mut dyn Files) -> Result<Analysis, AnalysisEr
     }
     let mut objects = Vec::new();
     let mut names = BTreeSet::new();
-    let main = Object::parse(&path, content)
+    let main = Object::parse(&path, &content)
         .map_err(|source| AnalysisError::Elf { path: path.clone(), source })?;
     names.insert(base_name(&path).to_string());
     objects.push(main);
@@ -182,12 +182,12 @@ fn load(name: &str, search: &[String], files: &mut dyn Files) -> Option<Result<O
     };
     paths.into_iter().find_map(|path| {
         let content = files.read(&path)?;
-        Some(Object::parse(&path, content))
+        Some(Object::parse(&path, &content))
     })
 }
 
 /// The function at an offset in the file of an object, with the offset in it: by its symbols.
-pub fn symbol_at(content: Vec<u8>, file_offset: u64) -> Option<(String, u64)> {
+pub fn symbol_at(content: &[u8], file_offset: u64) -> Option<(String, u64)> {
     let object = Object::parse("", content).ok()?;
     let address = object.address_of(file_offset)?;
     let (start, name) = object.names.range(..=address).next_back()?;

@@ -90,6 +90,12 @@ pub struct NetworkNeeds {
     pub unix_connected: BTreeSet<String>,
 }
 
+/// The one field by which a document of another kind is known.
+#[derive(Deserialize)]
+struct Head {
+    schema: String,
+}
+
 /// What a container needs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -146,11 +152,6 @@ impl Record {
     pub fn parse(bytes: &[u8]) -> Result<Self, RecordError> {
         if bytes.len() > RECORD_BYTES_MAX {
             return Err(RecordError::TooLarge(bytes.len()));
-        }
-        /// The one field by which a document of another kind is known.
-        #[derive(Deserialize)]
-        struct Head {
-            schema: String,
         }
         let invalid = |error: serde_json::Error| RecordError::Invalid(error.to_string());
         let head: Head = serde_json::from_slice(bytes).map_err(invalid)?;

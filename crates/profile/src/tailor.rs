@@ -72,6 +72,26 @@ pub const FLOOR: &[&str] = &[
     "write",
 ];
 
+/// Of these, what is not in every start: a record that saw the runtime's calls lacks some of them.
+pub const FLOOR_RARE: &[&str] = &[
+    "clone",
+    "futex",
+    "getpid",
+    "gettid",
+    "madvise",
+    "mmap",
+    "munmap",
+    "nanosleep",
+    "rt_sigprocmask",
+    "rt_sigreturn",
+    "sched_yield",
+    "sigaltstack",
+    "tgkill",
+];
+
+/// Calls that are left out on purpose, and what libraries use instead when they get `ENOSYS`.
+pub const FALLBACKS: &[(&str, &str)] = &[("clone3", "clone")];
+
 /// Calls whose numbers of operation are conditions only when asked for: rare paths use others.
 const OPERATIONS: [(&str, u8); 2] = [("prctl", 0), ("ioctl", 1)];
 
@@ -99,7 +119,8 @@ pub fn with_floor(record: &Record) -> Record {
     for (call, _) in ALWAYS {
         out.add_call(*call, Source::Floor);
     }
-    for call in FLOOR {
+    let floor = if record.floor == Floor::Seen { FLOOR_RARE } else { FLOOR };
+    for call in floor {
         out.add_call(*call, Source::Floor);
     }
     if out.floor == Floor::None {
@@ -178,7 +199,7 @@ struct Work<'a> {
     brought: BTreeSet<&'a str>,
 }
 
-impl<'a> Work<'a> {
+impl Work<'_> {
     /// Puts a call where it belongs: allowed, allowed with conditions, or left out with a warning.
     fn place<'b>(
         &self,

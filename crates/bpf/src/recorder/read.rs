@@ -107,7 +107,7 @@ pub struct Observed {
     pub addresses: BTreeSet<Address>,
     /// Paths.
     pub paths: BTreeSet<NotedPath>,
-    /// Notes of all targets that did not fit into the tables.
+    /// Notes that did not fit into the tables: of all targets' containers, or of what is in none.
     pub n_lost: u64,
     /// Processes of all targets that could not be followed.
     pub n_unfollowed: u64,
@@ -120,8 +120,8 @@ impl Recorder {
         let filtered = self.read_slot(target * 2 + 1);
         let mut seen =
             if filtered.calls.is_empty() { self.read_slot(target * 2) } else { filtered };
-        seen.n_lost = self.counter(".data.n_lost");
-        seen.n_unfollowed = self.counter(".data.n_unfollowed");
+        seen.n_lost = self.counter(".data.n_lost", usize::from(seen.is_filtered));
+        seen.n_unfollowed = self.counter(".data.n_unfollowed", 0);
         seen
     }
 
@@ -159,10 +159,10 @@ impl Recorder {
         }
     }
 
-    fn counter(&self, name: &str) -> u64 {
+    fn counter(&self, name: &str, place: usize) -> u64 {
         self.map(name)
             .and_then(|map| map.lookup(&0_u32.to_ne_bytes(), MapFlags::ANY).ok().flatten())
-            .and_then(|value| u64_at(&value, 0))
+            .and_then(|value| u64_at(&value, place * 8))
             .unwrap_or(0)
     }
 }
@@ -240,7 +240,7 @@ mod tests {
 
     #[test]
     fn keys_are_read_as_the_programs_write_them() {
-        let mut key = vec![0; 32];
+        let mut key = [0; 32];
         key[4..6].copy_from_slice(&5_u16.to_ne_bytes());
         key[6..8].copy_from_slice(&AF_INET.to_ne_bytes());
         key[8..12].copy_from_slice(&8080_u32.to_ne_bytes());

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use object::elf::{self, FileHeader64};
 use object::read::elf::{Dyn as _, ElfFile64, FileHeader as _, ProgramHeader as _};
 use object::{
-    Endianness, Object as _, ObjectSection as _, ObjectSymbol as _, RelocationFlags,
-    RelocationTarget, SymbolKind,
+    Endianness, Object as _, ObjectSection as _, ObjectSymbol as _, ObjectSymbolTable as _,
+    RelocationFlags, RelocationTarget, SymbolKind,
 };
 
 /// Functions of one object.
@@ -72,9 +72,9 @@ pub struct Object {
 
 impl Object {
     /// Reads an object.
-    pub fn parse(path: &str, content: Vec<u8>) -> Result<Self, ElfError> {
+    pub fn parse(path: &str, content: &[u8]) -> Result<Self, ElfError> {
         let invalid = |error: object::Error| ElfError::Invalid(error.to_string());
-        let file = ElfFile64::<Endianness>::parse(content.as_slice()).map_err(invalid)?;
+        let file = ElfFile64::<Endianness>::parse(content).map_err(invalid)?;
         if file.architecture() != object::Architecture::X86_64 {
             return Err(ElfError::Machine);
         }
@@ -93,7 +93,7 @@ impl Object {
             pointers: BTreeSet::new(),
         };
         out.read_dynamic(&file).map_err(invalid)?;
-        out.read_code(&file, &content)?;
+        out.read_code(&file, content)?;
         out.read_symbols(&file);
         out.read_frames(&file);
         out.read_relocations(&file)?;
@@ -284,7 +284,6 @@ impl Object {
                 continue;
             }
             let RelocationTarget::Symbol(index) = relocation.target() else { continue };
-            use object::ObjectSymbolTable as _;
             let symbol = symbols.as_ref().and_then(|table| table.symbol_by_index(index).ok());
             let Some(name) = symbol.as_ref().and_then(|symbol| symbol.name().ok()) else {
                 continue;

@@ -133,7 +133,7 @@ impl Reach<'_> {
             Some(number) => self.note_call(index, number),
             None if is_stub => {}
             None => {
-                self.note_unknown(index, start, "calls `syscall` with a number that is computed")
+                self.note_unknown(index, start, "calls `syscall` with a number that is computed");
             }
         }
     }

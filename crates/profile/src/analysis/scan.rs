@@ -1,6 +1,6 @@
 //! The code of one function: what it calls, and which numbers it gives to the kernel.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use iced_x86::{Code, Decoder, DecoderOptions, Instruction, Mnemonic, OpKind, Register};
 
@@ -38,36 +38,94 @@ pub(super) fn scan(object: &Object, start: u64, end: u64) -> Scanned {
     let from = (start - code.address) as usize;
     let to = end.saturating_sub(code.address).min(code.bytes.len() as u64) as usize;
     let Some(bytes) = code.bytes.get(from..to) else { return out };
-    let mut decoder = Decoder::with_ip(64, bytes, start, DecoderOptions::NONE);
-    let mut known: [Option<u32>; FOLLOWED] = [None; FOLLOWED];
-    // What joins at the target of a jump may have come with another constant.
-    let targets = jump_targets(bytes, start);
-    let mut instruction = Instruction::default();
-    while decoder.can_decode() {
-        decoder.decode_out(&mut instruction);
-        if targets.contains(&instruction.ip()) {
-            known = [None; FOLLOWED];
+    let code: Vec<Instruction> =
+        Decoder::with_ip(64, bytes, start, DecoderOptions::NONE).into_iter().collect();
+    let mut flow = Flow::new(&code);
+    for _ in 0..ROUNDS_MAX {
+        out = Scanned::default();
+        if !flow.pass(object, &code, &mut out) {
+            return out;
         }
-        step(object, &instruction, &mut known, &mut out);
     }
+    // It did not settle: what joins is then not known.
+    flow.states.values_mut().for_each(|state| *state = Some(NOTHING));
+    out = Scanned::default();
+    flow.pass(object, &code, &mut out);
     out
 }
 
-/// Targets of jumps within the function.
-fn jump_targets(bytes: &[u8], start: u64) -> BTreeSet<u64> {
-    let end = start + bytes.len() as u64;
-    let mut decoder = Decoder::with_ip(64, bytes, start, DecoderOptions::NONE);
-    let mut instruction = Instruction::default();
-    let mut out = BTreeSet::new();
-    while decoder.can_decode() {
-        decoder.decode_out(&mut instruction);
-        let is_jump = instruction.mnemonic() != Mnemonic::Call
-            && matches!(instruction.op0_kind(), OpKind::NearBranch64);
-        if is_jump && (start..end).contains(&instruction.near_branch_target()) {
-            out.insert(instruction.near_branch_target());
-        }
+/// What the followed registers hold, where that is a constant.
+type Known = [Option<u32>; FOLLOWED];
+const NOTHING: Known = [None; FOLLOWED];
+/// Rounds of a function; each forgets some constants, and two or three settle nearly all.
+const ROUNDS_MAX: usize = 8;
+
+/// Constants along the ways through a function: at the target of a jump only what all ways agree on
+/// is known.
+struct Flow {
+    /// By target: what the jumps to it agree on; `None` as long as none was seen.
+    states: BTreeMap<u64, Option<Known>>,
+    /// Whether some jump goes through a table: any place behind a jump may then be a target.
+    has_table: bool,
+}
+
+impl Flow {
+    fn new(code: &[Instruction]) -> Self {
+        let inside = |target: u64| {
+            code.first().is_some_and(|first| first.ip() <= target)
+                && code.last().is_some_and(|last| target <= last.ip())
+        };
+        let targets = code.iter().filter(|it| is_jump(it)).map(Instruction::near_branch_target);
+        let states =
+            targets.filter(|target| inside(*target)).map(|target| (target, None)).collect();
+        let has_table = code
+            .iter()
+            .any(|it| it.mnemonic() == Mnemonic::Jmp && it.op0_kind() != OpKind::NearBranch64);
+        Self { states, has_table }
     }
-    out
+
+    /// One round. Returns whether another may forget more.
+    fn pass(&mut self, object: &Object, code: &[Instruction], out: &mut Scanned) -> bool {
+        let mut changed = false;
+        let mut known = NOTHING;
+        let mut is_reached = true;
+        for it in code {
+            match self.states.get(&it.ip()) {
+                Some(Some(joined)) if is_reached => known = meet(&known, joined),
+                Some(Some(joined)) if !self.has_table => known = *joined,
+                // No jump comes here, or only one from further down, which the next round knows.
+                _ if is_reached => {}
+                _ => known = NOTHING,
+            }
+            is_reached = true;
+            step(object, it, &mut known, out);
+            if is_jump(it)
+                && let Some(state) = self.states.get_mut(&it.near_branch_target())
+            {
+                let joined = state.map_or(known, |before| meet(&before, &known));
+                changed |= *state != Some(joined);
+                *state = Some(joined);
+            }
+            if matches!(
+                it.mnemonic(),
+                Mnemonic::Jmp | Mnemonic::Ret | Mnemonic::Ud2 | Mnemonic::Hlt | Mnemonic::Int3
+            ) {
+                is_reached = false;
+            }
+        }
+        changed
+    }
+}
+
+fn meet(a: &Known, b: &Known) -> Known {
+    std::array::from_fn(|at| match (a.get(at), b.get(at)) {
+        (Some(a), Some(b)) if a == b => *a,
+        _ => None,
+    })
+}
+
+fn is_jump(it: &Instruction) -> bool {
+    it.mnemonic() != Mnemonic::Call && it.op0_kind() == OpKind::NearBranch64
 }
 
 /// The place of a general register, of any width, among those that are followed. The variants of

@@ -60,7 +60,7 @@ fn pattern(path: &str, end: &str) -> String {
     for c in path.trim_end_matches('/').chars() {
         match c {
             '*' | '?' | '[' | ']' | '{' | '}' | '^' | '"' | '\\' | ',' | '@' => {
-                out.extend(['\\', c])
+                out.extend(['\\', c]);
             }
             // A line break would begin another rule.
             c if c.is_control() => out.push('?'),

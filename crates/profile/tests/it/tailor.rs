@@ -2,8 +2,8 @@
 
 use palisade_profile::filter::{Action, Filter};
 use palisade_profile::syscalls::Machine;
-use palisade_profile::tailor::{ALWAYS, FLOOR, Options, tailor, with_floor};
-use palisade_profile::{Record, Source};
+use palisade_profile::tailor::{ALWAYS, FLOOR, FLOOR_RARE, Options, tailor, with_floor};
+use palisade_profile::{Floor, Record, Source};
 use proptest::prelude::*;
 
 use crate::record::sample;
@@ -75,12 +75,19 @@ fn the_floor_is_of_real_calls_that_the_default_allows() {
     for call in FLOOR.iter().copied().chain(ALWAYS.iter().map(|(call, _)| *call)) {
         assert_eq!(filter.decide(call, &arguments(0)).action, Action::Allow, "{call}");
     }
+    assert!(FLOOR_RARE.iter().all(|call| FLOOR.contains(call)));
+    let mut seen = sample();
+    let known = with_floor(&seen).calls.len();
+    seen.floor = Floor::Seen;
+    assert!(with_floor(&seen).calls.len() < known, "what was seen is not added again");
     for (call, reason) in ALWAYS {
         assert!(reason.ends_with('.'), "{call}");
     }
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     /// Whatever a record says, the filter made of it is within the default.
     #[test]
     fn no_filter_allows_what_the_default_refuses(

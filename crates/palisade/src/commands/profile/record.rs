@@ -76,7 +76,7 @@ pub(super) fn record(context: &Context<'_>, args: &cli::ProfileRecord) -> Result
 
 pub(super) fn catch() -> Result<SignalPipe, Failure> {
     use anyhow::Context as _;
-    Ok(SignalPipe::install().context("catch signals")?)
+    Ok(SignalPipe::install(false).context("catch signals")?)
 }
 
 fn default_name(args: &cli::ProfileRecord) -> String {
@@ -92,7 +92,7 @@ fn follow(
     recorder: &Recorder,
 ) -> Result<Subject, Failure> {
     if !args.command.is_empty() {
-        return start(recorder, &args.command).map(Subject::Command);
+        return start(recorder, &args.command, false).map(Subject::Command);
     }
     if args.containers.len() > TARGETS_MAX as usize {
         let message = format!("{} containers, {TARGETS_MAX} at most", args.containers.len());
@@ -151,14 +151,24 @@ fn descendants(root: u32) -> BTreeSet<u32> {
 
 /// Starts a command whose processes are followed from its exec on: for a moment our own children
 /// are.
-pub(super) fn start(recorder: &Recorder, command: &[String]) -> Result<Child, Failure> {
+pub(super) fn start(
+    recorder: &Recorder,
+    command: &[String],
+    to_stderr: bool,
+) -> Result<Child, Failure> {
     use anyhow::Context as _;
     let (program, arguments) = command
         .split_first()
         .ok_or_else(|| Failure::message(Exit::Usage, "no command is given"))?;
     let own = std::process::id();
     recorder.follow_children(0, own).or_exit(Exit::Incomplete)?;
-    let child = Command::new(program).args(arguments).spawn();
+    let mut call = Command::new(program);
+    call.args(arguments);
+    if to_stderr {
+        // Our own result goes to standard output.
+        call.stdout(std::io::stderr());
+    }
+    let child = call.spawn();
     recorder.leave(own);
     Ok(child.with_context(|| format!("start `{program}`"))?)
 }
