@@ -60,6 +60,8 @@ bench: build ## Measure and print the performance table
 	@scripts/bench-replay.sh --palisade $(PALISADE)
 	@$(SUDO) scripts/bench-run.sh --palisade $(PALISADE)
 	@$(SUDO) env "PATH=$$PATH" scripts/bench-respond.sh
+	@$(CARGO) build --release --quiet --locked -p palisade-scan --example bench_feeds
+	@scripts/bench-feeds.sh --bench $(dir $(PALISADE))examples/bench_feeds
 
 .PHONY: bench-scan
 bench-scan: build ## Inventory a large image, beside Syft and Trivy where they are installed

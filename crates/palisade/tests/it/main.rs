@@ -8,6 +8,7 @@ mod bundles;
 mod capture;
 mod check;
 mod engine_setup;
+mod feeds;
 mod frame;
 mod hostile;
 mod layout;

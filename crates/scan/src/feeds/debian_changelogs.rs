@@ -41,7 +41,7 @@ pub const FEED: &str = "debian-changelogs";
 pub const FILES_MAX: u64 = 200_000;
 /// Entries of one changelog beyond this number are not read.
 pub const ENTRIES_MAX: usize = 20_000;
-/// Lines of one changelog item beyond this number are not joined.
+/// Lines of one changelog item beyond this number are taken for another item.
 const ITEM_LINES_MAX: usize = 64;
 
 /// One upload.
@@ -105,7 +105,10 @@ pub fn parse(text: &str) -> Changelog {
                 finish_item(&mut item, current.as_mut());
             }
             let part = bullet.unwrap_or(body).trim();
-            if !part.is_empty() && !is_author(part) && item.len() < ITEM_LINES_MAX {
+            if item.len() >= ITEM_LINES_MAX {
+                finish_item(&mut item, current.as_mut());
+            }
+            if !part.is_empty() && !is_author(part) {
                 item.push(part);
             }
         }

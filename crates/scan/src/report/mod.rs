@@ -12,6 +12,7 @@ pub mod item;
 pub mod json;
 pub mod junit;
 pub mod markdown;
+pub mod openvex;
 pub mod sarif;
 pub mod table;
 pub mod template;
@@ -44,13 +45,15 @@ pub enum Format {
     Html,
     /// Markdown for a comment on a change.
     Markdown,
+    /// What is said of each vulnerability, as OpenVEX.
+    OpenVex,
     /// The user's own template.
     Template,
 }
 
 impl Format {
     /// Every form.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Table,
         Self::Json,
         Self::Sarif,
@@ -62,6 +65,7 @@ impl Format {
         Self::Junit,
         Self::Html,
         Self::Markdown,
+        Self::OpenVex,
         Self::Template,
     ];
 
@@ -76,6 +80,7 @@ impl Format {
             Self::Junit => "junit",
             Self::Html => "html",
             Self::Markdown => "markdown",
+            Self::OpenVex => "openvex",
             Self::Template => "template",
         }
     }
@@ -91,6 +96,7 @@ impl Format {
             Self::Junit => "JUnit's XML, for build servers",
             Self::Html => "One HTML file, without anything from elsewhere",
             Self::Markdown => "Markdown, short enough for a comment on a change",
+            Self::OpenVex => "OpenVEX 0.2: what is said of each vulnerability, for other scanners",
             Self::Template => "Your own template: see --template",
         }
     }
@@ -180,11 +186,8 @@ pub fn render(
         Format::Table => table::render(report, options.table),
         Format::Json => json::render(report)?,
         Format::Sarif => sarif::render(report, options.version)?,
-        Format::Sbom(format) => {
-            let seed = format!("{}{}", report.inventory.subject.name, report.time);
-            let info = DocumentInfo::derived(seed.as_bytes(), report.time, options.version);
-            sbom::render_report(report, format, &info)?
-        }
+        Format::Sbom(format) => sbom::render_report(report, format, &info(report, options))?,
+        Format::OpenVex => openvex::render(report, &info(report, options))?,
         Format::Gitlab => gitlab::render(report, options.version)?,
         Format::Junit => junit::render(report),
         Format::Html => html::render(report, options.version)?,
@@ -193,6 +196,12 @@ pub fn render(
             options.template.ok_or(RenderError::NoTemplate)?.render(report, options.version)?
         }
     })
+}
+
+/// The document that a report becomes.
+fn info(report: &ScanReport, options: &RenderOptions<'_>) -> DocumentInfo {
+    let seed = format!("{}{}", report.inventory.subject.name, report.time);
+    DocumentInfo::derived(seed.as_bytes(), report.time, options.version)
 }
 
 /// `text` without control characters, which could move a terminal's cursor or worse.

@@ -288,6 +288,7 @@ fn other_forms_are_as_reviewed() {
         (Format::Junit, "junit.xml"),
         (Format::Html, "html"),
         (Format::Markdown, "md"),
+        (Format::OpenVex, "openvex.json"),
         (Format::Sbom(crate::sbom::Format::Cyclonedx17), "report.cdx17.json"),
         (Format::Sbom(crate::sbom::Format::Spdx23), "report.spdx.json"),
         (Format::Sbom(crate::sbom::Format::Spdx30), "report.spdx3.json"),

@@ -102,16 +102,25 @@ fn names_image(url: &PackageUrl, subject: &Subject) -> bool {
     if url.version.starts_with("sha256:") {
         return subject.digest.is_some_and(|digest| digest.to_string() == url.version);
     }
-    // Of `registry:docker.io/library/nginx:1.27` the last part names it, without tag and digest.
-    let name = subject.name.split('@').next().unwrap_or_default();
+    let (image, tag) = name_and_tag(&subject.name);
+    image.eq_ignore_ascii_case(&url.name)
+        && (url.version.is_empty() || tag == Some(url.version.as_str()))
+}
+
+/// Of `registry:docker.io/library/nginx:1.27` the last part names it, without tag and digest.
+fn name_and_tag(name: &str) -> (&str, Option<&str>) {
+    let name = name.split('@').next().unwrap_or_default();
     let last = name.rsplit('/').next().unwrap_or_default();
     let mut parts = last.split(':').filter(|part| !part.is_empty());
     let known = ["oci", "archive", "registry", "docker", "podman", "containerd"];
     let first = parts.next().unwrap_or_default();
     let image = if known.contains(&first) { parts.next().unwrap_or_default() } else { first };
-    let tag = parts.next();
-    image.eq_ignore_ascii_case(&url.name)
-        && (url.version.is_empty() || tag == Some(url.version.as_str()))
+    (image, parts.next())
+}
+
+/// The name by which a package URL has an image.
+pub(crate) fn image_name(subject: &str) -> &str {
+    name_and_tag(subject).0
 }
 
 /// Reads a document of any kind.

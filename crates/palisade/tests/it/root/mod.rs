@@ -12,6 +12,7 @@ mod enforce_reload;
 mod engine_runtime;
 mod engines;
 mod escapes;
+mod full_disk;
 mod image;
 mod incident;
 mod orders;

@@ -96,6 +96,15 @@ fn a_denial_denies_what_its_clause_names() {
 }
 
 #[test]
+fn an_item_of_many_lines_loses_none() {
+    let lines: String = (0..300).map(|i| format!("    CVE-2026-{:05}: a flaw\n", i)).collect();
+    let text = format!(
+        "a (1) x; urgency=low\n\n  * New upstream version\n{lines}\n -- A <a@b>  Sun, 22 Feb 2026 18:36:50 +0100\n"
+    );
+    assert_eq!(parse(&text).entries[0].fixes.len(), 300);
+}
+
+#[test]
 fn titles_lose_identifiers_and_keep_words() {
     let check = |line: &str, expected: &str| {
         let text = format!("a (1) b; u\n\n  * {line}\n");

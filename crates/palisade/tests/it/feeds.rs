@@ -1,0 +1,238 @@
+//! `palisade db update` against a server that does what servers do, and databases that are not
+//! as they should be: whatever happens, the database that was there is still used.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use crate::support::{DEADLINE, Ended, Running, palisade, run};
+
+/// Path and headers, in lower case, of each request.
+type Requests = Arc<Mutex<Vec<String>>>;
+
+/// A server on this machine that answers the n-th request with what `answer` gives for it.
+struct Server {
+    address: String,
+    requests: Requests,
+}
+
+impl Server {
+    fn start(answer: impl Fn(usize, &str) -> Vec<u8> + Send + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let requests = Requests::default();
+        let seen = Arc::clone(&requests);
+        // Ends with the test's process.
+        std::thread::spawn(move || {
+            for (index, stream) in listener.incoming().flatten().enumerate() {
+                let Some(request) = read(&stream) else { continue };
+                seen.lock().unwrap().push(request.clone());
+                let _ = (&stream).write_all(&answer(index, &request));
+            }
+        });
+        Self { address, requests }
+    }
+
+    fn requests(&self) -> Vec<String> {
+        self.requests.lock().unwrap().clone()
+    }
+}
+
+fn read(stream: &TcpStream) -> Option<String> {
+    let mut reader = BufReader::new(stream);
+    let mut text = String::new();
+    while !text.ends_with("\r\n\r\n") {
+        if reader.read_line(&mut text).ok()? == 0 {
+            return None;
+        }
+    }
+    Some(text.to_lowercase())
+}
+
+fn answer(status: &str, headers: &str, body: &[u8]) -> Vec<u8> {
+    let head = format!(
+        "HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {}\r\n{headers}\r\n",
+        body.len()
+    );
+    [head.as_bytes(), body].concat()
+}
+
+const RECORD: &str = r#"{"id": "CVE-2024-0001", "affected": [{"package": {"ecosystem": "PyPI", "name": "a"}, "versions": ["1"]}]}"#;
+
+fn update(at: &Path, server: &Server, feed: &str) -> Ended {
+    run(at, &["db", "update", "--feed", &format!("{feed}={}/a.json", server.address)])
+}
+
+/// The database has the record that [`RECORD`] is.
+fn expect_usable(at: &Path) {
+    let found = run(at, &["db", "search", "CVE-2024-0001"]).expect(0);
+    assert!(found.stdout.contains("CVE-2024-0001"), "{}", found.stdout);
+    run(at, &["db", "status"]).expect(0);
+}
+
+fn with_database() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("a.json"), RECORD).unwrap();
+    run(folder.path(), &["db", "build", "--osv", "a.json"]).expect(0);
+    folder
+}
+
+#[test]
+fn what_has_not_changed_is_not_sent_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(|index, _| match index {
+        0 => answer("200 OK", "etag: \"one\"\r\n", RECORD.as_bytes()),
+        _ => answer("304 Not Modified", "", b""),
+    });
+    update(folder.path(), &server, "osv/PyPI").expect(0);
+    update(folder.path(), &server, "osv/PyPI").expect(0);
+    expect_usable(folder.path());
+    let requests = server.requests();
+    assert_eq!(requests.len(), 2);
+    assert!(!requests[0].contains("if-none-match"), "{requests:?}");
+    assert!(requests[1].contains("if-none-match: \"one\""), "{requests:?}");
+}
+
+#[test]
+fn a_transfer_that_breaks_off_goes_on_where_it_broke_off() {
+    let folder = tempfile::tempdir().unwrap();
+    let cut = RECORD.len() / 2;
+    let server = Server::start(move |index, _| match index {
+        0 => {
+            let whole = answer("200 OK", "etag: \"one\"\r\n", RECORD.as_bytes());
+            whole[..whole.len() - (RECORD.len() - cut)].to_vec()
+        }
+        _ => {
+            let range =
+                format!("content-range: bytes {cut}-{}/{}\r\n", RECORD.len() - 1, RECORD.len());
+            answer("206 Partial Content", &range, &RECORD.as_bytes()[cut..])
+        }
+    });
+    update(folder.path(), &server, "osv/PyPI").expect(0);
+    expect_usable(folder.path());
+    let requests = server.requests();
+    assert!(requests[1].contains(&format!("range: bytes={cut}-")), "{requests:?}");
+    assert!(requests[1].contains("if-range: \"one\""), "{requests:?}");
+}
+
+#[test]
+fn a_busy_server_is_asked_again_when_it_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(|index, _| match index {
+        0 => answer("429 Too Many Requests", "retry-after: 2\r\n", b""),
+        _ => answer("200 OK", "", RECORD.as_bytes()),
+    });
+    let started = Instant::now();
+    let ended = update(folder.path(), &server, "osv/PyPI").expect(0);
+    assert!(started.elapsed() >= Duration::from_secs(2), "{ended:?}");
+    assert!(ended.stderr.contains("429"), "{}", ended.stderr);
+    expect_usable(folder.path());
+}
+
+#[test]
+fn redirects_are_followed_but_not_for_ever() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(|_, request| match request.split_whitespace().nth(1) {
+        Some("/a.json") => answer("302 Found", "location: /there/b.json\r\n", b""),
+        _ => answer("200 OK", "", RECORD.as_bytes()),
+    });
+    update(folder.path(), &server, "osv/PyPI").expect(0);
+    expect_usable(folder.path());
+    let server = Server::start(|_, _| answer("302 Found", "location: /a.json\r\n", b""));
+    update(folder.path(), &server, "osv/PyPI").expect_error(3, "redirects more than");
+    expect_usable(folder.path());
+}
+
+#[test]
+fn a_feed_that_disappears_is_said_and_what_was_fetched_is_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(|index, _| match index {
+        0 => answer("200 OK", "", RECORD.as_bytes()),
+        _ => answer("404 Not Found", "", b""),
+    });
+    update(folder.path(), &server, "osv/PyPI").expect(0);
+    // Partly: the data are of the time at which they were fetched.
+    let ended = update(folder.path(), &server, "osv/PyPI").expect(4);
+    assert!(ended.stderr.contains("what was fetched"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("not there any more"), "{}", ended.stderr);
+    expect_usable(folder.path());
+    // One that never was there leaves the database as it is.
+    update(folder.path(), &server, "kev").expect_error(3, "404");
+    expect_usable(folder.path());
+}
+
+#[test]
+fn what_is_no_feed_or_bursts_when_unpacked_is_refused() {
+    let folder = with_database();
+    let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::copy(&mut std::io::repeat(b'0').take(300 << 20), &mut packer).unwrap();
+    let bomb = packer.finish().unwrap();
+    let server = Server::start(move |_, _| answer("200 OK", "", &bomb));
+    update(folder.path(), &server, "epss").expect_error(3, "limit");
+    expect_usable(folder.path());
+    let server = Server::start(|_, _| answer("200 OK", "", b"<html>Please log in</html>"));
+    update(folder.path(), &server, "osv/PyPI").expect_error(3, "OSV");
+    expect_usable(folder.path());
+}
+
+#[test]
+fn a_mirror_that_gives_other_bytes_changes_nothing() {
+    let folder = with_database();
+    let at = folder.path();
+    std::fs::write(at.join("kev.json"), r#"{"vulnerabilities": [{"cveID": "CVE-2024-0001"}]}"#)
+        .unwrap();
+    let build = ["db", "build", "--osv", "a.json", "--kev", "kev.json", "--output", "newer.db"];
+    run(at, &build).expect(0);
+    run(at, &["db", "export", "--publish", "--db", "newer.db", "mirror"]).expect(0);
+    let list = std::fs::read(at.join("mirror/advisories.json")).unwrap();
+    let whole = std::fs::read(at.join("mirror/advisories.db")).unwrap();
+    let mirror = |bytes: Vec<u8>| {
+        let list = list.clone();
+        Server::start(move |_, request| match request.split_whitespace().nth(1) {
+            Some("/advisories.json") => answer("200 OK", "", &list),
+            _ => answer("200 OK", "", &bytes),
+        })
+    };
+    let from = |server: &Server| run(at, &["db", "update", "--from", &server.address]);
+    let before = std::fs::read(at.join("data/advisories.db")).unwrap();
+    for flipped in [20, whole.len() / 2, whole.len() - 100] {
+        let mut bytes = whole.clone();
+        bytes[flipped] ^= 1;
+        from(&mirror(bytes)).expect_error(3, "the new database is not used");
+    }
+    let mut other_version = whole.clone();
+    other_version[8] = 99;
+    from(&mirror(other_version)).expect_error(3, "format version 99");
+    from(&mirror(whole[..whole.len() - 7].to_vec())).expect_error(3, "damaged");
+    assert_eq!(before, std::fs::read(at.join("data/advisories.db")).unwrap());
+    expect_usable(at);
+    from(&mirror(whole.clone())).expect(0);
+    assert_eq!(whole, std::fs::read(at.join("data/advisories.db")).unwrap());
+}
+
+#[test]
+fn a_second_update_is_told_who_is_at_work_and_readers_are_not_kept() {
+    let folder = with_database();
+    let at = folder.path();
+    run(at, &["db", "export", "other.db"]).expect(0);
+    let (release, held) = std::sync::mpsc::channel::<()>();
+    let held = Mutex::new(held);
+    let server = Server::start(move |_, _| {
+        let _ = held.lock().unwrap().recv();
+        answer("404 Not Found", "", b"")
+    });
+    let mut command = palisade(at);
+    command.args(["db", "update", "--from", &server.address]);
+    let mut first = Running::start(command, b"");
+    crate::support::wait_for("request", DEADLINE, || (!server.requests().is_empty()).then_some(()));
+    let second = run(at, &["db", "import", "other.db"]);
+    second.expect_error(3, "under way by process");
+    run(at, &["db", "build", "--osv", "a.json"]).expect_error(3, "under way by process");
+    expect_usable(at);
+    assert!(!first.has_ended());
+    release.send(()).unwrap();
+    first.wait(DEADLINE).expect_error(3, "404");
+    run(at, &["db", "import", "other.db"]).expect(0);
+}

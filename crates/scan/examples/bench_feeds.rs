@@ -1,0 +1,191 @@
+//! Times the advisory database and the stored inventories on real feeds, for `make bench`.
+//! usage: `bench_feeds FEEDS_DIR` -> rows `| what | measured |`
+//!
+//! CPU time is that of the process, so that a busy machine does not change it much.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use palisade_base::{Digest, Timestamp};
+use palisade_model::package::{Inventory, Subject};
+use palisade_model::{Distribution, Package, PackageKind};
+use palisade_scan::db::{Advisory, Database, DatabaseBuilder, Range, RangeEnd};
+use palisade_scan::feeds::{alpine, kev, osv};
+use palisade_scan::matching::find_vulnerabilities;
+use palisade_scan::stored::{Evaluation, LookOptions, Store};
+
+const NOW: Timestamp = Timestamp::from_nanos(1_795_326_835_000_000_000);
+/// Inventories that are stored, and packages of each.
+const INVENTORIES: usize = 10_000;
+const PACKAGES: usize = 500;
+/// Advisories by which the newer database differs.
+const DELTA: usize = 100;
+
+type AnyError = Box<dyn std::error::Error>;
+
+fn main() -> Result<(), AnyError> {
+    let feeds = PathBuf::from(std::env::args().nth(1).ok_or("usage: bench_feeds FEEDS_DIR")?);
+    let folder = tempfile::tempdir()?;
+    let (older, newer) = (folder.path().join("older.db"), folder.path().join("newer.db"));
+
+    let started = cpu()?;
+    let mut builder = compile(&feeds)?;
+    let n_bytes = builder.write(&older, NOW)?;
+    let what = format!("all feeds compiled, {} records: CPU, size", builder.n_records());
+    let mib = n_bytes as f64 / f64::from(1 << 20);
+    row(&what, &format!("{:.1} s, {mib:.1} MiB", (cpu()? - started).as_secs_f64()));
+    row("resident memory until then, peak", &format!("{} MiB", peak_mib()?));
+
+    let known = known(&older, folder.path())?;
+    for index in 0..DELTA {
+        let (kind, name) = &known[index * known.len() / DELTA];
+        let ranges = vec![Range { introduced: None, end: RangeEnd::Fixed("99999".into()) }];
+        let id = format!("CVE-2026-{:06}", 990_000 + index);
+        let advisory = Advisory { id, ranges, feed: "delta".into(), ..Advisory::default() };
+        builder.add(ecosystem(*kind), name, advisory)?;
+    }
+    builder.write(&newer, NOW)?;
+    drop(builder);
+
+    let opened = median(101, || Database::open(&older).map(drop))?;
+    row("database opened, median of 101", &format!("{:.2} ms", opened.as_secs_f64() * 1e3));
+
+    let database = Database::open(&older)?;
+    let many = inventory("many", &known, 0, 10_000);
+    let mut n = 0;
+    let matched = median(5, || {
+        find_vulnerabilities(&many, &database).map(|found| n = found.vulnerabilities.len())
+    })?;
+    let what = format!("10,000 packages matched ({n} findings), median of 5");
+    row(&what, &format!("{:.0} ms", matched.as_secs_f64() * 1e3));
+    stored(folder.path(), &known, &database, &Database::open(&newer)?)?;
+    row("resident memory, peak of all of it", &format!("{} MiB", peak_mib()?));
+    Ok(())
+}
+
+/// Stores the inventories, judges them by the older database, and asks the newer one about them.
+fn stored(
+    folder: &Path,
+    known: &[(PackageKind, String)],
+    older: &Database,
+    newer: &Database,
+) -> Result<(), AnyError> {
+    let store = Store::new(&folder.join("inventories"));
+    let options = LookOptions { now: NOW, program: "bench", details: false, full: false };
+    for index in 0..INVENTORIES {
+        let inventory = inventory(&format!("image-{index}"), known, index * 37, PACKAGES);
+        store.put(&inventory, &Evaluation::default(), None, ("bench", NOW))?;
+    }
+    let started = Instant::now();
+    store.look(older, &options, &mut |_| ())?;
+    store.acknowledge(NOW)?;
+    let what = format!("{INVENTORIES} stored inventories of {PACKAGES} packages, all matched");
+    row(&what, &format!("{:.1} s", started.elapsed().as_secs_f64()));
+    let (started, from) = (Instant::now(), cpu()?);
+    let mut n_new = 0;
+    let summary = store.look(newer, &options, &mut |seen| n_new += seen.new.len())?;
+    let (took, used) = (started.elapsed(), cpu()? - from);
+    if !summary.is_delta {
+        return Err("everything was matched anew instead of what changed".into());
+    }
+    let n_matched = summary.n_matched;
+    let what = format!(
+        "after a delta of {DELTA} advisories ({n_matched} matched, {n_new} new): wall, CPU"
+    );
+    row(&what, &format!("{:.2} s, {:.2} s", took.as_secs_f64(), used.as_secs_f64()));
+    Ok(())
+}
+
+fn compile(feeds: &Path) -> Result<DatabaseBuilder, AnyError> {
+    let mut builder = DatabaseBuilder::new();
+    for name in ["Go", "PyPI", "crates.io", "AlmaLinux"] {
+        osv::import(&mut builder, &feeds.join("osv").join(name).join("all.zip"))?;
+    }
+    alpine::import(&mut builder, &feeds.join("alpine-secdb"))?;
+    kev::import(&mut builder, &feeds.join("known_exploited_vulnerabilities.json"))?;
+    Ok(builder)
+}
+
+fn ecosystem(kind: PackageKind) -> &'static str {
+    match kind {
+        PackageKind::Python => "PyPI",
+        PackageKind::Go => "Go",
+        PackageKind::Cargo => "crates.io",
+        _ => "AlmaLinux:9",
+    }
+}
+
+/// Every package of which the database at `path` has an advisory and that an inventory can have.
+fn known(path: &Path, folder: &Path) -> Result<Vec<(PackageKind, String)>, AnyError> {
+    let mut none = DatabaseBuilder::new();
+    none.add("none", "none", Advisory::default())?;
+    none.write(&folder.join("none.db"), NOW)?;
+    let none = Database::open(&folder.join("none.db"))?;
+    let all = Database::open(path)?.changed_since(&none)?.packages;
+    let kinds = [PackageKind::Python, PackageKind::Go, PackageKind::Cargo, PackageKind::Rpm];
+    let kind = |of: &str| kinds.into_iter().find(|kind| ecosystem(*kind) == of);
+    Ok(all.into_iter().filter_map(|(of, name)| Some((kind(&of)?, name))).collect())
+}
+
+/// Packages in turn, every twentieth of them old enough to have whatever there is.
+fn inventory(
+    name: &str,
+    known: &[(PackageKind, String)],
+    start: usize,
+    n_packages: usize,
+) -> Inventory {
+    let package = |index: usize| {
+        let (kind, name) = &known[(start + index) % known.len()];
+        let version = if index.is_multiple_of(20) { "0.0.1" } else { "9999.0.0" };
+        Package::new(*kind, name.as_str(), version, "/x")
+    };
+    let subject =
+        Subject { name: name.into(), digest: Some(Digest::of(name.as_bytes())), platform: None };
+    let distribution = Distribution {
+        id: "almalinux".into(),
+        version_id: "9.4".into(),
+        codename: String::new(),
+        name: String::new(),
+    };
+    Inventory {
+        subject,
+        distribution: Some(distribution),
+        packages: (0..n_packages).map(package).collect(),
+        parts: vec![],
+        programs: vec![],
+        n_files: 0,
+        gaps: vec![],
+    }
+}
+
+fn median<E>(rounds: usize, mut what: impl FnMut() -> Result<(), E>) -> Result<Duration, E> {
+    let mut times = Vec::with_capacity(rounds);
+    for _ in 0..rounds {
+        let started = Instant::now();
+        what()?;
+        times.push(started.elapsed());
+    }
+    times.sort();
+    Ok(times[rounds / 2])
+}
+
+/// CPU time of this process, all threads.
+fn cpu() -> Result<Duration, AnyError> {
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    let fields: Vec<&str> =
+        stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let ticks = |at: usize| fields.get(at).and_then(|text| text.parse::<u64>().ok());
+    let n = ticks(11).ok_or("no utime")? + ticks(12).ok_or("no stime")?;
+    // USER_HZ has been 100 on every Linux for decades.
+    Ok(Duration::from_millis(n * 10))
+}
+
+fn peak_mib() -> Result<u64, AnyError> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).ok_or("no VmHWM")?;
+    Ok(line.split_whitespace().next().ok_or("no VmHWM")?.parse::<u64>()? / 1024)
+}
+
+fn row(what: &str, measured: &str) {
+    println!("| {what} | {measured} |");
+}
