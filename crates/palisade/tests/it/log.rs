@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -242,8 +243,9 @@ fn whatever_was_acknowledged_outlives_a_kill() {
     let mut acknowledged: Vec<LogEntry> = Vec::new();
     for round in 0..kills() {
         let served = Served::start(folder.path());
+        let n_answers = AtomicUsize::new(0);
         let answers = std::thread::scope(|scope| {
-            let served = &served;
+            let (served, n_answers) = (&served, &n_answers);
             let clients: Vec<_> = (0..4)
                 .map(|client| {
                     scope.spawn(move || {
@@ -251,7 +253,10 @@ fn whatever_was_acknowledged_outlives_a_kill() {
                         for n in 0.. {
                             let request = submission(&format!("{round} {client} {n}"));
                             match served.post(request.to_string().as_bytes()) {
-                                Some((201, body)) => answers.extend(LogEntry::parse_all(&body)),
+                                Some((201, body)) => {
+                                    answers.extend(LogEntry::parse_all(&body));
+                                    n_answers.fetch_add(1, Ordering::Relaxed);
+                                }
                                 // An answer that was cut off acknowledges nothing.
                                 _ => break,
                             }
@@ -260,7 +265,11 @@ fn whatever_was_acknowledged_outlives_a_kill() {
                     })
                 })
                 .collect();
-            std::thread::sleep(Duration::from_millis(250));
+            // Once something was acknowledged, at a moment that nobody chose.
+            wait_for("an acknowledged entry", DEADLINE, || {
+                n_answers.load(Ordering::Relaxed).gt(&0).then_some(())
+            });
+            std::thread::sleep(Duration::from_millis(u64::from(round % 50) * 5));
             served.program.signal(Signal::KILL);
             clients.into_iter().flat_map(|client| client.join().unwrap()).collect::<Vec<_>>()
         });
