@@ -41,6 +41,7 @@ mod tarball;
 mod walk;
 mod xattr;
 
+pub use archive::ArchiveFiles;
 pub use document::{HistoryStep, ImageConfig, Platform};
 pub use entry::{FileEntry, FileKind, Hostile, HostileKind, Visit, Walked};
 pub use error::{BlobError, ExtractError, LayoutError, OpenImageError, ReadImageError, TarError};

@@ -15,6 +15,7 @@
 //! The crate starts one kind of process: credential helpers.
 #![forbid(unsafe_code)]
 
+mod attached;
 mod auth;
 mod blobs;
 mod cache;
@@ -31,6 +32,7 @@ mod push;
 mod referrers;
 mod url;
 
+pub use attached::Attached;
 pub use blobs::BlobOptions;
 pub use cache::BlobCache;
 pub use challenge::{Challenge, parse_challenges};

@@ -35,7 +35,7 @@ pub mod verify;
 
 pub use blob::{VerifyBlobError, sign_blob, verify_blob};
 pub use bundle::{BUNDLE_BYTES_MAX, BUNDLE_MEDIA_TYPE, BundleError};
-pub use content::{Checked, ContentError, Descriptor};
+pub use content::{Blobs, Checked, ContentError, Depth, Descriptor, blob_path};
 pub use ed25519::{Ed25519PrivateKey, Ed25519PublicKey};
 pub use json::JsonError;
 pub use key::{KeyError, KeyPairPaths, PrivateKey, PublicKey};
@@ -43,6 +43,6 @@ pub use pki::certificate::Name;
 pub use sign::{SignError, SignOptions, Signed, sign_image};
 pub use spki::VerificationKey;
 pub use verify::{
-    ImageSigner, Rejection, SignatureFormat, Signers, Verified, VerifyError, verify_image,
-    verify_image_by,
+    Attestation, ImageSigner, ImageSource, Rejection, SignatureFormat, Signers, Verified,
+    VerifyError, verify_image, verify_image_by,
 };
