@@ -40,6 +40,8 @@ mod status;
 mod stored;
 mod top;
 mod trust;
+mod trusted;
+mod verify;
 mod version;
 mod watch;
 
@@ -63,7 +65,7 @@ pub(crate) fn run(
         Command::Convert(args) => convert::convert(&context, args),
         Command::Explain(args) => explain::explain(&context, args),
         Command::Sign(args) => sign::sign(&context, args),
-        Command::Verify(args) => sign::verify(&context, args),
+        Command::Verify(args) => verify::verify(&context, args),
         Command::Promote(args) => promote::promote(&context, args),
         Command::Run(args) => run::run(&context, args),
         Command::Runtime(_) => Ok(runtime::help()),

@@ -55,6 +55,20 @@ pub enum ImageSigner {
     Certificate(CertificateIdentity),
 }
 
+impl ImageSigner {
+    /// Whether both are the same person or robot. Claims of a certificate differ from run to
+    /// run; names and who vouches for them do not.
+    fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Key(one), Self::Key(two)) => one == two,
+            (Self::Certificate(one), Self::Certificate(two)) => {
+                one.names == two.names && one.issuer == two.issuer
+            }
+            _ => false,
+        }
+    }
+}
+
 impl std::fmt::Display for ImageSigner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -94,12 +108,14 @@ pub struct Verified {
     /// That and, of an index, the manifests in it: whoever runs one of them by this digest
     /// runs what was signed.
     pub manifests: BTreeSet<Digest>,
-    /// Who signed it: one of the keys given, or one of the identities.
+    /// Who signed it first: one of the keys given, or one of the identities.
     pub signer: ImageSigner,
-    /// The form of the signature.
+    /// The form of that signature.
     pub format: SignatureFormat,
-    /// Digest of the blob that holds the signature.
+    /// Digest of the blob that holds that signature.
     pub signature: Digest,
+    /// Everybody who signed it and is one of those given, each once.
+    pub signers: Vec<ImageSigner>,
     /// Content that was checked.
     pub content: Checked,
     /// Signatures that prove nothing; they do no harm beside one that does.
@@ -255,7 +271,7 @@ impl ImageSource {
             content,
             image: image.digest,
             signers,
-            found: None,
+            found: Vec::new(),
             rejections: Vec::new(),
             attestations: Vec::new(),
             n_attestations: 0,
@@ -264,13 +280,15 @@ impl ImageSource {
         search.all();
         let Search { found, rejections, attestations, n_attestations, unread, .. } = search;
         let digest = image.digest;
-        match (found, unread) {
+        let signers = found.iter().map(|(signer, ..)| signer.clone()).collect();
+        match (found.into_iter().next(), unread) {
             (Some((signer, format, signature)), _) => Ok(Verified {
                 digest,
                 manifests,
                 signer,
                 format,
                 signature,
+                signers,
                 content: checked,
                 rejections,
                 attestations,
@@ -291,7 +309,8 @@ struct Search<'c> {
     content: &'c Content,
     image: Digest,
     signers: Signers<'c>,
-    found: Option<(ImageSigner, SignatureFormat, Digest)>,
+    /// One signature of each signer.
+    found: Vec<(ImageSigner, SignatureFormat, Digest)>,
     rejections: Vec<Rejection>,
     attestations: Vec<Attestation>,
     n_attestations: u64,
@@ -360,8 +379,9 @@ impl Search<'_> {
     }
 
     fn accept(&mut self, signer: ImageSigner, format: SignatureFormat, digest: Digest) {
-        if self.found.is_none() {
-            self.found = Some((signer, format, digest));
+        // Whoever signs twice is one signer still.
+        if !self.found.iter().any(|(other, ..)| other.is_same(&signer)) {
+            self.found.push((signer, format, digest));
         }
     }
 

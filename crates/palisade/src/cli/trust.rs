@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::ListFormat;
+use super::{ImageSource, ListFormat};
 
 /// `palisade sign`.
 #[derive(Debug, Args)]
@@ -29,12 +29,15 @@ pub(crate) struct Sign {
 #[command(after_help = "Examples:\n  \
     palisade verify --key shop.pub oci:./shop\n  \
     palisade verify --policy shop.yaml oci:./shop\n  \
+    palisade verify --key shop.pub registry.example/team/shop:1.0\n  \
+    palisade verify --key shop.pub archive:shop.tar\n  \
     palisade verify --trusted-root trusted_root.json --certificate-identity dev@shop.example \\\n      \
     --certificate-oidc-issuer https://accounts.example oci:./shop\n  \
     palisade verify --containers-policy /etc/containers/policy.json \\\n      \
     --reference registry.example/shop:1 dir:./shop")]
 pub(crate) struct Verify {
-    /// What to verify: an OCI layout, with --containers-policy also a folder of skopeo's (dir:)
+    /// What to verify: an image of a registry (NAME), an OCI layout (oci:), an archive of one
+    /// (archive:), with --containers-policy a folder of skopeo's (dir:)
     pub(crate) target: String,
     /// Public key that must have signed; several: any of them
     #[arg(long, value_name = "FILE")]
@@ -62,12 +65,17 @@ pub(crate) struct Verify {
     /// Obey this policy.json of containers/image
     #[arg(long, value_name = "FILE", conflicts_with_all = ["key", "policy", "certificate_oidc_issuer"])]
     pub(crate) containers_policy: Option<PathBuf>,
+    /// Read the layers of a registry's image as well, not its manifests alone
+    #[arg(long)]
+    pub(crate) layers: bool,
     /// What the image is called in a registry: decide as if it came from there
     #[arg(long, value_name = "NAME", requires = "containers_policy")]
     pub(crate) reference: Option<String>,
     /// Form of the result
     #[arg(long, value_enum, default_value_t = ListFormat::Table)]
     pub(crate) format: ListFormat,
+    #[command(flatten)]
+    pub(crate) source: ImageSource,
 }
 
 /// `palisade trust`.
