@@ -40,6 +40,7 @@ mod status;
 mod stored;
 mod top;
 mod trust;
+mod trust_explain;
 mod trusted;
 mod verify;
 mod version;

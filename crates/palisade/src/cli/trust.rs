@@ -81,9 +81,51 @@ pub(crate) struct Verify {
 /// `palisade trust`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Trust {
+    /// Say which rule of a policy decides about an image, and what each signature lacks
+    Explain(TrustExplain),
+    /// List whom a policy trusts with which images, and what holds today
+    List(TrustList),
     /// The protocols of conformance suites of others
     #[command(subcommand)]
     Conformance(TrustConformance),
+}
+
+/// `palisade trust explain`.
+#[derive(Debug, Args)]
+#[command(after_help = "Exit code 0: the image is trusted; 1: it is not.\n\n\
+    Examples:\n  \
+    palisade trust explain --policy shop.yaml registry.example/team/shop:1.0\n  \
+    palisade trust explain --policy shop.yaml --format json oci:./shop")]
+pub(crate) struct TrustExplain {
+    /// The image: NAME, registry:NAME, oci:DIR[:TAG], archive:FILE
+    pub(crate) target: String,
+    /// The policy: a built-in name or a file
+    #[arg(long, value_name = "POLICY")]
+    pub(crate) policy: String,
+    /// Public key that counts besides those of the policy
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: Vec<PathBuf>,
+    /// The logs and authorities that are trusted
+    #[arg(long, value_name = "FILE")]
+    pub(crate) trusted_root: Option<PathBuf>,
+    /// Form of the result
+    #[arg(long, value_enum, default_value_t = ListFormat::Table)]
+    pub(crate) format: ListFormat,
+    #[command(flatten)]
+    pub(crate) source: ImageSource,
+}
+
+/// `palisade trust list`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    palisade trust list --policy shop.yaml")]
+pub(crate) struct TrustList {
+    /// The policy: a built-in name or a file
+    #[arg(long, value_name = "POLICY")]
+    pub(crate) policy: String,
+    /// Form of the result
+    #[arg(long, value_enum, default_value_t = ListFormat::Table)]
+    pub(crate) format: ListFormat,
 }
 
 /// `palisade trust conformance`.

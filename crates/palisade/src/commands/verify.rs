@@ -1,5 +1,6 @@
 //! `palisade verify`: every byte of an image that is at hand, and who signed it.
 
+use std::fmt::Write as _;
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
@@ -56,7 +57,7 @@ pub(crate) fn verify(context: &Context<'_>, args: &cli::Verify) -> Result<Exit, 
     let verifier = Verifier::new(root.as_ref(), trust::now());
     let identities = root.is_some().then_some((&verifier, identities.as_slice()));
     let signers = Signers { keys: &keys, identities };
-    let opened = open(context, &args.target, args)?;
+    let opened = open(context, &args.target, &args.source, args.layers)?;
     let (source, selector) = (&opened.source, opened.selector.as_deref());
     let verified = source.verify(selector, opened.depth, signers).map_err(failure)?;
     context.terminal.result(&shown(&verified, opened.depth, args.format))?;
@@ -80,7 +81,7 @@ fn by_policy(context: &Context<'_>, args: &cli::Verify, policy: &str) -> Result<
         )
         .with_hint("add a rule to `images.trust`, or mend the names in `images` of one"));
     }
-    let opened = open(context, &args.target, args)?;
+    let opened = open(context, &args.target, &args.source, args.layers)?;
     let judged =
         trusted.judge(&opened.source, opened.selector.as_deref(), opened.depth).map_err(failure)?;
     let Some(verified) = judged.verified.filter(|_| judged.decision.allowed_by().is_some()) else {
@@ -97,7 +98,8 @@ fn by_policy(context: &Context<'_>, args: &cli::Verify, policy: &str) -> Result<
     };
     let mut text = shown(&verified, opened.depth, args.format);
     if args.format == ListFormat::Table {
-        text += &format!("rule      {}\n", judged.decision.allowed_by().unwrap_or_default());
+        let rule = judged.decision.allowed_by().unwrap_or_default();
+        let _ = writeln!(text, "rule      {rule}");
     }
     context.terminal.result(&text)?;
     Ok(Exit::Clean)
@@ -150,7 +152,7 @@ fn shown(verified: &Verified, depth: Depth, form: ListFormat) -> String {
                 verified.digest, verified.signer
             );
             for it in &verified.attestations {
-                text += &format!("attested  {} by {}\n", it.predicate_type, it.signer);
+                let _ = writeln!(text, "attested  {} by {}", it.predicate_type, it.signer);
             }
             text
         }
@@ -159,7 +161,7 @@ fn shown(verified: &Verified, depth: Depth, form: ListFormat) -> String {
 
 /// A signature that is missing, wrong or about other content is a refusal; what could not
 /// be read is not, and least of all where the network is at fault.
-fn failure(error: VerifyError) -> Failure {
+pub(super) fn failure(error: VerifyError) -> Failure {
     let exit = match &error {
         VerifyError::NoKeys => Exit::Usage,
         VerifyError::Content(ContentError::Read { source, .. }) => {
@@ -185,13 +187,20 @@ fn exit_of(error: &RegistryError) -> Exit {
 }
 
 /// An image with what is attached to it.
-struct Opened {
-    source: ImageSource,
-    selector: Option<String>,
-    depth: Depth,
+pub(super) struct Opened {
+    pub(super) source: ImageSource,
+    pub(super) selector: Option<String>,
+    pub(super) depth: Depth,
 }
 
-fn open(context: &Context<'_>, target: &str, args: &cli::Verify) -> Result<Opened, Failure> {
+/// Opens an image with what is attached to it; of a registry's image the layers are read only
+/// when `layers` says so.
+pub(super) fn open(
+    context: &Context<'_>,
+    target: &str,
+    source: &cli::ImageSource,
+    layers: bool,
+) -> Result<Opened, Failure> {
     let depth = Depth::Everything;
     match target.parse::<Target>().or_exit(Exit::Usage)? {
         Target::Layout { folder, selector } => {
@@ -202,8 +211,8 @@ fn open(context: &Context<'_>, target: &str, args: &cli::Verify) -> Result<Opene
             Ok(Opened { source: open_archive(&file)?, selector, depth })
         }
         Target::Registry(reference) | Target::Anywhere(reference) => {
-            let source = open_remote(context, &reference, &args.source)?;
-            let depth = if args.layers { depth } else { Depth::Manifests };
+            let source = open_remote(context, &reference, source)?;
+            let depth = if layers { depth } else { Depth::Manifests };
             Ok(Opened { source, selector: None, depth })
         }
         other => Err(Failure::message(Exit::Usage, format!("`{other}` cannot hold signatures"))

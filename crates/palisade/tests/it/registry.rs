@@ -266,6 +266,19 @@ fn an_image_is_verified_in_its_registry_and_in_an_archive() {
     let refused = promote(&bare, "prod/bare:1.0");
     assert_eq!(refused.code, 1, "{}", refused.stderr);
     assert!(refused.stderr.contains("a signature is required"), "{}", refused.stderr);
+    let explain = |target: &str| {
+        run(folder.path(), &["trust", "explain", "--policy", "p.yaml", "--format", "json", target])
+    };
+    let of = |ended: crate::support::Ended| -> serde_json::Value {
+        serde_json::from_str(&ended.stdout).unwrap()
+    };
+    let found = of(explain(&signed).expect(0));
+    assert_eq!(found["allowed_by"], "images.trust[team]", "{found}");
+    assert_eq!(found["signers"].as_array().unwrap().len(), 1, "{found}");
+    let found = of(explain(&bare).expect(1));
+    assert_eq!(found["rules"][0]["lacks"][0], "0 of 1 signers have signed", "{found}");
+    let list = run(folder.path(), &["trust", "list", "--policy", "p.yaml"]).expect(0);
+    assert!(list.stdout.contains("key.pub, ") && list.stdout.contains("holds"), "{}", list.stdout);
     policy(2);
     by_policy(&signed).expect_error(1, "1 of 2 signers have signed");
     assert_eq!(promote(&signed, "prod/shop:2.0").code, 1);

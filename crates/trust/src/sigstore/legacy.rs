@@ -114,6 +114,14 @@ struct RawPayload {
     log_id: String,
 }
 
+/// What an entry's body says that it is; the rest is compared where it is verified.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Kind {
+    kind: String,
+    api_version: String,
+}
+
 /// A promise to log an entry.
 pub(crate) struct Promise(LogEntry);
 
@@ -125,12 +133,6 @@ impl Promise {
         let log_id = super::entry::unhex(&raw.payload.log_id).ok_or("a log's id is no number")?;
         let body = base64(&raw.payload.body, "an entry's body is not Base64").map_err(text)?;
         let promise = base64(&raw.promise, "a promise is not Base64").map_err(text)?;
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Kind {
-            kind: String,
-            api_version: String,
-        }
         // The body says itself what it is; what it is of is checked by that.
         let kind: Kind = json::parse(&body, 16 << 20).map_err(|error| error.to_string())?;
         Ok(Self(LogEntry {

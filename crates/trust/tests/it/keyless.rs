@@ -457,3 +457,26 @@ fn a_failing_source_is_no_refusal() {
     undecided(verify(|named| named.media_type.contains("sigstore"), Depth::Manifests));
     undecided(verify(Descriptor::is_document, Depth::Manifests));
 }
+
+/// Whoever signs twice, in whatever form, is one signer.
+#[test]
+fn signers_are_told_apart() {
+    let world = World::new();
+    let root = world.root();
+    let layout = Layout::new();
+    world.attach_signature(&layout, &layout.image, Wrong::Nothing);
+    let bundle = world.bundle(&layout.image, Wrong::Nothing).to_string();
+    let kind = "application/vnd.dev.sigstore.bundle+json;version=0.1";
+    layout.refer(&layout.image, kind, bundle.as_bytes());
+    for by in [1, 2, 7] {
+        sign_image(layout.path(), Some("latest"), &key(by), &SignOptions::default()).unwrap();
+    }
+    let verifier = Verifier::new(Some(&root), TIME + 1000);
+    let wanted = wanted("*");
+    let keys = [key(1).public().clone(), key(2).public().clone()];
+    let signers = Signers { keys: &keys, identities: Some((&verifier, &wanted)) };
+    let verified = verify_image_by(layout.path(), Some("latest"), signers).unwrap();
+    let n_robots =
+        verified.signers.iter().filter(|it| matches!(it, ImageSigner::Certificate(_))).count();
+    assert_eq!((verified.signers.len(), n_robots), (3, 1), "{:?}", verified.signers);
+}
