@@ -301,7 +301,7 @@ int BPF_PROG(lsm_exec, struct linux_binprm *bprm, int ret)
 		return 0;
 	struct facts *f = &room->facts;
 	struct file *file = bprm->file;
-	u32 flags = 0, layer = overlay_layer(file);
+	u32 flags = 0, layer = overlay_layer(file, false);
 	if (ASKED(f, INPUT_COMM))
 		know_next_comm(f, room, bprm);
 	if (ASKED(f, INPUT_PARENT))
@@ -316,7 +316,7 @@ int BPF_PROG(lsm_exec, struct linux_binprm *bprm, int ret)
 		flags |= PLS_EXE_UPPER_LAYER;
 	if (layer == LAYER_LOWER)
 		flags |= PLS_EXE_LOWER_LAYER;
-	if (is_memfd(file))
+	if (is_memfd(file, false))
 		flags |= PLS_EXE_FROM_MEMFD;
 	know(f, INPUT_EXE_FLAGS, flags);
 	know_not(f, INPUT_TERMINAL);
@@ -452,7 +452,7 @@ int BPF_PROG(lsm_open, struct file *file, int ret)
 	know(f, INPUT_OPEN_FLAGS, flags);
 	know(f, INPUT_IS_DIRECTORY, (flags & PLS_O_DIRECTORY) != 0);
 	if (ASKED(f, INPUT_LAYER))
-		know(f, INPUT_LAYER, overlay_layer(file) == LAYER_UPPER ? 1 : overlay_layer(file) == LAYER_LOWER ? 2 : 0);
+		know(f, INPUT_LAYER, overlay_layer(file, false) == LAYER_UPPER ? 1 : overlay_layer(file, false) == LAYER_LOWER ? 2 : 0);
 	long bytes = bpf_d_path(&file->f_path, (char *)room->path, PATH_BYTES);
 	know_written_path(f, room, INPUT_PATH, INPUT_PATH_END, bytes);
 	if (ASKED(f, INPUT_DIRECTORY) || ASKED(f, INPUT_FILE_NAME))

@@ -178,7 +178,7 @@ static __always_inline bool look_at_open(struct scratch *s, struct opened *o, st
 		o->ino = BPF_CORE_READ(inode, i_ino);
 		/* The kernel's 12:20 split to the 8:8 and 12 bits that stat(2) shows. */
 		o->dev = (dev & 0xff) | (dev >> 20) << 8 | (dev & 0xfff00) << 12;
-		o->layer = overlay_layer(file);
+		o->layer = overlay_layer(file, false);
 		if (BPF_CORE_READ(file, f_mode) & FMODE_CREATED)
 			o->flags |= PLS_O_F_CREATED;
 		if (o->layer == LAYER_UPPER)

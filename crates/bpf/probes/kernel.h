@@ -146,7 +146,6 @@ struct mm_struct___v6_2 { struct percpu_counter rss_stat[4]; };
 
 /* --- identity -------------------------------------------------------------------------------------- */
 struct kernel_cap_struct { u32 cap[2]; }; /* before 6.3 */
-typedef struct { u64 val; } kernel_cap_t___v6_3;
 typedef struct { u64 val; } kernel_cap_t;
 struct group_info {
 	int ngroups;
@@ -168,6 +167,7 @@ struct cred {
 	struct user_namespace *user_ns;
 	struct group_info *group_info;
 };
+struct cred___v6_3 { struct { u64 val; } cap_inheritable, cap_permitted, cap_effective; };
 
 /* --- namespaces and cgroups ------------------------------------------------------------------------ */
 struct ns_common { unsigned int inum; };

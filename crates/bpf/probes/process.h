@@ -26,31 +26,43 @@ static __always_inline u64 capability(const void *address)
 	return bits & CAP_MASK;
 }
 #define CAPABILITY(cred, set) capability((void *)(cred) + bpf_core_field_offset(struct cred, set))
+/* A number of 64 bits since 6.3, two words before. */
+#define CAPABILITIES(is_typed, cred, set)                                                                              \
+	((is_typed) && bpf_core_field_exists(((struct cred___v6_3 *)(cred))->set.val) ?                               \
+		 ((struct cred___v6_3 *)(cred))->set.val & CAP_MASK :                                                  \
+		 CAPABILITY(cred, set))
+
+/*
+ * Where `struct upid` of the namespace at `level` lies. The address goes through the map, for to a typed pointer the
+ * verifier lets nobody add what it does not know; read from there it is a number.
+ */
+static __always_inline void *upid_at(struct scratch *s, struct pid *pid, u32 level)
+{
+	volatile u64 *address = &s->walk.dentry;
+	*address = (u64)pid;
+	return (void *)*address + bpf_core_field_offset(struct pid, numbers) + level * bpf_core_type_size(struct upid);
+}
 
 /* The number of `pid` in the namespace of `task`; zero where it has none, as with a group led from outside. */
-static __always_inline int pid_vnr(struct pid *pid, struct task_struct *task)
+static __always_inline int pid_vnr(struct scratch *s, struct pid *pid, struct task_struct *task, bool is_typed)
 {
-	u32 level = BPF_CORE_READ(task, thread_pid, level);
+	u32 level = FIELD2(is_typed, task, thread_pid, level);
 	int nr = 0;
-	if (level > BPF_CORE_READ(pid, level))
+	if (level > FIELD(is_typed, pid, level))
 		return 0;
-	void *upid = (void *)pid + bpf_core_field_offset(struct pid, numbers) + level * bpf_core_type_size(struct upid);
-	bpf_probe_read_kernel(&nr, sizeof(nr), upid + bpf_core_field_offset(struct upid, nr));
+	bpf_probe_read_kernel(&nr, sizeof(nr), upid_at(s, pid, level) + bpf_core_field_offset(struct upid, nr));
 	return nr;
 }
 
-static __always_inline struct pid_namespace *pidns_of(struct pid *pid)
+/* When the first process of the namespace of `pid` began. */
+static __always_inline u64 reaper_start(struct scratch *s, struct pid *pid)
 {
-	u32 level = BPF_CORE_READ(pid, level);
 	struct pid_namespace *ns = NULL;
-	void *upid = (void *)pid + bpf_core_field_offset(struct pid, numbers) + level * bpf_core_type_size(struct upid);
+	void *upid = upid_at(s, pid, pid->level);
 	bpf_probe_read_kernel(&ns, sizeof(ns), upid + bpf_core_field_offset(struct upid, ns));
-	return ns;
-}
-
-static __always_inline int pid_nr(struct pid *pid)
-{
-	return BPF_CORE_READ(pid, numbers[0].nr);
+	if (CASTS)
+		return CAST(pid_namespace, ns)->child_reaper->start_time;
+	return BPF_CORE_READ(ns, child_reaper, start_time);
 }
 
 static __always_inline s64 rss_pages(struct mm_struct *mm, u32 kind)
@@ -64,26 +76,36 @@ static __always_inline s64 rss_pages(struct mm_struct *mm, u32 kind)
 		at += kind * bpf_core_type_size(struct percpu_counter);
 		bpf_probe_read_kernel(&pages, sizeof(pages), at + bpf_core_field_offset(struct percpu_counter, count));
 	}
-	return pages > 0 ? pages : 0;
+	return pages;
 }
 
+/* Pages of `kind`, a literal: only then is the place in the array relocated. Each can be below zero for a while. */
+#define RSS_PAGES(is_typed, mm, kind)                                                                                  \
+	({                                                                                                             \
+		s64 __pages = (is_typed) && !bpf_core_type_exists(struct mm_rss_stat) ?                                \
+				      ((struct mm_struct___v6_2 *)(mm))->rss_stat[kind].count :                        \
+				      rss_pages(mm, kind);                                                             \
+		__pages > 0 ? __pages : 0;                                                                             \
+	})
+
 /* Parameters 7 to 13 of the process events: fdlimit to comm. */
-static __always_inline void push_usage(struct scratch *s, struct task_struct *task)
+static __always_inline void push_usage(struct scratch *s, struct task_struct *task, bool is_typed)
 {
-	struct mm_struct *mm = BPF_CORE_READ(task, mm);
-	push_u64(s, BPF_CORE_READ(task, signal, rlim[RLIMIT_NOFILE].rlim_cur));
-	push_u64(s, BPF_CORE_READ(task, maj_flt));
-	push_u64(s, BPF_CORE_READ(task, min_flt));
-	push_u32(s, BPF_CORE_READ(mm, total_vm) * PAGE_KIB);
-	push_u32(s, (rss_pages(mm, 0) + rss_pages(mm, 1) + rss_pages(mm, 3)) * PAGE_KIB);
-	push_u32(s, rss_pages(mm, 2) * PAGE_KIB);
+	struct mm_struct *mm = FIELD(is_typed, task, mm);
+	push_u64(s, FIELD2(is_typed, task, signal, rlim[RLIMIT_NOFILE].rlim_cur));
+	push_u64(s, FIELD(is_typed, task, maj_flt));
+	push_u64(s, FIELD(is_typed, task, min_flt));
+	push_u32(s, FIELD(is_typed, mm, total_vm) * PAGE_KIB);
+	s64 rss = RSS_PAGES(is_typed, mm, 0) + RSS_PAGES(is_typed, mm, 1) + RSS_PAGES(is_typed, mm, 3);
+	push_u32(s, rss * PAGE_KIB);
+	push_u32(s, RSS_PAGES(is_typed, mm, 2) * PAGE_KIB);
 	push_kernel_str(s, (void *)task + bpf_core_field_offset(struct task_struct, comm));
 }
 
 /* Parameters 1 and 2: argv[0] and the rest, from the memory of the process itself. */
 static __always_inline void push_args(struct scratch *s, struct mm_struct *mm)
 {
-	u64 start = BPF_CORE_READ(mm, arg_start), end = BPF_CORE_READ(mm, arg_end);
+	u64 start = mm->arg_start, end = mm->arg_end;
 	u32 n = push_user_str(s, start);
 	u64 rest = end > start + n ? end - start - n : 0;
 	push_user_bytes(s, start + n, rest, ARGS_BYTES_MAX);
@@ -96,29 +118,29 @@ static __always_inline void push_args(struct scratch *s, struct mm_struct *mm)
 SEC("tp_btf/sched_process_fork")
 int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
 {
-	if (BPF_CORE_READ(child, flags) & PF_KTHREAD)
+	if (child->flags & PF_KTHREAD)
 		return 0;
-	u32 tid = BPF_CORE_READ(child, pid), tgid = BPF_CORE_READ(child, tgid);
+	u32 tid = child->pid, tgid = child->tgid;
 	u32 flags = 0;
 	struct actor actor;
 	LOAD_ACTOR(&actor, child)
 	/* The child of a container's process that is to be born in the host's namespaces. */
 	if (tid == tgid && !task_is_contained(child, actor.pidns_level, tgid) &&
-	    task_is_contained(parent, BPF_CORE_READ(parent, thread_pid, level), parent->tgid))
+	    task_is_contained(parent, parent->thread_pid->level, parent->tgid))
 		mark_escaped(tgid);
 	struct scratch *s = begin(child, &actor, tid, PLS_EVENT_CLONE, CLASS_FORK, PLS_NPARAMS_CLONE);
 	if (!s)
 		return 0;
-	struct mm_struct *mm = BPF_CORE_READ(child, mm);
-	struct pid *pid = BPF_CORE_READ(child, thread_pid);
+	struct mm_struct *mm = child->mm;
+	struct pid *pid = child->thread_pid;
 
 	push_s64(s, 0);
 	push_args(s, mm);
 	push_s64(s, tid);
 	push_s64(s, tgid);
-	push_s64(s, BPF_CORE_READ(child, real_parent, tgid));
+	push_s64(s, child->real_parent->tgid);
 	push_empty(s); /* cwd: the parent's */
-	push_usage(s, child);
+	push_usage(s, child, true);
 	/* A child begins in its parent's cgroups, and then they are not worth seven walks; clone3 can place it elsewhere. */
 	bool same_cgroups = child->cgroups == parent->cgroups;
 	if (same_cgroups)
@@ -127,16 +149,16 @@ int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
 		push_cgroups(s, child);
 	if (tid != tgid)
 		flags |= PLS_CLONE_THREAD | PLS_CLONE_SIGHAND | PLS_CLONE_VM;
-	if (BPF_CORE_READ(parent, files) == BPF_CORE_READ(child, files))
+	if (parent->files == child->files)
 		flags |= PLS_CLONE_FILES;
-	if (BPF_CORE_READ(pid, level))
+	if (pid->level)
 		flags |= PLS_CLONE_CHILD_IN_PIDNS;
 	push_u32(s, flags);
-	push_u32(s, BPF_CORE_READ(child, cred, euid.val));
-	push_u32(s, BPF_CORE_READ(child, cred, egid.val));
-	push_s64(s, pid_vnr(pid, child));
-	push_s64(s, pid_vnr(BPF_CORE_READ(child, signal, pids[PIDTYPE_TGID]), child));
-	push_u64(s, BPF_CORE_READ(pidns_of(pid), child_reaper, start_time));
+	push_u32(s, child->cred->euid.val);
+	push_u32(s, child->cred->egid.val);
+	push_s64(s, pid_vnr(s, pid, child, true));
+	push_s64(s, pid_vnr(s, child->signal->pids[PIDTYPE_TGID], child, true));
+	push_u64(s, reaper_start(s, pid));
 	u32 parent_tgid = parent->tgid;
 	u64 *sent = bpf_map_lookup_elem(&cgroups_sent, &parent_tgid);
 	u64 print = sent ? *sent : 0;
@@ -150,14 +172,14 @@ int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(on_exit, struct task_struct *task)
 {
-	if (BPF_CORE_READ(task, flags) & PF_KTHREAD)
+	if (task->flags & PF_KTHREAD)
 		return 0;
 	struct actor actor;
 	LOAD_ACTOR(&actor, task)
 	struct scratch *s = begin(task, &actor, task->pid, PLS_EVENT_PROCEXIT, CLASS_EXIT, PLS_NPARAMS_PROCEXIT);
 	if (!s)
 		return 0;
-	int status = BPF_CORE_READ(task, exit_code);
+	int status = task->exit_code;
 	push_s64(s, status);
 	push_s64(s, (status >> 8) & 0xff);
 	push_u8(s, status & 0x7f);
@@ -179,26 +201,26 @@ static __always_inline u64 nanoseconds(s64 seconds, u64 rest)
 	return seconds < 0 ? 0 : seconds * 1000000000ULL + rest;
 }
 
-static __always_inline u64 inode_ctime(struct inode *inode)
+static __always_inline u64 inode_ctime(struct inode *inode, bool is_typed)
 {
 	if (bpf_core_field_exists(inode->i_ctime))
-		return nanoseconds(BPF_CORE_READ(inode, i_ctime.tv_sec), BPF_CORE_READ(inode, i_ctime.tv_nsec));
+		return nanoseconds(FIELD(is_typed, inode, i_ctime.tv_sec), FIELD(is_typed, inode, i_ctime.tv_nsec));
 	struct inode___v6_6 *v6_6 = (void *)inode;
 	if (bpf_core_field_exists(v6_6->__i_ctime))
-		return nanoseconds(BPF_CORE_READ(v6_6, __i_ctime.tv_sec), BPF_CORE_READ(v6_6, __i_ctime.tv_nsec));
+		return nanoseconds(FIELD(is_typed, v6_6, __i_ctime.tv_sec), FIELD(is_typed, v6_6, __i_ctime.tv_nsec));
 	struct inode___v6_11 *v6_11 = (void *)inode;
-	return nanoseconds(BPF_CORE_READ(v6_11, i_ctime_sec), BPF_CORE_READ(v6_11, i_ctime_nsec));
+	return nanoseconds(FIELD(is_typed, v6_11, i_ctime_sec), FIELD(is_typed, v6_11, i_ctime_nsec));
 }
 
-static __always_inline u64 inode_mtime(struct inode *inode)
+static __always_inline u64 inode_mtime(struct inode *inode, bool is_typed)
 {
 	if (bpf_core_field_exists(inode->i_mtime))
-		return nanoseconds(BPF_CORE_READ(inode, i_mtime.tv_sec), BPF_CORE_READ(inode, i_mtime.tv_nsec));
+		return nanoseconds(FIELD(is_typed, inode, i_mtime.tv_sec), FIELD(is_typed, inode, i_mtime.tv_nsec));
 	struct inode___v6_7 *v6_7 = (void *)inode;
 	if (bpf_core_field_exists(v6_7->__i_mtime))
-		return nanoseconds(BPF_CORE_READ(v6_7, __i_mtime.tv_sec), BPF_CORE_READ(v6_7, __i_mtime.tv_nsec));
+		return nanoseconds(FIELD(is_typed, v6_7, __i_mtime.tv_sec), FIELD(is_typed, v6_7, __i_mtime.tv_nsec));
 	struct inode___v6_11 *v6_11 = (void *)inode;
-	return nanoseconds(BPF_CORE_READ(v6_11, i_mtime_sec), BPF_CORE_READ(v6_11, i_mtime_nsec));
+	return nanoseconds(FIELD(is_typed, v6_11, i_mtime_sec), FIELD(is_typed, v6_11, i_mtime_nsec));
 }
 
 /* Whether `id` has a name in the map: the kernel grants no capability over an inode whose owner it cannot name. */
@@ -220,30 +242,30 @@ static __always_inline bool id_mapped(struct user_namespace *ns, u32 id)
 }
 
 /* Whether the task could write to the file it executes: the owner, by mode, or by capability. */
-static __always_inline bool exe_writable(struct inode *inode, const struct cred *cred)
+static __always_inline bool exe_writable(struct inode *inode, const struct cred *cred, bool is_typed)
 {
-	u16 mode = BPF_CORE_READ(inode, i_mode);
-	u32 uid = BPF_CORE_READ(inode, i_uid.val), gid = BPF_CORE_READ(inode, i_gid.val);
+	u16 mode = FIELD(is_typed, inode, i_mode);
+	u32 uid = FIELD(is_typed, inode, i_uid.val), gid = FIELD(is_typed, inode, i_gid.val);
 
-	if (BPF_CORE_READ(inode, i_sb, s_flags) & SB_RDONLY)
+	if (FIELD2(is_typed, inode, i_sb, s_flags) & SB_RDONLY)
 		return false;
-	if (BPF_CORE_READ(inode, i_flags) & S_IMMUTABLE)
+	if (FIELD(is_typed, inode, i_flags) & S_IMMUTABLE)
 		return false;
 	if (uid == (u32)-1 || gid == (u32)-1)
 		return false;
-	if (BPF_CORE_READ(cred, fsuid.val) == uid)
+	if (FIELD(is_typed, cred, fsuid.val) == uid)
 		return true;
-	if (BPF_CORE_READ(cred, fsgid.val) == gid ? mode & 020 : mode & 02)
+	if (FIELD(is_typed, cred, fsgid.val) == gid ? mode & 020 : mode & 02)
 		return true;
-	u64 effective = CAPABILITY(cred, cap_effective);
+	u64 effective = CAPABILITIES(is_typed, cred, cap_effective);
 	if (!(effective & (CAP_BIT_DAC_OVERRIDE | CAP_BIT_FOWNER)))
 		return false;
-	return id_mapped(BPF_CORE_READ(cred, user_ns), uid);
+	return id_mapped(FIELD(is_typed, cred, user_ns), uid);
 }
 
-static __always_inline u32 tty_of(struct task_struct *task)
+static __always_inline u32 tty_of(struct task_struct *task, bool is_typed)
 {
-	struct tty_struct *tty = BPF_CORE_READ(task, signal, tty);
+	struct tty_struct *tty = FIELD2(is_typed, task, signal, tty);
 	if (!tty)
 		return 0;
 	u32 major = BPF_CORE_READ(tty, driver, major);
@@ -252,50 +274,51 @@ static __always_inline u32 tty_of(struct task_struct *task)
 }
 
 /* Parameters 3 to 13. */
-static __always_inline void push_exec_ids(struct scratch *s, struct task_struct *task)
+static __always_inline void push_exec_ids(struct scratch *s, struct task_struct *task, bool is_typed)
 {
-	push_s64(s, BPF_CORE_READ(task, pid));
-	push_s64(s, BPF_CORE_READ(task, tgid));
-	push_s64(s, BPF_CORE_READ(task, real_parent, tgid));
-	s->walk.dentry = (u64)BPF_CORE_READ(task, fs, pwd.dentry);
-	s->walk.vfsmount = (u64)BPF_CORE_READ(task, fs, pwd.mnt);
+	push_s64(s, FIELD(is_typed, task, pid));
+	push_s64(s, FIELD(is_typed, task, tgid));
+	push_s64(s, FIELD2(is_typed, task, real_parent, tgid));
+	s->walk.dentry = (u64)FIELD2(is_typed, task, fs, pwd.dentry);
+	s->walk.vfsmount = (u64)FIELD2(is_typed, task, fs, pwd.mnt);
 	push_path(s, render_path());
-	push_usage(s, task);
+	push_usage(s, task, is_typed);
 }
 
 /* Parameters 16 to 29, after args, cgroups and env. */
-static __always_inline void push_exec_rest(struct scratch *s, struct task_struct *task)
+static __always_inline void push_exec_rest(struct scratch *s, struct task_struct *task, bool is_typed)
 {
-	struct file *exe = BPF_CORE_READ(task, mm, exe_file);
-	struct inode *inode = BPF_CORE_READ(exe, f_inode);
-	const struct cred *cred = BPF_CORE_READ(task, cred);
-	u32 flags = 0, layer = overlay_layer(exe);
+	struct file *exe = FIELD2(is_typed, task, mm, exe_file);
+	struct inode *inode = FIELD(is_typed, exe, f_inode);
+	const struct cred *cred = FIELD(is_typed, task, cred);
+	struct pid *group = FIELD2(is_typed, task, signal, pids[PIDTYPE_PGID]);
+	u32 flags = 0, layer = overlay_layer(exe, is_typed);
 
-	push_u32(s, tty_of(task));
-	push_s64(s, pid_vnr(BPF_CORE_READ(task, signal, pids[PIDTYPE_PGID]), task));
+	push_u32(s, tty_of(task, is_typed));
+	push_s64(s, pid_vnr(s, group, task, is_typed));
 	if (bpf_core_field_exists(task->loginuid))
-		push_u32(s, BPF_CORE_READ(task, loginuid.val));
+		push_u32(s, FIELD(is_typed, task, loginuid.val));
 	else
 		push_u32(s, -1);
-	if (exe_writable(inode, cred))
+	if (exe_writable(inode, cred, is_typed))
 		flags |= PLS_EXE_WRITABLE;
 	if (layer == LAYER_UPPER)
 		flags |= PLS_EXE_UPPER_LAYER;
 	if (layer == LAYER_LOWER)
 		flags |= PLS_EXE_LOWER_LAYER;
-	if (is_memfd(exe))
+	if (is_memfd(exe, is_typed))
 		flags |= PLS_EXE_FROM_MEMFD;
 	push_u32(s, flags);
-	push_u64(s, CAPABILITY(cred, cap_inheritable));
-	push_u64(s, CAPABILITY(cred, cap_permitted));
-	push_u64(s, CAPABILITY(cred, cap_effective));
-	push_u64(s, BPF_CORE_READ(inode, i_ino));
-	push_u64(s, inode_ctime(inode));
-	push_u64(s, inode_mtime(inode));
-	push_u32(s, BPF_CORE_READ(cred, euid.val));
+	push_u64(s, CAPABILITIES(is_typed, cred, cap_inheritable));
+	push_u64(s, CAPABILITIES(is_typed, cred, cap_permitted));
+	push_u64(s, CAPABILITIES(is_typed, cred, cap_effective));
+	push_u64(s, FIELD(is_typed, inode, i_ino));
+	push_u64(s, inode_ctime(inode, is_typed));
+	push_u64(s, inode_mtime(inode, is_typed));
+	push_u32(s, FIELD(is_typed, cred, euid.val));
 	push_path(s, file_path(s, exe));
-	push_s64(s, pid_nr(BPF_CORE_READ(task, signal, pids[PIDTYPE_PGID])));
-	push_u32(s, BPF_CORE_READ(cred, egid.val));
+	push_s64(s, BPF_CORE_READ(group, numbers[0].nr));
+	push_u32(s, FIELD(is_typed, cred, egid.val));
 }
 
 /* Whose environment is sent with an exec. A word of .data, so that new rules change it while the probes run. */
@@ -320,12 +343,12 @@ int BPF_PROG(on_exec, struct task_struct *task, int old_pid, struct linux_binprm
 	struct scratch *s = begin(task, &actor, task->pid, PLS_EVENT_EXECVE, CLASS_EXEC, PLS_NPARAMS_EXECVE);
 	if (!s)
 		return 0;
-	struct mm_struct *mm = BPF_CORE_READ(task, mm);
-	u64 env_start = BPF_CORE_READ(mm, env_start), env_end = BPF_CORE_READ(mm, env_end);
+	struct mm_struct *mm = task->mm;
+	u64 env_start = mm->env_start, env_end = mm->env_end;
 
 	push_s64(s, 0);
 	push_args(s, mm);
-	push_exec_ids(s, task);
+	push_exec_ids(s, task, true);
 	u64 print = cgroups_print(task);
 	u64 *sent = bpf_map_lookup_elem(&cgroups_sent, &actor.tgid);
 	bool same_cgroups = environment != ENVIRONMENT_RECORDED && sent && *sent == print;
@@ -339,8 +362,8 @@ int BPF_PROG(on_exec, struct task_struct *task, int old_pid, struct linux_binprm
 	else
 		push_empty(s);
 	s->trailer_flags = flags; /* cutting the environment is the rule */
-	push_exec_rest(s, task);
-	push_kernel_str(s, BPF_CORE_READ(bprm, filename));
+	push_exec_rest(s, task, true);
+	push_kernel_str(s, bprm->filename);
 	if (send(s, &actor, CLASS_EXEC, true) && !same_cgroups)
 		bpf_map_update_elem(&cgroups_sent, &actor.tgid, &print, 0);
 	JUDGE(enforce_after_exec)
@@ -392,13 +415,13 @@ static __always_inline void push_failed_exec(struct scratch *s, struct task_stru
 	push_s64(s, ret);
 	push_user_str(s, argv0);
 	push_argv(s, argv, 1, 3072);
-	push_exec_ids(s, task);
+	push_exec_ids(s, task, false);
 	push_cgroups(s, task);
 	if (environment_wanted(task, actor))
 		push_argv(s, envp, 0, 1024);
 	else
 		push_empty(s);
-	push_exec_rest(s, task);
+	push_exec_rest(s, task, false);
 }
 
 CALL(execve)

@@ -12,9 +12,7 @@
 #ifndef PALISADE_RECORD_H
 #define PALISADE_RECORD_H
 
-#include "kernel.h"
-#include <bpf/bpf_helpers.h>
-#include <bpf/bpf_core_read.h>
+#include "field.h"
 #include <bpf/bpf_tracing.h>
 #include "events.h"
 
@@ -117,8 +115,12 @@ struct {
 	__type(value, u8);
 } cgroups_listed SEC(".maps");
 
-/* Time of the last wake-up of the reader of both rings. Racy on purpose: a lost update costs one wake-up. */
-u64 reader_woken_ns = 0;
+/*
+ * Until when the reader of both rings comes by itself: a record before then wakes nobody. To wake costs more than all
+ * the rest of a record, for the processor interrupts itself. The reader writes its own promise here (src/load.rs); a
+ * program that wakes it writes when the next may. Racy on purpose: a lost update costs one wake-up.
+ */
+volatile u64 reader_returns_ns SEC(".data.reader") = 0;
 
 #define count(class, field) count_by(class, field, 1)
 #define count_by(class, field, n)                                                                                      \
@@ -461,10 +463,9 @@ static __always_inline bool send(struct scratch *s, struct actor *a, u32 class, 
 	barrier_var(total);
 	if (total > RECORD_BYTES_MAX + RAW_PATH_BYTES_MAX)
 		total = RECORD_BYTES_MAX + RAW_PATH_BYTES_MAX;
-	/* One forced wake-up per window; the reader polls through the window's end (see src/load.rs). */
 	u64 flags = BPF_RB_NO_WAKEUP;
-	if (s->ts - reader_woken_ns > settings.wake_after_ns) {
-		reader_woken_ns = s->ts;
+	if (s->ts > reader_returns_ns) {
+		reader_returns_ns = s->ts + settings.wake_after_ns;
 		flags = BPF_RB_FORCE_WAKEUP;
 	}
 	long failed = priority ? bpf_ringbuf_output(&ring_priority, s->data, total, flags) :

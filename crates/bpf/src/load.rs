@@ -24,7 +24,7 @@ use crate::enforce::SharedTables;
 use crate::interest::{Class, Environment, Interest, OpenFilter};
 use crate::loss::ClassCounts;
 use crate::record::{RECORD_BYTES_MAX, Record};
-use crate::ring::{self, Ring};
+use crate::ring::{self, Promise, Ring};
 
 /// Where the kernel describes its types (`kernel/bpf/sysfs_btf.c`).
 pub const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
@@ -64,9 +64,9 @@ pub struct Options {
     pub cgroups: CgroupFilter,
     /// Leave out this process, so that reading events does not make events.
     pub exclude_self: bool,
-    /// The window of wake-ups. Under load, one wake-up per window is sent instead of one per
-    /// record, and a record waits no longer than the window; after a silence, the first record
-    /// wakes at once.
+    /// The window of wake-ups. While records come, the reader looks for them once a window and no
+    /// record wakes it, so that one waits no longer than the window; after a silence, the first
+    /// record wakes at once.
     pub wake_after: Duration,
     /// The tables of an [`Enforcer`](crate::enforce::Enforcer), by which the probes then kill; see
     /// there. Without them the probes hold no code for it.
@@ -133,7 +133,7 @@ pub struct Sensor {
     boot_to_real_ns: u64,
     clock_read_at: Instant,
     last_record_at: Option<Instant>,
-    wake_after: Duration,
+    promise: Promise,
 }
 
 impl std::fmt::Debug for Sensor {
@@ -166,6 +166,7 @@ impl Sensor {
         opens::set_environment(&object, interest.environment)?;
         let priority = setup::open_ring(&object, "ring_priority", options.priority_ring_bytes)?;
         let bulk = setup::open_ring(&object, "ring_bulk", options.bulk_ring_bytes)?;
+        let promise = setup::open_promise(&object)?;
         let now = Instant::now();
         let mut sensor = Self {
             links: Vec::new(),
@@ -181,7 +182,7 @@ impl Sensor {
             boot_to_real_ns: ring::boot_to_real_ns(),
             clock_read_at: now,
             last_record_at: None,
-            wake_after: options.wake_after,
+            promise,
         };
         // The dispatcher goes last: nothing is seen before everything can be.
         let handlers = sensor.loader()?.load(interest)?;
@@ -253,17 +254,21 @@ impl Sensor {
             let now = Instant::now();
             if n > 0 {
                 self.last_record_at = Some(now);
+                // Half a window before the last look that follows below: what is sent until then
+                // is in the ring by that look.
+                let window_ns = u64::from(setup::window_ns(&self.options));
+                self.promise.set(ring::boot_ns() + window_ns + window_ns / 2);
                 return Ok(n);
             }
             let left = timeout.saturating_sub(now - start);
             if left.is_zero() {
                 return Ok(0);
             }
-            // The probes send one wake-up per window. So long as the last record is younger than
-            // two windows, a silent record may follow it: look again soon. After that, the next
-            // record wakes.
-            let alert = self.last_record_at.is_some_and(|at| now - at < 2 * self.wake_after);
-            let sleep = if alert { left.min(self.wake_after) } else { left };
+            // So long as the last record is younger than two windows, one may have followed that
+            // woke nobody: look again after a window. After that, the next record wakes.
+            let window = self.options.wake_after;
+            let alert = self.last_record_at.is_some_and(|at| now - at < 2 * window);
+            let sleep = if alert { left.min(window) } else { left };
             let [priority, bulk] =
                 [map(&self.object, "ring_priority"), map(&self.object, "ring_bulk")];
             let (Some(priority), Some(bulk)) = (priority, bulk) else {

@@ -195,6 +195,31 @@ impl Ring {
     }
 }
 
+/// The word by which the reader tells the probes until when it comes by itself
+/// (`reader_returns_ns` of `probes/record.h`).
+pub(crate) struct Promise {
+    word: Mapping,
+}
+
+// SAFETY: the mapping belongs to the value, not to a thread, and is reached only through it.
+unsafe impl Send for Promise {}
+
+impl Promise {
+    /// Maps `map`, an array whose one value is the word.
+    pub(crate) fn open(map: BorrowedFd<'_>) -> io::Result<Self> {
+        let word = Mapping::new(map, size_of::<u64>(), libc::PROT_READ | libc::PROT_WRITE, 0)?;
+        Ok(Self { word })
+    }
+
+    /// Promises to look at the rings once more after `time_ns` of the boot clock.
+    pub(crate) fn set(&self, time_ns: u64) {
+        // SAFETY: the mapping is a page, so aligned, and lives as long as `self`; the probes use it
+        // as an `u64`.
+        unsafe { AtomicU64::from_ptr(self.word.address.as_ptr().cast()) }
+            .store(time_ns, Ordering::Relaxed);
+    }
+}
+
 /// Waits until one of `maps` has records whose writer asked for a wake-up, or `timeout` ends.
 pub(crate) fn wait(maps: [BorrowedFd<'_>; 2], timeout: std::time::Duration) -> io::Result<()> {
     let mut fds =

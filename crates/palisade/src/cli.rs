@@ -147,10 +147,14 @@ pub(crate) enum Command {
     Authz(Authz),
     /// List containers that Palisade runs
     Ps(Ps),
+    /// Print what a detached container has written
+    Logs(Logs),
     /// Run one more command in a container, as confined as the container
     Exec(Exec),
     /// Stop a container and remove it
     Stop(Stop),
+    /// Remove a container that has ended, or kill it first
+    Rm(Rm),
     /// Watch containers live and act on alerts
     Watch(Watch),
     /// How the running watch is doing: hooks, rules, losses, queues, memory

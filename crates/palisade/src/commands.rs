@@ -21,6 +21,7 @@ mod image;
 mod inspect;
 mod install;
 mod log;
+mod logs;
 mod look;
 mod means;
 mod orders;
@@ -76,8 +77,10 @@ pub(crate) fn run(
         Command::Install(args) => install::install(&context, args),
         Command::Uninstall(args) => install::uninstall(&context, args),
         Command::Ps(args) => run::ps(&context, args),
+        Command::Logs(args) => logs::logs(&context, args),
         Command::Exec(args) => run::exec(&context, args),
         Command::Stop(args) => run::stop(&context, args),
+        Command::Rm(args) => run::rm(&context, args),
         Command::Watch(args) => watch::watch(&context, args),
         Command::Top(args) => top::top(&context, args),
         Command::Status(args) => status::status(&context, args),

@@ -237,9 +237,12 @@ impl Making<'_> {
 
         let first = self.ids.map_or(0, |ids| ids.first);
         let host = |id: u32| first.saturating_add(id);
-        let wired = stdio
-            .wire(host(record.run.uid), host(record.run.gid))
-            .map_err(RunError::io("make the streams of", plan.bundle))?;
+        let wired = if self.request.terminal {
+            stdio.wire_terminal(&paths.state)
+        } else {
+            stdio.wire(host(record.run.uid), host(record.run.gid))
+        };
+        let wired = wired.map_err(RunError::io("make the streams of", plan.bundle))?;
         let (init, pumps) = self.runc_create(plan.bundle, wired)?;
         record.container.init_pid = Some(init.pid());
         record.run.init_start_ticks = palisade_sys::process::start_ticks(init.pid());
@@ -285,6 +288,11 @@ impl Making<'_> {
             cgroups_path: &self.runtime.paths.cgroup(self.id),
         };
         let mut spec = base_spec(&base).ok_or(RunError::NoCommand)?;
+        if request.terminal
+            && let Some(process) = spec.get_mut("process")
+        {
+            give_terminal(process);
+        }
         self.add_files(&mut spec)?;
         let size: usize = ["/process/args", "/process/env"]
             .iter()
@@ -381,6 +389,7 @@ impl Making<'_> {
                     .as_deref()
                     .and_then(palisade_sys::signals::parse),
                 detached: request.detach,
+                log: request.log.clone(),
             },
         }
     }
@@ -388,11 +397,14 @@ impl Making<'_> {
     /// Has the OCI runtime make the container; its first process waits for the start.
     fn runc_create(&self, bundle: &Path, wired: Wired) -> Result<(ProcessHandle, Pumps), RunError> {
         let runtime = self.runtime;
-        let Wired { stdin, stdout, stderr, pumps } = wired;
+        let Wired { stdin, stdout, stderr, mut pumps, console } = wired;
         let (log, pid_file) = (bundle.join("runc.log"), bundle.join("init.pid"));
         let _shared = runtime.shared_lock()?;
         let mut call = runtime.runc.call(&runtime.paths.runc_state(), &log);
         call.arg("create").arg("--bundle").arg(bundle).arg("--pid-file").arg(&pid_file);
+        if let Some(console) = &console {
+            call.arg("--console-socket").arg(console.path());
+        }
         call.arg(self.id).stdin(stdin).stdout(stdout).stderr(stderr);
         let result = runtime.runc.finish(call, "create", &log);
         if let Err(error) = result {
@@ -408,6 +420,7 @@ impl Making<'_> {
             .map_err(|_| std::io::ErrorKind::InvalidData.into())
             .map_err(RunError::io("read", &pid_file))?;
         let init = ProcessHandle::open(pid).map_err(RunError::io("open process of", &pid_file))?;
+        pumps.connect(console).map_err(RunError::io("connect the terminal of", bundle))?;
         Ok((init, pumps))
     }
 
@@ -428,6 +441,19 @@ impl Making<'_> {
                 RunError::Command { command: command.cloned().unwrap_or_default(), message }
             }
             other => other.into(),
+        }
+    }
+}
+
+/// Asks for a terminal of the process's own, and says of what kind it is, as engines do.
+pub(crate) fn give_terminal(process: &mut Value) {
+    let Some(process) = process.as_object_mut() else { return };
+    process.insert("terminal".into(), json!(true));
+    let env = process.entry("env").or_insert_with(|| json!([]));
+    if let Some(env) = env.as_array_mut() {
+        let is_set = |it: &Value| it.as_str().is_some_and(|it| it.starts_with("TERM="));
+        if !env.iter().any(is_set) {
+            env.push(json!("TERM=xterm"));
         }
     }
 }

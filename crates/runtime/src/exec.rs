@@ -1,15 +1,18 @@
 //! Running another program in a container, with no more privilege than its first.
 
 use std::os::fd::AsFd as _;
+use std::path::Path;
+use std::process::Command;
 
 use palisade_sys::ProcessHandle;
-use palisade_sys::process::Exit;
-use palisade_sys::signals::{SignalPipe, wait_readable};
+use palisade_sys::process::{Exit, become_subreaper};
+use palisade_sys::signals::{SIGWINCH, SignalPipe, wait_readable};
 use serde_json::{Value, json};
 
 use crate::Runtime;
+use crate::create::give_terminal;
 use crate::error::ManageError;
-use crate::io::{Stdio, Wired};
+use crate::io::{Pumps, Stdio, Wired};
 use crate::manage::Status;
 use crate::runc::last_error;
 
@@ -27,6 +30,9 @@ pub struct ExecRequest {
     pub env: Vec<String>,
     /// Folder to start in, if not the container's.
     pub working_dir: Option<String>,
+    /// Whether the program gets a terminal of its own, to which `stdin` and `stdout` of the
+    /// streams are connected.
+    pub terminal: bool,
     /// Whether this process's signals go to the program while it runs.
     pub forward_signals: bool,
 }
@@ -67,29 +73,40 @@ impl Runtime {
         let (file, log) = (folder.path().join("process.json"), folder.path().join("runc.log"));
         std::fs::write(&file, process.to_string()).map_err(io("write", &file))?;
 
-        let first = found.record.run.ids.map_or(0, |ids| ids.first);
-        let host = |id: u32| first.saturating_add(id);
-        let Wired { stdin, stdout, stderr, pumps } = stdio
-            .wire(host(found.record.run.uid), host(found.record.run.gid))
-            .map_err(io("make the streams of", &bundle))?;
-        let mut call = self.runc.call(&self.paths.runc_state(), &log);
-        call.arg("exec").arg("--process").arg(&file).arg(&container.id);
-        call.stdin(stdin).stdout(stdout).stderr(stderr);
         let failed = |source| self.runc.io("exec", source);
         let signals = if request.forward_signals {
-            Some(SignalPipe::install().map_err(failed)?)
+            Some(SignalPipe::install(request.terminal).map_err(failed)?)
         } else {
             None
         };
+        let mut call = self.runc.call(&self.paths.runc_state(), &log);
+        call.arg("exec").arg("--process").arg(&file);
+        let streams = io("make the streams of", &bundle);
+        if request.terminal {
+            let wired = stdio.wire_terminal(&self.paths.state).map_err(streams)?;
+            call.arg("--detach").arg("--pid-file").arg(folder.path().join("pid"));
+            return self.exec_on_terminal(
+                call,
+                wired,
+                &container.id,
+                folder.path(),
+                signals.as_ref(),
+            );
+        }
+        let first = found.record.run.ids.map_or(0, |ids| ids.first);
+        let host = |id: u32| first.saturating_add(id);
+        let wired =
+            stdio.wire(host(found.record.run.uid), host(found.record.run.gid)).map_err(streams)?;
+        call.arg(&container.id).stdin(wired.stdin).stdout(wired.stdout).stderr(wired.stderr);
         let child = call.spawn().map_err(failed)?;
         drop(call);
         let exit = ProcessHandle::open(child.id())
             .and_then(|handle| {
-                forward(&handle, signals.as_ref())?;
+                forward(&handle, signals.as_ref(), &wired.pumps)?;
                 handle.reap()
             })
             .map_err(failed)?;
-        pumps.finish();
+        wired.pumps.finish();
         match (exit, last_error(&log)) {
             (Exit::Code(1 | RUNTIME_FAILED), Some(message)) => {
                 Err(crate::error::RuncError::Failed {
@@ -102,18 +119,55 @@ impl Runtime {
             (exit, _) => Ok(exit),
         }
     }
+
+    /// Has the OCI runtime start the program of `call` with a terminal of its own and go away,
+    /// so that nobody but us stands between the two terminals.
+    fn exec_on_terminal(
+        &self,
+        mut call: Command,
+        wired: Wired,
+        id: &str,
+        folder: &Path,
+        signals: Option<&SignalPipe>,
+    ) -> Result<Exit, ManageError> {
+        let failed = |source| self.runc.io("exec", source);
+        let Wired { mut pumps, console, .. } = wired;
+        if let Some(console) = &console {
+            call.arg("--console-socket").arg(console.path());
+        }
+        call.arg(id);
+        // The program's parent ends at once; its exit comes to us.
+        become_subreaper().map_err(failed)?;
+        self.runc.finish(call, "exec", &folder.join("runc.log"))?;
+        let pid = std::fs::read_to_string(folder.join("pid")).map_err(failed)?;
+        let pid = pid.trim().parse().map_err(|_| failed(std::io::ErrorKind::InvalidData.into()))?;
+        let handle = ProcessHandle::open(pid).map_err(failed)?;
+        pumps.connect(console).map_err(failed)?;
+        forward(&handle, signals, &pumps).map_err(failed)?;
+        let exit = handle.reap().map_err(failed)?;
+        pumps.finish();
+        Ok(exit)
+    }
 }
 
-/// Passes signals on to the OCI runtime, which passes them on to the program, until it ends.
-fn forward(handle: &ProcessHandle, signals: Option<&SignalPipe>) -> std::io::Result<()> {
+/// Passes signals on to the program, or to the OCI runtime that does so, until it ends.
+fn forward(
+    handle: &ProcessHandle,
+    signals: Option<&SignalPipe>,
+    pumps: &Pumps,
+) -> std::io::Result<()> {
     loop {
         let mut fds = vec![handle.as_fd()];
         fds.extend(signals.map(|signals| signals.as_fd()));
         if wait_readable(&fds, None)? == Some(0) {
             return Ok(());
         }
-        if let Some(signal) = signals.map(SignalPipe::take).transpose()?.flatten() {
-            handle.signal(signal)?;
+        match signals.map(SignalPipe::take).transpose()?.flatten() {
+            Some(SIGWINCH) => pumps.resize(),
+            Some(signal) => {
+                handle.signal(signal)?;
+            }
+            None => {}
         }
     }
 }
@@ -127,11 +181,16 @@ fn exec_process(spec: &Value, request: &ExecRequest) -> Option<Value> {
     }
     object.insert("args".into(), json!(request.command));
     object.insert("terminal".into(), json!(false));
+    // The container's own terminal may have had another size.
+    object.remove("consoleSize");
     if let Some(folder) = &request.working_dir {
         object.insert("cwd".into(), json!(folder));
     }
     let env = object.entry("env").or_insert_with(|| json!([])).as_array_mut()?;
     env.extend(request.env.iter().filter(|variable| variable.contains('=')).map(|v| json!(v)));
+    if request.terminal {
+        give_terminal(&mut process);
+    }
     Some(process)
 }
 
@@ -149,7 +208,7 @@ mod tests {
             command: vec!["sh".into()],
             env: vec!["B=2".into(), "HOST".into()],
             working_dir: Some("/tmp".into()),
-            forward_signals: false,
+            ..ExecRequest::default()
         };
         let process = exec_process(&spec, &request).unwrap();
         assert_eq!(

@@ -22,6 +22,7 @@
 
 pub mod authz;
 mod cleanup;
+mod console;
 mod create;
 mod error;
 mod exec;
@@ -47,7 +48,7 @@ pub use io::{Input, Output, Stdio};
 pub use layers::{LayerStore, Prepared};
 pub use manage::{Found, Status};
 pub use paths::RuntimePaths;
-pub use record::{Record, RunState};
+pub use record::{LogFile, Record, RunState};
 pub use run::{Outcome, RunRequest};
 pub use runc::{Runc, RuncVersion};
 

@@ -1,6 +1,6 @@
 //! The record of a container: what the sensor and other commands know of it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use palisade_base::{Digest, Timestamp};
 use palisade_harden::IdRange;
@@ -47,6 +47,19 @@ pub struct RunState {
     pub stop_signal: Option<i32>,
     /// Whether it outlives the command that started it.
     pub detached: bool,
+    /// Where its output goes, if that is a file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<LogFile>,
+}
+
+/// A file that takes a container's output.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogFile {
+    /// Its path.
+    pub path: PathBuf,
+    /// Where this container's output begins, in bytes: an earlier one of the same name has
+    /// written what is before.
+    pub offset: u64,
 }
 
 impl Record {

@@ -7,13 +7,13 @@ use palisade_harden::{Change, Refusal};
 use palisade_image::Image;
 use palisade_policy::Policy;
 use palisade_sys::process::{Exit, become_subreaper};
-use palisade_sys::signals::{SignalPipe, wait_readable};
+use palisade_sys::signals::{SIGWINCH, SignalPipe, wait_readable};
 
 use crate::Runtime;
 use crate::create::Created;
 use crate::error::RunError;
-use crate::io::Stdio;
-use crate::record::Record;
+use crate::io::{Pumps, Stdio};
+use crate::record::{LogFile, Record};
 
 /// What to run, and how.
 pub struct RunRequest<'a> {
@@ -37,8 +37,13 @@ pub struct RunRequest<'a> {
     pub seccomp_document: Option<serde_json::Value>,
     /// Judges the image before anything is made of it.
     pub admit: &'a (dyn Fn(&Image) -> Result<(), Refusal> + Sync),
+    /// Whether the program gets a terminal of its own, to which `stdin` and `stdout` of the
+    /// streams are connected; not for what is detached.
+    pub terminal: bool,
     /// Whether to return once it runs. Output should then go to files.
     pub detach: bool,
+    /// The file that the streams' outputs are, for those who ask later.
+    pub log: Option<LogFile>,
     /// Whether this process's signals go to the container while it runs.
     pub forward_signals: bool,
     /// How long the program has after a termination signal before it is killed.
@@ -89,7 +94,7 @@ impl Runtime {
         warnings.extend(self.collect_garbage().failures());
         let signals = if request.forward_signals {
             Some(
-                SignalPipe::install()
+                SignalPipe::install(request.terminal)
                     .map_err(RunError::io("catch signals for", self.paths.state.as_path()))?,
             )
         } else {
@@ -117,7 +122,7 @@ impl Runtime {
                 start_time,
             });
         }
-        self.wait(&record, &init, signals.as_ref(), request.stop_grace)?;
+        self.wait(&record, &init, signals.as_ref(), request.stop_grace, &pumps)?;
         let exit = init
             .reap()
             .map_err(RunError::io("wait for", &self.paths.record(&record.container.id)))?;
@@ -156,6 +161,7 @@ impl Runtime {
         init: &palisade_sys::ProcessHandle,
         signals: Option<&SignalPipe>,
         grace: Duration,
+        pumps: &Pumps,
     ) -> Result<(), RunError> {
         let path = self.paths.record(&record.container.id);
         let mut kill_at: Option<Instant> = None;
@@ -176,6 +182,10 @@ impl Runtime {
             else {
                 continue;
             };
+            if signal == SIGWINCH {
+                pumps.resize();
+                continue;
+            }
             if ends(signal) && kill_at.is_some() {
                 self.kill_group(&record.container.id)?;
                 continue;

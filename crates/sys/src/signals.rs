@@ -17,6 +17,9 @@ static PIPE: AtomicI32 = AtomicI32::new(-1);
 /// The signal of a closed terminal, by which daemons are asked to read their files again.
 pub const SIGHUP: i32 = libc::SIGHUP;
 
+/// The signal of a terminal that has another size.
+pub const SIGWINCH: i32 = libc::SIGWINCH;
+
 /// The signals that are caught: those a person or a service supervisor sends.
 pub const FORWARDED: [i32; 6] =
     [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT, libc::SIGUSR1, libc::SIGUSR2];
@@ -50,7 +53,7 @@ pub fn parse(text: &str) -> Option<i32> {
     NAMES.iter().find(|(known, _)| *known == name).map(|(_, number)| *number)
 }
 
-/// Catches [`FORWARDED`] while it lives, then restores what was.
+/// Catches [`FORWARDED`], and of a terminal its changes of size, while it lives, then restores what was.
 #[derive(Debug)]
 pub struct SignalPipe {
     read: OwnedFd,
@@ -81,14 +84,16 @@ extern "C" fn on_signal(signal: libc::c_int) {
 }
 
 impl SignalPipe {
-    /// Starts to catch; fails with `ResourceBusy` while another one lives in the process.
-    pub fn install() -> io::Result<Self> {
+    /// Starts to catch, with `of_terminal` [`SIGWINCH`] as well; fails with `ResourceBusy` while
+    /// another one lives in the process.
+    pub fn install(of_terminal: bool) -> io::Result<Self> {
         let flags = PipeFlags::CLOEXEC | PipeFlags::NONBLOCK;
         let (read, write) = rustix::pipe::pipe_with(flags)?;
         PIPE.compare_exchange(-1, write.as_raw_fd(), Ordering::SeqCst, Ordering::SeqCst)
             .map_err(|_| io::Error::from(io::ErrorKind::ResourceBusy))?;
         let mut pipe = Self { read, _write: write, before: Vec::with_capacity(FORWARDED.len()) };
-        for signal in FORWARDED {
+        let more = if of_terminal { &[SIGWINCH][..] } else { &[] };
+        for signal in FORWARDED.iter().chain(more).copied() {
             // SAFETY: both structures are live and zero is a valid value of every field;
             // the handler does only what a handler may.
             unsafe {
@@ -183,8 +188,8 @@ mod tests {
 
     #[test]
     fn a_signal_arrives_in_the_pipe_and_only_one_pipe_lives() {
-        let pipe = SignalPipe::install().unwrap();
-        assert_eq!(SignalPipe::install().unwrap_err().kind(), io::ErrorKind::ResourceBusy);
+        let pipe = SignalPipe::install(false).unwrap();
+        assert_eq!(SignalPipe::install(false).unwrap_err().kind(), io::ErrorKind::ResourceBusy);
         assert_eq!(pipe.take().unwrap(), None);
         rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::USR1)
             .unwrap();
@@ -193,6 +198,6 @@ mod tests {
         let _ = ready.unwrap();
         assert_eq!(pipe.take().unwrap(), Some(libc::SIGUSR1));
         drop(pipe);
-        drop(SignalPipe::install().unwrap());
+        drop(SignalPipe::install(false).unwrap());
     }
 }

@@ -173,6 +173,7 @@ mod tests {
             ("path_states", false),
             (".data.open_filter", false),
             (".data.environment", true),
+            (".data.reader", true),
             (".rodata.settings", false),
             ("palisade.rodata", false),
         ] {

@@ -10,7 +10,7 @@ use libbpf_rs::{Link, MapCore as _, MapFlags, MapType, Object, OpenObject, Progr
 
 use super::{CGROUPS_MAX, CgroupFilter, LoadError, Options, map, opens};
 use crate::interest::{CALLS, GENERIC_CALLS, Interest, class_of};
-use crate::ring::Ring;
+use crate::ring::{Promise, Ring};
 
 /// Slots of the tables of handlers (`CALLS_MAX` in `probes/call.h`).
 pub(crate) const CALLS_MAX: usize = 1024;
@@ -87,9 +87,14 @@ pub(super) fn settings(options: &Options) -> [u32; 7] {
             CgroupFilter::AllBut(_) => 1,
             CgroupFilter::Only(_) => 2,
         },
-        u32::try_from(options.wake_after.as_nanos()).unwrap_or(u32::MAX),
+        window_ns(options),
         if options.enforcement.is_some() { std::process::id() } else { 0 },
     ]
+}
+
+/// The window of wake-ups in nanoseconds, as the probes count it.
+pub(super) fn window_ns(options: &Options) -> u32 {
+    u32::try_from(options.wake_after.as_nanos()).unwrap_or(u32::MAX)
 }
 
 /// The programs that `interest` needs, with the events that each serves.
@@ -251,6 +256,12 @@ pub(super) fn open_ring(
     let map = map(object, name).ok_or(LoadError::Object { part: name })?;
     debug_assert_eq!(map.map_type(), MapType::RingBuf);
     Ring::open(map.as_fd(), bytes as usize).map_err(|source| LoadError::Ring { map: name, source })
+}
+
+pub(super) fn open_promise(object: &Object) -> Result<Promise, LoadError> {
+    let name = ".data.reader";
+    let map = map(object, name).ok_or(LoadError::Object { part: name })?;
+    Promise::open(map.as_fd()).map_err(|source| LoadError::Ring { map: name, source })
 }
 
 /// Attaches the program `name`, which sits at a hook itself.

@@ -1,4 +1,4 @@
-//! Containers: `run`, `ps`, `exec`, `stop`.
+//! Containers: `run`, `ps`, `logs`, `exec`, `stop`, `rm`.
 
 use std::path::PathBuf;
 
@@ -12,6 +12,7 @@ use super::{ImageSource, ListFormat};
     palisade run --policy restricted oci:./shop\n  \
     palisade run --detach --name shop --policy shop.yaml oci:./shop\n  \
     palisade run oci:./shop -- /bin/sh -c id\n  \
+    palisade run --interactive --tty oci:./shop -- /bin/sh\n  \
     palisade run --explain --policy restricted oci:./shop   # show every change, run nothing")]
 pub(crate) struct Run {
     /// The image: NAME, registry:NAME, docker:NAME, oci:DIR[:TAG], archive:FILE, …
@@ -37,6 +38,9 @@ pub(crate) struct Run {
     /// Pass our standard input on to the program
     #[arg(long, short, conflicts_with = "detach")]
     pub(crate) interactive: bool,
+    /// Give the program a terminal of its own, connected to ours
+    #[arg(long, short, conflicts_with = "detach")]
+    pub(crate) tty: bool,
     /// Return when the container has started; its output goes to a log
     #[arg(long, short)]
     pub(crate) detach: bool,
@@ -63,13 +67,24 @@ pub(crate) struct Ps {
 
 /// `palisade exec`.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  palisade exec shop -- cat /proc/self/status")]
+#[command(after_help = "Examples:\n  \
+    palisade exec shop -- cat /proc/self/status\n  \
+    palisade exec --interactive --tty shop -- /bin/sh")]
 pub(crate) struct Exec {
     /// Name or id (or its beginning)
     pub(crate) container: String,
     /// Pass our standard input on to the program
     #[arg(long, short)]
     pub(crate) interactive: bool,
+    /// Give the program a terminal of its own, connected to ours
+    #[arg(long, short)]
+    pub(crate) tty: bool,
+    /// Set a variable for the program; may be repeated
+    #[arg(long, short, value_name = "NAME=VALUE")]
+    pub(crate) env: Vec<String>,
+    /// Folder to start in [default: the container's]
+    #[arg(long, short, value_name = "DIR")]
+    pub(crate) workdir: Option<String>,
     /// Command and arguments
     #[arg(last = true, required = true)]
     pub(crate) command: Vec<String>,
@@ -88,6 +103,43 @@ pub(crate) struct Stop {
     #[arg(long, default_value_t = 5, value_name = "SECONDS")]
     pub(crate) grace: u64,
     /// Stop a container that a response has protected as well
+    #[arg(long)]
+    pub(crate) unprotect: bool,
+}
+
+/// `palisade logs`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    palisade logs shop\n  \
+    palisade logs --follow --tail 20 shop")]
+pub(crate) struct Logs {
+    /// Name or id (or its beginning) of a container that was started with --detach; by its
+    /// name also after it is gone
+    pub(crate) container: String,
+    /// Go on until the container ends
+    #[arg(long, short)]
+    pub(crate) follow: bool,
+    /// Only so many of the last lines
+    #[arg(long, short = 'n', value_name = "LINES")]
+    pub(crate) tail: Option<usize>,
+}
+
+/// `palisade rm`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    palisade rm shop\n  \
+    palisade rm --force --logs shop   # kills it first, and its output goes too")]
+pub(crate) struct Rm {
+    /// Names or ids (or their beginnings)
+    #[arg(required = true)]
+    pub(crate) containers: Vec<String>,
+    /// Kill one that runs
+    #[arg(long, short)]
+    pub(crate) force: bool,
+    /// Remove the file of its output as well
+    #[arg(long)]
+    pub(crate) logs: bool,
+    /// Remove a container that a response has protected as well
     #[arg(long)]
     pub(crate) unprotect: bool,
 }

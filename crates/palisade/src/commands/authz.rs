@@ -22,7 +22,7 @@ pub(crate) fn authz(context: &Context<'_>, args: &cli::Authz) -> Result<Exit, Fa
     // Said once at the start; each call reads them again.
     let settings = Settings::read(&args.config).or_exit(Exit::Usage)?;
     let policy = context.load_policy(&settings.policy)?.policy;
-    let signals = SignalPipe::install().context("catch signals")?;
+    let signals = SignalPipe::install(false).context("catch signals")?;
     let authorizer =
         Authorizer { settings: args.config.clone(), runtimes: args.allow_runtime.clone() };
     let server = Server::bind(&args.socket, authorizer).map_err(|error| {

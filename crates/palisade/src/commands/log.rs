@@ -55,7 +55,7 @@ fn key(context: &Context<'_>, args: &cli::LogKey) -> Result<Exit, Failure> {
 
 fn serve(context: &Context<'_>, args: &cli::LogServe) -> Result<Exit, Failure> {
     let key = SigningKey::read(&args.key, &args.origin, KeyKind::Ed25519).or_exit(Exit::Usage)?;
-    let signals = SignalPipe::install().context("catch signals")?;
+    let signals = SignalPipe::install(false).context("catch signals")?;
     let writer = Writer::open(&args.data, key).or_exit(Exit::Incomplete)?;
     let log = Log::start(writer, LogOptions::default(), None).or_exit(Exit::Incomplete)?;
     let (log, counts) = (Arc::new(log), Arc::new(ServerCounts::default()));

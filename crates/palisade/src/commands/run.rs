@@ -1,4 +1,4 @@
-//! `palisade run`, `ps`, `exec` and `stop`.
+//! `palisade run`, `ps`, `exec`, `stop` and `rm`.
 
 use std::path::Path;
 use std::time::Duration;
@@ -9,14 +9,14 @@ use palisade_image::Image;
 use palisade_model::Target;
 use palisade_policy::{Admission, Policy, Seccomp};
 use palisade_runtime::{
-    ExecRequest, IdSpace, Input, Output, Record, RunError, RunRequest, Runc, Runtime, RuntimePaths,
-    Stdio,
+    ExecRequest, Found, IdSpace, Input, LogFile, Output, Record, RunError, RunRequest, Runc,
+    Runtime, RuntimePaths, Stdio,
 };
 use palisade_scan::db::Database;
 
-use super::Context;
 use super::admission::Admitter;
 use super::look::Looks;
+use super::{Context, logs};
 use crate::cli::{self, ListFormat};
 use crate::exit::{Exit, Failure, OrExit as _};
 use crate::terminal::{columns, tsv};
@@ -61,6 +61,9 @@ pub(crate) fn run(context: &Context<'_>, args: &cli::Run) -> Result<Exit, Failur
             let _ = terminal.result(&format!("{}\n", record.container.id));
         }
     };
+    let runtime = open(context, args.runtime.as_deref())?;
+    require_terminal(args.interactive, args.tty)?;
+    let (stdio, log) = stdio(context, args, &runtime)?;
     let request = RunRequest {
         image: &image,
         reference: reference(&target, &image),
@@ -72,18 +75,18 @@ pub(crate) fn run(context: &Context<'_>, args: &cli::Run) -> Result<Exit, Failur
         policy: &policy,
         seccomp_document: seccomp_document(&policy)?,
         admit: &|image| admitter.judge(image),
+        terminal: args.tty,
         detach: args.detach,
+        log,
         forward_signals: !args.detach,
         stop_grace: Duration::from_secs(10),
         started: &started,
     };
-    let runtime = open(context, args.runtime.as_deref())?;
     if args.explain {
         let changes = runtime.explain(&request).map_err(|error| refusal(error, &admitter))?;
         context.terminal.result(&explanation(&changes))?;
         return Ok(Exit::Clean);
     }
-    let stdio = stdio(context, args, &runtime)?;
     remember_policy(context, &policy.name, &loaded.text)?;
     let outcome = runtime.run(&request, stdio).map_err(|error| refusal(error, &admitter))?;
     if outcome.out_of_memory {
@@ -153,26 +156,46 @@ fn input(interactive: bool) -> Input {
     if interactive { Input::Inherit } else { Input::Null }
 }
 
-/// Output of a detached container goes to its log; of one in the foreground, to ours.
-fn stdio(context: &Context<'_>, args: &cli::Run, runtime: &Runtime) -> Result<Stdio, Failure> {
-    use anyhow::Context as _;
-    if !args.detach {
-        return Ok(Stdio {
-            stdin: input(args.interactive),
-            stdout: Output::Writer(Box::new(std::io::stdout())),
-            stderr: Output::Writer(Box::new(std::io::stderr())),
-        });
+/// Keys are passed on one by one only where there are keys.
+fn require_terminal(interactive: bool, tty: bool) -> Result<(), Failure> {
+    if tty && interactive && !std::io::IsTerminal::is_terminal(&std::io::stdin()) {
+        return Err(Failure::message(Exit::Usage, "standard input is no terminal")
+            .with_hint("leave out --tty to pass a file or a pipe on, or --interactive"));
     }
-    let folder = runtime.paths().data.join("logs");
-    std::fs::create_dir_all(&folder)
-        .with_context(|| format!("create folder `{}`", folder.display()))?;
+    Ok(())
+}
+
+/// Our own three streams.
+fn streams(interactive: bool) -> Stdio {
+    Stdio {
+        stdin: input(interactive),
+        stdout: Output::Writer(Box::new(std::io::stdout())),
+        stderr: Output::Writer(Box::new(std::io::stderr())),
+    }
+}
+
+/// Output of a detached container goes to its log; of one in the foreground, to ours.
+fn stdio(
+    context: &Context<'_>,
+    args: &cli::Run,
+    runtime: &Runtime,
+) -> Result<(Stdio, Option<LogFile>), Failure> {
+    use anyhow::Context as _;
+    if !args.detach || args.explain {
+        return Ok((streams(args.interactive), None));
+    }
     let name = args.name.clone().unwrap_or_else(|| format!("container-{}", std::process::id()));
-    let path = folder.join(format!("{}.log", name.replace('/', "_")));
-    let open = || std::fs::OpenOptions::new().create(true).append(true).open(&path);
+    let path = logs::path(runtime.paths(), &name);
     let shown = || format!("open log `{}`", path.display());
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    std::fs::create_dir_all(folder).with_context(shown)?;
+    let open = || std::fs::OpenOptions::new().create(true).append(true).open(&path);
     let (stdout, stderr) = (open().with_context(shown)?, open().with_context(shown)?);
+    let offset = stdout.metadata().with_context(shown)?.len();
     context.terminal.progress(&format!("output goes to {}", path.display()));
-    Ok(Stdio { stdin: Input::Null, stdout: Output::File(stdout), stderr: Output::File(stderr) })
+    let stdio =
+        Stdio { stdin: Input::Null, stdout: Output::File(stdout), stderr: Output::File(stderr) };
+    Ok((stdio, Some(LogFile { path, offset })))
 }
 
 /// The profile that the policy names by file, read.
@@ -271,12 +294,15 @@ pub(crate) fn ps(context: &Context<'_>, args: &cli::Ps) -> Result<Exit, Failure>
 /// Runs one more command in a container.
 pub(crate) fn exec(context: &Context<'_>, args: &cli::Exec) -> Result<Exit, Failure> {
     let runtime = open(context, None)?;
-    let request = ExecRequest { command: args.command.clone(), ..ExecRequest::default() };
-    let stdio = Stdio {
-        stdin: input(args.interactive),
-        stdout: Output::Writer(Box::new(std::io::stdout())),
-        stderr: Output::Writer(Box::new(std::io::stderr())),
+    require_terminal(args.interactive, args.tty)?;
+    let request = ExecRequest {
+        command: args.command.clone(),
+        env: args.env.clone(),
+        working_dir: args.workdir.clone(),
+        terminal: args.tty,
+        forward_signals: true,
     };
+    let stdio = streams(args.interactive);
     let exit = runtime.exec(&args.container, &request, stdio).or_exit(Exit::Incomplete)?;
     Err(Failure::program(exit.shell_code()))
 }
@@ -293,6 +319,41 @@ fn refuse_protected(context: &Context<'_>, id: &str, unprotect: bool) -> Result<
         }
         _ => Ok(()),
     }
+}
+
+/// Removes a container, names it, and says what is left of it: false if anything is.
+fn remove(
+    context: &Context<'_>,
+    runtime: &Runtime,
+    found: &Found,
+    force: bool,
+) -> Result<bool, Failure> {
+    let id = &found.record.container.id;
+    let left = runtime.remove(id, force).or_exit(Exit::Incomplete)?;
+    // A cut of its network that a response had pinned outlives the container otherwise.
+    isolate::release_pinned(Path::new(isolate::PIN_ROOT), id).or_exit(Exit::Incomplete)?;
+    for what in &left {
+        context.terminal.error(&format!("warning: {what}\n"));
+    }
+    context.terminal.result(&format!("{}\n", found.record.container.name))?;
+    Ok(left.is_empty())
+}
+
+/// Removes containers that have ended, or kills them first.
+pub(crate) fn rm(context: &Context<'_>, args: &cli::Rm) -> Result<Exit, Failure> {
+    let runtime = open(context, None)?;
+    let mut exit = Exit::Clean;
+    for name in &args.containers {
+        let found = runtime.find(name).or_exit(Exit::Incomplete)?;
+        refuse_protected(context, &found.record.container.id, args.unprotect)?;
+        if !remove(context, &runtime, &found, args.force)? {
+            exit = Exit::Partial;
+        }
+        if let (true, Some(log)) = (args.logs, &found.record.run.log) {
+            logs::remove(&log.path)?;
+        }
+    }
+    Ok(exit)
 }
 
 /// Stops containers and removes them.
@@ -315,14 +376,9 @@ pub(crate) fn stop(context: &Context<'_>, args: &cli::Stop) -> Result<Exit, Fail
                 runtime.stop(id, None, grace).or_exit(Exit::Incomplete)?;
             }
         }
-        let left = runtime.remove(id, true).or_exit(Exit::Incomplete)?;
-        // A cut of its network that a response had pinned outlives the container otherwise.
-        isolate::release_pinned(Path::new(isolate::PIN_ROOT), id).or_exit(Exit::Incomplete)?;
-        for what in left {
+        if !remove(context, &runtime, &found, true)? {
             exit = Exit::Partial;
-            context.terminal.error(&format!("warning: {what}\n"));
         }
-        context.terminal.result(&format!("{}\n", found.record.container.name))?;
     }
     for failure in runtime.collect_garbage().failures() {
         exit = Exit::Partial;

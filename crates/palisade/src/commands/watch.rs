@@ -79,7 +79,7 @@ pub(crate) fn watch(context: &Context<'_>, args: &cli::Watch) -> Result<Exit, Fa
     let (mut detector, started) =
         Detector::start(rules, &options, host_paths(context)).or_exit(Exit::Incomplete)?;
     let means = means::for_agent(context, args.evidence_key.as_deref(), args.evidence_memory)?;
-    let signals = SignalPipe::install().context("catch signals")?;
+    let signals = SignalPipe::install(false).context("catch signals")?;
     tell_limits(context, &started);
     if args.strict && !(started.refused.is_empty() && started.limited.is_empty()) {
         return Err(Failure::message(Exit::Incomplete, "not every rule can see what it asks for")

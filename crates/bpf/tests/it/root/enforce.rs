@@ -462,6 +462,8 @@ fn every_probe_loads_with_enforcement() {
     interest.add("close").unwrap();
     let options = Options { enforcement: Some(enforcer.tables()), ..Options::default() };
     let sensor = Sensor::load(&interest, &options).unwrap();
+    let refused: Vec<_> = sensor.refusals().collect();
+    assert!(refused.is_empty(), "{refused:?}");
     assert!(sensor.attached().len() >= 4, "{:?}", sensor.attached());
 }
 

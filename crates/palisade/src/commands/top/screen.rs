@@ -43,7 +43,7 @@ pub(super) struct Screen {
 
 impl Screen {
     pub(super) fn open() -> io::Result<Self> {
-        let signals = SignalPipe::install()?;
+        let signals = SignalPipe::install(false)?;
         let stdin = io::stdin();
         let before = tcgetattr(&stdin)?;
         let mut raw = before.clone();

@@ -20,6 +20,7 @@ mod refusal;
 mod reload;
 mod run;
 mod sinks;
+mod terminal;
 mod top;
 mod watch;
 

@@ -1,10 +1,11 @@
-//! `palisade run`, `ps`, `exec` and `stop` on a real container.
+//! `palisade run`, `ps`, `logs`, `exec`, `stop` and `rm` on a real container.
 
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
 use super::bed::{Bed, SOON, processes_of};
+use super::terminal::{Terminal, set_size};
 use crate::support::{Running, finish, listing, wait_for};
 
 #[test]
@@ -103,6 +104,65 @@ fn a_detached_container_is_listed_entered_and_stopped() {
     let id = bed.detach("deaf", &[], "trap '' TERM; while :; do sleep 0.05; done");
     let ended = bed.run(&["stop", "--all", "--grace", "0"]);
     assert_eq!((ended.code, ended.stdout.as_str()), (0, "deaf\n"), "{}", ended.stderr);
+    bed.expect_nothing_left(&id);
+}
+
+#[test]
+fn a_shell_on_a_terminal_is_worked_with_as_on_any_other() {
+    let Some(bed) = Bed::new() else { return };
+    let mut terminal =
+        Terminal::start(&bed, &["run", "-it", "--name", "seat", "oci:box", "--", "/bin/sh"]);
+    terminal.types(b"stty size; echo $((40 + 2))\n");
+    terminal.shows("24 80\r\n42\r\n");
+    set_size(&terminal.main, 100, 30);
+    // The kernel tells those who have the terminal as their own, which is not so in a test.
+    rustix::process::kill_process(rustix::process::Pid::from_child(&terminal.child), Signal::WINCH)
+        .unwrap();
+    wait_for("the other size", SOON, || {
+        terminal.types(b"stty size\n");
+        std::thread::sleep(Duration::from_millis(100));
+        terminal.text().contains("30 100\r\n").then_some(())
+    });
+    // An interrupt is the program's, not ours.
+    terminal.types(b"sleep 60\n");
+    std::thread::sleep(Duration::from_millis(200));
+    terminal.types(b"\x03");
+    terminal.types(b"echo still $((1 + 1))\n");
+    terminal.shows("still 2\r\n");
+    let mut second = Terminal::start(&bed, &["exec", "-it", "seat", "--", "/bin/sh"]);
+    second.types(b"tty; exit 4\n");
+    second.shows("/dev/pts/1\r\n");
+    second.expect_end(4);
+    terminal.types(b"exit 6\n");
+    terminal.expect_end(6);
+
+    let args = ["run", "-it", "oci:box", "--", "/bin/sh"];
+    bed.run(&args).expect_error(2, "standard input is no terminal");
+    let text = bed.run(&["run", "-t", "oci:box", "--", "/bin/sh", "-c", "tty"]).expect(0).stdout;
+    assert_eq!(text, "/dev/pts/0\r\n");
+    bed.run(&["run", "--detach", "-t", "oci:box"]).expect(2);
+}
+
+#[test]
+fn what_a_detached_container_says_is_kept_and_it_is_removed_when_told() {
+    let Some(bed) = Bed::new() else { return };
+    let logs = |flags: &[&str]| bed.run(&[&["logs"], flags, &["shop"]].concat()).expect(0).stdout;
+    bed.detach("shop", &[], "echo one; echo two >&2; printf three; sleep 60");
+    wait_for("output", SOON, || (logs(&[]) == "one\ntwo\nthree").then_some(()));
+    assert_eq!(logs(&["--tail", "2"]), "two\nthree");
+    assert_eq!(logs(&["-n", "0"]), "");
+    bed.run(&["logs", "shoq"]).expect_error(3, "shop");
+    bed.run(&["rm", "shop"]).expect_error(3, "runs");
+    assert_eq!(bed.run(&["rm", "--force", "shop"]).expect(0).stdout, "shop\n");
+    assert_eq!(logs(&[]), "one\ntwo\nthree", "it stays when the container is gone");
+
+    // The next of that name begins anew, and who follows it sees its end.
+    let id = bed.detach("shop", &[], "echo four; sleep 0.5; echo five");
+    let follow = Running::start(bed.command(&["logs", "--follow", "shop"]), b"");
+    assert_eq!(follow.wait(SOON).expect(0).stdout, "four\nfive\n");
+    let ended = bed.run(&["rm", "--logs", "shop"]);
+    // Whoever comes first removes what has ended.
+    assert!(ended.code == 0 || ended.stderr.contains("shop"), "{ended:?}");
     bed.expect_nothing_left(&id);
 }
 

@@ -1,86 +1,21 @@
 //! `palisade top`, on a terminal and without one.
 
-use std::fs::File;
-use std::io::{Read as _, Write as _};
-use std::os::fd::OwnedFd;
-use std::process::{Child, Stdio};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 use serde_json::Value;
 
 use super::bed::{Bed, SOON};
+use super::terminal::{Terminal, set_size};
 use crate::support::wait_for;
 
-/// A terminal with a program on it.
-struct Terminal {
-    main: File,
-    other: OwnedFd,
-    child: Child,
-    said: Arc<Mutex<String>>,
-}
-
-impl Terminal {
-    fn start(bed: &Bed, args: &[&str]) -> Self {
-        let main = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
-        grantpt(&main).unwrap();
-        unlockpt(&main).unwrap();
-        let name = ptsname(&main, Vec::new()).unwrap();
-        let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NOCTTY;
-        let other = rustix::fs::open(&name, flags, rustix::fs::Mode::empty()).unwrap();
-        let stdio = || Stdio::from(other.try_clone().unwrap());
-        set_size(&main, 80, 24);
-        let mut command = bed.command(args);
-        command.stdin(stdio()).stdout(stdio()).stderr(stdio());
-        let child = command.spawn().unwrap();
-        drop(command);
-        let main = File::from(main);
-        let said = Arc::new(Mutex::new(String::new()));
-        let (mut reader, heard) = (main.try_clone().unwrap(), Arc::clone(&said));
-        std::thread::spawn(move || {
-            let mut bytes = [0; 4096];
-            while let Ok(n @ 1..) = reader.read(&mut bytes) {
-                heard.lock().unwrap().push_str(&String::from_utf8_lossy(&bytes[..n]));
-            }
-        });
-        Self { main, other, child, said }
-    }
-
-    fn text(&self) -> String {
-        self.said.lock().unwrap().clone()
-    }
-
-    #[track_caller]
-    fn shows(&self, text: &str) {
-        wait_for(text, SOON, || self.text().contains(text).then_some(()));
-    }
-
-    /// Waits for the end, which leaves the terminal as it was.
-    #[track_caller]
-    fn expect_end(mut self) {
-        let code = wait_for("end", SOON, || self.child.try_wait().unwrap());
-        assert_eq!(code.code(), Some(0), "{}", self.text());
-        let modes = tcgetattr(&self.other).unwrap().local_modes;
-        assert!(modes.contains(LocalModes::ICANON | LocalModes::ECHO), "{modes:?}");
-        wait_for("the page before", SOON, || {
-            self.text().ends_with("\u{1b}[?25h\u{1b}[?1049l").then_some(())
-        });
-    }
-}
-
-impl Drop for Terminal {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn set_size(main: impl std::os::fd::AsFd, columns: u16, rows: u16) {
-    let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
-    tcsetwinsize(main, size).unwrap();
+/// Waits for the end, which leaves the page that was before.
+#[track_caller]
+fn expect_end(mut terminal: Terminal) {
+    terminal.expect_end(0);
+    wait_for("the page before", SOON, || {
+        terminal.text().ends_with("\u{1b}[?25h\u{1b}[?1049l").then_some(())
+    });
 }
 
 /// The rows of the last whole screen.
@@ -138,20 +73,20 @@ fn it_shows_containers_processes_and_losses_and_leaves_the_terminal_as_it_was() 
     let mut keys =
         [b"j".as_slice(), b"\x1b[B", b"k", b"\x1b[A"].into_iter().flat_map(|key| [key; 8]);
     wait_for("the host", SOON, || {
-        terminal.main.write_all(keys.next().unwrap_or(b"j")).unwrap();
+        terminal.types(keys.next().unwrap_or(b"j"));
         std::thread::sleep(Duration::from_millis(300));
         terminal.text().contains("PROCESSES OF host").then_some(())
     });
-    terminal.main.write_all(b"p").unwrap();
+    terminal.types(b"p");
     terminal.shows("[paused]");
-    terminal.main.write_all(b"q").unwrap();
-    terminal.expect_end();
+    terminal.types(b"q");
+    expect_end(terminal);
 
     for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
         let terminal = Terminal::start(&bed, &["top"]);
         terminal.shows("PROCESSES OF");
         kill_process(Pid::from_child(&terminal.child), signal).unwrap();
-        terminal.expect_end();
+        expect_end(terminal);
     }
     watch.signal(Signal::TERM);
     watch.wait(SOON).expect(0);

@@ -3,3 +3,4 @@
 mod confinement;
 mod interruption;
 mod lifecycle;
+mod terminal;

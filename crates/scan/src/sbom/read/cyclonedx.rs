@@ -23,7 +23,7 @@ pub(super) fn read(bom: &Value, name: &str) -> Result<Document, ReadSbomError> {
     let mut gatherer = Gatherer::new(name);
     let subject = bom.get("metadata").and_then(|metadata| metadata.get("component"));
     if let Some(component) = subject {
-        gatherer.subject = Some(subject_of(component, name));
+        gatherer.subject = Some(subject_of(component));
     }
     // Trivy names the operating system beside the packages, Syft in the subject's properties.
     for component in items(bom, "components") {
@@ -128,11 +128,10 @@ fn mixed_licences(value: &Value, at: &mut String, problems: &mut Vec<Problem>) {
     }
 }
 
-fn subject_of(component: &Value, name: &str) -> Subject {
-    let stated = text(component, "name");
+fn subject_of(component: &Value) -> Subject {
     let version = text(component, "version");
     Subject {
-        name: if stated.is_empty() { name.to_string() } else { quote_name(stated) },
+        name: quote_name(text(component, "name")),
         digest: version.parse::<Digest>().ok(),
         platform: property(component, &["palisade:platform"]).map(str::to_string),
     }

@@ -113,11 +113,14 @@ impl<'n> Gatherer<'n> {
             }
             (stated, named) => stated.or(named),
         };
-        let subject = self.subject.unwrap_or_else(|| Subject {
-            name: self.name.to_string(),
+        let mut subject = self.subject.unwrap_or_else(|| Subject {
+            name: String::new(),
             digest: None,
             platform: None,
         });
+        if subject.name.is_empty() {
+            subject.name = self.name.to_string();
+        }
         Document {
             format,
             inventory: Inventory {

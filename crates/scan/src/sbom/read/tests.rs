@@ -214,6 +214,20 @@ fn the_structure_is_whole() {
 }
 
 #[test]
+fn a_subject_without_a_name_is_called_as_its_document() {
+    let check = |text: &str| {
+        let document = read(text.as_bytes(), "x.json").unwrap();
+        assert_eq!(document.inventory.subject.name, "x.json", "{text}");
+    };
+    check(r#"{"bomFormat":"CycloneDX","specVersion":"1.6"}"#);
+    check(
+        r#"{"@context":"https://spdx.org/rdf/3.0.1/spdx-context.jsonld","@graph":[
+        {"type":"CreationInfo","@id":"_:c","specVersion":"3.0.1","created":"2026-11-22T05:53:55Z","createdBy":["urn:b"]},
+        {"type":"software_Package","spdxId":"urn:a","creationInfo":"_:c","software_primaryPurpose":"container"}]}"#,
+    );
+}
+
+#[test]
 fn an_incomplete_document_has_a_gap() {
     let text = r#"{"bomFormat":"CycloneDX","specVersion":"1.6",
         "metadata":{"component":{"type":"container","name":"x","bom-ref":"r"}},
