@@ -20,6 +20,31 @@ use crate::squash::{PathError, normalise};
 use crate::tarball::{RawKind, TarReader};
 use crate::{FileKind, Limits, OpenImageError};
 
+/// The files of an archive, for whoever reads a layout in it by rules of their own.
+#[derive(Debug)]
+pub struct ArchiveFiles(Archive);
+
+impl ArchiveFiles {
+    /// Opens the tar file at `path`, compressed or not.
+    pub fn open(path: &Path, limits: &Limits) -> Result<Self, OpenImageError> {
+        Archive::open(path, limits).map(Self)
+    }
+
+    /// Opens the file `name` in it.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::NotFound`] when there is none of that name.
+    pub fn open_file(&self, name: &str) -> io::Result<impl Read + use<>> {
+        Ok(self.0.open_entry(name)?.0)
+    }
+
+    /// Reads the file `name` in it, of at most `limit` bytes.
+    pub fn read(&self, name: &str, limit: u64) -> io::Result<Vec<u8>> {
+        self.0.read_entry(name, "file of an archive", limit)
+    }
+}
+
 /// The table of an archive.
 #[derive(Debug)]
 pub(crate) struct Archive {

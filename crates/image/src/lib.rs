@@ -44,6 +44,7 @@ mod walk;
 mod xattr;
 
 pub use amend::Amendment;
+pub use archive::ArchiveFiles;
 pub use document::{HistoryStep, ImageConfig, Platform};
 pub use entry::{FileEntry, FileKind, Hostile, HostileKind, Visit, Walked};
 pub use error::{BlobError, ExtractError, LayoutError, OpenImageError, ReadImageError, TarError};

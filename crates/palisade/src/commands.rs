@@ -46,6 +46,9 @@ mod status;
 mod stored;
 mod top;
 mod trust;
+mod trust_explain;
+mod trusted;
+mod verify;
 mod version;
 mod watch;
 
@@ -71,7 +74,7 @@ pub(crate) fn run(
         Command::Sign(args) => signing::sign(&context, args),
         Command::Attest(args) => signing::attest(&context, args),
         Command::Patch(command) => patch::patch(&context, command),
-        Command::Verify(args) => sign::verify(&context, args),
+        Command::Verify(args) => verify::verify(&context, args),
         Command::Promote(args) => promote::promote(&context, args),
         Command::Copy(args) => promote::copy(&context, args),
         Command::Run(args) => run::run(&context, args),

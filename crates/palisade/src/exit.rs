@@ -21,6 +21,9 @@ pub(crate) enum Exit {
     Incomplete = 3,
     /// Completed in part: what is missing was named.
     Partial = 4,
+    /// The network or a registry failed, so that it is not known whether a signature is good:
+    /// neither an acceptance nor a refusal, and worth another try.
+    Network = 5,
 }
 
 /// An error on its way to the terminal, or the exit code of a program in a container.
@@ -74,6 +77,11 @@ impl Failure {
         self
     }
 
+    /// The error and its causes in one line.
+    pub(crate) fn brief(&self) -> String {
+        self.error.as_ref().map(|error| format!("{error:#}")).unwrap_or_default()
+    }
+
     /// What the terminal shows.
     pub(crate) fn render(&self) -> String {
         match &self.error {
@@ -110,8 +118,15 @@ mod tests {
 
     #[test]
     fn the_codes_are_those_of_the_documentation() {
-        let codes = [Exit::Clean, Exit::Refused, Exit::Usage, Exit::Incomplete, Exit::Partial];
-        assert_eq!(codes.map(|exit| exit as u8), [0, 1, 2, 3, 4]);
+        let codes = [
+            Exit::Clean,
+            Exit::Refused,
+            Exit::Usage,
+            Exit::Incomplete,
+            Exit::Partial,
+            Exit::Network,
+        ];
+        assert_eq!(codes.map(|exit| exit as u8), [0, 1, 2, 3, 4, 5]);
     }
 
     #[test]

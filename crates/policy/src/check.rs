@@ -17,6 +17,7 @@ pub(crate) fn check(reader: &mut Reader) {
     for i in 0..reader.policy.response.len() {
         response(reader, i);
     }
+    crate::trust::check(reader);
     crate::engines::check(reader);
     crate::enforce::check(reader);
     crate::sinks::check(reader);
@@ -48,7 +49,9 @@ fn images(reader: &mut Reader) {
     let images = reader.policy.images.clone();
     match images.verify {
         ImageVerification::Required
-            if reader.says("images.verify", "required") && reader.says("images.keys", "[]") =>
+            if reader.says("images.verify", "required")
+                && reader.says("images.keys", "[]")
+                && images.trust.is_empty() =>
         {
             warn(
                 reader,

@@ -115,6 +115,10 @@ pub struct Images {
     pub verify: ImageVerification,
     /// Public keys (PEM files) of which one must have signed; relative to the policy file.
     pub keys: Vec<PathBuf>,
+    /// Who must have signed which images.
+    pub trust: Vec<crate::trust::TrustRule>,
+    /// What must be said about which images.
+    pub attestations: Vec<crate::trust::RequiredAttestation>,
     /// What a scan must not find.
     pub gate: Gate,
 }

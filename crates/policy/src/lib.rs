@@ -12,6 +12,7 @@ mod capability;
 mod check;
 mod checks;
 pub mod code;
+pub mod condition;
 pub mod decide;
 pub mod document;
 pub mod endpoint;
@@ -27,6 +28,7 @@ pub mod scan;
 mod sinks;
 pub mod standing;
 mod table;
+pub mod trust;
 mod value;
 mod yaml;
 
@@ -45,3 +47,4 @@ pub use engines::{
 pub use explain::explain;
 pub use load::{LoadPolicyError, LoadedPolicy, Origin, Setting, parse};
 pub use reference::{markdown, schema};
+pub use trust::{RequiredAttestation, TrustRule};

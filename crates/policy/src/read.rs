@@ -464,7 +464,8 @@ fn resolve_files(policy: &mut Policy, folder: &Path) {
     let sinks = sinks.flat_map(|sink| sink.headers.iter_mut().chain(&mut sink.ca));
     let scan = policy.scan.malware_rules.iter_mut().chain(&mut policy.scan.malware_hashes);
     let files = policy.images.keys.iter_mut().chain(&mut policy.runtime.rules);
-    let files = files.chain(sinks).chain(scan);
+    let trust = policy.images.trust.iter_mut().flat_map(|rule| rule.keys.iter_mut());
+    let files = files.chain(sinks).chain(scan).chain(trust);
     for file in files {
         *file = folder.join(&*file);
     }
@@ -483,6 +484,8 @@ fn blank() -> Policy {
         images: Images {
             verify: ImageVerification::Required,
             keys: Vec::new(),
+            trust: Vec::new(),
+            attestations: Vec::new(),
             gate: Gate::default(),
         },
         containers: Containers {

@@ -374,6 +374,23 @@ mod tests {
                     }
                     item
                 }
+                "images.trust[]" | "images.attestations[]" => {
+                    let list = parent.trim_start_matches("images.").trim_end_matches("[]");
+                    let mut item = format!("images:\n  {list}:\n    - {line}\n");
+                    let others: &[(&str, &str)] = match list {
+                        "trust" => &[
+                            ("name", "release"),
+                            ("keys", "[a.pub, b.pub]"),
+                            ("subject", "s"),
+                            ("issuer", "i"),
+                        ],
+                        _ => &[("predicate", "p")],
+                    };
+                    for (name, value) in others.iter().filter(|(name, _)| key.name() != *name) {
+                        let _ = writeln!(item, "      {name}: {value}");
+                    }
+                    item
+                }
                 "response[]" => {
                     let mut item = format!("response:\n  - {line}\n");
                     for (name, value) in [("name", "x"), ("actions", "[freeze]")] {

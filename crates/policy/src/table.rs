@@ -10,8 +10,8 @@ use palisade_model::Priority;
 
 use crate::capability;
 use crate::document::{
-    Action, EndOfLife, ImageVerification, Network, Policy, ResponseRule, Seccomp, SecurityModule,
-    Tmpfs, UserMode, UserNamespace,
+    Action, EndOfLife, Network, Policy, ResponseRule, Seccomp, SecurityModule, Tmpfs, UserMode,
+    UserNamespace,
 };
 
 /// A key of a policy.
@@ -276,6 +276,7 @@ const RESPONSE_PRIORITY: &[Choice] =
 /// Keys there are.
 pub(crate) const N_KEYS: usize = KEYS.len()
     + crate::enforce::KEYS.len()
+    + crate::trust::KEYS.len()
     + crate::engines::KEYS.len()
     + crate::sinks::KEYS.len()
     + crate::checks::KEYS.len()
@@ -284,6 +285,7 @@ pub(crate) const N_KEYS: usize = KEYS.len()
 /// Every key, in the order in which a policy is written and explained.
 pub(crate) fn keys() -> impl Iterator<Item = &'static Key> {
     KEYS.iter()
+        .chain(crate::trust::KEYS)
         .chain(crate::engines::KEYS)
         .chain(crate::enforce::KEYS)
         .chain(crate::sinks::KEYS)

@@ -182,6 +182,17 @@ impl RegistryError {
         !matches!(self, Self::Blocked(_) | Self::Disk { .. } | Self::Cancelled)
     }
 
+    /// Whether the network or the service is at fault: the same request may succeed later, and
+    /// says nothing of the image meanwhile.
+    pub fn is_network(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::Broken { .. } => true,
+            Self::Status { status, .. } => *status == 429 || *status >= 500,
+            Self::Token { source, .. } => source.is_network(),
+            _ => false,
+        }
+    }
+
     /// Whether the registry said that the image is not there.
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::NotFound { .. })

@@ -17,6 +17,7 @@
 #![forbid(unsafe_code)]
 
 mod attach;
+mod attached;
 mod auth;
 mod blobs;
 mod cache;
@@ -34,6 +35,7 @@ mod referrers;
 mod url;
 
 pub use attach::{Listed, Referrer};
+pub use attached::Attached;
 pub use blobs::BlobOptions;
 pub use cache::BlobCache;
 pub use challenge::{Challenge, parse_challenges};

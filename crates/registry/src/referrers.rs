@@ -38,6 +38,16 @@ impl Client {
         digest: Digest,
         artifact_type: Option<&str>,
     ) -> Result<Vec<Descriptor>, RegistryError> {
+        Ok(self.referrers_and_whence(place, digest, artifact_type)?.0)
+    }
+
+    /// As [`Self::referrers`]; the second part says whether the registry itself lists them.
+    pub(crate) fn referrers_and_whence(
+        &self,
+        place: &Place,
+        digest: Digest,
+        artifact_type: Option<&str>,
+    ) -> Result<(Vec<Descriptor>, bool), RegistryError> {
         let what = format!("what refers to {digest} in {}", place.repository);
         let mut path = format!("referrers/{digest}");
         if let Some(kind) = artifact_type {
@@ -53,7 +63,8 @@ impl Client {
                     RegistryError::NotFound { .. }
                     | RegistryError::Status { status: 400 | 405, .. },
                 ) if all.is_empty() => {
-                    return self.tagged_referrers(place, digest, artifact_type, &what);
+                    let all = self.tagged_referrers(place, digest, artifact_type, &what)?;
+                    return Ok((all, false));
                 }
                 Err(error) => return Err(error),
             };
@@ -66,10 +77,10 @@ impl Client {
                 _ => break,
             }
         }
-        Ok(filtered(all, artifact_type))
+        Ok((filtered(all, artifact_type), true))
     }
 
-    fn tagged_referrers(
+    pub(crate) fn tagged_referrers(
         &self,
         place: &Place,
         digest: Digest,

@@ -1,5 +1,6 @@
-//! An OCI image layout as verification needs it: every document and blob that is read is
-//! checked against the digest and size that name it, before anything is believed of it.
+//! An image and what is attached to it as verification needs them: every document and blob
+//! that is read is checked against the digest and size that name it, before anything is
+//! believed of it. They lie in a layout on disk, or wherever [`Blobs`] reads them from.
 //!
 //! Deliberately small and apart from crate `image`: what decides whether an image is
 //! genuine shares no shortcut with what unpacks it.
@@ -20,6 +21,8 @@ pub(crate) const DOCUMENT_BYTES_MAX: u64 = 4 << 20;
 pub(crate) const DESCRIPTORS_MAX: usize = 1024;
 /// Indexes within each other.
 const INDEX_DEPTH_MAX: usize = 4;
+/// Largest `oci-layout`, in bytes.
+const MARKER_BYTES_MAX: u64 = 4096;
 /// Largest blob that is worth checking, in bytes.
 const BLOB_BYTES_MAX: u64 = 1 << 40;
 
@@ -40,7 +43,7 @@ pub enum ContentError {
         #[source]
         source: io::Error,
     },
-    /// The layout's own documents are malformed.
+    /// Documents of the layout or the image are malformed.
     #[error("malformed {what}")]
     Malformed {
         /// `index.json`, `manifest sha256:…`.
@@ -132,6 +135,25 @@ pub struct Descriptor {
 }
 
 impl Descriptor {
+    /// Names a blob.
+    pub fn new(media_type: impl Into<String>, digest: Digest, size: u64) -> Self {
+        let (artifact_type, annotations) = (None, Map::new());
+        Self { media_type: media_type.into(), digest, size, artifact_type, annotations }
+    }
+
+    /// The same under a tag, as the index of a layout has it.
+    #[must_use]
+    pub fn tagged(mut self, tag: &str) -> Self {
+        self.annotations.insert(REF_NAME.into(), tag.into());
+        self
+    }
+
+    /// Whether it names a manifest or an index.
+    pub fn is_document(&self) -> bool {
+        const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+        self.is_index() || matches!(self.media_type.as_str(), MEDIA_TYPE_MANIFEST | DOCKER_MANIFEST)
+    }
+
     /// The tag, where the descriptor of an index has one.
     pub(crate) fn ref_name(&self) -> Option<&str> {
         self.annotations.get(REF_NAME).and_then(Value::as_str)
@@ -171,17 +193,61 @@ pub struct Checked {
 }
 
 /// What a walk through an image has met.
-#[derive(Default)]
 struct Tree {
+    depth: Depth,
     checked: Checked,
     seen: BTreeSet<(Digest, u64)>,
     documents: BTreeSet<Digest>,
 }
 
-/// An open layout.
+impl Default for Tree {
+    fn default() -> Self {
+        let (seen, documents) = (BTreeSet::new(), BTreeSet::new());
+        Self { depth: Depth::Everything, checked: Checked::default(), seen, documents }
+    }
+}
+
+/// Where blobs are read from. Nothing that it gives is believed before its digest is checked.
+pub trait Blobs {
+    /// Opens the blob that `named` names, at its beginning.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::NotFound`] says that there is no such blob; every other error says that
+    /// it could not be found out, and neither accepts nor refuses an image.
+    fn open(&self, named: &Descriptor) -> io::Result<Box<dyn io::Read + '_>>;
+}
+
+/// The blobs of a layout on disk.
+struct FolderBlobs(Root);
+
+impl Blobs for FolderBlobs {
+    fn open(&self, named: &Descriptor) -> io::Result<Box<dyn io::Read + '_>> {
+        let path = blob_path(&named.digest);
+        Ok(Box::new(self.0.open_file(Path::new(&path))?))
+    }
+}
+
+/// Where a layout keeps a blob.
+pub fn blob_path(digest: &Digest) -> String {
+    format!("blobs/sha256/{}", digest.hex())
+}
+
+/// How much of an image is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Depth {
+    /// Its manifests and indexes. Whoever reads a blob later proves it by what they say of it.
+    Manifests,
+    /// Its configurations and layers as well.
+    Everything,
+}
+
+/// An image with what is attached to it.
 pub(crate) struct Content {
-    root: Root,
+    blobs: Box<dyn Blobs>,
     pub(crate) index: Document,
+    /// The image, where there is nothing to choose.
+    image: Option<Descriptor>,
 }
 
 fn malformed(what: impl Into<String>) -> impl FnOnce(JsonError) -> ContentError {
@@ -214,33 +280,63 @@ fn parse_document(bytes: &[u8], what: &str, expected: &str) -> Result<Document, 
 impl Content {
     /// Opens the layout in `folder`.
     pub(crate) fn open(folder: &Path) -> Result<Self, ContentError> {
+        let no_layout = |source| ContentError::NotALayout { path: folder.to_path_buf(), source };
+        let root = Root::open(folder).map_err(no_layout)?;
+        let marker = root.read(Path::new("oci-layout"), MARKER_BYTES_MAX).map_err(no_layout)?;
+        let index = root.read(Path::new("index.json"), DOCUMENT_BYTES_MAX).map_err(no_layout)?;
+        Self::of_layout(folder, Box::new(FolderBlobs(root)), &marker, &index)
+    }
+
+    /// A layout whose files `oci-layout` and `index.json` were read already.
+    pub(crate) fn of_layout(
+        path: &Path,
+        blobs: Box<dyn Blobs>,
+        marker: &[u8],
+        index: &[u8],
+    ) -> Result<Self, ContentError> {
         #[derive(Deserialize)]
         struct Marker {
             #[serde(rename = "imageLayoutVersion")]
             version: String,
         }
-        let no_layout = |source| ContentError::NotALayout { path: folder.to_path_buf(), source };
-        let root = Root::open(folder).map_err(no_layout)?;
-        let marker = root.read(Path::new("oci-layout"), 4096).map_err(no_layout)?;
-        let marker: Marker = json::parse(&marker, 4096).map_err(malformed("oci-layout"))?;
+        let marker: Marker =
+            json::parse(marker, MARKER_BYTES_MAX).map_err(malformed("oci-layout"))?;
         if marker.version != "1.0.0" {
             let text = format!("layout version `{:.32}` is not supported", marker.version);
-            return Err(no_layout(io::Error::other(text)));
+            let (path, source) = (path.to_path_buf(), io::Error::other(text));
+            return Err(ContentError::NotALayout { path, source });
         }
-        let index = root.read(Path::new("index.json"), DOCUMENT_BYTES_MAX).map_err(no_layout)?;
-        let index = parse_document(&index, "index.json", MEDIA_TYPE_INDEX)?;
-        Ok(Self { root, index })
+        let index = parse_document(index, "index.json", MEDIA_TYPE_INDEX)?;
+        Ok(Self { blobs, index, image: None })
+    }
+
+    /// One image, and what may be attached to it.
+    pub(crate) fn of_image(
+        blobs: Box<dyn Blobs>,
+        image: Descriptor,
+        attached: Vec<Descriptor>,
+    ) -> Self {
+        let index = Document {
+            schema_version: 2,
+            media_type: None,
+            artifact_type: None,
+            config: None,
+            layers: Vec::new(),
+            manifests: attached,
+            subject: None,
+        };
+        Self { blobs, index, image: Some(image) }
     }
 
     fn open_blob(
         &self,
         role: &'static str,
-        digest: &Digest,
-    ) -> Result<std::fs::File, ContentError> {
-        let path = PathBuf::from(format!("blobs/sha256/{}", digest.hex()));
-        self.root.open_file(&path).map_err(|source| match source.kind() {
-            io::ErrorKind::NotFound => ContentError::Missing { role, digest: *digest },
-            _ => ContentError::Read { role, digest: *digest, source },
+        named: &Descriptor,
+    ) -> Result<Box<dyn io::Read + '_>, ContentError> {
+        let digest = named.digest;
+        self.blobs.open(named).map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound => ContentError::Missing { role, digest },
+            _ => ContentError::Read { role, digest, source },
         })
     }
 
@@ -257,7 +353,7 @@ impl Content {
             return Err(tampered(format!("a size of {} bytes is stated", named.size)));
         }
         // One byte more than stated is read at most: enough to see that there is more.
-        let file = self.open_blob(role, &digest)?;
+        let file = self.open_blob(role, named)?;
         let mut reader = DigestReader::new(file.take(named.size + 1));
         io::copy(&mut reader, &mut io::sink()).map_err(|source| ContentError::Read {
             role,
@@ -284,7 +380,7 @@ impl Content {
             return Err(malformed(what)(JsonError::TooLarge { size, limit }));
         }
         let mut bytes = Vec::new();
-        self.open_blob(role, &digest)?
+        self.open_blob(role, named)?
             .take(named.size + 1)
             .read_to_end(&mut bytes)
             .map_err(|source| ContentError::Read { role, digest, source })?;
@@ -307,6 +403,9 @@ impl Content {
     /// The image with that tag or digest, or the only one. Signatures and other
     /// attachments are no images.
     pub(crate) fn select(&self, selector: Option<&str>) -> Result<&Descriptor, ContentError> {
+        if let Some(image) = &self.image {
+            return Ok(image);
+        }
         let images: Vec<&Descriptor> =
             self.index.manifests.iter().filter(|d| self.is_image(d)).collect();
         let name =
@@ -351,7 +450,16 @@ impl Content {
         &self,
         image: &Descriptor,
     ) -> Result<(Checked, BTreeSet<Digest>), ContentError> {
-        let mut tree = Tree::default();
+        self.check_image_to(image, Depth::Everything)
+    }
+
+    /// As [`Self::check_image`], as deep as is wanted.
+    pub(crate) fn check_image_to(
+        &self,
+        image: &Descriptor,
+        depth: Depth,
+    ) -> Result<(Checked, BTreeSet<Digest>), ContentError> {
+        let mut tree = Tree { depth, ..Tree::default() };
         self.check_tree(image, 0, &mut tree)?;
         Ok((tree.checked, tree.documents))
     }
@@ -377,7 +485,7 @@ impl Content {
         let config = document.config.iter().map(|config| ("configuration", config));
         let layers = document.layers.iter().map(|layer| ("layer", layer));
         for (role, blob) in config.chain(layers) {
-            if tree.seen.insert((blob.digest, blob.size)) {
+            if tree.depth == Depth::Everything && tree.seen.insert((blob.digest, blob.size)) {
                 self.check(role, blob, &mut tree.checked)?;
             }
         }

@@ -38,7 +38,7 @@ pub mod verify;
 
 pub use blob::{VerifyBlobError, sign_blob, verify_blob};
 pub use bundle::{BUNDLE_BYTES_MAX, BUNDLE_MEDIA_TYPE, BundleError, sign_envelope};
-pub use content::{Checked, ContentError, Descriptor};
+pub use content::{Blobs, Checked, ContentError, Depth, Descriptor, blob_path};
 pub use ed25519::{Ed25519PrivateKey, Ed25519PublicKey};
 pub use jose::{code_challenge, random_text};
 pub use json::JsonError;
@@ -53,6 +53,6 @@ pub use statement::{
     attestation, image_signature,
 };
 pub use verify::{
-    ImageSigner, Rejection, SignatureFormat, Signers, Verified, VerifyError, verify_image,
-    verify_image_by,
+    Attestation, ImageSigner, ImageSource, Rejection, SignatureFormat, Signers, Verified,
+    VerifyError, verify_image, verify_image_by,
 };

@@ -7,16 +7,20 @@ use palisade_base::{Digest, Explain};
 
 use crate::bundle::{BUNDLE_BYTES_MAX, Bundle, BundleError};
 use crate::content::{
-    Checked, Content, ContentError, DESCRIPTORS_MAX, Descriptor, Document, MEDIA_TYPE_MANIFEST,
+    Blobs, Checked, Content, ContentError, DESCRIPTORS_MAX, Depth, Descriptor, Document,
+    MEDIA_TYPE_MANIFEST,
 };
+use crate::dsse;
 use crate::key::PublicKey;
 use crate::sigstore::{
-    Artifact, Bundle as AnyBundle, BundleKind, CertificateIdentity, IdentityMatch, Signer,
-    SigstoreError, Verifier,
+    Artifact, Attested, Bundle as AnyBundle, BundleKind, CertificateIdentity, IdentityMatch,
+    Signer, SigstoreError, Verifier, legacy,
 };
 use crate::simple::{self, SimpleError};
 use crate::statement::{PAYLOAD_TYPE, PREDICATE_TYPE, Statement};
 
+/// Media type of an envelope under the tag `sha256-….att`.
+const ENVELOPE_MEDIA_TYPE: &str = "application/vnd.dsse.envelope.v1+json";
 /// Media types of bundles begin like this, whatever their version.
 const BUNDLE_PREFIX: &str = "application/vnd.dev.sigstore.bundle";
 
@@ -51,6 +55,20 @@ pub enum ImageSigner {
     Certificate(CertificateIdentity),
 }
 
+impl ImageSigner {
+    /// Whether both are the same person or robot. Claims of a certificate differ from run to
+    /// run; names and who vouches for them do not.
+    fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Key(one), Self::Key(two)) => one == two,
+            (Self::Certificate(one), Self::Certificate(two)) => {
+                one.names == two.names && one.issuer == two.issuer
+            }
+            _ => false,
+        }
+    }
+}
+
 impl std::fmt::Display for ImageSigner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -58,6 +76,19 @@ impl std::fmt::Display for ImageSigner {
             Self::Certificate(identity) => write!(f, "{identity}"),
         }
     }
+}
+
+/// Something that one of the signers says about the image, besides having signed it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attestation {
+    /// What kind of thing it says.
+    pub predicate_type: String,
+    /// Who says it: one of the keys given, or one of the identities.
+    pub signer: ImageSigner,
+    /// The in-toto statement, as it was signed.
+    pub statement: Vec<u8>,
+    /// Digest of the blob that holds it.
+    pub digest: Digest,
 }
 
 /// Who may have signed: any of them.
@@ -77,17 +108,21 @@ pub struct Verified {
     /// That and, of an index, the manifests in it: whoever runs one of them by this digest
     /// runs what was signed.
     pub manifests: BTreeSet<Digest>,
-    /// Who signed it: one of the keys given, or one of the identities.
+    /// Who signed it first: one of the keys given, or one of the identities.
     pub signer: ImageSigner,
-    /// The form of the signature.
+    /// The form of that signature.
     pub format: SignatureFormat,
-    /// Digest of the blob that holds the signature.
+    /// Digest of the blob that holds that signature.
     pub signature: Digest,
+    /// Everybody who signed it and is one of those given, each once.
+    pub signers: Vec<ImageSigner>,
     /// Content that was checked.
     pub content: Checked,
     /// Signatures that prove nothing; they do no harm beside one that does.
     pub rejections: Vec<Rejection>,
-    /// Attestations of other kinds that are attached and were not looked at.
+    /// What else the signers say about the image.
+    pub attestations: Vec<Attestation>,
+    /// What else is attached and is none of the signers' word.
     pub n_attestations: u64,
 }
 
@@ -175,39 +210,97 @@ pub fn verify_image_by(
     selector: Option<&str>,
     signers: Signers<'_>,
 ) -> Result<Verified, VerifyError> {
-    if signers.keys.is_empty() && signers.identities.is_none_or(|(_, all)| all.is_empty()) {
-        return Err(VerifyError::NoKeys);
-    }
-    let content = Content::open(folder)?;
-    let image = content.select(selector)?;
-    let (checked, manifests) = content.check_image(image)?;
-    let mut search = Search {
-        content: &content,
-        image: image.digest,
-        signers,
-        found: None,
-        rejections: Vec::new(),
-        n_attestations: 0,
-    };
-    search.all();
-    let Search { found, rejections, n_attestations, .. } = search;
-    let digest = image.digest;
-    match found {
-        Some((signer, format, signature)) => Ok(Verified {
-            digest,
-            manifests,
-            signer,
-            format,
-            signature,
-            content: checked,
-            rejections,
-            n_attestations,
-        }),
-        None if rejections.is_empty() => Err(VerifyError::NoSignature { digest }),
-        None if rejections.iter().all(|rejection| rejection.wrong_key) => {
-            Err(VerifyError::WrongKey { digest, rejections })
+    signers.check()?;
+    ImageSource::layout(folder)?.verify(selector, Depth::Everything, signers)
+}
+
+impl Signers<'_> {
+    fn check(&self) -> Result<(), VerifyError> {
+        if self.keys.is_empty() && self.identities.is_none_or(|(_, all)| all.is_empty()) {
+            return Err(VerifyError::NoKeys);
         }
-        None => Err(VerifyError::Malformed { digest, rejections }),
+        Ok(())
+    }
+}
+
+/// An image with what is attached to it, wherever they are.
+pub struct ImageSource(Content);
+
+impl ImageSource {
+    /// The images of a layout on disk.
+    pub fn layout(folder: &Path) -> Result<Self, VerifyError> {
+        Ok(Self(Content::open(folder)?))
+    }
+
+    /// The images of a layout whose files `oci-layout` and `index.json` were read already, in
+    /// an archive for one; `path` is for messages.
+    pub fn files(
+        path: &Path,
+        blobs: Box<dyn Blobs>,
+        marker: &[u8],
+        index: &[u8],
+    ) -> Result<Self, VerifyError> {
+        Ok(Self(Content::of_layout(path, blobs, marker, index)?))
+    }
+
+    /// One image of a registry. `attached` is what may be attached to it: referrers as they
+    /// are listed, and the manifests under its tags `sha256-….sig` and `sha256-….att`, with
+    /// their tags.
+    pub fn image(blobs: Box<dyn Blobs>, image: Descriptor, attached: Vec<Descriptor>) -> Self {
+        Self(Content::of_image(blobs, image, attached))
+    }
+
+    /// Verifies the image that `selector` (a tag or a digest) names, or the only one: its
+    /// content as deep as is wanted, then its signatures.
+    ///
+    /// # Errors
+    ///
+    /// What could not be read, [`ContentError::Read`], is neither a refusal nor an acceptance:
+    /// it is given whenever a signature that was not seen could have decided otherwise.
+    pub fn verify(
+        &self,
+        selector: Option<&str>,
+        depth: Depth,
+        signers: Signers<'_>,
+    ) -> Result<Verified, VerifyError> {
+        signers.check()?;
+        let content = &self.0;
+        let image = content.select(selector)?;
+        let (checked, manifests) = content.check_image_to(image, depth)?;
+        let mut search = Search {
+            content,
+            image: image.digest,
+            signers,
+            found: Vec::new(),
+            rejections: Vec::new(),
+            attestations: Vec::new(),
+            n_attestations: 0,
+            unread: None,
+        };
+        search.all();
+        let Search { found, rejections, attestations, n_attestations, unread, .. } = search;
+        let digest = image.digest;
+        let signers = found.iter().map(|(signer, ..)| signer.clone()).collect();
+        match (found.into_iter().next(), unread) {
+            (Some((signer, format, signature)), _) => Ok(Verified {
+                digest,
+                manifests,
+                signer,
+                format,
+                signature,
+                signers,
+                content: checked,
+                rejections,
+                attestations,
+                n_attestations,
+            }),
+            (None, Some(unread)) => Err(unread.into()),
+            (None, None) if rejections.is_empty() => Err(VerifyError::NoSignature { digest }),
+            (None, None) if rejections.iter().all(|rejection| rejection.wrong_key) => {
+                Err(VerifyError::WrongKey { digest, rejections })
+            }
+            (None, None) => Err(VerifyError::Malformed { digest, rejections }),
+        }
     }
 }
 
@@ -216,9 +309,13 @@ struct Search<'c> {
     content: &'c Content,
     image: Digest,
     signers: Signers<'c>,
-    found: Option<(ImageSigner, SignatureFormat, Digest)>,
+    /// One signature of each signer.
+    found: Vec<(ImageSigner, SignatureFormat, Digest)>,
     rejections: Vec<Rejection>,
+    attestations: Vec<Attestation>,
     n_attestations: u64,
+    /// The first thing that could not be read.
+    unread: Option<ContentError>,
 }
 
 impl Search<'_> {
@@ -226,17 +323,19 @@ impl Search<'_> {
         let content = self.content;
         let fallback = format!("sha256-{}", self.image.hex());
         let simple = simple::tag(&self.image);
+        let attestations = format!("{fallback}.att");
         let mut candidates: Vec<&Descriptor> = Vec::new();
         let mut indexes = Vec::new();
         for named in &content.index.manifests {
             match named.ref_name() {
                 Some(tag) if tag == simple => self.simple(named),
-                Some(tag) if tag == fallback => match content
-                    .document(named, &mut Checked::default())
-                {
-                    Ok(index) => indexes.push(index),
-                    Err(error) => self.reject(SignatureFormat::Bundle, named.digest, &error, false),
-                },
+                Some(tag) if tag == attestations => self.envelopes(named),
+                Some(tag) if tag == fallback => {
+                    match content.document(named, &mut Checked::default()) {
+                        Ok(index) => indexes.push(index),
+                        Err(error) => self.not_read(SignatureFormat::Bundle, named.digest, error),
+                    }
+                }
                 _ => candidates.push(named),
             }
         }
@@ -269,9 +368,20 @@ impl Search<'_> {
         self.rejections.push(Rejection { format, digest, reason, wrong_key });
     }
 
+    /// What is missing or damaged proves nothing; what could not be read might have.
+    fn not_read(&mut self, format: SignatureFormat, digest: Digest, error: ContentError) {
+        match error {
+            ContentError::Read { .. } => {
+                self.unread.get_or_insert(error);
+            }
+            error => self.reject(format, digest, &error, false),
+        }
+    }
+
     fn accept(&mut self, signer: ImageSigner, format: SignatureFormat, digest: Digest) {
-        if self.found.is_none() {
-            self.found = Some((signer, format, digest));
+        // Whoever signs twice is one signer still.
+        if !self.found.iter().any(|(other, ..)| other.is_same(&signer)) {
+            self.found.push((signer, format, digest));
         }
     }
 
@@ -282,7 +392,11 @@ impl Search<'_> {
         let document = match self.content.document(named, &mut Checked::default()) {
             Ok(document) => document,
             Err(error) if says_bundle => {
-                return self.reject(SignatureFormat::Bundle, named.digest, &error, false);
+                return self.not_read(SignatureFormat::Bundle, named.digest, error);
+            }
+            Err(error @ ContentError::Read { .. }) => {
+                self.unread.get_or_insert(error);
+                return;
             }
             // Another image of the layout, or an attachment of one: not ours to judge.
             Err(_) => return,
@@ -305,7 +419,7 @@ impl Search<'_> {
         let bytes =
             match content.blob("signature", layer, BUNDLE_BYTES_MAX, &mut Checked::default()) {
                 Ok(bytes) => bytes,
-                Err(error) => return self.reject(format, layer.digest, &error, false),
+                Err(error) => return self.not_read(format, layer.digest, error),
             };
         if let Some((verifier, wanted)) = self.signers.identities
             && let Ok(bundle) = AnyBundle::parse(&bytes)
@@ -320,14 +434,17 @@ impl Search<'_> {
                 let found = "the signature of another image";
                 return Err(BundleError::OtherContent { found, wanted: "that of this image" });
             }
-            Ok((statement, key))
+            Ok((statement, key, payload.to_vec()))
         });
         match verified {
-            Ok((statement, key)) if statement.predicate_type == PREDICATE_TYPE => {
+            Ok((statement, key, _)) if statement.predicate_type == PREDICATE_TYPE => {
                 self.accept(ImageSigner::Key(key.clone()), format, layer.digest);
             }
             // A signed statement about the image that is no signature of it: an SBOM.
-            Ok(_) => self.n_attestations += 1,
+            Ok((statement, key, payload)) => {
+                let signer = ImageSigner::Key(key.clone());
+                self.attested(statement.predicate_type, signer, payload, layer.digest);
+            }
             Err(error) => {
                 let wrong_key = matches!(error, BundleError::WrongKey { .. });
                 self.reject(format, layer.digest, &error, wrong_key);
@@ -344,23 +461,14 @@ impl Search<'_> {
         wanted: &[IdentityMatch],
     ) {
         let format = SignatureFormat::Bundle;
-        let image = Artifact::Digest(self.image.as_bytes().to_vec());
-        let verified = verifier.verify(bundle, &image, &[]).and_then(|verified| {
-            let Signer::Certificate(identity) = verified.signer else {
-                return Err(SigstoreError::NoRoot);
-            };
-            if wanted.iter().any(|it| it.matches(&identity)) {
-                return Ok((identity, verified.attested));
-            }
-            let wanted: Vec<_> = wanted.iter().map(ToString::to_string).collect();
-            let (found, wanted) = (identity.to_string(), wanted.join(" or "));
-            Err(SigstoreError::OtherIdentity { found, wanted })
-        });
-        match verified {
+        match by_identity(bundle, &image_artifact(&self.image), verifier, wanted) {
             Ok((identity, Some(it))) if it.predicate_type == PREDICATE_TYPE => {
                 self.accept(ImageSigner::Certificate(identity), format, digest);
             }
-            Ok((_, Some(_))) => self.n_attestations += 1,
+            Ok((identity, Some(it))) => {
+                let signer = ImageSigner::Certificate(identity);
+                self.attested(it.predicate_type, signer, it.payload, digest);
+            }
             Ok((_, None)) => {
                 let found = "the signature of a file";
                 let error = BundleError::OtherContent { found, wanted: "an envelope" };
@@ -370,23 +478,84 @@ impl Search<'_> {
         }
     }
 
+    fn attested(
+        &mut self,
+        predicate_type: String,
+        signer: ImageSigner,
+        statement: Vec<u8>,
+        digest: Digest,
+    ) {
+        self.attestations.push(Attestation { predicate_type, signer, statement, digest });
+    }
+
+    /// Looks at cosign's older attestations. They never count as a signature of the image:
+    /// only as what their signer says of it.
+    fn envelopes(&mut self, named: &Descriptor) {
+        let content = self.content;
+        let document = match content.document(named, &mut Checked::default()) {
+            Ok(document) => document,
+            Err(error) => return self.not_read(SignatureFormat::Simple, named.digest, error),
+        };
+        for layer in document.layers.iter().filter(|l| l.media_type == ENVELOPE_MEDIA_TYPE) {
+            let bytes =
+                content.blob("attestation", layer, BUNDLE_BYTES_MAX, &mut Checked::default());
+            match bytes.ok().and_then(|bytes| self.envelope(layer, &bytes)) {
+                Some((signer, it)) => {
+                    self.attested(it.predicate_type, signer, it.payload, layer.digest);
+                }
+                None => self.n_attestations += 1,
+            }
+        }
+    }
+
+    /// What an older attestation says, if one of the signers says it.
+    fn envelope(&self, layer: &Descriptor, bytes: &[u8]) -> Option<(ImageSigner, Attested)> {
+        let bundle = legacy::attestation(bytes, &layer.annotations).ok()?;
+        if bundle.kind() == BundleKind::Certificate {
+            let (verifier, wanted) = self.signers.identities?;
+            let artifact = image_artifact(&self.image);
+            let (identity, it) = by_identity(&bundle, &artifact, verifier, wanted).ok()?;
+            return Some((ImageSigner::Certificate(identity), it?));
+        }
+        let (payload_type, payload) = bundle.envelope()?;
+        let signed = dsse::signed_digest(payload_type, payload);
+        let key = self.signers.keys.iter().find(|key| key.verify(&signed, bundle.signature()))?;
+        let statement = Statement::parse(payload).ok().filter(|_| payload_type == PAYLOAD_TYPE)?;
+        let predicate_type = statement.is_about(&self.image).then_some(statement.predicate_type)?;
+        let attested = Attested { predicate_type, payload: payload.to_vec() };
+        Some((ImageSigner::Key(key.clone()), attested))
+    }
+
     /// Looks at cosign's older signatures.
     fn simple(&mut self, named: &Descriptor) {
         let format = SignatureFormat::Simple;
         let content = self.content;
         let document = match content.document(named, &mut Checked::default()) {
             Ok(document) => document,
-            Err(error) => return self.reject(format, named.digest, &error, false),
+            Err(error) => return self.not_read(format, named.digest, error),
         };
         for layer in document.layers.iter().filter(|l| l.media_type == simple::MEDIA_TYPE) {
             let limit = simple::PAYLOAD_BYTES_MAX;
             let payload = match content.blob("signature", layer, limit, &mut Checked::default()) {
                 Ok(payload) => payload,
                 Err(error) => {
-                    self.reject(format, layer.digest, &error, false);
+                    self.not_read(format, layer.digest, error);
                     continue;
                 }
             };
+            if let Some((verifier, wanted)) = self.signers.identities
+                && let Ok(bundle) = legacy::signature(&layer.annotations)
+                && bundle.kind() == BundleKind::Certificate
+            {
+                match keyless_simple(&bundle, &payload, &self.image, verifier, wanted) {
+                    Ok(it) => self.accept(ImageSigner::Certificate(it), format, layer.digest),
+                    Err(error) => {
+                        let is_other = error.is_other_signer();
+                        self.reject(format, layer.digest, &error, is_other);
+                    }
+                }
+                continue;
+            }
             match simple::verify(&payload, &layer.annotations, &self.image, self.signers.keys) {
                 Ok(key) => self.accept(ImageSigner::Key(key.clone()), format, layer.digest),
                 Err(error) => {
@@ -396,6 +565,45 @@ impl Search<'_> {
             }
         }
     }
+}
+
+fn image_artifact(image: &Digest) -> Artifact<'static> {
+    Artifact::Digest(image.as_bytes().to_vec())
+}
+
+/// Verifies a bundle that rests on a certificate; gives whom that names, if that is one of
+/// those wanted, and what was said about the artifact.
+fn by_identity(
+    bundle: &AnyBundle,
+    artifact: &Artifact<'_>,
+    verifier: &Verifier<'_>,
+    wanted: &[IdentityMatch],
+) -> Result<(CertificateIdentity, Option<Attested>), SigstoreError> {
+    let verified = verifier.verify(bundle, artifact, &[])?;
+    let Signer::Certificate(identity) = verified.signer else {
+        return Err(SigstoreError::NoRoot);
+    };
+    if wanted.iter().any(|it| it.matches(&identity)) {
+        return Ok((identity, verified.attested));
+    }
+    let wanted: Vec<_> = wanted.iter().map(ToString::to_string).collect();
+    let (found, wanted) = (identity.to_string(), wanted.join(" or "));
+    Err(SigstoreError::OtherIdentity { found, wanted })
+}
+
+/// Verifies an older signature by a certificate: who signed the payload, and that the payload
+/// is about the image.
+fn keyless_simple(
+    bundle: &AnyBundle,
+    payload: &[u8],
+    image: &Digest,
+    verifier: &Verifier<'_>,
+    wanted: &[IdentityMatch],
+) -> Result<CertificateIdentity, SigstoreError> {
+    let (identity, _) = by_identity(bundle, &Artifact::Bytes(payload), verifier, wanted)?;
+    let (_, digest) = simple::read(payload, simple::TYPE_COSIGN)
+        .map_err(|error| SigstoreError::NoStatement(error.to_string()))?;
+    if digest == image.to_string() { Ok(identity) } else { Err(SigstoreError::OtherSubject) }
 }
 
 fn is_bundle_manifest(document: &Document) -> bool {

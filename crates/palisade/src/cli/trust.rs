@@ -4,13 +4,15 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::ListFormat;
+use super::{ImageSource, ListFormat};
 
 /// `palisade verify`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     palisade verify --key shop.pub oci:./shop\n  \
     palisade verify --policy shop.yaml oci:./shop\n  \
+    palisade verify --key shop.pub registry.example/team/shop:1.0\n  \
+    palisade verify --key shop.pub archive:shop.tar\n  \
     palisade verify --trusted-root trusted_root.json --certificate-identity dev@shop.example \\\n      \
     --certificate-oidc-issuer https://accounts.example oci:./shop\n  \
     palisade verify --containers-policy /etc/containers/policy.json \\\n      \
@@ -19,7 +21,8 @@ use super::ListFormat;
     --certificate-oidc-issuer https://accounts.example oci:./shop\n  \
     palisade verify --notary-policy trustpolicy.json --reference registry.example/shop oci:./shop")]
 pub(crate) struct Verify {
-    /// What to verify: an OCI layout, with --containers-policy also a folder of skopeo's (dir:)
+    /// What to verify: an image of a registry (NAME), an OCI layout (oci:), an archive of one
+    /// (archive:), with --containers-policy a folder of skopeo's (dir:)
     pub(crate) target: String,
     /// Public key that must have signed; several: any of them
     #[arg(long, value_name = "FILE")]
@@ -47,6 +50,9 @@ pub(crate) struct Verify {
     /// Obey this policy.json of containers/image
     #[arg(long, value_name = "FILE", conflicts_with_all = ["key", "policy", "certificate_oidc_issuer"])]
     pub(crate) containers_policy: Option<PathBuf>,
+    /// Read the layers of a registry's image as well, not its manifests alone
+    #[arg(long)]
+    pub(crate) layers: bool,
     /// What the image is called in a registry: decide as if it came from there
     #[arg(long, value_name = "NAME")]
     pub(crate) reference: Option<String>,
@@ -60,14 +66,58 @@ pub(crate) struct Verify {
     /// Form of the result
     #[arg(long, value_enum, default_value_t = ListFormat::Table)]
     pub(crate) format: ListFormat,
+    #[command(flatten)]
+    pub(crate) source: ImageSource,
 }
 
 /// `palisade trust`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Trust {
+    /// Say which rule of a policy decides about an image, and what each signature lacks
+    Explain(TrustExplain),
+    /// List whom a policy trusts with which images, and what holds today
+    List(TrustList),
     /// The protocols of conformance suites of others
     #[command(subcommand)]
     Conformance(TrustConformance),
+}
+
+/// `palisade trust explain`.
+#[derive(Debug, Args)]
+#[command(after_help = "Exit code 0: the image is trusted; 1: it is not.\n\n\
+    Examples:\n  \
+    palisade trust explain --policy shop.yaml registry.example/team/shop:1.0\n  \
+    palisade trust explain --policy shop.yaml --format json oci:./shop")]
+pub(crate) struct TrustExplain {
+    /// The image: NAME, registry:NAME, oci:DIR[:TAG], archive:FILE
+    pub(crate) target: String,
+    /// The policy: a built-in name or a file
+    #[arg(long, value_name = "POLICY")]
+    pub(crate) policy: String,
+    /// Public key that counts besides those of the policy
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: Vec<PathBuf>,
+    /// The logs and authorities that are trusted
+    #[arg(long, value_name = "FILE")]
+    pub(crate) trusted_root: Option<PathBuf>,
+    /// Form of the result
+    #[arg(long, value_enum, default_value_t = ListFormat::Table)]
+    pub(crate) format: ListFormat,
+    #[command(flatten)]
+    pub(crate) source: ImageSource,
+}
+
+/// `palisade trust list`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    palisade trust list --policy shop.yaml")]
+pub(crate) struct TrustList {
+    /// The policy: a built-in name or a file
+    #[arg(long, value_name = "POLICY")]
+    pub(crate) policy: String,
+    /// Form of the result
+    #[arg(long, value_enum, default_value_t = ListFormat::Table)]
+    pub(crate) format: ListFormat,
 }
 
 /// `palisade trust conformance`.

@@ -14,9 +14,14 @@ use palisade_policy::{Admission, GateState, ImageVerification, Policy, Signature
 use palisade_scan::Look;
 use palisade_scan::db::Database;
 use palisade_scan::gate::{GateDecision, evaluate};
-use palisade_trust::{PublicKey, verify_image};
+use palisade_trust::{Depth, ImageSource};
 
 use super::scan::scan_image;
+use super::trusted::Trusted;
+use super::verify::{name_of, open_archive, open_remote};
+use super::{Context, trust};
+use crate::cli;
+use crate::exit::Exit;
 
 /// Judges images by one policy, and remembers the verdict for the exit code.
 pub(crate) struct Admitter<'a> {
@@ -25,11 +30,12 @@ pub(crate) struct Admitter<'a> {
     look: Look<'a>,
     verdict: Mutex<Option<Admission>>,
     standing: Option<PathBuf>,
+    registry: Option<(&'a Context<'a>, &'a cli::ImageSource)>,
 }
 
 impl<'a> Admitter<'a> {
     pub(crate) fn new(policy: &'a Policy, database: Option<&'a Database>, look: Look<'a>) -> Self {
-        Self { policy, database, look, verdict: Mutex::new(None), standing: None }
+        Self { policy, database, look, verdict: Mutex::new(None), standing: None, registry: None }
     }
 
     /// The verdict of the last image that was judged.
@@ -40,6 +46,17 @@ impl<'a> Admitter<'a> {
     /// Refuses images that a response has put into quarantine, by what `folder` holds.
     pub(crate) fn with_standing(mut self, folder: &Path) -> Self {
         self.standing = Some(folder.join(standing::FILE));
+        self
+    }
+
+    /// Looks for signatures of registries' images in the registry, and for the trusted root of
+    /// this machine.
+    pub(crate) fn with_registry(
+        mut self,
+        context: &'a Context<'a>,
+        source: &'a cli::ImageSource,
+    ) -> Self {
+        self.registry = Some((context, source));
         self
     }
 
@@ -99,7 +116,10 @@ impl<'a> Admitter<'a> {
     /// What can be done about a refusal.
     fn remedy(&self) -> String {
         let images = &self.policy.images;
-        if images.verify == ImageVerification::Required && images.keys.is_empty() {
+        if images.verify == ImageVerification::Required
+            && images.keys.is_empty()
+            && images.trust.is_empty()
+        {
             return "name the signer's public key: --key FILE".into();
         }
         format!("mend the image, or change the section `images` of policy `{}`", self.policy.name)
@@ -110,36 +130,80 @@ impl<'a> Admitter<'a> {
             return SignatureState::NotChecked { reason: "the policy does not ask".into() };
         }
         let not_checked = |reason: String| SignatureState::NotChecked { reason };
-        let Target::Layout { folder, .. } = &image.target else {
-            return not_checked(format!("`{}` cannot hold signatures", image.target));
-        };
         // What was opened is what is verified, whatever the tag has come to mean meanwhile.
         let Some(digest) = image.index_digests.first().or(image.manifest_digest.as_ref()) else {
             return not_checked("the image has no digest".into());
         };
-        let keys: Result<Vec<PublicKey>, _> =
-            self.policy.images.keys.iter().map(|path| PublicKey::read(path)).collect();
-        let keys = match keys {
-            Ok(keys) if keys.is_empty() => {
+        let images = &self.policy.images;
+        let name = name_of(&image.target);
+        let root = || match self.registry {
+            Some((context, _)) => trust::root(context, None, Exit::Usage),
+            None => Ok(None),
+        };
+        let trusted = match Trusted::new(images, &name, root) {
+            Ok(trusted) if trusted.names_anybody() => trusted,
+            Ok(_) if images.trust.is_empty() => {
                 return not_checked("the policy names no key".into());
             }
-            Ok(keys) => keys,
-            Err(error) => return not_checked(error.to_string()),
+            Ok(_) => {
+                let reason = "no rule of the policy is about this image".into();
+                return SignatureState::Invalid { reason };
+            }
+            Err(failure) => return not_checked(failure.brief()),
         };
-        match verify_image(folder, Some(&digest.to_string()), &keys) {
+        let opened = self.attached(image, digest).and_then(|(source, depth)| {
+            trusted
+                .judge(&source, Some(&digest.to_string()), depth)
+                .map_err(|error| (error.is_tampered(), with_cause(&error)))
+        });
+        let judged = match opened {
+            Ok(judged) => judged,
+            Err((true, reason)) => return SignatureState::Tampered { reason },
+            Err((false, reason)) => return not_checked(reason),
+        };
+        match (judged.verified, judged.refusal) {
+            (None, Some(error)) => SignatureState::Invalid { reason: with_cause(&error) },
+            (None, None) => not_checked("nothing was verified".into()),
+            (Some(_), _) if judged.decision.allowed_by().is_none() => {
+                SignatureState::Invalid { reason: judged.decision.reasons().join("; ") }
+            }
             // The signed index must lead to the very manifest that is going to run.
-            Ok(verified)
+            (Some(verified), _)
                 if image.manifest_digest.is_some_and(|d| verified.manifests.contains(&d)) =>
             {
                 SignatureState::Valid { key: verified.signer.to_string() }
             }
-            Ok(verified) => SignatureState::Invalid {
+            (Some(verified), _) => SignatureState::Invalid {
                 reason: format!("{} is signed, but is not this image", verified.digest),
             },
-            Err(error) if error.is_tampered() => {
-                SignatureState::Tampered { reason: with_cause(&error) }
+        }
+    }
+
+    /// The image with what is attached to it, from where it was opened. An error says as well
+    /// whether the image was changed. The layers of a registry's image are proved by the
+    /// manifest when they are unpacked.
+    fn attached(
+        &self,
+        image: &Image,
+        digest: &Digest,
+    ) -> Result<(ImageSource, Depth), (bool, String)> {
+        match (&image.target, self.registry) {
+            (Target::Layout { folder, .. }, _) => {
+                let source = ImageSource::layout(folder)
+                    .map_err(|error| (error.is_tampered(), with_cause(&error)))?;
+                Ok((source, Depth::Everything))
             }
-            Err(error) => SignatureState::Invalid { reason: with_cause(&error) },
+            (Target::Archive { file, .. }, _) => {
+                let source = open_archive(file).map_err(|failure| (false, failure.brief()))?;
+                Ok((source, Depth::Everything))
+            }
+            (Target::Registry(reference), Some((context, source))) => {
+                let pinned = reference.with_digest(*digest);
+                let source = open_remote(context, &pinned, source)
+                    .map_err(|failure| (false, failure.brief()))?;
+                Ok((source, Depth::Manifests))
+            }
+            (other, _) => Err((false, format!("`{other}` cannot hold signatures"))),
         }
     }
 

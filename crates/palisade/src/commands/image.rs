@@ -227,7 +227,7 @@ pub(crate) fn cache_folder(context: &Context<'_>, source: &ImageSource) -> Optio
 }
 
 /// The cache of blobs; without one, they are fetched each time.
-fn blob_cache(context: &Context<'_>, source: &ImageSource) -> Option<BlobCache> {
+pub(crate) fn blob_cache(context: &Context<'_>, source: &ImageSource) -> Option<BlobCache> {
     let folder = cache_folder(context, source)?.join("blobs");
     match BlobCache::open(&folder, source.cache_size.saturating_mul(1 << 20)) {
         Ok(cache) => Some(cache),

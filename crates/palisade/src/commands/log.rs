@@ -133,7 +133,7 @@ fn answer(
 fn witness(context: &Context<'_>, args: &cli::LogWitness) -> Result<Exit, Failure> {
     let key = SigningKey::read(&args.key, &args.name, KeyKind::Cosignature).or_exit(Exit::Usage)?;
     let logs = args.log.iter().map(|text| verifier_key(text)).collect::<Result<Vec<_>, _>>()?;
-    let signals = SignalPipe::install(false).context("catch signals")?;
+    let signals = SignalPipe::install().context("catch signals")?;
     let witness = Witness::open(&args.data, key, logs).or_exit(Exit::Incomplete)?;
     let api = Arc::new(WitnessApi::new(witness, RateLimit::new(args.rate)));
     let counts = Arc::new(ServerCounts::default());

@@ -62,8 +62,9 @@ pub(crate) fn promote(context: &Context<'_>, args: &cli::Promote) -> Result<Exit
         let options = OpenOptions { platform, ..OpenOptions::default() };
         let image = open_target_with(context, &pinned, &args.source, &options)?;
         let look = looks.as_ref().map(Looks::look).unwrap_or_default();
-        let admitter =
-            Admitter::new(&policy, database.as_ref(), look).with_standing(&context.global.data_dir);
+        let admitter = Admitter::new(&policy, database.as_ref(), look)
+            .with_standing(&context.global.data_dir)
+            .with_registry(context, &args.source);
         if let Err(refusal) = admitter.judge(&image) {
             return Err(refused(context, &admitter, &refusal, &shown));
         }

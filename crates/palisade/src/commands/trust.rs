@@ -23,6 +23,8 @@ const ARTIFACT_BYTES_MAX: u64 = 1 << 30;
 /// Carries out a `palisade trust` command.
 pub(crate) fn trust(context: &Context<'_>, command: &cli::Trust) -> Result<Exit, Failure> {
     match command {
+        cli::Trust::Explain(args) => super::trust_explain::explain(context, args),
+        cli::Trust::List(args) => super::trust_explain::list(context, args),
         cli::Trust::Conformance(cli::TrustConformance::VerifyBundle(args)) => {
             verify_bundle(context, args)
         }

@@ -215,3 +215,86 @@ fn only_what_passes_is_promoted_and_its_signature_comes_along() {
     assert!(done.stderr.contains("1 of them signatures"), "{}", done.stderr);
     run(folder.path(), &["promote", "dir:image", &to]).expect_error(2, "cannot be promoted");
 }
+
+/// Signatures are found where the image is; what the network hides is neither good nor bad.
+#[test]
+fn an_image_is_verified_in_its_registry_and_in_an_archive() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(registry) = writable(folder.path()) else { return };
+    let image = layout::plain(&folder.path().join("image"));
+    run(folder.path(), &["sign", "--generate-key", "key"]).expect(0);
+    run(folder.path(), &["sign", "--generate-key", "other"]).expect(0);
+    let name = |name: &str| format!("{}/{name}", registry.host);
+    let (signed, bare) = (name("team/shop:1.0"), name("team/bare:1.0"));
+    run(folder.path(), &["promote", "--policy", "audit", "oci:image", &bare]).expect(0);
+    run(folder.path(), &["sign", "--key", "key.key", "oci:image"]).expect(0);
+    run(folder.path(), &["promote", "--policy", "audit", "oci:image", &signed]).expect(0);
+    let verify = |key: &str, target: &str| run(folder.path(), &["verify", "--key", key, target]);
+
+    let good = verify("key.pub", &signed).expect(0);
+    assert!(good.stdout.contains(&image.manifest.to_string()), "{}", good.stdout);
+    assert!(good.stdout.contains("layers were not read"), "{}", good.stdout);
+    let args = ["verify", "--layers", "--format", "json", "--key", "key.pub", &signed];
+    let all: serde_json::Value =
+        serde_json::from_str(&run(folder.path(), &args).expect(0).stdout).unwrap();
+    assert_eq!((&all["layers_read"], &all["blobs"]), (&true.into(), &3.into()), "{all}");
+    let by_digest = format!("{}@{}", name("team/shop"), image.manifest);
+    verify("key.pub", &by_digest).expect(0);
+    verify("other.pub", &signed).expect_error(1, "by none of the given keys");
+    verify("key.pub", &bare).expect_error(1, "is not signed");
+    verify("key.pub", &name("team/shop:2.0")).expect_error(3, "has no manifest");
+
+    // The rules of a policy, by name and by number of signers; promoting obeys them as well.
+    let policy = |n: u32| {
+        let text = format!(
+            "version: 1\nname: p\nimages:\n  verify: required\n  trust:\n    - name: team\n      \
+             images: [\"{}/team/*\"]\n      keys: [key.pub, other.pub]\n      signers_min: {n}\n",
+            registry.host
+        );
+        std::fs::write(folder.path().join("p.yaml"), text).unwrap();
+    };
+    let by_policy = |target: &str| run(folder.path(), &["verify", "--policy", "p.yaml", target]);
+    let promote = |from: &str, to: &str| {
+        run(folder.path(), &["promote", "--policy", "p.yaml", from, &name(to)])
+    };
+    policy(1);
+    let allowed = by_policy(&signed).expect(0);
+    assert!(allowed.stdout.contains("rule      images.trust[team]"), "{}", allowed.stdout);
+    by_policy(&bare).expect_error(1, "is not signed");
+    by_policy("oci:image").expect_error(1, "no rule of the policy is about this image");
+    promote(&signed, "prod/shop:1.0").expect(0);
+    let refused = promote(&bare, "prod/bare:1.0");
+    assert_eq!(refused.code, 1, "{}", refused.stderr);
+    assert!(refused.stderr.contains("a signature is required"), "{}", refused.stderr);
+    let explain = |target: &str| {
+        run(folder.path(), &["trust", "explain", "--policy", "p.yaml", "--format", "json", target])
+    };
+    let of = |ended: crate::support::Ended| -> serde_json::Value {
+        serde_json::from_str(&ended.stdout).unwrap()
+    };
+    let found = of(explain(&signed).expect(0));
+    assert_eq!(found["allowed_by"], "images.trust[team]", "{found}");
+    assert_eq!(found["signers"].as_array().unwrap().len(), 1, "{found}");
+    let found = of(explain(&bare).expect(1));
+    assert_eq!(found["rules"][0]["lacks"][0], "0 of 1 signers have signed", "{found}");
+    let list = run(folder.path(), &["trust", "list", "--policy", "p.yaml"]).expect(0);
+    assert!(list.stdout.contains("key.pub, ") && list.stdout.contains("holds"), "{}", list.stdout);
+    policy(2);
+    by_policy(&signed).expect_error(1, "1 of 2 signers have signed");
+    assert_eq!(promote(&signed, "prod/shop:2.0").code, 1);
+
+    let tar = |path: &str| {
+        let args = ["-C", "image", "-cf", path, "oci-layout", "index.json", "blobs"];
+        let done = std::process::Command::new("tar").args(args).current_dir(folder.path()).status();
+        assert!(done.unwrap().success());
+    };
+    tar("shop.tar");
+    verify("key.pub", "archive:shop.tar").expect(0);
+    verify("other.pub", "archive:shop.tar").expect_error(1, "by none of the given keys");
+    std::fs::write(image.blob(&image.layers[0]), b"something else").unwrap();
+    tar("changed.tar");
+    verify("key.pub", "archive:changed.tar").expect_error(1, "was changed");
+
+    drop(registry);
+    verify("key.pub", &signed).expect_error(5, "for manifest 1.0 of team/shop");
+}

@@ -290,6 +290,19 @@ impl Bundle {
         Ok(Self { minor, material, entries, timestamps, content, signature })
     }
 
+    /// Type and payload of its envelope, which nobody has verified.
+    pub(crate) fn envelope(&self) -> Option<(&str, &[u8])> {
+        match &self.content {
+            Content::Envelope { payload_type, payload } => Some((payload_type, payload)),
+            Content::Message { .. } => None,
+        }
+    }
+
+    /// The signature.
+    pub(crate) fn signature(&self) -> &[u8] {
+        &self.signature
+    }
+
     /// What the signature rests on.
     pub fn kind(&self) -> BundleKind {
         match self.material {
@@ -412,7 +425,7 @@ impl RawMessage {
 }
 
 impl RawEnvelope {
-    fn read(self) -> Result<(Content, Vec<u8>), SigstoreError> {
+    pub(crate) fn read(self) -> Result<(Content, Vec<u8>), SigstoreError> {
         let [signature] = self.signatures.as_slice() else {
             return Err(SigstoreError::Field("an envelope holds exactly one signature"));
         };

@@ -103,6 +103,26 @@ impl Layout {
         self.write("index.json", &index);
     }
 
+    /// Adds a manifest under a tag, whose one layer has annotations, as older versions of cosign
+    /// attach signatures (`sig`) and attestations (`att`).
+    pub(crate) fn attach(&self, end: &str, kind: &str, blob: &[u8], annotations: &Value) {
+        let mut layer = self.blob(blob, kind);
+        layer["annotations"] = annotations.clone();
+        let media_type = "application/vnd.oci.image.manifest.v1+json";
+        let manifest = json!({
+            "schemaVersion": 2,
+            "mediaType": media_type,
+            "config": self.blob(b"{}", "application/vnd.oci.image.config.v1+json"),
+            "layers": [layer],
+        });
+        let mut descriptor = self.blob(manifest.to_string().as_bytes(), media_type);
+        let tag = format!("sha256-{}.{end}", self.image.hex());
+        descriptor["annotations"] = json!({"org.opencontainers.image.ref.name": tag});
+        let mut index = self.index();
+        index["manifests"].as_array_mut().unwrap().push(descriptor);
+        self.write("index.json", &index);
+    }
+
     /// All files with their contents, sorted.
     pub(crate) fn files(&self) -> Vec<(PathBuf, Vec<u8>)> {
         let mut files = vec![self.path().join("index.json"), self.path().join("oci-layout")];

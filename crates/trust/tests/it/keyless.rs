@@ -4,7 +4,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use palisade_base::Digest;
 use palisade_trust::sigstore::{IdentityMatch, TextMatch, TrustedRoot, Verifier};
-use palisade_trust::{ImageSigner, PrivateKey, Signers, VerifyError, verify_image_by};
+use palisade_trust::{
+    Blobs, ContentError, Depth, Descriptor, ImageSigner, ImageSource, PrivateKey, SignOptions,
+    SignatureFormat, Signers, VerifyError, sign_image, verify_image_by,
+};
 use serde_json::{Value, json};
 
 use crate::fixture::{Layout, key};
@@ -216,6 +219,60 @@ impl World {
             },
         })
     }
+
+    fn pem(&self, wrong: Wrong) -> String {
+        let leaf = STANDARD.encode(self.leaf(wrong));
+        format!("-----BEGIN CERTIFICATE-----\n{leaf}\n-----END CERTIFICATE-----\n")
+    }
+
+    /// The annotations of cosign's older forms: certificate, and the log's promise to take
+    /// `body`.
+    fn annotations(&self, body: &Value, wrong: Wrong) -> Value {
+        let body = STANDARD.encode(body.to_string());
+        let time = if wrong == Wrong::TooLate { TIME + 3600 } else { TIME };
+        let id = Digest::of(&spki(&self.log)).hex();
+        let promised =
+            format!(r#"{{"body":"{body}","integratedTime":{time},"logID":"{id}","logIndex":5}}"#);
+        let log = if wrong == Wrong::OtherLog { key(9) } else { key(3) };
+        let bundle = json!({
+            "SignedEntryTimestamp": STANDARD.encode(sign(&log, promised.as_bytes())),
+            "Payload": {"body": body, "integratedTime": time, "logID": id, "logIndex": 5},
+        });
+        json!({
+            "dev.sigstore.cosign/certificate": self.pem(wrong),
+            "dev.sigstore.cosign/bundle": bundle.to_string(),
+        })
+    }
+
+    /// Attaches a signature in cosign's older form, of the image `of`.
+    fn attach_signature(&self, layout: &Layout, of: &Digest, wrong: Wrong) {
+        let payload = json!({
+            "critical": {
+                "identity": {"docker-reference": "registry.example/shop"},
+                "image": {"docker-manifest-digest": of.to_string()},
+                "type": "cosign container image signature",
+            },
+            "optional": null,
+        })
+        .to_string();
+        let signature = STANDARD.encode(sign(&self.signer, payload.as_bytes()));
+        let hash = Digest::of(payload.as_bytes()).hex();
+        let body = json!({
+            "apiVersion": "0.0.1",
+            "kind": "hashedrekord",
+            "spec": {
+                "data": {"hash": {"algorithm": "sha256", "value": hash}},
+                "signature": {
+                    "content": signature,
+                    "publicKey": {"content": STANDARD.encode(self.pem(wrong))},
+                },
+            },
+        });
+        let mut annotations = self.annotations(&body, wrong);
+        annotations["dev.cosignproject.cosign/signature"] = signature.into();
+        let kind = "application/vnd.dev.cosign.simplesigning.v1+json";
+        layout.attach("sig", kind, payload.as_bytes(), &annotations);
+    }
 }
 
 fn wanted(name: &str) -> [IdentityMatch; 1] {
@@ -284,4 +341,142 @@ fn what_was_verified_for_one_image_is_nothing_for_another() {
     let signers = Signers { keys: &[], identities: Some((&verifier, &wanted)) };
     let refused = verify_image_by(layout.path(), Some("latest"), signers).unwrap_err();
     assert!(refused.to_string().contains("not about this artifact"), "{refused}");
+}
+
+#[test]
+fn older_signatures_are_held_to_the_same() {
+    let world = World::new();
+    let root = world.root();
+    let verifier = Verifier::new(Some(&root), TIME + 10_000_000);
+    let check = |wrong: Wrong, name: &str, of: Option<&Digest>, expected: Result<(), &str>| {
+        let layout = Layout::new();
+        world.attach_signature(&layout, of.unwrap_or(&layout.image), wrong);
+        let wanted = wanted(name);
+        let signers = Signers { keys: &[], identities: Some((&verifier, &wanted)) };
+        match (verify_image_by(layout.path(), Some("latest"), signers), expected) {
+            (Ok(verified), Ok(())) => {
+                assert!(verified.signer.to_string().contains(SUBJECT), "{}", verified.signer);
+                assert_eq!(verified.format, SignatureFormat::Simple);
+            }
+            (Err(error), Err(why)) => assert!(error.to_string().contains(why), "{why}: {error}"),
+            (found, expected) => panic!("{found:?} is not {expected:?}"),
+        }
+    };
+    check(Wrong::Nothing, SUBJECT, None, Ok(()));
+    check(Wrong::Nothing, "*@refs/heads/*", None, Err("it is signed by"));
+    check(Wrong::Nothing, SUBJECT, Some(&Digest::of(b"other")), Err("not about this artifact"));
+    check(Wrong::OtherCa, SUBJECT, None, Err("no trusted authority"));
+    check(Wrong::NoSct, SUBJECT, None, Err("is missing"));
+    check(Wrong::OtherLog, SUBJECT, None, Err("timestamp is false"));
+    check(Wrong::TooLate, SUBJECT, None, Err("was not valid at"));
+}
+
+/// An attestation says something of an image; it is never the signature of it.
+#[test]
+fn older_attestations_are_the_word_of_who_signed_them() {
+    let layout = Layout::new();
+    let keys = [key(1).public().clone()];
+    let attach = |by: u8, of: &Digest| {
+        let payload = json!({
+            "_type": "https://in-toto.io/Statement/v0.1",
+            "subject": [{"digest": {"sha256": of.hex()}}],
+            "predicateType": "https://slsa.dev/provenance/v1",
+            "predicate": {"by": by},
+        })
+        .to_string();
+        let kind = "application/vnd.in-toto+json";
+        let pae = format!("DSSEv1 {} {kind} {} {payload}", kind.len(), payload.len());
+        let envelope = json!({
+            "payloadType": kind,
+            "payload": STANDARD.encode(&payload),
+            "signatures": [{"keyid": "", "sig": STANDARD.encode(sign(&key(by), pae.as_bytes()))}],
+        });
+        let media_type = "application/vnd.dsse.envelope.v1+json";
+        layout.attach("att", media_type, envelope.to_string().as_bytes(), &json!({}));
+    };
+    attach(1, &layout.image);
+    attach(2, &layout.image);
+    attach(1, &Digest::of(b"other"));
+    let signers = Signers { keys: &keys, identities: None };
+    let refused = verify_image_by(layout.path(), Some("latest"), signers).unwrap_err();
+    assert!(matches!(refused, VerifyError::NoSignature { .. }), "{refused}");
+    sign_image(layout.path(), Some("latest"), &key(1), &SignOptions::default()).unwrap();
+    let verified = verify_image_by(layout.path(), Some("latest"), signers).unwrap();
+    assert_eq!((verified.attestations.len(), verified.n_attestations), (1, 2));
+    let found = &verified.attestations[0];
+    assert_eq!(found.predicate_type, "https://slsa.dev/provenance/v1");
+    assert_eq!(found.signer, ImageSigner::Key(keys[0].clone()));
+}
+
+/// Blobs of a registry that answers some requests with an error.
+struct Flaky<'l> {
+    layout: &'l Layout,
+    fails: fn(&Descriptor) -> bool,
+}
+
+impl Blobs for Flaky<'static> {
+    fn open(&self, named: &Descriptor) -> std::io::Result<Box<dyn std::io::Read + '_>> {
+        if (self.fails)(named) {
+            return Err(std::io::ErrorKind::ConnectionReset.into());
+        }
+        let file = std::fs::File::open(self.layout.blob_path(&named.digest))?;
+        Ok(Box::new(file))
+    }
+}
+
+/// What could not be read decides nothing, in neither direction.
+#[test]
+fn a_failing_source_is_no_refusal() {
+    let layout: &'static Layout = Box::leak(Box::new(Layout::new()));
+    sign_image(layout.path(), Some("latest"), &key(1), &SignOptions::default()).unwrap();
+    let index = layout.index();
+    let descriptors: Vec<Descriptor> = index["manifests"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| serde_json::from_value(one.clone()).unwrap())
+        .collect();
+    let image = descriptors.iter().find(|one| one.digest == layout.image).unwrap();
+    let keys = [key(1).public().clone()];
+    let verify = |fails: fn(&Descriptor) -> bool, depth: Depth| {
+        let blobs = Box::new(Flaky { layout, fails });
+        let source = ImageSource::image(blobs, image.clone(), descriptors.clone());
+        source.verify(None, depth, Signers { keys: &keys, identities: None })
+    };
+    let is_layer = |named: &Descriptor| named.media_type.contains("layer");
+    assert!(verify(|_| false, Depth::Everything).is_ok());
+    assert!(verify(is_layer, Depth::Manifests).is_ok());
+    let undecided = |found: Result<_, VerifyError>| {
+        assert!(
+            matches!(found, Err(VerifyError::Content(ContentError::Read { .. }))),
+            "{:?}",
+            found.err()
+        );
+    };
+    undecided(verify(is_layer, Depth::Everything));
+    undecided(verify(|named| named.media_type.contains("sigstore"), Depth::Manifests));
+    undecided(verify(Descriptor::is_document, Depth::Manifests));
+}
+
+/// Whoever signs twice, in whatever form, is one signer.
+#[test]
+fn signers_are_told_apart() {
+    let world = World::new();
+    let root = world.root();
+    let layout = Layout::new();
+    world.attach_signature(&layout, &layout.image, Wrong::Nothing);
+    let bundle = world.bundle(&layout.image, Wrong::Nothing).to_string();
+    let kind = "application/vnd.dev.sigstore.bundle+json;version=0.1";
+    layout.refer(&layout.image, kind, bundle.as_bytes());
+    for by in [1, 2, 7] {
+        sign_image(layout.path(), Some("latest"), &key(by), &SignOptions::default()).unwrap();
+    }
+    let verifier = Verifier::new(Some(&root), TIME + 1000);
+    let wanted = wanted("*");
+    let keys = [key(1).public().clone(), key(2).public().clone()];
+    let signers = Signers { keys: &keys, identities: Some((&verifier, &wanted)) };
+    let verified = verify_image_by(layout.path(), Some("latest"), signers).unwrap();
+    let n_robots =
+        verified.signers.iter().filter(|it| matches!(it, ImageSigner::Certificate(_))).count();
+    assert_eq!((verified.signers.len(), n_robots), (3, 1), "{:?}", verified.signers);
 }

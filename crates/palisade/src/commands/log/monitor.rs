@@ -76,7 +76,7 @@ impl Search<'_> {
 pub(super) fn monitor(context: &Context<'_>, args: &cli::LogMonitor) -> Result<Exit, Failure> {
     let key = verifier_key(&args.key)?;
     let search = Search::new(args)?;
-    let signals = SignalPipe::install(false).context("catch signals")?;
+    let signals = SignalPipe::install().context("catch signals")?;
     let memory = args.data.join("log.json");
     let is_new = memory.symlink_metadata().is_err();
     let mut monitor = Monitor::open(&memory, key).or_exit(Exit::Usage)?;

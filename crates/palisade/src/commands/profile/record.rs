@@ -76,7 +76,7 @@ pub(super) fn record(context: &Context<'_>, args: &cli::ProfileRecord) -> Result
 
 pub(super) fn catch() -> Result<SignalPipe, Failure> {
     use anyhow::Context as _;
-    Ok(SignalPipe::install(false).context("catch signals")?)
+    Ok(SignalPipe::install().context("catch signals")?)
 }
 
 fn default_name(args: &cli::ProfileRecord) -> String {

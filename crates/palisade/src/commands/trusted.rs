@@ -1,0 +1,130 @@
+//! What a policy says of who signed an image: signatures are verified by `trust`, rules are
+//! applied by `policy`, and neither knows the other.
+
+use std::path::PathBuf;
+
+use palisade_base::Timestamp;
+use palisade_policy::Images;
+use palisade_policy::trust::{FoundAttestation, FoundSigner, TrustDecision, decide};
+use palisade_trust::sigstore::{IdentityMatch, TextMatch, TrustedRoot, Verifier};
+use palisade_trust::{
+    Attestation, Depth, ImageSigner, ImageSource, PublicKey, Signers, Verified, VerifyError,
+};
+
+use super::sign::read_key;
+use super::trust;
+use crate::exit::{Exit, Failure};
+
+/// Whom the section `images` of a policy trusts with the image of one name.
+pub(super) struct Trusted<'p> {
+    images: &'p Images,
+    name: &'p str,
+    keys: Vec<(PathBuf, PublicKey)>,
+    identities: Vec<IdentityMatch>,
+    root: Option<TrustedRoot>,
+}
+
+/// What was found, and what it means.
+pub(super) struct Judged {
+    /// What was verified; none where nobody whom the policy names has signed.
+    pub(super) verified: Option<Verified>,
+    /// Why not, in the latter case.
+    pub(super) refusal: Option<VerifyError>,
+    /// What the rules say.
+    pub(super) decision: TrustDecision,
+}
+
+impl<'p> Trusted<'p> {
+    /// Reads the keys and prepares the names of all rules about the image `name`. The root is
+    /// read only where a rule names whom a certificate must name.
+    pub(super) fn new(
+        images: &'p Images,
+        name: &'p str,
+        root: impl FnOnce() -> Result<Option<TrustedRoot>, Failure>,
+    ) -> Result<Self, Failure> {
+        let rules: Vec<_> = images.trust.iter().filter(|rule| rule.is_about(name)).collect();
+        let paths = images.keys.iter().chain(rules.iter().flat_map(|rule| &rule.keys));
+        let keys = paths.map(|path| Ok((path.clone(), read_key(path)?)));
+        let keys = keys.collect::<Result<Vec<_>, Failure>>()?;
+        let named = rules.iter().filter(|rule| !rule.subject.is_empty());
+        let identities: Vec<_> = named
+            .map(|rule| IdentityMatch {
+                name: TextMatch::Pattern(rule.subject.clone()),
+                issuer: TextMatch::Exact(rule.issuer.clone()),
+                claims: Vec::new(),
+            })
+            .collect();
+        let root = if identities.is_empty() { None } else { root()? };
+        if root.is_none() && !identities.is_empty() {
+            return Err(Failure::message(
+                Exit::Usage,
+                "a rule of the policy names whom certificates must name, and there is no trusted root",
+            )
+            .with_hint("put it at /etc/palisade/trusted_root.json"));
+        }
+        Ok(Self { images, name, keys, identities, root })
+    }
+
+    /// Whether the policy names anybody who could have signed the image.
+    pub(super) fn names_anybody(&self) -> bool {
+        !self.keys.is_empty() || !self.identities.is_empty()
+    }
+
+    /// Verifies the image and applies the rules.
+    ///
+    /// # Errors
+    ///
+    /// Content that was changed or could not be read; that nobody trusted has signed is a
+    /// decision.
+    pub(super) fn judge(
+        &self,
+        source: &ImageSource,
+        selector: Option<&str>,
+        depth: Depth,
+    ) -> Result<Judged, VerifyError> {
+        let keys: Vec<PublicKey> = self.keys.iter().map(|(_, key)| key.clone()).collect();
+        let verifier = Verifier::new(self.root.as_ref(), trust::now());
+        let identities = self.root.is_some().then_some((&verifier, self.identities.as_slice()));
+        let decide = |signers: &[FoundSigner], said: &[FoundAttestation]| {
+            decide(self.images, self.name, signers, said, Timestamp::now())
+        };
+        match source.verify(selector, depth, Signers { keys: &keys, identities }) {
+            Ok(verified) => {
+                let signers: Vec<_> = verified.signers.iter().map(|it| self.signer(it)).collect();
+                let said: Vec<_> =
+                    verified.attestations.iter().filter_map(|it| self.said(it)).collect();
+                let decision = decide(&signers, &said);
+                Ok(Judged { verified: Some(verified), refusal: None, decision })
+            }
+            Err(error @ VerifyError::Content(_)) => Err(error),
+            Err(error) => {
+                Ok(Judged { verified: None, refusal: Some(error), decision: decide(&[], &[]) })
+            }
+        }
+    }
+
+    fn signer(&self, signer: &ImageSigner) -> FoundSigner {
+        match signer {
+            ImageSigner::Key(key) => {
+                let same = self.keys.iter().filter(|(_, other)| other == key);
+                let keys = same.map(|(path, _)| path.clone()).collect();
+                FoundSigner { keys, ..FoundSigner::default() }
+            }
+            ImageSigner::Certificate(identity) => FoundSigner {
+                keys: Vec::new(),
+                subjects: identity.names.iter().map(|name| name.text().to_string()).collect(),
+                issuer: identity.issuer.clone(),
+            },
+        }
+    }
+
+    /// A statement that cannot be read says nothing.
+    fn said(&self, attestation: &Attestation) -> Option<FoundAttestation> {
+        let statement: serde_json::Value = serde_json::from_slice(&attestation.statement).ok()?;
+        Some(FoundAttestation {
+            predicate_type: attestation.predicate_type.clone(),
+            signer: self.signer(&attestation.signer),
+            predicate: statement.get("predicate")?.clone(),
+        })
+    }
+}

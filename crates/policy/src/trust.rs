@@ -1,0 +1,560 @@
+//! Who must have signed which images, and what must be said about them: the lists
+//! `images.trust` and `images.attestations`.
+
+use std::path::PathBuf;
+
+use palisade_base::{Severity, Timestamp};
+
+use crate::check::note;
+use crate::code::Code;
+use crate::condition::Condition;
+use crate::document::{ImageVerification, Images, Policy, matches};
+use crate::read::Reader;
+use crate::table::{Default as Preset, Key, Kind, TextRule};
+
+/// Rules, and attestations, of one policy.
+const RULES_MAX: usize = 128;
+/// Texts of one list.
+const TEXTS_MAX: usize = 64;
+
+/// Who must have signed images of certain names.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TrustRule {
+    /// Name.
+    pub name: String,
+    /// Names of images; `*` stands for any text; empty for all.
+    pub images: Vec<String>,
+    /// Public keys (PEM files), relative to the policy file.
+    pub keys: Vec<PathBuf>,
+    /// Name that a certificate must give; `*` stands for any text; empty for none.
+    pub subject: String,
+    /// Who must have vouched for that name.
+    pub issuer: String,
+    /// How many different signers are needed.
+    pub signers_min: u32,
+    /// The first day on which it holds, or empty.
+    pub from: String,
+    /// The last day on which it holds, or empty.
+    pub until: String,
+}
+
+/// What must be said about images of certain names.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RequiredAttestation {
+    /// Type of the predicate; `*` stands for any text.
+    pub predicate: String,
+    /// Names of images; `*` stands for any text; empty for all.
+    pub images: Vec<String>,
+    /// What must hold of its content.
+    pub conditions: Vec<String>,
+}
+
+/// Whether a list of names covers the image `name`; an empty one covers all.
+fn covers(patterns: &[String], name: &str) -> bool {
+    patterns.is_empty() || patterns.iter().any(|pattern| matches(pattern, name))
+}
+
+impl TrustRule {
+    /// Whether it is about the image of that name.
+    pub fn is_about(&self, image: &str) -> bool {
+        covers(&self.images, image)
+    }
+
+    /// Why it does not hold at `now`, if it does not.
+    pub fn not_at(&self, now: Timestamp) -> Option<String> {
+        let at = |day: &str, time: &str| format!("{day}T{time}Z").parse::<Timestamp>().ok();
+        if !self.from.is_empty() && at(&self.from, "00:00:00").is_none_or(|from| now < from) {
+            return Some(format!("it holds from {} on", self.from));
+        }
+        let end = at(&self.until, "23:59:59.999999999");
+        if !self.until.is_empty() && end.is_none_or(|end| now > end) {
+            return Some(format!("it held until {}", self.until));
+        }
+        None
+    }
+}
+
+impl RequiredAttestation {
+    /// Whether it is asked of the image of that name.
+    pub fn is_about(&self, image: &str) -> bool {
+        covers(&self.images, image)
+    }
+
+    /// Whether that is the type of predicate that is asked for.
+    pub fn is_of(&self, predicate_type: &str) -> bool {
+        matches(&self.predicate, predicate_type)
+    }
+}
+
+/// Somebody whose signature of an image was verified.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct FoundSigner {
+    /// The files of policies in which the key stands.
+    pub keys: Vec<PathBuf>,
+    /// Whom the certificate names.
+    pub subjects: Vec<String>,
+    /// Who vouched for that.
+    pub issuer: Option<String>,
+}
+
+/// What somebody said about an image, and was verified to have said.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FoundAttestation {
+    /// Type of the predicate.
+    pub predicate_type: String,
+    /// Who said it.
+    pub signer: FoundSigner,
+    /// The predicate.
+    pub predicate: serde_json::Value,
+}
+
+/// What one rule says of one image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrustVerdict {
+    /// The rule: `images.keys`, `images.trust[release]`, `images.attestations[TYPE]`.
+    pub rule: String,
+    /// What it lacks; nothing: it is met.
+    pub lacks: Vec<String>,
+}
+
+/// Who is trusted with an image, and whether they have signed it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TrustDecision {
+    /// What each rule that is about the image says.
+    pub rules: Vec<TrustVerdict>,
+    /// What each attestation that is asked for lacks.
+    pub attestations: Vec<TrustVerdict>,
+}
+
+impl TrustDecision {
+    /// The rule that is met, if everything that is asked for is.
+    pub fn allowed_by(&self) -> Option<&str> {
+        let said = self.attestations.iter().all(|it| it.lacks.is_empty());
+        let rule = self.rules.iter().find(|it| it.lacks.is_empty());
+        rule.filter(|_| said).map(|it| it.rule.as_str())
+    }
+
+    /// Why the image is not trusted.
+    pub fn reasons(&self) -> Vec<String> {
+        let lines = |all: &[TrustVerdict]| -> Vec<String> {
+            let bad = all.iter().filter(|it| !it.lacks.is_empty());
+            bad.map(|it| format!("{}: {}", it.rule, it.lacks.join("; "))).collect()
+        };
+        if self.rules.is_empty() {
+            return vec!["no rule of the policy is about this image".into()];
+        }
+        let is_signed = self.rules.iter().any(|it| it.lacks.is_empty());
+        let mut out = if is_signed { Vec::new() } else { lines(&self.rules) };
+        out.extend(lines(&self.attestations));
+        out
+    }
+}
+
+/// A rule as it is applied: those of `images.trust`, and one for `images.keys`.
+struct Applied<'p> {
+    shown: String,
+    keys: &'p [PathBuf],
+    identity: Option<(&'p str, &'p str)>,
+    signers_min: usize,
+    lacks: Option<String>,
+}
+
+impl Applied<'_> {
+    fn names(&self, signer: &FoundSigner) -> bool {
+        signer.keys.iter().any(|key| self.keys.contains(key))
+            || self.identity.is_some_and(|(subject, issuer)| {
+                signer.issuer.as_deref() == Some(issuer)
+                    && signer.subjects.iter().any(|it| matches(subject, it))
+            })
+    }
+
+    fn verdict(&self, signers: &[FoundSigner]) -> TrustVerdict {
+        let mut lacks: Vec<String> = self.lacks.iter().cloned().collect();
+        let n = signers.iter().filter(|it| self.names(it)).count();
+        if n < self.signers_min {
+            lacks.push(format!("{n} of {} signers have signed", self.signers_min));
+        }
+        TrustVerdict { rule: self.shown.clone(), lacks }
+    }
+}
+
+/// Decides whether `signers`, all different, are those whom the policy trusts with the image of
+/// that name, and whether they said what must be said.
+pub fn decide(
+    images: &Images,
+    name: &str,
+    signers: &[FoundSigner],
+    said: &[FoundAttestation],
+    now: Timestamp,
+) -> TrustDecision {
+    let mut applied = Vec::new();
+    if !images.keys.is_empty() {
+        let (shown, keys) = ("images.keys".into(), images.keys.as_slice());
+        applied.push(Applied { shown, keys, identity: None, signers_min: 1, lacks: None });
+    }
+    for rule in images.trust.iter().filter(|rule| rule.is_about(name)) {
+        let identity = (rule.subject.as_str(), rule.issuer.as_str());
+        applied.push(Applied {
+            shown: format!("images.trust[{}]", rule.name),
+            keys: &rule.keys,
+            identity: (!rule.subject.is_empty()).then_some(identity),
+            signers_min: rule.signers_min.max(1) as usize,
+            lacks: rule.not_at(now),
+        });
+    }
+    let trusted = |signer: &FoundSigner| {
+        applied.iter().any(|rule| rule.lacks.is_none() && rule.names(signer))
+    };
+    let attestations = images.attestations.iter().filter(|it| it.is_about(name)).map(|wanted| {
+        let of_type = said.iter().filter(|it| wanted.is_of(&it.predicate_type));
+        let mut lacks = vec!["nobody whom the policy trusts says it".to_string()];
+        for one in of_type.filter(|it| trusted(&it.signer)) {
+            lacks = unmet(&wanted.conditions, &one.predicate);
+            if lacks.is_empty() {
+                break;
+            }
+        }
+        TrustVerdict { rule: format!("images.attestations[{}]", wanted.predicate), lacks }
+    });
+    let attestations = attestations.collect();
+    TrustDecision {
+        rules: applied.iter().map(|rule| rule.verdict(signers)).collect(),
+        attestations,
+    }
+}
+
+/// The conditions that a predicate does not fulfil.
+fn unmet(conditions: &[String], predicate: &serde_json::Value) -> Vec<String> {
+    let lacks = |text: &String| match Condition::parse(text) {
+        Ok(condition) => condition.lacks(predicate),
+        Err(why) => Some(why),
+    };
+    conditions.iter().filter_map(lacks).collect()
+}
+
+fn rule(policy: &mut Policy, set: impl FnOnce(&mut TrustRule)) {
+    if let Some(item) = policy.images.trust.last_mut() {
+        set(item);
+    }
+}
+
+fn attestation(policy: &mut Policy, set: impl FnOnce(&mut RequiredAttestation)) {
+    if let Some(item) = policy.images.attestations.last_mut() {
+        set(item);
+    }
+}
+
+const fn text(
+    path: &'static str,
+    rule: TextRule,
+    set: fn(&mut Policy, String),
+    default: Preset,
+    doc: &'static str,
+    example: &'static str,
+) -> Key {
+    Key { path, kind: Kind::Text(rule, set), default, doc, example }
+}
+
+const fn texts(
+    path: &'static str,
+    rule: TextRule,
+    set: fn(&mut Policy, Vec<String>),
+    doc: &'static str,
+    example: &'static str,
+) -> Key {
+    let kind = Kind::Texts { rule, n_max: TEXTS_MAX, set };
+    Key { path, kind, default: Preset::Values(&[]), doc, example }
+}
+
+/// The keys, in the order in which they are written and explained.
+pub(crate) const KEYS: &[Key] = &[
+    Key {
+        path: "images.trust",
+        kind: Kind::Items {
+            n_max: RULES_MAX,
+            begin: |p| p.images.trust.push(TrustRule::default()),
+        },
+        default: Preset::Nothing,
+        doc: "Who must have signed which images. One rule that is about the image and holds is \
+              enough. Where there are rules, an image that none of them is about is not signed.",
+        example: "[{name: release, keys: [a.pub, b.pub], signers_min: 2}]",
+    },
+    text(
+        "images.trust[].name",
+        TextRule::Name,
+        |p, text| rule(p, |item| item.name = text),
+        Preset::Required,
+        "Name of the rule, shown with the decisions that it makes.",
+        "release",
+    ),
+    texts(
+        "images.trust[].images",
+        TextRule::Sentence,
+        |p, texts| rule(p, |item| item.images = texts),
+        "Names of the images that it is about, as in `registry.example/team/shop:1.0`; `*` stands \
+         for any text; none for all.",
+        "[\"registry.example/team/*\"]",
+    ),
+    texts(
+        "images.trust[].keys",
+        TextRule::File,
+        |p, texts| rule(p, |item| item.keys = texts.into_iter().map(PathBuf::from).collect()),
+        "Public keys (PEM files) whose holders may sign. A relative path starts at the folder of \
+         the policy file.",
+        "[keys/release.pub]",
+    ),
+    text(
+        "images.trust[].subject",
+        TextRule::Sentence,
+        |p, text| rule(p, |item| item.subject = text),
+        Preset::Value(""),
+        "Whom a signer's certificate must name: an address or a URI; `*` stands for any text.",
+        "\"https://git.example/shop/*@refs/tags/*\"",
+    ),
+    text(
+        "images.trust[].issuer",
+        TextRule::Sentence,
+        |p, text| rule(p, |item| item.issuer = text),
+        Preset::Value(""),
+        "The OpenID provider that must have vouched for `subject`, to the letter.",
+        "https://token.git.example",
+    ),
+    Key {
+        path: "images.trust[].signers_min",
+        kind: Kind::Integer {
+            min: 1,
+            max: 64,
+            optional: false,
+            set: |p, n| {
+                rule(p, |item| {
+                    item.signers_min = u32::try_from(n.unwrap_or(1)).unwrap_or(u32::MAX);
+                });
+            },
+        },
+        default: Preset::Value("1"),
+        doc: "How many different signers of the rule must have signed.",
+        example: "2",
+    },
+    text(
+        "images.trust[].from",
+        TextRule::LastDay,
+        |p, text| rule(p, |item| item.from = text),
+        Preset::Value(""),
+        "The first day (UTC) on which the rule holds; without it there is no beginning. With two \
+         rules whose days overlap a key is exchanged.",
+        "\"2027-01-01\"",
+    ),
+    text(
+        "images.trust[].until",
+        TextRule::LastDay,
+        |p, text| rule(p, |item| item.until = text),
+        Preset::Value(""),
+        "The last day (UTC) on which the rule holds; without it there is no end.",
+        "\"2027-06-30\"",
+    ),
+    Key {
+        path: "images.attestations",
+        kind: Kind::Items {
+            n_max: RULES_MAX,
+            begin: |p| p.images.attestations.push(RequiredAttestation::default()),
+        },
+        default: Preset::Nothing,
+        doc: "What signers must say about images besides signing them. Every entry that is about \
+              the image must be met by one attestation of a signer whom `keys` or a rule of \
+              `trust` names.",
+        example: "[{predicate: \"https://slsa.dev/provenance/v1\"}]",
+    },
+    text(
+        "images.attestations[].predicate",
+        TextRule::Sentence,
+        |p, text| attestation(p, |item| item.predicate = text),
+        Preset::Required,
+        "Type of the predicate; `*` stands for any text.",
+        "\"https://slsa.dev/provenance/v1\"",
+    ),
+    texts(
+        "images.attestations[].images",
+        TextRule::Sentence,
+        |p, texts| attestation(p, |item| item.images = texts),
+        "Names of the images of which it is asked; `*` stands for any text; none for all.",
+        "[\"registry.example/prod/*\"]",
+    ),
+    texts(
+        "images.attestations[].conditions",
+        TextRule::Sentence,
+        |p, texts| attestation(p, |item| item.conditions = texts),
+        "What must hold of the predicate: a path of its members, a comparison (`==`, `!=`, `<`, \
+         `<=`, `>`, `>=`, or `like` with `*`) and a JSON value. `[*]` in a path stands for every \
+         element of a list, of which there must be one, and each must fulfil it.",
+        "['runDetails.builder.id == \"https://ci.example\"']",
+    ),
+];
+
+/// Adds the problems that no single key has.
+pub(crate) fn check(reader: &mut Reader) {
+    let images = reader.policy.images.clone();
+    for (i, item) in images.trust.iter().enumerate() {
+        let path = format!("images.trust[{i}]");
+        let mut conflict = |what: &str, help: &str| {
+            note(reader, Code::Conflict, Severity::Error, &path, what, help);
+        };
+        if item.keys.is_empty() && item.subject.is_empty() {
+            let help = "name `keys`, or `subject` with `issuer`";
+            conflict("the rule names nobody who may sign", help);
+        }
+        if item.subject.is_empty() != item.issuer.is_empty() {
+            conflict(
+                "`subject` and `issuer` belong together",
+                "a name says nothing without who vouches for it: write both",
+            );
+        }
+        let n_keys = u32::try_from(item.keys.len()).unwrap_or(u32::MAX);
+        if item.subject.is_empty() && n_keys > 0 && item.signers_min > n_keys {
+            conflict(
+                "more signers are needed than the rule has keys",
+                "lower `signers_min`, or name more keys",
+            );
+        }
+        // Days are written so that they compare as texts.
+        if !item.until.is_empty() && item.from > item.until {
+            conflict("the rule ends before it begins", "exchange `from` and `until`");
+        }
+        if images.trust.iter().take(i).any(|other| other.name == item.name) {
+            conflict("another rule has this name", "give each rule a name of its own");
+        }
+    }
+    for (i, item) in images.attestations.iter().enumerate() {
+        for text in &item.conditions {
+            if let Err(what) = Condition::parse(text) {
+                let path = format!("images.attestations[{i}].conditions");
+                let help = "write it as in 'runDetails.builder.id == \"https://ci.example\"'";
+                note(reader, Code::BadValue, Severity::Error, &path, &what, help);
+            }
+        }
+    }
+    let says_something = !images.trust.is_empty() || !images.attestations.is_empty();
+    if says_something && images.verify == ImageVerification::Off {
+        let path = if images.trust.is_empty() { "images.attestations" } else { "images.trust" };
+        note(
+            reader,
+            Code::NoEffect,
+            Severity::Warning,
+            path,
+            "who must sign is stated, but `images.verify` is `off`",
+            "set `images.verify` to `required` or `warn`",
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rule_holds_on_its_days() {
+        let check = |from: &str, until: &str, now: &str, expected: bool| {
+            let rule = TrustRule { from: from.into(), until: until.into(), ..TrustRule::default() };
+            assert_eq!(
+                rule.not_at(now.parse().unwrap()).is_none(),
+                expected,
+                "{from} {until} {now}"
+            );
+        };
+        check("", "", "2027-01-01T00:00:00Z", true);
+        check("2027-01-01", "", "2026-12-31T23:59:59Z", false);
+        check("2027-01-01", "", "2027-01-01T00:00:00Z", true);
+        check("", "2027-06-30", "2027-06-30T23:59:59Z", true);
+        check("", "2027-06-30", "2027-07-01T00:00:00Z", false);
+        // What is no day holds never.
+        check("tomorrow", "", "2027-07-01T00:00:00Z", false);
+    }
+
+    #[test]
+    fn rules_are_about_the_images_that_they_name() {
+        let rule = TrustRule { images: vec!["r.example/a/*".into()], ..TrustRule::default() };
+        assert!(rule.is_about("r.example/a/b:1") && !rule.is_about("r.example/ab:1"));
+        assert!(TrustRule::default().is_about("anything"));
+    }
+
+    fn signer(key: &str) -> FoundSigner {
+        FoundSigner { keys: vec![key.into()], ..FoundSigner::default() }
+    }
+
+    fn robot(subject: &str, issuer: &str) -> FoundSigner {
+        let (subjects, issuer) = (vec![subject.into()], Some(issuer.into()));
+        FoundSigner { subjects, issuer, keys: Vec::new() }
+    }
+
+    fn images(text: &str) -> Images {
+        let text = format!("version: 1\nname: p\nimages:\n{text}");
+        crate::parse(&text, "p", std::path::Path::new("")).unwrap().policy.images
+    }
+
+    #[test]
+    fn signers_are_counted_and_named_by_rules() {
+        let images = images(
+            "  trust:\n    - name: release\n      images: [\"r.example/a/*\"]\n      \
+             keys: [a.pub, b.pub, c.pub]\n      signers_min: 2\n    - name: robot\n      \
+             images: [\"r.example/a/*\"]\n      subject: \"https://git.example/*@refs/tags/*\"\n      \
+             issuer: https://token.example\n    - name: old\n      keys: [old.pub]\n      \
+             until: \"2026-01-01\"\n",
+        );
+        let check = |name: &str, signers: &[FoundSigner], expected: Result<&str, &str>| {
+            let now = "2027-01-01T00:00:00Z".parse().unwrap();
+            let decision = decide(&images, name, signers, &[], now);
+            match (decision.allowed_by(), expected) {
+                (Some(rule), Ok(wanted)) => assert_eq!(rule, wanted),
+                (None, Err(why)) => {
+                    let reasons = decision.reasons().join("\n");
+                    assert!(reasons.contains(why), "{why}: {reasons}");
+                }
+                (found, expected) => panic!("{name} {signers:?}: {found:?} is not {expected:?}"),
+            }
+        };
+        let (a, b, old) = (signer("a.pub"), signer("b.pub"), signer("old.pub"));
+        let release = Ok("images.trust[release]");
+        check("r.example/a/x:1", &[a.clone(), b.clone()], release);
+        check("r.example/a/x:1", std::slice::from_ref(&a), Err("1 of 2 signers"));
+        check("r.example/a/x:1", &[a.clone(), old.clone()], Err("1 of 2 signers"));
+        check("r.example/b/x:1", &[a, b], Err("0 of 1 signers"));
+        check("r.example/b/x:1", &[old], Err("it held until 2026-01-01"));
+        let good = robot("https://git.example/shop@refs/tags/v1", "https://token.example");
+        check("r.example/a/x:1", &[good], Ok("images.trust[robot]"));
+        let other = robot("https://git.example/shop@refs/tags/v1", "https://other.example");
+        check("r.example/a/x:1", &[other], Err("images.trust[robot]: 0 of 1"));
+        let branch = robot("https://git.example/shop@refs/heads/x", "https://token.example");
+        check("r.example/a/x:1", &[branch], Err("images.trust[robot]: 0 of 1"));
+    }
+
+    #[test]
+    fn attestations_are_those_of_trusted_signers_and_fulfil_conditions() {
+        let images = images(
+            "  keys: [a.pub]\n  attestations:\n    - predicate: \"https://slsa.dev/provenance/*\"\n      \
+             conditions: ['builder.id == \"https://ci.example\"']\n",
+        );
+        let said = |key: &str, kind: &str, builder: &str| FoundAttestation {
+            predicate_type: kind.into(),
+            signer: signer(key),
+            predicate: serde_json::json!({"builder": {"id": builder}}),
+        };
+        let check = |said: &[FoundAttestation], expected: Option<&str>| {
+            let now = Timestamp::from_nanos(0);
+            let decision = decide(&images, "x", &[signer("a.pub")], said, now);
+            let reasons = decision.reasons().join("\n");
+            match expected {
+                None => assert_eq!(decision.allowed_by(), Some("images.keys"), "{reasons}"),
+                Some(why) => {
+                    assert!(decision.allowed_by().is_none());
+                    assert!(reasons.contains(why), "{reasons}");
+                }
+            }
+        };
+        let (slsa, ci) = ("https://slsa.dev/provenance/v1", "https://ci.example");
+        check(&[said("a.pub", slsa, ci)], None);
+        check(&[said("a.pub", slsa, "x"), said("a.pub", slsa, ci)], None);
+        check(&[], Some("nobody whom the policy trusts"));
+        check(&[said("b.pub", slsa, ci)], Some("nobody whom the policy trusts"));
+        check(&[said("a.pub", "https://cyclonedx.org/bom", ci)], Some("nobody"));
+        check(&[said("a.pub", slsa, "https://evil.example")], Some("evil.example"));
+    }
+}
