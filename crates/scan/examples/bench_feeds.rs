@@ -3,6 +3,8 @@
 //!
 //! CPU time is that of the process, so that a busy machine does not change it much.
 
+#![expect(clippy::print_stdout, reason = "an example for people")]
+
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -33,7 +35,7 @@ fn main() -> Result<(), AnyError> {
     let n_bytes = builder.write(&older, NOW)?;
     let what = format!("all feeds compiled, {} records: CPU, size", builder.n_records());
     let mib = n_bytes as f64 / f64::from(1 << 20);
-    row(&what, &format!("{:.1} s, {mib:.1} MiB", (cpu()? - started).as_secs_f64()));
+    row(&what, &format!("{:.1} s, {mib:.1} MiB", cpu()?.saturating_sub(started).as_secs_f64()));
     row("resident memory until then, peak", &format!("{} MiB", peak_mib()?));
 
     let known = known(&older, folder.path())?;
@@ -84,7 +86,7 @@ fn stored(
     let (started, from) = (Instant::now(), cpu()?);
     let mut n_new = 0;
     let summary = store.look(newer, &options, &mut |seen| n_new += seen.new.len())?;
-    let (took, used) = (started.elapsed(), cpu()? - from);
+    let (took, used) = (started.elapsed(), cpu()?.saturating_sub(from));
     if !summary.is_delta {
         return Err("everything was matched anew instead of what changed".into());
     }

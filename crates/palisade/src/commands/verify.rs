@@ -88,16 +88,12 @@ fn by_policy(context: &Context<'_>, args: &cli::Verify, policy: &str) -> Result<
     let judged =
         trusted.judge(&opened.source, opened.selector.as_deref(), opened.depth).map_err(failure)?;
     let Some(verified) = judged.verified.filter(|_| judged.decision.allowed_by().is_some()) else {
-        return Err(match judged.refusal {
-            Some(error) => failure(error),
-            None => {
-                let reasons = judged.decision.reasons().join("; ");
-                Failure::message(Exit::Refused, format!("`{name}` is not trusted: {reasons}"))
-                    .with_hint(
-                        "have it signed by those whom the policy names, or change the policy",
-                    )
-            }
-        });
+        if let Some(error) = judged.refusal {
+            return Err(failure(error));
+        }
+        let reasons = judged.decision.reasons().join("; ");
+        return Err(Failure::message(Exit::Refused, format!("`{name}` is not trusted: {reasons}"))
+            .with_hint("have it signed by those whom the policy names, or change the policy"));
     };
     let mut text = shown(&verified, opened.depth, args.format);
     if args.format == ListFormat::Table {

@@ -99,16 +99,13 @@ fn what_has_not_changed_is_not_sent_again() {
 fn a_transfer_that_breaks_off_goes_on_where_it_broke_off() {
     let folder = tempfile::tempdir().unwrap();
     let cut = RECORD.len() / 2;
-    let server = Server::start(move |index, _| match index {
-        0 => {
+    let server = Server::start(move |index, _| {
+        if index == 0 {
             let whole = answer("200 OK", "etag: \"one\"\r\n", RECORD.as_bytes());
-            whole[..whole.len() - (RECORD.len() - cut)].to_vec()
+            return whole[..whole.len() - (RECORD.len() - cut)].to_vec();
         }
-        _ => {
-            let range =
-                format!("content-range: bytes {cut}-{}/{}\r\n", RECORD.len() - 1, RECORD.len());
-            answer("206 Partial Content", &range, &RECORD.as_bytes()[cut..])
-        }
+        let range = format!("content-range: bytes {cut}-{}/{}\r\n", RECORD.len() - 1, RECORD.len());
+        answer("206 Partial Content", &range, &RECORD.as_bytes()[cut..])
     });
     update(folder.path(), &server, "osv/PyPI").expect(0);
     expect_usable(folder.path());

@@ -226,7 +226,13 @@ pub(crate) fn restricted() -> Policy {
         checks: palisade_policy::Checks::default(),
         scan: palisade_policy::scan::Scan::default(),
         enforce: palisade_policy::Enforce::default(),
-        images: Images { verify: ImageVerification::Off, keys: Vec::new(), gate: Gate::default() },
+        images: Images {
+            verify: ImageVerification::Off,
+            keys: Vec::new(),
+            trust: Vec::new(),
+            attestations: Vec::new(),
+            gate: Gate::default(),
+        },
         engines: palisade_policy::Engines::default(),
         containers: Containers {
             user: UserMode::Fallback(65_532),

@@ -11,6 +11,7 @@
 //! foresee and its tools read.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use palisade_base::Digest;
 use palisade_model::Finding;
@@ -81,7 +82,7 @@ fn tooling(report: &ScanReport, version: &str) -> String {
         text.push_str(&printable(spot));
     }
     if spots.len() > SPOTS_MAX {
-        text.push_str(&format!("; {} more not examined", spots.len() - SPOTS_MAX));
+        let _ = write!(text, "; {} more not examined", spots.len() - SPOTS_MAX);
     }
     text
 }
@@ -222,6 +223,8 @@ mod tests {
 
     #[test]
     fn only_what_was_shown_or_stated_is_not_affected() {
+        use SymbolAnswer::{Absent, Present, Unknown};
+
         let check = |findings: &[SymbolAnswer], by: Option<SuppressedBy>, expected: &str| {
             let of = |answer: &SymbolAnswer| vulnerability("CVE-2024-0001", "/a", *answer);
             let set_aside = by.map(|by| set_aside("CVE-2024-0001", by, SymbolAnswer::Unknown));
@@ -233,7 +236,6 @@ mod tests {
             assert_eq!(is_justified, expected == "not_affected" && by.is_none(), "{statement}");
             assert_eq!(statement.get("action_statement").is_some(), expected == "affected");
         };
-        use SymbolAnswer::{Absent, Present, Unknown};
         check(&[Absent], None, "not_affected");
         check(&[Absent, Absent], None, "not_affected");
         check(&[Absent, Present], None, "affected");

@@ -197,7 +197,8 @@ fn arguments(record: &mut Record, machine: Machine, seen: &Observed) {
 }
 
 fn capabilities(machine: Machine, seen: &BTreeSet<CapabilityUse>) -> BTreeSet<Capability> {
-    let mut out: std::collections::BTreeMap<&str, BTreeSet<String>> = Default::default();
+    let mut out: std::collections::BTreeMap<&str, BTreeSet<String>> =
+        std::collections::BTreeMap::default();
     for found in seen {
         let Some(name) = CAPABILITIES.get(found.capability as usize) else { continue };
         let call = machine.name_of(found.number);

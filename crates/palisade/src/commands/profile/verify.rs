@@ -56,7 +56,7 @@ impl Run {
         let code = self.command.and_then(|status| status.code());
         let command = match code {
             Some(0) => true,
-            Some(code) => was_asked_to_end && (code == 128 + 15 || code == 143),
+            Some(code) => was_asked_to_end && code == 128 + rustix::process::Signal::TERM.as_raw(),
             None => false,
         };
         command && self.exercise.is_none_or(|status| status.success())

@@ -97,7 +97,8 @@ fn a_denial_denies_what_its_clause_names() {
 
 #[test]
 fn an_item_of_many_lines_loses_none() {
-    let lines: String = (0..300).map(|i| format!("    CVE-2026-{:05}: a flaw\n", i)).collect();
+    let lines: Vec<String> = (0..300).map(|i| format!("    CVE-2026-{i:05}: a flaw\n")).collect();
+    let lines = lines.concat();
     let text = format!(
         "a (1) x; urgency=low\n\n  * New upstream version\n{lines}\n -- A <a@b>  Sun, 22 Feb 2026 18:36:50 +0100\n"
     );
