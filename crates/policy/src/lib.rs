@@ -20,6 +20,7 @@ mod enforce;
 pub mod engines;
 pub mod explain;
 mod gate;
+mod key;
 pub mod load;
 pub mod playbook;
 mod read;
