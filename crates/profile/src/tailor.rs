@@ -30,9 +30,10 @@ pub const ALWAYS: &[(&str, &str)] = &[
     ("futex", "Any lock of the C library that is contended."),
 ];
 
-/// What runC calls (seen with 1.1.5; by what its sources and crun's say, others too) between the load of the filter and the program's first
-/// instruction, when no new privileges are allowed: the filter is then loaded last. The Go run-time
-/// of runC may preempt, collect garbage or start a thread there, which is seen now and then only.
+/// What runC 1.1.5 was seen to call, and other versions and crun are taken to call, between the load
+/// of the filter and the program's first instruction, when no new privileges are allowed: the filter
+/// is then loaded last. The Go run-time of runC may preempt, collect garbage or start a thread
+/// there, which is seen now and then only.
 pub const FLOOR: &[&str] = &[
     "clock_gettime",
     "clone",
