@@ -1,5 +1,5 @@
 //! Measures the log: durable appends in a second, and proofs in a large tree.
-//! usage: measure FOLDER [ENTRIES]: the folder is made, filled and left.
+//! usage: measure_log FOLDER [ENTRIES]: the folder is made, filled and left.
 #![allow(clippy::print_stdout, clippy::unwrap_used, missing_docs)]
 
 use std::path::PathBuf;

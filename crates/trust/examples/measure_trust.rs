@@ -1,5 +1,5 @@
 //! Measures verification of PK tokens and of the Notary Project's envelopes, CPU for each.
-//! usage: measure PK-TOKENS.json, from the conformance material.
+//! usage: measure_trust PK-TOKENS.json, from the conformance material.
 #![allow(clippy::print_stdout, clippy::unwrap_used, missing_docs)]
 
 use std::path::Path;
