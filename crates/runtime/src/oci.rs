@@ -69,10 +69,14 @@ pub fn take(called: &str, arguments: &[OsString], settings_path: &Path, own: &Pa
     let settings = Settings::read(settings_path);
     let state = settings.as_ref().map_or_else(|_| Settings::default().state, |s| s.state.clone());
     let command = invocation.command.as_deref().unwrap_or_default();
+    let runtime = settings.as_ref().ok().and_then(|settings| settings.runtime.clone());
+    // Looked for first: what nobody will start must not have been written anew.
+    let found = settings::find_runtime(called, runtime.as_deref(), own);
     let result = match command {
-        "create" | "run" | "restore" => {
-            settings.as_ref().map_err(why).and_then(|settings| start(&invocation, settings))
-        }
+        "create" | "run" | "restore" => settings.as_ref().map_err(why).and_then(|settings| {
+            found.as_ref().map_err(String::clone)?;
+            start(&invocation, settings)
+        }),
         "exec" => settings.as_ref().map_err(why).and_then(|settings| exec(&invocation, settings)),
         "delete" => {
             if let Some(id) = &invocation.id {
@@ -89,9 +93,7 @@ pub fn take(called: &str, arguments: &[OsString], settings_path: &Path, own: &Pa
         )),
         _ => Ok(()),
     };
-    let runtime = settings.as_ref().ok().and_then(|settings| settings.runtime.clone());
-    let handed = result.and_then(|()| settings::find_runtime(called, runtime.as_deref(), own));
-    match handed {
+    match result.and(found) {
         Ok(program) => Handover::Exec(program),
         Err(message) => {
             log::error(&invocation, &message, Timestamp::now());

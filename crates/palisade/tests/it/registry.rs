@@ -213,7 +213,7 @@ fn only_what_passes_is_promoted_and_its_signature_comes_along() {
     let done = run(folder.path(), &["promote", "--policy", "audit", &to, &next]).expect(0);
     assert!(done.stderr.contains("0 blobs, 0 bytes sent"), "{}", done.stderr);
     assert!(done.stderr.contains("1 of them signatures"), "{}", done.stderr);
-    run(folder.path(), &["promote", "dir:image", &to]).expect_error(2, "cannot be promoted");
+    run(folder.path(), &["promote", "dir:image", &to]).expect_error(2, "cannot be copied");
 }
 
 /// Signatures are found where the image is; what the network hides is neither good nor bad.

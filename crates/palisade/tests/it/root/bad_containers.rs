@@ -60,7 +60,9 @@ fn spec() -> Value {
         "ociVersion": "1.0.2",
         "process": {"args": ["/bin/true"], "cwd": "/", "user": {"uid": 0, "gid": 0}},
         "root": {"path": "rootfs"},
-        "linux": {"namespaces": [{"type": "pid"}, {"type": "mount"}]},
+        "linux": {"namespaces": [
+            {"type": "pid"}, {"type": "mount"}, {"type": "ipc"}, {"type": "uts"}, {"type": "network"},
+        ]},
     })
 }
 
@@ -93,7 +95,7 @@ fn configurations_that_are_none_are_refused_to_the_engine_and_leave_nothing() {
         ("mounts", with("/mounts", json!("all")).into(), "/mounts"),
         ("process", with("/process", json!(["x"])).into(), "/process"),
         ("capabilities", with("/process/capabilities", json!("ALL")).into(), "/process/capab"),
-        ("another case", with("/Process", json!({})).into(), "takes for `process`"),
+        ("another case", with("/Process", json!({})).into(), "runtimes take for `process`"),
         ("namespaces", with("/linux/namespaces", json!({})).into(), "/linux/namespaces"),
     ];
     for (name, text, what) in cases {
