@@ -9,50 +9,6 @@ use palisade_profile::{Capability, Endpoint, Floor, Record, Source};
 
 use crate::exit::{Exit, Failure};
 
-/// Names of capabilities by number (`include/uapi/linux/capability.h`).
-const CAPABILITIES: [&str; 41] = [
-    "CHOWN",
-    "DAC_OVERRIDE",
-    "DAC_READ_SEARCH",
-    "FOWNER",
-    "FSETID",
-    "KILL",
-    "SETGID",
-    "SETUID",
-    "SETPCAP",
-    "LINUX_IMMUTABLE",
-    "NET_BIND_SERVICE",
-    "NET_BROADCAST",
-    "NET_ADMIN",
-    "NET_RAW",
-    "IPC_LOCK",
-    "IPC_OWNER",
-    "SYS_MODULE",
-    "SYS_RAWIO",
-    "SYS_CHROOT",
-    "SYS_PTRACE",
-    "SYS_PACCT",
-    "SYS_ADMIN",
-    "SYS_BOOT",
-    "SYS_NICE",
-    "SYS_RESOURCE",
-    "SYS_TIME",
-    "SYS_TTY_CONFIG",
-    "MKNOD",
-    "LEASE",
-    "AUDIT_WRITE",
-    "AUDIT_CONTROL",
-    "SETFCAP",
-    "MAC_OVERRIDE",
-    "MAC_ADMIN",
-    "SYSLOG",
-    "WAKE_ALARM",
-    "BLOCK_SUSPEND",
-    "AUDIT_READ",
-    "PERFMON",
-    "BPF",
-    "CHECKPOINT_RESTORE",
-];
 /// Checks that the kernel makes whether or not the caller needs the capability: for the reserve of
 /// memory (`__vm_enough_memory`), at exec, at fork for the limit of processes.
 const ASKED_IN_PASSING: [(&str, &[&str]); 3] = [
@@ -200,7 +156,9 @@ fn capabilities(machine: Machine, seen: &BTreeSet<CapabilityUse>) -> BTreeSet<Ca
     let mut out: std::collections::BTreeMap<&str, BTreeSet<String>> =
         std::collections::BTreeMap::default();
     for found in seen {
-        let Some(name) = CAPABILITIES.get(found.capability as usize) else { continue };
+        let Some(name) = palisade_sys::capability::NAMES.get(found.capability as usize) else {
+            continue;
+        };
         let call = machine.name_of(found.number);
         let in_passing = ASKED_IN_PASSING
             .iter()
