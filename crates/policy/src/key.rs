@@ -111,6 +111,18 @@ pub(crate) const fn section(path: &'static str, doc: &'static str) -> Key {
     Key { path, kind: Kind::Section, default: Default::Nothing, doc, example: "" }
 }
 
+/// A key that takes one text.
+pub(crate) const fn text(
+    path: &'static str,
+    rule: TextRule,
+    set: fn(&mut Policy, String),
+    default: Default,
+    doc: &'static str,
+    example: &'static str,
+) -> Key {
+    Key { path, kind: Kind::Text(rule, set), default, doc, example }
+}
+
 impl Key {
     /// Path of what it stands in: `images.gate` of `images.gate.severity`, `` of `images`.
     pub(crate) fn parent(&self) -> &'static str {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use palisade_model::Severity;
 
 use crate::document::Policy;
+use crate::key::{section, text};
 use crate::table::{Choice, Default as Preset, ITEMS_MAX, Key, Kind, TextRule};
 
 /// What a scan looks for beyond what is built in.
@@ -163,21 +164,6 @@ const UNKNOWN: &[Choice] = &[
         set: |p| p.scan.licences.unknown = UnknownLicence::Deny,
     },
 ];
-
-const fn section(path: &'static str, doc: &'static str) -> Key {
-    Key { path, kind: Kind::Section, default: Preset::Nothing, doc, example: "" }
-}
-
-const fn text(
-    path: &'static str,
-    rule: TextRule,
-    set: fn(&mut Policy, String),
-    default: Preset,
-    doc: &'static str,
-    example: &'static str,
-) -> Key {
-    Key { path, kind: Kind::Text(rule, set), default, doc, example }
-}
 
 const fn texts(
     path: &'static str,

@@ -9,6 +9,7 @@ use crate::check::note;
 use crate::code::Code;
 use crate::condition::Condition;
 use crate::document::{ImageVerification, Images, Policy, matches};
+use crate::key::text;
 use crate::read::Reader;
 use crate::table::{Default as Preset, Key, Kind, TextRule};
 
@@ -242,17 +243,6 @@ fn attestation(policy: &mut Policy, set: impl FnOnce(&mut RequiredAttestation)) 
     if let Some(item) = policy.images.attestations.last_mut() {
         set(item);
     }
-}
-
-const fn text(
-    path: &'static str,
-    rule: TextRule,
-    set: fn(&mut Policy, String),
-    default: Preset,
-    doc: &'static str,
-    example: &'static str,
-) -> Key {
-    Key { path, kind: Kind::Text(rule, set), default, doc, example }
 }
 
 const fn texts(
