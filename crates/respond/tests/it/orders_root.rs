@@ -19,7 +19,7 @@ mod root {
     };
     use palisade_sys::cgroup::Hierarchies;
 
-    use crate::support::{Sandbox, is_root};
+    use crate::support::{Sandbox, is_root, wait_for};
 
     /// Lets `act` work with the system's own hands.
     fn with_hands<T>(folder: &Path, act: impl FnOnce(&mut dyn Hands) -> T) -> T {
@@ -214,14 +214,9 @@ mod root {
         let mut sandbox = Sandbox::sleeping();
         let script = "sleep 600 & (sleep 601 & sleep 602) & wait";
         let tree = sandbox.start(Command::new("/bin/sh").args(["-c", script]));
-        for _ in 0..200 {
-            if sandbox.group.processes().unwrap().len() >= 6 {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        let n = sandbox.group.processes().unwrap().len();
-        assert!(n >= 5, "{n}");
+        // A sleeper, the tree's shell, its subshell and three sleepers, fewer where a shell executes
+        // its last command in its own place.
+        wait_for("the tree to stand", || sandbox.group.processes().unwrap().len() >= 5);
         with_hands(folder.path(), |hands| {
             let reused =
                 Act::KillProcess { pid: Some(tree), started: Some(Timestamp::from_nanos(1)) };
@@ -274,20 +269,17 @@ mod root {
     }
 
     /// A container with a network namespace of its own, in which loopback is up.
-    fn networked() -> Option<Sandbox> {
+    fn networked() -> Sandbox {
         let mut sandbox = Sandbox::new();
         let script = "ip link set lo up; ip addr add 10.99.0.1/32 dev lo; exec sleep 600";
         let pid = sandbox.start(Command::new("unshare").args(["-n", "/bin/sh", "-c", script]));
         let own = std::fs::read_link("/proc/self/ns/net").unwrap();
-        for _ in 0..300 {
+        wait_for("a namespace with loopback up", || {
             let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
             let namespace = std::fs::read_link(format!("/proc/{pid}/ns/net"));
-            if name.trim() == "sleep" && namespace.is_ok_and(|namespace| namespace != own) {
-                return Some(sandbox);
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        None
+            name.trim() == "sleep" && namespace.is_ok_and(|namespace| namespace != own)
+        });
+        sandbox
     }
 
     /// Whether a ping of `to` within the container comes back.
@@ -322,7 +314,7 @@ mod root {
             return;
         }
         let folder = tempfile::tempdir().unwrap();
-        let Some(sandbox) = networked() else { panic!("no network namespace") };
+        let sandbox = networked();
         assert!(pings(&sandbox, "10.99.0.1", false) && pings(&sandbox, "127.0.0.1", false));
         with_hands(folder.path(), |hands| {
             let order = order(&sandbox, Vec::new());
@@ -359,7 +351,7 @@ mod root {
             return;
         }
         let folder = tempfile::tempdir().unwrap();
-        let Some(sandbox) = networked() else { panic!("no network namespace") };
+        let sandbox = networked();
         if sandbox.group.unified().is_none() {
             eprintln!("skipped: no unified hierarchy");
             return;

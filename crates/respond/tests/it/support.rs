@@ -1,6 +1,7 @@
 //! A container of our own: a control group with a process in it, removed at the end.
 
 use std::collections::BTreeSet;
+use std::io::Write as _;
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -66,6 +67,16 @@ pub(crate) fn response(actions: &[Action]) -> ResponseRule {
     }
 }
 
+/// Waits for what must come, however busy the machine is.
+#[track_caller]
+pub(crate) fn wait_for(what: &str, is_so: impl Fn() -> bool) {
+    let start = std::time::Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < Duration::from_secs(30), "waited for {what} in vain");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 /// A running container that is cleaned up whatever happens.
 pub(crate) struct Sandbox {
     pub(crate) hierarchies: Hierarchies,
@@ -88,23 +99,28 @@ impl Sandbox {
         Self { hierarchies, container, group, children: Vec::new() }
     }
 
-    /// Starts `command` inside the container.
-    pub(crate) fn start(&mut self, command: &mut Command) -> u32 {
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+    /// Starts `command` inside the container. A shell waits for a line until it is in the groups
+    /// and becomes the program only then: what the program starts is in them too.
+    pub(crate) fn start(&mut self, command: &Command) -> u32 {
+        const GATE: &str = r#"read -r _ && exec "$@" </dev/null"#;
+        let mut gated = Command::new("/bin/sh");
+        gated.args(["-c", GATE, "sh"]).arg(command.get_program()).args(command.get_args());
+        for (name, value) in command.get_envs() {
+            gated.env(name, value.expect("no test takes a variable away"));
+        }
+        let mut child = gated.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         let pid = child.id();
         for folder in self.group.folders() {
             // cpuset groups take processes only once configured; they do not matter here.
             let _ = std::fs::write(folder.join("cgroup.procs"), pid.to_string());
         }
+        child.stdin.take().unwrap().write_all(b"go\n").unwrap();
         self.children.push(child);
-        // Let it leave execve, so that /proc shows the program and not the test.
-        for _ in 0..200 {
-            let exe = std::fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
-            if exe != std::env::current_exe().unwrap() {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        // Let it leave the shell, so that /proc shows the program and not the gate.
+        wait_for("the program to be executed", || {
+            let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            !line.is_empty() && !line.contains(GATE)
+        });
         pid
     }
 
