@@ -257,11 +257,13 @@ pub enum SecurityModule {
     Off,
 }
 
-/// Network of a container.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// Network of a container, from the narrowest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Network {
     /// Loopback only.
     None,
+    /// One of its own, on a bridge of containers that reach the world and not each other.
+    Bridge,
     /// The host's network.
     Host,
 }
@@ -279,6 +281,10 @@ pub struct Limits {
     pub open_files: Option<u64>,
     /// Core file size in bytes (`RLIMIT_CORE`).
     pub core_bytes: Option<u64>,
+    /// What it reads of its disk in a second, and as much that it writes, in bytes.
+    pub io_bytes_per_second: Option<u64>,
+    /// What it sends over its bridge in a second, and as much that it receives, in bytes.
+    pub network_bytes_per_second: Option<u64>,
 }
 
 /// What is watched.

@@ -76,8 +76,7 @@ pub fn take(called: &str, arguments: &[OsString], settings_path: &Path, own: &Pa
     let result = match command {
         "create" | "run" | "restore" => settings.as_ref().map_err(why).and_then(|settings| {
             let program = found.as_ref().map_err(String::clone)?;
-            let warnings = fitness::check(program, &settings.state)?;
-            start(&invocation, settings, warnings)
+            start(&invocation, settings, program)
         }),
         "exec" => settings.as_ref().map_err(why).and_then(|settings| exec(&invocation, settings)),
         "delete" => {
@@ -162,6 +161,7 @@ pub fn machine_facts(policy: &Policy) -> Result<Facts, String> {
             architecture: facts::kernel().machine,
             open_files_max: if may_raise { None } else { facts::open_files_hard_max() },
             can_limit_swap,
+            disk: None,
         },
         seccomp_document,
     })
@@ -169,12 +169,8 @@ pub fn machine_facts(policy: &Policy) -> Result<Facts, String> {
 
 /// Confines a container that is about to be made.
 ///
-/// `warnings` are those about the runtime that it is handed over to.
-fn start(
-    invocation: &Invocation,
-    settings: &Settings,
-    warnings: Vec<String>,
-) -> Result<(), String> {
+/// `program` is the runtime that it is handed over to.
+fn start(invocation: &Invocation, settings: &Settings, program: &Path) -> Result<(), String> {
     let loaded = load(settings)?;
     let policy = &loaded.policy;
     let bundle = invocation.bundle.clone().unwrap_or_else(|| PathBuf::from("."));
@@ -185,7 +181,9 @@ fn start(
     let facts = machine_facts(policy)?;
     let result = harden_container(document.value.clone(), policy, &facts, &engine);
     let mut confinement = Confinement::of(&engine, policy, &result).with_cgroup(&document.value);
-    confinement.warnings.extend(warnings);
+    if result.is_ok() || policy.engines.mode == EngineMode::Report {
+        confinement.warnings.extend(fitness::check(program, &settings.state)?);
+    }
     match (result, policy.engines.mode) {
         (Ok(hardened), EngineMode::Enforce) => {
             if !hardened.changes.is_empty() {

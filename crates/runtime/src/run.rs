@@ -13,6 +13,7 @@ use crate::Runtime;
 use crate::create::Created;
 use crate::error::RunError;
 use crate::io::{Pumps, Stdio};
+use crate::network::Published;
 use crate::record::{LogFile, Record};
 
 /// What to run, and how.
@@ -35,6 +36,8 @@ pub struct RunRequest<'a> {
     pub policy: &'a Policy,
     /// Content of the seccomp profile that the policy names by file.
     pub seccomp_document: Option<serde_json::Value>,
+    /// Ports of the host that lead to it, when the policy gives it a bridge.
+    pub published: Vec<Published>,
     /// Judges the image before anything is made of it.
     pub admit: &'a (dyn Fn(&Image) -> Result<(), Refusal> + Sync),
     /// Whether the program gets a terminal of its own, to which `stdin` and `stdout` of the

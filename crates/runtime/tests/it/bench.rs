@@ -179,6 +179,7 @@ pub(crate) fn request<'a>(
         working_dir: None,
         policy,
         seccomp_document: None,
+        published: Vec::new(),
         admit: &admit_all,
         terminal: false,
         detach: false,
@@ -251,6 +252,7 @@ pub(crate) fn restricted() -> Policy {
                 pids: Some(24),
                 open_files: Some(256),
                 core_bytes: Some(0),
+                ..Limits::default()
             },
             mask_paths: true,
             security_module: palisade_policy::SecurityModule::Auto,

@@ -15,6 +15,7 @@ mod escapes;
 mod full_disk;
 mod image;
 mod incident;
+mod networks;
 mod orders;
 mod playbooks;
 mod probes;
