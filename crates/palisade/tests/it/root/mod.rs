@@ -23,6 +23,7 @@ mod refusal;
 mod reload;
 mod run;
 mod sinks;
+mod stale;
 mod terminal;
 mod top;
 mod watch;
