@@ -16,6 +16,7 @@ mod build;
 mod control;
 mod deb;
 mod error;
+mod fetched;
 mod files;
 mod filter;
 mod index;
@@ -31,6 +32,7 @@ mod status;
 mod triggers;
 mod upgrade;
 
+pub use apk::package::{Apk, ApkFile, read_apk};
 pub use apk::read_apk_index;
 pub use build::{Built, KeptConffile, Scripts, Upgraded, build};
 pub use deb::{ControlFile, DEB_BYTES_MAX, Deb, DebFile, read_deb};

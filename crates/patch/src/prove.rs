@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::build::{STATUS, info_of, listed};
 use crate::files::ENTRIES_MAX;
 use crate::filter::Paths;
-use crate::{Files, PatchError, Plan};
+use crate::{Files, PatchError, Plan, apk};
 
 /// Paths of one kind that are listed; more are counted.
 const LISTED_MAX: usize = 1_000;
@@ -60,11 +60,21 @@ impl Difference {
     /// upgrades, and their part of dpkg's database.
     pub fn between(old: &Image, new: &Image, plan: &Plan) -> Result<Self, PatchError> {
         let files = (Files::read(old)?, Files::read(new)?);
-        let expected = &expected(&files.0, &files.1, plan);
+        let is_apk = files.0.content(STATUS).is_none();
+        let expected = &if is_apk {
+            apk::prove::expected(&files.0, &files.1, plan)
+        } else {
+            expected(&files.0, &files.1, plan)
+        };
         let (old, mut new) = (stamps(old)?, stamps(new)?);
         let mut this = Self::default();
-        for package in other_stanzas(&files.0, &files.1, plan) {
-            this.note(&format!("{STATUS} ({package})"), expected);
+        let others = if is_apk {
+            apk::prove::others(&files.0, &files.1, plan)
+        } else {
+            other_stanzas(&files.0, &files.1, plan)
+        };
+        for other in &others {
+            this.note(other, expected);
         }
         for (path, stamp) in &old {
             match new.remove(path) {
@@ -133,7 +143,7 @@ fn expected(old: &Files, new: &Files, plan: &Plan) -> BTreeSet<String> {
     expected
 }
 
-/// Packages besides the upgraded ones whose stanza of the status is another.
+/// Stanzas of packages besides the upgraded ones that are others, in words.
 fn other_stanzas(old: &Files, new: &Files, plan: &Plan) -> BTreeSet<String> {
     let read = |files: &Files| -> BTreeSet<(String, String)> {
         let text = String::from_utf8_lossy(files.content(STATUS).unwrap_or_default()).into_owned();
@@ -148,7 +158,8 @@ fn other_stanzas(old: &Files, new: &Files, plan: &Plan) -> BTreeSet<String> {
     let upgraded: BTreeSet<&str> = plan.upgrades.iter().map(|one| one.package.as_str()).collect();
     let (old, new) = (read(old), read(new));
     let differing = old.symmetric_difference(&new).map(|(name, _)| name.clone());
-    differing.filter(|name| !upgraded.contains(name.as_str())).collect()
+    let others = differing.filter(|name| !upgraded.contains(name.as_str()));
+    others.map(|name| format!("{STATUS} ({name})")).collect()
 }
 
 fn stamps(image: &Image) -> Result<BTreeMap<String, Stamp>, PatchError> {
