@@ -18,6 +18,7 @@ use crate::deb::{Deb, DebFile, read_deb};
 use crate::fetched::{Fetched, key, settle};
 use crate::filter::Paths;
 use crate::layer::Layer;
+use crate::maintainer::{self, Steps};
 use crate::plan::Upgrade;
 use crate::status::{self, Conffile};
 use crate::triggers;
@@ -33,6 +34,8 @@ pub enum Scripts {
     Refuse,
     /// They are made; nothing is executed, and what is left out is named.
     Skip,
+    /// They are made, and the caller executes what [`Built::steps`] has.
+    Run,
 }
 
 /// What was decided of a configuration file that the image has changed or removed.
@@ -66,6 +69,9 @@ pub struct Upgraded {
     /// What dpkg would have executed and was left out.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub skipped: Vec<String>,
+    /// What was executed for it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub executed: Vec<String>,
 }
 
 /// What was built.
@@ -75,6 +81,8 @@ pub struct Built {
     pub plan: Plan,
     /// What was done for each upgrade.
     pub upgraded: Vec<Upgraded>,
+    /// What the caller is to execute, where it was to be.
+    pub steps: Steps,
 }
 
 /// Builds the layer for what was found, as an uncompressed archive written to `out`.
@@ -104,19 +112,29 @@ pub fn build(
     let status = files.content(STATUS).unwrap_or_default();
     let mut status = String::from_utf8(status.to_vec())
         .map_err(|_| PatchError::document(STATUS, "it is not UTF-8"))?;
-    let mut upgraded = Vec::new();
+    let (mut upgraded, mut with_scripts) = (Vec::new(), Vec::new());
     for upgrade in &plan.upgrades {
         let deb = read(&fetched, upgrade)?;
         let mut done = builder.apply(upgrade, &deb, &mut layer, &mut status)?;
-        done.skipped = skipped.get(&key(upgrade)).cloned().unwrap_or_default();
+        let executed = skipped.get(&key(upgrade)).cloned().unwrap_or_default();
+        if scripts == Scripts::Run {
+            done.executed = executed;
+            let activated = builder.activated(upgrade, &deb);
+            // Its files are written; only the scripts are needed.
+            with_scripts.push((upgrade, Deb { files: Vec::new(), ..deb }, activated));
+        } else {
+            done.skipped = executed;
+        }
         upgraded.push(done);
     }
+    let steps = maintainer::steps(files, &with_scripts);
     if !plan.upgrades.is_empty() {
         let mode = files.get(STATUS).map_or(0o644, |node| node.mode);
         layer.put_file(STATUS, mode, time, status.into_bytes())?;
     }
     layer.finish()?;
-    Ok(Built { plan, upgraded })
+    drop(with_scripts);
+    Ok(Built { plan, upgraded, steps })
 }
 
 /// A package that was fetched, with its control file as the index has it.
@@ -270,11 +288,20 @@ impl Builder<'_> {
             triggers::executed(self.files, &info, deb, &places, self.same_libraries(&info, deb));
         match self.scripts {
             Scripts::Refuse if !executed.is_empty() => Err(format!(
-                "its upgrade executes {}; --skip-scripts leaves that out",
+                "its upgrade executes {}; --allow-scripts executes that, --skip-scripts leaves it out",
                 executed.join(", ")
             )),
             _ => Ok(executed),
         }
+    }
+
+    /// The triggers that an upgrade activates.
+    fn activated(&self, upgrade: &Upgrade, deb: &Deb) -> Vec<triggers::Activated> {
+        let not_folders = deb.files.iter().filter(|file| file.kind != FileKind::Folder);
+        let places: Vec<String> =
+            not_folders.filter_map(|file| self.place(&file.path, &upgrade.package)).collect();
+        let is_same = self.same_libraries(&self.old_info(upgrade), deb);
+        triggers::activated(self.files, deb, &places, is_same)
     }
 
     /// Whether the new version has libraries of the same names, and links to the same.
@@ -327,6 +354,7 @@ impl Builder<'_> {
             n_files: 0,
             kept: Vec::new(),
             skipped: Vec::new(),
+            executed: Vec::new(),
         };
         let own: Vec<String> = own_conffiles(deb).into_iter().map(|(path, _)| path).collect();
         let (mut list, mut conffiles, mut places) = (String::new(), Vec::new(), BTreeSet::new());

@@ -29,7 +29,12 @@ pub struct Difference {
     pub n_added: u64,
     /// Those that the old image alone has.
     pub n_removed: u64,
-    /// Paths that differ and are none of the upgraded packages or of dpkg's record of them.
+    /// Paths that scripts changed, and that are none of the upgraded packages.
+    pub n_by_scripts: u64,
+    /// The first of these.
+    pub by_scripts: Vec<String>,
+    /// Paths that differ and are none of the upgraded packages or of dpkg's record of them, nor
+    /// changed by scripts.
     pub n_unexpected: u64,
     /// The first of these.
     pub unexpected: Vec<String>,
@@ -59,6 +64,16 @@ impl Difference {
     /// Reads both images whole. What may differ are the files of the packages that `plan`
     /// upgrades, and their part of dpkg's database.
     pub fn between(old: &Image, new: &Image, plan: &Plan) -> Result<Self, PatchError> {
+        Self::with_scripts(old, new, plan, &BTreeSet::new())
+    }
+
+    /// The same where scripts were executed: what they changed is listed apart.
+    pub fn with_scripts(
+        old: &Image,
+        new: &Image,
+        plan: &Plan,
+        by_scripts: &BTreeSet<String>,
+    ) -> Result<Self, PatchError> {
         let files = (Files::read(old)?, Files::read(new)?);
         let is_apk = files.0.content(STATUS).is_none();
         let expected = &if is_apk {
@@ -74,7 +89,7 @@ impl Difference {
             other_stanzas(&files.0, &files.1, plan)
         };
         for other in &others {
-            this.note(other, expected);
+            this.note(other, expected, by_scripts);
         }
         for (path, stamp) in &old {
             match new.remove(path) {
@@ -85,7 +100,7 @@ impl Difference {
                 Some(_) => this.n_changed += 1,
                 None => this.n_removed += 1,
             }
-            this.note(path, expected);
+            this.note(path, expected, by_scripts);
         }
         for (path, stamp) in &new {
             // A folder that the old layers only implied, as engines make it.
@@ -96,14 +111,21 @@ impl Difference {
                 this.n_same += 1;
             } else {
                 this.n_added += 1;
-                this.note(path, expected);
+                this.note(path, expected, by_scripts);
             }
         }
         Ok(this)
     }
 
-    fn note(&mut self, path: &str, expected: &BTreeSet<String>) {
+    fn note(&mut self, path: &str, expected: &BTreeSet<String>, by_scripts: &BTreeSet<String>) {
         if expected.contains(path) {
+            return;
+        }
+        if by_scripts.contains(path) {
+            self.n_by_scripts += 1;
+            if self.by_scripts.len() < LISTED_MAX {
+                self.by_scripts.push(path.to_string());
+            }
             return;
         }
         self.n_unexpected += 1;

@@ -10,7 +10,7 @@ use crate::layout::{DPKG_STATUS, Layer, Layout, OS_RELEASE};
 use crate::scan_sbom::build_database;
 use crate::support::{Ended, run};
 
-const DEB: &str = "libpalisadetest1_1.2.3-3_amd64.deb";
+pub(crate) const DEB: &str = "libpalisadetest1_1.2.3-3_amd64.deb";
 
 pub(crate) fn gpg(folder: &Path, arguments: &[&str]) -> Vec<u8> {
     let mut command = Command::new("gpg");

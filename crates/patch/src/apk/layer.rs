@@ -17,6 +17,7 @@ use crate::build::{Built, KeptConffile, Scripts, Upgraded};
 use crate::deb::DebFile;
 use crate::fetched::{Fetched, key, settle};
 use crate::layer::Layer;
+use crate::maintainer::Steps;
 use crate::plan::Upgrade;
 use crate::{Fetch, Files, PatchError, Repository};
 
@@ -52,7 +53,7 @@ pub(crate) fn build(
         builder.write_database(&mut layer, time)?;
     }
     layer.finish()?;
-    Ok(Built { plan, upgraded })
+    Ok(Built { plan, upgraded, steps: Steps::default() })
 }
 
 /// A package that was fetched, proved by the checksum of the signed index.
@@ -208,7 +209,8 @@ impl<'a> Builder<'a> {
         let kept = (self.scripts.as_slice(), self.triggers.as_str());
         let executed = scripts::executed(self.files, &self.records, old, &folders, apk, kept);
         match self.mode {
-            Scripts::Refuse if !executed.is_empty() => Err(format!(
+            // They are executed for dpkg's packages alone.
+            Scripts::Refuse | Scripts::Run if !executed.is_empty() => Err(format!(
                 "its upgrade executes {}; --skip-scripts leaves that out",
                 executed.join(", ")
             )),
@@ -312,6 +314,7 @@ impl<'a> Builder<'a> {
             n_files: 0,
             kept: Vec::new(),
             skipped: Vec::new(),
+            executed: Vec::new(),
         };
         let mut places = BTreeSet::new();
         for one in &apk.files {

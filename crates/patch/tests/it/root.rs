@@ -358,8 +358,8 @@ fn what_would_be_executed_is_refused_or_named() {
     assert_eq!(
         why,
         [
-            "its upgrade executes the trigger ldconfig of libc-bin; --skip-scripts leaves that out",
-            "its upgrade executes preinst, postinst; --skip-scripts leaves that out",
+            "its upgrade executes the trigger ldconfig of libc-bin; --allow-scripts executes that, --skip-scripts leaves it out",
+            "its upgrade executes preinst, postinst; --allow-scripts executes that, --skip-scripts leaves it out",
         ]
     );
     let built = fixture.build(Scripts::Skip);

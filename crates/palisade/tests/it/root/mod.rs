@@ -16,6 +16,7 @@ mod full_disk;
 mod image;
 mod incident;
 mod orders;
+mod patch_scripts;
 mod playbooks;
 mod probes;
 mod record;
