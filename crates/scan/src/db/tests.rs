@@ -72,6 +72,23 @@ fn the_same_input_in_another_order_is_the_same_file() {
 }
 
 #[test]
+fn a_name_with_a_nul_is_left_out_and_counted() {
+    let mut builder = sample(1);
+    // Together they would be one key twice, which no file may have.
+    for (ecosystem, package) in [("e\0", "p"), ("e", "\0p"), ("e", "p")] {
+        builder.add(ecosystem, package, advisory("CVE-1", "1")).unwrap();
+        builder.cover(ecosystem, package);
+    }
+    let (_folder, path) = written(&builder);
+    let db = Database::open(&path).unwrap();
+    db.verify().unwrap();
+    assert_eq!(db.advisories("e", "p").unwrap(), [advisory("CVE-1", "1")]);
+    let feed = db.metadata().feeds.iter().find(|feed| feed.name == "test").unwrap();
+    assert_eq!((feed.n_records, feed.skipped["a name with a NUL"]), (4, 2));
+    assert_eq!(db.info().n_records, 4);
+}
+
+#[test]
 fn an_empty_database_is_refused() {
     assert!(matches!(DatabaseBuilder::new().build(NOW), Err(BuildDatabaseError::Empty)));
 }
