@@ -162,6 +162,8 @@ pub struct Gate {
     pub licences: bool,
     /// Refuse when the advisory database is older than this many days.
     pub database_age_days_max: Option<u32>,
+    /// Refuse when the key that signed the advisory database is older than this many days.
+    pub database_key_age_days_max: Option<u32>,
 }
 
 /// When the maintenance of a release ends.

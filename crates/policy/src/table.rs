@@ -377,6 +377,20 @@ const KEYS: &[Key] = &[
         doc: "Refuse to decide on an advisory database that is older than this many days.",
         example: "7",
     },
+    Key {
+        path: "images.gate.database_key_age_days_max",
+        kind: Kind::Integer {
+            min: 1,
+            max: 3650,
+            optional: true,
+            set: |p, n| p.images.gate.database_key_age_days_max = narrow(n),
+        },
+        default: Default::Value("none"),
+        doc: "Refuse to decide on an advisory database whose signing key is older than this \
+              many days. The date is that of the line `Created:` in the file of `--db-key`; \
+              without one, or without `--db-key`, the gate has no answer, which is not a pass.",
+        example: "365",
+    },
     section("containers", "How containers are confined."),
     Key {
         path: "containers.user",
