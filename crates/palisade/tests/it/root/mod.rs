@@ -18,6 +18,7 @@ mod incident;
 mod orders;
 mod playbooks;
 mod probes;
+mod profiles;
 mod record;
 mod refusal;
 mod reload;
