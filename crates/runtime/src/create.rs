@@ -1,7 +1,7 @@
 //! From an image and a policy to a container that waits to be started.
 
 use std::io::Read as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use palisade_base::Timestamp;
@@ -44,6 +44,8 @@ pub(crate) struct Created {
     pub(crate) init: ProcessHandle,
     pub(crate) hardened: Hardened,
     pub(crate) pumps: Pumps,
+    /// Folders of the image's layers, top first.
+    pub(crate) layers: Vec<PathBuf>,
 }
 
 /// Removes what was made of a container, unless told that it may live.
@@ -271,7 +273,8 @@ impl Making<'_> {
         record.run.init_start_ticks = palisade_sys::process::start_ticks(init.pid());
         record.write(&record_path, plan.bundle).map_err(RunError::io("write", &record_path))?;
         check_interrupt(signals)?;
-        Ok(Created { record, init, hardened, pumps })
+        let layers = plan.layers.to_vec();
+        Ok(Created { record, init, hardened, pumps, layers })
     }
 
     /// The hardened spec, and the AppArmor profile that it names.

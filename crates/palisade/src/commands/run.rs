@@ -9,8 +9,8 @@ use palisade_image::Image;
 use palisade_model::Target;
 use palisade_policy::{Admission, Policy, Seccomp};
 use palisade_runtime::{
-    ExecRequest, Found, IdSpace, Input, LogFile, Output, Record, RunError, RunRequest, Runc,
-    Runtime, RuntimePaths, Stdio,
+    DriftDenial, DriftReport, ExecRequest, Found, IdSpace, Input, LogFile, Output, Record,
+    RunError, RunRequest, Runc, Runtime, RuntimePaths, Stdio,
 };
 use palisade_scan::db::Database;
 
@@ -82,6 +82,7 @@ pub(crate) fn run(context: &Context<'_>, args: &cli::Run) -> Result<Exit, Failur
         detach: args.detach,
         log,
         forward_signals: !args.detach,
+        deny_drift: args.deny_drift,
         stop_grace: Duration::from_secs(10),
         started: &started,
     };
@@ -104,10 +105,29 @@ pub(crate) fn run(context: &Context<'_>, args: &cli::Run) -> Result<Exit, Failur
             outcome.output_bytes_lost
         ));
     }
+    if let Some(drift) = &outcome.drift {
+        say_drift(context, drift);
+    }
     // The program's own exit code is the result, as users of `docker run` expect.
     match outcome.exit {
         Some(exit) => Err(Failure::program(exit.shell_code())),
         None => Ok(Exit::Clean),
+    }
+}
+
+/// What was refused of a container's programs.
+fn say_drift(context: &Context<'_>, drift: &DriftReport) {
+    let terminal = context.terminal;
+    for denial in &drift.denials {
+        let DriftDenial { path, origin } = denial;
+        terminal.error(&format!("warning: refused to start {} ({origin})\n", path.display()));
+    }
+    for problem in &drift.problems {
+        terminal.error(&format!("warning: {problem}\n"));
+    }
+    if drift.n_denied > 0 {
+        let (denied, asked) = (drift.n_denied, drift.n_asked);
+        terminal.error(&format!("warning: {denied} of {asked} starts of programs were refused\n"));
     }
 }
 

@@ -7,6 +7,7 @@ mod containerd;
 mod crash;
 mod docker;
 mod docker_runtime;
+mod drift;
 mod enforce;
 mod enforce_reload;
 mod engine_runtime;
