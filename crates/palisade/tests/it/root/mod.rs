@@ -14,6 +14,7 @@ mod engine_runtime;
 mod engines;
 mod escapes;
 mod full_disk;
+mod ima;
 mod image;
 mod incident;
 mod orders;
