@@ -128,9 +128,9 @@ fn follow(
     Ok(Subject::Containers { pids, gaps })
 }
 
-/// Follows a container: by its pid namespace, by its control group, which those that join it are in
-/// whatever namespaces it shares, and by the processes that are in either now, whose children may
-/// leave both. Returns what cannot be followed.
+/// Follows a container by its control group, in which those that join it are as well, whatever
+/// namespaces it shares with others; without one, by a pid namespace of its own; and by the
+/// processes that are there now, whose children may leave both. Returns what cannot be followed.
 fn follow_container(
     recorder: &Recorder,
     target: u32,
@@ -138,35 +138,35 @@ fn follow_container(
     pid: u32,
 ) -> Result<Option<String>, Failure> {
     use anyhow::Context as _;
-    let inode =
-        |pid: &str| std::fs::metadata(format!("/proc/{pid}/ns/pid")).map(|found| found.ino());
-    let theirs = inode(&pid.to_string()).with_context(|| format!("look at process {pid}"))?;
-    let ours = inode("self").context("look at this process")?;
-    if theirs != ours {
-        let inode = u32::try_from(theirs).unwrap_or(0);
-        recorder.follow_namespace(target, inode).or_exit(Exit::Incomplete)?;
-    }
     let mut pids = descendants(pid);
-    let group = group_of(id, pid);
-    if let Some((hierarchy, folders)) = &group {
+    let mut gap = None;
+    if let Some((hierarchy, folders)) = group_of(id, pid) {
         for folder in folders {
-            let found = std::fs::metadata(folder);
             // A group that is gone has nobody in it.
-            let Ok(found) = found else { continue };
-            recorder.follow_group(target, *hierarchy, found.ino()).or_exit(Exit::Incomplete)?;
+            let Ok(found) = std::fs::metadata(&folder) else { continue };
+            recorder.follow_group(target, hierarchy, found.ino()).or_exit(Exit::Incomplete)?;
             let members = std::fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
             pids.extend(members.lines().filter_map(|line| line.parse::<u32>().ok()));
+        }
+    } else {
+        let inode =
+            |pid: &str| std::fs::metadata(format!("/proc/{pid}/ns/pid")).map(|found| found.ino());
+        let theirs = inode(&pid.to_string()).with_context(|| format!("look at process {pid}"))?;
+        if theirs == inode("self").context("look at this process")? {
+            gap = Some(
+                "the container has neither a control group nor a pid namespace of its own that are \
+                 seen here: what joins it later is not in the record"
+                    .to_string(),
+            );
+        } else {
+            let inode = u32::try_from(theirs).unwrap_or(0);
+            recorder.follow_namespace(target, inode).or_exit(Exit::Incomplete)?;
         }
     }
     for pid in pids {
         recorder.follow_process(target, pid).or_exit(Exit::Incomplete)?;
     }
-    let is_blind = group.is_none() && theirs == ours;
-    Ok(is_blind.then(|| {
-        "the container has neither a pid namespace nor a control group of its own that are seen \
-         here: what joins it later is not in the record"
-            .to_string()
-    }))
+    Ok(gap)
 }
 
 /// The folders of a container's control group and of those below it, in the one hierarchy that all

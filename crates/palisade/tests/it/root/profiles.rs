@@ -8,9 +8,9 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::bed::{Bed, SOON};
-use super::docker::make_root;
+use super::docker::{Docker, Setup, can_start, make_root};
 use crate::layout::{Layer, Layout};
-use crate::support::{Ended, finish, wait_for};
+use crate::support::{Ended, Running, finish, palisade, wait_for};
 
 const PALISADE: &str = env!("CARGO_BIN_EXE_palisade");
 /// What the recorded container does.
@@ -182,6 +182,49 @@ fn who_joins_a_container_without_a_pid_namespace_is_recorded_by_its_control_grou
     assert!(has(&plain["files"]["changed"], "/tmp/made"), "{plain}");
     // The host does much meanwhile, but not in this group.
     assert!(plain["calls"]["bpf"].is_null(), "{plain}");
+}
+
+#[test]
+fn containers_of_docker_are_recorded_by_their_names() {
+    if !can_start() {
+        return;
+    }
+    let docker = Docker::start(Setup::Plain);
+    let folder = docker.folder.path();
+    let script = "while :; do sleep 0.05; done";
+    let start = |name: &str, flags: &[&str]| {
+        let flags = [&["--detach", "--name", name][..], flags].concat();
+        docker.container(&flags, &["/bin/sh", "-c", script]).expect(0);
+    };
+    start("shop", &[]);
+    // One that shares the other's processes: what either does is its own.
+    start("beside", &["--pid", "container:shop"]);
+    let store = format!("docker={}", folder.join("data").display());
+    let begin = |name: &str| {
+        let mut command = palisade(folder);
+        command.args(["profile", "record", name, "--store", &store]);
+        let recording = Running::start(command, b"");
+        let line = format!("recording {name};");
+        wait_for("recording", SOON, || recording.stderr().contains(&line).then_some(()));
+        recording
+    };
+    let recordings = ["shop", "beside"].map(|name| (name, begin(name)));
+    for (name, _) in &recordings {
+        docker.run(&["exec", name, "/bin/mkdir", &format!("/tmp/of-{name}")]).expect(0);
+    }
+    for (name, recording) in recordings {
+        recording.signal(Signal::INT);
+        let ended = recording.wait(SOON);
+        let record = expect_recorded(ended, &folder.join(format!("{name}.record.json")));
+        let made: Vec<&str> = record["files"]["changed"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter_map(Value::as_str)
+            .filter(|path| path.starts_with("/tmp/of-"))
+            .collect();
+        assert_eq!(made, [format!("/tmp/of-{name}")], "{record}");
+    }
 }
 
 /// A program that makes two calls where its name says so, and lives long enough to be looked at.
