@@ -1,7 +1,7 @@
 //! From an image and a policy to a container that waits to be started.
 
 use std::io::Read as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use palisade_base::Timestamp;
@@ -49,6 +49,8 @@ pub(crate) struct Created {
     pub(crate) init: ProcessHandle,
     pub(crate) hardened: Hardened,
     pub(crate) pumps: Pumps,
+    /// Folders of the image's layers, top first.
+    pub(crate) layers: Vec<PathBuf>,
 }
 
 /// Removes what was made of a container, unless told that it may live.
@@ -309,7 +311,8 @@ impl Making<'_> {
             bridge::attach(&paths.networks(), self.id, init.pid(), lease, &wanted)?;
         }
         check_interrupt(signals)?;
-        Ok(Created { record, init, hardened, pumps })
+        let layers = plan.layers.to_vec();
+        Ok(Created { record, init, hardened, pumps, layers })
     }
 
     /// The hardened spec, and the AppArmor profile that it names.

@@ -69,6 +69,9 @@ pub enum RunError {
         /// The controller.
         controller: &'static str,
     },
+    /// Programs that are not the image's could not be kept out.
+    #[error("guard the container's programs")]
+    Drift(#[from] crate::DriftError),
     /// Control groups.
     #[error(transparent)]
     Cgroup(#[from] CgroupError),
@@ -131,6 +134,10 @@ impl Explain for RunError {
                          version 2 also in the root's cgroup.subtree_control), or take the limit \
                          out of the policy"
                     ));
+                }
+                Self::Drift(_) => {
+                    "the kernel needs fanotify with permission events \
+                     (CONFIG_FANOTIFY_ACCESS_PERMISSIONS); or run it without --deny-drift"
                 }
                 Self::Cgroup(error) => return error.hint(),
                 Self::Network(error) => return error.hint(),

@@ -15,6 +15,7 @@ use super::{ImageSource, ListFormat};
     palisade run oci:./shop -- /bin/sh -c id\n  \
     palisade run --policy web.yaml --publish 8080:80 oci:./shop\n  \
     palisade run --interactive --tty oci:./shop -- /bin/sh\n  \
+    palisade run --deny-drift oci:./shop    # only the image's own programs start\n  \
     palisade run --explain --policy restricted oci:./shop   # show every change, run nothing")]
 pub(crate) struct Run {
     /// The image: NAME, registry:NAME, docker:NAME, oci:DIR[:TAG], archive:FILE, …
@@ -56,6 +57,9 @@ pub(crate) struct Run {
     /// Return when the container has started; its output goes to a log
     #[arg(long, short)]
     pub(crate) detach: bool,
+    /// Refuse programs that are not the image's: added or changed since, or on another file system
+    #[arg(long, conflicts_with = "detach")]
+    pub(crate) deny_drift: bool,
     /// Show what the policy changes and why, and run nothing
     #[arg(long)]
     pub(crate) explain: bool,

@@ -10,8 +10,8 @@ use palisade_model::Target;
 use palisade_policy::{Admission, Network, Policy, Seccomp};
 use palisade_runtime::network::PUBLISHED_MAX;
 use palisade_runtime::{
-    ExecRequest, Found, IdSpace, Input, LogFile, Output, Record, RunError, RunRequest, Runc,
-    Runtime, RuntimePaths, Stdio,
+    DriftDenial, DriftReport, ExecRequest, Found, IdSpace, Input, LogFile, Output, Record,
+    RunError, RunRequest, Runc, Runtime, RuntimePaths, Stdio,
 };
 use palisade_scan::db::Database;
 
@@ -85,6 +85,7 @@ pub(crate) fn run(context: &Context<'_>, args: &cli::Run) -> Result<Exit, Failur
         detach: args.detach,
         log,
         forward_signals: !args.detach,
+        deny_drift: args.deny_drift,
         stop_grace: Duration::from_secs(10),
         started: &started,
     };
@@ -106,6 +107,9 @@ pub(crate) fn run(context: &Context<'_>, args: &cli::Run) -> Result<Exit, Failur
             "warning: {} bytes of the container's output could not be written\n",
             outcome.output_bytes_lost
         ));
+    }
+    if let Some(drift) = &outcome.drift {
+        say_drift(context, drift);
     }
     // The program's own exit code is the result, as users of `docker run` expect.
     match outcome.exit {
@@ -139,6 +143,22 @@ fn narrow_network(policy: &mut Policy, args: &cli::Run) -> Result<(), Failure> {
         return refused(message, "publish fewer");
     }
     Ok(())
+}
+
+/// What was refused of a container's programs.
+fn say_drift(context: &Context<'_>, drift: &DriftReport) {
+    let terminal = context.terminal;
+    for denial in &drift.denials {
+        let DriftDenial { path, origin } = denial;
+        terminal.error(&format!("warning: refused to start {} ({origin})\n", path.display()));
+    }
+    for problem in &drift.problems {
+        terminal.error(&format!("warning: {problem}\n"));
+    }
+    if drift.n_denied > 0 {
+        let (denied, asked) = (drift.n_denied, drift.n_asked);
+        terminal.error(&format!("warning: {denied} of {asked} starts of programs were refused\n"));
+    }
 }
 
 /// What alerts call the image: the layout's or archive's name and the tag, as a registry

@@ -185,6 +185,7 @@ pub(crate) fn request<'a>(
         detach: false,
         log: None,
         forward_signals: false,
+        deny_drift: false,
         stop_grace: Duration::from_secs(2),
         started: &|_, _| {},
     }
