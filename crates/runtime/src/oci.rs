@@ -16,9 +16,11 @@ mod arguments;
 mod document;
 mod identity;
 mod log;
+mod origin;
 mod program;
 mod settings;
 mod state;
+mod trust;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -75,7 +77,7 @@ pub fn take(called: &str, arguments: &[OsString], settings_path: &Path, own: &Pa
     let result = match command {
         "create" | "run" | "restore" => settings.as_ref().map_err(why).and_then(|settings| {
             found.as_ref().map_err(String::clone)?;
-            start(&invocation, settings)
+            start(&invocation, settings, own)
         }),
         "exec" => settings.as_ref().map_err(why).and_then(|settings| exec(&invocation, settings)),
         "delete" => {
@@ -166,7 +168,7 @@ pub fn machine_facts(policy: &Policy) -> Result<Facts, String> {
 }
 
 /// Confines a container that is about to be made.
-fn start(invocation: &Invocation, settings: &Settings) -> Result<(), String> {
+fn start(invocation: &Invocation, settings: &Settings, own: &Path) -> Result<(), String> {
     let loaded = load(settings)?;
     let policy = &loaded.policy;
     let bundle = invocation.bundle.clone().unwrap_or_else(|| PathBuf::from("."));
@@ -174,9 +176,17 @@ fn start(invocation: &Invocation, settings: &Settings) -> Result<(), String> {
     let id = invocation.id.as_deref().unwrap_or_default();
     let engine = engine_facts(&document.value, &bundle, id, Timestamp::now())?;
     quarantine(settings, &engine.image_digests)?;
+    let origin = || origin::origin(&document.value, &bundle, id);
+    let verdict = trust::judge(policy, &engine, origin, settings, own);
+    if let (trust::Verdict::Refused(reason), EngineMode::Enforce) = (&verdict, policy.engines.mode)
+    {
+        return Err(reason.clone());
+    }
     let facts = machine_facts(policy)?;
     let result = harden_container(document.value.clone(), policy, &facts, &engine);
-    let confinement = Confinement::of(&engine, policy, &result).with_cgroup(&document.value);
+    let confinement = Confinement::of(&engine, policy, &result)
+        .with_cgroup(&document.value)
+        .with_verdict(verdict);
     match (result, policy.engines.mode) {
         (Ok(hardened), EngineMode::Enforce) => {
             if !hardened.changes.is_empty() {

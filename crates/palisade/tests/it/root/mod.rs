@@ -10,6 +10,7 @@ mod docker_runtime;
 mod enforce;
 mod enforce_reload;
 mod engine_runtime;
+mod engine_trust;
 mod engines;
 mod escapes;
 mod full_disk;
