@@ -119,6 +119,11 @@ pub struct Images {
     pub trust: Vec<crate::trust::TrustRule>,
     /// What must be said about which images.
     pub attestations: Vec<crate::trust::RequiredAttestation>,
+    /// For how many minutes it is remembered that an image satisfies this; 0: not at all.
+    pub remember_minutes: u32,
+    /// The logs and authorities that are trusted (`trusted_root.json`), relative to the policy
+    /// file; without it those of the machine.
+    pub trusted_root: Option<PathBuf>,
     /// What a scan must not find.
     pub gate: Gate,
 }

@@ -17,9 +17,11 @@ mod document;
 mod fitness;
 mod identity;
 mod log;
+mod origin;
 mod program;
 mod settings;
 mod state;
+mod trust;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -76,7 +78,7 @@ pub fn take(called: &str, arguments: &[OsString], settings_path: &Path, own: &Pa
     let result = match command {
         "create" | "run" | "restore" => settings.as_ref().map_err(why).and_then(|settings| {
             let program = found.as_ref().map_err(String::clone)?;
-            start(&invocation, settings, program)
+            start(&invocation, settings, program, own)
         }),
         "exec" => settings.as_ref().map_err(why).and_then(|settings| exec(&invocation, settings)),
         "delete" => {
@@ -169,8 +171,13 @@ pub fn machine_facts(policy: &Policy) -> Result<Facts, String> {
 
 /// Confines a container that is about to be made.
 ///
-/// `program` is the runtime that it is handed over to.
-fn start(invocation: &Invocation, settings: &Settings, program: &Path) -> Result<(), String> {
+/// `program` is the runtime that it is handed over to, `own` this program.
+fn start(
+    invocation: &Invocation,
+    settings: &Settings,
+    program: &Path,
+    own: &Path,
+) -> Result<(), String> {
     let loaded = load(settings)?;
     let policy = &loaded.policy;
     let bundle = invocation.bundle.clone().unwrap_or_else(|| PathBuf::from("."));
@@ -178,9 +185,17 @@ fn start(invocation: &Invocation, settings: &Settings, program: &Path) -> Result
     let id = invocation.id.as_deref().unwrap_or_default();
     let engine = engine_facts(&document.value, &bundle, id, Timestamp::now())?;
     quarantine(settings, &engine.image_digests)?;
+    let origin = || origin::origin(&document.value, &bundle, id);
+    let verdict = trust::judge(policy, &engine, origin, settings, own);
+    if let (trust::Verdict::Refused(reason), EngineMode::Enforce) = (&verdict, policy.engines.mode)
+    {
+        return Err(reason.clone());
+    }
     let facts = machine_facts(policy)?;
     let result = harden_container(document.value.clone(), policy, &facts, &engine);
-    let mut confinement = Confinement::of(&engine, policy, &result).with_cgroup(&document.value);
+    let mut confinement = Confinement::of(&engine, policy, &result)
+        .with_cgroup(&document.value)
+        .with_verdict(verdict);
     if result.is_ok() || policy.engines.mode == EngineMode::Report {
         confinement.warnings.extend(fitness::check(program, &settings.state)?);
     }

@@ -233,6 +233,8 @@ pub(crate) fn restricted() -> Policy {
             keys: Vec::new(),
             trust: Vec::new(),
             attestations: Vec::new(),
+            remember_minutes: 0,
+            trusted_root: None,
             gate: Gate::default(),
         },
         engines: palisade_policy::Engines::default(),

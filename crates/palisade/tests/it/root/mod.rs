@@ -11,6 +11,7 @@ mod drift;
 mod enforce;
 mod enforce_reload;
 mod engine_runtime;
+mod engine_trust;
 mod engines;
 mod escapes;
 mod full_disk;
