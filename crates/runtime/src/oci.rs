@@ -14,6 +14,7 @@
 
 mod arguments;
 mod document;
+mod fitness;
 mod identity;
 mod log;
 mod program;
@@ -74,8 +75,9 @@ pub fn take(called: &str, arguments: &[OsString], settings_path: &Path, own: &Pa
     let found = settings::find_runtime(called, runtime.as_deref(), own);
     let result = match command {
         "create" | "run" | "restore" => settings.as_ref().map_err(why).and_then(|settings| {
-            found.as_ref().map_err(String::clone)?;
-            start(&invocation, settings)
+            let program = found.as_ref().map_err(String::clone)?;
+            let warnings = fitness::check(program, &settings.state)?;
+            start(&invocation, settings, warnings)
         }),
         "exec" => settings.as_ref().map_err(why).and_then(|settings| exec(&invocation, settings)),
         "delete" => {
@@ -166,7 +168,13 @@ pub fn machine_facts(policy: &Policy) -> Result<Facts, String> {
 }
 
 /// Confines a container that is about to be made.
-fn start(invocation: &Invocation, settings: &Settings) -> Result<(), String> {
+///
+/// `warnings` are those about the runtime that it is handed over to.
+fn start(
+    invocation: &Invocation,
+    settings: &Settings,
+    warnings: Vec<String>,
+) -> Result<(), String> {
     let loaded = load(settings)?;
     let policy = &loaded.policy;
     let bundle = invocation.bundle.clone().unwrap_or_else(|| PathBuf::from("."));
@@ -176,7 +184,8 @@ fn start(invocation: &Invocation, settings: &Settings) -> Result<(), String> {
     quarantine(settings, &engine.image_digests)?;
     let facts = machine_facts(policy)?;
     let result = harden_container(document.value.clone(), policy, &facts, &engine);
-    let confinement = Confinement::of(&engine, policy, &result).with_cgroup(&document.value);
+    let mut confinement = Confinement::of(&engine, policy, &result).with_cgroup(&document.value);
+    confinement.warnings.extend(warnings);
     match (result, policy.engines.mode) {
         (Ok(hardened), EngineMode::Enforce) => {
             if !hardened.changes.is_empty() {
