@@ -25,6 +25,7 @@ mod record;
 mod refusal;
 mod reload;
 mod run;
+mod selinux;
 mod sinks;
 mod terminal;
 mod top;
