@@ -12,6 +12,7 @@ mod containers;
 mod context;
 mod convert;
 mod db;
+mod decided;
 mod doctor;
 mod drill;
 mod enforce;

@@ -75,6 +75,9 @@ pub enum RunError {
     /// Control groups.
     #[error(transparent)]
     Cgroup(#[from] CgroupError),
+    /// The network.
+    #[error(transparent)]
+    Network(#[from] crate::network::NetworkError),
     /// AppArmor.
     #[error(transparent)]
     AppArmor(#[from] crate::apparmor::AppArmorError),
@@ -137,6 +140,7 @@ impl Explain for RunError {
                      (CONFIG_FANOTIFY_ACCESS_PERMISSIONS); or run it without --deny-drift"
                 }
                 Self::Cgroup(error) => return error.hint(),
+                Self::Network(error) => return error.hint(),
                 Self::AppArmor(error) => return error.hint(),
                 Self::Interrupted(_) => return None,
                 Self::Io { source, .. } => match source.kind() {

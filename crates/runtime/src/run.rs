@@ -14,6 +14,7 @@ use crate::create::Created;
 use crate::drift::{DriftGate, DriftReport};
 use crate::error::RunError;
 use crate::io::{Pumps, Stdio};
+use crate::network::Published;
 use crate::record::{LogFile, Record};
 
 /// How often it is looked at whether a guard of programs still stands.
@@ -39,6 +40,8 @@ pub struct RunRequest<'a> {
     pub policy: &'a Policy,
     /// Content of the seccomp profile that the policy names by file.
     pub seccomp_document: Option<serde_json::Value>,
+    /// Ports of the host that lead to it, when the policy gives it a bridge.
+    pub published: Vec<Published>,
     /// Judges the image before anything is made of it.
     pub admit: &'a (dyn Fn(&Image) -> Result<(), Refusal> + Sync),
     /// Whether the program gets a terminal of its own, to which `stdin` and `stdout` of the

@@ -7,6 +7,7 @@ mod builtin_rules;
 mod bundles;
 mod capture;
 mod check;
+mod decisions;
 mod engine_setup;
 mod feeds;
 mod frame;
