@@ -48,6 +48,7 @@ mod stored;
 mod top;
 mod trust;
 mod trust_explain;
+mod trust_root;
 mod trusted;
 mod verify;
 mod version;
