@@ -47,6 +47,7 @@ mod status;
 mod stored;
 mod top;
 mod trust;
+mod trust_change;
 mod trust_explain;
 mod trust_root;
 mod trusted;

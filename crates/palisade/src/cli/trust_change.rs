@@ -1,10 +1,88 @@
-//! Changes of whom is trusted: `trust root`.
+//! Changes of whom is trusted: `trust add`, `trust rotate`, `trust root`.
 
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
 use super::ListFormat;
+
+/// `palisade trust add`.
+#[derive(Debug, Args)]
+#[command(after_help = "The rest of the file stays as it is, comments included.\n\n\
+    Examples:\n  \
+    palisade trust add --policy shop.yaml --name release --images 'registry.example/shop/*' \\\n      \
+    --key ann.pub --key bob.pub --signers-min 2\n  \
+    palisade trust add --policy shop.yaml --name pipeline --images 'registry.example/shop/*' \\\n      \
+    --subject 'https://git.example/shop/*@refs/tags/*' --issuer https://token.git.example")]
+pub(crate) struct TrustAdd {
+    /// The policy's file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) policy: PathBuf,
+    /// Name of the new rule
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: String,
+    /// Images that it is about; `*` stands for any text; may be repeated [default: all]
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) images: Vec<String>,
+    /// Public key whose holder may sign; may be repeated
+    #[arg(long, value_name = "FILE", required_unless_present = "subject")]
+    pub(crate) key: Vec<PathBuf>,
+    /// Whom a signer's certificate must name; `*` stands for any text
+    #[arg(long, value_name = "NAME", requires = "issuer")]
+    pub(crate) subject: Option<String>,
+    /// The OpenID provider that must have vouched for the subject
+    #[arg(long, value_name = "URL", requires = "subject")]
+    pub(crate) issuer: Option<String>,
+    /// How many different signers must have signed
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) signers_min: u32,
+    /// The first day (UTC) of the rule
+    #[arg(long, value_name = "DAY")]
+    pub(crate) from: Option<String>,
+    /// The last day (UTC) of the rule
+    #[arg(long, value_name = "DAY")]
+    pub(crate) until: Option<String>,
+    /// Show what would be changed, and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// `palisade trust rotate`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "The old rule gets an end, and a new one with the new key begins before, so \
+    that there is no\nday on which neither counts. The rest of the file stays as it is.\n\n\
+    Examples:\n  \
+    palisade trust rotate --policy shop.yaml --rule release --new 2027.pub\n  \
+    palisade trust rotate --policy shop.yaml --rule release --old bob.pub --new bob2.pub \\\n      \
+    --from 2027-01-01 --until 2027-01-31 --dry-run"
+)]
+pub(crate) struct TrustRotate {
+    /// The policy's file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) policy: PathBuf,
+    /// The rule whose key is replaced
+    #[arg(long, value_name = "NAME")]
+    pub(crate) rule: String,
+    /// The key that is replaced, where the rule has several
+    #[arg(long, value_name = "FILE")]
+    pub(crate) old: Option<PathBuf>,
+    /// The new public key
+    #[arg(long, value_name = "FILE")]
+    pub(crate) new: PathBuf,
+    /// Name of the rule with the new key [default: that of the rule and the first day]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// The first day (UTC) of the new key [default: today]
+    #[arg(long, value_name = "DAY")]
+    pub(crate) from: Option<String>,
+    /// The last day (UTC) of the old key [default: 30 days after the first of the new one]
+    #[arg(long, value_name = "DAY")]
+    pub(crate) until: Option<String>,
+    /// Show what would be changed, and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
 
 /// `palisade trust root`.
 #[derive(Debug, Subcommand)]

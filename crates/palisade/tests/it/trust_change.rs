@@ -1,4 +1,5 @@
-//! `palisade trust root`: a trusted root from a repository that is made here.
+//! `palisade trust add`, `rotate` and `root`: rules of a policy's file, and a trusted root from a
+//! repository that is made here.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,6 +11,64 @@ use serde_json::{Value, json};
 
 use crate::layout;
 use crate::support::{Ended, run};
+
+const POLICY: &str = "version: 1\nname: shop # ours\nimages:\n  verify: required\n";
+
+fn list(folder: &Path) -> Value {
+    let ended =
+        run(folder, &["trust", "list", "--policy", "policy.yaml", "--format", "json"]).expect(0);
+    serde_json::from_str(&ended.stdout).unwrap()
+}
+
+#[test]
+fn rules_are_added_and_keys_exchanged_without_touching_the_rest() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    layout::shop(&folder.join("shop"));
+    std::fs::create_dir(folder.join("etc")).unwrap();
+    std::fs::write(folder.join("etc/policy.yaml"), POLICY).unwrap();
+    std::os::unix::fs::symlink("etc/policy.yaml", folder.join("policy.yaml")).unwrap();
+    for key in ["etc/old", "new"] {
+        run(folder, &["sign", "--generate-key", key]).expect(0);
+    }
+    run(folder, &["sign", "--key", "etc/old.key", "oci:shop"]).expect(0);
+    let add = ["trust", "add", "--policy", "policy.yaml", "--name", "release"];
+    let shown = run(folder, &[&add[..], &["--key", "etc/old.pub", "--dry-run"]].concat()).expect(0);
+    assert!(shown.stdout.contains("+    - name: release\n"), "{}", shown.stdout);
+    assert_eq!(std::fs::read_to_string(folder.join("etc/policy.yaml")).unwrap(), POLICY);
+    run(folder, &[&add[..], &["--key", "etc/old.pub"]].concat()).expect(0);
+    let text = std::fs::read_to_string(folder.join("etc/policy.yaml")).unwrap();
+    // Keys are named from the folder in which the policy is used, and the link still is one.
+    let rule = "  trust:\n    - name: release\n      keys: [\"etc/old.pub\"]\n";
+    assert_eq!(text, format!("{POLICY}{rule}"));
+    assert!(folder.join("policy.yaml").is_symlink());
+    run(folder, &["verify", "--policy", "policy.yaml", "oci:shop"]).expect(0);
+    run(folder, &[&add[..], &["--key", "etc/old.pub"]].concat())
+        .expect_error_with_output(2, "could not be used");
+    run(folder, &[&add[..], &["--key", "shop/index.json"]].concat()).expect_error(2, "");
+
+    let rotate = ["trust", "rotate", "--policy", "policy.yaml", "--rule", "release", "--new"];
+    let days = ["--from", "2099-01-01", "--until", "2098-01-01"];
+    run(folder, &[&rotate[..], &["new.pub"], &days].concat()).expect_error(2, "before the new one");
+    run(folder, &[&rotate[..], &["new.pub"]].concat()).expect(0);
+    let rules = list(folder)["rules"].as_array().unwrap().clone();
+    assert_eq!(rules.len(), 2, "{rules:?}");
+    assert!(rules.iter().all(|rule| rule["state"] == "holds"), "{rules:?}");
+    // Both count today.
+    run(folder, &["verify", "--policy", "policy.yaml", "oci:shop"]).expect(0);
+    layout::plain(&folder.join("plain"));
+    run(folder, &["sign", "--key", "new.key", "oci:plain"]).expect(0);
+    let rule = run(folder, &["verify", "--policy", "policy.yaml", "oci:plain"]).expect(0).stdout;
+    assert!(rule.contains("images.trust[release-20"), "{rule}");
+    run(folder, &[&rotate[..], &["new.pub"]].concat()).expect_error(2, "already");
+    let none = ["trust", "rotate", "--policy", "policy.yaml", "--rule", "x", "--new", "new.pub"];
+    run(folder, &none).expect_error(2, "no rule `x`");
+    let identity = ["--subject", "https://git.example/*", "--issuer", "https://token.example"];
+    let add =
+        ["trust", "add", "--policy", "policy.yaml", "--name", "robot", "--images", "r.example/*"];
+    run(folder, &[&add[..], &identity].concat()).expect(0);
+    assert_eq!(list(folder)["rules"][2]["images"], "r.example/*");
+}
 
 /// A repository in a folder, signed by one key.
 struct Repository<'f> {
