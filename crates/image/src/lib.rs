@@ -32,6 +32,7 @@ mod folder;
 mod gzip;
 mod layout;
 mod limits;
+mod links;
 mod open;
 mod pack;
 mod read;

@@ -12,6 +12,7 @@ mod engine_setup;
 mod feeds;
 mod frame;
 mod hostile;
+mod ima;
 mod layout;
 mod log;
 mod patch;

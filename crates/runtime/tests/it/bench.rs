@@ -179,11 +179,13 @@ pub(crate) fn request<'a>(
         working_dir: None,
         policy,
         seccomp_document: None,
+        published: Vec::new(),
         admit: &admit_all,
         terminal: false,
         detach: false,
         log: None,
         forward_signals: false,
+        deny_drift: false,
         stop_grace: Duration::from_secs(2),
         started: &|_, _| {},
     }
@@ -253,6 +255,7 @@ pub(crate) fn restricted() -> Policy {
                 pids: Some(24),
                 open_files: Some(256),
                 core_bytes: Some(0),
+                ..Limits::default()
             },
             mask_paths: true,
             security_module: palisade_policy::SecurityModule::Auto,
