@@ -28,3 +28,4 @@ mod sign_verify;
 mod signing;
 mod sink;
 mod support;
+mod trust_change;

@@ -31,6 +31,17 @@ fn the_programs_end_is_the_commands_end() {
 }
 
 #[test]
+fn folders_may_be_named_from_where_the_caller_stands() {
+    let Some(bed) = Bed::new() else { return };
+    let name = |path: &std::path::Path| path.file_name().unwrap().to_str().unwrap().to_string();
+    let (run_dir, data) = (name(&bed.run_dir), format!("{}/data", bed.path().display()));
+    let image = format!("oci:{}/box", bed.path().display());
+    let mut command = bed.command(&["--run-dir", &run_dir, "--data-dir", &data, "run", &image]);
+    command.current_dir("/run");
+    finish(command).expect(9);
+}
+
+#[test]
 fn the_caller_s_input_is_the_container_s_only_when_asked() {
     let Some(bed) = Bed::new() else { return };
     let cat = |flags: &[&str]| {
