@@ -29,3 +29,4 @@ mod sign_verify;
 mod signing;
 mod sink;
 mod support;
+mod trust_change;
