@@ -16,6 +16,7 @@ mod ima;
 mod layout;
 mod log;
 mod patch;
+mod patch_apk;
 mod recordings;
 mod registry;
 mod replay;
