@@ -77,7 +77,7 @@ fn what_ctr_starts_is_confined_whichever_runtime_it_names() {
     let exec = ["task", "exec", "--exec-id", "x", "web", "/bin/sh", "-c", STATUS];
     assert_eq!(ctr(&exec).expect(0).stdout, CONFINED);
     ctr(&["task", "kill", "--signal", "9", "web"]).expect(0);
-    wait_for("the task's end", Duration::from_secs(10), || {
+    wait_for("the task's end", Duration::from_mins(1), || {
         ctr(&["task", "delete", "web"]).code.eq(&0).then_some(())
     });
     ctr(&["container", "delete", "web"]).expect(0);
