@@ -17,6 +17,7 @@ mod image;
 mod incident;
 mod orders;
 mod playbooks;
+mod probe;
 mod probes;
 mod record;
 mod refusal;
