@@ -15,6 +15,7 @@ mod escapes;
 mod full_disk;
 mod image;
 mod incident;
+mod labels;
 mod orders;
 mod playbooks;
 mod probe;
