@@ -102,8 +102,7 @@ impl Guard {
 
     /// Name of its table. What a name of a device may hold and a table's may not is spelt out.
     pub(super) fn table(&self) -> String {
-        let spelt = self.device.replace('_', "_u").replace('-', "_m").replace('.', "_d");
-        format!("{TABLE}{spelt}")
+        table(&self.device)
     }
 
     /// The filters, as one transaction that replaces those before.
@@ -166,6 +165,12 @@ fn link_local(mac: [u8; 6]) -> Ipv6Addr {
     let bits = mac.iter().fold(0_u64, |bits, byte| (bits << 8) | u64::from(*byte)) ^ (2 << 40);
     let tail = ((bits >> 24) << 40) | (0xfffe << 24) | (bits & 0x00ff_ffff);
     Ipv6Addr::from_bits((0xfe80_u128 << 112) | u128::from(tail))
+}
+
+/// Name of the table of a device's guard.
+pub(super) fn table(device: &str) -> String {
+    let spelt = device.replace('_', "_u").replace('-', "_m").replace('.', "_d");
+    format!("{TABLE}{spelt}")
 }
 
 /// The guarded ports in what `nft --json list counters` says.

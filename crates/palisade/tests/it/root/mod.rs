@@ -16,6 +16,7 @@ mod full_disk;
 mod image;
 mod incident;
 mod labels;
+mod network;
 mod orders;
 mod playbooks;
 mod probe;
