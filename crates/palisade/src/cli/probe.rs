@@ -40,8 +40,8 @@ pub(crate) struct Probe {
     #[arg(long, value_name = "FILE")]
     pub(crate) key: Vec<PathBuf>,
     /// Probe this container although it is not the probe's own: its name once more
-    #[arg(long, value_name = "CONTAINER")]
-    pub(crate) yes_probe: Option<String>,
+    #[arg(long = "yes-probe", value_name = "CONTAINER")]
+    pub(crate) consent: Option<String>,
     /// Description of the API (OpenAPI 3, Swagger 2): a file, or its path on the server
     #[arg(long, value_name = "FILE|PATH")]
     pub(crate) openapi: Option<String>,

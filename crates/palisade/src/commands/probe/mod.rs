@@ -35,16 +35,15 @@ pub(crate) fn probe(context: &Context<'_>, args: &cli::Probe) -> Result<Exit, Fa
     // Not the end of this process at once: its container and its watch would be left behind.
     let interruption = Interruption::catch()?;
     let mut progress = |text: &str| context.terminal.progress(text);
-    let (found, policy) = match running(context, args, &interruption)? {
-        Some(subject) => (palisade_probe::probe(&subject, &settings, &mut progress), None),
-        None => {
-            let ground = Ground::new(context, args, &interruption)?;
-            let found = palisade_probe::probe(&ground, &settings, &mut progress);
-            if found.ports.is_empty() && !ground.pulse().is_running {
-                return Err(ended(&ground.log()));
-            }
-            (found, Some(args.policy.as_deref().unwrap_or(DEFAULT_POLICY)))
+    let (found, policy) = if let Some(subject) = running(context, args, &interruption)? {
+        (palisade_probe::probe(&subject, &settings, &mut progress), None)
+    } else {
+        let ground = Ground::new(context, args, &interruption)?;
+        let found = palisade_probe::probe(&ground, &settings, &mut progress);
+        if found.ports.is_empty() && !ground.pulse().is_running {
+            return Err(ended(&ground.log()));
         }
+        (found, Some(args.policy.as_deref().unwrap_or(DEFAULT_POLICY)))
     };
     let report = Report {
         target: &args.target,
@@ -158,7 +157,7 @@ fn running<'a>(
         Ok(Target::Container(name)) => Some(name),
         _ => None,
     };
-    let Some(consent) = &args.yes_probe else {
+    let Some(consent) = &args.consent else {
         return match name {
             Some(name) => Err(unasked(&name)),
             None => Ok(None),
