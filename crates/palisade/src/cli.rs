@@ -9,6 +9,7 @@ mod container;
 mod db;
 mod drill;
 mod engines;
+mod ima;
 mod image;
 mod log;
 mod network;
@@ -23,6 +24,7 @@ mod scan;
 mod sign;
 mod sink;
 mod trust;
+mod trust_change;
 mod watch;
 
 use std::path::PathBuf;
@@ -35,6 +37,7 @@ pub(crate) use container::*;
 pub(crate) use db::*;
 pub(crate) use drill::*;
 pub(crate) use engines::*;
+pub(crate) use ima::*;
 pub(crate) use image::*;
 pub(crate) use log::*;
 pub(crate) use network::*;
@@ -49,6 +52,7 @@ pub(crate) use scan::*;
 pub(crate) use sign::*;
 pub(crate) use sink::*;
 pub(crate) use trust::*;
+pub(crate) use trust_change::*;
 pub(crate) use watch::*;
 
 /// From image to incident: judge, verify, run, watch, stop and keep the evidence.
@@ -157,6 +161,9 @@ pub(crate) enum Command {
     /// Profiles made for a workload: recorded, analysed, merged, written, verified
     #[command(subcommand)]
     Profile(Profile),
+    /// What the kernel's integrity measurement (IMA) measured, compared with an image
+    #[command(subcommand)]
+    Ima(Ima),
     /// What a running container of any engine may do, what that exposes, what closes it
     Inspect(Inspect),
     /// Make Palisade the OCI runtime of an engine

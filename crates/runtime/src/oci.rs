@@ -17,9 +17,11 @@ mod document;
 mod fitness;
 mod identity;
 mod log;
+mod origin;
 mod program;
 mod settings;
 mod state;
+mod trust;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -76,8 +78,7 @@ pub fn take(called: &str, arguments: &[OsString], settings_path: &Path, own: &Pa
     let result = match command {
         "create" | "run" | "restore" => settings.as_ref().map_err(why).and_then(|settings| {
             let program = found.as_ref().map_err(String::clone)?;
-            let warnings = fitness::check(program, &settings.state)?;
-            start(&invocation, settings, warnings)
+            start(&invocation, settings, program, own)
         }),
         "exec" => settings.as_ref().map_err(why).and_then(|settings| exec(&invocation, settings)),
         "delete" => {
@@ -162,6 +163,7 @@ pub fn machine_facts(policy: &Policy) -> Result<Facts, String> {
             architecture: facts::kernel().machine,
             open_files_max: if may_raise { None } else { facts::open_files_hard_max() },
             can_limit_swap,
+            disk: None,
         },
         seccomp_document,
     })
@@ -169,11 +171,12 @@ pub fn machine_facts(policy: &Policy) -> Result<Facts, String> {
 
 /// Confines a container that is about to be made.
 ///
-/// `warnings` are those about the runtime that it is handed over to.
+/// `program` is the runtime that it is handed over to, `own` this program.
 fn start(
     invocation: &Invocation,
     settings: &Settings,
-    warnings: Vec<String>,
+    program: &Path,
+    own: &Path,
 ) -> Result<(), String> {
     let loaded = load(settings)?;
     let policy = &loaded.policy;
@@ -182,10 +185,20 @@ fn start(
     let id = invocation.id.as_deref().unwrap_or_default();
     let engine = engine_facts(&document.value, &bundle, id, Timestamp::now())?;
     quarantine(settings, &engine.image_digests)?;
+    let origin = || origin::origin(&document.value, &bundle, id);
+    let verdict = trust::judge(policy, &engine, origin, settings, own);
+    if let (trust::Verdict::Refused(reason), EngineMode::Enforce) = (&verdict, policy.engines.mode)
+    {
+        return Err(reason.clone());
+    }
     let facts = machine_facts(policy)?;
     let result = harden_container(document.value.clone(), policy, &facts, &engine);
-    let mut confinement = Confinement::of(&engine, policy, &result).with_cgroup(&document.value);
-    confinement.warnings.extend(warnings);
+    let mut confinement = Confinement::of(&engine, policy, &result)
+        .with_cgroup(&document.value)
+        .with_verdict(verdict);
+    if result.is_ok() || policy.engines.mode == EngineMode::Report {
+        confinement.warnings.extend(fitness::check(program, &settings.state)?);
+    }
     match (result, policy.engines.mode) {
         (Ok(hardened), EngineMode::Enforce) => {
             if !hardened.changes.is_empty() {

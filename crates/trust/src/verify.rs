@@ -8,7 +8,7 @@ use palisade_base::{Digest, Explain};
 use crate::bundle::{BUNDLE_BYTES_MAX, Bundle, BundleError};
 use crate::content::{
     Blobs, Checked, Content, ContentError, DESCRIPTORS_MAX, Depth, Descriptor, Document,
-    MEDIA_TYPE_MANIFEST,
+    MEDIA_TYPE_MANIFEST, Walked,
 };
 use crate::dsse;
 use crate::key::PublicKey;
@@ -108,6 +108,8 @@ pub struct Verified {
     /// That and, of an index, the manifests in it: whoever runs one of them by this digest
     /// runs what was signed.
     pub manifests: BTreeSet<Digest>,
+    /// The configurations that those manifests name: engines know images by them.
+    pub configs: BTreeSet<Digest>,
     /// Who signed it first: one of the keys given, or one of the identities.
     pub signer: ImageSigner,
     /// The form of that signature.
@@ -266,7 +268,8 @@ impl ImageSource {
         signers.check()?;
         let content = &self.0;
         let image = content.select(selector)?;
-        let (checked, manifests) = content.check_image_to(image, depth)?;
+        let Walked { checked, documents: manifests, configs } =
+            content.check_image_to(image, depth)?;
         let mut search = Search {
             content,
             image: image.digest,
@@ -285,6 +288,7 @@ impl ImageSource {
             (Some((signer, format, signature)), _) => Ok(Verified {
                 digest,
                 manifests,
+                configs,
                 signer,
                 format,
                 signature,

@@ -14,15 +14,16 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::layout::{self, Layout};
-use crate::support::{finish, palisade, run};
+use crate::support::{Reserved, finish, palisade, run};
 
 const STATEMENT: &str = "https://sigstore.dev/cosign/sign/v1";
 
 /// A registry of the distribution; ended with the test.
-struct Registry {
+pub(crate) struct Registry {
     child: Child,
     _folder: tempfile::TempDir,
-    host: String,
+    pub(crate) host: String,
+    _reserved: Reserved,
 }
 
 impl Drop for Registry {
@@ -34,16 +35,15 @@ impl Drop for Registry {
 
 impl Registry {
     /// Starts one; `None` where it is not installed.
-    fn start() -> Option<Self> {
+    pub(crate) fn start() -> Option<Self> {
         let program = Path::new("/usr/bin/docker-registry");
         if !program.exists() {
             eprintln!("skipped: docker-registry is not installed");
             return None;
         }
         let folder = tempfile::tempdir().unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let host = listener.local_addr().unwrap().to_string();
-        drop(listener);
+        let reserved = Reserved::new();
+        let host = reserved.host.clone();
         let config = format!(
             "version: 0.1\nlog:\n  level: info\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: {host}\n",
             folder.path().join("data").display()
@@ -61,7 +61,7 @@ impl Registry {
         let listens = lines.by_ref().flatten().any(|line| line.contains("listening on"));
         std::thread::spawn(move || lines.for_each(drop));
         assert!(listens, "the registry starts");
-        Some(Self { child, _folder: folder, host })
+        Some(Self { child, _folder: folder, host, _reserved: reserved })
     }
 
     /// The document under a tag or digest of a repository.

@@ -157,6 +157,19 @@ impl Drop for Bench {
     }
 }
 
+/// Writes a script that can be started, by another process: one that this process wrote could not
+/// be while a child that another test has just forked holds its descriptor.
+pub(crate) fn write_script(path: &Path, text: &str) {
+    let mut shell = std::process::Command::new("sh")
+        .args(["-c", r#"cat >"$0" && chmod 755 "$0""#])
+        .arg(path)
+        .stdin(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    shell.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    assert!(shell.wait().unwrap().success());
+}
+
 fn list(folder: &Path) -> Vec<String> {
     let Ok(entries) = std::fs::read_dir(folder) else {
         return Vec::new();
@@ -179,11 +192,13 @@ pub(crate) fn request<'a>(
         working_dir: None,
         policy,
         seccomp_document: None,
+        published: Vec::new(),
         admit: &admit_all,
         terminal: false,
         detach: false,
         log: None,
         forward_signals: false,
+        deny_drift: false,
         stop_grace: Duration::from_secs(2),
         started: &|_, _| {},
     }
@@ -231,6 +246,8 @@ pub(crate) fn restricted() -> Policy {
             keys: Vec::new(),
             trust: Vec::new(),
             attestations: Vec::new(),
+            remember_minutes: 0,
+            trusted_root: None,
             gate: Gate::default(),
         },
         engines: palisade_policy::Engines::default(),
@@ -251,6 +268,7 @@ pub(crate) fn restricted() -> Policy {
                 pids: Some(24),
                 open_files: Some(256),
                 core_bytes: Some(0),
+                ..Limits::default()
             },
             mask_paths: true,
             security_module: palisade_policy::SecurityModule::Auto,
