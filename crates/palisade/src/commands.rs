@@ -32,6 +32,7 @@ mod orders;
 mod patch;
 mod playbook;
 mod policy;
+mod probe;
 mod profile;
 mod promote;
 mod replay;
@@ -102,6 +103,7 @@ pub(crate) fn run(
         Command::Respond(command) => respond::respond(&context, command),
         Command::Playbook(command) => playbook::playbook(&context, command),
         Command::Drill(command) => drill::drill(&context, command),
+        Command::Probe(args) => probe::probe(&context, args),
         Command::Evidence(command) => evidence::evidence(&context, command),
         Command::Network(command) => network::network(&context, command),
         Command::Policy(command) => policy::policy(&context, command),
