@@ -2,12 +2,14 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
 #![expect(clippy::print_stderr, reason = "skips and steps are for the reader of the test's output")]
 
+mod attestations;
 mod bad_input;
 mod builtin_rules;
 mod bundles;
 mod capture;
 mod check;
 mod engine_setup;
+mod fake_registry;
 mod feeds;
 mod frame;
 mod hostile;
@@ -26,3 +28,5 @@ mod sign_verify;
 mod signing;
 mod sink;
 mod support;
+mod verify_families;
+mod verify_remote;
