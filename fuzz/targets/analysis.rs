@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use palisade_profile::analysis::{Files, analyse, symbol_at};
+use palisade_profile::analysis::{Files, Symbols, analyse, follows_call};
 use palisade_profile::syscalls::Machine;
 
 /// The same content under every name, so that a program can be its own library.
@@ -18,5 +18,11 @@ fuzz_target!(|data: &[u8]| {
     if let Ok(found) = analyse("/program", &mut Everywhere(data)) {
         assert!(found.calls.keys().all(|call| Machine::X86_64.number(call).is_some()));
     }
-    symbol_at(data, 0x1000);
+    follows_call(data, Machine::X86_64);
+    follows_call(data, Machine::Aarch64);
+    if let Ok(symbols) = Symbols::parse(data) {
+        for offset in [0, 0x1000, u64::MAX] {
+            symbols.function_at(offset);
+        }
+    }
 });

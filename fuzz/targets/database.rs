@@ -130,8 +130,8 @@ fn round_trip(mut input: Input<'_>) {
     let changes = database.changed_since(&other).expect("compare whole files");
     assert!(!changes.packages.is_empty() || expected.is_empty());
     for (ecosystem, package, one) in &expected {
-        // A NUL in a name makes keys ambiguous; no ecosystem has one.
-        if format!("{ecosystem}{package}{}", one.id).contains('\0') {
+        // A NUL in a name would make keys ambiguous; such are left out.
+        if format!("{ecosystem}{package}").contains('\0') {
             continue;
         }
         let found = database.advisories(ecosystem, package).expect("read what was built");

@@ -54,11 +54,12 @@ struct bpf_iter_num { u64 opaque[1]; };
 /* --- registers ------------------------------------------------------------------------------------- */
 #if defined(__TARGET_ARCH_x86)
 struct pt_regs {
-	unsigned long bx, cx, dx, si, di, bp, r8, r9, r10, orig_ax, ip;
+	unsigned long bx, cx, dx, si, di, bp, r8, r9, r10, orig_ax, ip, sp;
 };
 #elif defined(__TARGET_ARCH_arm64)
 struct pt_regs {
 	u64 regs[31];
+	u64 sp;
 	u64 pc;
 	u64 orig_x0;
 	s32 syscallno;

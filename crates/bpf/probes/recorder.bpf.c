@@ -4,9 +4,9 @@
  * filters decide on, which capabilities, files that are written, addresses. Nothing is sent for a call; what is new is
  * noted in a table, and what was seen before costs a look at it.
  *
- * A process is followed from its exec on, with its children, or because of its pid namespace. Each target has two
- * slots: one for tasks under a seccomp filter in a pid namespace of their own, which are a container's from the moment
- * when its runtime has loaded the filter, the runtime's own last calls included; and one for all others.
+ * A process is followed from its exec on, with its children, or because of its pid namespace or its control group. Each
+ * target has two slots: one for tasks under a seccomp filter in a pid namespace of their own, which are a container's
+ * from the moment when its runtime has loaded the filter, the runtime's own last calls included; and one for all others.
  *
  * sys_enter is behind the filter (`syscall_trace_enter` of kernel/entry/common.c): what it sees was admitted. sys_exit
  * sees what was refused as well.
@@ -21,6 +21,7 @@ char LICENSE[] SEC("license") = "GPL";
 #define SLOTS_MAX 128 /* two for each target */
 #define TASKS_MAX 32768
 #define NAMESPACES_MAX 1024
+#define GROUPS_MAX 4096
 #define SITES_MAX 16384
 #define PATHS_MAX 8192
 #define ADDRESSES_MAX 8192
@@ -45,12 +46,16 @@ struct slot {
 	u8 entered[CALLS_MAX], refused[CALLS_MAX], compat[CALLS_MAX];
 };
 struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, SLOTS_MAX); __type(key, u32); __type(value, struct slot); } slots SEC(".maps");
-/* By process, and by pid namespace: the target. */
+/* By process, by pid namespace, and by control group: the target. */
 struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, TASKS_MAX); __type(key, u32); __type(value, u32); } tasks SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, NAMESPACES_MAX); __type(key, u32); __type(value, u32); } namespaces SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, GROUPS_MAX); __type(key, u64); __type(value, u32); } groups SEC(".maps");
 
 struct site { u32 slot, number; u64 arguments[2], address; };
-struct who { u64 n; u32 tgid, tid; char comm[16]; };
+/* With the upper end of the stack: return addresses are in it, which lead to who called the C library. */
+#define STACK_WORDS 64
+struct who { u64 n; u32 tgid, tid; char comm[16]; u64 stack[STACK_WORDS]; };
+struct { __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); __uint(max_entries, 1); __type(key, u32); __type(value, struct who); } who_map SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, SITES_MAX); __uint(map_flags, BPF_F_NO_PREALLOC); __type(key, struct site); __type(value, struct who); } sites SEC(".maps");
 
 struct capability { u32 slot, capability, number, unused; };
@@ -88,6 +93,8 @@ u64 n_noted[2] SEC(".data.n_noted") = {};
 #define OUTSIDE_MAX 4096
 u64 n_unfollowed SEC(".data.n_unfollowed") = 0;
 u32 any_namespace SEC(".data.any_namespace") = 0;
+/* 0: none. 1: groups of the unified hierarchy. 2: of the one of `pids`, whose ids are numbers of their own. */
+u32 any_group SEC(".data.any_group") = 0;
 
 static __always_inline u32 pid_namespace_of(struct task_struct *task)
 {
@@ -102,15 +109,35 @@ static __always_inline u32 pid_namespace_of(struct task_struct *task)
 	return BPF_CORE_READ(ns, ns.inum);
 }
 
-/* The slot of the current task; SLOTS_MAX if it is not followed. */
-static __always_inline u32 slot_of(struct task_struct *task, bool *is_pending)
+static __always_inline u64 group_of(struct task_struct *task)
 {
-	u32 tgid = bpf_get_current_pid_tgid() >> 32;
+	if (any_group == 1)
+		return BPF_CORE_READ(task, cgroups, dfl_cgrp, kn, id);
+	struct css_set *set = BPF_CORE_READ(task, cgroups);
+	if (!set || !bpf_core_enum_value_exists(enum cgroup_subsys_id, pids_cgrp_id))
+		return 0;
+	return css_id(set, bpf_core_enum_value(enum cgroup_subsys_id, pids_cgrp_id));
+}
+
+/* The target of a task of the process `tgid`, NULL if it is not followed. */
+static __always_inline u32 *target_of(struct task_struct *task, u32 tgid)
+{
 	u32 *target = bpf_map_lookup_elem(&tasks, &tgid);
 	if (!target && any_namespace) {
 		u32 inum = pid_namespace_of(task);
 		target = bpf_map_lookup_elem(&namespaces, &inum);
 	}
+	if (!target && any_group) {
+		u64 id = group_of(task);
+		target = bpf_map_lookup_elem(&groups, &id);
+	}
+	return target;
+}
+
+/* The slot of the current task; SLOTS_MAX if it is not followed. */
+static __always_inline u32 slot_of(struct task_struct *task, bool *is_pending)
+{
+	u32 *target = target_of(task, bpf_get_current_pid_tgid() >> 32);
 	if (!target)
 		return SLOTS_MAX;
 	*is_pending = *target & PENDING;
@@ -150,9 +177,19 @@ static __always_inline void note_site(struct pt_regs *regs, u32 slot, u32 number
 		return;
 	}
 	u64 id = bpf_get_current_pid_tgid();
-	struct who who = { .n = 1, .tgid = id >> 32, .tid = id };
-	bpf_get_current_comm(who.comm, sizeof(who.comm));
-	if (!room_for(slot) || bpf_map_update_elem(&sites, &site, &who, 0))
+	u32 zero = 0;
+	struct who *who = bpf_map_lookup_elem(&who_map, &zero);
+	if (!who)
+		return;
+	__builtin_memset(who, 0, sizeof(*who));
+	who->n = 1;
+	who->tgid = id >> 32;
+	who->tid = id;
+	bpf_get_current_comm(who->comm, sizeof(who->comm));
+	/* Near the bottom of the stack there may be fewer words than asked for; a fault leaves none. */
+	if (with_address && bpf_probe_read_user(who->stack, sizeof(who->stack), (void *)regs->sp))
+		bpf_probe_read_user(who->stack, sizeof(who->stack) / 8, (void *)regs->sp);
+	if (!room_for(slot) || bpf_map_update_elem(&sites, &site, who, 0))
 		n_lost[slot & 1]++;
 }
 
@@ -351,7 +388,8 @@ SEC("tp_btf/sched_process_fork")
 int BPF_PROG(record_fork, struct task_struct *parent, struct task_struct *child)
 {
 	u32 from = BPF_CORE_READ(parent, tgid), tgid = BPF_CORE_READ(child, tgid);
-	u32 *target = bpf_map_lookup_elem(&tasks, &from);
+	/* Whatever it is that the parent is followed for: the child may leave it. */
+	u32 *target = target_of(parent, from);
 	if (target && from != tgid) {
 		u32 copy = *target;
 		if (bpf_map_update_elem(&tasks, &tgid, &copy, 0))

@@ -2,8 +2,9 @@
 //!
 //! The programs of `probes/recorder.bpf.c` note in tables what is new and send nothing; a call that
 //! was seen before costs them a look into a table. [`Recorder::read`] reads the tables. A process is
-//! followed with its children from its next exec on ([`Recorder::follow_children`]), or with all of
-//! its pid namespace ([`Recorder::follow_namespace`]).
+//! followed with its children from its next exec on ([`Recorder::follow_children`]), with all of
+//! its pid namespace ([`Recorder::follow_namespace`]), or of its control group
+//! ([`Recorder::follow_group`]).
 //!
 //! What this does not see: calls through the 32-bit interface are named, not recorded; addresses of
 //! `sendmsg` and `sendmmsg` are not read; paths are cut at 255 bytes, and said to be.
@@ -97,6 +98,15 @@ pub struct Plan {
     /// With this, each place in the code that makes another call is noted, and each that makes one
     /// whose arguments are watched.
     pub allowed: Option<Vec<u32>>,
+}
+
+/// The hierarchy of control groups whose ids are meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hierarchy {
+    /// Version 2's.
+    Unified = 1,
+    /// Version 1's that counts processes.
+    Pids = 2,
 }
 
 /// Programs that record. Dropping it takes them out of the kernel.
@@ -203,7 +213,24 @@ impl Recorder {
         self.update(".data.any_namespace", &0_u32.to_ne_bytes(), &one)
     }
 
-    /// Processes that are followed now, but for those of namespaces.
+    /// Follows every process of the control group whose folder has the inode number `inode` as
+    /// `target`, from now on, without the groups below it. All groups of a recorder are of one
+    /// hierarchy, the unified one or that of `pids`: their numbers are not each other's.
+    pub fn follow_group(
+        &self,
+        target: u32,
+        hierarchy: Hierarchy,
+        inode: u64,
+    ) -> Result<(), LoadError> {
+        if target >= TARGETS_MAX {
+            return Err(LoadError::TooManyTargets(target));
+        }
+        self.update("groups", &inode.to_ne_bytes(), &target.to_ne_bytes())?;
+        let code = hierarchy as u32;
+        self.update(".data.any_group", &0_u32.to_ne_bytes(), &code.to_ne_bytes())
+    }
+
+    /// Processes that are followed now, but for those of namespaces and groups which make no child.
     pub fn followed(&self) -> Vec<u32> {
         let Some(map) = self.map("tasks") else { return Vec::new() };
         map.keys().filter_map(|key| Some(u32::from_ne_bytes(*key.first_chunk()?))).collect()

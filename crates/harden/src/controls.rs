@@ -137,7 +137,7 @@ impl Work {
             |entry: &Value, kind: &str| entry.get("type").and_then(Value::as_str) == Some(kind);
         let mut own = vec!["mount", "pid", "ipc", "uts", "cgroup"];
         match policy.network {
-            Network::None => own.push("network"),
+            Network::None | Network::Bridge => own.push("network"),
             Network::Host => list.retain(|entry| !is(entry, "network")),
         }
         match (policy.user_namespace, ids) {
@@ -163,7 +163,7 @@ impl Work {
             self.patch.set("/linux/uidMappings", map.clone(), why)?;
             self.patch.set("/linux/gidMappings", map, why)?;
         }
-        if policy.network == Network::None {
+        if policy.network != Network::Host {
             self.patch.set(
                 "/linux/sysctl/net.ipv4.ip_unprivileged_port_start",
                 json!("0"),
@@ -373,6 +373,23 @@ impl Work {
         if let Some(pids) = limits.pids {
             let why = "a fork bomb stops here";
             self.patch.set(&format!("{at}/pids/limit"), json!(pids), why)?;
+        }
+        if let Some(rate) = limits.io_bytes_per_second {
+            let Some((major, minor)) = facts.machine.disk else {
+                self.refuse(
+                    "limits",
+                    "the policy limits what is read and written, and the container's files are on \
+                     no disk that the kernel can limit"
+                        .into(),
+                    "keep the data folder (--data-dir) on a disk, or take out `limits.io`",
+                );
+                return Ok(());
+            };
+            let why = "its disk is left to others too";
+            let throttle = json!([{"major": major, "minor": minor, "rate": rate}]);
+            for kind in ["throttleReadBpsDevice", "throttleWriteBpsDevice"] {
+                self.patch.set(&format!("{at}/blockIO/{kind}"), throttle.clone(), why)?;
+            }
         }
         Ok(())
     }

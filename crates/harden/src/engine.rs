@@ -111,7 +111,8 @@ impl EngineFacts {
         }
     }
 
-    fn subject(&self) -> Subject<'_> {
+    /// What exceptions are looked for by.
+    pub fn subject(&self) -> Subject<'_> {
         Subject {
             id: &self.id,
             name: self.name.as_deref(),

@@ -22,6 +22,9 @@ pub struct Machine {
     pub open_files_max: Option<u64>,
     /// Whether swap can be limited together with memory.
     pub can_limit_swap: bool,
+    /// The disk of the container's files, as the kernel numbers it (major, minor); `None` when it is
+    /// not known or none.
+    pub disk: Option<(u32, u32)>,
 }
 
 /// Everything that [`crate::harden`] must know besides the spec and the policy.

@@ -2,6 +2,9 @@
 
 use palisade_model::package::Gap;
 
+use crate::Limits;
+use crate::links::Links;
+
 /// What an entry is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FileKind {
@@ -83,8 +86,11 @@ pub enum HostileKind {
     ParentPath,
     /// A path or link target with a NUL byte, or longer or deeper than the limit; not examined.
     UnusablePath,
-    /// A symbolic link whose target climbs above the root.
+    /// A symbolic link whose target climbs above the root; where it leads is not examined.
     LinkAboveRoot,
+    /// A symbolic link that leads in a circle, or through more links than are followed; not
+    /// examined.
+    LinkCircle,
     /// A hard link to a path with `..`, or to nothing in its layer; not examined.
     BadHardLink,
     /// A path below something that its own layer makes a link or a file.
@@ -94,7 +100,7 @@ pub enum HostileKind {
     /// A folder appears in a layer above a symbolic link of the same name without an entry
     /// of its own: engines disagree on where the files below it go.
     ImplicitFolderOverLink,
-    /// A device node of the image.
+    /// A device node of the image; not examined where no honest image has one.
     Device,
 }
 
@@ -106,6 +112,7 @@ impl HostileKind {
             Self::ParentPath => "path with `..`",
             Self::UnusablePath => "path or link with a NUL byte, or beyond the length limit",
             Self::LinkAboveRoot => "symbolic link that climbs above the root",
+            Self::LinkCircle => "symbolic link in a circle",
             Self::BadHardLink => "hard link to nothing in its layer",
             Self::BelowNonFolder => "path below a link or file of the same layer",
             Self::Duplicate => "path that occurs twice in one layer",
@@ -162,6 +169,22 @@ impl Walked {
         }
     }
 
+    /// Notes the links that lead in a circle.
+    pub(crate) fn circles(&mut self, links: &Links, limits: &Limits) {
+        let kind = HostileKind::LinkCircle;
+        let followed = links.follow(limits.links_max);
+        for (path, layer) in followed.circles {
+            let path = String::from_utf8_lossy(&path);
+            self.hostile(limits.records_max, &path, kind, layer);
+            self.gap(limits.records_max, &path, kind.describe());
+        }
+        if followed.n_unfollowed > 0 {
+            let reason =
+                format!("{} links were not followed: there are too many", followed.n_unfollowed);
+            self.gap(limits.records_max, "/", reason);
+        }
+    }
+
     pub(crate) fn hostile(
         &mut self,
         records_max: usize,
@@ -177,6 +200,41 @@ impl Walked {
     }
 }
 
+/// Whether a device node is where honest images have some: in the image's own `dev`, over which
+/// engines lay theirs, or, for a program that runs in a folder of its own, one of those that every
+/// program may use (Documentation/admin-guide/devices.txt: null, zero, full, random, urandom, tty,
+/// console, ptmx). `numbers` are its major and minor number.
+pub(crate) fn is_usual_device(path: &[u8], kind: FileKind, numbers: (u64, u64)) -> bool {
+    let mut parts = path.rsplit(|byte| *byte == b'/').skip(1);
+    let is_in_dev = parts.next() == Some(b"dev");
+    let is_harmless = matches!(numbers, (1, 3 | 5 | 7 | 8 | 9) | (5, 0..=2));
+    path.starts_with(b"dev/") || is_in_dev && kind == FileKind::CharDevice && is_harmless
+}
+
 fn cut(path: &str) -> String {
     path.chars().take(512).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_are_usual_where_honest_images_have_them() {
+        use FileKind::{BlockDevice, CharDevice};
+        let check = |path: &str, kind, numbers, expected| {
+            assert_eq!(is_usual_device(path.as_bytes(), kind, numbers), expected, "{path}");
+        };
+        check("dev/null", CharDevice, (1, 3), true);
+        check("dev/sda", BlockDevice, (8, 0), true);
+        check("dev/mapper/control", CharDevice, (10, 236), true);
+        check("var/named/chroot/dev/urandom", CharDevice, (1, 9), true);
+        check("var/named/chroot/dev/ptmx", CharDevice, (5, 2), true);
+        // Kernel memory and a disk, under harmless names.
+        check("srv/dev/null", CharDevice, (1, 1), false);
+        check("srv/dev/null", BlockDevice, (1, 3), false);
+        check("srv/null", CharDevice, (1, 3), false);
+        check("null", CharDevice, (1, 3), false);
+        check("developer/null", CharDevice, (1, 3), false);
+    }
 }

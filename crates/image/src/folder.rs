@@ -13,8 +13,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use palisade_base::Root;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 
-use crate::entry::{FileEntry, FileKind, HostileKind, Visit, Walked};
+use crate::entry::{FileEntry, FileKind, HostileKind, Visit, Walked, is_usual_device};
 use crate::error::{ReadImageError, TarError};
+use crate::links::Links;
 use crate::walk::Visitor;
 use crate::{Limits, squash, xattr};
 
@@ -118,6 +119,7 @@ struct FolderWalk<'w, 'v> {
     walked: &'w mut Walked,
     visitor: &'w mut Visitor<'v>,
     is_host: bool,
+    symlinks: Links,
     stack: Vec<Level>,
 }
 
@@ -132,14 +134,24 @@ pub(crate) fn walk(
     let fail = |source| ReadImageError::Folder { path: root.path().to_path_buf(), source };
     let folder = root.open_folder("".as_ref()).map_err(fail)?;
     let device = rustix::fs::fstat(&folder).map_err(|error| fail(error.into()))?.st_dev;
-    let mut walk = FolderWalk { limits, walked, visitor, is_host, stack: Vec::new() };
+    let (symlinks, stack) = (Links::default(), Vec::new());
+    let mut walk = FolderWalk { limits, walked, visitor, is_host, symlinks, stack };
     walk.enter(folder, device, String::new()).map_err(fail)?;
-    walk.run().map_err(fail)
+    walk.run().map_err(fail)?;
+    let symlinks = walk.symlinks;
+    walked.circles(&symlinks, limits);
+    Ok(())
 }
 
 impl FolderWalk<'_, '_> {
     fn gap(&mut self, path: &str, reason: impl Into<String>) {
         self.walked.gap(self.limits.records_max, path, reason);
+    }
+
+    /// An entry that cannot be examined because of what it is.
+    fn refuse(&mut self, path: &str, kind: HostileKind) {
+        self.walked.hostile(self.limits.records_max, path, kind, None);
+        self.gap(path, kind.describe());
     }
 
     /// Lists a folder and puts it on the stack.
@@ -251,12 +263,23 @@ impl FolderWalk<'_, '_> {
                     if !self.is_host
                         && squash::climbs_above_root(path.as_bytes(), target.to_bytes())
                     {
-                        let records_max = self.limits.records_max;
-                        self.walked.hostile(records_max, &path, HostileKind::LinkAboveRoot, None);
+                        self.refuse(&path, HostileKind::LinkAboveRoot);
+                    }
+                    if !self.is_host {
+                        self.symlinks.add(path.as_bytes(), target.to_bytes(), None);
                     }
                     link = Some(target.to_string_lossy().into_owned());
                 }
                 Err(error) => self.gap(&path, format!("link cannot be read: {error}")),
+            }
+        }
+        if matches!(kind, FileKind::CharDevice | FileKind::BlockDevice) && !self.is_host {
+            let (major, minor) = (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
+            // By 0:0 an overlay file system says that a name of a lower layer is hidden.
+            let is_whiteout = kind == FileKind::CharDevice && (major, minor) == (0, 0);
+            let numbers = (major.into(), minor.into());
+            if !is_whiteout && !is_usual_device(path.as_bytes(), kind, numbers) {
+                self.refuse(&path, HostileKind::Device);
             }
         }
         let is_file = kind == FileKind::Regular;

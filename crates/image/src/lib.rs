@@ -32,6 +32,7 @@ mod folder;
 mod gzip;
 mod layout;
 mod limits;
+mod links;
 mod open;
 mod pack;
 mod read;
@@ -57,8 +58,8 @@ pub use limits::Limits;
 pub use open::{Image, Layer, OpenOptions, manifest_for};
 pub use pack::{LayerSource, PackOptions};
 pub use source::{BlobSource, SourceError};
-pub use store::Stores;
 #[doc(hidden)]
 pub use store::fuzzing;
+pub use store::{Stores, containerd_image_of};
 pub use tarball::{RawEntry, RawKind, TarReader};
 pub use walk::Visitor;

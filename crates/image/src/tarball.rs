@@ -51,6 +51,8 @@ pub struct RawEntry {
     pub mtime_nanos: u32,
     /// Target of a link, as it is written.
     pub link: Vec<u8>,
+    /// Major and minor number of a device node; 0 where they are unreadable, and for all others.
+    pub device: (u64, u64),
     /// Extended attributes, sorted by name.
     pub xattrs: Vec<(String, Vec<u8>)>,
     /// Extended attributes were larger than the limit and are not in `xattrs`.
@@ -333,6 +335,13 @@ fn plain(
     };
     let has_content =
         matches!(kind, RawKind::File(FileKind::Regular) | RawKind::Sparse | RawKind::Unknown(_));
+    let device = match kind {
+        RawKind::File(FileKind::CharDevice | FileKind::BlockDevice) => {
+            let part = |field| number(field).unwrap_or(0);
+            (part(&block[329..337]), part(&block[337..345]))
+        }
+        _ => (0, 0),
+    };
     let (mtime, mtime_nanos) = match extended.mtime {
         Some(time) => time,
         None => (signed_number(&block[136..148]).ok_or("time")?, 0),
@@ -353,6 +362,7 @@ fn plain(
         mtime,
         mtime_nanos,
         link,
+        device,
         xattrs: extended.xattrs,
         xattrs_dropped: extended.xattrs_dropped,
     })

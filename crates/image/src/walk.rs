@@ -12,8 +12,9 @@ use std::io::{self, Read};
 
 use crate::aci::{is_of_format, within_rootfs};
 use crate::ahead::{self, Ahead};
-use crate::entry::{FileEntry, FileKind, HostileKind, Visit, Walked};
+use crate::entry::{FileEntry, FileKind, HostileKind, Visit, Walked, is_usual_device};
 use crate::error::ReadImageError;
+use crate::links::Links;
 use crate::open::{Image, Source};
 use crate::squash::{
     Clash, Marker, NormalPath, PathError, Sight, Squash, climbs_above_root, normalise,
@@ -57,6 +58,7 @@ impl Image {
                     walked: &mut walked,
                     n_entries_left: self.limits.entries_max,
                     links: HashMap::new(),
+                    symlinks: Links::default(),
                     wanted: Vec::new(),
                 };
                 self.announce_layers();
@@ -70,6 +72,8 @@ impl Image {
                     }
                     Ok::<_, ReadImageError>(())
                 })?;
+                let symlinks = walk.symlinks;
+                walked.circles(&symlinks, &self.limits);
             }
         }
         Ok(walked)
@@ -233,6 +237,8 @@ struct LayerWalk<'w> {
     n_entries_left: u64,
     /// Hard links of the current layer, to what they name.
     links: HashMap<Vec<u8>, Vec<u8>>,
+    /// Symbolic links of all layers that a container sees.
+    symlinks: Links,
     wanted: Vec<WantedLink>,
 }
 
@@ -419,8 +425,9 @@ impl LayerWalk<'_> {
                     return None;
                 }
                 if climbs_above_root(path, &raw.link) {
-                    self.hostile(path, HostileKind::LinkAboveRoot, layer);
+                    self.refuse(path, HostileKind::LinkAboveRoot, layer);
                 }
+                self.symlinks.add(path, &raw.link, Some(layer));
                 Some(raw.link.clone())
             }
             FileKind::HardLink => {
@@ -449,7 +456,11 @@ impl LayerWalk<'_> {
                 Some(target)
             }
             FileKind::CharDevice | FileKind::BlockDevice => {
-                self.hostile(path, HostileKind::Device, layer);
+                if is_usual_device(path, kind, raw.device) {
+                    self.hostile(path, HostileKind::Device, layer);
+                } else {
+                    self.refuse(path, HostileKind::Device, layer);
+                }
                 Some(Vec::new())
             }
             _ => Some(Vec::new()),

@@ -447,6 +447,10 @@ pub struct DatabaseInfo {
     pub built: Timestamp,
     /// Records.
     pub n_records: u64,
+    /// When the key was made whose signature proved it; absent where no signature was asked for,
+    /// or the key's file states no date.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_created: Option<Timestamp>,
 }
 
 /// The whole result of a scan.

@@ -9,6 +9,7 @@ mod container;
 mod db;
 mod drill;
 mod engines;
+mod ima;
 mod image;
 mod log;
 mod network;
@@ -34,6 +35,7 @@ pub(crate) use container::*;
 pub(crate) use db::*;
 pub(crate) use drill::*;
 pub(crate) use engines::*;
+pub(crate) use ima::*;
 pub(crate) use image::*;
 pub(crate) use log::*;
 pub(crate) use network::*;
@@ -155,6 +157,9 @@ pub(crate) enum Command {
     /// Profiles made for a workload: recorded, analysed, merged, written, verified
     #[command(subcommand)]
     Profile(Profile),
+    /// What the kernel's integrity measurement (IMA) measured, compared with an image
+    #[command(subcommand)]
+    Ima(Ima),
     /// What a running container of any engine may do, what that exposes, what closes it
     Inspect(Inspect),
     /// Make Palisade the OCI runtime of an engine

@@ -13,12 +13,14 @@ mod containers_remote;
 mod context;
 mod convert;
 mod db;
+mod decided;
 mod doctor;
 mod drill;
 mod enforce;
 mod evidence;
 mod explain;
 mod harden;
+mod ima;
 mod image;
 mod inspect;
 mod install;
@@ -84,6 +86,7 @@ pub(crate) fn run(
         Command::Authz(args) => authz::authz(&context, args),
         Command::Harden(args) => harden::harden(&context, args),
         Command::Profile(command) => profile::profile(&context, command),
+        Command::Ima(command) => ima::ima(&context, command),
         Command::Inspect(args) => inspect::inspect(&context, args),
         Command::Install(args) => install::install(&context, args),
         Command::Uninstall(args) => install::uninstall(&context, args),

@@ -4,11 +4,18 @@
 //! The signature is RSA over all that follows its own gzip member, with a key that the image
 //! holds by name. Alpine signs with SHA-1 (`.SIGN.RSA.`); nothing stronger is offered there.
 
+mod layer;
+pub(crate) mod package;
+mod protect;
+pub(crate) mod prove;
+mod record;
+mod scripts;
+
 use std::collections::BTreeMap;
 use std::io::Read as _;
 
 use base64::Engine as _;
-use palisade_base::read_bounded;
+use palisade_base::{Timestamp, read_bounded};
 use palisade_image::{FileKind, Limits, RawKind, TarReader};
 use palisade_model::PackageKind;
 use ring::signature as sig;
@@ -17,6 +24,8 @@ use crate::control::Installed;
 use crate::index::{Available, PACKAGES_MAX};
 use crate::relation::{Relation, apk_relations};
 use crate::{Files, PatchError};
+
+pub(crate) use layer::build;
 
 /// An index beyond this many bytes is refused, compressed (Alpine's largest: 2 MiB).
 pub(crate) const COMPRESSED_BYTES_MAX: u64 = 64 << 20;
@@ -111,20 +120,26 @@ pub(crate) fn sources(files: &Files) -> (Vec<ApkSource>, String) {
     (sources, architecture)
 }
 
-/// Proves an index and reads it; also gives the name of the key, and how many of its entries
-/// are no packages.
-pub(crate) fn read_index(
-    bytes: &[u8],
-    files: &Files,
-    name: &str,
-) -> Result<(Vec<Available>, String, u64), PatchError> {
+/// An index that was proved.
+pub(crate) struct Index {
+    pub(crate) packages: Vec<Available>,
+    /// Name of the key.
+    pub(crate) key: String,
+    /// Entries that are no packages.
+    pub(crate) n_bad: u64,
+    /// When it was made.
+    pub(crate) date: Option<Timestamp>,
+}
+
+/// Proves an index and reads it.
+pub(crate) fn read_index(bytes: &[u8], files: &Files, name: &str) -> Result<Index, PatchError> {
     let (signatures, signed) =
         split(bytes).map_err(|error| PatchError::document(name, error.to_string()))?;
     let key = verify(&signatures, signed, files).map_err(|why| PatchError::untrusted(name, why))?;
     // Only now: what is decompressed is what the repository's owner signed.
-    let (packages, n_bad) =
+    let (packages, n_bad, date) =
         read_signed(signed).map_err(|error| PatchError::document(name, error.to_string()))?;
-    Ok((packages, key, n_bad))
+    Ok(Index { packages, key, n_bad, date })
 }
 
 /// Name and bytes.
@@ -211,7 +226,7 @@ fn element(tag: u8, bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 /// The packages of an index without its signature. What is none is counted.
-fn read_signed(signed: &[u8]) -> std::io::Result<(Vec<Available>, u64)> {
+fn read_signed(signed: &[u8]) -> std::io::Result<(Vec<Available>, u64, Option<Timestamp>)> {
     let limits = Limits::default();
     let plain = flate2::read::MultiGzDecoder::new(signed);
     let plain = palisade_base::Bounded::new(plain, "index", INDEX_BYTES_MAX);
@@ -219,7 +234,10 @@ fn read_signed(signed: &[u8]) -> std::io::Result<(Vec<Available>, u64)> {
     while let Some(entry) = archive.next_entry()? {
         if entry.path == b"APKINDEX" {
             let text = read_bounded(&mut archive, "index", INDEX_BYTES_MAX)?;
-            return Ok(read_apk_index(&text));
+            let (packages, n_bad) = read_apk_index(&text);
+            let seconds = u64::try_from(entry.mtime).ok().filter(|seconds| *seconds > 0);
+            let date = seconds.and_then(|seconds| seconds.checked_mul(1_000_000_000));
+            return Ok((packages, n_bad, date.map(Timestamp::from_nanos)));
         }
     }
     Err(std::io::Error::other("it has no file `APKINDEX`"))
@@ -245,6 +263,8 @@ pub fn read_apk_index(bytes: &[u8]) -> (Vec<Available>, u64) {
                 address,
                 size,
                 digest: None,
+                checksum: text("C").unwrap_or_default(),
+                record: record::header(&record),
                 suite: String::new(),
                 depends: depends.clone(),
                 breaks: breaks.clone(),

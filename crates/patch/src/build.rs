@@ -9,21 +9,20 @@ use std::io::Write;
 use md5::{Digest as _, Md5};
 use palisade_base::Digest;
 use palisade_image::FileKind;
+use palisade_model::PackageKind;
 use palisade_model::finding::Vulnerability;
 use serde::Serialize;
 
 use crate::control::{Stanza, stanzas};
-use crate::deb::{DEB_BYTES_MAX, Deb, DebFile, read_deb};
+use crate::deb::{Deb, DebFile, read_deb};
+use crate::fetched::{Fetched, key, settle};
 use crate::filter::Paths;
 use crate::layer::Layer;
+use crate::maintainer::{self, Steps};
 use crate::plan::Upgrade;
 use crate::status::{self, Conffile};
 use crate::triggers;
-use crate::upgrade::Key;
-use crate::{Fetch, Files, PatchError, Plan, Repository};
-
-/// Packages of one build together, in bytes.
-const FETCHED_BYTES_MAX: u64 = 4 << 30;
+use crate::{Fetch, Files, PatchError, Plan, Repository, apk};
 
 pub(crate) const STATUS: &str = "var/lib/dpkg/status";
 const INFO: &str = "var/lib/dpkg/info";
@@ -35,6 +34,8 @@ pub enum Scripts {
     Refuse,
     /// They are made; nothing is executed, and what is left out is named.
     Skip,
+    /// They are made, and the caller executes what [`Built::steps`] has.
+    Run,
 }
 
 /// What was decided of a configuration file that the image has changed or removed.
@@ -58,7 +59,7 @@ pub struct Upgraded {
     pub from: String,
     /// Version now.
     pub to: String,
-    /// SHA-256 of the package, as the signed index has it.
+    /// SHA-256 of the package. That of dpkg is the one that the signed index has.
     pub digest: Digest,
     /// Files and links that were written.
     pub n_files: u64,
@@ -68,6 +69,9 @@ pub struct Upgraded {
     /// What dpkg would have executed and was left out.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub skipped: Vec<String>,
+    /// What was executed for it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub executed: Vec<String>,
 }
 
 /// What was built.
@@ -77,6 +81,8 @@ pub struct Built {
     pub plan: Plan,
     /// What was done for each upgrade.
     pub upgraded: Vec<Upgraded>,
+    /// What the caller is to execute, where it was to be.
+    pub steps: Steps,
 }
 
 /// Builds the layer for what was found, as an uncompressed archive written to `out`.
@@ -92,40 +98,59 @@ pub fn build(
     time: i64,
     out: impl Write,
 ) -> Result<Built, PatchError> {
-    if files.content(STATUS).is_none() {
-        return Err(PatchError::document(STATUS, "layers are built for images of dpkg alone"));
+    if repository.kind == PackageKind::Apk {
+        return apk::build(files, found, repository, fetch, scripts, time, out);
     }
-    let mut builder = Builder {
-        files,
-        paths: Paths::read(files),
-        owners: owners(files),
-        fetched: BTreeMap::new(),
-        n_bytes: 0,
-        scripts,
-        time,
-    };
-    let (plan, skipped) = builder.settle(found, repository, fetch)?;
+    let builder =
+        Builder { files, paths: Paths::read(files), owners: owners(files), scripts, time };
+    let mut fetched = Fetched::new(fetch);
+    let (plan, skipped) = settle(files, found, repository, |upgrade, plan| {
+        fetched.get(upgrade)?;
+        Ok(builder.check(upgrade, &read(&fetched, upgrade)?, plan))
+    })?;
     let mut layer = Layer::new(files, out);
     let status = files.content(STATUS).unwrap_or_default();
     let mut status = String::from_utf8(status.to_vec())
         .map_err(|_| PatchError::document(STATUS, "it is not UTF-8"))?;
-    let mut upgraded = Vec::new();
+    let (mut upgraded, mut with_scripts) = (Vec::new(), Vec::new());
     for upgrade in &plan.upgrades {
-        let deb = builder.deb(upgrade)?;
+        let deb = read(&fetched, upgrade)?;
         let mut done = builder.apply(upgrade, &deb, &mut layer, &mut status)?;
-        done.skipped = skipped.get(&key(upgrade)).cloned().unwrap_or_default();
+        let executed = skipped.get(&key(upgrade)).cloned().unwrap_or_default();
+        if scripts == Scripts::Run {
+            done.executed = executed;
+            let activated = builder.activated(upgrade, &deb);
+            // Its files are written; only the scripts are needed.
+            with_scripts.push((upgrade, Deb { files: Vec::new(), ..deb }, activated));
+        } else {
+            done.skipped = executed;
+        }
         upgraded.push(done);
     }
+    let steps = maintainer::steps(files, &with_scripts);
     if !plan.upgrades.is_empty() {
         let mode = files.get(STATUS).map_or(0o644, |node| node.mode);
         layer.put_file(STATUS, mode, time, status.into_bytes())?;
     }
     layer.finish()?;
-    Ok(Built { plan, upgraded })
+    drop(with_scripts);
+    Ok(Built { plan, upgraded, steps })
 }
 
-fn key(upgrade: &Upgrade) -> Key {
-    (upgrade.package.clone(), upgrade.installed_architecture.clone())
+/// A package that was fetched, with its control file as the index has it.
+fn read(fetched: &Fetched<'_>, upgrade: &Upgrade) -> Result<Deb, PatchError> {
+    let file = &upgrade.package_file;
+    let deb = read_deb(fetched.bytes(upgrade), &file.address)?;
+    let control = control_of(&deb);
+    let has = |field: &str, value: &str| control.get(field) == Some(value);
+    if !has("Package", &file.name)
+        || !has("Version", &file.version)
+        || !has("Architecture", &file.architecture)
+    {
+        let why = "it is another package than the index says";
+        return Err(PatchError::untrusted(&file.address, why));
+    }
+    Ok(deb)
 }
 
 /// The packages (names of their lists) that have a path, resolved.
@@ -183,88 +208,11 @@ struct Builder<'a> {
     files: &'a Files,
     paths: Paths,
     owners: BTreeMap<String, Vec<String>>,
-    fetched: BTreeMap<String, Vec<u8>>,
-    n_bytes: u64,
     scripts: Scripts,
     time: i64,
 }
 
 impl Builder<'_> {
-    /// Plans until every upgrade of the plan can be made. Each round refuses one more package
-    /// at least, so that there is an end.
-    fn settle(
-        &mut self,
-        found: &[Vulnerability],
-        repository: &Repository,
-        fetch: &dyn Fetch,
-    ) -> Result<(Plan, BTreeMap<Key, Vec<String>>), PatchError> {
-        let mut refused: BTreeMap<Key, String> = BTreeMap::new();
-        loop {
-            let plan = Plan::without(self.files, found, repository, &refused);
-            let (mut skipped, n_refused) = (BTreeMap::new(), refused.len());
-            for upgrade in &plan.upgrades {
-                self.fetch(upgrade, fetch)?;
-                let deb = self.deb(upgrade)?;
-                match self.check(upgrade, &deb, &plan) {
-                    Ok(executed) => {
-                        skipped.insert(key(upgrade), executed);
-                    }
-                    Err(why) => {
-                        refused.insert(key(upgrade), why);
-                    }
-                }
-            }
-            if refused.len() == n_refused {
-                return Ok((plan, skipped));
-            }
-        }
-    }
-
-    /// Fetches a package and proves it.
-    fn fetch(&mut self, upgrade: &Upgrade, fetch: &dyn Fetch) -> Result<(), PatchError> {
-        let file = &upgrade.package_file;
-        let address = &file.address;
-        if self.fetched.contains_key(address) {
-            return Ok(());
-        }
-        let too_much = |what, limit| PatchError::TooMuch { what, limit };
-        if file.size > DEB_BYTES_MAX {
-            return Err(too_much("bytes in one package", DEB_BYTES_MAX));
-        }
-        self.n_bytes += file.size;
-        if self.n_bytes > FETCHED_BYTES_MAX {
-            return Err(too_much("bytes of upgrades", FETCHED_BYTES_MAX));
-        }
-        let bytes = fetch
-            .fetch(address, file.size)
-            .map_err(|source| PatchError::Fetch { address: address.clone(), source })?;
-        if bytes.len() as u64 != file.size || Some(Digest::of(&bytes)) != file.digest {
-            return Err(PatchError::untrusted(address, "it is not what the signed index lists"));
-        }
-        self.fetched.insert(address.clone(), bytes);
-        Ok(())
-    }
-
-    /// A package that was fetched, with its control file as the index has it.
-    fn deb(&self, upgrade: &Upgrade) -> Result<Deb, PatchError> {
-        let address = &upgrade.package_file.address;
-        let bytes = self.fetched.get(address).map(Vec::as_slice).unwrap_or_default();
-        let deb = read_deb(bytes, address)?;
-        let control = control_of(&deb);
-        let has = |field: &str, value: &str| control.get(field) == Some(value);
-        let file = &upgrade.package_file;
-        if !has("Package", &file.name)
-            || !has("Version", &file.version)
-            || !has("Architecture", &file.architecture)
-        {
-            return Err(PatchError::untrusted(
-                address,
-                "it is another package than the index says",
-            ));
-        }
-        Ok(deb)
-    }
-
     /// Where `info` has the installed package, without the suffix.
     fn old_info(&self, upgrade: &Upgrade) -> String {
         info_of(self.files, &upgrade.package, &upgrade.installed_architecture)
@@ -340,11 +288,20 @@ impl Builder<'_> {
             triggers::executed(self.files, &info, deb, &places, self.same_libraries(&info, deb));
         match self.scripts {
             Scripts::Refuse if !executed.is_empty() => Err(format!(
-                "its upgrade executes {}; --skip-scripts leaves that out",
+                "its upgrade executes {}; --allow-scripts executes that, --skip-scripts leaves it out",
                 executed.join(", ")
             )),
             _ => Ok(executed),
         }
+    }
+
+    /// The triggers that an upgrade activates.
+    fn activated(&self, upgrade: &Upgrade, deb: &Deb) -> Vec<triggers::Activated> {
+        let not_folders = deb.files.iter().filter(|file| file.kind != FileKind::Folder);
+        let places: Vec<String> =
+            not_folders.filter_map(|file| self.place(&file.path, &upgrade.package)).collect();
+        let is_same = self.same_libraries(&self.old_info(upgrade), deb);
+        triggers::activated(self.files, deb, &places, is_same)
     }
 
     /// Whether the new version has libraries of the same names, and links to the same.
@@ -397,6 +354,7 @@ impl Builder<'_> {
             n_files: 0,
             kept: Vec::new(),
             skipped: Vec::new(),
+            executed: Vec::new(),
         };
         let own: Vec<String> = own_conffiles(deb).into_iter().map(|(path, _)| path).collect();
         let (mut list, mut conffiles, mut places) = (String::new(), Vec::new(), BTreeSet::new());

@@ -27,6 +27,10 @@ pub struct Available {
     pub size: u64,
     /// Its SHA-256, where the index has it.
     pub digest: Option<Digest>,
+    /// apk's checksum of its record: `Q1` and SHA-1 in base64.
+    pub(crate) checksum: String,
+    /// What apk's database has of it besides its files.
+    pub(crate) record: String,
     /// Suite that has it: `bookworm-security`.
     pub suite: String,
     pub(crate) depends: Vec<Relation>,
@@ -56,6 +60,8 @@ pub fn read_packages(bytes: &[u8]) -> (Vec<Available>, u64) {
                 address: text("Filename")?,
                 size: text("Size")?.parse().ok()?,
                 digest: Some(format!("sha256:{}", text("SHA256")?).parse().ok()?),
+                checksum: String::new(),
+                record: String::new(),
                 suite: String::new(),
                 depends: all(&["Pre-Depends", "Depends"]),
                 breaks: all(&["Breaks", "Conflicts"]),

@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::build::{STATUS, info_of, listed};
 use crate::files::ENTRIES_MAX;
 use crate::filter::Paths;
-use crate::{Files, PatchError, Plan};
+use crate::{Files, PatchError, Plan, apk};
 
 /// Paths of one kind that are listed; more are counted.
 const LISTED_MAX: usize = 1_000;
@@ -29,7 +29,12 @@ pub struct Difference {
     pub n_added: u64,
     /// Those that the old image alone has.
     pub n_removed: u64,
-    /// Paths that differ and are none of the upgraded packages or of dpkg's record of them.
+    /// Paths that scripts changed, and that are none of the upgraded packages.
+    pub n_by_scripts: u64,
+    /// The first of these.
+    pub by_scripts: Vec<String>,
+    /// Paths that differ and are none of the upgraded packages or of dpkg's record of them, nor
+    /// changed by scripts.
     pub n_unexpected: u64,
     /// The first of these.
     pub unexpected: Vec<String>,
@@ -59,12 +64,32 @@ impl Difference {
     /// Reads both images whole. What may differ are the files of the packages that `plan`
     /// upgrades, and their part of dpkg's database.
     pub fn between(old: &Image, new: &Image, plan: &Plan) -> Result<Self, PatchError> {
+        Self::with_scripts(old, new, plan, &BTreeSet::new())
+    }
+
+    /// The same where scripts were executed: what they changed is listed apart.
+    pub fn with_scripts(
+        old: &Image,
+        new: &Image,
+        plan: &Plan,
+        by_scripts: &BTreeSet<String>,
+    ) -> Result<Self, PatchError> {
         let files = (Files::read(old)?, Files::read(new)?);
-        let expected = &expected(&files.0, &files.1, plan);
+        let is_apk = files.0.content(STATUS).is_none();
+        let expected = &if is_apk {
+            apk::prove::expected(&files.0, &files.1, plan)
+        } else {
+            expected(&files.0, &files.1, plan)
+        };
         let (old, mut new) = (stamps(old)?, stamps(new)?);
         let mut this = Self::default();
-        for package in other_stanzas(&files.0, &files.1, plan) {
-            this.note(&format!("{STATUS} ({package})"), expected);
+        let others = if is_apk {
+            apk::prove::others(&files.0, &files.1, plan)
+        } else {
+            other_stanzas(&files.0, &files.1, plan)
+        };
+        for other in &others {
+            this.note(other, expected, by_scripts);
         }
         for (path, stamp) in &old {
             match new.remove(path) {
@@ -75,7 +100,7 @@ impl Difference {
                 Some(_) => this.n_changed += 1,
                 None => this.n_removed += 1,
             }
-            this.note(path, expected);
+            this.note(path, expected, by_scripts);
         }
         for (path, stamp) in &new {
             // A folder that the old layers only implied, as engines make it.
@@ -86,14 +111,21 @@ impl Difference {
                 this.n_same += 1;
             } else {
                 this.n_added += 1;
-                this.note(path, expected);
+                this.note(path, expected, by_scripts);
             }
         }
         Ok(this)
     }
 
-    fn note(&mut self, path: &str, expected: &BTreeSet<String>) {
+    fn note(&mut self, path: &str, expected: &BTreeSet<String>, by_scripts: &BTreeSet<String>) {
         if expected.contains(path) {
+            return;
+        }
+        if by_scripts.contains(path) {
+            self.n_by_scripts += 1;
+            if self.by_scripts.len() < LISTED_MAX {
+                self.by_scripts.push(path.to_string());
+            }
             return;
         }
         self.n_unexpected += 1;
@@ -133,7 +165,7 @@ fn expected(old: &Files, new: &Files, plan: &Plan) -> BTreeSet<String> {
     expected
 }
 
-/// Packages besides the upgraded ones whose stanza of the status is another.
+/// Stanzas of packages besides the upgraded ones that are others, in words.
 fn other_stanzas(old: &Files, new: &Files, plan: &Plan) -> BTreeSet<String> {
     let read = |files: &Files| -> BTreeSet<(String, String)> {
         let text = String::from_utf8_lossy(files.content(STATUS).unwrap_or_default()).into_owned();
@@ -148,7 +180,8 @@ fn other_stanzas(old: &Files, new: &Files, plan: &Plan) -> BTreeSet<String> {
     let upgraded: BTreeSet<&str> = plan.upgrades.iter().map(|one| one.package.as_str()).collect();
     let (old, new) = (read(old), read(new));
     let differing = old.symmetric_difference(&new).map(|(name, _)| name.clone());
-    differing.filter(|name| !upgraded.contains(name.as_str())).collect()
+    let others = differing.filter(|name| !upgraded.contains(name.as_str()));
+    others.map(|name| format!("{STATUS} ({name})")).collect()
 }
 
 fn stamps(image: &Image) -> Result<BTreeMap<String, Stamp>, PatchError> {

@@ -189,17 +189,24 @@ impl Gathering<'_> {
         architecture: &str,
         suite: &mut Suite,
     ) -> Result<Vec<Available>, PatchError> {
-        let address = format!("{address}/{architecture}/APKINDEX.tar.gz");
+        let folder = format!("{address}/{architecture}");
+        let address = format!("{folder}/APKINDEX.tar.gz");
         let bytes = self.get(&address, apk::COMPRESSED_BYTES_MAX)?;
-        let (packages, key, n_bad) = apk::read_index(&bytes, self.files, &address)?;
-        if n_bad > 0 {
-            return Err(PatchError::document(address, format!("{n_bad} entries are no packages")));
+        let index = apk::read_index(&bytes, self.files, &address)?;
+        if index.n_bad > 0 {
+            let why = format!("{} entries are no packages", index.n_bad);
+            return Err(PatchError::document(address, why));
         }
-        suite.signed_by = Some(key);
-        suite.n_packages = packages.len() as u64;
+        suite.date = index.date;
+        suite.signed_by = Some(index.key);
+        suite.n_packages = index.packages.len() as u64;
         let mut found: Vec<Available> =
-            packages.into_iter().filter(|one| self.wanted.contains(&one.name)).collect();
+            index.packages.into_iter().filter(|one| self.wanted.contains(&one.name)).collect();
         for package in &mut found {
+            if package.address.contains('/') {
+                return Err(PatchError::document(folder, "a package lies outside the repository"));
+            }
+            package.address = self.shown(&format!("{folder}/{}", package.address));
             package.suite.clone_from(&suite.suite);
         }
         Ok(found)

@@ -51,6 +51,32 @@ pub(crate) fn executed(
     all.extend(deb.control.contains_key("preinst").then(|| "preinst".to_string()));
     all.extend(has_old("postrm").then(|| "postrm".to_string()));
     all.extend(deb.control.contains_key("postinst").then(|| "postinst".to_string()));
+    for one in activated(files, deb, paths, libraries_are_same) {
+        let text = format!("the trigger {} of {}", one.trigger, one.package);
+        if !all.contains(&text) {
+            all.push(text);
+        }
+    }
+    all
+}
+
+/// A trigger that an upgrade activates.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Activated {
+    /// Its name, or the path that the package is interested in.
+    pub(crate) trigger: String,
+    /// The package whose `postinst` is executed.
+    pub(crate) package: String,
+}
+
+/// The triggers that an upgrade activates, by its own word and by the paths of its files.
+pub(crate) fn activated(
+    files: &Files,
+    deb: &Deb,
+    paths: &[String],
+    libraries_are_same: bool,
+) -> Vec<Activated> {
+    let mut all = Vec::new();
     if let Some(file) = deb.control.get("triggers") {
         let text = String::from_utf8_lossy(&file.content);
         for trigger in lines(&text, "activate") {
@@ -59,16 +85,13 @@ pub(crate) fn executed(
                 continue;
             }
             let of = interested(files, trigger).into_iter();
-            all.extend(of.map(|package| format!("the trigger {trigger} of {package}")));
+            all.extend(of.map(|package| Activated { trigger: trigger.to_string(), package }));
         }
     }
     for (path, package) in file_triggers(files) {
         let folder = format!("{path}/");
         if paths.iter().any(|one| *one == path || one.starts_with(&folder)) {
-            let text = format!("the trigger /{path} of {package}");
-            if !all.contains(&text) {
-                all.push(text);
-            }
+            all.push(Activated { trigger: format!("/{path}"), package });
         }
     }
     all

@@ -25,6 +25,7 @@ impl Gate {
             || self.malware
             || self.licences
             || self.database_age_days_max.is_some()
+            || self.database_key_age_days_max.is_some()
     }
 }
 

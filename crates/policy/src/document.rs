@@ -119,6 +119,11 @@ pub struct Images {
     pub trust: Vec<crate::trust::TrustRule>,
     /// What must be said about which images.
     pub attestations: Vec<crate::trust::RequiredAttestation>,
+    /// For how many minutes it is remembered that an image satisfies this; 0: not at all.
+    pub remember_minutes: u32,
+    /// The logs and authorities that are trusted (`trusted_root.json`), relative to the policy
+    /// file; without it those of the machine.
+    pub trusted_root: Option<PathBuf>,
     /// What a scan must not find.
     pub gate: Gate,
 }
@@ -162,6 +167,8 @@ pub struct Gate {
     pub licences: bool,
     /// Refuse when the advisory database is older than this many days.
     pub database_age_days_max: Option<u32>,
+    /// Refuse when the key that signed the advisory database is older than this many days.
+    pub database_key_age_days_max: Option<u32>,
 }
 
 /// When the maintenance of a release ends.
@@ -257,11 +264,13 @@ pub enum SecurityModule {
     Off,
 }
 
-/// Network of a container.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// Network of a container, from the narrowest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Network {
     /// Loopback only.
     None,
+    /// One of its own, on a bridge of containers that reach the world and not each other.
+    Bridge,
     /// The host's network.
     Host,
 }
@@ -279,6 +288,10 @@ pub struct Limits {
     pub open_files: Option<u64>,
     /// Core file size in bytes (`RLIMIT_CORE`).
     pub core_bytes: Option<u64>,
+    /// What it reads of its disk in a second, and as much that it writes, in bytes.
+    pub io_bytes_per_second: Option<u64>,
+    /// What it sends over its bridge in a second, and as much that it receives, in bytes.
+    pub network_bytes_per_second: Option<u64>,
 }
 
 /// What is watched.

@@ -22,6 +22,8 @@ pub struct Engines {
     pub asked: Asked,
     /// How containers that build images are treated.
     pub builds: Builds,
+    /// What becomes of a container whose image cannot be known, where signatures are demanded.
+    pub unknown_images: UnknownImages,
     /// What of the host's files a container may be given.
     pub host_paths: HostPaths,
     /// Patterns of the host's devices that a container may be given.
@@ -62,6 +64,16 @@ pub enum Builds {
     Policy,
     /// They are refused.
     Refuse,
+}
+
+/// What becomes of a container of whose image no digest is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum UnknownImages {
+    /// It is not started.
+    #[default]
+    Refuse,
+    /// It is started, and that is written down.
+    Allow,
 }
 
 /// What of the host's files a container may be given.
@@ -141,6 +153,8 @@ pub enum Allowance {
     Limits,
     /// Mounts that spread to the host.
     Propagation,
+    /// An image that does not satisfy `images.keys` and `images.trust`.
+    UnsignedImage,
     /// Another confinement by AppArmor or SELinux than the engine's own, or none.
     SecurityModule,
     /// A capability, without `CAP_`.
@@ -155,7 +169,7 @@ pub enum Allowance {
 
 /// The words and what they mean; `host-user` is not among them, since an engine's
 /// containers are in the host's user namespace unless the engine says otherwise.
-pub(crate) const WORDS: [&str; 13] = [
+pub(crate) const WORDS: [&str; 14] = [
     "privileged",
     "host-network",
     "host-pid",
@@ -169,6 +183,7 @@ pub(crate) const WORDS: [&str; 13] = [
     "unmasked-paths",
     "limits",
     "propagation",
+    "unsigned-image",
 ];
 const LSM: &str = "security-module";
 /// Words that are followed by `:` and what exactly is allowed.
@@ -192,6 +207,7 @@ impl FromStr for Allowance {
             "unmasked-paths" => Self::UnmaskedPaths,
             "limits" => Self::Limits,
             "propagation" => Self::Propagation,
+            "unsigned-image" => Self::UnsignedImage,
             LSM => Self::SecurityModule,
             _ => match text.split_once(':') {
                 Some(("capability", name)) => capability::canonical(name)
@@ -221,6 +237,7 @@ impl fmt::Display for Allowance {
             Self::UnmaskedPaths => f.write_str("unmasked-paths"),
             Self::Limits => f.write_str("limits"),
             Self::Propagation => f.write_str("propagation"),
+            Self::UnsignedImage => f.write_str("unsigned-image"),
             Self::SecurityModule => f.write_str(LSM),
             Self::Capability(name) => write!(f, "capability:{name}"),
             Self::Device(path) => write!(f, "device:{path}"),
@@ -292,6 +309,19 @@ const BUILDS: &[Choice] = &[
     },
 ];
 
+const UNKNOWN_IMAGES: &[Choice] = &[
+    Choice {
+        name: "refuse",
+        meaning: "it is not started",
+        set: |p| p.engines.unknown_images = UnknownImages::Refuse,
+    },
+    Choice {
+        name: "allow",
+        meaning: "it is started, and that is written down",
+        set: |p| p.engines.unknown_images = UnknownImages::Allow,
+    },
+];
+
 const HOST_PATHS: &[Choice] = &[
     Choice {
         name: "harmless",
@@ -336,6 +366,14 @@ pub(crate) const KEYS: &[Key] = &[
         default: Fallback::Value("baseline"),
         doc: "How containers are treated in which an engine builds images.",
         example: "refuse",
+    },
+    Key {
+        path: "engines.unknown_images",
+        kind: Kind::Choice(UNKNOWN_IMAGES),
+        default: Fallback::Value("refuse"),
+        doc: "What becomes of a container of whose image no digest is known, where \
+              `images.verify` is `required` and `images.keys` or `images.trust` name signers.",
+        example: "allow",
     },
     Key {
         path: "engines.host_paths",
@@ -427,6 +465,7 @@ pub(crate) const KEYS: &[Key] = &[
         doc: "What they may have: `privileged` (anything), `host-network`, `host-pid`, \
               `host-ipc`, `host-uts`, `host-cgroup`, `root`, `writable-root`, `new-privileges`, \
               `seccomp`, `unmasked-paths`, `limits`, `propagation`, `security-module`, \
+              `unsigned-image`, \
               `capability:NAME`, `device:PATH`, `mount:PATH`, `sysctl:NAME`.",
         example: "[host-pid, \"capability:SYS_PTRACE\"]",
     },

@@ -14,6 +14,7 @@ mod checks;
 pub mod code;
 pub mod condition;
 pub mod decide;
+pub mod decisions;
 pub mod document;
 pub mod endpoint;
 mod enforce;
@@ -36,6 +37,7 @@ mod yaml;
 
 pub use code::Code;
 pub use decide::{Admission, GateState, SignatureState, admit, response_for};
+pub use decisions::Decisions;
 pub use document::{
     Action, CheckException, Checks, Containers, CustomCheck, EndOfLife, Enforce, EnforceException,
     EnforceMode, EnforceRule, Gate, ImageVerification, Images, Limits, Network, Policy,
@@ -45,6 +47,7 @@ pub use document::{
 pub use endpoint::Endpoint;
 pub use engines::{
     Allowance, Asked, Builds, EngineException, EngineMode, Engines, HostPaths, Subject,
+    UnknownImages,
 };
 pub use explain::explain;
 pub use load::{LoadPolicyError, LoadedPolicy, Origin, Setting, parse};

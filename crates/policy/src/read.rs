@@ -266,7 +266,7 @@ impl Reader {
                 if Path::new(text).extension().is_some_and(|end| end == "json") {
                     let path = value::text(text, &TextRule::File).map_err(bad)?;
                     set(policy, path.into());
-                    return Ok((quote(text), Some("the profile in this file")));
+                    return Ok((quote(text), Some("what this file says")));
                 }
                 let choice = value::choice(text, choices).map_err(bad)?;
                 (choice.set)(policy);
@@ -465,6 +465,7 @@ fn resolve_files(policy: &mut Policy, folder: &Path) {
     let scan = policy.scan.malware_rules.iter_mut().chain(&mut policy.scan.malware_hashes);
     let files = policy.images.keys.iter_mut().chain(&mut policy.runtime.rules);
     let trust = policy.images.trust.iter_mut().flat_map(|rule| rule.keys.iter_mut());
+    let trust = trust.chain(&mut policy.images.trusted_root);
     let files = files.chain(sinks).chain(scan).chain(trust);
     for file in files {
         *file = folder.join(&*file);
@@ -493,6 +494,8 @@ fn blank() -> Policy {
             keys: Vec::new(),
             trust: Vec::new(),
             attestations: Vec::new(),
+            remember_minutes: 0,
+            trusted_root: None,
             gate: Gate::default(),
         },
         containers: Containers {

@@ -102,6 +102,12 @@ const NETWORK: &[Choice] = &[
         set: |p| p.containers.network = Network::None,
     },
     Choice {
+        name: "bridge",
+        meaning: "a network of its own on a bridge of containers, which reach the world by the \
+                  host's address, and neither each other nor the host",
+        set: |p| p.containers.network = Network::Bridge,
+    },
+    Choice {
         name: "host",
         meaning: "the host's network, with everything that listens on its loopback",
         set: |p| p.containers.network = Network::Host,
@@ -373,6 +379,20 @@ const KEYS: &[Key] = &[
         doc: "Refuse to decide on an advisory database that is older than this many days.",
         example: "7",
     },
+    Key {
+        path: "images.gate.database_key_age_days_max",
+        kind: Kind::Integer {
+            min: 1,
+            max: 3650,
+            optional: true,
+            set: |p, n| p.images.gate.database_key_age_days_max = narrow(n),
+        },
+        default: Default::Value("none"),
+        doc: "Refuse to decide on an advisory database whose signing key is older than this \
+              many days. The date is that of the line `Created:` in the file of `--db-key`; \
+              without one, or without `--db-key`, the gate has no answer, which is not a pass.",
+        example: "365",
+    },
     section("containers", "How containers are confined."),
     Key {
         path: "containers.user",
@@ -486,8 +506,10 @@ const KEYS: &[Key] = &[
         path: "containers.network",
         kind: Kind::Choice(NETWORK),
         default: Default::Value("none"),
-        doc: "Network of the container.",
-        example: "none",
+        doc: "Network of a container of `palisade run`, which `--network` may narrow. An engine's \
+              containers keep the network that the engine made; only `host` lets them have the \
+              host's.",
+        example: "bridge",
     },
     section("containers.limits", "Resource limits; `none` leaves a resource to the engine."),
     Key {
@@ -545,6 +567,32 @@ const KEYS: &[Key] = &[
         doc: "Size of a core file (`RLIMIT_CORE`). A core file holds the secrets that the program \
               had in memory.",
         example: "0",
+    },
+    Key {
+        path: "containers.limits.io",
+        kind: Kind::Size {
+            min: MIB,
+            max: TIB,
+            optional: true,
+            set: |p, n| p.containers.limits.io_bytes_per_second = n,
+        },
+        default: Default::Value("none"),
+        doc: "What a container of `palisade run` reads of its disk in a second, and as much that it \
+              writes.",
+        example: "50Mi",
+    },
+    Key {
+        path: "containers.limits.network",
+        kind: Kind::Size {
+            min: 16 * KIB,
+            max: TIB,
+            optional: true,
+            set: |p, n| p.containers.limits.network_bytes_per_second = n,
+        },
+        default: Default::Value("none"),
+        doc: "What a container of `palisade run` sends over its bridge in a second, and as much that \
+              it receives.",
+        example: "10Mi",
     },
     Key {
         path: "containers.mask_paths",

@@ -12,7 +12,7 @@ use crate::document::{ImageVerification, Images, Policy, matches};
 use crate::key::text;
 use crate::predicate;
 use crate::read::Reader;
-use crate::table::{Default as Preset, Key, Kind, TextRule};
+use crate::table::{Choice, Default as Preset, Key, Kind, TextRule};
 
 /// Rules, and attestations, of one policy.
 const RULES_MAX: usize = 128;
@@ -88,11 +88,37 @@ impl TrustRule {
         if !self.from.is_empty() && at(&self.from, "00:00:00").is_none_or(|from| now < from) {
             return Some(format!("it holds from {} on", self.from));
         }
-        let end = at(&self.until, "23:59:59.999999999");
-        if !self.until.is_empty() && end.is_none_or(|end| now > end) {
+        if !self.until.is_empty() && self.end().is_none_or(|end| now > end) {
             return Some(format!("it held until {}", self.until));
         }
         None
+    }
+}
+
+impl TrustRule {
+    /// The last moment at which it holds, if there is one.
+    pub fn end(&self) -> Option<Timestamp> {
+        format!("{}T23:59:59.999999999Z", self.until).parse().ok()
+    }
+}
+
+impl Images {
+    /// Whether anybody is named who may sign.
+    pub fn names_signers(&self) -> bool {
+        !self.keys.is_empty() || !self.trust.is_empty()
+    }
+
+    /// How long it is remembered that an image satisfies this: not at all where that rests on
+    /// further files (keys of providers, lists of revoked certificates), or on the age of what
+    /// was said.
+    pub fn remember(&self) -> std::time::Duration {
+        let is_passing = self
+            .trust
+            .iter()
+            .any(|rule| stated(&rule.openpubkey).is_some() || stated(&rule.notary).is_some())
+            || self.attestations.iter().any(|it| it.scan_hours_max.is_some());
+        let minutes = if is_passing { 0 } else { self.remember_minutes };
+        std::time::Duration::from_mins(minutes.into())
     }
 }
 
@@ -149,6 +175,8 @@ pub struct TrustDecision {
     pub rules: Vec<TrustVerdict>,
     /// What each attestation that is asked for lacks.
     pub attestations: Vec<TrustVerdict>,
+    /// The first moment at which a rule that is met now holds no longer.
+    pub until: Option<Timestamp>,
 }
 
 impl TrustDecision {
@@ -278,9 +306,11 @@ pub fn decide(
         TrustVerdict { rule: format!("images.attestations[{}]", wanted.predicate), lacks }
     });
     let attestations = attestations.collect();
+    let held = images.trust.iter().filter(|rule| rule.is_about(name) && rule.not_at(now).is_none());
     TrustDecision {
         rules: applied.iter().map(|rule| rule.verdict(signers)).collect(),
         attestations,
+        until: held.filter_map(TrustRule::end).min(),
     }
 }
 
@@ -316,8 +346,40 @@ pub(crate) const fn texts(
     Key { path, kind, default: Preset::Values(&[]), doc, example }
 }
 
+const TRUSTED_ROOT: &[Choice] = &[Choice {
+    name: "machine",
+    meaning: "`/etc/palisade/trusted_root.json`, else what `trust root` put into the data folder",
+    set: |p| p.images.trusted_root = None,
+}];
+
 /// The keys, in the order in which they are written and explained.
 pub(crate) const KEYS: &[Key] = &[
+    Key {
+        path: "images.trusted_root",
+        kind: Kind::ChoiceOrFile(TRUSTED_ROOT, |p, file| p.images.trusted_root = Some(file)),
+        default: Preset::Value("machine"),
+        doc: "The logs and authorities that are trusted where a rule names whom certificates must \
+              name. A relative path starts at the folder of the policy file.",
+        example: "trusted_root.json",
+    },
+    Key {
+        path: "images.remember_minutes",
+        kind: Kind::Integer {
+            min: 0,
+            max: 10_080,
+            optional: false,
+            set: |p, n| {
+                p.images.remember_minutes = u32::try_from(n.unwrap_or(0)).unwrap_or(u32::MAX);
+            },
+        },
+        default: Preset::Value("60"),
+        doc: "For how many minutes it is remembered that an image satisfies `keys`, `trust` and \
+              `attestations`, by `run`, `promote` and the runtime of engines; 0 verifies it each \
+              time. A change of the policy, a key or the trusted root, and the end of a rule's \
+              days, end it sooner. `verify` always verifies. Nothing is remembered where a rule \
+              has `openpubkey` or `notary`, or an attestation `scan_hours_max`.",
+        example: "5",
+    },
     Key {
         path: "images.trust",
         kind: Kind::Items {

@@ -10,10 +10,12 @@
 mod elf;
 mod reach;
 mod scan;
+mod symbols;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use elf::{ElfError, Object};
+pub use symbols::{CALL_BYTES, SYMBOLS_MAX, Symbols, follows_call};
 
 use crate::record::{Record, Source};
 use crate::syscalls::Machine;
@@ -184,16 +186,6 @@ fn load(name: &str, search: &[String], files: &mut dyn Files) -> Option<Result<O
         let content = files.read(&path)?;
         Some(Object::parse(&path, &content))
     })
-}
-
-/// The function at an offset in the file of an object, with the offset in it: by its symbols.
-pub fn symbol_at(content: &[u8], file_offset: u64) -> Option<(String, u64)> {
-    let object = Object::parse("", content).ok()?;
-    let address = object.address_of(file_offset)?;
-    let (start, name) = object.names.range(..=address).next_back()?;
-    // A stripped object names only what it exports: the function is another if one begins between.
-    let begins = object.starts.range(..=address).next_back()?;
-    (begins <= start).then(|| (name.clone(), address - start))
 }
 
 fn limited(unknown: &mut BTreeSet<String>, what: String) {

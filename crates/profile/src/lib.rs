@@ -8,7 +8,7 @@
 //!
 //! [`Record`] is the versioned document in the middle; [`analysis`] reads programs;  [`tailor`] makes
 //! the system-call filter, which never allows what the default profile of `harden` refuses;
-//! [`output`] writes the forms of engines; [`filter`] reads a filter again and says what it decides.
+//! [`output`] writes the forms of engines; [`ima`] reads what the kernel measured; [`filter`] reads a filter again and says what it decides.
 //!
 //! Everything here is pure: bytes and values go in, values and texts come out. Nothing loads a
 //! program into the kernel or opens a file.
@@ -19,6 +19,7 @@ pub mod analysis;
 mod compare;
 mod error;
 pub mod filter;
+pub mod ima;
 pub mod output;
 mod record;
 pub mod syscalls;

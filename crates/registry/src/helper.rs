@@ -178,9 +178,9 @@ mod tests {
 
     #[test]
     fn a_helper_that_hangs_or_floods_is_ended() {
-        let second = Duration::from_secs(1);
-        assert_eq!(run("cat", second).unwrap().unwrap(), b"registry.example");
+        let soon = Duration::from_secs(30);
+        assert_eq!(run("cat", soon).unwrap().unwrap(), b"registry.example");
         assert!(run("exec sleep 30", Duration::from_millis(50)).is_none());
-        assert!(run("exec cat /dev/zero", Duration::from_secs(10)).unwrap().is_err());
+        assert!(run("exec cat /dev/zero", soon).unwrap().is_err());
     }
 }

@@ -9,6 +9,7 @@ use palisade_sys::mount;
 use crate::Runtime;
 use crate::layers::LayerStore;
 use crate::lock::Lock;
+use crate::network::bridge;
 use crate::record::Record;
 
 /// How long the processes of a container may take to die.
@@ -109,6 +110,7 @@ impl Runtime {
             self.paths.bundles(),
             self.paths.writes(),
             self.paths.runc_state(),
+            self.paths.networks(),
         ] {
             let Ok(entries) = std::fs::read_dir(folder) else {
                 continue;
@@ -145,6 +147,9 @@ impl Runtime {
             && let Err(error) = group.remove(REMOVE_DEADLINE)
         {
             failures.push(error.to_string());
+        }
+        if let Err(error) = bridge::detach(&self.paths.networks(), id) {
+            failures.push(format!("disconnect it: {error}"));
         }
         for folder in [self.paths.bundle(id), self.paths.written(id)] {
             remove_tree(&folder, &mut failures);

@@ -1,7 +1,7 @@
 //! From an image and a policy to a container that waits to be started.
 
 use std::io::Read as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use palisade_base::Timestamp;
@@ -22,6 +22,7 @@ use crate::error::{RunError, RuncError};
 use crate::io::{Pumps, Stdio, Wired};
 use crate::layers::LayerStore;
 use crate::lock::Lock;
+use crate::network::{Lease, Wanted, bridge};
 use crate::paths::make_folder;
 use crate::record::{Record, RunState};
 use crate::rootfs::{Plan, prepare_mount_points, user_of};
@@ -36,6 +37,10 @@ const ARGUMENTS_BYTES_MAX: usize = 1 << 20;
 
 /// Bytes of the machine's `resolv.conf` that are read.
 const RESOLV_BYTES_MAX: u64 = 64 << 10;
+/// Where names are resolved.
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+/// Where systemd-resolved says whom it asks.
+const RESOLVED_CONF: &str = "/run/systemd/resolve/resolv.conf";
 
 /// A container that waits to be started.
 #[derive(Debug)]
@@ -44,6 +49,8 @@ pub(crate) struct Created {
     pub(crate) init: ProcessHandle,
     pub(crate) hardened: Hardened,
     pub(crate) pumps: Pumps,
+    /// Folders of the image's layers, top first.
+    pub(crate) layers: Vec<PathBuf>,
 }
 
 /// Removes what was made of a container, unless told that it may live.
@@ -125,10 +132,14 @@ impl Runtime {
             ids,
             nosuid: request.policy.containers.no_new_privileges,
         };
-        let making = Making { runtime: self, request, id: &id, name, ids };
+        let lease = self.reserve_network(request, &id)?;
+        let making = Making { runtime: self, request, id: &id, name, ids, lease };
         let mut created = in_private_mounts(|| making.make(&plan, stdio, signals))
             .map_err(RunError::io("make a mount namespace for", &bundle))??;
         created.hardened.warnings.splice(0..0, prepared.warnings);
+        if created.record.run.network.is_some() {
+            created.hardened.warnings.extend(bridge::warnings());
+        }
         Ok((created, guard))
     }
 
@@ -140,13 +151,29 @@ impl Runtime {
             (limits.memory_bytes.is_some(), "memory", "memory"),
             (limits.cpu_millis.is_some(), "processor time", "cpu"),
             (limits.pids.is_some(), "processes", "pids"),
+            (limits.io_bytes_per_second.is_some(), "reading and writing", "io"),
         ];
         for (is_wanted, limit, controller) in wanted {
-            if is_wanted && !present.iter().any(|name| name == controller) {
+            // Version 1 calls the last one by another name.
+            let is_it =
+                |name: &String| name == controller || (controller == "io" && name == "blkio");
+            if is_wanted && !present.iter().any(is_it) {
                 return Err(RunError::Controller { limit, controller });
             }
         }
         Ok(())
+    }
+
+    /// Takes an address on the bridge, where the policy gives the container one.
+    fn reserve_network(
+        &self,
+        request: &RunRequest<'_>,
+        id: &str,
+    ) -> Result<Option<Lease>, RunError> {
+        if request.policy.containers.network != Network::Bridge {
+            return Ok(None);
+        }
+        Ok(Some(bridge::reserve(&self.paths.networks(), id, &wanted_network(request))?))
     }
 
     /// What hardening would change in the container of `request`, without running it or
@@ -166,7 +193,7 @@ impl Runtime {
         let layers = &prepared.folders;
         // Nothing runs here, so nothing has to belong to the range.
         let plan = Plan { bundle: &bundle, written: &written, layers, ids: None, nosuid: true };
-        let making = Making { runtime: self, request, id: &id, name, ids };
+        let making = Making { runtime: self, request, id: &id, name, ids, lease: None };
         let (hardened, _) = in_private_mounts(|| making.spec(&plan.assemble()?))
             .map_err(RunError::io("make a mount namespace for", &bundle))??;
         drop(guard);
@@ -231,6 +258,15 @@ struct Making<'a> {
     id: &'a str,
     name: String,
     ids: Option<IdRange>,
+    lease: Option<Lease>,
+}
+
+/// What the container of `request` gets of the bridge.
+fn wanted_network(request: &RunRequest<'_>) -> Wanted {
+    Wanted {
+        published: request.published.clone(),
+        bytes_per_second: request.policy.containers.limits.network_bytes_per_second,
+    }
 }
 
 impl Making<'_> {
@@ -270,8 +306,13 @@ impl Making<'_> {
         record.container.init_pid = Some(init.pid());
         record.run.init_start_ticks = palisade_sys::process::start_ticks(init.pid());
         record.write(&record_path, plan.bundle).map_err(RunError::io("write", &record_path))?;
+        if let Some(lease) = &self.lease {
+            let wanted = wanted_network(self.request);
+            bridge::attach(&paths.networks(), self.id, init.pid(), lease, &wanted)?;
+        }
         check_interrupt(signals)?;
-        Ok(Created { record, init, hardened, pumps })
+        let layers = plan.layers.to_vec();
+        Ok(Created { record, init, hardened, pumps, layers })
     }
 
     /// The hardened spec, and the AppArmor profile that it names.
@@ -375,17 +416,23 @@ impl Making<'_> {
     /// Gives the container the few files that programs expect of every machine.
     fn add_files(&self, spec: &mut Value) -> Result<(), RunError> {
         let hostname = self.id.get(..12).unwrap_or(self.id);
-        let hosts = format!("127.0.0.1 localhost {hostname}\n::1 localhost ip6-localhost\n");
-        let mut files = vec![("hosts", hosts), ("hostname", format!("{hostname}\n"))];
-        if self.request.policy.containers.network == Network::Host {
-            let path = Path::new("/etc/resolv.conf");
-            // A machine without one resolves no names, and its containers neither.
-            if let Ok(file) = std::fs::File::open(path) {
-                let bytes = palisade_base::read_bounded(file, "resolv.conf", RESOLV_BYTES_MAX)
-                    .map_err(RunError::io("read", path))?;
-                files.push(("resolv.conf", String::from_utf8_lossy(&bytes).into_owned()));
-            }
+        let mut hosts = format!("127.0.0.1 localhost {hostname}\n::1 localhost ip6-localhost\n");
+        if let Some(lease) = &self.lease {
+            // Servers listen at the address that their own name has.
+            let address = lease.address;
+            hosts =
+                format!("127.0.0.1 localhost\n::1 localhost ip6-localhost\n{address} {hostname}\n");
         }
+        let mut files = vec![("hosts", hosts), ("hostname", format!("{hostname}\n"))];
+        // A machine without one resolves no names, and its containers neither.
+        let resolv_conf = match self.request.policy.containers.network {
+            Network::None => None,
+            Network::Host => resolv_conf(RESOLV_CONF)?,
+            Network::Bridge => resolv_conf(RESOLV_CONF)?.and_then(|text| {
+                Some(bridge::resolv_conf(&text, resolv_conf(RESOLVED_CONF).ok()?.as_deref()))?
+            }),
+        };
+        files.extend(resolv_conf.map(|text| ("resolv.conf", text)));
         let bundle = self.runtime.paths.bundle(self.id);
         for (name, text) in files {
             let source = bundle.join(name);
@@ -408,6 +455,7 @@ impl Making<'_> {
             architecture: facts::kernel().machine,
             open_files_max: if may_raise { None } else { facts::open_files_hard_max() },
             can_limit_swap: self.runtime.hierarchies.can_limit_swap(),
+            disk: facts::disk_of(&self.runtime.paths.data),
         }
     }
 
@@ -448,6 +496,7 @@ impl Making<'_> {
                     .stop_signal
                     .as_deref()
                     .and_then(palisade_sys::signals::parse),
+                network: self.lease.clone(),
                 detached: request.detach,
                 log: request.log.clone(),
             },
@@ -529,6 +578,15 @@ impl Making<'_> {
 fn hidden_by<'a>(path: &str, tmpfs: &'a [Tmpfs]) -> Option<&'a str> {
     let covers = |at: &str| Path::new(path).starts_with(at) && path != at;
     tmpfs.iter().map(|tmpfs| tmpfs.path.as_str()).find(|at| covers(at))
+}
+
+/// A file of the machine's that says where names are resolved.
+fn resolv_conf(path: &str) -> Result<Option<String>, RunError> {
+    let path = Path::new(path);
+    let Ok(file) = std::fs::File::open(path) else { return Ok(None) };
+    let bytes = palisade_base::read_bounded(file, "resolv.conf", RESOLV_BYTES_MAX)
+        .map_err(RunError::io("read", path))?;
+    Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
 }
 
 /// Asks for a terminal of the process's own, and says of what kind it is, as engines do.

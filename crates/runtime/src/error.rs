@@ -69,9 +69,15 @@ pub enum RunError {
         /// The controller.
         controller: &'static str,
     },
+    /// Programs that are not the image's could not be kept out.
+    #[error("guard the container's programs")]
+    Drift(#[from] crate::DriftError),
     /// Control groups.
     #[error(transparent)]
     Cgroup(#[from] CgroupError),
+    /// The network.
+    #[error(transparent)]
+    Network(#[from] crate::network::NetworkError),
     /// AppArmor.
     #[error(transparent)]
     AppArmor(#[from] crate::apparmor::AppArmorError),
@@ -129,7 +135,12 @@ impl Explain for RunError {
                          out of the policy"
                     ));
                 }
+                Self::Drift(_) => {
+                    "the kernel needs fanotify with permission events \
+                     (CONFIG_FANOTIFY_ACCESS_PERMISSIONS); or run it without --deny-drift"
+                }
                 Self::Cgroup(error) => return error.hint(),
+                Self::Network(error) => return error.hint(),
                 Self::AppArmor(error) => return error.hint(),
                 Self::Interrupted(_) => return None,
                 Self::Io { source, .. } => match source.kind() {

@@ -25,6 +25,7 @@ pub mod authz;
 mod cleanup;
 mod console;
 mod create;
+mod drift;
 mod error;
 mod exec;
 mod ids;
@@ -44,6 +45,7 @@ mod runc;
 
 pub use apparmor::AppArmorError;
 pub use cleanup::{Collected, Garbage};
+pub use drift::{DriftDenial, DriftError, DriftReport};
 pub use error::{IdsError, LayerError, ManageError, RunError, RuncError};
 pub use exec::ExecRequest;
 pub use ids::{IDS_PER_CONTAINER, IdLedger, IdSpace};

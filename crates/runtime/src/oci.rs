@@ -14,11 +14,14 @@
 
 mod arguments;
 mod document;
+mod fitness;
 mod identity;
 mod log;
+mod origin;
 mod program;
 mod settings;
 mod state;
+mod trust;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -74,8 +77,8 @@ pub fn take(called: &str, arguments: &[OsString], settings_path: &Path, own: &Pa
     let found = settings::find_runtime(called, runtime.as_deref(), own);
     let result = match command {
         "create" | "run" | "restore" => settings.as_ref().map_err(why).and_then(|settings| {
-            found.as_ref().map_err(String::clone)?;
-            start(&invocation, settings)
+            let program = found.as_ref().map_err(String::clone)?;
+            start(&invocation, settings, program, own)
         }),
         "exec" => settings.as_ref().map_err(why).and_then(|settings| exec(&invocation, settings)),
         "delete" => {
@@ -160,13 +163,21 @@ pub fn machine_facts(policy: &Policy) -> Result<Facts, String> {
             architecture: facts::kernel().machine,
             open_files_max: if may_raise { None } else { facts::open_files_hard_max() },
             can_limit_swap,
+            disk: None,
         },
         seccomp_document,
     })
 }
 
 /// Confines a container that is about to be made.
-fn start(invocation: &Invocation, settings: &Settings) -> Result<(), String> {
+///
+/// `program` is the runtime that it is handed over to, `own` this program.
+fn start(
+    invocation: &Invocation,
+    settings: &Settings,
+    program: &Path,
+    own: &Path,
+) -> Result<(), String> {
     let loaded = load(settings)?;
     let policy = &loaded.policy;
     let bundle = invocation.bundle.clone().unwrap_or_else(|| PathBuf::from("."));
@@ -174,9 +185,20 @@ fn start(invocation: &Invocation, settings: &Settings) -> Result<(), String> {
     let id = invocation.id.as_deref().unwrap_or_default();
     let engine = engine_facts(&document.value, &bundle, id, Timestamp::now())?;
     quarantine(settings, &engine.image_digests)?;
+    let origin = || origin::origin(&document.value, &bundle, id);
+    let verdict = trust::judge(policy, &engine, origin, settings, own);
+    if let (trust::Verdict::Refused(reason), EngineMode::Enforce) = (&verdict, policy.engines.mode)
+    {
+        return Err(reason.clone());
+    }
     let facts = machine_facts(policy)?;
     let result = harden_container(document.value.clone(), policy, &facts, &engine);
-    let confinement = Confinement::of(&engine, policy, &result).with_cgroup(&document.value);
+    let mut confinement = Confinement::of(&engine, policy, &result)
+        .with_cgroup(&document.value)
+        .with_verdict(verdict);
+    if result.is_ok() || policy.engines.mode == EngineMode::Report {
+        confinement.warnings.extend(fitness::check(program, &settings.state)?);
+    }
     match (result, policy.engines.mode) {
         (Ok(hardened), EngineMode::Enforce) => {
             if !hardened.changes.is_empty() {

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `state/containers/ID.json` | record, read by the sensor | while the container exists |
 //! | `state/bundles/ID/` | spec, owner's lock, mount points | while the container exists |
+//! | `state/network/ID.json` | address and published ports | while the container exists |
 //! | `state/runc/` | the OCI runtime's own state | while the container exists |
 //! | `data/containers/ID/` | what the container wrote | while the container exists |
 //! | `data/layers/HEX/` | unpacked layers, shared | until removed |
@@ -56,6 +57,11 @@ impl RuntimePaths {
         self.bundles().join(id)
     }
 
+    /// Folder of leases: who has which address on the bridge.
+    pub fn networks(&self) -> PathBuf {
+        self.state.join("network")
+    }
+
     /// State folder of the OCI runtime.
     pub fn runc_state(&self) -> PathBuf {
         self.state.join("runc")
@@ -101,6 +107,7 @@ impl RuntimePaths {
             (&self.bundles(), 0o711),
             (&self.records(), 0o700),
             (&self.runc_state(), 0o700),
+            (&self.networks(), 0o700),
             (&self.data, 0o700),
             (&self.writes(), 0o700),
             (&self.layers(), 0o700),

@@ -7,6 +7,8 @@ use palisade_harden::IdRange;
 use palisade_model::Container;
 use serde::{Deserialize, Serialize};
 
+use crate::network::Lease;
+
 /// Bytes of a record that are read.
 const RECORD_BYTES_MAX: u64 = 1 << 20;
 
@@ -45,6 +47,9 @@ pub struct RunState {
     /// The signal by which its image asks to be stopped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop_signal: Option<i32>,
+    /// Its address on the bridge and its published ports.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<Lease>,
     /// Whether it outlives the command that started it.
     pub detached: bool,
     /// Where its output goes, if that is a file.

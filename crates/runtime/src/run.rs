@@ -11,9 +11,14 @@ use palisade_sys::signals::{SIGWINCH, SignalPipe, wait_readable};
 
 use crate::Runtime;
 use crate::create::Created;
+use crate::drift::{DriftGate, DriftReport};
 use crate::error::RunError;
 use crate::io::{Pumps, Stdio};
+use crate::network::Published;
 use crate::record::{LogFile, Record};
+
+/// How often it is looked at whether a guard of programs still stands.
+const GUARD_LOOK: Duration = Duration::from_millis(200);
 
 /// What to run, and how.
 pub struct RunRequest<'a> {
@@ -35,6 +40,8 @@ pub struct RunRequest<'a> {
     pub policy: &'a Policy,
     /// Content of the seccomp profile that the policy names by file.
     pub seccomp_document: Option<serde_json::Value>,
+    /// Ports of the host that lead to it, when the policy gives it a bridge.
+    pub published: Vec<Published>,
     /// Judges the image before anything is made of it.
     pub admit: &'a (dyn Fn(&Image) -> Result<(), Refusal> + Sync),
     /// Whether the program gets a terminal of its own, to which `stdin` and `stdout` of the
@@ -46,6 +53,9 @@ pub struct RunRequest<'a> {
     pub log: Option<LogFile>,
     /// Whether this process's signals go to the container while it runs.
     pub forward_signals: bool,
+    /// Whether programs that are not the image's are refused while the container runs; not for what
+    /// is detached, because this process answers.
+    pub deny_drift: bool,
     /// How long the program has after a termination signal before it is killed.
     pub stop_grace: Duration,
     /// Told of the container as soon as its program runs.
@@ -78,6 +88,8 @@ pub struct Outcome {
     pub warnings: Vec<String>,
     /// Output that the caller's writers did not take, in bytes.
     pub output_bytes_lost: u64,
+    /// What was refused of its programs, where that was asked for.
+    pub drift: Option<DriftReport>,
     /// From the call to the running program.
     pub start_time: Duration,
 }
@@ -105,8 +117,15 @@ impl Runtime {
             become_subreaper().map_err(RunError::io("become reaper for", &self.paths.state))?;
         }
         let (created, guard) = self.create(request, stdio, signals.as_ref())?;
-        let Created { record, init, hardened, pumps } = created;
+        let Created { record, init, hardened, pumps, layers } = created;
         warnings.extend(hardened.warnings);
+        // Its program has not been executed, and its mounts are there.
+        let drift = (request.deny_drift && !request.detach)
+            .then(|| {
+                let upper = self.paths.written(&record.container.id).join("upper");
+                DriftGate::start(init.pid(), &layers, &upper)
+            })
+            .transpose()?;
         self.start(&record)?;
         let start_time = begun.elapsed();
         (request.started)(&record, &hardened.changes);
@@ -119,14 +138,17 @@ impl Runtime {
                 changes: hardened.changes,
                 warnings,
                 output_bytes_lost: 0,
+                drift: None,
                 start_time,
             });
         }
-        self.wait(&record, &init, signals.as_ref(), request.stop_grace, &pumps)?;
+        let grace = request.stop_grace;
+        self.wait(&record, &init, signals.as_ref(), grace, &pumps, drift.as_ref())?;
         let exit = init
             .reap()
             .map_err(RunError::io("wait for", &self.paths.record(&record.container.id)))?;
         let output_bytes_lost = pumps.finish();
+        let drift = drift.map(DriftGate::finish);
         let group = self.hierarchies.group(&self.paths.cgroup(&record.container.id))?;
         let out_of_memory = group.n_oom_kills().is_some_and(|n| n > 0);
         warnings.extend(guard.finish());
@@ -138,6 +160,7 @@ impl Runtime {
             changes,
             warnings,
             output_bytes_lost,
+            drift,
             start_time,
         })
     }
@@ -162,16 +185,25 @@ impl Runtime {
         signals: Option<&SignalPipe>,
         grace: Duration,
         pumps: &Pumps,
+        drift: Option<&DriftGate>,
     ) -> Result<(), RunError> {
         let path = self.paths.record(&record.container.id);
         let mut kill_at: Option<Instant> = None;
+        let mut is_guarded = drift.is_some();
         loop {
             let mut fds = vec![init.as_fd()];
             fds.extend(signals.map(|signals| signals.as_fd()));
             let left = kill_at.map(|at| at.saturating_duration_since(Instant::now()));
+            let look = is_guarded.then_some(GUARD_LOOK);
+            let left = left.into_iter().chain(look).min();
             let ready = wait_readable(&fds, left).map_err(RunError::io("wait for", &path))?;
             if ready == Some(0) {
                 return Ok(());
+            }
+            if is_guarded && !drift.is_some_and(DriftGate::stands) {
+                // What was promised cannot be held any more.
+                is_guarded = false;
+                self.kill_group(&record.container.id)?;
             }
             if kill_at.is_some_and(|at| Instant::now() >= at) {
                 self.kill_group(&record.container.id)?;

@@ -222,6 +222,16 @@ pub(crate) fn last_error(log: &Path) -> Option<String> {
         .map(|message| message.chars().take(MESSAGE_CHARS_MAX).collect())
 }
 
+/// Writes a program of the shell's. Another process writes it: while this one had it open, a
+/// child of another test could inherit it, and what is open for writing is not executed.
+#[cfg(test)]
+pub(crate) fn write_script(path: &Path, script: &str) {
+    let write = r#"printf '#!/bin/sh\n%s\n' "$1" > "$2" && chmod 755 "$2""#;
+    let mut shell = Command::new("/bin/sh");
+    shell.args(["-c", write, "sh", script]).arg(path);
+    assert!(shell.status().unwrap().success());
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -250,7 +260,6 @@ mod tests {
 
     #[test]
     fn a_missing_or_old_runtime_is_a_typed_error() {
-        use std::os::unix::fs::PermissionsExt as _;
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("runc");
         let candidates = [path.clone()];
@@ -258,8 +267,7 @@ mod tests {
         for (says, expected) in
             [("runc version 1.0.3", "at least 1.1.0"), ("hello", "does not say a version")]
         {
-            std::fs::write(&path, format!("#!/bin/sh\necho '{says}'\n")).unwrap();
-            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+            write_script(&path, &format!("echo '{says}'"));
             let error = Runc::find_among(&candidates).unwrap_err();
             assert!(error.to_string().contains(expected), "{error}");
         }

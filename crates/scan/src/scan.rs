@@ -420,10 +420,10 @@ fn owned_malware(
 
 /// Entries that no honest tool writes, as findings.
 fn hostile(walked: &Walked) -> Vec<Misconfiguration> {
-    // Devices are dangerous files already; duplicates come from careless builders too.
+    // Devices are dangerous files already; duplicates and circles come from careless builders too.
     use palisade_image::HostileKind as Kind;
-    let telling =
-        walked.hostile.iter().filter(|h| !matches!(h.kind, Kind::Device | Kind::Duplicate));
+    let is_telling = |kind| !matches!(kind, Kind::Device | Kind::Duplicate | Kind::LinkCircle);
+    let telling = walked.hostile.iter().filter(|h| is_telling(h.kind));
     telling
         .take(HOSTILE_MAX)
         .map(|entry| Misconfiguration {

@@ -88,6 +88,25 @@ pub fn open_files_hard_max() -> Option<u64> {
     rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum
 }
 
+/// The disk that holds `path`, as the kernel numbers it (major, minor): of a partition the disk that
+/// it is part of, which is what limits of input and output are set for. `None` for what lies on no
+/// single disk, such as tmpfs, overlay or btrfs.
+pub fn disk_of(path: &std::path::Path) -> Option<(u32, u32)> {
+    use std::os::unix::fs::MetadataExt as _;
+    let device = std::fs::metadata(path).ok()?.dev();
+    let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+    if major == 0 {
+        return None;
+    }
+    let folder = std::fs::canonicalize(format!("/sys/dev/block/{major}:{minor}")).ok()?;
+    if !folder.join("partition").exists() {
+        return Some((major, minor));
+    }
+    let text = std::fs::read_to_string(folder.parent()?.join("dev")).ok()?;
+    let (major, minor) = text.trim().split_once(':')?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

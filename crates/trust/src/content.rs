@@ -198,13 +198,28 @@ struct Tree {
     checked: Checked,
     seen: BTreeSet<(Digest, u64)>,
     documents: BTreeSet<Digest>,
+    configs: BTreeSet<Digest>,
 }
 
 impl Default for Tree {
     fn default() -> Self {
-        let (seen, documents) = (BTreeSet::new(), BTreeSet::new());
-        Self { depth: Depth::Everything, checked: Checked::default(), seen, documents }
+        Self {
+            depth: Depth::Everything,
+            checked: Checked::default(),
+            seen: BTreeSet::new(),
+            documents: BTreeSet::new(),
+            configs: BTreeSet::new(),
+        }
     }
+}
+
+/// What a walk through an image has found.
+pub(crate) struct Walked {
+    pub(crate) checked: Checked,
+    /// Its manifests and indexes.
+    pub(crate) documents: BTreeSet<Digest>,
+    /// Configurations that they name.
+    pub(crate) configs: BTreeSet<Digest>,
 }
 
 /// Where blobs are read from. Nothing that it gives is believed before its digest is checked.
@@ -450,7 +465,8 @@ impl Content {
         &self,
         image: &Descriptor,
     ) -> Result<(Checked, BTreeSet<Digest>), ContentError> {
-        self.check_image_to(image, Depth::Everything)
+        let walked = self.check_image_to(image, Depth::Everything)?;
+        Ok((walked.checked, walked.documents))
     }
 
     /// As [`Self::check_image`], as deep as is wanted.
@@ -458,10 +474,11 @@ impl Content {
         &self,
         image: &Descriptor,
         depth: Depth,
-    ) -> Result<(Checked, BTreeSet<Digest>), ContentError> {
+    ) -> Result<Walked, ContentError> {
         let mut tree = Tree { depth, ..Tree::default() };
         self.check_tree(image, 0, &mut tree)?;
-        Ok((tree.checked, tree.documents))
+        let Tree { checked, documents, configs, .. } = tree;
+        Ok(Walked { checked, documents, configs })
     }
 
     fn check_tree(
@@ -482,6 +499,7 @@ impl Content {
         for child in &document.manifests {
             self.check_tree(child, depth + 1, tree)?;
         }
+        tree.configs.extend(document.config.iter().map(|config| config.digest));
         let config = document.config.iter().map(|config| ("configuration", config));
         let layers = document.layers.iter().map(|layer| ("layer", layer));
         for (role, blob) in config.chain(layers) {

@@ -81,6 +81,9 @@ pub enum KeyError {
     /// The content is no Ed25519 key.
     #[error("the PEM block holds no Ed25519 key")]
     NotEd25519,
+    /// The line that says when the key was made says something else.
+    #[error("the key does not say when it was made: {0}")]
+    Date(String),
     /// The key is encrypted and no password was given.
     #[error("the private key is encrypted")]
     PasswordNeeded,
@@ -104,6 +107,7 @@ impl Explain for KeyError {
             Self::Exposed { path, .. } => {
                 Some(format!("chmod 600 {}, and consider the key as known", path.display()))
             }
+            Self::Date(_) => Some("write `Created: 2026-11-28T12:00:00Z` before the block, once".into()),
             Self::PasswordNeeded => Some("set PALISADE_KEY_PASSWORD to its password".into()),
             Self::WrongPassword => Some("check the password; the file may also be damaged".into()),
             Self::NotPem { .. } | Self::NotP256 => Some(
@@ -363,7 +367,8 @@ impl PrivateKey {
 pub(crate) fn read_private_text(path: &Path) -> Result<Zeroizing<String>, KeyError> {
     use std::os::unix::fs::PermissionsExt as _;
     let text = read_text(path)?;
-    let plain = pem::decode(&text).is_some_and(|(label, _)| label == LABEL_PLAIN);
+    // Wherever the block stands: there may be text before it.
+    let plain = text.contains(&format!("-----BEGIN {LABEL_PLAIN}-----"));
     let source = |source| KeyError::Read { path: path.to_path_buf(), source };
     let mode = std::fs::metadata(path).map_err(source)?.permissions().mode() & 0o7777;
     if plain && mode & 0o077 != 0 {

@@ -21,6 +21,8 @@ pub mod containers;
 mod content;
 mod dsse;
 pub mod ed25519;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod jose;
 mod json;
 pub mod key;
@@ -35,6 +37,7 @@ pub mod sigstore;
 mod simple;
 mod spki;
 mod statement;
+pub mod tuf;
 pub mod verify;
 
 pub use blob::{VerifyBlobError, sign_blob, verify_blob};

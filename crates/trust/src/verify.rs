@@ -9,7 +9,7 @@ use crate::attach;
 use crate::bundle::{BUNDLE_BYTES_MAX, Bundle, BundleError};
 use crate::content::{
     Blobs, Checked, Content, ContentError, DESCRIPTORS_MAX, Depth, Descriptor, Document,
-    MEDIA_TYPE_MANIFEST,
+    MEDIA_TYPE_MANIFEST, Walked,
 };
 use crate::dsse;
 use crate::key::PublicKey;
@@ -120,6 +120,8 @@ pub struct Verified {
     /// That and, of an index, the manifests in it: whoever runs one of them by this digest
     /// runs what was signed.
     pub manifests: BTreeSet<Digest>,
+    /// The configurations that those manifests name: engines know images by them.
+    pub configs: BTreeSet<Digest>,
     /// Who signed it first: one of the keys given, or one of the identities.
     pub signer: ImageSigner,
     /// The form of that signature.
@@ -300,7 +302,8 @@ impl ImageSource {
         }
         let content = &self.0;
         let image = content.select(selector)?;
-        let (checked, manifests) = content.check_image_to(image, depth)?;
+        let Walked { checked, documents: manifests, configs } =
+            content.check_image_to(image, depth)?;
         let mut search = Search {
             content,
             image,
@@ -320,6 +323,7 @@ impl ImageSource {
             Some((signer, format, signature)) => Ok(Verified {
                 digest,
                 manifests,
+                configs,
                 signer,
                 format,
                 signature,

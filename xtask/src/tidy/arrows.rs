@@ -23,6 +23,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("trust", &["base", "http", "tlog", "openpgp"]),
     ("harden", &["base", "policy"]),
     ("profile", &["base", "policy", "harden"]),
+    ("probe", &["base", "model"]),
     ("runtime", &["base", "model", "sys", "image", "policy", "harden"]),
     ("sensor", &["base", "model", "rules"]),
     ("respond", &["base", "model", "sys", "bpf", "policy"]),
@@ -32,8 +33,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "palisade",
         &[
             "base", "model", "http", "rules", "sys", "bpf", "image", "registry", "packages",
-            "policy", "openpgp", "patch", "scan", "trust", "tlog", "harden", "profile", "runtime",
-            "sensor", "respond", "sinks", "agent",
+            "policy", "openpgp", "patch", "scan", "trust", "tlog", "harden", "profile", "probe",
+            "runtime", "sensor", "respond", "sinks", "agent",
         ],
     ),
     ("xtask", &[]),

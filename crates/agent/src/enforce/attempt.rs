@@ -50,6 +50,8 @@ pub struct Attempt {
     pub ancestors: Vec<Ancestor>,
     /// The container.
     pub facts: Arc<Facts>,
+    /// Whether the program is another than the image's, where the layers tell and a rule asks.
+    pub is_upper: Option<bool>,
 }
 
 /// Whether a field of a condition is known before a program starts.
@@ -67,6 +69,7 @@ pub fn knows(name: &str, argument: Option<&str>) -> bool {
         | Field::EvtRawres
         | Field::EvtFailed
         | Field::ProcExepath
+        | Field::ProcIsExeUpperLayer
         | Field::ProcPid
         | Field::ProcPpid
         | Field::ProcPname
@@ -158,6 +161,7 @@ impl Fields for Attempt {
             Field::EvtRawres => Some(Value::Int(0)),
             Field::EvtFailed => Some(Value::Bool(false)),
             Field::ProcExepath => Some(Value::Text(&self.path)),
+            Field::ProcIsExeUpperLayer => self.is_upper.map(Value::Bool),
             Field::ProcPid => Some(Value::Int(i64::from(self.caller.pid))),
             Field::ProcPpid => parent().map(|parent| Value::Int(i64::from(parent.pid))),
             Field::ProcPname => parent().map(|parent| Value::Text(&parent.name)),
@@ -260,6 +264,7 @@ mod tests {
                 ancestor(40, "nginx", "/usr/sbin/nginx"),
             ],
             facts: Arc::new(Facts::of(container)),
+            is_upper: Some(true),
         }
     }
 
@@ -290,6 +295,8 @@ mod tests {
         check("evt.type = execve and proc.aname[1] = nginx", false);
         check("evt.type = execve and proc.aname[3] exists", false);
         check("evt.type = execve and proc.apid[1] = 41 and proc.ppid = 41", true);
+        check("evt.type = execve and proc.is_exe_upper_layer = true", true);
+        check("evt.type = execve and proc.is_exe_upper_layer = false", false);
         check("evt.type = execve and container.id = 0123456789ab", true);
         check("evt.type = execve and container.id != host and container.name = shop", true);
         check("evt.type = execve and not proc.exepath in (/usr/bin/curl, /bin/true)", false);

@@ -234,7 +234,10 @@ impl Judge {
         let caller = Ancestor::read(pid)?;
         let ancestors = caller.above(ANCESTORS_MAX);
         let uid = std::fs::metadata(format!("/proc/{pid}")).map_or(0, |entry| entry.uid());
-        Some((vec![digest.to_string()], Attempt { caller, uid, path, ancestors, facts }))
+        Some((
+            vec![digest.to_string()],
+            Attempt { caller, uid, path, ancestors, facts, is_upper: None },
+        ))
     }
 
     fn digest(&mut self, request: &Request, facts: &Facts) -> Option<Digest> {

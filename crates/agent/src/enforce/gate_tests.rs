@@ -112,7 +112,7 @@ mod root {
             let facts = Arc::clone(&seen);
             Some((
                 vec!["r".to_string()],
-                Attempt { caller, uid: 0, path, ancestors: vec![], facts },
+                Attempt { caller, uid: 0, path, ancestors: vec![], facts, is_upper: None },
             ))
         });
         let (sender, denials) = sync_channel(room);

@@ -8,7 +8,7 @@ use palisade_base::Timestamp;
 use palisade_policy::EnforceException;
 use palisade_rules::{Evaluator, RuleId, RuleSet};
 use palisade_sensor::state::ANCESTORS_MAX;
-use palisade_sys::fanotify::Request;
+use palisade_sys::fanotify::{Layers, Origin, Request};
 
 use super::attempt::{Ancestor, Attempt, seen_from};
 use super::membership::is_member;
@@ -17,6 +17,8 @@ use super::warden::Guarded;
 
 /// Processes whose loader is expected to be asked about next.
 const EXPECTED_MAX: usize = 4096;
+/// Mounts whose layers are kept open.
+const LAYERED_MAX: usize = 512;
 
 /// Whether the rule asks more of ancestors than the parent.
 fn asks_ancestors(rules: &RuleSet, id: RuleId) -> bool {
@@ -25,8 +27,14 @@ fn asks_ancestors(rules: &RuleSet, id: RuleId) -> bool {
     })
 }
 
+/// Whether any rule asks whether the program is the image's.
+fn asks_layers<'a>(rules: &RuleSet, mut ids: impl Iterator<Item = &'a RuleId>) -> bool {
+    ids.any(|id| rules.rule(*id).fields.iter().any(|field| field == "proc.is_exe_upper_layer"))
+}
+
 /// The rules by which programs are judged, as they stand.
 pub(super) struct Rules {
+    asks_layers: bool,
     evaluator: Evaluator,
     served: BTreeMap<RuleId, String>,
     exceptions: Vec<EnforceException>,
@@ -42,7 +50,8 @@ impl Rules {
     ) -> Self {
         let needs_ancestors = served.keys().any(|id| asks_ancestors(rules, *id));
         let n_ancestors = if needs_ancestors { ANCESTORS_MAX } else { 1 };
-        Self { evaluator: Evaluator::new(rules), served, exceptions, n_ancestors }
+        let asks_layers = asks_layers(rules, served.keys());
+        Self { asks_layers, evaluator: Evaluator::new(rules), served, exceptions, n_ancestors }
     }
 }
 
@@ -78,11 +87,27 @@ pub(super) struct Judge {
     /// By process: the loader of the program that it was just allowed.
     expected: BTreeMap<u32, Vec<u8>>,
     matched: Vec<RuleId>,
+    /// By the number of a root's mount: its layers, if they are known.
+    layers: BTreeMap<u64, Option<Layers>>,
 }
 
 impl Judge {
     pub(super) fn new(current: Current, guarded: Guarded) -> Self {
-        Self { current, guarded, expected: BTreeMap::new(), matched: Vec::new() }
+        let (expected, layers) = (BTreeMap::new(), BTreeMap::new());
+        Self { current, guarded, expected, matched: Vec::new(), layers }
+    }
+
+    /// Whether the program is another than the image's; `None` where its layers are not known, or
+    /// it lies on no overlay.
+    fn is_upper(&mut self, request: &Request, mount: u64) -> Option<bool> {
+        if self.layers.len() >= LAYERED_MAX && !self.layers.contains_key(&mount) {
+            self.layers.clear();
+        }
+        let pid = request.pid();
+        let layers = self.layers.entry(mount).or_insert_with(|| {
+            Layers::of_process(pid).ok().flatten().filter(|layers| layers.mount() == mount)
+        });
+        Some(layers.as_ref()?.origin(request).ok()? != Origin::Image)
     }
 
     /// The rules that refuse a request, and what they saw; nothing when it may pass.
@@ -113,13 +138,14 @@ impl Judge {
         let root = std::fs::read_link(format!("/proc/{pid}/root")).unwrap_or_else(|_| "/".into());
         let path = seen_from(&request.path().ok()?, &root);
         let caller = Ancestor::read(pid)?;
-        let n_ancestors = {
+        let (n_ancestors, asks_layers) = {
             let rules = self.current.0.lock().unwrap_or_else(PoisonError::into_inner);
-            rules.n_ancestors
+            (rules.n_ancestors, rules.asks_layers)
         };
+        let is_upper = if asks_layers { self.is_upper(request, mount) } else { None };
         let ancestors = caller.above(n_ancestors);
         let uid = std::fs::metadata(format!("/proc/{pid}")).map_or(0, |entry| entry.uid());
-        let attempt = Attempt { caller, uid, path, ancestors, facts };
+        let attempt = Attempt { caller, uid, path, ancestors, facts, is_upper };
         let refusing = self.refusing(&attempt);
         if !refusing.is_empty() {
             return Some((refusing, attempt));

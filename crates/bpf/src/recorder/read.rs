@@ -86,6 +86,9 @@ pub struct Site {
     pub pid: u32,
     /// Its thread's name.
     pub comm: String,
+    /// Words of its stack from the top on, return addresses among them; empty unless places are
+    /// noted.
+    pub stack: Vec<u64>,
 }
 
 /// What was seen of a target.
@@ -123,6 +126,15 @@ impl Recorder {
         seen.n_lost = self.counter(".data.n_lost", usize::from(seen.is_filtered));
         seen.n_unfollowed = self.counter(".data.n_unfollowed", 0);
         seen
+    }
+
+    /// The places of calls alone, of the target's tasks that are in a container: they are asked for
+    /// often, and what is outside are the runtime's tools.
+    pub fn sites(&self, target: u32) -> Vec<Site> {
+        let mut out = Vec::new();
+        let slot = target * 2 + 1;
+        self.each("sites", slot, &mut |key, value| out.extend(site(key, value)));
+        out
     }
 
     fn read_slot(&self, slot: u32) -> Observed {
@@ -194,7 +206,16 @@ fn site(key: &[u8], value: &[u8]) -> Option<Site> {
         n: u64_at(value, 0)?,
         pid: u32_at(value, 8)?,
         comm: text(value.get(16..32)?),
+        stack: words(value.get(32..).unwrap_or_default()),
     })
+}
+
+/// The words without the zeros at the end.
+fn words(bytes: &[u8]) -> Vec<u64> {
+    let mut words: Vec<u64> = bytes.chunks_exact(8).filter_map(|word| u64_at(word, 0)).collect();
+    let n = words.iter().rposition(|word| *word != 0).map_or(0, |at| at + 1);
+    words.truncate(n);
+    words
 }
 
 /// `struct address`.
@@ -253,6 +274,14 @@ mod tests {
         };
         assert_eq!(address(&key[..28]), Some(expected));
         assert_eq!(address(&key[..20]), None);
+
+        let mut who = vec![0; 32 + 4 * 8];
+        who[0] = 3;
+        who[16..20].copy_from_slice(b"init");
+        who[40..48].copy_from_slice(&77_u64.to_ne_bytes());
+        let read = site(&[0; 32], &who).unwrap();
+        assert_eq!((read.n, read.comm.as_str(), read.stack), (3, "init", vec![0, 77]));
+        assert_eq!(site(&[0; 32], &who[..20]), None);
 
         let mut key = vec![0; 8 + PATH_BYTES + NAME_BYTES];
         key[4] = 1;

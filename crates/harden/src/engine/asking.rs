@@ -20,8 +20,12 @@ pub struct Asking {
 /// Why the policy refuses what was asked for; empty when it does not, or takes it away later.
 pub fn judge_asked(asked: &[Asking], policy: &Policy, engine: &EngineFacts) -> Vec<RefusalReason> {
     // No machine decides about a name.
-    let machine =
-        Machine { architecture: String::new(), open_files_max: None, can_limit_swap: false };
+    let machine = Machine {
+        architecture: String::new(),
+        open_files_max: None,
+        can_limit_swap: false,
+        disk: None,
+    };
     let facts = Facts { image: ImageFacts::default(), machine, seccomp_document: None };
     let confine = Confine::new(policy, &facts, engine);
     let Ok(mut work) = Work::new(serde_json::json!({})) else { return Vec::new() };

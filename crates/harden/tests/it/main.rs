@@ -27,6 +27,7 @@ fn restricted() -> Containers {
             pids: Some(64),
             open_files: Some(1024),
             core_bytes: Some(0),
+            ..Limits::default()
         },
         mask_paths: true,
         security_module: palisade_policy::SecurityModule::Auto,
@@ -40,6 +41,7 @@ fn facts() -> Facts {
             architecture: "x86_64".into(),
             open_files_max: None,
             can_limit_swap: true,
+            disk: None,
         },
         seccomp_document: None,
     }

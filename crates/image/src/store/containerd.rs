@@ -61,17 +61,60 @@ impl Opening<'_> {
     }
 }
 
+/// The image that a container was made of, by containerd's own database below `root`: its name,
+/// and the digest that the name stands for now.
+///
+/// # Errors
+///
+/// There is no such database, or it is damaged.
+pub fn containerd_image_of(
+    root: &Path,
+    namespace: &str,
+    container: &str,
+) -> io::Result<Option<(String, Digest)>> {
+    settled(&root.join(DATABASE), |bolt| {
+        let path = [b"v1".as_slice(), namespace.as_bytes(), b"containers", container.as_bytes()];
+        let Some(bucket) = below(bolt, &path)? else { return Ok(None) };
+        let mut name = None;
+        bolt.each(&bucket, &mut |key, value, is_bucket| {
+            if key == b"image" && !is_bucket {
+                name = std::str::from_utf8(value).ok().map(str::to_string);
+            }
+            name.is_none()
+        })?;
+        let Some(name) = name.filter(|name| !name.is_empty()) else { return Ok(None) };
+        let path = [b"v1".as_slice(), namespace.as_bytes(), b"images", name.as_bytes(), b"target"];
+        let Some(target) = below(bolt, &path)? else { return Ok(None) };
+        Ok(descriptor(bolt, &target)?.map(|target| (name, target.digest)))
+    })
+}
+
+/// The bucket at the end of `path`.
+fn below(bolt: &Bolt<std::fs::File>, path: &[&[u8]]) -> io::Result<Option<Bucket>> {
+    let mut at = bolt.root();
+    for name in path {
+        let Some(next) = bolt.child(&at, name)? else { return Ok(None) };
+        at = next;
+    }
+    Ok(Some(at))
+}
+
 /// The images of one namespace, or of all.
 fn images(path: &Path, namespace: Option<&str>) -> io::Result<Vec<Named>> {
+    settled(path, |bolt| list(bolt, namespace))
+}
+
+/// What `look` sees in a state of the database that nobody changed meanwhile.
+fn settled<T>(path: &Path, look: impl Fn(&Bolt<std::fs::File>) -> io::Result<T>) -> io::Result<T> {
     let mut last = io::Error::other("the database is written all the time");
     for _ in 0..ATTEMPTS_MAX {
         let file = std::fs::File::open(path)?;
         let bolt = Bolt::open(file)?;
-        let found = list(&bolt, namespace);
+        let found = look(&bolt);
         let after = Bolt::open(std::fs::File::open(path)?)?.transaction;
         match found {
             // A page of this state is used again at the earliest by the writer after the next.
-            Ok(images) if after == bolt.transaction => return Ok(images),
+            Ok(found) if after == bolt.transaction => return Ok(found),
             Ok(_) => {}
             Err(error) if after == bolt.transaction => return Err(error),
             Err(error) => last = error,

@@ -25,6 +25,7 @@ use crate::document::{self, ImageConfig};
 use crate::error::{BlobError, OpenImageError};
 use crate::open::{Image, Layer, Opening, Place, Source};
 
+pub use containerd::containerd_image_of;
 pub(crate) use split::SplitLayer;
 
 /// Largest file of a store that lists its images.

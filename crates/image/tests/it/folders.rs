@@ -34,8 +34,44 @@ fn a_folder_is_walked_in_order_and_never_left() {
     assert_eq!(seen, ["a=1", "b=", "b/c=", "b/c/file=content", "out=", "pipe=", "up="]);
     assert_eq!((walked.n_entries, walked.n_files, walked.n_bytes), (7, 2, 8));
     assert_eq!(walked.hostile.len(), 1);
-    assert!(walked.gaps.is_empty());
+    let gaps: Vec<String> =
+        walked.gaps.iter().map(|g| format!("{}: {}", g.path, g.reason)).collect();
+    assert_eq!(gaps, ["up: symbolic link that climbs above the root"]);
     assert_eq!(image.read_files(&["a", "out/host", "pipe"], 10).unwrap().len(), 1);
+}
+
+mod root {
+    use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
+
+    use super::*;
+
+    #[test]
+    fn a_device_where_no_honest_tree_has_one_is_named() {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("skipped: making device nodes needs root");
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        std::fs::create_dir_all(path.join("srv/dev")).unwrap();
+        std::fs::create_dir(path.join("dev")).unwrap();
+        let make = |name: &str, kind, major, minor| {
+            mknodat(CWD, path.join(name), kind, Mode::RUSR, makedev(major, minor)).unwrap();
+        };
+        let (character, block) = (FileType::CharacterDevice, FileType::BlockDevice);
+        // Memory's null, and a disk that no machine has.
+        make("dev/null", character, 1, 3);
+        make("dev/disk", block, 240, 7);
+        make("srv/dev/null", character, 1, 3);
+        make("srv/dev/zero", block, 240, 7);
+        make("srv/null", character, 1, 3);
+        // As an overlay file system says that a name is gone.
+        make("srv/gone", character, 0, 0);
+        let image = open(path, Limits::default());
+        let walked = image.walk(&mut |_, _| Visit::Continue).unwrap();
+        let gaps: Vec<&str> = walked.gaps.iter().map(|gap| gap.path.as_str()).collect();
+        assert_eq!(gaps, ["srv/dev/zero", "srv/null"]);
+    }
 }
 
 #[test]

@@ -103,9 +103,11 @@ fn hostile_entries_are_told() {
             file("/etc/absolute", "1"),
             symlink("climb", "../../etc/passwd"),
             symlink("fine", "/etc/passwd"),
+            symlink("round", "and/../round"),
             hard_link("hard", "../../etc/shadow"),
             hard_link("hard2", "nothing"),
             device("null"),
+            device("dev/null"),
             file("twice", "1"),
             file("twice", "2"),
             symlink("link", "etc"),
@@ -117,7 +119,9 @@ fn hostile_entries_are_told() {
             "etc/absolute=1",
             "climb->../../etc/passwd",
             "fine->/etc/passwd",
+            "round->and/../round",
             "null",
+            "dev/null",
             "twice=1",
             "twice=2",
             "link->etc",
@@ -134,13 +138,18 @@ fn hostile_entries_are_told() {
             ("hard", HostileKind::BadHardLink),
             ("hard2", HostileKind::BadHardLink),
             ("null", HostileKind::Device),
+            ("dev/null", HostileKind::Device),
             ("twice", HostileKind::Duplicate),
             ("link/inside", HostileKind::BelowNonFolder),
             ("etc/.wh.", HostileKind::UnusablePath),
+            ("round", HostileKind::LinkCircle),
         ]
     );
     let gaps: Vec<&str> = walked.gaps.iter().map(|gap| gap.path.as_str()).collect();
-    assert_eq!(gaps, ["../up", "a/../../b", "hard", "hard2", "etc/.wh.", "sparse"]);
+    assert_eq!(
+        gaps,
+        ["../up", "a/../../b", "climb", "hard", "hard2", "null", "etc/.wh.", "sparse", "round"]
+    );
 }
 
 #[test]

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
+use palisade_runtime::network::Published;
 
 use super::{ImageSource, ListFormat};
 
@@ -12,7 +13,9 @@ use super::{ImageSource, ListFormat};
     palisade run --policy restricted oci:./shop\n  \
     palisade run --detach --name shop --policy shop.yaml oci:./shop\n  \
     palisade run oci:./shop -- /bin/sh -c id\n  \
+    palisade run --policy web.yaml --publish 8080:80 oci:./shop\n  \
     palisade run --interactive --tty oci:./shop -- /bin/sh\n  \
+    palisade run --deny-drift oci:./shop    # only the image's own programs start\n  \
     palisade run --explain --policy restricted oci:./shop   # show every change, run nothing")]
 pub(crate) struct Run {
     /// The image: NAME, registry:NAME, docker:NAME, oci:DIR[:TAG], archive:FILE, …
@@ -36,6 +39,12 @@ pub(crate) struct Run {
     /// Name of the container [default: made from the image and the id]
     #[arg(long)]
     pub(crate) name: Option<String>,
+    /// Its network, as narrow as the policy's or narrower [default: the policy's]
+    #[arg(long, value_enum, value_name = "NETWORK")]
+    pub(crate) network: Option<ContainerNetwork>,
+    /// Have a port of the host lead to one of the container on the bridge; may be repeated
+    #[arg(long, short, value_name = "[ADDRESS:]HOST:CONTAINER[/udp]")]
+    pub(crate) publish: Vec<Published>,
     /// Public key that must have signed the image, besides those of the policy
     #[arg(long, value_name = "FILE")]
     pub(crate) key: Vec<PathBuf>,
@@ -48,6 +57,9 @@ pub(crate) struct Run {
     /// Return when the container has started; its output goes to a log
     #[arg(long, short)]
     pub(crate) detach: bool,
+    /// Refuse programs that are not the image's: added or changed since, or on another file system
+    #[arg(long, conflicts_with = "detach")]
+    pub(crate) deny_drift: bool,
     /// Show what the policy changes and why, and run nothing
     #[arg(long)]
     pub(crate) explain: bool,
@@ -59,6 +71,17 @@ pub(crate) struct Run {
     pub(crate) runtime: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) source: ImageSource,
+}
+
+/// Network of a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ContainerNetwork {
+    /// Loopback only
+    None,
+    /// One of its own, on a bridge of containers
+    Bridge,
+    /// The host's
+    Host,
 }
 
 /// `palisade ps`.

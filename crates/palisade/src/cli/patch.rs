@@ -62,6 +62,7 @@ pub(crate) struct PatchPlan {
     4 built and proved, but a repository of the image could not be used.\n\n\
     Examples:\n  \
     palisade patch build oci:./shop -o ./shop-patched\n  \
+    palisade patch build --allow-scripts -o ./shop-patched shop:1.0\n  \
     palisade patch build --skip-scripts --tag 1.0-patched -o shop.tar shop:1.0"
 )]
 pub(crate) struct PatchBuild {
@@ -77,6 +78,11 @@ pub(crate) struct PatchBuild {
     /// is named. Without this flag such upgrades are not made
     #[arg(long)]
     pub(crate) skip_scripts: bool,
+    /// Execute maintainer scripts and triggers of dpkg's packages, in containers of the image
+    /// without a network; what they change is in the layer, and listed apart. Needs root. A script
+    /// that fails refuses the build
+    #[arg(long, conflicts_with = "skip_scripts")]
+    pub(crate) allow_scripts: bool,
     /// Form of the result
     #[arg(long, value_enum, default_value_t = ListFormat::Table)]
     pub(crate) format: ListFormat,

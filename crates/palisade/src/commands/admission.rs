@@ -9,6 +9,7 @@ use palisade_base::{Digest, Timestamp};
 use palisade_harden::{Refusal, RefusalReason};
 use palisade_image::Image;
 use palisade_model::Target;
+use palisade_policy::decisions::{Answer, Decision};
 use palisade_policy::standing::{self, Standing};
 use palisade_policy::{Admission, GateState, ImageVerification, Policy, SignatureState, admit};
 use palisade_scan::Look;
@@ -16,8 +17,9 @@ use palisade_scan::db::Database;
 use palisade_scan::gate::{GateDecision, evaluate};
 use palisade_trust::{Depth, ImageSource};
 
+use super::decided::Decided;
 use super::scan::scan_image;
-use super::trusted::Trusted;
+use super::trusted::{Judged, Trusted};
 use super::verify::{name_of, open_archive, open_remote};
 use super::{Context, trust};
 use crate::cli;
@@ -30,12 +32,14 @@ pub(crate) struct Admitter<'a> {
     look: Look<'a>,
     verdict: Mutex<Option<Admission>>,
     standing: Option<PathBuf>,
+    name: Option<String>,
     registry: Option<(&'a Context<'a>, &'a cli::ImageSource)>,
 }
 
 impl<'a> Admitter<'a> {
     pub(crate) fn new(policy: &'a Policy, database: Option<&'a Database>, look: Look<'a>) -> Self {
-        Self { policy, database, look, verdict: Mutex::new(None), standing: None, registry: None }
+        let (verdict, standing, name) = (Mutex::new(None), None, None);
+        Self { policy, database, look, verdict, standing, name, registry: None }
     }
 
     /// The verdict of the last image that was judged.
@@ -46,6 +50,12 @@ impl<'a> Admitter<'a> {
     /// Refuses images that a response has put into quarantine, by what `folder` holds.
     pub(crate) fn with_standing(mut self, folder: &Path) -> Self {
         self.standing = Some(folder.join(standing::FILE));
+        self
+    }
+
+    /// Looks for rules about the image that the user calls so, where it is opened by its digest.
+    pub(crate) fn with_name(mut self, target: &Target) -> Self {
+        self.name = Some(name_of(target));
         self
     }
 
@@ -135,10 +145,20 @@ impl<'a> Admitter<'a> {
             return not_checked("the image has no digest".into());
         };
         let images = &self.policy.images;
-        let name = name_of(&image.target);
-        let root = || match self.registry {
-            Some((context, _)) => trust::root(context, None, Exit::Usage),
-            None => Ok(None),
+        let name = self.name.clone().unwrap_or_else(|| name_of(&image.target));
+        let root =
+            self.registry.and_then(|(context, _)| trust::root_path(context, None, Some(images)));
+        let decided = self
+            .registry
+            .and_then(|(context, _)| Decided::new(context, self.policy, &name, root.clone()));
+        // Of an index, what is going to run is one of its manifests.
+        let asked = image.manifest_digest.unwrap_or(*digest);
+        if let Some(found) = decided.as_ref().and_then(|it| it.recall(asked)) {
+            return remembered(found);
+        }
+        let root = || match (self.registry, &root) {
+            (Some((context, _)), Some(path)) => trust::root(context, Some(path), Exit::Usage),
+            _ => Ok(None),
         };
         let trusted = match Trusted::new(images, &name, root) {
             Ok(trusted) if trusted.names_anybody() => trusted,
@@ -151,6 +171,11 @@ impl<'a> Admitter<'a> {
             }
             Err(failure) => return not_checked(failure.brief()),
         };
+        let waited = decided.as_ref().map(|it| it.wait(asked));
+        let (_flight, found) = waited.map_or((None, None), |(flight, it)| (Some(flight), it));
+        if let Some(found) = found {
+            return remembered(found);
+        }
         let opened = self.attached(image, digest).and_then(|(source, depth)| {
             trusted
                 .judge(&source, Some(&digest.to_string()), depth)
@@ -161,9 +186,17 @@ impl<'a> Admitter<'a> {
             Err((true, reason)) => return SignatureState::Tampered { reason },
             Err((false, reason)) => return not_checked(reason),
         };
+        if let Some(decided) = &decided {
+            decided.keep(asked, &judged);
+        }
+        Self::state(image, judged)
+    }
+
+    /// What was found out about the signatures of `image`.
+    fn state(image: &Image, judged: Judged) -> SignatureState {
         match (judged.verified, judged.refusal) {
             (None, Some(error)) => SignatureState::Invalid { reason: with_cause(&error) },
-            (None, None) => not_checked("nothing was verified".into()),
+            (None, None) => SignatureState::NotChecked { reason: "nothing was verified".into() },
             (Some(_), _) if judged.decision.allowed_by().is_none() => {
                 SignatureState::Invalid { reason: judged.decision.reasons().join("; ") }
             }
@@ -220,6 +253,14 @@ impl<'a> Admitter<'a> {
                 GateState::NotEvaluated { reason: why.join("; ") }
             }
         }
+    }
+}
+
+/// What somebody found out before, or meanwhile.
+fn remembered(decision: Decision) -> SignatureState {
+    match decision.answer {
+        Answer::Allowed { signer, .. } => SignatureState::Valid { key: signer },
+        Answer::Refused { reason } => SignatureState::Invalid { reason },
     }
 }
 

@@ -39,8 +39,13 @@ pub(crate) fn facts(policy: &Policy) -> Vec<HardeningFact> {
         fact("system calls", seccomp, containers.seccomp != Seccomp::Unconfined),
         fact(
             "network",
-            if containers.network == Network::None { "loopback only" } else { "the host's" }.into(),
-            containers.network == Network::None,
+            match containers.network {
+                Network::None => "loopback only",
+                Network::Bridge => "a bridge of containers, guarded",
+                Network::Host => "the host's",
+            }
+            .into(),
+            containers.network != Network::Host,
         ),
         fact("memory", limit(limits.memory_bytes, "bytes"), limits.memory_bytes.is_some()),
         fact("processes", limit(limits.pids.map(u64::from), ""), limits.pids.is_some()),

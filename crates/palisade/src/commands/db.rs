@@ -148,7 +148,7 @@ fn vouches(key: &Ed25519PublicKey, signature: &Signature, message: &[u8]) -> boo
 
 /// Opens a database; one that must be signed is.
 pub(crate) fn open_trusted(context: &Context<'_>, path: &Path) -> Result<Opened, Failure> {
-    let database = match Database::open(path) {
+    let mut database = match Database::open(path) {
         Err(ReadDatabaseError::Missing(_)) => return Ok(Opened::Missing),
         other => other.or_exit(Exit::Incomplete)?,
     };
@@ -156,6 +156,7 @@ pub(crate) fn open_trusted(context: &Context<'_>, path: &Path) -> Result<Opened,
         database
             .require_signature(&|signature, message| vouches(&key, signature, message))
             .or_exit(Exit::Refused)?;
+        database = database.with_key_created(key.created());
     }
     Ok(Opened::Whole(Box::new(database)))
 }
@@ -255,6 +256,7 @@ fn status(context: &Context<'_>, args: &cli::DbStatus) -> Result<Exit, Failure> 
             "compiled": metadata.compiled,
             "signed_by": signed,
             "signature_verified": is_verified,
+            "key_created": info.key_created,
             "feeds": metadata.feeds,
             "ecosystems": metadata.ecosystems,
             "partial": metadata.partial,
@@ -263,7 +265,10 @@ fn status(context: &Context<'_>, args: &cli::DbStatus) -> Result<Exit, Failure> 
         return Ok(Exit::Clean);
     }
     let signed = match (&signed, is_verified) {
-        (Some(key), true) => format!("by key {key}, verified"),
+        (Some(key), true) => match info.key_created {
+            Some(time) => format!("by key {key} of {time} ({} old), verified", age(now, time)),
+            None => format!("by key {key}, verified"),
+        },
         (Some(key), false) => format!("by key {key}, not verified (--db-key)"),
         (None, _) => "no".to_string(),
     };

@@ -1,8 +1,10 @@
 //! `palisade patch`: what an image's repositories fix now.
 
 mod build;
+mod capture;
 mod fetch;
 mod plan;
+mod sandbox;
 mod stale;
 
 use palisade_base::Timestamp;

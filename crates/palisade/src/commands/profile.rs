@@ -3,6 +3,7 @@
 mod analyse;
 mod export;
 mod observe;
+mod place;
 mod record;
 mod verify;
 
@@ -30,9 +31,23 @@ pub(crate) fn profile(context: &Context<'_>, command: &cli::Profile) -> Result<E
 fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     use anyhow::Context as _;
     let shown = || format!("read `{}`", path.display());
-    let file = std::fs::File::open(path).with_context(shown)?;
+    let hint = "name a record (palisade profile record, static, merge) or a seccomp profile";
+    let file = std::fs::File::open(path)
+        .with_context(shown)
+        .map_err(|error| Failure::from(error).with_hint(hint))?;
     let bytes = palisade_base::read_bounded(file, "profile", RECORD_BYTES_MAX as u64);
-    Ok(bytes.with_context(shown)?)
+    bytes.with_context(shown).map_err(|error| Failure::from(error).with_hint(hint))
+}
+
+/// Reads a record or a seccomp profile, and what it says.
+fn read_json(path: &Path) -> Result<(Vec<u8>, serde_json::Value), Failure> {
+    let bytes = read(path)?;
+    let value = serde_json::from_slice(&bytes).map_err(|error| {
+        let message = format!("read `{}`: it is not JSON: {error}", path.display());
+        Failure::message(Exit::Usage, message)
+            .with_hint("name a record, or a seccomp profile in Docker's form or the OCI runtime's")
+    })?;
+    Ok((bytes, value))
 }
 
 /// Reads a record.

@@ -63,6 +63,7 @@ pub(crate) fn promote(context: &Context<'_>, args: &cli::Promote) -> Result<Exit
         let image = open_target_with(context, &pinned, &args.source, &options)?;
         let look = looks.as_ref().map(Looks::look).unwrap_or_default();
         let admitter = Admitter::new(&policy, database.as_ref(), look)
+            .with_name(&target)
             .with_standing(&context.global.data_dir)
             .with_registry(context, &args.source);
         if let Err(refusal) = admitter.judge(&image) {

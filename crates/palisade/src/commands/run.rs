@@ -7,10 +7,11 @@ use palisade_bpf::isolate;
 use palisade_harden::Change;
 use palisade_image::Image;
 use palisade_model::Target;
-use palisade_policy::{Admission, Policy, Seccomp};
+use palisade_policy::{Admission, Network, Policy, Seccomp};
+use palisade_runtime::network::PUBLISHED_MAX;
 use palisade_runtime::{
-    ExecRequest, Found, IdSpace, Input, LogFile, Output, Record, RunError, RunRequest, Runc,
-    Runtime, RuntimePaths, Stdio,
+    DriftDenial, DriftReport, ExecRequest, Found, IdSpace, Input, LogFile, Output, Record,
+    RunError, RunRequest, Runc, Runtime, RuntimePaths, Stdio,
 };
 use palisade_scan::db::Database;
 
@@ -32,6 +33,7 @@ pub(crate) fn run(context: &Context<'_>, args: &cli::Run) -> Result<Exit, Failur
     if let Some(file) = &args.seccomp {
         policy.containers.seccomp = Seccomp::File(file.clone());
     }
+    narrow_network(&mut policy, args)?;
     let target: Target = args.target.parse().or_exit(Exit::Usage)?;
     if matches!(target, Target::Folder(_) | Target::Host | Target::Container(_) | Target::Aci(_)) {
         return Err(Failure::message(Exit::Usage, format!("`{target}` is no image"))
@@ -77,11 +79,13 @@ pub(crate) fn run(context: &Context<'_>, args: &cli::Run) -> Result<Exit, Failur
         working_dir: None,
         policy: &policy,
         seccomp_document: seccomp_document(&policy)?,
+        published: args.publish.clone(),
         admit: &|image| admitter.judge(image),
         terminal: args.tty,
         detach: args.detach,
         log,
         forward_signals: !args.detach,
+        deny_drift: args.deny_drift,
         stop_grace: Duration::from_secs(10),
         started: &started,
     };
@@ -104,10 +108,56 @@ pub(crate) fn run(context: &Context<'_>, args: &cli::Run) -> Result<Exit, Failur
             outcome.output_bytes_lost
         ));
     }
+    if let Some(drift) = &outcome.drift {
+        say_drift(context, drift);
+    }
     // The program's own exit code is the result, as users of `docker run` expect.
     match outcome.exit {
         Some(exit) => Err(Failure::program(exit.shell_code())),
         None => Ok(Exit::Clean),
+    }
+}
+
+/// The network that was asked for, as far as the policy allows it.
+fn narrow_network(policy: &mut Policy, args: &cli::Run) -> Result<(), Failure> {
+    let allowed = policy.containers.network;
+    let wanted = args.network.map_or(allowed, |network| match network {
+        cli::ContainerNetwork::None => Network::None,
+        cli::ContainerNetwork::Bridge => Network::Bridge,
+        cli::ContainerNetwork::Host => Network::Host,
+    });
+    let refused = |message: String, hint: &str| {
+        Err(Failure::message(Exit::Refused, message).with_hint(hint.to_string()))
+    };
+    if wanted > allowed {
+        let message = format!("policy `{}` allows no such network", policy.name);
+        return refused(message, "set `containers.network` in the policy");
+    }
+    policy.containers.network = wanted;
+    if !args.publish.is_empty() && wanted != Network::Bridge {
+        let message = "only a container on the bridge can publish ports".into();
+        return refused(message, "set `containers.network: bridge` in the policy");
+    }
+    if args.publish.len() > PUBLISHED_MAX {
+        let message = format!("more than {PUBLISHED_MAX} published ports");
+        return refused(message, "publish fewer");
+    }
+    Ok(())
+}
+
+/// What was refused of a container's programs.
+fn say_drift(context: &Context<'_>, drift: &DriftReport) {
+    let terminal = context.terminal;
+    for denial in &drift.denials {
+        let DriftDenial { path, origin } = denial;
+        terminal.error(&format!("warning: refused to start {} ({origin})\n", path.display()));
+    }
+    for problem in &drift.problems {
+        terminal.error(&format!("warning: {problem}\n"));
+    }
+    if drift.n_denied > 0 {
+        let (denied, asked) = (drift.n_denied, drift.n_asked);
+        terminal.error(&format!("warning: {denied} of {asked} starts of programs were refused\n"));
     }
 }
 
@@ -262,6 +312,7 @@ pub(crate) fn ps(context: &Context<'_>, args: &cli::Ps) -> Result<Exit, Failure>
                     "status": found.status.as_str(),
                     "created": found.record.run.created,
                     "command": found.record.run.command,
+                    "network": found.record.run.network,
                     "container": found.record.container,
                 })
             })

@@ -22,6 +22,8 @@ use crate::terminal::columns;
 
 /// Changes the form in JSON, when it changes.
 const VERSION: u32 = 1;
+/// Images without functions that are named one by one.
+const WITHOUT_FUNCTIONS_MAX: usize = 20;
 /// This release: another may read an image and match its packages differently.
 const PROGRAM: &str = env!("CARGO_PKG_VERSION");
 
@@ -262,8 +264,16 @@ fn write(
         let count = |n: &dyn Fn(&Image) -> u64| images.iter().map(n).sum::<u64>();
         let mut text = String::new();
         if !rows.is_empty() {
-            let header =
-                ["STATE", "SEVERITY", "VULNERABILITY", "PACKAGE", "INSTALLED", "FIXED", "IMAGE"];
+            let header = [
+                "STATE",
+                "SEVERITY",
+                "VULNERABILITY",
+                "PACKAGE",
+                "INSTALLED",
+                "FIXED",
+                "CODE",
+                "IMAGE",
+            ];
             text = columns(&header, &rows) + "\n";
         }
         let last = summary.last.map_or_else(|| "never".to_string(), |time| time.to_string());
@@ -275,7 +285,8 @@ fn write(
             count(&|image| image.gone.len() as u64),
             count(&|image| image.n_still),
         );
-        text + &unreadable(&summary.unreadable, summary.n_unreadable, summary.n_evicted)
+        text + &without_functions(images)
+            + &unreadable(&summary.unreadable, summary.n_unreadable, summary.n_evicted)
     };
     context.terminal.result_to(args.reports.output.as_deref(), &text)
 }
@@ -284,8 +295,32 @@ fn row(what: &str, v: &Vulnerability, entry: &Entry) -> Vec<String> {
     let fixed = v.fixed.as_deref().unwrap_or("-");
     let exploited = if v.known_exploited { " (exploited)" } else { "" };
     let severity = format!("{}{exploited}", v.severity);
-    let cells = [what, &severity, &v.id, &v.package, &v.installed, fixed, &entry.subject.name];
+    let code = v.symbols.as_ref().map_or("-", |check| check.answer.as_str());
+    let name = &entry.subject.name;
+    let cells = [what, &severity, &v.id, &v.package, &v.installed, fixed, code, name];
     cells.iter().map(|cell| printable(cell.as_bytes()).into_owned()).collect()
+}
+
+/// Images that were stored before the functions of programs were.
+fn without_functions(images: &[Image]) -> String {
+    let mut old = images.iter().filter(|image| image.entry.functions == Some(false));
+    let mut text = String::new();
+    let n = old.clone().count();
+    if n > 0 {
+        let _ = writeln!(
+            text,
+            "{n} images were stored before the functions of programs were kept; scan them again to \
+             be told whether vulnerable code is in them:"
+        );
+    }
+    for image in old.by_ref().take(WITHOUT_FUNCTIONS_MAX) {
+        let _ = writeln!(text, "  {}", name(&image.entry));
+    }
+    let n_left = old.count();
+    if n_left > 0 {
+        let _ = writeln!(text, "  and {n_left} more");
+    }
+    text
 }
 
 /// What the store has lost.

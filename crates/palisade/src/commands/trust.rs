@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use palisade_base::{Timestamp, read_bounded};
+use palisade_policy::{Images, decisions};
 use palisade_trust::sigstore::{
     Artifact, Bundle, IdentityMatch, SigstoreError, TextMatch, TrustedRoot, Verifier,
 };
@@ -14,8 +15,6 @@ use super::Context;
 use crate::cli;
 use crate::exit::{Exit, Failure, OrExit as _};
 
-/// The trusted root of this machine.
-const ROOT: &str = "/etc/palisade/trusted_root.json";
 /// Largest artifact, in bytes: it is read into memory, because keys other than ECDSA sign
 /// the whole of it.
 const ARTIFACT_BYTES_MAX: u64 = 1 << 30;
@@ -75,13 +74,24 @@ pub(super) fn now() -> i64 {
     i64::try_from(Timestamp::now().as_nanos() / 1_000_000_000).unwrap_or(i64::MAX)
 }
 
+/// Where the trusted root is: what a flag says, what the policy says, or that of this machine.
+pub(super) fn root_path(
+    context: &Context<'_>,
+    flag: Option<&Path>,
+    images: Option<&Images>,
+) -> Option<PathBuf> {
+    let named = flag.or_else(|| images?.trusted_root.as_deref());
+    let machine = || decisions::machine_root(&context.global.data_dir);
+    named.map(Path::to_path_buf).or_else(machine)
+}
+
 /// The trusted root at `path`, or that of this machine.
 pub(super) fn root(
     context: &Context<'_>,
     path: Option<&Path>,
     exit: Exit,
 ) -> Result<Option<TrustedRoot>, Failure> {
-    let path = path.map(Path::to_path_buf).or_else(default_root);
+    let path = root_path(context, path, None);
     let root = path.map(|path| TrustedRoot::read(&path).or_exit(exit)).transpose()?;
     for unused in root.iter().flat_map(TrustedRoot::unused) {
         context.terminal.progress(&format!("the trusted root's {unused}; it is not used"));
@@ -106,11 +116,6 @@ pub(super) fn identities(
     };
     let issuer = TextMatch::Exact(issuer.to_string());
     Ok(vec![IdentityMatch { name, issuer, claims: Vec::new() }])
-}
-
-/// The root that was put on this machine, if there is one.
-fn default_root() -> Option<PathBuf> {
-    Some(PathBuf::from(ROOT)).filter(|path| path.is_file())
 }
 
 fn read(path: &Path, what: &'static str, limit: u64) -> Result<Vec<u8>, Failure> {

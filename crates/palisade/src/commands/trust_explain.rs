@@ -19,7 +19,9 @@ pub(super) fn explain(context: &Context<'_>, args: &cli::TrustExplain) -> Result
     let mut images = context.load_policy(&args.policy)?.policy.images;
     images.keys.extend(args.key.iter().cloned());
     let name = verify::name_of(&args.target.parse::<Target>().or_exit(Exit::Usage)?);
-    let root = || trust::root(context, args.trusted_root.as_deref(), Exit::Usage);
+    let path = trust::root_path(context, args.trusted_root.as_deref(), Some(&images));
+    let root =
+        || path.as_deref().map_or(Ok(None), |it| trust::root(context, Some(it), Exit::Usage));
     let trusted = Trusted::new(&images, &name, root)?;
     if !trusted.names_anybody() {
         return Err(Failure::message(

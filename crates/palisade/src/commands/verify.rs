@@ -14,6 +14,7 @@ use palisade_trust::{
     VerifyError, blob_path,
 };
 
+use super::decided::Decided;
 use super::sign::read_keys;
 use super::trusted::Trusted;
 use super::{Context, attached, containers, image, trust};
@@ -82,8 +83,14 @@ pub(super) fn tell_offline(context: &Context<'_>, is_offline: bool) {
 /// Verifies an image as the rules of a policy ask.
 fn by_policy(context: &Context<'_>, args: &cli::Verify, policy: &str) -> Result<Exit, Failure> {
     let policy = context.load_policy(policy)?.policy;
-    let name = name_of(&args.target.parse::<Target>().or_exit(Exit::Usage)?);
-    let root = || trust::root(context, args.trusted_root.as_deref(), Exit::Usage);
+    let target = args.target.parse::<Target>().or_exit(Exit::Usage)?;
+    let name = match &args.reference {
+        Some(name) => name.parse::<Reference>().or_exit(Exit::Usage)?.to_string(),
+        None => name_of(&target),
+    };
+    let path = trust::root_path(context, args.trusted_root.as_deref(), Some(&policy.images));
+    let root =
+        || path.as_deref().map_or(Ok(None), |it| trust::root(context, Some(it), Exit::Usage));
     let trusted = Trusted::new(&policy.images, &name, root)?;
     if !trusted.names_anybody() && policy.images.trust.is_empty() {
         return Err(Failure::message(Exit::Usage, "the policy names nobody who may sign")
@@ -99,6 +106,11 @@ fn by_policy(context: &Context<'_>, args: &cli::Verify, policy: &str) -> Result<
     let opened = open(context, &args.target, &args.source, args.layers)?;
     let judged =
         trusted.judge(&opened.source, opened.selector.as_deref(), opened.depth).map_err(failure)?;
+    if let (Some(decided), Some(verified)) =
+        (Decided::new(context, &policy, &name, path.clone()), &judged.verified)
+    {
+        decided.keep(verified.digest, &judged);
+    }
     let Some(verified) = judged.verified.filter(|_| judged.decision.allowed_by().is_some()) else {
         if let Some(error) = judged.refusal {
             return Err(failure(error));

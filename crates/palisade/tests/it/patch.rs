@@ -10,9 +10,9 @@ use crate::layout::{DPKG_STATUS, Layer, Layout, OS_RELEASE};
 use crate::scan_sbom::build_database;
 use crate::support::{Ended, run};
 
-const DEB: &str = "libpalisadetest1_1.2.3-3_amd64.deb";
+pub(crate) const DEB: &str = "libpalisadetest1_1.2.3-3_amd64.deb";
 
-fn gpg(folder: &Path, arguments: &[&str]) -> Vec<u8> {
+pub(crate) fn gpg(folder: &Path, arguments: &[&str]) -> Vec<u8> {
     let mut command = Command::new("gpg");
     command.arg("--homedir").arg(folder.join("gnupg"));
     command.args(["--batch", "--yes", "--quiet", "--no-tty", "--pinentry-mode", "loopback"]);
@@ -22,7 +22,7 @@ fn gpg(folder: &Path, arguments: &[&str]) -> Vec<u8> {
 }
 
 /// Makes the repository in `mirror/` with the package of [`build_database`].
-fn publish(folder: &Path, valid_until: &str) {
+pub(crate) fn publish(folder: &Path, valid_until: &str) {
     let deb = std::fs::read(folder.join("debs").join(DEB)).unwrap();
     let place = folder.join("mirror/dists/bookworm-security/main/binary-amd64");
     std::fs::create_dir_all(&place).unwrap();

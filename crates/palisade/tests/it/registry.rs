@@ -11,7 +11,7 @@ use crate::support::{finish, palisade, run};
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
 /// Serves `layout` under every name and tag; gives its host and port.
-fn registry(layout: PathBuf) -> String {
+pub(crate) fn registry(layout: PathBuf) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let host = listener.local_addr().unwrap().to_string();
     std::thread::spawn(move || {
@@ -79,7 +79,7 @@ fn answer(layout: &Path, path: &str, authorization: Option<&str>) -> (u16, Vec<u
 }
 
 /// A helper that knows the password of one registry.
-fn helper(folder: &Path, host: &str) {
+pub(crate) fn helper(folder: &Path, host: &str) {
     let path = folder.join("docker-credential-test");
     let script = format!(
         "#!/bin/sh\nread -r host\nif [ \"$1 $host\" = \"get {host}\" ]; then\n\

@@ -346,6 +346,28 @@ fn databases_travel_signed_whole_and_by_delta() {
     run(at, &status).expect_error(1, "trusted keys");
     let status = run(at, &["--db-key", "k.pub", "db", "status", "--db", "new.db"]).expect(0);
     assert!(status.stdout.contains("verified"), "{}", status.stdout);
+    // The key says when it was made, and a policy may ask for a young one.
+    assert!(status.stdout.contains("(0 minutes old), verified"), "{}", status.stdout);
+    let policy = "version: 1\nname: young\nimages: {gate: {database_key_age_days_max: 30}}\n";
+    std::fs::write(at.join("young.yaml"), policy).unwrap();
+    let bill = r#"{"bomFormat": "CycloneDX", "specVersion": "1.6", "version": 1}"#;
+    std::fs::write(at.join("bill.json"), bill).unwrap();
+    let gate = |key: Option<&str>| {
+        let scan = ["scan", "--db", "new.db", "--policy", "young.yaml", "sbom:bill.json"];
+        run(at, &[&key.map_or(vec![], |key| vec!["--db-key", key]), &scan[..]].concat())
+    };
+    gate(Some("k.pub")).expect(0);
+    gate(None).expect(3);
+    let pem = std::fs::read_to_string(at.join("k.pub")).unwrap();
+    let block = pem.split_once('\n').unwrap().1;
+    std::fs::write(at.join("old.pub"), format!("Created: 2020-01-01T00:00:00Z\n{block}")).unwrap();
+    let refused = gate(Some("old.pub")).expect(1);
+    assert!(refused.stderr.contains("days old, the policy allows 30"), "{}", refused.stderr);
+    std::fs::write(at.join("dateless.pub"), block).unwrap();
+    let open = gate(Some("dateless.pub")).expect(3);
+    assert!(open.stderr.contains("states when it was made"), "{}", open.stderr);
+    std::fs::write(at.join("bad.pub"), format!("Created: then\n{block}")).unwrap();
+    gate(Some("bad.pub")).expect_error(2, "does not say when it was made: then");
     run(at, &["db", "update", "--feed", "debain"]).expect_error(2, "debain");
     run(at, &["db", "update", "--feed", "redhat"]).expect_error(2, "no public address");
     run(at, &["db", "update", "--from", "http://registry.example/x"]).expect_error(3, "https");

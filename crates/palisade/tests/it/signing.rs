@@ -19,10 +19,10 @@ use crate::support::{finish, palisade, run};
 const STATEMENT: &str = "https://sigstore.dev/cosign/sign/v1";
 
 /// A registry of the distribution; ended with the test.
-struct Registry {
+pub(crate) struct Registry {
     child: Child,
     _folder: tempfile::TempDir,
-    host: String,
+    pub(crate) host: String,
 }
 
 impl Drop for Registry {
@@ -34,7 +34,7 @@ impl Drop for Registry {
 
 impl Registry {
     /// Starts one; `None` where it is not installed.
-    fn start() -> Option<Self> {
+    pub(crate) fn start() -> Option<Self> {
         let program = Path::new("/usr/bin/docker-registry");
         if !program.exists() {
             eprintln!("skipped: docker-registry is not installed");

@@ -22,16 +22,16 @@ P:shop\nV:1.0-r2\nA:x86_64\nS:10\nD:libshop=1.0-r2 so:libshop.so.1\n\n\
 P:musl\nV:1.2-r9\nA:x86_64\nS:10\nD:newcomer\np:so:libc.so.1=1\n\n\
 P:pinned\nV:3-r0\nA:x86_64\nS:10\n\n";
 
-struct Alpine {
+pub(crate) struct Alpine {
     folder: tempfile::TempDir,
 }
 
-fn openssl(arguments: &[&str]) {
+pub(crate) fn openssl(arguments: &[&str]) {
     let output = Command::new("openssl").args(arguments).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-fn gzip(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     std::io::Write::write_all(&mut gzip, bytes).unwrap();
     gzip.finish().unwrap()
@@ -42,12 +42,13 @@ fn tar(name: &str, bytes: &[u8]) -> Vec<u8> {
     let mut header = tar::Header::new_gnu();
     header.set_size(bytes.len() as u64);
     header.set_mode(0o644);
+    header.set_entry_type(tar::EntryType::Regular);
     tar.append_data(&mut header, name, bytes).unwrap();
     tar.into_inner().unwrap()
 }
 
 impl Alpine {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let this = Self { folder: tempfile::tempdir().unwrap() };
         this.write("image/lib/apk/db/installed", INSTALLED.as_bytes());
         this.write("image/etc/apk/arch", b"x86_64\n");
@@ -62,11 +63,11 @@ impl Alpine {
         this
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    fn write(&self, name: &str, bytes: &[u8]) {
+    pub(crate) fn write(&self, name: &str, bytes: &[u8]) {
         let path = self.path(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, bytes).unwrap();
@@ -81,25 +82,34 @@ impl Alpine {
 
     /// Signs the index with a key, by the name and the hash that are given.
     fn publish(&self, name: &str, hash: &str, key: &str) {
-        let signed = gzip(&tar("APKINDEX", INDEX.as_bytes()));
+        self.publish_index(INDEX, name, hash, key);
+    }
+
+    /// The same with an index of one's own.
+    pub(crate) fn publish_index(&self, index: &str, name: &str, hash: &str, key: &str) {
+        let signed = gzip(&tar("APKINDEX", index.as_bytes()));
         self.write("signed", &signed);
-        let (key, to) = (self.path(key), self.path("signature"));
-        let from = self.path("signed");
+        let head = self.signature("signed", name, hash, key);
+        self.write("mirror/v3.20/main/x86_64/APKINDEX.tar.gz", &[head, signed].concat());
+    }
+
+    /// The gzip member with the signature of a file.
+    pub(crate) fn signature(&self, from: &str, name: &str, hash: &str, key: &str) -> Vec<u8> {
+        let (key, to, from) = (self.path(key), self.path("signature"), self.path(from));
         let paths = [key.to_str().unwrap(), to.to_str().unwrap(), from.to_str().unwrap()];
         openssl(&["dgst", hash, "-sign", paths[0], "-out", paths[1], paths[2]]);
         let mut head = tar(name, &std::fs::read(to).unwrap());
         // Alpine cuts the end of the first archive off.
         head.truncate(head.len() - 1024);
-        let index = [gzip(&head), signed].concat();
-        self.write("mirror/v3.20/main/x86_64/APKINDEX.tar.gz", &index);
+        gzip(&head)
     }
 
-    fn files(&self) -> Files {
+    pub(crate) fn files(&self) -> Files {
         let target = Target::Folder(self.path("image"));
         Files::read(&Image::open(&target, &OpenOptions::default()).unwrap()).unwrap()
     }
 
-    fn gather(&self) -> Repository {
+    pub(crate) fn gather(&self) -> Repository {
         let to = format!("file://{}", self.path("mirror").to_str().unwrap());
         let mirrors = [Mirror { from: "https://alpine.example".into(), to }];
         Repository::gather(&self.files(), &mirrors, &FromFiles, Timestamp::now()).unwrap()

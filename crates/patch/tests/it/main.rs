@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod apk;
+mod apk_layer;
 mod mutations;
 mod root;
 

@@ -19,7 +19,7 @@ use crate::{Fixture, FromFiles, finding};
 /// The files of a package: path, mode, content. A content that begins with `->` is a link.
 type Content<'a> = &'a [(&'a str, u32, &'a str)];
 
-fn run(command: &mut Command) {
+pub(crate) fn run(command: &mut Command) {
     let output = command.output().unwrap();
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command:?}: {text}");
@@ -97,26 +97,63 @@ impl Fixture {
 
     /// Puts the layer on a copy of the image.
     fn apply(&self, root: &str) {
-        let root = self.path(root);
-        run(Command::new("cp").arg("-a").arg(self.path("image")).arg(&root));
-        run(Command::new("tar").arg("-C").arg(&root).arg("-xpf").arg(self.path("layer.tar")));
-        for path in tree(&root).into_keys() {
-            if let Some((folder, name)) = path.rsplit_once(".wh.") {
-                std::fs::remove_file(root.join(&path)).unwrap();
-                let gone = root.join(format!("{folder}{name}"));
-                assert!(gone.symlink_metadata().is_ok(), "a whiteout of nothing: {path}");
-                if gone.is_dir() && !gone.is_symlink() {
-                    std::fs::remove_dir_all(gone).unwrap();
-                } else {
-                    std::fs::remove_file(gone).unwrap();
-                }
+        put_layer(&self.path("image"), &self.path("layer.tar"), &self.path(root));
+    }
+}
+
+/// Layouts in a folder.
+pub(crate) struct Images<'a>(pub(crate) &'a Path);
+
+impl Images<'_> {
+    /// Makes an image of a root.
+    pub(crate) fn write(&self, root: &str, to: &str) {
+        let new = NewImage {
+            tag: None,
+            platform: "linux/amd64".parse().unwrap(),
+            created: Timestamp::from_nanos(0),
+            config: serde_json::json!({}),
+            history: Vec::new(),
+            layers: vec![LayerSource::Folder {
+                path: self.0.join(root),
+                options: PackOptions::default(),
+            }],
+            annotations: BTreeMap::new(),
+        };
+        write_layout(&self.0.join(to), &new).unwrap();
+    }
+
+    pub(crate) fn open(&self, name: &str) -> Image {
+        let target = Target::Layout { folder: self.0.join(name), selector: None };
+        Image::open(&target, &OpenOptions::default()).unwrap()
+    }
+
+    pub(crate) fn amend(&self, from: &str, to: &str, layer: &str) {
+        let (layer, step) = (self.0.join(layer), HistoryStep::default());
+        let amendment = Amendment { tag: None, layer, step, annotations: Vec::new() };
+        self.open(from).amend(&self.0.join(to), &amendment).unwrap();
+    }
+}
+
+/// Puts a layer on a copy of an image.
+pub(crate) fn put_layer(image: &Path, layer: &Path, root: &Path) {
+    run(Command::new("cp").arg("-a").arg(image).arg(root));
+    run(Command::new("tar").arg("-C").arg(root).arg("-xpf").arg(layer));
+    for path in tree(root).into_keys() {
+        if let Some((folder, name)) = path.rsplit_once(".wh.") {
+            std::fs::remove_file(root.join(&path)).unwrap();
+            let gone = root.join(format!("{folder}{name}"));
+            assert!(gone.symlink_metadata().is_ok(), "a whiteout of nothing: {path}");
+            if gone.is_dir() && !gone.is_symlink() {
+                std::fs::remove_dir_all(gone).unwrap();
+            } else {
+                std::fs::remove_file(gone).unwrap();
             }
         }
     }
 }
 
 /// Paths with mode, owner and content; of dpkg's own files that differ by time alone, none.
-fn tree(root: &Path) -> BTreeMap<String, String> {
+pub(crate) fn tree(root: &Path) -> BTreeMap<String, String> {
     let (mut all, mut folders) = (BTreeMap::new(), vec![root.to_path_buf()]);
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).unwrap() {
@@ -321,8 +358,8 @@ fn what_would_be_executed_is_refused_or_named() {
     assert_eq!(
         why,
         [
-            "its upgrade executes the trigger ldconfig of libc-bin; --skip-scripts leaves that out",
-            "its upgrade executes preinst, postinst; --skip-scripts leaves that out",
+            "its upgrade executes the trigger ldconfig of libc-bin; --allow-scripts executes that, --skip-scripts leaves it out",
+            "its upgrade executes preinst, postinst; --allow-scripts executes that, --skip-scripts leaves it out",
         ]
     );
     let built = fixture.build(Scripts::Skip);
@@ -395,28 +432,14 @@ fn what_is_another_package_or_anothers_file_is_refused() {
 fn what_no_upgrade_accounts_for_is_unexpected() {
     let (fixture, _) = shop();
     let built = fixture.build(Scripts::Refuse);
-    let new = NewImage {
-        tag: None,
-        platform: "linux/amd64".parse().unwrap(),
-        created: Timestamp::from_nanos(0),
-        config: serde_json::json!({}),
-        history: Vec::new(),
-        layers: vec![LayerSource::Folder {
-            path: fixture.path("image"),
-            options: PackOptions::default(),
-        }],
-        annotations: BTreeMap::new(),
-    };
-    write_layout(&fixture.path("old"), &new).unwrap();
-    let open = |name: &str| {
-        let target = Target::Layout { folder: fixture.path(name), selector: None };
-        Image::open(&target, &OpenOptions::default()).unwrap()
-    };
-    let amend = |from: &str, to: &str, layer: &str| {
-        let (layer, step) = (fixture.path(layer), HistoryStep::default());
-        let amendment = Amendment { tag: None, layer, step, annotations: Vec::new() };
-        open(from).amend(&fixture.path(to), &amendment).unwrap();
-    };
+    let images = Images(&fixture.path(""));
+    images.write("image", "old");
+    let (open, amend) = (
+        |name: &str| images.open(name),
+        |from: &str, to: &str, layer: &str| {
+            images.amend(from, to, layer);
+        },
+    );
     amend("old", "new", "layer.tar");
     let honest = Difference::between(&open("old"), &open("new"), &built.plan).unwrap();
     assert_eq!(honest.n_unexpected, 0, "{:?}", honest.unexpected);

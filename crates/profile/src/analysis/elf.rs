@@ -54,8 +54,6 @@ pub struct Object {
     /// The dynamic loader that it asks for.
     pub(super) interpreter: Option<String>,
     run_path: Vec<String>,
-    /// Loaded parts: offset in the file, bytes, address.
-    segments: Vec<(u64, u64, u64)>,
     pub(super) entry: u64,
     pub(super) code: Vec<Code>,
     /// Beginnings of functions, as far as they are told.
@@ -83,7 +81,6 @@ impl Object {
             needed: Vec::new(),
             interpreter: None,
             run_path: Vec::new(),
-            segments: Vec::new(),
             entry: file.entry(),
             code: Vec::new(),
             starts: BTreeSet::new(),
@@ -101,14 +98,6 @@ impl Object {
             return Err(ElfError::TooMany { what: "functions", max: FUNCTIONS_MAX });
         }
         Ok(out)
-    }
-
-    /// The address of a place in the file.
-    pub(super) fn address_of(&self, offset: u64) -> Option<u64> {
-        self.segments.iter().find_map(|(file, bytes, address)| {
-            let at = offset.checked_sub(*file).filter(|at| at < bytes)?;
-            address.checked_add(at)
-        })
     }
 
     /// Whether `address` is in code.
@@ -147,10 +136,6 @@ impl Object {
         let (endian, data) = (file.endian(), file.data());
         let header: &FileHeader64<Endianness> = file.elf_header();
         for segment in header.program_headers(endian, data)? {
-            if segment.p_type(endian) == elf::PT_LOAD && self.segments.len() < SECTIONS_MAX {
-                let (offset, bytes) = segment.file_range(endian);
-                self.segments.push((offset, bytes, segment.p_vaddr(endian)));
-            }
             if let Ok(Some(path)) = segment.interpreter(endian, data) {
                 self.interpreter = Some(String::from_utf8_lossy(path).into_owned());
             }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::process::Command;
 
-use palisade_profile::analysis::{AnalysisError, Files, analyse, symbol_at};
+use palisade_profile::analysis::{AnalysisError, Files, Symbols, analyse};
 
 /// Files in memory, and the machine's for what is not there.
 struct Sources(HashMap<String, Vec<u8>>, bool);
@@ -124,8 +124,16 @@ fn what_is_missing_is_named() {
 fn places_have_the_names_of_their_functions() {
     let source = "int there(int x) { return x + 1; } int main(void) { return there(1); }";
     let Some(program) = compile(source, &["-O0"]) else { return };
-    let hits: Vec<(String, u64)> =
-        (0x1000..0x1300).filter_map(|at| symbol_at(&program, at)).collect();
-    assert!(hits.iter().any(|(name, at)| name == "there" && *at == 3), "{}", hits.len());
-    assert_eq!(symbol_at(b"x", 0), None);
+    let symbols = Symbols::parse(&program).unwrap();
+    let hits: Vec<(&str, u64)> =
+        (0x1000..0x1300).filter_map(|at| symbols.function_at(at)).collect();
+    assert!(hits.contains(&("there", 3)), "{}", hits.len());
+    assert!(hits.iter().any(|(name, _)| *name == "main"), "{}", hits.len());
+    assert_eq!(symbols.function_at(u64::MAX), None);
+    // Without its symbols the same place has no name.
+    let Some(bare) = compile(source, &["-O0", "-s"]) else { return };
+    let bare = Symbols::parse(&bare).unwrap();
+    assert!(
+        (0x1000..0x1300).all(|at| bare.function_at(at).is_none_or(|(name, _)| name != "there"))
+    );
 }

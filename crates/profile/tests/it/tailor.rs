@@ -2,7 +2,9 @@
 
 use palisade_profile::filter::{Action, Filter};
 use palisade_profile::syscalls::Machine;
-use palisade_profile::tailor::{ALWAYS, FLOOR, FLOOR_RARE, Options, tailor, with_floor};
+use palisade_profile::tailor::{
+    ALWAYS, FLOOR, FLOOR_RARE, FLOOR_SPARED, Options, tailor, with_floor,
+};
 use palisade_profile::{Floor, Record, Source};
 use proptest::prelude::*;
 
@@ -40,6 +42,23 @@ fn a_filter_allows_what_was_recorded_and_no_more() {
     check("clone", 0x1000_0011, Action::Errno(1));
     assert!(tailored.warnings.iter().any(|warning| warning.contains("`mount`")), "{tailored:?}");
     assert_eq!(tailored.warnings.len(), 1);
+}
+
+#[test]
+fn what_the_runtime_does_not_miss_is_in_no_floor() {
+    for floor in [FLOOR, FLOOR_RARE] {
+        assert!(FLOOR_SPARED.iter().all(|(call, _)| !floor.contains(call)));
+    }
+    // A workload that makes such a call keeps it.
+    let mut record = sample();
+    let allows = |record: &Record, call: &str| {
+        tailor(&with_floor(record), Options::default()).unwrap().allowed.contains(call)
+    };
+    for (call, _) in FLOOR_SPARED {
+        assert!(!allows(&record, call), "{call}");
+        record.add_call(*call, Source::Recorded);
+        assert!(allows(&record, call), "{call}");
+    }
 }
 
 #[test]

@@ -11,13 +11,14 @@ use palisade_registry::{Client, CopySource, Listed, Referrer};
 
 use crate::auth::client_with;
 use crate::push::root;
-use crate::support::{client, files, open, refused, sample, sample_files, unreadable};
+use crate::support::{Reserved, client, files, open, refused, sample, sample_files, unreadable};
 
 /// A running registry; ended with the test.
 struct Registry {
     child: Child,
     folder: tempfile::TempDir,
     host: String,
+    _reserved: Reserved,
 }
 
 impl Drop for Registry {
@@ -36,9 +37,8 @@ impl Registry {
             return None;
         }
         let folder = tempfile::tempdir().unwrap();
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let host = listener.local_addr().unwrap().to_string();
-        drop(listener);
+        let reserved = Reserved::new();
+        let host = &reserved.host;
         let mut config = format!(
             "version: 0.1\nlog:\n  level: info\nstorage:\n  filesystem:\n    rootdirectory: {}\n  delete:\n    enabled: true\nhttp:\n  addr: {host}\n",
             folder.path().join("data").display()
@@ -63,7 +63,7 @@ impl Registry {
         let listens = lines.by_ref().flatten().any(|line| line.contains("listening on"));
         std::thread::spawn(move || lines.for_each(drop));
         assert!(listens, "the registry starts");
-        Some(Self { child, folder, host })
+        Some(Self { child, folder, host: host.clone(), _reserved: reserved })
     }
 
     fn name(&self, name: &str) -> Reference {

@@ -1,6 +1,8 @@
 //! Images for tests, registries that serve them, and clients that do not wait.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +19,25 @@ use serde_json::json;
 use crate::server::{Reply, Request, reply};
 
 pub(crate) const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+
+/// An address at which nobody listens, and which nobody else is given; a program that is told to
+/// may listen there.
+pub(crate) struct Reserved {
+    pub(crate) host: String,
+    _socket: OwnedFd,
+}
+
+impl Reserved {
+    pub(crate) fn new() -> Self {
+        use rustix::net::{AddressFamily, SocketType, bind, getsockname, socket, sockopt};
+        let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        // Two sockets that both allow it may have one address, as long as only one listens.
+        sockopt::set_socket_reuseaddr(&socket, true).unwrap();
+        bind(&socket, &SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let address: SocketAddr = getsockname(&socket).unwrap().try_into().unwrap();
+        Self { host: address.to_string(), _socket: socket }
+    }
+}
 
 /// An image in a layout: a large layer, which does not compress, and a small one.
 pub(crate) struct Sample {

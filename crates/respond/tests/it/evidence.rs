@@ -12,7 +12,7 @@ mod root {
     use palisade_respond::evidence::{Attachment, EvidenceOptions, Request, collect};
     use rustix::fs::{MemfdFlags, Mode};
 
-    use crate::support::{Sandbox, is_root};
+    use crate::support::{Sandbox, copy_program, is_root};
 
     fn inherit(fd: impl AsFd) {
         rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::empty()).unwrap();
@@ -64,7 +64,7 @@ mod root {
         inherit(&connected);
         // A program that deletes itself once it runs.
         let program = folder.path().join("dropped");
-        std::fs::copy("/bin/sleep", &program).unwrap();
+        copy_program("/bin/sleep", &program);
         let mut sandbox = Sandbox::new();
         let pid = sandbox.start(
             Command::new(&program)
@@ -96,7 +96,7 @@ mod root {
         drop(in_memory);
         let own = format!("/proc/{}/fd/{}", std::process::id(), readable.as_raw_fd());
         let implant = sandbox.start(Command::new(own).arg("602"));
-        sandbox.group.freeze(Duration::from_secs(2)).unwrap();
+        sandbox.group.freeze(Duration::from_secs(30)).unwrap();
 
         let attachments = [Attachment {
             name: "alerts.jsonl".into(),
@@ -221,7 +221,7 @@ mod root {
         let mut sandbox = Sandbox::sleeping();
         sandbox.start(Command::new("sleep").arg("603"));
         let target = sandbox.target();
-        sandbox.group.freeze(Duration::from_secs(2)).unwrap();
+        sandbox.group.freeze(Duration::from_secs(30)).unwrap();
         let request = Request {
             target: &target,
             case: case(&sandbox),
@@ -359,7 +359,7 @@ mod measurement {
         }
         std::thread::sleep(Duration::from_secs(3));
         let target = sandbox.target();
-        sandbox.group.freeze(Duration::from_secs(2)).unwrap();
+        sandbox.group.freeze(Duration::from_secs(30)).unwrap();
         let request = Request {
             target: &target,
             case: CaseFacts {

@@ -5,6 +5,7 @@
 mod evidence;
 mod execute;
 mod orders;
+mod orders_remote;
 mod orders_root;
 mod plan;
 mod support;

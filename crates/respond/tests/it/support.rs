@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -77,6 +78,12 @@ pub(crate) fn wait_for(what: &str, is_so: impl Fn() -> bool) {
     }
 }
 
+/// Copies a program by another process: a copy that this process wrote could not be started while
+/// a child that another test has just forked holds its descriptor.
+pub(crate) fn copy_program(from: &str, to: &Path) {
+    assert!(Command::new("cp").arg(from).arg(to).status().unwrap().success());
+}
+
 /// A running container that is cleaned up whatever happens.
 pub(crate) struct Sandbox {
     pub(crate) hierarchies: Hierarchies,
@@ -134,8 +141,11 @@ impl Sandbox {
         Target::resolve(&self.container, &self.hierarchies).unwrap()
     }
 
+    /// Whether all its processes have ended. One that was killed leaves its groups a moment before
+    /// it can be waited for.
     pub(crate) fn is_dead(&mut self) -> bool {
-        self.children.iter_mut().all(|child| child.try_wait().unwrap().is_some())
+        let is_left = self.group.processes().is_ok_and(|pids| !pids.is_empty());
+        !is_left && self.children.iter_mut().all(|child| child.wait().is_ok())
     }
 }
 

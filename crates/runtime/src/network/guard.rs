@@ -1,7 +1,7 @@
 //! What one port lets through, as packet filters. Pure.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use serde::Serialize;
@@ -28,6 +28,21 @@ impl Subnet {
         let mask = if self.prefix == 0 { 0 } else { u128::MAX << (128 - u32::from(self.prefix)) };
         self.address.is_ipv4() == other.is_ipv4() && bits(self.address) & mask == bits(other) & mask
     }
+
+    /// The network, without the bits that are the address's own.
+    #[must_use]
+    pub fn network(&self) -> Self {
+        let own = |bits: u32| u128::MAX.checked_shr(bits).unwrap_or(0);
+        let prefix = u32::from(self.prefix);
+        let address = match self.address {
+            IpAddr::V4(address) => {
+                let own = u32::try_from(own(prefix + 96)).unwrap_or(u32::MAX);
+                Ipv4Addr::from_bits(address.to_bits() & !own).into()
+            }
+            IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !own(prefix)).into(),
+        };
+        Self { address, prefix: self.prefix }
+    }
 }
 
 impl FromStr for Subnet {
@@ -47,6 +62,13 @@ impl fmt::Display for Subnet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.address, self.prefix)
     }
+}
+
+/// Name of the table of a device's guard. What a name of a device may hold and a table's may not is
+/// spelt out.
+pub(super) fn table_of(device: &str) -> String {
+    let spelt = device.replace('_', "_u").replace('-', "_m").replace('.', "_d");
+    format!("{TABLE}{spelt}")
 }
 
 /// How many frames of a port were refused, by what they claimed.
@@ -100,10 +122,9 @@ impl Guard {
         Ok(Self { device: device.to_string(), mac, addresses })
     }
 
-    /// Name of its table. What a name of a device may hold and a table's may not is spelt out.
+    /// Name of its table.
     pub(super) fn table(&self) -> String {
-        let spelt = self.device.replace('_', "_u").replace('-', "_m").replace('.', "_d");
-        format!("{TABLE}{spelt}")
+        table_of(&self.device)
     }
 
     /// The filters, as one transaction that replaces those before.
@@ -214,6 +235,14 @@ mod tests {
             assert_eq!(subnet.to_string(), text);
             assert_eq!(subnet.contains(other.parse().unwrap()), expected, "{text} {other}");
         };
+        for (text, network) in [
+            ("10.88.3.5/22", "10.88.0.0/22"),
+            ("10.88.3.5/32", "10.88.3.5/32"),
+            ("10.88.3.5/0", "0.0.0.0/0"),
+            ("fd00::1:5/64", "fd00::/64"),
+        ] {
+            assert_eq!(text.parse::<Subnet>().unwrap().network().to_string(), network);
+        }
         check("10.88.0.5/24", "10.88.0.1", true);
         check("10.88.0.5/24", "10.88.1.1", false);
         check("10.88.0.5/0", "1.2.3.4", true);

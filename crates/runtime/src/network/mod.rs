@@ -10,21 +10,26 @@
 //! Within the container's namespace, and on the bridge, router advertisements are not accepted
 //! (`accept_ra`): a guest must not give the host a default route, nor another guest.
 //!
-//! Not done: address translation and a DHCP server. A container that is connected here reaches the
-//! host's end of the bridge; what lies beyond is the host's routing.
+//! Containers of `palisade run` get an address and published ports besides, see [`bridge`]. One that
+//! is connected by hand reaches the host's end of the bridge; what lies beyond is the host's routing.
+//! There is no DHCP server.
 
+pub(crate) mod bridge;
 mod guard;
+mod lease;
 mod tools;
 
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use palisade_base::Explain;
 use serde::Serialize;
 
 use self::tools::{Link, ip, nft, within};
 
+pub use bridge::{BRIDGE, Wanted};
 pub use guard::{Guard, Refused, Subnet};
+pub use lease::{Lease, PUBLISHED_MAX, Protocol, Published};
 
 /// Longest name of a device (`IFNAMSIZ` less the NUL).
 const DEVICE_BYTES_MAX: usize = 15;
@@ -63,6 +68,22 @@ pub enum NetworkError {
     /// A name or an address cannot be used.
     #[error("{0}")]
     Unusable(String),
+    /// A port of the host is in use already.
+    #[error("port {0} of the host is in use")]
+    PortTaken(Published),
+    /// Every address of the bridge's network is in use.
+    #[error("no address of {} is free", .0.network())]
+    Exhausted(Subnet),
+    /// Who has which address is not known, or cannot be written down.
+    #[error("{action} `{}`", .path.display())]
+    Lease {
+        /// `read`, `write`, `lock`.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// A setting of the kernel cannot be written.
     #[error("write `{path}`")]
     Setting {
@@ -83,6 +104,9 @@ impl Explain for NetworkError {
             Self::Enter { .. } => "the container must be running; run as root".into(),
             Self::HostNetwork(_) => "give the container a network of its own".into(),
             Self::NoPort(_) => "connect it first: palisade network connect CONTAINER".into(),
+            Self::PortTaken(_) => "choose another (`palisade ps --format json` shows ours)".into(),
+            Self::Exhausted(_) => "stop containers that are connected".into(),
+            Self::Lease { .. } => "stop all containers that are connected, then remove it".into(),
             Self::Unusable(_) | Self::Setting { .. } => return None,
         })
     }
@@ -174,6 +198,10 @@ pub fn list() -> Result<Vec<Port>, NetworkError> {
 /// The container has a device of that name already, shares the host's network, or `ip` and `nft`
 /// refuse; what was made by then is taken away.
 pub fn connect(pid: u32, connection: &Connection) -> Result<Guard, NetworkError> {
+    connect_as(pid, connection, &format!("pali{pid}"))
+}
+
+fn connect_as(pid: u32, connection: &Connection, device: &str) -> Result<Guard, NetworkError> {
     let Connection { bridge, address, gateway } = connection;
     check_device(bridge)?;
     if address.address.is_ipv4() != gateway.is_ipv4() || !address.contains(*gateway) {
@@ -182,19 +210,11 @@ pub fn connect(pid: u32, connection: &Connection) -> Result<Guard, NetworkError>
     }
     // The host's namespace must not be given away.
     within(pid, || ())?;
-    let device = format!("pali{pid}");
-    let links: Vec<Link> = ip(&["-json", "link", "show"])?;
-    if !links.iter().any(|link| link.ifname == *bridge) {
-        let host = format!("{gateway}/{}", address.prefix);
-        tools::ip_do(&["link", "add", bridge, "type", "bridge"])?;
-        refuse_advertisements(None, bridge)?;
-        tools::ip_do(&["address", "add", &host, "dev", bridge])?;
-        tools::ip_do(&["link", "set", bridge, "up"])?;
-    }
+    make_bridge(bridge, Subnet { address: *gateway, prefix: address.prefix })?;
     tools::ip_do(&[
         "link",
         "add",
-        &device,
+        device,
         "type",
         "veth",
         "peer",
@@ -203,12 +223,24 @@ pub fn connect(pid: u32, connection: &Connection) -> Result<Guard, NetworkError>
         "netns",
         &pid.to_string(),
     ])?;
-    let made = finish(pid, connection, &device);
+    let made = finish(pid, connection, device);
     if made.is_err() {
         // The pair goes with its one end.
-        let _gone = tools::ip_do(&["link", "delete", &device]);
+        let _gone = tools::ip_do(&["link", "delete", device]);
     }
     made
+}
+
+/// Makes a bridge with the host's address on it, unless it is there.
+fn make_bridge(bridge: &str, host: Subnet) -> Result<(), NetworkError> {
+    let links: Vec<Link> = ip(&["-json", "link", "show"])?;
+    if links.iter().any(|link| link.ifname == *bridge) {
+        return Ok(());
+    }
+    tools::ip_do(&["link", "add", bridge, "type", "bridge"])?;
+    refuse_advertisements(None, bridge)?;
+    tools::ip_do(&["address", "add", &host.to_string(), "dev", bridge])?;
+    tools::ip_do(&["link", "set", bridge, "up"])
 }
 
 fn finish(pid: u32, connection: &Connection, device: &str) -> Result<Guard, NetworkError> {

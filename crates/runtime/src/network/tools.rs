@@ -8,9 +8,10 @@ use std::process::{Command, Stdio};
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::NetworkError;
+use super::{NetworkError, Subnet};
 
 /// Characters of what a program says against it that are passed on.
 const COMPLAINT_CHARS_MAX: usize = 300;
@@ -34,6 +35,25 @@ pub(super) struct Link {
 struct Address {
     #[serde(default)]
     local: String,
+    #[serde(default)]
+    prefixlen: u8,
+}
+
+/// A route, as `ip -json` shows it.
+#[derive(Debug, Deserialize)]
+pub(super) struct Route {
+    #[serde(default)]
+    dst: String,
+}
+
+impl Route {
+    /// Where it leads; `None` for the default route, which touches no network in particular.
+    pub(super) fn subnet(&self) -> Option<Subnet> {
+        match self.dst.parse() {
+            Ok(subnet) => Some(subnet),
+            Err(_) => self.dst.parse().ok().map(|address| Subnet { address, prefix: 32 }),
+        }
+    }
 }
 
 impl Link {
@@ -49,7 +69,15 @@ impl Link {
 
     /// Its addresses.
     pub(super) fn addresses(&self) -> Vec<IpAddr> {
-        self.addr_info.iter().filter_map(|address| address.local.parse().ok()).collect()
+        self.subnets().map(|subnet| subnet.address).collect()
+    }
+
+    /// Its addresses with their networks.
+    pub(super) fn subnets(&self) -> impl Iterator<Item = Subnet> + '_ {
+        let subnet = |it: &Address| {
+            it.local.parse().ok().map(|address| Subnet { address, prefix: it.prefixlen })
+        };
+        self.addr_info.iter().filter_map(subnet)
     }
 }
 
@@ -107,7 +135,7 @@ fn run(program: &'static str, args: &[&str], input: &str) -> Result<Vec<u8>, Net
 }
 
 /// Asks `ip`.
-pub(super) fn ip(args: &[&str]) -> Result<Vec<Link>, NetworkError> {
+pub(super) fn ip<T: DeserializeOwned>(args: &[&str]) -> Result<Vec<T>, NetworkError> {
     let bytes = run("ip", args, "")?;
     serde_json::from_slice(&bytes).map_err(|error| NetworkError::Program {
         program: "ip",
@@ -118,6 +146,11 @@ pub(super) fn ip(args: &[&str]) -> Result<Vec<Link>, NetworkError> {
 /// Has `ip` do something.
 pub(super) fn ip_do(args: &[&str]) -> Result<(), NetworkError> {
     run("ip", args, "").map(drop)
+}
+
+/// Has `tc` do something.
+pub(super) fn tc_do(args: &[&str]) -> Result<(), NetworkError> {
+    run("tc", args, "").map(drop)
 }
 
 /// Has `nft` put a script in force, all of it or nothing.

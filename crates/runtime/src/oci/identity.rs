@@ -172,21 +172,25 @@ fn labels_of(out: &mut EngineFacts, labels: Option<&Value>) {
     out.labels.extend(map.filter_map(label).take(room));
 }
 
-fn read_json(path: &Path) -> Option<Value> {
+pub(super) fn read_json(path: &Path) -> Option<Value> {
     let file = std::fs::File::open(path).ok()?;
     let bytes = palisade_base::read_bounded(file, "engine's record", FILE_BYTES_MAX).ok()?;
     serde_json::from_slice(&bytes).ok()
 }
 
-/// Docker's own files, which lie in the folder that also holds the root file system.
-fn docker(out: &mut EngineFacts, root: &Path) {
-    let folder = root
-        .ancestors()
+/// The folder with Docker's own files of a container, which lies where its root file system
+/// lies, too.
+pub(super) fn docker_folder(root: &Path, id: &str) -> Option<PathBuf> {
+    root.ancestors()
         .skip(1)
         .take(ANCESTORS_MAX)
-        .map(|ancestor| ancestor.join("containers").join(&out.id))
-        .find(|folder| folder.join("config.v2.json").is_file());
-    let Some(folder) = folder else { return };
+        .map(|ancestor| ancestor.join("containers").join(id))
+        .find(|folder| folder.join("config.v2.json").is_file())
+}
+
+/// Docker's own files.
+fn docker(out: &mut EngineFacts, root: &Path) {
+    let Some(folder) = docker_folder(root, &out.id) else { return };
     for name in ["volumes", "containers"] {
         let kept = folder.ancestors().nth(2).map(|data| data.join(name));
         out.engine_folders.extend(kept.and_then(|path| Some(path.to_str()?.to_string())));
@@ -209,30 +213,41 @@ fn docker(out: &mut EngineFacts, root: &Path) {
     }
 }
 
-/// Podman's store, in which the bundle is `STORE/overlay-containers/ID/userdata`.
-fn podman(out: &mut EngineFacts, bundle: &Path) {
+/// Podman's store, in which the bundle is `STORE/overlay-containers/ID/userdata`: the folder of
+/// its containers.
+pub(super) fn podman_folder<'b>(bundle: &'b Path, id: &str) -> Option<&'b Path> {
     let is_userdata = bundle.file_name().is_some_and(|name| name == "userdata");
-    let Some(folder) = bundle.parent().filter(|_| is_userdata) else { return };
-    if folder.file_name().is_none_or(|name| name.to_string_lossy() != out.id) {
-        return;
-    }
-    let Some(containers) = folder.parent() else { return };
-    out.engine_folders
-        .extend(containers.parent().and_then(|store| Some(store.to_str()?.to_string())));
+    let folder = bundle.parent().filter(|_| is_userdata)?;
+    folder.file_name().filter(|name| name.to_string_lossy() == id)?;
+    folder.parent()
+}
+
+/// What the store says of one container.
+pub(super) fn podman_entry(containers: &Path, id: &str) -> Option<Value> {
     // Containers of `--rm` and of older stores are in one of two lists.
     let lists = ["containers.json", "volatile-containers.json"];
-    let entry = lists.iter().find_map(|name| {
+    lists.iter().find_map(|name| {
         let list = read_json(&containers.join(name))?;
-        let is_it = |entry: &&Value| entry.get("id").and_then(Value::as_str) == Some(&out.id);
+        let is_it = |entry: &&Value| entry.get("id").and_then(Value::as_str) == Some(id);
         list.as_array()?.iter().find(is_it).cloned()
-    });
-    let Some(entry) = entry else { return };
+    })
+}
+
+/// A text of the metadata that Podman puts into its store.
+pub(super) fn podman_text(entry: &Value, key: &str) -> Option<String> {
     let metadata = entry.get("metadata").and_then(Value::as_str);
-    let metadata: Option<Value> = metadata.and_then(|text| serde_json::from_str(text).ok());
-    let text = |key: &str| {
-        let value = metadata.as_ref()?.get(key)?.as_str()?;
-        Some(value.to_string()).filter(|value| !value.is_empty())
-    };
+    let metadata: Value = metadata.and_then(|text| serde_json::from_str(text).ok())?;
+    let value = metadata.get(key)?.as_str()?;
+    Some(value.to_string()).filter(|value| !value.is_empty())
+}
+
+/// What Podman says of its container.
+fn podman(out: &mut EngineFacts, bundle: &Path) {
+    let Some(containers) = podman_folder(bundle, &out.id) else { return };
+    out.engine_folders
+        .extend(containers.parent().and_then(|store| Some(store.to_str()?.to_string())));
+    let Some(entry) = podman_entry(containers, &out.id) else { return };
+    let text = |key: &str| podman_text(&entry, key);
     digests_of(out, [entry.get("image").and_then(Value::as_str).unwrap_or_default()]);
     out.image = text("image-name").or_else(|| out.image.take());
     out.name = text("name").or_else(|| out.name.take());

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 
 /// Where they are, unless told otherwise.
 pub const SETTINGS_PATH: &str = "/etc/palisade/runtime.json";
+/// The data folder, unless told otherwise.
+const DATA: &str = "/var/lib/palisade";
 /// Bytes of the file that are read.
 const SETTINGS_BYTES_MAX: u64 = 64 << 10;
 
@@ -33,6 +35,12 @@ pub struct Settings {
     pub state: PathBuf,
     /// What responses ordered to hold: images in quarantine.
     pub standing: PathBuf,
+    /// What was decided about images' signatures: a folder within the data folder.
+    pub decisions: PathBuf,
+    /// The program that verifies an image about which nothing is decided; else `palisade`
+    /// beside this one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verifier: Option<PathBuf>,
 }
 
 impl Default for Settings {
@@ -41,7 +49,9 @@ impl Default for Settings {
             policy: "baseline".into(),
             runtime: None,
             state: "/run/palisade/engines".into(),
-            standing: Path::new("/var/lib/palisade").join(palisade_policy::standing::FILE),
+            standing: Path::new(DATA).join(palisade_policy::standing::FILE),
+            decisions: Path::new(DATA).join(palisade_policy::decisions::FOLDER),
+            verifier: None,
         }
     }
 }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::identity::is_id;
+use super::trust::Verdict;
 
 /// Bytes of such a record that are read.
 const RECORD_BYTES_MAX: u64 = 1 << 20;
@@ -83,6 +84,18 @@ impl Confinement {
     pub(super) fn with_cgroup(mut self, spec: &Value) -> Self {
         let path = spec.pointer("/linux/cgroupsPath").and_then(Value::as_str);
         self.cgroup = path.filter(|path| path.starts_with('/')).map(str::to_string);
+        self
+    }
+
+    /// With what was said of its image.
+    pub(super) fn with_verdict(mut self, verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Trusted => {}
+            Verdict::Noted(what) => self.warnings.push(what),
+            Verdict::Refused(why) => {
+                self.refusals.push((why, "have the image signed".into()));
+            }
+        }
         self
     }
 

@@ -88,7 +88,8 @@ impl DatabaseBuilder {
         info.newest = Some(info.newest.map_or(time, |newest| newest.max(time)));
     }
 
-    /// Adds one advisory about `package` of `ecosystem`.
+    /// Adds one advisory about `package` of `ecosystem`. One whose names have a NUL, as no
+    /// package's has, is counted and left out: keys end their parts with it.
     #[allow(
         clippy::needless_pass_by_value,
         reason = "callers make it for this and are done with it"
@@ -101,6 +102,10 @@ impl DatabaseBuilder {
     ) -> Result<(), BuildDatabaseError> {
         if self.n_records >= RECORDS_MAX {
             return Err(BuildDatabaseError::TooManyRecords { limit: RECORDS_MAX });
+        }
+        if ecosystem.contains('\0') || package.contains('\0') {
+            self.feed(&advisory.feed).skip("a name with a NUL");
+            return Ok(());
         }
         self.n_records += 1;
         self.feed(&advisory.feed).n_records += 1;
@@ -118,6 +123,9 @@ impl DatabaseBuilder {
 
     /// Notes that `package` was examined, so that having no advisory means something.
     pub fn cover(&mut self, ecosystem: &str, package: &str) {
+        if ecosystem.contains('\0') || package.contains('\0') {
+            return;
+        }
         self.packages.entry((ecosystem.to_string(), package.to_string())).or_default();
     }
 

@@ -134,7 +134,8 @@ pub fn apply(older: &Database, bytes: &[u8], path: &Path) -> Result<Vec<u8>, Del
     let (header_bytes, rest) = rest.split_first_chunk::<HEADER_BYTES>().ok_or_else(short)?;
     let (trailer_bytes, rest) = rest.split_first_chunk::<TRAILER_BYTES>().ok_or_else(short)?;
     let header = Header::decode(header_bytes).map_err(|_| damaged("its header makes no sense"))?;
-    let trailer = Trailer::decode(trailer_bytes);
+    let trailer =
+        Trailer::decode(trailer_bytes).ok_or_else(|| damaged("its trailer makes no sense"))?;
     if format::sha256(header_bytes) != trailer.root {
         return Err(damaged("its header does not match its digest"));
     }

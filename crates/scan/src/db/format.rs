@@ -208,13 +208,20 @@ impl Trailer {
         out
     }
 
-    pub(crate) fn decode(bytes: &[u8; TRAILER_BYTES]) -> Self {
+    /// Reads the bytes; none where the place of a key is filled and that of its signature is
+    /// not, or the other way round. No key has the digest zero, and no signature is zero, so
+    /// that a changed byte does not make a signed file of an unsigned one.
+    pub(crate) fn decode(bytes: &[u8; TRAILER_BYTES]) -> Option<Self> {
         let (mut root, mut key, mut signature) = ([0; 32], [0; 32], [0; 64]);
         root.copy_from_slice(&bytes[..32]);
         key.copy_from_slice(&bytes[32..64]);
         signature.copy_from_slice(&bytes[64..]);
-        let is_signed = bytes[32..].iter().any(|byte| *byte != 0);
-        Self { root, signature: is_signed.then_some(Signature { key, signature }) }
+        let signature = match (key == [0; 32], signature == [0; 64]) {
+            (true, true) => None,
+            (false, false) => Some(Signature { key, signature }),
+            _ => return None,
+        };
+        Some(Self { root, signature })
     }
 }
 

@@ -160,6 +160,8 @@ pub struct Database {
     directory: Directory,
     metadata: Metadata,
     feed_names: Vec<String>,
+    /// When the key that proved the database was made, where its file says so.
+    key_created: Option<Timestamp>,
     /// The block read last: look-ups in sorted order decompress each block once.
     last_block: Mutex<Option<(usize, Arc<[u8]>)>>,
 }
@@ -201,7 +203,8 @@ impl Database {
         let mut trailer = [0; format::TRAILER_BYTES];
         let n_body = status.len() - format::TRAILER_BYTES as u64;
         file.read_exact_at(&mut trailer, n_body).map_err(io_error)?;
-        let trailer = Trailer::decode(&trailer);
+        let trailer = Trailer::decode(&trailer)
+            .ok_or_else(|| damaged("it has half a signature, neither a whole one nor none"))?;
         if format::sha256(&bytes) != trailer.root {
             return Err(damaged("its header does not match its digest"));
         }
@@ -235,6 +238,7 @@ impl Database {
             directory,
             metadata,
             feed_names,
+            key_created: None,
             last_block: Mutex::new(None),
         })
     }
@@ -256,6 +260,14 @@ impl Database {
         }
         let key = hex::encode(&signature.key[..8]);
         Err(ReadDatabaseError::WrongSignature { path: self.path.clone(), key })
+    }
+
+    /// Notes when the key that vouched for the database was made, for those who ask for young
+    /// keys. Whoever calls [`Database::require_signature`] knows it; the file does not.
+    #[must_use]
+    pub fn with_key_created(mut self, time: Option<Timestamp>) -> Self {
+        self.key_created = time;
+        self
     }
 
     /// The digest of the whole: the SHA-256 of the header, which covers every other part.
@@ -310,6 +322,7 @@ impl Database {
             feeds: self.feed_names.clone(),
             built: Timestamp::from_nanos(self.header.built_nanos),
             n_records: self.header.n_records,
+            key_created: self.key_created,
         }
     }
 

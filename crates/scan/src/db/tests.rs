@@ -72,34 +72,86 @@ fn the_same_input_in_another_order_is_the_same_file() {
 }
 
 #[test]
+fn a_name_with_a_nul_is_left_out_and_counted() {
+    let mut builder = sample(1);
+    // Together they would be one key twice, which no file may have.
+    for (ecosystem, package) in [("e\0", "p"), ("e", "\0p"), ("e", "p")] {
+        builder.add(ecosystem, package, advisory("CVE-1", "1")).unwrap();
+        builder.cover(ecosystem, package);
+    }
+    let (_folder, path) = written(&builder);
+    let db = Database::open(&path).unwrap();
+    db.verify().unwrap();
+    assert_eq!(db.advisories("e", "p").unwrap(), [advisory("CVE-1", "1")]);
+    let feed = db.metadata().feeds.iter().find(|feed| feed.name == "test").unwrap();
+    assert_eq!((feed.n_records, feed.skipped["a name with a NUL"]), (4, 2));
+    assert_eq!(db.info().n_records, 4);
+}
+
+#[test]
 fn an_empty_database_is_refused() {
     assert!(matches!(DatabaseBuilder::new().build(NOW), Err(BuildDatabaseError::Empty)));
 }
 
-#[test]
-fn every_flipped_byte_is_noticed() {
-    let (_folder, path) = written(&sample(12));
-    let good = std::fs::read(&path).unwrap();
+/// Whether what the whole sample of 12 packages says is what `db` says.
+fn says_the_same(db: &Database) -> bool {
+    (0..12).all(|i| {
+        let wanted: Vec<Advisory> =
+            (0..3).map(|j| advisory(&format!("CVE-2024-{i:05}{j}"), "1.0")).collect();
+        let found = db.advisories("Debian:12", &format!("package-{i}"));
+        found.is_ok_and(|found| found == wanted)
+    }) && db.is_exploited("CVE-2024-000010").is_ok_and(|is| is)
+        && (db.info().built, db.info().n_records) == (NOW, 36)
+}
+
+/// Calls `check` with the file in which one byte after the other is flipped, in a bit of its own.
+fn with_flipped_bytes(path: &Path, mut check: impl FnMut(usize)) {
+    let good = std::fs::read(path).unwrap();
     for i in 0..good.len() {
-        let mut bad = good.clone();
-        bad[i] ^= 0x20;
-        std::fs::write(&path, &bad).unwrap();
-        // Opening checks what the answers depend on; verifying checks everything. The place of a
-        // signature makes an unsigned file a signed one, which nobody vouches for.
-        let noticed = Database::open(&path).and_then(|db| {
-            db.verify()?;
-            if db.signature().is_some() { db.require_signature(&|_, _| false) } else { Ok(()) }
-        });
-        assert!(noticed.is_err(), "byte {i} of {}", good.len());
-        if let Ok(db) = Database::open(&path) {
-            for j in 0..12 {
-                if let Ok(found) = db.advisories("Debian:12", &format!("package-{j}")) {
-                    // Reserved bytes and the trailer do not decide answers.
-                    assert_eq!(found.len(), 3, "byte {i} changed an answer");
-                }
-            }
+        for bit in [1, 0x20, 0x80, 0xff] {
+            let mut bad = good.clone();
+            bad[i] ^= bit;
+            std::fs::write(path, &bad).unwrap();
+            check(i);
         }
     }
+}
+
+#[test]
+fn every_flipped_byte_of_an_unsigned_file_is_refused() {
+    let (_folder, path) = written(&sample(12));
+    assert!(says_the_same(&Database::open(&path).unwrap()));
+    with_flipped_bytes(&path, |i| {
+        let read = Database::open(&path).and_then(|db| {
+            // Before every block is read, an answer is right or an error.
+            for j in 0..12 {
+                let found = db.advisories("Debian:12", &format!("package-{j}"));
+                assert!(found.is_err() || found.unwrap().len() == 3, "byte {i}");
+            }
+            db.verify()
+        });
+        assert!(read.is_err(), "byte {i}");
+    });
+}
+
+#[test]
+fn every_flipped_byte_of_a_signed_file_is_refused_or_changes_nothing() {
+    let (_folder, path) = written(&sample(12));
+    let n = std::fs::metadata(&path).unwrap().len() as usize;
+    sample(12).write_signed(&path, NOW, Some(&sign)).unwrap();
+    let mut n_opened = 0;
+    with_flipped_bytes(&path, |i| {
+        let read = Database::open(&path).and_then(|db| db.verify().map(|_| db));
+        // Who asks for a signature is refused. Who does not cannot tell a wrong one, which says
+        // nothing about the answers.
+        if let Ok(db) = read {
+            assert!(i >= n - 96, "byte {i}");
+            assert!(says_the_same(&db), "byte {i}");
+            assert!(db.require_signature(&vouches).is_err(), "byte {i}");
+            n_opened += 1;
+        }
+    });
+    assert_eq!(n_opened, 96 * 4);
 }
 
 #[test]

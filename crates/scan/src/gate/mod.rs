@@ -52,6 +52,8 @@ impl From<&GateResult> for GateDecision {
     }
 }
 
+/// A key may be younger than this machine's clock says by this much.
+const CLOCK_SKEW_SECONDS_MAX: u64 = 86_400;
 /// Identifiers named in one reason; the rest is a number.
 const NAMED_MAX: usize = 5;
 
@@ -88,6 +90,7 @@ pub fn judge(
         judge.other(),
         judge.end_of_life(),
         judge.database_age(),
+        judge.database_key_age(),
     ]
     .into_iter()
     .flatten()
@@ -310,6 +313,36 @@ impl<'a> Judge<'a> {
         let demand = format!("advisories not older than {days_max} days");
         let obstacles = self.vulnerability_obstacles();
         Some(rule("database_age_days_max", demand, refusals, obstacles))
+    }
+
+    fn database_key_age(&self) -> Option<GateRule> {
+        let days_max = self.gate.database_key_age_days_max?;
+        let (mut refusals, mut obstacles) = (Vec::new(), self.vulnerability_obstacles());
+        match self.report.database.as_ref().map(|database| database.key_created) {
+            // Without a database the obstacles say so.
+            None => {}
+            Some(None) => obstacles.push(
+                "the database is not proved by a key whose file states when it was made; name \
+                 one of `palisade db generate-key` with `--db-key`"
+                    .into(),
+            ),
+            Some(Some(created)) => {
+                let days = self.now.since(created).as_secs() / 86_400;
+                if days > u64::from(days_max) {
+                    refusals.push(format!(
+                        "the key that signed the advisory database is {days} days old, the \
+                         policy allows {days_max}"
+                    ));
+                } else if created.since(self.now).as_secs() > CLOCK_SKEW_SECONDS_MAX {
+                    obstacles.push(format!(
+                        "the key that signed the advisory database says that it is of {created}, \
+                         which is yet to come"
+                    ));
+                }
+            }
+        }
+        let demand = format!("advisories signed by a key not older than {days_max} days");
+        Some(rule("database_key_age_days_max", demand, refusals, obstacles))
     }
 
     /// Why a demand about vulnerabilities that found nothing to refuse cannot be met.

@@ -45,6 +45,7 @@ fn report(findings: Vec<Finding>) -> ScanReport {
             feeds: vec!["kev".into(), "epss".into()],
             built: NOW,
             n_records: 1,
+            key_created: None,
         }),
         findings,
         n_ignored: 0,
@@ -162,6 +163,29 @@ fn epss_counts_from_its_threshold_on() {
         ["1 vulnerability with an EPSS of 50 % or more: CVE-1"]
     );
     assert_eq!(evaluate(&report, &gate(51), NOW), GateDecision::Pass);
+}
+
+#[test]
+fn the_database_is_signed_by_a_young_key() {
+    let gate = Gate { database_key_age_days_max: Some(90), ..Gate::default() };
+    let day = std::time::Duration::from_secs(86_400);
+    let ago = |n: u32| Timestamp::from_nanos(NOW.as_nanos() - (day * n).as_nanos() as u64);
+    let check = |created: Option<Timestamp>, verdict: GateVerdict, reason: &str| {
+        let mut report = report(vec![]);
+        report.database.as_mut().unwrap().key_created = created;
+        let result = judge(&report, &gate, None, NOW);
+        assert_eq!(result.verdict, verdict, "{created:?}");
+        assert!(result.rules[0].reasons.join(" ").contains(reason), "{:?}", result.rules);
+    };
+    check(Some(NOW), GateVerdict::Passed, "");
+    check(Some(ago(90)), GateVerdict::Passed, "");
+    check(Some(ago(91)), GateVerdict::Refused, "is 91 days old, the policy allows 90");
+    check(None, GateVerdict::NotEvaluated, "`--db-key`");
+    check(Some(NOW + day), GateVerdict::Passed, "");
+    check(Some(NOW + day * 2), GateVerdict::NotEvaluated, "yet to come");
+    let mut none = report(vec![]);
+    none.database = None;
+    assert_eq!(judge(&none, &gate, None, NOW).verdict, GateVerdict::NotEvaluated);
 }
 
 #[test]

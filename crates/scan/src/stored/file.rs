@@ -16,7 +16,7 @@ use std::io::{Read as _, Write as _};
 use palisade_base::{Digest, Timestamp};
 use palisade_model::finding::{Unmatched, Vulnerability};
 use palisade_model::package::Subject;
-use palisade_model::{Inventory, PackageKind};
+use palisade_model::{Inventory, Package, PackageKind};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -54,6 +54,11 @@ pub struct Entry {
     /// The look that found something new or gone in it last. Until that look is acknowledged it is new.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub look: Option<Timestamp>,
+    /// Whether the functions of its programs are in it (ADR 0022). Of what was stored before
+    /// they were kept it is `false`, and what advisories say of functions has no answer until
+    /// the image is scanned again; absent until a look has read it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub functions: Option<bool>,
 }
 
 /// What was found in an inventory last.
@@ -112,6 +117,18 @@ fn keys(inventory: &Inventory) -> Vec<u64> {
     keys.sort_unstable();
     keys.dedup();
     keys
+}
+
+/// Whether `inventory`, stored nobody knows when, has the functions of its programs: any, or
+/// there is no program that should have some.
+pub(super) fn has_functions(inventory: &Inventory) -> bool {
+    let is_of_a_program = |package: &Package| {
+        let name = package.evidence.rsplit('/').next().unwrap_or_default();
+        // What a source tree names has no program.
+        matches!(package.kind, PackageKind::Go | PackageKind::Cargo)
+            && !matches!(name, "go.mod" | "go.sum" | "Cargo.lock" | "Cargo.toml" | "modules.txt")
+    };
+    !inventory.programs.is_empty() || !inventory.packages.iter().any(is_of_a_program)
 }
 
 /// `inventory` without what matching does not ask for.

@@ -192,6 +192,8 @@ impl Store {
             head.entry.look.is_some_and(|look| state.looked.is_none_or(|told| look > told));
         let digest = database.digest();
         let is_current = match (head.entry.database, scope) {
+            // Whether it has the functions of its programs is asked once.
+            _ if head.entry.functions.is_none() => false,
             (_, Scope::All) | (None, _) => false,
             (Some(known), Scope::Changed(keys)) => {
                 known == digest || (state.chain.contains(&known) && !head.has_any(keys))
@@ -220,6 +222,7 @@ impl Store {
         now.gone.clone_from(&gone);
         let mut entry = head.entry;
         entry.database = Some(digest);
+        entry.functions.get_or_insert_with(|| file::has_functions(&inventory));
         entry.look = (!new.is_empty() || !gone.is_empty()).then_some(options.now);
         entry.n_vulnerabilities = now.vulnerabilities.len() as u64;
         let write = || {

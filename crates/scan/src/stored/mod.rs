@@ -92,6 +92,7 @@ impl Store {
         let path = self.path(digest);
         let Ok((Head { entry, .. }, _)) = self.head(&path) else { return false };
         let is_it = entry.program == program
+            && entry.functions == Some(true)
             && entry.n_packages == inventory.packages.len() as u64
             && (database.is_none() || entry.database == database);
         is_it && File::open(&path).and_then(|f| f.set_modified(SystemTime::now())).is_ok()
@@ -120,6 +121,7 @@ impl Store {
             database: database.filter(|digest| !stale(digest)),
             program: program.to_string(),
             look: None,
+            functions: Some(true),
             n_packages: inventory.packages.len() as u64,
             n_vulnerabilities: evaluation.vulnerabilities.len() as u64,
         };

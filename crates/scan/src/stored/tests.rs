@@ -180,6 +180,112 @@ fn an_image_that_is_scanned_again_is_not_stored_again() {
     assert!(!store.is_kept(&inventory("a", 0..6), Some(one), "1"));
 }
 
+/// An image with a Go program that has the function `a.b/c.F` and not `a.b/c.G`.
+fn go_image() -> Inventory {
+    use palisade_model::symbols::{FunctionSet, Program, function_hash};
+    let mut package = Package::new(PackageKind::Go, "a.b/c", "1.0.0", "/bin/app");
+    package.purl = "pkg:golang/a.b/c@1.0.0".into();
+    let hashes = [("a.b/c", "F"), ("a.b/c", "")].map(|(of, name)| function_hash(of, name));
+    let program = Program {
+        path: "/bin/app".into(),
+        kind: PackageKind::Go,
+        os: Some("linux".into()),
+        architecture: Some("amd64".into()),
+        functions: FunctionSet::new(hashes.to_vec()),
+        has_folders: true,
+        doubt: None,
+    };
+    Inventory { packages: vec![package], programs: vec![program], ..inventory("go", 0..0) }
+}
+
+/// A database with an advisory for each of the functions.
+fn of_functions(path: &Path, functions: &[&str]) -> Database {
+    let mut builder = DatabaseBuilder::new();
+    for name in functions {
+        let ranges = vec![Range { introduced: None, end: RangeEnd::Fixed("2.0.0".into()) }];
+        let symbols = vec![crate::db::VulnerableSymbols {
+            path: "a.b/c".into(),
+            names: vec![(*name).to_string()],
+            ..Default::default()
+        }];
+        let id = format!("CVE-{name}");
+        let advisory = Advisory { id, ranges, symbols, feed: "test".into(), ..Advisory::default() };
+        builder.add("Go", "a.b/c", advisory).unwrap();
+    }
+    builder.write(path, NOW).unwrap();
+    Database::open(path).unwrap()
+}
+
+fn answers(seen: &[Seen]) -> Vec<(String, &'static str)> {
+    let found = seen.iter().flat_map(|seen| &seen.new);
+    let answer = |v: &palisade_model::finding::Vulnerability| {
+        (v.id.clone(), v.symbols.as_ref().map_or("-", |check| check.answer.as_str()))
+    };
+    let mut answers: Vec<_> = found.map(answer).collect();
+    answers.sort();
+    answers
+}
+
+#[test]
+fn an_advisory_of_tomorrow_is_answered_by_the_functions_that_were_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::new(&folder.path().join("store"));
+    let older = of_functions(&folder.path().join("older.db"), &["X"]);
+    store.put(&go_image(), &Evaluation::default(), Some(older.digest()), ("1", NOW)).unwrap();
+    look(&store, &older);
+    let (seen, _) = look(&store, &of_functions(&folder.path().join("new.db"), &["F", "G", "X"]));
+    assert_eq!(answers(&seen), [("CVE-F".into(), "present"), ("CVE-G".into(), "absent")]);
+    assert_eq!(seen[0].entry.functions, Some(true));
+}
+
+#[test]
+fn what_was_stored_before_functions_were_kept_wants_another_scan() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::new(&folder.path().join("store"));
+    let database = of_functions(&folder.path().join("a.db"), &["F", "G"]);
+    let digest = Some(database.digest());
+    let image = go_image();
+    // As an earlier release wrote it: neither programs nor a word of them.
+    let put_old = |inventory: &Inventory| {
+        store.put(inventory, &Evaluation::default(), digest, ("1", NOW)).unwrap();
+        let path = store.path(inventory.subject.digest.unwrap());
+        let bytes = std::fs::read(&path).unwrap();
+        let mut entry = Head::decode(&bytes, bytes.len() as u64).unwrap().entry;
+        entry.functions = None;
+        let bytes = file::encode(&entry, &Evaluation::default(), inventory).unwrap();
+        std::fs::write(&path, bytes).unwrap();
+    };
+    put_old(&Inventory { programs: vec![], ..image.clone() });
+    // One without programs has nothing to tell, nor has what a source tree names.
+    put_old(&inventory("plain", 0..3));
+    let mut source = Package::new(PackageKind::Go, "a.b/c", "3.0.0", "/src/go.mod");
+    source.purl = "pkg:golang/a.b/c@3.0.0".into();
+    put_old(&Inventory { packages: vec![source], ..inventory("source", 0..0) });
+    let (seen, summary) = look(&store, &database);
+    assert_eq!(summary.n_matched, 3);
+    assert_eq!(answers(&seen), [("CVE-F".into(), "unknown"), ("CVE-G".into(), "unknown")]);
+    let told = |seen: &[Seen]| -> Vec<(String, Option<bool>)> {
+        let entry = |seen: &Seen| (seen.entry.subject.name.clone(), seen.entry.functions);
+        let mut told: Vec<_> = seen.iter().map(entry).collect();
+        told.sort();
+        told
+    };
+    let wanted =
+        |go| [("go".into(), Some(go)), ("plain".into(), Some(true)), ("source".into(), Some(true))];
+    assert_eq!(told(&seen), wanted(false));
+    // It is told as long as it is so, and matched no more than others.
+    let (seen, summary) = look(&store, &database);
+    assert_eq!((summary.n_matched, told(&seen)), (0, wanted(false).to_vec()));
+    // The same image, scanned again, is stored again although the database is the same.
+    assert!(!store.is_kept(&image, digest, "1"));
+    store.put(&image, &Evaluation::default(), None, ("1", NOW)).unwrap();
+    let (seen, _) = look(&store, &database);
+    assert_eq!(answers(&seen), [("CVE-F".into(), "present"), ("CVE-G".into(), "absent")]);
+    assert_eq!(told(&seen), wanted(true));
+    store.put(&image, &Evaluation::default(), digest, ("1", NOW)).unwrap();
+    assert!(store.is_kept(&image, digest, "1"));
+}
+
 /// The processor time of this process.
 fn cpu() -> f64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
@@ -208,6 +314,7 @@ fn ten_thousand_inventories_after_a_hundred_advisories() {
             n_packages: 500,
             n_vulnerabilities: 0,
             look: None,
+            functions: Some(true),
         };
         // Written at once: what puts one in is not what is measured.
         let bytes = file::encode(&entry, &Evaluation::default(), &inventory).unwrap();

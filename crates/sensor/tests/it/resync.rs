@@ -67,8 +67,9 @@ fn lost_beginnings_ends_and_programs_are_found() {
     let begins = Running::new(&["sleep", "3000"]);
     ends.end();
     changes.0.stdin.as_mut().unwrap().write_all(b"go\n").unwrap();
-    let exe = format!("/proc/{}/comm", changes.pid());
-    while std::fs::read_to_string(&exe).unwrap() != "sleep\n" {
+    // The name changes before the arguments do.
+    let cmdline = format!("/proc/{}/cmdline", changes.pid());
+    while std::fs::read_to_string(&cmdline).unwrap() != "sleep\x002000\0" {
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
 

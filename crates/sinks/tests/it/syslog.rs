@@ -6,11 +6,11 @@ use std::time::Duration;
 use palisade_policy::Sink;
 use palisade_sinks::{Transport, open, syslog};
 
-use crate::webhook::message;
+use crate::webhook::{Nobody, message};
 
 fn sender(to: &str) -> Box<dyn Transport> {
     let mut sink = Sink::new("siem", to.parse().unwrap());
-    sink.timeout_seconds = 2;
+    sink.timeout_seconds = 10;
     open(&sink, "0.1.0").unwrap()
 }
 
@@ -27,7 +27,7 @@ fn frames(numbers: &[usize]) -> Vec<u8> {
 }
 
 fn read(stream: &mut TcpStream, n_bytes: usize) -> Vec<u8> {
-    stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
     let mut bytes = vec![0; n_bytes];
     stream.read_exact(&mut bytes).unwrap();
     bytes
@@ -98,15 +98,17 @@ fn a_stream_is_octet_counted_and_what_a_broken_one_lost_is_sent_again() {
 fn a_receiver_that_hangs_up_or_stops_reading_has_taken_nothing() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let to = format!("syslog+tcp://{}", listener.local_addr().unwrap());
+    let (hung_up, has_hung_up) = std::sync::mpsc::channel();
     let rude = std::thread::spawn(move || {
         // Hangs up at once, then never reads.
         drop(listener.accept().unwrap());
+        hung_up.send(()).unwrap();
         (listener.accept().unwrap(), listener)
     });
     let mut sender = sender(&to);
     // The first delivery may be over before the receiver has hung up; the next is not.
     let first = sender.send(&[message(1)]);
-    std::thread::sleep(Duration::from_millis(100));
+    has_hung_up.recv().unwrap();
     if first.is_ok() {
         // Noticed, connected again, and repeated.
         sender.send(&[message(2)]).unwrap();
@@ -122,7 +124,8 @@ fn a_receiver_that_hangs_up_or_stops_reading_has_taken_nothing() {
 
 #[test]
 fn nobody_listens() {
-    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let failed = sender(&format!("syslog+tcp://{free}")).send(&[message(1)]).unwrap_err();
+    let nobody = Nobody::new();
+    let to = format!("syslog+tcp://{}", nobody.address);
+    let failed = sender(&to).send(&[message(1)]).unwrap_err();
     assert!(failed.error.chain().contains("refused"));
 }

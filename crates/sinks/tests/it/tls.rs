@@ -14,9 +14,13 @@ fn file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/tls").join(name)
 }
 
-/// A receiver that serves one connection: reads `n_bytes`, or to the end of a request, and
-/// answers. Gives its port and what it read.
-fn receiver(n_bytes: usize, answer: &'static str) -> (u16, std::thread::JoinHandle<Vec<u8>>) {
+/// A connection that stays open as long as this value.
+type Kept = rustls::StreamOwned<rustls::ServerConnection, std::net::TcpStream>;
+
+/// A receiver that serves one connection: reads to the body of the test's message, and answers.
+/// Gives its port, and what it read with the connection: one that closes it at once could have
+/// taken nothing.
+fn receiver(answer: &'static str) -> (u16, std::thread::JoinHandle<(Vec<u8>, Kept)>) {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -38,15 +42,15 @@ fn receiver(n_bytes: usize, answer: &'static str) -> (u16, std::thread::JoinHand
         let mut stream = rustls::StreamOwned::new(session, tcp);
         let mut read = Vec::new();
         let mut buffer = [0; 4096];
-        while read.len() < n_bytes {
+        while !read.ends_with(message(1).body.as_bytes()) {
             match stream.read(&mut buffer) {
                 Ok(n) if n > 0 => read.extend_from_slice(&buffer[..n]),
-                _ => return read,
+                _ => return (read, stream),
             }
         }
         let _ = stream.write_all(answer.as_bytes());
         let _ = stream.flush();
-        read
+        (read, stream)
     });
     (port, thread)
 }
@@ -54,7 +58,7 @@ fn receiver(n_bytes: usize, answer: &'static str) -> (u16, std::thread::JoinHand
 fn sink(to: &str) -> Sink {
     let mut sink = Sink::new("tls", to.parse().unwrap());
     sink.ca = vec![file("ca.pem")];
-    sink.timeout_seconds = 5;
+    sink.timeout_seconds = 30;
     sink
 }
 
@@ -62,23 +66,24 @@ const OK: &str = "HTTP/1.1 204 OK\r\nConnection: close\r\n\r\n";
 
 #[test]
 fn alerts_arrive_over_tls() {
-    let (port, thread) = receiver(100, OK);
+    let (port, thread) = receiver(OK);
     let mut hook = open(&sink(&format!("https://localhost:{port}/hook")), "0").unwrap();
     hook.send(&[message(1)]).unwrap();
-    assert!(String::from_utf8(thread.join().unwrap()).unwrap().contains("POST /hook"));
+    let (read, _kept) = thread.join().unwrap();
+    assert!(String::from_utf8(read).unwrap().contains("POST /hook"));
 
     let mut expected = Vec::new();
     syslog::frame(&syslog::message(&message(1), 10, std::process::id()), &mut expected);
-    let (port, thread) = receiver(expected.len(), "");
+    let (port, thread) = receiver("");
     let mut siem = open(&sink(&format!("syslog+tls://localhost:{port}")), "0").unwrap();
     siem.send(&[message(1)]).unwrap();
-    assert_eq!(thread.join().unwrap(), expected);
+    assert_eq!(thread.join().unwrap().0, expected);
 }
 
 #[test]
 fn a_receiver_with_another_name_or_authority_gets_nothing() {
     let check = |to: fn(u16) -> String, ca: Vec<PathBuf>| {
-        let (port, thread) = receiver(1, OK);
+        let (port, thread) = receiver(OK);
         let mut sink = sink(&to(port));
         sink.ca = ca;
         let failed = open(&sink, "0").unwrap().send(&[message(1)]).unwrap_err();
@@ -89,7 +94,7 @@ fn a_receiver_with_another_name_or_authority_gets_nothing() {
         );
         let chain = failed.error.chain();
         assert!(chain.contains("certificate"), "{chain}");
-        assert_eq!(thread.join().unwrap(), b"", "not a byte went to a stranger");
+        assert_eq!(thread.join().unwrap().0, b"", "not a byte went to a stranger");
     };
     let ours = || vec![file("ca.pem")];
     check(|port| format!("https://127.0.0.1:{port}/"), ours());

@@ -13,6 +13,7 @@
 #![expect(unsafe_code, reason = "fanotify has no safe interface")]
 
 mod mounts;
+mod origin;
 
 use std::fs::File;
 use std::io;
@@ -27,6 +28,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 pub use mounts::{ForeignMount, ForeignMounts, MOUNTS_MAX, MountError, MountNamespace};
+pub use origin::{LAYERS_MAX, Layers, Origin};
 
 /// Requests that are read at once. Each holds a descriptor until it is answered, and a
 /// process without free descriptors would have its requests refused by the kernel.

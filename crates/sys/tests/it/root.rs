@@ -5,14 +5,15 @@ mod gate;
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::MetadataExt as _;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use palisade_sys::cgroup::{CgroupError, Group, Hierarchies};
 use palisade_sys::idmap::IdMapping;
 use palisade_sys::mount::{Overlay, mount_overlay, mounts_below};
 use palisade_sys::namespace::in_private_mounts;
 
-const DEADLINE: Duration = Duration::from_secs(5);
+/// Longer than anything here takes on a busy machine.
+const DEADLINE: Duration = Duration::from_secs(30);
 
 /// A group of the test's own, removed at the end.
 struct TestGroup(Group);
@@ -69,8 +70,11 @@ fn freezes_thaws_and_kills(group: &Group, folders: &[&std::path::Path]) {
     std::thread::sleep(Duration::from_millis(100));
     assert_eq!(ticks(pid), frozen_at, "a frozen process uses no processor");
     group.thaw(DEADLINE).unwrap();
-    std::thread::sleep(Duration::from_millis(200));
-    assert!(ticks(pid) > frozen_at, "a thawed process goes on");
+    let end = Instant::now() + DEADLINE;
+    while ticks(pid) == frozen_at {
+        assert!(Instant::now() < end, "a thawed process goes on");
+        std::thread::sleep(Duration::from_millis(10));
+    }
     // Killing must work on a frozen group, or a stopped attacker could not be removed.
     group.freeze(DEADLINE).unwrap();
     group.kill(DEADLINE).unwrap();
@@ -136,7 +140,6 @@ fn files_of_an_id_mapped_overlay_belong_to_the_range() {
     std::fs::write(at("layer").join("file"), "x").unwrap();
     std::os::unix::fs::chown(at("layer").join("file"), Some(33), Some(33)).unwrap();
     std::os::unix::fs::chown(at("upper"), Some(500_000_000), Some(500_000_000)).unwrap();
-    let before = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
     let (root, file) = in_private_mounts(|| {
         let mapping = IdMapping::new(500_000_000, 65_536).unwrap();
         mapping.bind(&at("layer"), &at("lower")).unwrap();
@@ -153,6 +156,6 @@ fn files_of_an_id_mapped_overlay_belong_to_the_range() {
     })
     .unwrap();
     assert_eq!((root, file), (500_000_000, 500_000_033));
-    assert_eq!(std::fs::read_to_string("/proc/self/mountinfo").unwrap(), before);
+    // Others mount things on this machine at the same time.
     assert!(mounts_below(folder.path()).unwrap().is_empty());
 }

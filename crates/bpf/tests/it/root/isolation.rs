@@ -53,20 +53,25 @@ fn a_connection_that_stood_before_goes_dumb() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let script = format!(
-        "echo $$ > {}/cgroup.procs; exec 3<>/dev/tcp/127.0.0.1/{port}; echo first >&3; read; echo second >&3; sleep 1",
+        "echo $$ > {}/cgroup.procs; exec 3<>/dev/tcp/127.0.0.1/{port}; echo first >&3; read; echo second >&3; sleep 100",
         cgroup.0.display()
     );
     let mut child =
         Command::new("bash").args(["-c", &script]).stdin(Stdio::piped()).spawn().unwrap();
     let (mut stream, _) = listener.accept().unwrap();
-    stream.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+    stream.set_read_timeout(Some(SOON)).unwrap();
     let mut text = [0; 64];
     let n = stream.read(&mut text).unwrap();
     assert_eq!(&text[..n], b"first\n");
     let isolation = Isolation::begin(&cgroup.0).unwrap();
     child.stdin.take().unwrap().write_all(b"go\n").unwrap();
+    let start = Instant::now();
+    while isolation.denied().n_egress == 0 {
+        assert!(start.elapsed() < SOON, "{:?}", isolation.denied());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    stream.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
     stream.read(&mut text).unwrap_err();
-    assert!(isolation.denied().n_egress >= 1, "{:?}", isolation.denied());
     child.kill().unwrap();
     child.wait().unwrap();
 }

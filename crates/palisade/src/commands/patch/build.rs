@@ -2,21 +2,21 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use palisade_base::{Digest, Timestamp};
 use palisade_image::{Amendment, HistoryStep, Image, OpenOptions, WrittenImage};
 use palisade_model::Target;
 use palisade_model::finding::Vulnerability;
-use palisade_patch::{Difference, Plan, Remaining, Scripts, Upgraded};
+use palisade_patch::{Built, Difference, Files, Plan, Remaining, Scripts, Upgraded};
 use palisade_scan::db::Database;
 use serde::Serialize;
 
 use super::super::Context;
 use super::fetch::Fetcher;
 use super::plan::{safe, staying};
-use super::{Planned, vulnerabilities};
+use super::{Planned, sandbox, vulnerabilities};
 use crate::cli::{self, ListFormat};
 use crate::exit::{Exit, Failure, OrExit as _};
 use crate::terminal::columns;
@@ -76,24 +76,24 @@ pub(super) fn build(context: &Context<'_>, args: &cli::PatchBuild) -> Result<Exi
     let shown = || format!("write below `{}`", folder.display());
     let mut prefix = tempfile::Builder::new();
     let work = prefix.prefix(".palisade-patch-").tempdir_in(folder).with_context(shown)?;
-    let layer = work.path().join("layer.tar");
-    let file = std::fs::File::create(&layer).with_context(shown)?;
+    let mut layer = work.path().join("layer.tar");
     context.terminal.progress("fetching packages and writing the layer");
-    let built = palisade_patch::build(
-        &planned.files,
-        &planned.found,
-        &planned.repository,
-        &Fetcher::new(context),
-        if args.skip_scripts { Scripts::Skip } else { Scripts::Refuse },
-        i64::try_from(time.as_nanos() / 1_000_000_000).unwrap_or(0),
-        std::io::BufWriter::new(file),
-    )
-    .or_exit(Exit::Incomplete)?;
+    let scripts = match (args.skip_scripts, args.allow_scripts) {
+        (true, _) => Scripts::Skip,
+        (_, true) => Scripts::Run,
+        _ => Scripts::Refuse,
+    };
+    let mut built = write_layer(context, &planned, &planned.files, scripts, time, &layer)?;
     let exit = super::exit_of(context, &planned.repository);
     if built.upgraded.is_empty() {
         context.terminal.result(&staying(&built.plan))?;
         return Err(Failure::message(Exit::Refused, "no upgrade can be made; nothing is written")
             .with_hint("what stays, and why, is in the result; `patch plan` lists it as well"));
+    }
+    let mut by_scripts = BTreeSet::new();
+    if !built.steps.is_empty() {
+        let scripted = with_scripts(context, &planned, &mut built, time, work.path(), &layer)?;
+        (layer, by_scripts) = scripted;
     }
     let amendment = Amendment {
         tag: args.tag.clone().or_else(|| planned.image.reference.clone()),
@@ -104,7 +104,7 @@ pub(super) fn build(context: &Context<'_>, args: &cli::PatchBuild) -> Result<Exi
     let draft = work.path().join("layout");
     let written = planned.image.amend(&draft, &amendment).or_exit(Exit::Incomplete)?;
     context.terminal.progress("proving what changed");
-    let proof = prove(&planned, &built.plan, &draft, &written, &database)?;
+    let proof = prove(&planned, &built.plan, &draft, &written, &database, &by_scripts)?;
     if proof.holds {
         keep(&planned.image, &amendment, &draft, &args.output, is_archive)?;
     }
@@ -132,6 +132,92 @@ pub(super) fn build(context: &Context<'_>, args: &cli::PatchBuild) -> Result<Exi
             .with_hint("the result names what differs; report it with the image's name"));
     }
     Ok(exit)
+}
+
+/// Writes the layer of the packages for an image with these files.
+fn write_layer(
+    context: &Context<'_>,
+    planned: &Planned,
+    files: &Files,
+    scripts: Scripts,
+    time: Timestamp,
+    layer: &Path,
+) -> Result<Built, Failure> {
+    let shown = || format!("write `{}`", layer.display());
+    let file = std::fs::File::create(layer).with_context(shown)?;
+    palisade_patch::build(
+        files,
+        &planned.found,
+        &planned.repository,
+        &Fetcher::new(context),
+        scripts,
+        i64::try_from(time.as_nanos() / 1_000_000_000).unwrap_or(0),
+        std::io::BufWriter::new(file),
+    )
+    .or_exit(Exit::Incomplete)
+}
+
+/// Executes the scripts around the packages' files, each part in a container of what there is by
+/// then; gives the layer of it all, and the paths that scripts changed.
+fn with_scripts(
+    context: &Context<'_>,
+    planned: &Planned,
+    built: &mut Built,
+    time: Timestamp,
+    work: &Path,
+    packages: &Path,
+) -> Result<(PathBuf, BTreeSet<String>), Failure> {
+    let amend = |image: &Image, name: &str, layer: &Path| {
+        let (layer, step) = (layer.to_path_buf(), HistoryStep::default());
+        let amendment = Amendment { tag: None, layer, step, annotations: Vec::new() };
+        let draft = work.join(name);
+        let written = image.amend(&draft, &amendment).or_exit(Exit::Incomplete)?;
+        open_draft(planned, &draft, &written)
+    };
+    let (mut layers, mut changed, mut base) = (Vec::new(), BTreeSet::new(), None);
+    if !built.steps.before.is_empty() {
+        let (empty, before) = (work.join("empty.tar"), work.join("before.tar"));
+        // Two blocks of zeros: an archive of nothing.
+        std::fs::write(&empty, [0; 1024]).context("write a layer")?;
+        let image = amend(&planned.image, "draft-0", &empty)?;
+        let steps = &built.steps.before;
+        changed.extend(sandbox::execute(context, image, &planned.files, steps, &before)?);
+        if !changed.is_empty() {
+            let image = amend(&planned.image, "draft-1", &before)?;
+            let files = Files::read(&image).or_exit(Exit::Incomplete)?;
+            let again = write_layer(context, planned, &files, Scripts::Run, time, packages)?;
+            if again.plan != built.plan {
+                let text = "scripts that are executed before the upgrade change what it is";
+                return Err(Failure::message(Exit::Refused, text)
+                    .with_hint("give --skip-scripts to leave the scripts out"));
+            }
+            *built = again;
+            layers.push(before);
+            base = Some(image);
+        }
+    }
+    layers.push(packages.to_path_buf());
+    if !built.steps.after.is_empty() {
+        let after = work.join("after.tar");
+        let image = amend(base.as_ref().unwrap_or(&planned.image), "draft-2", packages)?;
+        let files = Files::read(&image).or_exit(Exit::Incomplete)?;
+        changed.extend(sandbox::execute(context, image, &files, &built.steps.after, &after)?);
+        layers.push(after);
+    }
+    let merged = work.join("merged.tar");
+    let file = std::fs::File::create(&merged).context("write the layer")?;
+    let layers: Vec<&Path> = layers.iter().map(PathBuf::as_path).collect();
+    palisade_patch::merge_layers(&planned.files, &layers, std::io::BufWriter::new(file))
+        .or_exit(Exit::Incomplete)?;
+    Ok((merged, changed))
+}
+
+fn open_draft(planned: &Planned, draft: &Path, written: &WrittenImage) -> Result<Image, Failure> {
+    let selector = Some(written.manifest.digest.to_string());
+    let target = Target::Layout { folder: draft.to_path_buf(), selector };
+    let options =
+        OpenOptions { platform: planned.image.platform.clone(), ..OpenOptions::default() };
+    Image::open(&target, &options).or_exit(Exit::Incomplete)
 }
 
 /// Said before anything is fetched.
@@ -176,12 +262,9 @@ fn prove(
     draft: &Path,
     written: &WrittenImage,
     database: &Database,
+    by_scripts: &BTreeSet<String>,
 ) -> Result<Proof, Failure> {
-    let selector = Some(written.manifest.digest.to_string());
-    let target = Target::Layout { folder: draft.to_path_buf(), selector };
-    let options =
-        OpenOptions { platform: planned.image.platform.clone(), ..OpenOptions::default() };
-    let image = Image::open(&target, &options).or_exit(Exit::Incomplete)?;
+    let image = open_draft(planned, draft, written)?;
     let key = |v: &Vulnerability| format!("{} {}", v.package, v.id);
     let before: BTreeSet<String> = planned.found.iter().map(key).collect();
     let after: BTreeSet<String> = vulnerabilities(&image, database)?.iter().map(key).collect();
@@ -193,7 +276,8 @@ fn prove(
         plan.remaining.iter().map(|one| format!("{} {}", one.package, one.id)).collect();
     let not_gone: Vec<String> =
         fixed.filter(|key| after.contains(key) && !staying.contains(key)).collect();
-    let files = Difference::between(&planned.image, &image, plan).or_exit(Exit::Incomplete)?;
+    let files = Difference::with_scripts(&planned.image, &image, plan, by_scripts);
+    let files = files.or_exit(Exit::Incomplete)?;
     let mut proof = Proof {
         holds: false,
         gone: before.difference(&after).cloned().collect(),
@@ -275,6 +359,9 @@ fn table(report: &Report<'_>, plan: &Plan) -> String {
             safe(&beside.unwrap_or_default())
         );
     }
+    for one in report.upgraded.iter().filter(|one| !one.executed.is_empty()) {
+        let _ = writeln!(text, "executed     {}: {}", one.package, safe(&one.executed.join(", ")));
+    }
     text += &staying(plan);
     let proof = report.proof;
     let files = &proof.files;
@@ -283,6 +370,7 @@ fn table(report: &Report<'_>, plan: &Plan) -> String {
         ("not gone", &proof.not_gone),
         ("new", &proof.new),
         ("packages", &proof.other_packages),
+        ("by scripts", &files.by_scripts),
         ("unexpected", &files.unexpected),
     ] {
         for one in list {

@@ -3,7 +3,7 @@
 use anyhow::Context as _;
 use palisade_base::{Digest, Timestamp};
 use palisade_image::{Image, OpenImageError, OpenOptions, Stores};
-use palisade_model::{StoreKind, Target};
+use palisade_model::{Engine, StoreKind, Target};
 use palisade_scan::db::Database;
 use palisade_sensor::identity::Facts;
 use serde::Serialize;
@@ -123,6 +123,17 @@ fn state(image_id: &str, image_digest: &str, image: &Image) -> State {
     }
 }
 
+/// The stores that an engine's containers come from. Of ours, any may be; so of those that
+/// nobody knows.
+fn stores_of(engine: Engine) -> &'static [StoreKind] {
+    match engine {
+        Engine::Docker => &[StoreKind::Docker],
+        Engine::Podman | Engine::Crio => &[StoreKind::Podman],
+        Engine::Containerd => &[StoreKind::Containerd],
+        _ => &StoreKind::ALL,
+    }
+}
+
 fn compare(
     context: &Context<'_>,
     args: &cli::PatchStale,
@@ -144,13 +155,10 @@ fn compare(
         standing.problems.push("the engine does not say by which name it was started".into());
         return standing;
     };
-    let mut note = |asked: &str, image: &Image| {
+    let mut note = |asked: &str, image: &Image, outweighs: State| {
         let found = state(&facts.image_id, &facts.image_digest, image);
-        if found == State::Unknown && standing.asked.is_some() {
-            return;
-        }
-        // Behind in one place is behind: the registry may be ahead of the store, never older.
-        if standing.state != State::Behind {
+        let is_first = standing.asked.is_none();
+        if is_first || (found != standing.state && found == outweighs) {
             standing.state = found;
             standing.asked = Some(asked.to_string());
             standing.now = image.manifest_digest.or(image.config_digest);
@@ -158,10 +166,11 @@ fn compare(
     };
     let options = OpenOptions { stores: stores.clone(), ..OpenOptions::default() };
     let mut problems = Vec::new();
-    for kind in StoreKind::ALL {
-        let target = Target::Store { kind, name: reference.familiar(), namespace: None };
+    for kind in stores_of(facts.container.engine) {
+        let target = Target::Store { kind: *kind, name: reference.familiar(), namespace: None };
         match Image::open(&target, &options) {
-            Ok(image) => note(kind.name(), &image),
+            // Another store than the one that the image came from may have an older one.
+            Ok(image) => note(kind.name(), &image, State::Current),
             Err(OpenImageError::NotInStore { .. } | OpenImageError::StoreIo { .. }) => {}
             Err(error) => problems.push(error.to_string()),
         }
@@ -169,7 +178,8 @@ fn compare(
     if !args.offline {
         let target = Target::Registry(reference);
         match super::super::image::open_target(context, &target, &args.options.source) {
-            Ok(image) => note("registry", &image),
+            // The registry may be ahead of a store, never older.
+            Ok(image) => note("registry", &image, State::Behind),
             Err(failure) => problems.push(first_line(&failure)),
         }
     }

@@ -15,7 +15,7 @@ use crate::commands::Context;
 use crate::exit::{Exit, Failure, OrExit as _};
 use crate::terminal::{columns, tsv};
 
-use super::{read, read_record, write};
+use super::{read_json, read_record, write};
 
 /// Merges records.
 pub(super) fn merge(context: &Context<'_>, args: &cli::ProfileMerge) -> Result<Exit, Failure> {
@@ -42,10 +42,7 @@ enum Document {
 }
 
 fn document(path: &Path) -> Result<Document, Failure> {
-    use anyhow::Context as _;
-    let bytes = read(path)?;
-    let value: Value = serde_json::from_slice(&bytes)
-        .with_context(|| format!("read `{}` as JSON", path.display()))?;
+    let (bytes, value) = read_json(path)?;
     if value.get("schema").is_some() {
         return Record::parse(&bytes)
             .or_exit(Exit::Usage)

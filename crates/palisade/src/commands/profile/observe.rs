@@ -116,7 +116,9 @@ pub(super) fn to_record(
     arguments(&mut record, machine, seen);
     record.capabilities_known = sees_capabilities;
     record.capabilities = capabilities(machine, &seen.capabilities);
-    for path in &seen.paths {
+    // runC waits in a pipe of its own until it is told to start the program.
+    let is_runtimes = |path: &str| from_the_start && path.ends_with("/exec.fifo");
+    for path in seen.paths.iter().filter(|path| !is_runtimes(&path.path)) {
         let list = match path.kind {
             PathKind::Written => &mut record.files.written,
             PathKind::Changed => &mut record.files.changed,

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
-use palisade_bpf::recorder::{Recorder, TARGETS_MAX};
+use palisade_bpf::recorder::{Hierarchy, Recorder, TARGETS_MAX};
 use palisade_profile::Record;
+use palisade_sys::cgroup::{Hierarchies, Layout};
 use palisade_sys::signals::{SignalPipe, wait_readable};
 
 use super::observe;
@@ -21,11 +22,16 @@ use crate::exit::{Exit, Failure, OrExit as _};
 const LOOK: Duration = Duration::from_millis(200);
 /// Processes of a container that shares the host's pid namespace.
 const PROCESSES_MAX: usize = 65_536;
+/// Control groups of one container.
+const GROUPS_MAX: usize = 1024;
+/// What is said of a container that ran before its recording.
+const RAN_BEFORE: &str =
+    "the container ran before the recording began: what it did until then is not in it";
 
 /// What is recorded.
 pub(super) enum Subject {
-    /// Containers: name, first process.
-    Containers(Vec<(String, u32)>),
+    /// Containers, each with its first process; and what cannot be followed of them.
+    Containers { pids: Vec<u32>, gaps: BTreeSet<String> },
     /// A command of ours.
     Command(Child),
 }
@@ -40,9 +46,9 @@ pub(super) fn record(context: &Context<'_>, args: &cli::ProfileRecord) -> Result
     context.terminal.progress(&format!("recording {name}; SIGINT ends it"));
     let seconds = args.seconds.map(Duration::from_secs);
     let code = wait(&recorder, &mut subject, &signals, seconds)?;
-    let n = match &subject {
-        Subject::Containers(found) => found.len(),
-        Subject::Command(_) => 1,
+    let (n, gaps) = match &subject {
+        Subject::Containers { pids, gaps } => (pids.len(), gaps.clone()),
+        Subject::Command(_) => (1, BTreeSet::new()),
     };
     let from_the_start = matches!(subject, Subject::Command(_));
     let mut merged: Option<Record> = None;
@@ -55,13 +61,19 @@ pub(super) fn record(context: &Context<'_>, args: &cli::ProfileRecord) -> Result
             None => merged = Some(one),
         }
     }
-    let Some(record) = merged.filter(|record| !record.calls.is_empty()) else {
+    let Some(mut record) = merged.filter(|record| !record.calls.is_empty()) else {
         return Err(Failure::message(
             Exit::Incomplete,
             "nothing was seen of what was to be recorded",
         )
         .with_hint("let it work while it is recorded: a process that only waits makes no calls"));
     };
+    record.gaps.extend(gaps);
+    let is_whole = record.gaps.is_empty();
+    if !from_the_start {
+        // It was asked for, so the command has done what it should; whoever reads the record is told.
+        record.gaps.insert(RAN_BEFORE.into());
+    }
     for gap in &record.gaps {
         context.terminal.error(&format!("warning: {gap}\n"));
     }
@@ -71,7 +83,7 @@ pub(super) fn record(context: &Context<'_>, args: &cli::ProfileRecord) -> Result
     context.terminal.progress(&summary(&record));
     let path = args.output.clone().unwrap_or_else(|| PathBuf::from(format!("{name}.record.json")));
     super::write(context, Some(&path), &record.to_json())?;
-    Ok(if record.gaps.is_empty() { Exit::Clean } else { Exit::Partial })
+    Ok(if is_whole { Exit::Clean } else { Exit::Partial })
 }
 
 pub(super) fn catch() -> Result<SignalPipe, Failure> {
@@ -100,31 +112,88 @@ fn follow(
             .with_hint("record them in groups, and merge the records"));
     }
     let stores = named_stores(context, &args.store)?;
-    let mut found = Vec::new();
+    let mut pids = Vec::new();
+    let mut gaps = BTreeSet::new();
     for (target, name) in (0..).zip(&args.containers) {
         let (facts, pid) = find(context, name, &stores)?;
-        follow_container(recorder, target, pid)?;
-        let shown = if facts.container.name.is_empty() { &facts.id } else { &facts.container.name };
-        found.push((shown.clone(), pid));
+        if pids.contains(&pid) {
+            let message = format!("`{name}` names a container that another name stands for");
+            return Err(
+                Failure::message(Exit::Usage, message).with_hint("name each container once")
+            );
+        }
+        gaps.extend(follow_container(recorder, target, &facts.full_id, pid)?);
+        pids.push(pid);
     }
-    Ok(Subject::Containers(found))
+    Ok(Subject::Containers { pids, gaps })
 }
 
-/// Follows a container by its pid namespace, or, where that is the host's, by its processes.
-fn follow_container(recorder: &Recorder, target: u32, pid: u32) -> Result<(), Failure> {
+/// Follows a container by its control group, in which those that join it are as well, whatever
+/// namespaces it shares with others; without one, by a pid namespace of its own; and by the
+/// processes that are there now, whose children may leave both. Returns what cannot be followed.
+fn follow_container(
+    recorder: &Recorder,
+    target: u32,
+    id: &str,
+    pid: u32,
+) -> Result<Option<String>, Failure> {
     use anyhow::Context as _;
-    let inode =
-        |pid: &str| std::fs::metadata(format!("/proc/{pid}/ns/pid")).map(|found| found.ino());
-    let theirs = inode(&pid.to_string()).with_context(|| format!("look at process {pid}"))?;
-    let ours = inode("self").context("look at this process")?;
-    if theirs != ours {
-        let inode = u32::try_from(theirs).unwrap_or(0);
-        return recorder.follow_namespace(target, inode).or_exit(Exit::Incomplete);
+    let mut pids = descendants(pid);
+    let mut gap = None;
+    if let Some((hierarchy, folders)) = group_of(id, pid) {
+        for folder in folders {
+            // A group that is gone has nobody in it.
+            let Ok(found) = std::fs::metadata(&folder) else { continue };
+            recorder.follow_group(target, hierarchy, found.ino()).or_exit(Exit::Incomplete)?;
+            let members = std::fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
+            pids.extend(members.lines().filter_map(|line| line.parse::<u32>().ok()));
+        }
+    } else {
+        let inode =
+            |pid: &str| std::fs::metadata(format!("/proc/{pid}/ns/pid")).map(|found| found.ino());
+        let theirs = inode(&pid.to_string()).with_context(|| format!("look at process {pid}"))?;
+        if theirs == inode("self").context("look at this process")? {
+            gap = Some(
+                "the container has neither a control group nor a pid namespace of its own that are \
+                 seen here: what joins it later is not in the record"
+                    .to_string(),
+            );
+        } else {
+            let inode = u32::try_from(theirs).unwrap_or(0);
+            recorder.follow_namespace(target, inode).or_exit(Exit::Incomplete)?;
+        }
     }
-    for pid in descendants(pid) {
+    for pid in pids {
         recorder.follow_process(target, pid).or_exit(Exit::Incomplete)?;
     }
-    Ok(())
+    Ok(gap)
+}
+
+/// The folders of a container's control group and of those below it, in the one hierarchy that all
+/// containers of this machine are looked for in.
+fn group_of(id: &str, pid: u32) -> Option<(Hierarchy, Vec<PathBuf>)> {
+    let all = Hierarchies::detect().ok()?;
+    let group = all.of_process(pid).ok()?;
+    // On a hybrid machine a container need not be in the unified hierarchy.
+    let (hierarchy, folder) = match all.layout() {
+        Layout::V2 => (Hierarchy::Unified, group.unified()?),
+        Layout::V1 | Layout::Hybrid => (Hierarchy::Pids, group.controller("pids")?),
+    };
+    // The topmost that names the container: never one that it shares with others.
+    let own = folder.ancestors().filter(|folder| {
+        folder.file_name().is_some_and(|name| name.to_string_lossy().contains(id))
+    });
+    let mut folders = vec![own.last()?.to_path_buf()];
+    let mut next = 0;
+    while let Some(folder) = folders.get(next) {
+        let below = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        let below = below.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+        let room = GROUPS_MAX.saturating_sub(folders.len());
+        let below: Vec<PathBuf> = below.take(room).map(|entry| entry.path()).collect();
+        folders.extend(below);
+        next += 1;
+    }
+    Some((hierarchy, folders))
 }
 
 /// A process and those that it started, as far as they stand in `/proc` now.
@@ -170,7 +239,9 @@ pub(super) fn start(
     }
     let child = call.spawn();
     recorder.leave(own);
-    Ok(child.with_context(|| format!("start `{program}`"))?)
+    child.with_context(|| format!("start `{program}`")).map_err(|error| {
+        Failure::from(error).with_hint("check that the program exists and may be executed")
+    })
 }
 
 /// Waits for the end of what is recorded. Returns the exit code of a command.
@@ -186,8 +257,8 @@ pub(super) fn wait(
     let mut code = None;
     loop {
         match subject {
-            Subject::Containers(found) => {
-                if found.iter().all(|(_, pid)| !Path::new(&format!("/proc/{pid}")).exists()) {
+            Subject::Containers { pids, .. } => {
+                if pids.iter().all(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
                     return Ok(code);
                 }
             }

@@ -1,0 +1,259 @@
+//! Containers on a bridge, from a host and a world that are network namespaces of the test's own.
+
+use std::net::Ipv4Addr;
+use std::process::{Child, Command, Stdio};
+
+use super::bed::{Bed, SOON};
+use crate::support::{Ended, finish, wait_for};
+
+/// A network namespace, which ends with this value.
+struct Namespace(Child);
+
+impl Namespace {
+    fn new() -> Self {
+        let args = ["--net", "sleep", "600"];
+        let this = Self(Command::new("unshare").args(args).stdin(Stdio::null()).spawn().unwrap());
+        let own = std::fs::read_link("/proc/self/ns/net").unwrap();
+        wait_for("a network namespace", SOON, || {
+            let theirs = std::fs::read_link(format!("/proc/{}/ns/net", this.0.id()));
+            theirs.is_ok_and(|theirs| theirs != own).then_some(())
+        });
+        this.run("ip link set lo up");
+        this
+    }
+
+    /// `command` in this namespace.
+    fn within(&self, command: &Command) -> Command {
+        let mut entered = Command::new("nsenter");
+        entered.arg(format!("--net=/proc/{}/ns/net", self.0.id()));
+        entered.arg(command.get_program()).args(command.get_args());
+        entered.current_dir(command.get_current_dir().unwrap_or("/".as_ref()));
+        for (name, value) in command.get_envs() {
+            entered.env(name, value.unwrap_or_default());
+        }
+        entered
+    }
+
+    /// Runs a script of the shell's here; its output.
+    #[track_caller]
+    fn run(&self, script: &str) -> String {
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", script]);
+        finish(self.within(&shell)).expect(0).stdout
+    }
+
+    /// What is answered at `address`, from here; what went wrong otherwise.
+    fn ask(&self, address: &str, port: u16, source: &str) -> String {
+        let mut python = Command::new("python3");
+        python.args(["-c", ASK, address, &port.to_string(), source]);
+        finish(self.within(&python)).stdout.trim().to_string()
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+const ASK: &str = "
+import socket, sys
+try:
+    source = (sys.argv[3], 0) if sys.argv[3] else None
+    s = socket.create_connection((sys.argv[1], int(sys.argv[2])), 2, source)
+    print(s.recv(100).decode())
+except OSError as error: print('no:', error)
+";
+
+/// Tells everybody at a port which address they come from.
+const TELL: &str = "
+import socket, sys
+s = socket.socket()
+s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+s.bind((sys.argv[1], int(sys.argv[2])))
+s.listen()
+while True:
+    c, peer = s.accept()
+    c.sendall(peer[0].encode())
+    c.close()
+";
+
+const HOST: &str = "198.51.100.2";
+const WORLD: &str = "198.51.100.1";
+
+/// A host, a world beyond it with a server, and one server on the host.
+struct Stage {
+    host: Namespace,
+    world: Namespace,
+    servers: Vec<Child>,
+}
+
+impl Stage {
+    fn new() -> Self {
+        let (host, world) = (Namespace::new(), Namespace::new());
+        host.run(&format!(
+            "ip link add out type veth peer name in netns {} && ip address add {HOST}/24 dev out && \
+             ip link set out up && ip route add default via {WORLD}",
+            world.0.id()
+        ));
+        world.run(&format!("ip address add {WORLD}/24 dev in && ip link set in up"));
+        let servers = [(&world, WORLD), (&host, "0.0.0.0")].map(|(at, address)| {
+            let mut python = Command::new("python3");
+            python.args(["-c", TELL, address, "7000"]);
+            at.within(&python).stdin(Stdio::null()).spawn().unwrap()
+        });
+        let stage = Self { host, world, servers: servers.into() };
+        wait_for("the servers", SOON, || {
+            let both = [WORLD, HOST].map(|address| stage.host.ask(address, 7000, ""));
+            both.iter().all(|answer| !answer.starts_with("no:")).then_some(())
+        });
+        stage
+    }
+
+    /// The program, on this host.
+    fn palisade(&self, bed: &Bed, args: &[&str]) -> Ended {
+        finish(self.host.within(&bed.command(args)))
+    }
+
+    /// Starts a server in a container that says its name at port 80.
+    #[track_caller]
+    fn serve(&self, bed: &Bed, name: &str, flags: &[&str]) -> String {
+        let script = format!("while :; do echo {name} | nc -l -p 80; done");
+        let flags = [&["run", "-d", "--policy", "net.yaml", "--name", name][..], flags].concat();
+        let rest = ["oci:box", "--", "/bin/sh", "-c", &script];
+        self.palisade(bed, &[&flags[..], &rest].concat()).expect(0).stdout.trim().to_string()
+    }
+
+    /// What a container is told at an address and a port.
+    fn told(&self, bed: &Bed, name: &str, address: &str, port: u16) -> String {
+        let script = format!("nc -w 2 {address} {port} </dev/null || echo no");
+        self.palisade(bed, &["exec", name, "--", "/bin/sh", "-c", &script]).stdout.trim().into()
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        for server in &mut self.servers {
+            let _ = server.kill();
+            let _ = server.wait();
+        }
+    }
+}
+
+/// Writes `net.yaml`: the baseline with a bridge, and with `limits` of its own.
+fn policy(bed: &Bed, limits: &[(&str, &str)]) {
+    let mut text = bed.run(&["policy", "show", "baseline"]).expect(0).stdout;
+    text = text.replace("network: none ", "network: bridge ");
+    for (name, value) in limits {
+        text = text.replace("  limits:\n", &format!("  limits:\n    {name}: {value}\n"));
+    }
+    assert!(text.contains("network: bridge"));
+    std::fs::write(bed.path().join("net.yaml"), text).unwrap();
+}
+
+fn address_of(bed: &Bed, name: &str) -> Ipv4Addr {
+    let json = bed.run(&["ps", "--format", "json"]).expect(0).stdout;
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let all = json["containers"].as_array().unwrap();
+    let found = all.iter().find(|it| it["container"]["name"] == name).unwrap();
+    found["network"]["address"].as_str().unwrap().parse().unwrap()
+}
+
+#[test]
+fn a_bridge_leads_to_the_world_and_to_nobody_else() {
+    let Some(bed) = Bed::new() else { return };
+    policy(&bed, &[]);
+    let stage = Stage::new();
+    let web = stage.serve(&bed, "web", &["-p", "8080:80", "-p", "127.0.0.1:8081:80"]);
+    let other = stage.serve(&bed, "other", &[]);
+    let (web_at, other_at) = (address_of(&bed, "web"), address_of(&bed, "other"));
+    assert_ne!(web_at, other_at);
+
+    // What is published is reached: from the world, from the host, and by its own name.
+    assert_eq!(stage.world.ask(HOST, 8080, ""), "web");
+    for (address, port) in [(HOST, 8080), ("127.0.0.1", 8080), ("127.0.0.1", 8081)] {
+        assert_eq!(stage.host.ask(address, port, ""), "web", "{address}:{port}");
+    }
+    assert!(stage.world.ask(HOST, 8081, "").starts_with("no:"), "published for the host alone");
+    stage.world.run(&format!("ip route add 10.213.0.0/22 via {HOST}"));
+    assert!(stage.world.ask(&web_at.to_string(), 80, "").starts_with("no:"), "not by its address");
+
+    // Out by the host's address; neither to the host's servers, nor to the neighbour, by any way.
+    assert_eq!(stage.told(&bed, "web", WORLD, 7000), HOST);
+    for (address, port) in [
+        (HOST.to_string(), 7000),
+        ("10.213.0.1".to_string(), 7000),
+        (web_at.to_string(), 80),
+        (HOST.to_string(), 8080),
+    ] {
+        assert_eq!(stage.told(&bed, "other", &address, port), "no", "{address}:{port}");
+    }
+    for (name, address) in [("web", web_at), ("other", other_at)] {
+        assert_eq!(stage.told(&bed, name, &address.to_string(), 80), name, "to itself");
+    }
+
+    // A port is given once, also when a program of the host has it.
+    for (port, who) in [("8080:1", "ours"), ("7000:1", "the host's")] {
+        let args = ["run", "--policy", "net.yaml", "-p", port, "oci:box", "--", "/bin/true"];
+        let ended = stage.palisade(&bed, &args);
+        ended.expect_error_with_output(3, "is in use");
+        assert!(!ended.stderr.contains("panicked"), "{who}");
+    }
+
+    // Nothing is left of what has ended.
+    stage.palisade(&bed, &["stop", "--grace", "0", "web", "other"]).expect(0);
+    for id in [&web, &other] {
+        bed.expect_nothing_left(id);
+    }
+    let rules = stage.host.run("nft list ruleset");
+    assert!(!rules.contains("palisade_ports_") && !rules.contains("palisade_guard_"), "{rules}");
+    wait_for("the end of the devices", SOON, || {
+        (!stage.host.run("ip -o link show type veth").contains("pal")).then_some(())
+    });
+    assert_eq!(std::fs::read_dir(bed.run_dir.join("network")).unwrap().count(), 1, "the lock");
+    // And its address is free again.
+    stage.serve(&bed, "again", &["-p", "8080:80"]);
+    assert_eq!(address_of(&bed, "again"), web_at);
+}
+
+#[test]
+fn a_network_is_at_most_the_policys() {
+    let Some(bed) = Bed::new() else { return };
+    policy(&bed, &[]);
+    let run = |flags: &[&str]| {
+        let args = [&["run"][..], flags, &["oci:box", "--", "/bin/true"]].concat();
+        bed.run(&args)
+    };
+    run(&["--network", "bridge"]).expect_error(1, "allows no such network");
+    run(&["--policy", "net.yaml", "--network", "host"]).expect_error(1, "allows no such network");
+    run(&["-p", "80:80"]).expect_error(1, "only a container on the bridge");
+    run(&["--policy", "net.yaml", "-p", "80"]).expect(2);
+    run(&["--policy", "net.yaml", "--network", "none"]).expect(0);
+}
+
+#[test]
+fn bandwidth_and_input_are_limited() {
+    let Some(bed) = Bed::new() else { return };
+    policy(&bed, &[("network", "1Mi"), ("io", "20Mi")]);
+    let stage = Stage::new();
+    let id = stage.serve(&bed, "web", &[]);
+    let shaped = "qdisc tbf";
+    let device = format!("pal{}", &id[..12]);
+    let outside = stage.host.run(&format!("tc qdisc show dev {device}"));
+    assert!(outside.contains(shaped) && outside.contains("rate 8388Kbit"), "{outside}");
+    let pid = bed.ps("web").unwrap()[3].clone();
+    let inside = stage.host.run(&format!("nsenter -t {pid} -n tc qdisc show dev eth0"));
+    assert!(inside.contains(shaped), "{inside}");
+    // Version 1 or 2 of control groups, whichever has the controller.
+    let limits: Vec<String> = [
+        format!("/sys/fs/cgroup/blkio/palisade/{id}/blkio.throttle.read_bps_device"),
+        format!("/sys/fs/cgroup/blkio/palisade/{id}/blkio.throttle.write_bps_device"),
+        format!("/sys/fs/cgroup/palisade/{id}/io.max"),
+    ]
+    .iter()
+    .filter_map(|path| std::fs::read_to_string(path).ok())
+    .collect();
+    let all = limits.concat();
+    assert_eq!(all.matches("20971520").count(), 2, "{limits:?}");
+}

@@ -1,0 +1,324 @@
+//! Which image a container is made of: what its engine's own records say of it.
+//!
+//! Annotations are believed only where no engine keeps records of the container here: whoever
+//! starts one with Docker or Podman may write what they like into them.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use palisade_base::Digest;
+use palisade_model::Reference;
+use serde_json::Value;
+
+use super::identity::{docker_folder, is_id, podman_entry, podman_folder, podman_text, read_json};
+
+/// Names of one image, and places with its signatures, that are tried.
+const NAMES_MAX: usize = 8;
+/// Where containerd keeps its store, unless its mounts say otherwise.
+const CONTAINERD: &str = "/var/lib/containerd";
+/// The folder of bundles of containerd's shim.
+const SHIM_FOLDER: &str = "io.containerd.runtime.v2.task";
+/// Bytes of the list of mounts that are read.
+const MOUNTS_BYTES_MAX: u64 = 4 << 20;
+
+/// The image of a container.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Origin {
+    /// Digests by which the engine knows it: of its index, its manifest or its configuration.
+    pub(super) digests: Vec<Digest>,
+    /// What it is called, as rules of policies call images.
+    pub(super) names: Vec<String>,
+    /// The same images where they came from, by digest, as far as the engine remembers it.
+    pub(super) places: Vec<String>,
+}
+
+/// The image of the container `id` with this spec in `bundle`.
+pub(super) fn origin(spec: &Value, bundle: &Path, id: &str) -> Origin {
+    if !is_id(id) {
+        return Origin::default();
+    }
+    let root = spec.pointer("/root/path").and_then(Value::as_str).unwrap_or("rootfs");
+    let root = bundle.join(root);
+    if let Some(folder) = docker_folder(&root, id) {
+        return docker(&folder).unwrap_or_default();
+    }
+    if let Some(entry) = podman_folder(bundle, id).and_then(|it| podman_entry(it, id)) {
+        return podman(bundle, id, &entry).unwrap_or_default();
+    }
+    if let Some(found) = containerd(bundle, id, &root) {
+        return found;
+    }
+    annotated(spec)
+}
+
+impl Origin {
+    fn add(&mut self, name: &str, digests: &[Digest]) {
+        // An id, whole or in part, is no name.
+        let is_hex = |text: &str| text.bytes().all(|b| b.is_ascii_hexdigit());
+        let bare = name.strip_prefix("sha256:").unwrap_or(name);
+        if name.is_empty() || (is_hex(bare) && bare.len() >= 12) {
+            return;
+        }
+        let Ok(reference) = name.parse::<Reference>() else { return };
+        let whole = reference.to_string();
+        if self.names.len() < NAMES_MAX && !self.names.contains(&whole) {
+            self.names.push(whole);
+        }
+        for digest in digests {
+            let place = reference.with_digest(*digest).to_string();
+            if self.places.len() < NAMES_MAX && !self.places.contains(&place) {
+                self.places.push(place);
+            }
+        }
+    }
+}
+
+fn digest(text: &str) -> Option<Digest> {
+    let text = text.rsplit('@').next().unwrap_or(text);
+    let hex = text.strip_prefix("sha256:").unwrap_or(text);
+    format!("sha256:{hex}").parse().ok()
+}
+
+/// A container of Docker's, whose files are in `folder`.
+fn docker(folder: &Path) -> Option<Origin> {
+    let config = read_json(&folder.join("config.v2.json"))?;
+    let text = |pointer: &str| config.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    let mut found = Origin::default();
+    found
+        .digests
+        .extend([text("/Image"), text("/ImageManifest/digest")].into_iter().filter_map(digest));
+    let image = found.digests.first()?.to_string();
+    // Docker's list of names, of the older store of images; the newer one knows images by
+    // the digests that registries know.
+    let driver = Some(text("/Driver")).filter(|driver| is_id(driver)).unwrap_or("overlay2");
+    let data = folder.ancestors().nth(2)?;
+    let list = read_json(&data.join("image").join(driver).join("repositories.json"));
+    let all = list.as_ref().and_then(|list| list.get("Repositories")?.as_object());
+    let named: Vec<&String> = all
+        .into_iter()
+        .flat_map(|all| all.values().filter_map(Value::as_object).flatten())
+        .filter(|(_, id)| id.as_str() == Some(&image))
+        .map(|(name, _)| name)
+        .collect();
+    let at: Vec<Digest> = if list.is_some() {
+        named.iter().filter(|name| name.contains('@')).filter_map(|name| digest(name)).collect()
+    } else {
+        found.digests.clone()
+    };
+    found.add(text("/Config/Image"), &at);
+    if found.names.is_empty() {
+        for name in named {
+            found.add(name, &at);
+        }
+    }
+    Some(found)
+}
+
+/// A container of Podman's.
+fn podman(bundle: &Path, id: &str, entry: &Value) -> Option<Origin> {
+    let image = entry.get("image").and_then(Value::as_str)?;
+    let mut found = Origin::default();
+    found.digests.extend(digest(image));
+    // `overlay-containers` is beside `overlay-images`.
+    let containers = podman_folder(bundle, id)?;
+    let driver = containers.file_name()?.to_str()?.strip_suffix("-containers")?;
+    let list = containers.with_file_name(format!("{driver}-images")).join("images.json");
+    let list = read_json(&list);
+    let stored = list.as_ref().and_then(Value::as_array).and_then(|list| {
+        list.iter().find(|it| it.get("id").and_then(Value::as_str) == Some(image))
+    });
+    let mut at: BTreeSet<Digest> = BTreeSet::new();
+    let mut names = Vec::new();
+    if let Some(stored) = stored {
+        at.extend(stored.get("digest").and_then(Value::as_str).and_then(digest));
+        // The manifest, and the index in which it was found.
+        let data = stored.get("big-data-digests").and_then(Value::as_object);
+        let keys = data.into_iter().flat_map(|data| data.keys());
+        at.extend(keys.filter_map(|key| digest(key.strip_prefix("manifest-")?)));
+        let list = stored.get("names").and_then(Value::as_array).into_iter().flatten();
+        names.extend(list.filter_map(Value::as_str));
+    }
+    let at: Vec<Digest> = at.into_iter().collect();
+    found.digests.extend(&at);
+    found.add(&podman_text(entry, "image-name").unwrap_or_default(), &at);
+    if found.names.is_empty() {
+        for name in names {
+            found.add(name, &at);
+        }
+    }
+    Some(found)
+}
+
+/// A container of containerd's, in `…/io.containerd.runtime.v2.task/NAMESPACE/ID`.
+fn containerd(bundle: &Path, id: &str, root: &Path) -> Option<Origin> {
+    let bundle = std::fs::canonicalize(bundle).ok()?;
+    let namespace = bundle.parent()?;
+    if bundle.file_name()? != id || namespace.parent()?.file_name()? != SHIM_FOLDER {
+        return None;
+    }
+    let namespace = namespace.file_name()?.to_str()?;
+    let store = store_of(root).unwrap_or_else(|| CONTAINERD.into());
+    let (name, target) = palisade_image::containerd_image_of(&store, namespace, id).ok()??;
+    let mut found = Origin { digests: vec![target], ..Origin::default() };
+    found.add(&name, &[target]);
+    Some(found)
+}
+
+/// containerd's store, by where the mount at `root` has its files from.
+fn store_of(root: &Path) -> Option<PathBuf> {
+    let file = std::fs::File::open("/proc/self/mountinfo").ok()?;
+    let bytes = palisade_base::read_bounded(file, "list of mounts", MOUNTS_BYTES_MAX).ok()?;
+    let root = std::fs::canonicalize(root).ok()?;
+    store_in(&String::from_utf8_lossy(&bytes), root.to_str()?)
+}
+
+/// The same, in the text of `proc_pid_mountinfo(5)`.
+fn store_in(mounts: &str, root: &str) -> Option<PathBuf> {
+    let is_it = |line: &&str| line.split(' ').nth(4) == Some(root);
+    let line = mounts.lines().rfind(is_it)?;
+    let at = line.find("/io.containerd.snapshotter.")?;
+    let before = line.get(..at)?;
+    let start = before.rfind([' ', ',', '=', ':'])? + 1;
+    let path = before.get(start..)?;
+    path.starts_with('/').then(|| PathBuf::from(path))
+}
+
+/// What Kubernetes' plugins of containerd and CRI-O say.
+fn annotated(spec: &Value) -> Origin {
+    let text = |key: &str| {
+        let all = spec.pointer("/annotations").and_then(Value::as_object)?;
+        all.get(key).and_then(Value::as_str).filter(|text| !text.is_empty())
+    };
+    let mut found = Origin::default();
+    let keys = [
+        "io.kubernetes.cri-o.ImageRef",
+        "io.kubernetes.cri-o.Image",
+        "io.kubernetes.cri.image-name",
+    ];
+    found.digests.extend(keys.iter().filter_map(|key| digest(text(key)?)));
+    let names = ["io.kubernetes.cri.image-name", "io.kubernetes.cri-o.ImageName"];
+    for name in names.iter().filter_map(|key| text(key)) {
+        let at: Vec<Digest> =
+            name.contains('@').then(|| digest(name)).flatten().into_iter().collect();
+        found.add(name, &at);
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn write(path: &Path, value: &Value) {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, value.to_string()).unwrap();
+    }
+
+    #[test]
+    fn docker_knows_images_by_id_and_by_what_it_pulled() {
+        let data = tempfile::tempdir().unwrap();
+        let root = data.path().join("overlay2/f/merged");
+        std::fs::create_dir_all(&root).unwrap();
+        let (image, pulled) = (Digest::of(b"image"), Digest::of(b"index"));
+        let config = data.path().join("containers/c1/config.v2.json");
+        let list = data.path().join("image/overlay2/repositories.json");
+        let (tag, at) = ("r.example/shop:1", format!("r.example/shop@{pulled}"));
+        write(
+            &list,
+            &json!({"Repositories": {"r.example/shop": {tag: image, at.clone(): image},
+            "box": {"box:latest": Digest::of(b"other")}}}),
+        );
+        // Nobody's word but Docker's.
+        let spec = json!({"root": {"path": root}, "annotations": {
+            "io.kubernetes.cri.image-name": format!("good.example/x@{}", Digest::of(b"good"))}});
+        let check = |called: &str, names: &[&str], places: &[&str]| {
+            write(
+                &config,
+                &json!({"Image": image, "Driver": "overlay2", "Config": {"Image": called}}),
+            );
+            let found = origin(&spec, Path::new("/b"), "c1");
+            assert_eq!(found.digests, [image]);
+            assert_eq!(
+                (found.names, found.places),
+                (
+                    names.iter().map(ToString::to_string).collect::<Vec<_>>(),
+                    places.iter().map(ToString::to_string).collect::<Vec<_>>(),
+                ),
+                "{called}"
+            );
+        };
+        let place =
+            "r.example/shop:1".parse::<Reference>().unwrap().with_digest(pulled).to_string();
+        check("r.example/shop:1", &[tag], &[&place]);
+        // By its id: by whatever it is called.
+        let found = {
+            write(
+                &config,
+                &json!({"Image": image, "Driver": "overlay2", "Config": {"Image": image}}),
+            );
+            origin(&spec, Path::new("/b"), "c1")
+        };
+        assert!(found.names.iter().any(|name| name == tag), "{found:?}");
+        write(&config, &json!({"Config": {"Image": "r.example/shop:1"}}));
+        assert_eq!(origin(&spec, Path::new("/b"), "c1"), Origin::default());
+    }
+
+    #[test]
+    fn podman_knows_manifest_and_index() {
+        let store = tempfile::tempdir().unwrap();
+        let bundle = store.path().join("vfs-containers/c1/userdata");
+        std::fs::create_dir_all(&bundle).unwrap();
+        let (image, one, two) =
+            (Digest::of(b"config"), Digest::of(b"manifest"), Digest::of(b"index"));
+        let metadata = json!({"image-name": "r.example/shop:1", "name": "web"}).to_string();
+        write(
+            &store.path().join("vfs-containers/containers.json"),
+            &json!([{"id": "c1", "image": image.hex(), "metadata": metadata}]),
+        );
+        let data = json!({format!("manifest-{two}"): two, "manifest": one, "signatures-x": one});
+        write(
+            &store.path().join("vfs-images/images.json"),
+            &json!([
+            {"id": image.hex(), "digest": one, "names": ["r.example/shop:1"], "big-data-digests": data}]),
+        );
+        let spec = json!({"annotations": {"io.kubernetes.cri-o.ImageRef": Digest::of(b"good")}});
+        let found = origin(&spec, &bundle, "c1");
+        let expected: BTreeSet<_> = [image, one, two].into();
+        assert_eq!(found.digests.iter().copied().collect::<BTreeSet<_>>(), expected);
+        assert_eq!(found.names, ["r.example/shop:1"]);
+        assert_eq!(found.places.len(), 2);
+    }
+
+    #[test]
+    fn without_an_engines_records_annotations_tell() {
+        let good = Digest::of(b"good");
+        let name = format!("r.example/shop:1@{good}");
+        let spec = json!({"annotations": {"io.kubernetes.cri.image-name": name}});
+        let found = origin(&spec, Path::new("/b"), "c1");
+        assert_eq!(found.digests, [good]);
+        assert_eq!(found.names.len(), 1);
+        let spec = json!({"annotations": {"io.kubernetes.cri-o.ImageRef": good.hex(),
+            "io.kubernetes.cri-o.ImageName": "r.example/shop:1"}});
+        let found = origin(&spec, Path::new("/b"), "c1");
+        assert_eq!(
+            (found.digests, found.names),
+            (vec![good], vec!["r.example/shop:1".to_string()])
+        );
+        assert_eq!(origin(&spec, Path::new("/b"), "../c1"), Origin::default());
+        assert_eq!(origin(&json!({}), Path::new("/b"), "c1"), Origin::default());
+    }
+
+    #[test]
+    fn containerds_store_is_where_its_mounts_are_from() {
+        let line = |mount: &str, options: &str| {
+            format!("36 35 98:0 / {mount} rw - overlay overlay {options}\n")
+        };
+        let ours = "rw,lowerdir=/srv/c/io.containerd.snapshotter.v1.overlayfs/snapshots/1/fs:/x";
+        let mounts = line("/other", "rw,lowerdir=/y/io.containerd.snapshotter.v1.overlayfs/1")
+            + &line("/run/b/rootfs", ours);
+        let found = store_in(&mounts, "/run/b/rootfs");
+        assert_eq!(found.as_deref(), Some(Path::new("/srv/c")));
+        assert_eq!(store_in(&mounts, "/run/c/rootfs"), None);
+    }
+}
