@@ -133,14 +133,6 @@ impl Stage {
         id.trim().to_string()
     }
 
-    /// Waits until a server answers with `name`: a busy one may need longer than one is asked.
-    #[track_caller]
-    fn answers(&self, from: &Namespace, address: &str, port: u16, name: &str) {
-        wait_for(&format!("{name} at {address}:{port}"), SOON, || {
-            (from.ask(address, port, "") == name).then_some(())
-        });
-    }
-
     /// What a container is told at an address and a port.
     fn told(&self, bed: &Bed, name: &str, address: &str, port: u16) -> String {
         let script = format!("nc -w 2 {address} {port} </dev/null || echo no");
@@ -155,6 +147,14 @@ impl Drop for Stage {
             let _ = server.wait();
         }
     }
+}
+
+/// Waits until a server answers with `name`: a busy one may need longer than one is asked.
+#[track_caller]
+fn answers(from: &Namespace, address: &str, port: u16, name: &str) {
+    wait_for(&format!("{name} at {address}:{port}"), SOON, || {
+        (from.ask(address, port, "") == name).then_some(())
+    });
 }
 
 /// Writes `net.yaml`: the baseline with a bridge, and with `limits` of its own.
@@ -187,9 +187,9 @@ fn a_bridge_leads_to_the_world_and_to_nobody_else() {
     assert_ne!(web_at, other_at);
 
     // What is published is reached: from the world, from the host, and by its own name.
-    stage.answers(&stage.world, HOST, 8080, "web");
+    answers(&stage.world, HOST, 8080, "web");
     for (address, port) in [(HOST, 8080), ("127.0.0.1", 8080), ("127.0.0.1", 8081)] {
-        stage.answers(&stage.host, address, port, "web");
+        answers(&stage.host, address, port, "web");
     }
     assert!(stage.world.ask(HOST, 8081, "").starts_with("no:"), "published for the host alone");
     stage.world.run(&format!("ip route add 10.213.0.0/22 via {HOST}"));
