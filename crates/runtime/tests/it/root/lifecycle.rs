@@ -242,7 +242,14 @@ fn a_program_that_ignores_signals_is_killed_after_its_grace() {
     let mut request = bench.request(&policy, &["/bin/sleep", "60"]);
     request.detach = true;
     request.name = Some("deaf".into());
-    bench.runtime.run(&request, Stdio::default()).unwrap();
+    let outcome = bench.runtime.run(&request, Stdio::default()).unwrap();
+    // What runC is before it becomes the program ends at the signal.
+    let cmdline = format!("/proc/{}/cmdline", outcome.record.container.init_pid.unwrap());
+    let start = Instant::now();
+    while std::fs::read(&cmdline).unwrap() != b"/bin/sleep\x0060\0" {
+        assert!(start.elapsed() < Duration::from_mins(1), "the program is never executed");
+        std::thread::sleep(Duration::from_millis(5));
+    }
     let start = Instant::now();
     assert!(!bench.runtime.stop("deaf", Some(15), Duration::from_millis(200)).unwrap());
     assert!(start.elapsed() < Duration::from_secs(40));
