@@ -34,6 +34,7 @@ pub mod sigstore;
 mod simple;
 mod spki;
 mod statement;
+pub mod timestamp;
 pub mod verify;
 
 pub use blob::{VerifyBlobError, sign_blob, verify_blob};
