@@ -8,7 +8,7 @@ use libfuzzer_sys::fuzz_target;
 use palisade_base::Digest;
 use palisade_fuzz::{Input, NOW, scratch};
 use palisade_model::{Container, Engine};
-use palisade_respond::bundle::{BundleWriter, CaseFacts, verify_stream};
+use palisade_respond::bundle::{BundleWriter, CaseFacts, Opening, verify_stream};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -57,8 +57,8 @@ fn written(mut input: Input<'_>) {
     }
     let mut bytes = std::fs::read(&path).expect("read what was written");
     let verified = |bytes: &[u8]| match signed {
-        true => verify_stream(bytes, &path, Some(&check)),
-        false => verify_stream(bytes, &path, None),
+        true => verify_stream(bytes, &path, Opening::signed(&check)),
+        false => verify_stream(bytes, &path, Opening::default()),
     };
     let found = verified(&bytes).expect("verify what was written");
     assert_eq!(found.n_bytes, bytes.len() as u64);
@@ -73,8 +73,8 @@ fuzz_target!(|data: &[u8]| {
     if input.byte() & 1 == 1 {
         return written(input);
     }
-    if let Ok(verified) = verify_stream(input.0, Path::new("case.tar"), None) {
+    if let Ok(verified) = verify_stream(input.0, Path::new("case.tar"), Opening::default()) {
         assert_eq!(verified.n_bytes, input.0.len() as u64);
     }
-    let _ = verify_stream(input.0, Path::new("case.tar"), Some(&check));
+    let _ = verify_stream(input.0, Path::new("case.tar"), Opening::signed(&check));
 });

@@ -28,7 +28,9 @@ pub mod worker;
 pub use agent::{Agent, AgentError, BY_HAND_FOLDER, Notice, Resumed, Settings};
 pub use detection::{Changed, Detection, RuleInfo, Source, SourceError, SourceHealth};
 pub use detector::Detector;
-pub use worker::{ContainerFiles, ResponseMeans, collected, collected_before};
+pub use worker::{
+    AskSealing, ContainerFiles, ResponseMeans, Sealing, StampEvidence, collected, collected_before,
+};
 
 /// The rules that come with the product, in Falco's language: for each file its name in
 /// diagnostics and its text, the most urgent rules first.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use palisade_base::Timestamp;
 use palisade_model::{Container, Incident};
+use palisade_respond::age::Recipient;
 use palisade_respond::bundle::{self, CaseFacts};
 use palisade_respond::cgroup::Hierarchies;
 use palisade_respond::evidence::{self, Attachment, EvidenceOptions, Request};
@@ -24,6 +25,28 @@ pub const REPORTS_MAX: usize = 1024;
 /// Signs an evidence manifest.
 pub type SignEvidence =
     Box<dyn Fn(&[u8]) -> Result<Vec<u8>, Box<dyn std::error::Error + Send + Sync>> + Send>;
+
+/// Has the Merkle root of a bundle stamped by an authority of time.
+pub type StampEvidence =
+    Box<dyn Fn(&[u8]) -> Result<Vec<u8>, Box<dyn std::error::Error + Send + Sync>> + Send>;
+
+/// How a bundle is kept.
+#[derive(Default)]
+pub struct Sealing {
+    /// To whom it is encrypted; nobody: it is in the clear.
+    pub recipients: Vec<Recipient>,
+    /// Stamps it.
+    pub stamper: Option<StampEvidence>,
+}
+
+impl std::fmt::Debug for Sealing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sealing").field("recipients", &self.recipients).finish_non_exhaustive()
+    }
+}
+
+/// Says how a bundle is to be kept.
+pub type AskSealing = Box<dyn Fn() -> Result<Sealing, String> + Send>;
 
 /// Where files of a container lie on the host.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -44,6 +67,9 @@ pub struct ResponseMeans {
     pub network: Arc<dyn NetworkCut + Send + Sync>,
     /// Signs evidence; without it bundles are not signed.
     pub signer: Option<SignEvidence>,
+    /// To whom evidence is encrypted and who stamps it, asked before each bundle: an error keeps
+    /// a bundle from being written in the clear.
+    pub sealing: Option<AskSealing>,
     /// Finds a container's files.
     pub locate: Box<dyn Fn(&Container) -> ContainerFiles + Send>,
 }
@@ -230,7 +256,7 @@ impl Bench {
         let Self { responder, means, hierarchies, incidents, hostname, tool, .. } = self;
         let containment = KernelContainment::new(means.network.as_ref());
         let (evidence_folder, options) = (means.evidence.clone(), means.options);
-        let (signer, locate) = (&means.signer, &means.locate);
+        let (signer, locate, ask) = (&means.signer, &means.locate, &means.sealing);
         let mut collect = |plan: &Plan, target: &Target, frozen: bool, deadline: Duration| {
             let path = evidence_folder.join(format!("{}.tar", plan.id));
             if let Some(collected) = collected_before(&path) {
@@ -244,6 +270,7 @@ impl Bench {
                 read.as_ref()
             };
             let files = locate(target.container());
+            let sealing = ask.as_ref().map(|ask| ask()).transpose()?.unwrap_or_default();
             let request = Request {
                 target,
                 case: CaseFacts {
@@ -260,6 +287,11 @@ impl Bench {
                 attachments,
                 options,
                 deadline,
+                recipients: &sealing.recipients,
+                stamper: sealing
+                    .stamper
+                    .as_ref()
+                    .map(|stamp| stamp.as_ref() as bundle::Stamper<'_>),
             };
             let sign = signer.as_ref().map(|sign| sign.as_ref() as bundle::Signer<'_>);
             evidence::collect(&path, &request, sign)
@@ -290,7 +322,18 @@ pub fn collected(summary: &evidence::Summary) -> Collected {
 
 /// A whole bundle of the same plan, left by a run that was killed after writing it.
 pub fn collected_before(path: &Path) -> Option<Collected> {
-    let verified = path.exists().then(|| bundle::verify(path, None).ok())??;
+    if !path.exists() {
+        return None;
+    }
+    // One that is encrypted cannot be looked into here; it has its name because it is whole.
+    if bundle::is_encrypted(path).ok()? {
+        return Some(Collected {
+            file: path.display().to_string(),
+            detail: format!("collected before, encrypted: {}", path.display()),
+            partial: false,
+        });
+    }
+    let verified = bundle::verify(path, bundle::Opening::default()).ok()?;
     Some(Collected {
         file: path.display().to_string(),
         detail: format!(

@@ -5,6 +5,7 @@
 //! process or reads the environment: callers pass what a function needs.
 #![forbid(unsafe_code)]
 
+pub mod bech32;
 pub mod bounded;
 pub mod diagnostic;
 pub mod digest;

@@ -43,6 +43,7 @@ mod rules;
 mod run;
 pub(crate) mod runtime;
 mod scan;
+mod sealing;
 mod send;
 mod sign;
 mod signing;

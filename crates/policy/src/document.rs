@@ -36,6 +36,17 @@ pub struct Policy {
     pub checks: Checks,
     /// What a scan looks for beyond what is built in.
     pub scan: crate::scan::Scan,
+    /// How evidence is kept.
+    pub evidence: Evidence,
+}
+
+/// How evidence is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Evidence {
+    /// Recipients of age (`age1…`) to whom bundles are encrypted.
+    pub recipients: Vec<String>,
+    /// The authority of time that stamps bundles.
+    pub timestamp: Option<String>,
 }
 
 /// What the checks of configuration demand.

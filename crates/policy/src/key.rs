@@ -63,6 +63,10 @@ pub(crate) enum TextRule {
     LastDay,
     /// A day: `2027-06-30`.
     Date,
+    /// A recipient of age: `age1…`.
+    Recipient,
+    /// An address of `https` or `http`, or empty.
+    Url,
 }
 
 /// What a key takes, with the function that stores it.

@@ -20,6 +20,7 @@ pub mod edit;
 pub mod endpoint;
 mod enforce;
 pub mod engines;
+mod evidence;
 pub mod explain;
 mod gate;
 mod key;
@@ -41,7 +42,7 @@ pub use decide::{Admission, GateState, SignatureState, admit, response_for};
 pub use decisions::Decisions;
 pub use document::{
     Action, CheckException, Checks, Containers, CustomCheck, EndOfLife, Enforce, EnforceException,
-    EnforceMode, EnforceRule, Gate, ImageVerification, Images, Limits, Network, Policy,
+    EnforceMode, EnforceRule, Evidence, Gate, ImageVerification, Images, Limits, Network, Policy,
     ResponseRule, Runtime, Seccomp, SecurityModule, SeverityChange, Sink, SinkFormat, Tmpfs,
     UserMode, UserNamespace,
 };

@@ -518,5 +518,6 @@ fn blank() -> Policy {
         sinks: Vec::new(),
         checks: Checks::default(),
         scan: crate::scan::Scan::default(),
+        evidence: crate::document::Evidence::default(),
     }
 }

@@ -145,6 +145,10 @@ fn text_schema(rule: &TextRule) -> Value {
             json!({"enum": EnforcementAction::ALL.map(EnforcementAction::as_str)})
         }
         TextRule::Date => json!({"type": "string", "format": "date"}),
+        TextRule::Recipient => {
+            json!({"type": "string", "pattern": "^(age1[02-9ac-hj-np-z]{58}|AGE1[02-9AC-HJ-NP-Z]{58})$"})
+        }
+        TextRule::Url => json!({"type": "string", "pattern": "^(https?://[^\\s]+)?$"}),
         TextRule::Allowance => json!({
             "anyOf": [
                 {"enum": crate::engines::WORDS},
@@ -249,6 +253,8 @@ fn one(rule: &TextRule) -> &'static str {
         TextRule::Allowance => "an allowance",
         TextRule::Date | TextRule::LastDay => "a day",
         TextRule::Endpoint => "an endpoint",
+        TextRule::Recipient => "a recipient of age",
+        TextRule::Url => "an address",
         TextRule::Pattern => "a regular expression",
     }
 }

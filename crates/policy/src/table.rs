@@ -182,7 +182,8 @@ pub(crate) const N_KEYS: usize = KEYS.len()
     + crate::engines::KEYS.len()
     + crate::sinks::KEYS.len()
     + crate::checks::KEYS.len()
-    + crate::scan::KEYS.len();
+    + crate::scan::KEYS.len()
+    + crate::evidence::KEYS.len();
 
 /// Every key, in the order in which a policy is written and explained.
 pub(crate) fn keys() -> impl Iterator<Item = &'static Key> {
@@ -194,6 +195,7 @@ pub(crate) fn keys() -> impl Iterator<Item = &'static Key> {
         .chain(crate::sinks::KEYS)
         .chain(crate::checks::KEYS)
         .chain(crate::scan::KEYS)
+        .chain(crate::evidence::KEYS)
 }
 
 /// Every key but those of the sections that stand in tables of their own.

@@ -139,6 +139,22 @@ pub(crate) fn text(text: &str, rule: &TextRule) -> Result<String, Refusal> {
             Ok(endpoint) => Ok(endpoint.to_string()),
             Err(error) => Err(refuse(error.message, error.help)),
         },
+        TextRule::Recipient => match palisade_base::bech32::decode("age", text) {
+            Some(_) => Ok(text.to_ascii_lowercase()),
+            None => Err(refuse(
+                format!("`{}` is no recipient of age", cut(text)),
+                "write `age1…` as `age-keygen -y FILE` prints it; keys of SSH and plug-ins are not \
+                 supported",
+            )),
+        },
+        TextRule::Url | TextRule::LastDay if text.is_empty() => Ok(String::new()),
+        TextRule::Url => match text.parse::<crate::endpoint::Endpoint>() {
+            Ok(crate::endpoint::Endpoint::Webhook { url, .. }) => Ok(url),
+            _ => Err(refuse(
+                format!("`{}` is no address of the web", cut(text)),
+                "write https://HOST/PATH, or http://… for one that answers in the clear",
+            )),
+        },
         TextRule::EnforcementAction => match text.parse::<palisade_model::EnforcementAction>() {
             Ok(action) => Ok(action.to_string()),
             Err(error) => Err(refuse(error.to_string(), "allowed are deny, kill")),
@@ -154,7 +170,6 @@ pub(crate) fn text(text: &str, rule: &TextRule) -> Result<String, Refusal> {
                 Err(refuse(cut(&error), help))
             }
         },
-        TextRule::LastDay if text.is_empty() => Ok(String::new()),
         TextRule::Date | TextRule::LastDay => {
             let is_day = text.len() == 10
                 && format!("{text}T00:00:00Z").parse::<palisade_base::Timestamp>().is_ok();

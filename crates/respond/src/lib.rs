@@ -13,6 +13,7 @@
 //! the caller passes in, and so is sending a request to a service elsewhere.
 #![forbid(unsafe_code)]
 
+pub mod age;
 pub mod bundle;
 pub mod case;
 pub mod containment;

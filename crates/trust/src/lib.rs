@@ -37,6 +37,7 @@ pub mod sigstore;
 mod simple;
 mod spki;
 mod statement;
+pub mod timestamp;
 pub mod tuf;
 pub mod verify;
 

@@ -156,6 +156,7 @@ fn manifest(incident: &Incident) -> Manifest {
         n_gaps_unlisted: 0,
         chain: Digest::of(b"chain"),
         merkle_root: Digest::of(b"root"),
+        timestamp: None,
     }
 }
 
@@ -308,7 +309,8 @@ fn the_report_of_a_bundle_shows_what_it_tells_and_steers_nothing() {
     );
     add("host/proc-uptime", "10.50 20.00\n");
     writer.finish(None).unwrap();
-    let case = palisade_respond::case::read(&path, None).unwrap();
+    let case =
+        palisade_respond::case::read(&path, palisade_respond::bundle::Opening::default()).unwrap();
     assert_eq!(case.unread, [""; 0]);
     let html = super::case_html(&case, Timestamp::from_nanos(0)).unwrap();
     for expected in [

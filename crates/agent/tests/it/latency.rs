@@ -61,6 +61,7 @@ mod root {
             options: EvidenceOptions::default(),
             network: Arc::new(BpfNetwork::default()),
             signer: None,
+            sealing: None,
             locate: Box::new(|_| ContainerFiles::default()),
         };
         let actions = policy(&[Action::Freeze, Action::Isolate]);

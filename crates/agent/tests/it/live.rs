@@ -40,6 +40,7 @@ mod root {
             options: EvidenceOptions::default(),
             network: std::sync::Arc::new(BpfNetwork::default()),
             signer: None,
+            sealing: None,
             locate: Box::new(|_| ContainerFiles::default()),
         };
         Agent::open(Settings::new(state, "host", "palisade test"), policy(actions), means)
@@ -142,7 +143,8 @@ mod root {
         assert!(sandbox.is_dead());
         server.join().unwrap();
         let bundle = std::fs::read_dir(folder.path().join("evidence")).unwrap().next().unwrap();
-        let verified = verify(&bundle.unwrap().path(), None).unwrap();
+        let verified =
+            verify(&bundle.unwrap().path(), palisade_respond::bundle::Opening::default()).unwrap();
         assert!(verified.manifest.case.frozen);
         let network = BpfNetwork::default();
         let id = sandbox.container.id.clone();

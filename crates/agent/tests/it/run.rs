@@ -156,7 +156,7 @@ mod root {
         let check = |bytes: &[u8], signature: &[u8]| {
             if bytes[..8] == *signature { Ok(()) } else { Err("wrong".into()) }
         };
-        let verified = verify(bundle, Some(&check)).unwrap();
+        let verified = verify(bundle, palisade_respond::bundle::Opening::signed(&check)).unwrap();
         assert!(verified.manifest.case.frozen);
         assert!(verified.manifest.items.iter().any(|i| i.path == "context/000-alert.json"));
         let (agent, resumed) = open(folder.path(), policy(&Action::ALL), &network);
@@ -265,7 +265,8 @@ mod root {
             for action in ["freeze", "isolate", "evidence", "kill"] {
                 assert!(timeline.contains(&format!("\"action\":\"{action}\"")), "{action}");
             }
-            verify(&bundles(folder.path())[0], None).unwrap();
+            verify(&bundles(folder.path())[0], palisade_respond::bundle::Opening::default())
+                .unwrap();
         }
     }
 }

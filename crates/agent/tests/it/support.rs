@@ -75,6 +75,7 @@ pub(crate) fn open(
         options: EvidenceOptions::default(),
         network: Arc::new(network.clone()),
         signer: Some(Box::new(|bytes| Ok(bytes[..8].to_vec()))),
+        sealing: None,
         locate: Box::new(|_| ContainerFiles::default()),
     };
     Agent::open(Settings::new(state, "host", "palisade test"), policy, means).unwrap()

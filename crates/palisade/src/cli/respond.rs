@@ -321,13 +321,21 @@ pub(crate) struct CollectArgs {
     /// Include process memory, up to this many MiB a process
     #[arg(long, default_value_t = 0, value_name = "MIB")]
     pub(crate) memory: u64,
+    /// Encrypt the bundle while it is written, in the format of age [default: those of
+    /// <data-dir>/evidence.json]
+    #[arg(long, value_name = "age1…")]
+    pub(crate) recipient: Vec<String>,
+    /// Have an authority of time (RFC 3161) stamp the bundle [default: that of
+    /// <data-dir>/evidence.json]
+    #[arg(long, value_name = "URL")]
+    pub(crate) timestamp: Option<String>,
 }
 
 /// `palisade evidence`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Evidence {
     /// Verify a bundle: every item, the chain, and the signature
-    Verify(EvidenceArgs),
+    Verify(VerifyEvidenceArgs),
     /// List what a bundle holds, and what could not be captured
     List(EvidenceArgs),
     /// Extract a bundle into a new folder
@@ -351,9 +359,9 @@ pub(crate) struct CaseArgs {
     /// Form of the result
     #[arg(long, value_enum, default_value_t = ListFormat::Table)]
     pub(crate) format: ListFormat,
-    /// Public key of the signer [default: <data-dir>/evidence.pub]
-    #[arg(long, value_name = "FILE")]
-    pub(crate) key: Option<PathBuf>,
+    /// What the bundle is verified and opened with
+    #[command(flatten)]
+    pub(crate) trust: BundleTrust,
 }
 
 /// `palisade evidence diff`.
@@ -371,9 +379,9 @@ pub(crate) struct DiffArgs {
     /// Form of the result
     #[arg(long, value_enum, default_value_t = ListFormat::Table)]
     pub(crate) format: ListFormat,
-    /// Public key of the signer [default: <data-dir>/evidence.pub]
-    #[arg(long, value_name = "FILE")]
-    pub(crate) key: Option<PathBuf>,
+    /// What the bundle is verified and opened with
+    #[command(flatten)]
+    pub(crate) trust: BundleTrust,
 }
 
 /// `palisade evidence report`.
@@ -386,9 +394,9 @@ pub(crate) struct CaseReportArgs {
     /// The report; replaced if there
     #[arg(long, value_name = "FILE")]
     pub(crate) html: PathBuf,
-    /// Public key of the signer [default: <data-dir>/evidence.pub]
-    #[arg(long, value_name = "FILE")]
-    pub(crate) key: Option<PathBuf>,
+    /// What the bundle is verified and opened with
+    #[command(flatten)]
+    pub(crate) trust: BundleTrust,
 }
 
 /// A bundle.
@@ -396,9 +404,36 @@ pub(crate) struct CaseReportArgs {
 pub(crate) struct EvidenceArgs {
     /// The bundle
     pub(crate) bundle: PathBuf,
+    /// What the bundle is verified and opened with
+    #[command(flatten)]
+    pub(crate) trust: BundleTrust,
+}
+
+/// What a bundle is verified and opened with.
+#[derive(Debug, Args)]
+pub(crate) struct BundleTrust {
     /// Public key of the signer [default: <data-dir>/evidence.pub]
     #[arg(long, value_name = "FILE")]
     pub(crate) key: Option<PathBuf>,
+    /// Identities of age (`AGE-SECRET-KEY-1…`) that open an encrypted bundle
+    #[arg(long, value_name = "FILE")]
+    pub(crate) identity: Vec<PathBuf>,
+}
+
+/// `palisade evidence verify`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    palisade evidence verify case.tar --key evidence.pub\n  \
+    palisade evidence verify case.tar --identity key.txt --timestamp-root authority.pem")]
+pub(crate) struct VerifyEvidenceArgs {
+    /// The bundle
+    pub(crate) bundle: PathBuf,
+    /// What the bundle is verified and opened with
+    #[command(flatten)]
+    pub(crate) trust: BundleTrust,
+    /// Root certificates (PEM) of an authority of time, whose time stamp is then demanded
+    #[arg(long, value_name = "FILE")]
+    pub(crate) timestamp_root: Option<PathBuf>,
 }
 
 /// `palisade evidence extract`.
@@ -408,7 +443,7 @@ pub(crate) struct ExtractArgs {
     pub(crate) bundle: PathBuf,
     /// A folder that does not exist yet
     pub(crate) folder: PathBuf,
-    /// Public key of the signer [default: <data-dir>/evidence.pub]
-    #[arg(long, value_name = "FILE")]
-    pub(crate) key: Option<PathBuf>,
+    /// What the bundle is verified and opened with
+    #[command(flatten)]
+    pub(crate) trust: BundleTrust,
 }

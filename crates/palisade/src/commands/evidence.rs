@@ -6,15 +6,20 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use palisade_base::Digest;
-use palisade_respond::bundle::{self, Seal, Verified};
+use palisade_respond::bundle::{self, Manifest, Opening, Seal, Verified};
 use palisade_respond::case::Case;
+use palisade_trust::timestamp::TimeAuthorities;
 use palisade_trust::{PublicKey, verify_blob};
 
 use super::Context;
+use super::sealing::identities;
 use super::sign::read_key;
 use crate::cli;
 use crate::exit::{Exit, Failure, OrExit as _};
 use crate::terminal::columns;
+
+/// Bytes of a file of certificates.
+const ROOTS_BYTES_MAX: u64 = 1 << 20;
 
 /// Carries out a `palisade evidence` command.
 pub(crate) fn evidence(context: &Context<'_>, command: &cli::Evidence) -> Result<Exit, Failure> {
@@ -33,20 +38,24 @@ pub(crate) fn evidence(context: &Context<'_>, command: &cli::Evidence) -> Result
 fn verified(
     context: &Context<'_>,
     path: &Path,
-    key: Option<&PathBuf>,
+    trust: &cli::BundleTrust,
 ) -> Result<Verified, Failure> {
     require(path)?;
-    let keys = signer_keys(context, key)?;
+    let keys = signer_keys(context, trust.key.as_ref())?;
+    let identities = identities(&trust.identity)?;
     let verifier = |manifest: &[u8], signature: &[u8]| check_signature(&keys, manifest, signature);
-    bundle::verify(path, Some(&verifier)).or_exit(Exit::Refused)
+    let opening = Opening::signed(&verifier).with_identities(&identities);
+    bundle::verify(path, opening).or_exit(Exit::Refused)
 }
 
 /// What a bundle tells, verified as [`verified`] does.
-fn case(context: &Context<'_>, path: &Path, key: Option<&PathBuf>) -> Result<Case, Failure> {
+fn case(context: &Context<'_>, path: &Path, trust: &cli::BundleTrust) -> Result<Case, Failure> {
     require(path)?;
-    let keys = signer_keys(context, key)?;
+    let keys = signer_keys(context, trust.key.as_ref())?;
+    let identities = identities(&trust.identity)?;
     let verifier = |manifest: &[u8], signature: &[u8]| check_signature(&keys, manifest, signature);
-    let case = palisade_respond::case::read(path, Some(&verifier)).or_exit(Exit::Refused)?;
+    let opening = Opening::signed(&verifier).with_identities(&identities);
+    let case = palisade_respond::case::read(path, opening).or_exit(Exit::Refused)?;
     for text in &case.unread {
         context.terminal.error(&format!("warning: not read: {text}\n"));
     }
@@ -76,9 +85,14 @@ fn require(path: &Path) -> Result<(), Failure> {
         .with_hint("bundles lie in <data-dir>/evidence"))
 }
 
-fn verify(context: &Context<'_>, args: &cli::EvidenceArgs) -> Result<Exit, Failure> {
-    let verified = verified(context, &args.bundle, args.key.as_ref())?;
+fn verify(context: &Context<'_>, args: &cli::VerifyEvidenceArgs) -> Result<Exit, Failure> {
+    let verified = verified(context, &args.bundle, &args.trust)?;
     let manifest = &verified.manifest;
+    let stamped = stamped(manifest, args.timestamp_root.as_deref())?;
+    let sealed = match bundle::is_encrypted(&args.bundle) {
+        Ok(true) => ", encrypted",
+        _ => "",
+    };
     let seal = match verified.seal {
         Seal::Signed => "signed",
         Seal::SignatureUnchecked => "signature not checked",
@@ -86,11 +100,12 @@ fn verify(context: &Context<'_>, args: &cli::EvidenceArgs) -> Result<Exit, Failu
     };
     let n_gaps = manifest.gaps.len() as u64 + manifest.n_gaps_unlisted;
     context.terminal.result(&format!(
-        "verified   {} items, {} bytes, {seal}\n\
+        "verified   {} items, {} bytes, {seal}{sealed}\n\
          container  {} ({})\n\
          collected  {} to {}, {}\n\
          Merkle     {}\n\
          manifest   {}\n\
+         stamped    {stamped}\n\
          missing    {n_gaps} item(s) could not be captured{}\n",
         manifest.items.len(),
         verified.n_bytes,
@@ -106,8 +121,31 @@ fn verify(context: &Context<'_>, args: &cli::EvidenceArgs) -> Result<Exit, Failu
     Ok(Exit::Clean)
 }
 
+/// What is known of when the bundle was there. With the roots of an authority its time stamp is
+/// demanded and proved.
+fn stamped(manifest: &Manifest, roots: Option<&Path>) -> Result<String, Failure> {
+    let token = manifest.timestamp_token();
+    let Some(path) = roots else {
+        return Ok(match token {
+            Some(_) => "by an authority of time, not verified (--timestamp-root)".into(),
+            None => "no".into(),
+        });
+    };
+    let bytes = super::scan::read_bytes(path, "certificates", ROOTS_BYTES_MAX)?;
+    let authorities = TimeAuthorities::from_pem(&String::from_utf8_lossy(&bytes))
+        .or_exit(Exit::Usage)
+        .map_err(|failure| failure.during(format!("read `{}`", path.display())))?;
+    let token = token.ok_or_else(|| {
+        Failure::message(Exit::Refused, "the bundle has no time stamp")
+            .with_hint("leave --timestamp-root out to verify the rest")
+    })?;
+    let proved =
+        authorities.verify(&token, manifest.merkle_root.as_bytes()).or_exit(Exit::Refused)?;
+    Ok(format!("{}, to {} s, verified", proved.time, proved.accuracy_seconds))
+}
+
 fn list(context: &Context<'_>, args: &cli::EvidenceArgs) -> Result<Exit, Failure> {
-    let verified = verified(context, &args.bundle, args.key.as_ref())?;
+    let verified = verified(context, &args.bundle, &args.trust)?;
     let rows: Vec<Vec<String>> = verified
         .manifest
         .items
@@ -134,10 +172,11 @@ fn extract(context: &Context<'_>, args: &cli::ExtractArgs) -> Result<Exit, Failu
         return Err(Failure::message(Exit::Usage, message)
             .with_hint("name a folder that does not exist: nothing in it can redirect a write"));
     }
-    let keys = signer_keys(context, args.key.as_ref())?;
+    let keys = signer_keys(context, args.trust.key.as_ref())?;
+    let identities = identities(&args.trust.identity)?;
     let verifier = |manifest: &[u8], signature: &[u8]| check_signature(&keys, manifest, signature);
-    let report =
-        bundle::extract(&args.bundle, Some(&verifier), &args.folder).or_exit(Exit::Refused)?;
+    let opening = Opening::signed(&verifier).with_identities(&identities);
+    let report = bundle::extract(&args.bundle, opening, &args.folder).or_exit(Exit::Refused)?;
     context.terminal.progress(&format!(
         "verified; wrote {} files, {} bytes, to {}",
         report.n_files,

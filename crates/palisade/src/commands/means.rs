@@ -14,6 +14,7 @@ use palisade_respond::network::BpfNetwork;
 use palisade_trust::{PrivateKey, sign_blob};
 
 use super::Context;
+use super::sealing::Settings;
 use super::sign::read_private_key;
 use super::watch::evidence_folder;
 use crate::exit::{Exit, Failure, OrExit as _};
@@ -36,6 +37,13 @@ pub(crate) fn for_agent(
         signer: Some(Box::new(move |manifest: &[u8]| {
             sign_blob(&key, &Digest::of(manifest)).map_err(Into::into)
         })),
+        sealing: Some({
+            let data_dir = context.global.data_dir.clone();
+            Box::new(move || {
+                let settings = Settings::read(&data_dir).and_then(|it| it.sealing());
+                settings.map_err(|failure| failure.render())
+            })
+        }),
         locate: Box::new(move |container| locate(&paths, container)),
     })
 }

@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use palisade_base::{Digest, Timestamp};
 use palisade_model::{Container, Incident};
 use palisade_policy::playbook::{self, LoadPlaybookError, Step, StepKind};
-use palisade_respond::bundle::CaseFacts;
+use palisade_respond::bundle::{CaseFacts, Stamper};
 use palisade_respond::evidence::{self, Request};
 use palisade_respond::hands::{Remotes, Store};
 use palisade_respond::order::{
@@ -25,6 +25,7 @@ use palisade_trust::sign_blob;
 use super::Context;
 use super::means::{evidence_key, evidence_options, locate, network};
 use super::run::paths;
+use super::sealing::Settings;
 use super::watch::evidence_folder;
 use crate::cli::{self, ListFormat, OrderArgs};
 use crate::exit::{Exit, Failure, OrExit as _};
@@ -112,6 +113,8 @@ fn collect(
     }
     let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let files = locate(&paths(context), target.container());
+    let sealing = Settings::read(&context.global.data_dir).and_then(|it| it.sealing());
+    let sealing = sealing.map_err(text)?;
     let request = Request {
         target,
         case: CaseFacts {
@@ -128,6 +131,8 @@ fn collect(
         attachments: &[],
         options: evidence_options(0),
         deadline,
+        recipients: &sealing.recipients,
+        stamper: sealing.stamper.as_ref().map(|stamp| stamp.as_ref() as Stamper<'_>),
     };
     let signer = |manifest: &[u8]| sign_blob(&key, &Digest::of(manifest)).map_err(Into::into);
     evidence::collect(&path, &request, Some(&signer))

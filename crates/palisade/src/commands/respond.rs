@@ -255,7 +255,9 @@ fn write_report(context: &Context<'_>, args: &cli::ReportArgs) -> Result<Exit, F
     };
     let bundle = newest_bundle(context, &incident)?;
     let verified = match &bundle {
-        Some(path) => Some(bundle::verify(path, None).or_exit(Exit::Incomplete)?),
+        Some(path) => {
+            Some(bundle::verify(path, bundle::Opening::default()).or_exit(Exit::Incomplete)?)
+        }
         None => None,
     };
     let file = bundle.as_ref().map(|path| path.display().to_string()).unwrap_or_default();

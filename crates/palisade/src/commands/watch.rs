@@ -79,6 +79,7 @@ pub(crate) fn watch(context: &Context<'_>, args: &cli::Watch) -> Result<Exit, Fa
     let manager = ServiceManager::of_environment();
     let (mut detector, started) =
         Detector::start(rules, &options, host_paths(context)).or_exit(Exit::Incomplete)?;
+    super::sealing::Settings::keep(&context.global.data_dir, &policy.evidence)?;
     let means = means::for_agent(context, args.evidence_key.as_deref(), args.evidence_memory)?;
     let signals = SignalPipe::install().context("catch signals")?;
     tell_limits(context, &started);

@@ -20,7 +20,8 @@ use serde::{Deserialize, Serialize};
 
 pub use merkle::{leaf, root as merkle_root};
 pub use read::{
-    BundleError, ExtractReport, OnItem, Seal, Verified, extract, list, verify, verify_stream, visit,
+    BundleError, ExtractReport, OnItem, Seal, Verified, extract, is_encrypted, list, verify,
+    verify_stream, visit,
 };
 pub use write::{BundleWriter, WriteError};
 
@@ -38,11 +39,18 @@ pub const ITEMS_MAX: usize = 200_000;
 pub const MANIFEST_BYTES_MAX: u64 = 256 << 20;
 /// Largest signature, in bytes.
 pub const SIGNATURE_BYTES_MAX: u64 = 64 << 10;
+/// Largest time stamp, in bytes.
+pub const TIMESTAMP_BYTES_MAX: usize = 64 << 10;
 /// Most gaps listed one by one; further ones are counted.
 pub const GAPS_MAX: usize = 10_000;
 
 /// Signs the manifest's bytes; the error is shown, never interpreted.
 pub type Signer<'a> =
+    &'a dyn Fn(&[u8]) -> Result<Vec<u8>, Box<dyn std::error::Error + Send + Sync>>;
+
+/// Has the 32 bytes of the Merkle root stamped by an authority of time (RFC 3161) and gives the
+/// token; the error is shown, never interpreted.
+pub type Stamper<'a> =
     &'a dyn Fn(&[u8]) -> Result<Vec<u8>, Box<dyn std::error::Error + Send + Sync>>;
 
 /// Checks a signature (second argument) over the manifest's bytes (first argument).
@@ -118,6 +126,47 @@ pub struct Manifest {
     pub chain: Digest,
     /// Merkle root (RFC 6962) over the items' records.
     pub merkle_root: Digest,
+    /// Base64 of a TimeStampToken (RFC 3161) over the 32 bytes of the Merkle root, if one was
+    /// asked for and came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timestamp: Option<String>,
+}
+
+impl Manifest {
+    /// The token of [`Manifest::timestamp`].
+    pub fn timestamp_token(&self) -> Option<Vec<u8>> {
+        use base64::Engine as _;
+        base64::engine::general_purpose::STANDARD.decode(self.timestamp.as_ref()?).ok()
+    }
+}
+
+/// What is asked of a bundle, and what opens it.
+#[derive(Clone, Copy, Default)]
+pub struct Opening<'a> {
+    /// Checks the signature; with it a signature is demanded.
+    pub verifier: Option<SignatureVerifier<'a>>,
+    /// Open it where it is encrypted.
+    pub identities: &'a [crate::age::Identity],
+}
+
+impl<'a> Opening<'a> {
+    /// Demands a signature that `verifier` accepts.
+    pub fn signed(verifier: SignatureVerifier<'a>) -> Self {
+        Self { verifier: Some(verifier), identities: &[] }
+    }
+
+    /// Opens what is encrypted to one of `identities`.
+    #[must_use]
+    pub fn with_identities(self, identities: &'a [crate::age::Identity]) -> Self {
+        Self { identities, ..self }
+    }
+}
+
+impl std::fmt::Debug for Opening<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let is_signed = self.verifier.is_some();
+        f.debug_struct("Opening").field("verifier", &is_signed).finish_non_exhaustive()
+    }
 }
 
 /// The bytes of an item's record that chain and tree hash: its JSON.

@@ -4,14 +4,16 @@
 //! manifest. Nothing is extracted from a bundle that does not verify.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use palisade_base::{Digest, DigestReader, Explain, read_bounded};
 
+use crate::age::{self, AgeError, AgeReader};
+
 use super::{
     ITEMS_MAX, Item, MANIFEST_BYTES_MAX, MANIFEST_DIGEST_NAME, MANIFEST_NAME, MANIFEST_SCHEMA,
-    Manifest, SIGNATURE_BYTES_MAX, SIGNATURE_NAME, SignatureVerifier, seal_items, tar,
+    Manifest, Opening, SIGNATURE_BYTES_MAX, SIGNATURE_NAME, seal_items, tar,
 };
 
 /// Why a bundle is not believed.
@@ -24,6 +26,14 @@ pub enum BundleError {
         path: PathBuf,
         /// The reason.
         source: io::Error,
+    },
+    /// It is encrypted, and cannot be opened.
+    #[error("open evidence bundle `{path}`")]
+    Sealed {
+        /// The bundle.
+        path: PathBuf,
+        /// The reason.
+        source: AgeError,
     },
     /// The bytes are not those of a bundle.
     #[error("evidence bundle is damaged at byte {offset}: {reason}")]
@@ -71,6 +81,7 @@ impl Explain for BundleError {
             }
             Self::Unsigned => Some("verify without a key to check its integrity alone".into()),
             Self::Extract { .. } => Some("choose a folder that does not exist yet".into()),
+            Self::Sealed { source, .. } => source.hint(),
             Self::Io { .. } => None,
         }
     }
@@ -109,23 +120,31 @@ pub struct ExtractReport {
     pub n_bytes: u64,
 }
 
+/// Bytes that are read at once.
+const BUFFER_BYTES: usize = 1 << 18;
+
+/// Whether the file at `path` is encrypted. Nothing of it is proved by that.
+pub fn is_encrypted(path: &Path) -> io::Result<bool> {
+    let mut begin = Vec::new();
+    File::open(path)?.take(age::MAGIC.len() as u64).read_to_end(&mut begin)?;
+    Ok(begin == age::MAGIC)
+}
+
 /// Checks every bit of the bundle at `path`. With a verifier, a signature is demanded.
-pub fn verify(
-    path: &Path,
-    verifier: Option<SignatureVerifier<'_>>,
-) -> Result<Verified, BundleError> {
+pub fn verify(path: &Path, opening: Opening<'_>) -> Result<Verified, BundleError> {
     let mut ignore = |_: &Found, _: &mut dyn Read| Ok(());
-    Scanner::open(path)?.run(verifier, &mut ignore)
+    Scanner::open(path, opening)?.run(opening, &mut ignore)
 }
 
 /// As [`verify`], for a bundle that comes from a stream; `name` is used in messages.
 pub fn verify_stream(
     reader: impl Read,
     name: &Path,
-    verifier: Option<SignatureVerifier<'_>>,
+    opening: Opening<'_>,
 ) -> Result<Verified, BundleError> {
     let mut ignore = |_: &Found, _: &mut dyn Read| Ok(());
-    Scanner::new(reader, name).run(verifier, &mut ignore)
+    let reader = BufReader::with_capacity(BUFFER_BYTES, reader);
+    Scanner::new(reader, name, opening)?.run(opening, &mut ignore)
 }
 
 /// Takes an item: its name, its size, its content.
@@ -135,30 +154,30 @@ pub type OnItem<'a> = &'a mut dyn FnMut(&str, u64, &mut dyn Read) -> io::Result<
 /// the whole bundle verified.
 pub fn visit(
     path: &Path,
-    verifier: Option<SignatureVerifier<'_>>,
+    opening: Opening<'_>,
     on_item: OnItem<'_>,
 ) -> Result<Verified, BundleError> {
     let mut pass = |found: &Found, content: &mut dyn Read| {
-        let failed = |source| BundleError::Io { path: path.to_path_buf(), source };
+        let failed = |source| read_error(path, source);
         on_item(&found.name, found.size, content).map_err(failed)
     };
-    Scanner::open(path)?.run(verifier, &mut pass)
+    Scanner::open(path, opening)?.run(opening, &mut pass)
 }
 
 /// The items of the bundle at `path`, checked as [`verify`] without a key does.
 pub fn list(path: &Path) -> Result<Vec<Item>, BundleError> {
-    Ok(verify(path, None)?.manifest.items)
+    Ok(verify(path, Opening::default())?.manifest.items)
 }
 
 /// Verifies the bundle at `path` and writes its items and manifest below `folder`, which
 /// must not exist: nothing that is there can redirect or receive a write.
 pub fn extract(
     path: &Path,
-    verifier: Option<SignatureVerifier<'_>>,
+    opening: Opening<'_>,
     folder: &Path,
 ) -> Result<ExtractReport, BundleError> {
     use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
-    verify(path, verifier)?;
+    verify(path, opening)?;
     let failed = |path: &Path| {
         let path = path.to_path_buf();
         move |source| BundleError::Extract { path, source }
@@ -186,7 +205,7 @@ pub fn extract(
         Ok(())
     };
     // Read and checked once more on the way: the file may have changed since.
-    Scanner::open(path)?.run(verifier, &mut write)?;
+    Scanner::open(path, opening)?.run(opening, &mut write)?;
     Ok(report)
 }
 
@@ -200,30 +219,58 @@ struct Found {
 
 type OnEntry<'a> = &'a mut dyn FnMut(&Found, &mut dyn Read) -> Result<(), BundleError>;
 
+/// A bundle in the clear, or opened while it is read.
+enum Source<R> {
+    Clear(R),
+    Sealed(Box<AgeReader<R>>),
+}
+
+impl<R: BufRead> Read for Source<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Clear(reader) => reader.read(buffer),
+            Self::Sealed(reader) => reader.read(buffer),
+        }
+    }
+}
+
 struct Scanner<R> {
-    reader: R,
+    reader: Source<R>,
     path: PathBuf,
     offset: u64,
 }
 
-impl Scanner<BufReader<File>> {
-    fn open(path: &Path) -> Result<Self, BundleError> {
-        let file = File::open(path)
-            .map_err(|source| BundleError::Io { path: path.to_path_buf(), source })?;
-        Ok(Self::new(BufReader::with_capacity(1 << 18, file), path))
+/// What became of reading `path`.
+fn read_error(path: &Path, source: io::Error) -> BundleError {
+    let path = path.to_path_buf();
+    match source.get_ref().and_then(|inner| inner.downcast_ref::<AgeError>()) {
+        Some(error) => BundleError::Sealed { path, source: error.clone() },
+        None => BundleError::Io { path, source },
     }
 }
 
-impl<R: Read> Scanner<R> {
-    fn new(reader: R, path: &Path) -> Self {
-        Self { reader, path: path.to_path_buf(), offset: 0 }
+impl Scanner<BufReader<File>> {
+    fn open(path: &Path, opening: Opening<'_>) -> Result<Self, BundleError> {
+        let file = File::open(path)
+            .map_err(|source| BundleError::Io { path: path.to_path_buf(), source })?;
+        Self::new(BufReader::with_capacity(BUFFER_BYTES, file), path, opening)
+    }
+}
+
+impl<R: BufRead> Scanner<R> {
+    fn new(mut reader: R, path: &Path, opening: Opening<'_>) -> Result<Self, BundleError> {
+        let failed = |source| read_error(path, source);
+        let begin = reader.fill_buf().map_err(failed)?;
+        let reader = if begin.starts_with(age::MAGIC) {
+            let opened = AgeReader::new(reader, opening.identities).map_err(failed)?;
+            Source::Sealed(Box::new(opened))
+        } else {
+            Source::Clear(reader)
+        };
+        Ok(Self { reader, path: path.to_path_buf(), offset: 0 })
     }
 
-    fn run(
-        mut self,
-        verifier: Option<SignatureVerifier<'_>>,
-        on_entry: OnEntry<'_>,
-    ) -> Result<Verified, BundleError> {
+    fn run(mut self, opening: Opening<'_>, on_entry: OnEntry<'_>) -> Result<Verified, BundleError> {
         let mut found = Vec::new();
         let manifest_entry = loop {
             let Some((name, size, mtime)) = self.header()? else {
@@ -248,7 +295,7 @@ impl<R: Read> Scanner<R> {
         on_entry(&entry, &mut &bytes[..])?;
         let signature = self.seal(&manifest, &manifest_sha256, &mut entry, on_entry)?;
         check_items(&manifest, &found)?;
-        let seal = match (&signature, verifier) {
+        let seal = match (&signature, opening.verifier) {
             (Some(signature), Some(verify)) => {
                 verify(&bytes, signature).map_err(BundleError::Signature)?;
                 Seal::Signed
@@ -271,8 +318,7 @@ impl<R: Read> Scanner<R> {
         let mut found = Found { name, size, mtime, sha256: Digest::from_bytes([0; 32]) };
         let mut content = DigestReader::new((&mut self.reader).take(size));
         on_entry(&found, &mut content)?;
-        io::copy(&mut content, &mut io::sink())
-            .map_err(|source| BundleError::Io { path: self.path.clone(), source })?;
+        io::copy(&mut content, &mut io::sink()).map_err(|source| read_error(&self.path, source))?;
         let (sha256, n) = content.finish();
         self.offset += n;
         if n != size {
@@ -354,7 +400,7 @@ impl<R: Read> Scanner<R> {
     /// Reads an entry that fits in memory, and its padding.
     fn small(&mut self, size: u64) -> Result<Vec<u8>, BundleError> {
         let bytes = read_bounded((&mut self.reader).take(size), "entry", MANIFEST_BYTES_MAX)
-            .map_err(|source| BundleError::Io { path: self.path.clone(), source })?;
+            .map_err(|source| read_error(&self.path, source))?;
         self.offset += bytes.len() as u64;
         if bytes.len() as u64 != size {
             return Err(self.damaged("the file ends within an entry"));
@@ -384,7 +430,7 @@ impl<R: Read> Scanner<R> {
         match self.reader.read(&mut probe) {
             Ok(0) => Ok(()),
             Ok(_) => Err(self.damaged("bytes follow the end")),
-            Err(source) => Err(BundleError::Io { path: self.path.clone(), source }),
+            Err(source) => Err(read_error(&self.path, source)),
         }
     }
 
@@ -397,7 +443,7 @@ impl<R: Read> Scanner<R> {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
                 Err(self.damaged("the file ends early"))
             }
-            Err(source) => Err(BundleError::Io { path: self.path.clone(), source }),
+            Err(source) => Err(read_error(&self.path, source)),
         }
     }
 

@@ -4,11 +4,16 @@ use std::fs::File;
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use palisade_base::{Digest, DigestReader, Explain, Timestamp};
+
+use crate::age::{AgeWriter, Recipient};
 
 use super::{
     CaseFacts, GAPS_MAX, Gap, ITEMS_MAX, Item, MANIFEST_DIGEST_NAME, MANIFEST_NAME,
-    MANIFEST_SCHEMA, Manifest, SIGNATURE_NAME, Signer, seal_items, tar,
+    MANIFEST_SCHEMA, Manifest, SIGNATURE_NAME, Signer, Stamper, TIMESTAMP_BYTES_MAX, seal_items,
+    tar,
 };
 
 /// Why a bundle could not be written.
@@ -55,10 +60,80 @@ pub struct Stored {
     pub sha256: Digest,
 }
 
+/// Where a bundle goes.
+#[derive(Debug)]
+enum Out {
+    Clear(BufWriter<File>),
+    Sealed(Box<AgeWriter>),
+}
+
+impl Out {
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Clear(out) => out.write_all(bytes),
+            Self::Sealed(out) => out.write_all(bytes),
+        }
+    }
+
+    /// Leaves room for the header of an entry, and says where.
+    fn hold_header(&mut self) -> io::Result<u64> {
+        match self {
+            Self::Clear(out) => {
+                let start = out.stream_position()?;
+                out.write_all(&[0; tar::BLOCK])?;
+                Ok(start)
+            }
+            // Blocks are a whole number in a chunk, so that none lies across two.
+            Self::Sealed(out) => {
+                let start = out.n_bytes();
+                out.hold(tar::BLOCK)?;
+                Ok(start)
+            }
+        }
+    }
+
+    /// Writes the header at `start`, and gives the end of all that was written.
+    fn fill_header(&mut self, start: u64, header: &[u8; tar::BLOCK]) -> io::Result<u64> {
+        match self {
+            Self::Clear(out) => {
+                let end = out.stream_position()?;
+                out.seek(SeekFrom::Start(start))?;
+                out.write_all(header)?;
+                out.seek(SeekFrom::Start(end))?;
+                Ok(end)
+            }
+            Self::Sealed(out) => {
+                out.fill(header)?;
+                Ok(out.n_bytes())
+            }
+        }
+    }
+
+    /// Writes what is left, and makes it last.
+    fn finish(self) -> io::Result<()> {
+        let file = match self {
+            Self::Clear(out) => out.into_inner().map_err(io::IntoInnerError::into_error)?,
+            Self::Sealed(out) => out.finish()?,
+        };
+        file.sync_all()
+    }
+}
+
+impl Write for Out {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_all(bytes).map(|()| bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// A bundle being written.
 #[derive(Debug)]
 pub struct BundleWriter {
-    out: BufWriter<File>,
+    /// None once it is whole.
+    out: Option<Out>,
     path: PathBuf,
     partial: PathBuf,
     case: CaseFacts,
@@ -72,6 +147,16 @@ pub struct BundleWriter {
 impl BundleWriter {
     /// Starts the bundle `path`; what is written so far lies beside it as `NAME.partial`.
     pub fn create(path: &Path, case: CaseFacts) -> Result<Self, WriteError> {
+        Self::create_sealed(path, case, &[])
+    }
+
+    /// As [`BundleWriter::create`], encrypted to `recipients` in the format of age while it is
+    /// written: clear text is in memory alone. Without recipients it is not encrypted.
+    pub fn create_sealed(
+        path: &Path,
+        case: CaseFacts,
+        recipients: &[Recipient],
+    ) -> Result<Self, WriteError> {
         use std::os::unix::fs::OpenOptionsExt as _;
         let mut name = path.file_name().unwrap_or_default().to_os_string();
         name.push(".partial");
@@ -89,8 +174,15 @@ impl BundleWriter {
             .mode(0o600)
             .open(&partial)
             .map_err(failed)?;
+        let out = match recipients {
+            [] => Out::Clear(BufWriter::with_capacity(1 << 18, file)),
+            _ => Out::Sealed(Box::new(AgeWriter::new(file, recipients).map_err(|source| {
+                let _ = std::fs::remove_file(&partial);
+                WriteError::Io { path: partial.clone(), source }
+            })?)),
+        };
         Ok(Self {
-            out: BufWriter::with_capacity(1 << 18, file),
+            out: Some(out),
             path: path.to_path_buf(),
             partial,
             case,
@@ -201,8 +293,30 @@ impl BundleWriter {
     }
 
     /// Ends the bundle: manifest, digest, signature, sync, rename.
-    pub fn finish(mut self, signer: Option<Signer<'_>>) -> Result<Manifest, WriteError> {
+    pub fn finish(self, signer: Option<Signer<'_>>) -> Result<Manifest, WriteError> {
+        self.finish_stamped(signer, None)
+    }
+
+    /// As [`BundleWriter::finish`], with a time stamp of the Merkle root in the manifest. That
+    /// there is none, because `stamper` failed, is a gap and not the end of the bundle.
+    pub fn finish_stamped(
+        mut self,
+        signer: Option<Signer<'_>>,
+        stamper: Option<Stamper<'_>>,
+    ) -> Result<Manifest, WriteError> {
         let (chain, merkle_root) = seal_items(&self.items);
+        let timestamp = match stamper.map(|stamp| stamp(merkle_root.as_bytes())) {
+            Some(Ok(token)) if token.len() <= TIMESTAMP_BYTES_MAX => Some(STANDARD.encode(token)),
+            Some(Ok(token)) => {
+                self.gap("time stamp", format!("it has {} bytes", token.len()), None);
+                None
+            }
+            Some(Err(reason)) => {
+                self.gap("time stamp", reason.to_string(), None);
+                None
+            }
+            None => None,
+        };
         let ended = Timestamp::now();
         let manifest = Manifest {
             schema: MANIFEST_SCHEMA.to_string(),
@@ -213,6 +327,7 @@ impl BundleWriter {
             n_gaps_unlisted: self.n_gaps_unlisted,
             chain,
             merkle_root,
+            timestamp,
         };
         let bytes = serde_json::to_vec_pretty(&manifest).map_err(WriteError::Manifest)?;
         let signature = match signer {
@@ -236,9 +351,9 @@ impl BundleWriter {
         if let Some(mut signature) = signature {
             self.entry(SIGNATURE_NAME, time, &mut signature, u64::MAX)?;
         }
-        self.out.write_all(&[0; 2 * tar::BLOCK])?;
-        self.out.flush()?;
-        self.out.get_ref().sync_all()?;
+        let mut out = self.out.take().ok_or_else(ended)?;
+        out.write_all(&[0; 2 * tar::BLOCK])?;
+        out.finish()?;
         std::fs::rename(&self.partial, &self.path)?;
         match self.path.parent() {
             Some(folder) if !folder.as_os_str().is_empty() => File::open(folder)?.sync_all(),
@@ -256,17 +371,13 @@ impl BundleWriter {
         bytes_max: u64,
     ) -> io::Result<(Digest, u64)> {
         let seconds = time.as_nanos() / 1_000_000_000;
-        let start = self.out.stream_position()?;
-        self.out.write_all(&[0; tar::BLOCK])?;
+        let out = self.out.as_mut().ok_or_else(ended)?;
+        let start = out.hold_header()?;
         let mut reader = DigestReader::new(reader.take(bytes_max.min(tar::ENTRY_BYTES_MAX)));
-        io::copy(&mut reader, &mut self.out)?;
+        io::copy(&mut reader, out)?;
         let (digest, size) = reader.finish();
-        self.out.write_all(&[0; tar::BLOCK][..tar::padding(size)])?;
-        let end = self.out.stream_position()?;
-        self.out.seek(SeekFrom::Start(start))?;
-        self.out.write_all(&tar::header(name, size, seconds))?;
-        self.out.seek(SeekFrom::Start(end))?;
-        self.n_bytes = end;
+        out.write_all(&[0; tar::BLOCK][..tar::padding(size)])?;
+        self.n_bytes = out.fill_header(start, &tar::header(name, size, seconds))?;
         Ok((digest, size))
     }
 
@@ -282,6 +393,11 @@ impl Drop for BundleWriter {
             let _ = std::fs::remove_file(&self.partial);
         }
     }
+}
+
+/// Nothing is written after the end.
+fn ended() -> io::Error {
+    io::Error::other("the bundle has ended")
 }
 
 /// A reader that ends where its source fails and keeps the error for the gap list.

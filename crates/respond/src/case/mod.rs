@@ -16,7 +16,7 @@ use palisade_model::Incident;
 use palisade_model::wire::Envelope;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::bundle::{BundleError, SignatureVerifier, Verified, visit};
+use crate::bundle::{BundleError, Opening, Verified, visit};
 
 pub use diff::{Difference, diff};
 pub use timeline::{EVENTS_MAX, Event, EventKind, timeline};
@@ -179,11 +179,11 @@ fn is_told(name: &str) -> bool {
 /// # Errors
 ///
 /// The bundle is not whole, or not signed as the verifier demands.
-pub fn read(path: &Path, verifier: Option<SignatureVerifier<'_>>) -> Result<Case, BundleError> {
+pub fn read(path: &Path, opening: Opening<'_>) -> Result<Case, BundleError> {
     let mut documents: BTreeMap<String, Vec<u8>> = BTreeMap::new();
     let mut unread = Vec::new();
     let mut n_left = DOCUMENTS_BYTES_MAX;
-    let verified = visit(path, verifier, &mut |name, size, content| {
+    let verified = visit(path, opening, &mut |name, size, content| {
         if !is_told(name) {
             return Ok(());
         }

@@ -26,7 +26,8 @@ use palisade_model::wire::{Envelope, schema};
 use palisade_sys::cgroup::CgroupError;
 use serde::Serialize;
 
-use crate::bundle::{BundleWriter, CaseFacts, Manifest, Signer, WriteError};
+use crate::age::Recipient;
+use crate::bundle::{BundleWriter, CaseFacts, Manifest, Signer, Stamper, WriteError};
 use crate::target::Target;
 
 /// The upper layer of the overlay mounted as `/`, from a process's `mountinfo`.
@@ -84,7 +85,6 @@ pub struct Attachment {
 }
 
 /// What to collect.
-#[derive(Debug)]
 pub struct Request<'a> {
     /// The container.
     pub target: &'a Target,
@@ -102,6 +102,16 @@ pub struct Request<'a> {
     pub options: EvidenceOptions,
     /// When to end, with what is there by then.
     pub deadline: Duration,
+    /// To whom the bundle is encrypted while it is written; to nobody where there are none.
+    pub recipients: &'a [Recipient],
+    /// Has the Merkle root stamped by an authority of time.
+    pub stamper: Option<Stamper<'a>>,
+}
+
+impl std::fmt::Debug for Request<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Request").field("case", &self.case).finish_non_exhaustive()
+    }
 }
 
 /// Why no bundle came about. Anything less is a gap inside the bundle.
@@ -156,7 +166,7 @@ pub fn collect(
         id: request.target.container().id.clone(),
         source,
     })?;
-    let writer = BundleWriter::create(path, request.case.clone())?;
+    let writer = BundleWriter::create_sealed(path, request.case.clone(), request.recipients)?;
     let mut collector = Collector {
         writer,
         target: request.target,
@@ -182,7 +192,7 @@ pub fn collect(
         collector.gap("collection", &reason);
     }
     let n_bytes = collector.writer.n_bytes();
-    let manifest = collector.writer.finish(signer)?;
+    let manifest = collector.writer.finish_stamped(signer, request.stamper)?;
     let duration = started.elapsed();
     Ok(Summary { path: path.to_path_buf(), manifest, n_processes: pids.len(), n_bytes, duration })
 }

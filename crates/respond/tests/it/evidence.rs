@@ -7,7 +7,7 @@ mod root {
     use std::time::Duration;
 
     use palisade_base::{Digest, Timestamp};
-    use palisade_respond::bundle::{CaseFacts, Item, Manifest, extract, verify};
+    use palisade_respond::bundle::{CaseFacts, Item, Manifest, Opening, extract, verify};
     use palisade_respond::case::{Socket, diff, read, timeline};
     use palisade_respond::evidence::{Attachment, EvidenceOptions, Request, collect};
     use rustix::fs::{MemfdFlags, Mode};
@@ -85,6 +85,8 @@ mod root {
             attachments: &[],
             options: EvidenceOptions::default(),
             deadline: Duration::from_mins(1),
+            recipients: &[],
+            stamper: None,
         };
         collect(&before, &early, None).unwrap();
         // A program that never had a file.
@@ -116,6 +118,8 @@ mod root {
                 ..EvidenceOptions::default()
             },
             deadline: Duration::from_mins(1),
+            recipients: &[],
+            stamper: None,
         };
         let summary = collect(&bundle, &request, None).unwrap();
         eprintln!(
@@ -130,8 +134,8 @@ mod root {
         assert_eq!(summary.n_processes, 2);
 
         let out = folder.path().join("out");
-        extract(&bundle, None, &out).unwrap();
-        let manifest = verify(&bundle, None).unwrap().manifest;
+        extract(&bundle, Opening::default(), &out).unwrap();
+        let manifest = verify(&bundle, Opening::default()).unwrap().manifest;
         let text = |name: &str| std::fs::read_to_string(out.join(name)).unwrap();
         let environ = text(&format!("processes/{pid}/environ"));
         assert!(environ.contains("HARMLESS=kept") && environ.contains("DB_PASSWORD=<redacted"));
@@ -177,7 +181,8 @@ mod root {
 
     /// The same as people see it: in the picture, on the timeline, between two bundles.
     fn tells_all(before: &Path, bundle: &Path, (pid, implant): (u32, u32), port: u16) {
-        let (early, told) = (read(before, None).unwrap(), read(bundle, None).unwrap());
+        let (early, told) =
+            (read(before, Opening::default()).unwrap(), read(bundle, Opening::default()).unwrap());
         assert_eq!(told.unread, [""; 0]);
         let process = |pid| told.processes.iter().find(|process| process.pid == pid).unwrap();
         assert!(process(pid).exe.ends_with("dropped (deleted)"), "{:?}", process(pid));
@@ -231,6 +236,8 @@ mod root {
             attachments: &[],
             options: EvidenceOptions::default(),
             deadline: Duration::from_mins(1),
+            recipients: &[],
+            stamper: None,
         };
         let error = collect(&folder.path().join("case.tar"), &request, None).unwrap_err();
         let left = std::fs::read_dir(folder.path()).unwrap().count();
@@ -259,13 +266,15 @@ mod root {
             attachments: &[],
             options: EvidenceOptions::default(),
             deadline: Duration::ZERO,
+            recipients: &[],
+            stamper: None,
         };
         let bundle = folder.path().join("case.tar");
         let summary = collect(&bundle, &request, None).unwrap();
         let gaps = &summary.manifest.gaps;
         assert!(gaps.iter().any(|gap| gap.reason.contains("2 parts were left out")), "{gaps:?}");
         assert!(!summary.manifest.case.frozen, "it was not frozen, whatever the caller said");
-        verify(&bundle, None).unwrap();
+        verify(&bundle, Opening::default()).unwrap();
     }
 }
 
@@ -280,7 +289,7 @@ mod measurement {
     use std::time::{Duration, Instant};
 
     use palisade_base::Timestamp;
-    use palisade_respond::bundle::{CaseFacts, verify};
+    use palisade_respond::bundle::{CaseFacts, Opening, verify};
     use palisade_respond::evidence::{EvidenceOptions, Request, collect};
 
     use crate::support::{Sandbox, is_root};
@@ -376,6 +385,8 @@ mod measurement {
             attachments: &[],
             options: EvidenceOptions { memory: true, ..EvidenceOptions::default() },
             deadline: Duration::from_mins(2),
+            recipients: &[],
+            stamper: None,
         };
         let path = folder.path().join("bundle.tar");
         // What others on the machine get done, alone and beside the collection.
@@ -405,6 +416,6 @@ mod measurement {
         );
         assert_eq!(summary.n_processes, 50);
         assert!(summary.n_bytes > 450 << 20, "{} bytes", summary.n_bytes);
-        assert!(verify(&path, None).is_ok());
+        assert!(verify(&path, Opening::default()).is_ok());
     }
 }

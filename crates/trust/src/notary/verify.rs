@@ -13,7 +13,7 @@ use super::subject;
 use crate::pki::certificate::{ANY_USAGE, TIME_STAMPING};
 use crate::pki::der::{self, Der};
 use crate::pki::key::Kind;
-use crate::pki::path::Chain;
+use crate::pki::path::time_chains;
 use crate::pki::timestamp::TimeStamp;
 use crate::pki::{Certificate, DerError};
 
@@ -253,26 +253,6 @@ impl<'p> NotaryVerifier<'p> {
         }
         Ok(())
     }
-}
-
-/// Chains from the issuer of a time stamp's certificate to a root, over certificates that
-/// the time stamp brings.
-fn time_chains(embedded: &[Certificate], root: &Certificate) -> Vec<Chain> {
-    let mut out: Vec<Chain> = Chain::new(vec![root.clone()]).into_iter().collect();
-    let mut path = vec![root.clone()];
-    // From the root down, as long as one authority follows another.
-    while let Some(child) = embedded.iter().find(|it| {
-        it.may_issue()
-            && !path.contains(it)
-            && path.first().is_some_and(|top| it.issuer == top.subject && it.is_signed_by(&top.key))
-    }) {
-        path.insert(0, child.clone());
-        match Chain::new(path.clone()) {
-            Ok(chain) => out.push(chain),
-            Err(_) => break,
-        }
-    }
-    out
 }
 
 /// What the specification demands of the certificates, whatever is trusted.

@@ -50,3 +50,23 @@ impl Chain {
         self.0.iter().all(|it| it.is_valid_at(time) && it.has_usage(usage) != Some(false))
     }
 }
+
+/// Chains from the issuer of a time stamp's certificate to a root, over certificates that
+/// the time stamp brings.
+pub(crate) fn time_chains(embedded: &[Certificate], root: &Certificate) -> Vec<Chain> {
+    let mut out: Vec<Chain> = Chain::new(vec![root.clone()]).into_iter().collect();
+    let mut path = vec![root.clone()];
+    // From the root down, as long as one authority follows another.
+    while let Some(child) = embedded.iter().find(|it| {
+        it.may_issue()
+            && !path.contains(it)
+            && path.first().is_some_and(|top| it.issuer == top.subject && it.is_signed_by(&top.key))
+    }) {
+        path.insert(0, child.clone());
+        match Chain::new(path.clone()) {
+            Ok(chain) => out.push(chain),
+            Err(_) => break,
+        }
+    }
+    out
+}

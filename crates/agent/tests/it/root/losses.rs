@@ -60,6 +60,7 @@ fn losses_are_alerts_and_the_process_table_is_verified() {
         options: EvidenceOptions::default(),
         network: std::sync::Arc::new(BpfNetwork::default()),
         signer: None,
+        sealing: None,
         locate: Box::new(|_| ContainerFiles::default()),
     };
     let (agent, _) = Agent::open(settings, policy, means).unwrap();

@@ -37,6 +37,7 @@ fn agent(state: &Path, sinks: Vec<Sink>) -> Agent {
         options: EvidenceOptions::default(),
         network: std::sync::Arc::new(Remembered::default()),
         signer: None,
+        sealing: None,
         locate: Box::new(|_| ContainerFiles::default()),
     };
     let mut settings = Settings::new(state, "host", "palisade test");

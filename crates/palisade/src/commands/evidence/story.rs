@@ -18,7 +18,7 @@ const DIFF_SCHEMA: &str = "palisade.dev/evidence-diff/v1";
 
 /// Prints what happened when.
 pub(super) fn timeline(context: &Context<'_>, args: &CaseArgs) -> Result<Exit, Failure> {
-    let case = case(context, &args.bundle, args.key.as_ref())?;
+    let case = case(context, &args.bundle, &args.trust)?;
     let (events, n_left_out) = case::timeline(&case);
     if n_left_out > 0 {
         context.terminal.error(&format!("warning: {n_left_out} earlier events are left out\n"));
@@ -50,8 +50,8 @@ pub(super) fn timeline(context: &Context<'_>, args: &CaseArgs) -> Result<Exit, F
 
 /// Prints what differs between two bundles.
 pub(super) fn diff(context: &Context<'_>, args: &DiffArgs) -> Result<Exit, Failure> {
-    let before = case(context, &args.before, args.key.as_ref())?;
-    let after = case(context, &args.after, args.key.as_ref())?;
+    let before = case(context, &args.before, &args.trust)?;
+    let after = case(context, &args.after, &args.trust)?;
     let ids = [&before, &after].map(|case| case.verified.manifest.case.container.id.clone());
     if ids[0] != ids[1] {
         context.terminal.error("warning: the bundles are of two containers\n");
@@ -103,7 +103,7 @@ pub(super) fn diff(context: &Context<'_>, args: &DiffArgs) -> Result<Exit, Failu
 
 /// Writes the report.
 pub(super) fn report(context: &Context<'_>, args: &CaseReportArgs) -> Result<Exit, Failure> {
-    let case = case(context, &args.bundle, args.key.as_ref())?;
+    let case = case(context, &args.bundle, &args.trust)?;
     let html = case_html(&case, Timestamp::now()).context("make the report")?;
     palisade_base::fs::write_atomic(&args.html, html.as_bytes(), 0o600)
         .with_context(|| format!("write `{}`", args.html.display()))?;

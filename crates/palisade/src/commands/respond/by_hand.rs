@@ -9,7 +9,7 @@ use palisade_base::{Digest, Timestamp};
 use palisade_image::OpenOptions;
 use palisade_model::Container;
 use palisade_policy::playbook::{Act, Step, StepKind};
-use palisade_respond::bundle::CaseFacts;
+use palisade_respond::bundle::{CaseFacts, Stamper};
 use palisade_respond::evidence::{self, Request};
 use palisade_respond::{KernelContainment, Means, Responder, Target};
 use palisade_sys::Hierarchies;
@@ -20,6 +20,7 @@ use crate::cli::{self, ActionArgs, ContainerArgs};
 use crate::commands::means::{evidence_key, evidence_options, locate, network};
 use crate::commands::orders;
 use crate::commands::run::paths;
+use crate::commands::sealing::Settings;
 use crate::exit::{Exit, Failure, OrExit as _};
 
 /// How long collecting evidence may take.
@@ -130,6 +131,8 @@ pub(super) fn collect(context: &Context<'_>, args: &cli::CollectArgs) -> Result<
     let target = Target::resolve(&container, &hierarchies).or_exit(Exit::Incomplete)?;
     let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let files = locate(&paths(context), &container);
+    let settings = Settings::read(&context.global.data_dir)?;
+    let sealing = settings.with(&args.recipient, args.timestamp.as_ref()).sealing()?;
     let request = Request {
         target: &target,
         case: CaseFacts {
@@ -146,6 +149,8 @@ pub(super) fn collect(context: &Context<'_>, args: &cli::CollectArgs) -> Result<
         attachments: &[],
         options: evidence_options(args.memory),
         deadline: COLLECT_DEADLINE,
+        recipients: &sealing.recipients,
+        stamper: sealing.stamper.as_ref().map(|stamp| stamp.as_ref() as Stamper<'_>),
     };
     let signer = |manifest: &[u8]| sign_blob(&key, &Digest::of(manifest)).map_err(Into::into);
     let summary =
