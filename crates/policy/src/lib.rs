@@ -25,6 +25,7 @@ mod gate;
 mod key;
 pub mod load;
 pub mod playbook;
+mod predicate;
 mod read;
 pub mod reference;
 pub mod scan;

@@ -181,7 +181,7 @@ fn url_safe(bytes: impl AsRef<[u8]>) -> String {
 }
 
 /// A provider of ID tokens that answers as a CI runner does; gives its address.
-fn runner(key: p256::ecdsa::SigningKey, secret: &'static str) -> String {
+pub(crate) fn runner(key: p256::ecdsa::SigningKey, secret: &'static str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     std::thread::spawn(move || {
@@ -217,7 +217,7 @@ fn runner(key: p256::ecdsa::SigningKey, secret: &'static str) -> String {
 }
 
 /// The file of providers, with one key.
-fn providers(folder: &Path, name: &str, key: &p256::ecdsa::SigningKey) {
+pub(crate) fn providers(folder: &Path, name: &str, key: &p256::ecdsa::SigningKey) {
     let point = key.verifying_key().to_sec1_point(false);
     let jwk = json!({"kty": "EC", "crv": "P-256", "kid": "k", "alg": "ES256",
         "x": url_safe(point.x().unwrap()), "y": url_safe(point.y().unwrap())});
@@ -289,7 +289,7 @@ fn keyless_signatures_need_all_their_services() {
     keyless(&all).expect_error(2, "there is no ID token");
     std::fs::write(folder.join("token"), "a.b.c").unwrap();
     let with_token = [&all[..], &["--identity-token", "token"]].concat();
-    keyless(&with_token).expect_error(3, "ask the certificate authority");
+    keyless(&with_token).expect_error(5, "ask the certificate authority");
     let far =
         ["--rekor-version", "1", "--fulcio-url", "http://ca.example", "--identity-token", "token"];
     // A token does not go without TLS to another machine.
@@ -298,7 +298,7 @@ fn keyless_signatures_need_all_their_services() {
     run(folder, &["verify", "--key", "shop.pub", "oci:shop"]).expect_error(1, "is not signed");
 }
 
-fn notary(name: &str) -> PathBuf {
+pub(crate) fn notary(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../trust/testdata/notary").join(name)
 }
 
