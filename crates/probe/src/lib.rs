@@ -6,6 +6,7 @@
 //! say is taken for hostile: parsers are total, answers and waits are bounded. What is sent is the
 //! same for the same seed. It opens sockets through [`Dial`] alone, and never to anything but the
 //! subject.
+#![forbid(unsafe_code)]
 
 mod breakage;
 mod bytes;
