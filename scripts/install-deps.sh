@@ -32,6 +32,7 @@ busybox-static|/bin/busybox|bench|is the container that is timed
 busybox-static|/bin/busybox|test|the smallest real container for the tests
 binutils|strip|test|measures the stripped program
 qemu-system-x86|qemu-system-x86_64|vm|runs other kernels
+secilc|secilc|vm|compiles the module that SELinux is asked to hold
 kmod|depmod|vm|finds the modules of the guests' kernels
 cpio|cpio|vm|packs the guests' first file system
 xz-utils|xz|vm|unpacks the modules of newer kernels

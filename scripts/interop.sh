@@ -6,7 +6,8 @@
 # usage: scripts/interop.sh [--install] [--palisade FILE]
 #
 # --install fetches cosign and notation (from Debian's testing, unpacked and not installed),
-# the mock (npm) and sigstore for Python (PyPI) into target/interop. What is missing is skipped with the reason.
+# the mock (npm), sigstore for Python and python-tuf (PyPI) into target/interop.
+# What is missing is skipped with the reason.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD tools=$PWD/target/interop palisade=$PWD/target/release/palisade install=
@@ -39,7 +40,10 @@ CONF
         if [ -e "$package" ]; then dpkg-deb -x "$package" "$tools/root"; fi
     done
     (cd "$tools/npm" && npm install --silent --no-audit --no-fund @sigstore/mock@0.12.1) || true
-    { python3 -m venv "$tools/venv" && "$tools/venv/bin/pip" install --quiet sigstore; } || true
+    if [ ! -x "$tools/venv/bin/python" ]; then
+        { python3 -m venv "$tools/venv" &&
+            "$tools/venv/bin/pip" install --quiet 'tuf>=6' 'securesystemslib[crypto]' sigstore; } || true
+    fi
 fi
 export PATH=$PATH:$tools/root/usr/bin
 work=$(mktemp -d)
@@ -286,6 +290,26 @@ if has gpg; then
     fi
 else
     skip gpg "it is not installed"
+fi
+
+python=$tools/venv/bin/python
+if [ -x "$python" ] && "$python" -c 'import tuf.api.metadata' 2>/dev/null; then
+    printf '{"mediaType": "application/vnd.dev.sigstore.trustedroot+json;version=0.1"}' >root-file.json
+    "$python" "$root/scripts/interop-tuf.py" tuf root-file.json
+    import=("$palisade" --data-dir "$work/data" trust root import)
+    check yes "a repository of python-tuf is believed by its first root" "${import[@]}" --root tuf/1.root.json --tuf tuf
+    check yes "and goes on" "$palisade" --data-dir "$work/data" trust root update
+    sed 's/"version":2/"version":3/' tuf/timestamp.json >changed && mv changed tuf/timestamp.json
+    check no "a changed document is refused" "$palisade" --data-dir "$work/data" trust root update
+    # The roots that the field's clients bring are signed as they say; there is no more to fetch.
+    mapfile -t roots < <(find "$tools/venv" -path '*sigstore/_store/*' -name root.json)
+    for one in "${roots[@]}"; do
+        mkdir -p bare
+        "${import[@]}" --replace --root "$one" --tuf bare >"$work/said" 2>&1 || true
+        check yes "sigstore's root of $(basename "$(dirname "$one")") is signed as it says" grep -qE 'no .timestamp.json|expired' "$work/said"
+    done
+else
+    skip TUF "python-tuf is needed (--install)"
 fi
 
 echo "$passed as expected, $failed not"

@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 
 usage() {
     cat <<'TEXT'
-usage: scripts/vm.sh [--on KERNEL[/KIND]]… [--suite NAME]… [--test TEXT] [--palisade FILE]
+usage: scripts/vm.sh [--on KERNEL[/KIND]]… [--suite NAME]… [--test TEXT] [--palisade FILE] [--lsm NAME]
 
   --on KERNEL[/KIND]     5.10, 6.1 or 6.12, with control groups of kind `v2` (the default) or
                          `hybrid`; `systemd`: v2, started by systemd, for the suite `service`
@@ -15,6 +15,7 @@ usage: scripts/vm.sh [--on KERNEL[/KIND]]… [--suite NAME]… [--test TEXT] [--
                          [default: all but `palisade`, which takes half an hour emulated]
   --test TEXT            only tests whose name contains TEXT
   --palisade FILE        the program [default: target/release/palisade]
+  --lsm NAME             the large security module: apparmor or selinux [default: apparmor]
 
 BPF is among the guests' security modules where the kernel was built with it (`lsm=…,bpf`).
 Kernels are Debian's packages, verified by apt and kept in ${XDG_CACHE_HOME:-~/.cache}/palisade/vm.
@@ -27,10 +28,10 @@ TEXT
 
 target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
 palisade=$target/release/palisade
-guests=() suites=() only=""
+guests=() suites=() only="" lsm=apparmor
 while [ $# -gt 0 ]; do
     case "$1" in
-        --on | --suite | --test | --palisade)
+        --on | --suite | --test | --palisade | --lsm)
             if [ $# -lt 2 ]; then echo "error: \`$1\` takes a value" >&2; exit 2; fi
             ;;
     esac
@@ -39,6 +40,7 @@ while [ $# -gt 0 ]; do
         --suite) suites+=("$2"); shift 2 ;;
         --test) only=$2; shift 2 ;;
         --palisade) palisade=$(realpath -m "$2"); shift 2 ;;
+        --lsm) lsm=$2; shift 2 ;;
         --help | -h) usage; exit 0 ;;
         *) echo "error: unknown argument \`$1\`" >&2; usage >&2; exit 2 ;;
     esac
@@ -66,6 +68,11 @@ for suite in "${suites[@]}"; do
 done
 if ! [[ $only =~ ^[a-zA-Z0-9_:]*$ ]]; then
     echo "error: names of tests have letters, digits, \`_\` and \`:\`, not \`$only\`" >&2
+    exit 2
+fi
+
+if ! [[ $lsm =~ ^(apparmor|selinux)$ ]]; then
+    echo "error: no security module \`$lsm\`; there are: apparmor selinux" >&2
     exit 2
 fi
 
@@ -123,7 +130,7 @@ boot() { # kernel series, kind
     timeout --kill-after=10 "$seconds" "$qemu" \
         -machine q35 "${accelerator[@]}" -smp 1 -m 1024 \
         -kernel "$kernel/vmlinuz" -initrd "$work/initramfs" \
-        -append "console=ttyS0 quiet loglevel=4 oops=panic panic=-1 mitigations=off no_timer_check lsm=landlock,lockdown,yama,loadpin,safesetid,integrity,apparmor,bpf palisade.cgroups=$cgroups palisade.only=$only palisade.init=$init" \
+        -append "console=ttyS0 quiet loglevel=4 oops=panic panic=-1 mitigations=off no_timer_check lsm=landlock,lockdown,yama,loadpin,safesetid,integrity,$lsm,bpf palisade.cgroups=$cgroups palisade.only=$only palisade.init=$init" \
         -drive "file=$work/disk,format=raw,if=virtio,cache=unsafe" -nodefaults -display none -no-reboot \
         -serial "file:$console" -serial "file:$results" 2>"$out/$name.qemu.log" &
     running=$!

@@ -40,6 +40,7 @@ for name in "${programs[@]}"; do
 done
 # Tests of profiles say that they are skipped where it is not.
 if [ -x /usr/sbin/apparmor_parser ]; then add /usr/sbin/apparmor_parser; fi
+if [ -x /usr/bin/secilc ]; then add /usr/bin/secilc; fi
 install -D /bin/busybox "$system/bin/busybox"
 add "$palisade"
 [ -e "$system/usr/bin/palisade" ] || ln -s "$palisade" "$system/usr/bin/palisade"

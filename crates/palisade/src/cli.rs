@@ -23,6 +23,7 @@ mod scan;
 mod sign;
 mod sink;
 mod trust;
+mod trust_change;
 mod watch;
 
 use std::path::PathBuf;
@@ -49,6 +50,7 @@ pub(crate) use scan::*;
 pub(crate) use sign::*;
 pub(crate) use sink::*;
 pub(crate) use trust::*;
+pub(crate) use trust_change::*;
 pub(crate) use watch::*;
 
 /// From image to incident: judge, verify, run, watch, stop and keep the evidence.

@@ -16,6 +16,7 @@ pub mod condition;
 pub mod decide;
 pub mod decisions;
 pub mod document;
+pub mod edit;
 pub mod endpoint;
 mod enforce;
 pub mod engines;

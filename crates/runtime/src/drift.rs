@@ -20,8 +20,10 @@ use palisade_sys::fanotify::{
 
 /// How long an answer may take: a program of some gigabytes is compared in that time.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(20);
-/// How long one wait for questions lasts, and how often mounts and the deadline are looked at.
+/// How long one wait for questions lasts, and how often the deadline is looked at.
 const WAIT: Duration = Duration::from_millis(50);
+/// How often the container's mounts are looked at anew.
+const RENEW: Duration = Duration::from_millis(500);
 /// Contents that are remembered.
 const KNOWN_MAX: usize = 16_384;
 /// Refusals that are kept for the report.
@@ -198,14 +200,16 @@ fn watch(gate: &ExecGate, shared: &Shared, clock: Instant) {
 fn answer(gate: &Arc<ExecGate>, shared: &Shared, layers: &Layers, init: u32, clock: Instant) {
     let mut known: BTreeMap<(ContentKey, PathBuf), Origin> = BTreeMap::new();
     let mut requests: Vec<Request> = Vec::with_capacity(REQUESTS_MAX);
+    let mut renewed = Instant::now();
     while !shared.stop.load(Ordering::Relaxed) && gate.is_open() {
+        // Mounts that were made since, by whoever in the container may.
+        if renewed.elapsed() >= RENEW {
+            renew(gate, shared, init);
+            renewed = Instant::now();
+        }
         match gate.wait(WAIT) {
             Ok(true) => {}
-            // Mounts that were made since, by whoever in the container may.
-            Ok(false) => {
-                renew(gate, shared, init);
-                continue;
-            }
+            Ok(false) => continue,
             Err(error) => {
                 shared.problem(format!("wait before programs: {error}"));
                 let _given_up = gate.abandon();

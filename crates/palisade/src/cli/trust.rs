@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::{ImageSource, ListFormat};
+use super::{ImageSource, ListFormat, TrustAdd, TrustRoot, TrustRotate};
 
 /// `palisade verify`.
 #[derive(Debug, Args)]
@@ -86,6 +86,13 @@ pub(crate) enum Trust {
     Explain(TrustExplain),
     /// List whom a policy trusts with which images, and what holds today
     List(TrustList),
+    /// Add a rule to a policy: who must have signed which images
+    Add(TrustAdd),
+    /// Replace a key of a rule, with days on which both count
+    Rotate(TrustRotate),
+    /// The logs and authorities that are trusted, kept up to date from a repository (TUF)
+    #[command(subcommand)]
+    Root(TrustRoot),
     /// The protocols of conformance suites of others
     #[command(subcommand)]
     Conformance(TrustConformance),

@@ -293,9 +293,12 @@ pub(crate) fn open(context: &Context<'_>, program: Option<&Path>) -> Result<Runt
 
 /// Where containers are kept.
 pub(crate) fn paths(context: &Context<'_>) -> RuntimePaths {
+    // Root file systems are assembled in another working folder than ours, and an OCI runtime has
+    // its own. Only an empty path has no absolute form.
+    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
     RuntimePaths {
-        state: context.global.run_dir.clone(),
-        data: context.global.data_dir.clone(),
+        state: absolute(&context.global.run_dir),
+        data: absolute(&context.global.data_dir),
         ..RuntimePaths::default()
     }
 }

@@ -30,5 +30,6 @@ mod sign_verify;
 mod signing;
 mod sink;
 mod support;
+mod trust_change;
 mod verify_families;
 mod verify_remote;

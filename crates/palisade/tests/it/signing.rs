@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::layout::{self, Layout};
-use crate::support::{finish, palisade, run};
+use crate::support::{Reserved, finish, palisade, run};
 
 const STATEMENT: &str = "https://sigstore.dev/cosign/sign/v1";
 
@@ -23,6 +23,7 @@ pub(crate) struct Registry {
     child: Child,
     _folder: tempfile::TempDir,
     pub(crate) host: String,
+    _reserved: Reserved,
 }
 
 impl Drop for Registry {
@@ -41,9 +42,8 @@ impl Registry {
             return None;
         }
         let folder = tempfile::tempdir().unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let host = listener.local_addr().unwrap().to_string();
-        drop(listener);
+        let reserved = Reserved::new();
+        let host = reserved.host.clone();
         let config = format!(
             "version: 0.1\nlog:\n  level: info\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: {host}\n",
             folder.path().join("data").display()
@@ -61,7 +61,7 @@ impl Registry {
         let listens = lines.by_ref().flatten().any(|line| line.contains("listening on"));
         std::thread::spawn(move || lines.for_each(drop));
         assert!(listens, "the registry starts");
-        Some(Self { child, _folder: folder, host })
+        Some(Self { child, _folder: folder, host, _reserved: reserved })
     }
 
     /// The document under a tag or digest of a repository.

@@ -196,6 +196,39 @@ fn apparmor_check() -> Check {
         .remedy("apt install apparmor")
 }
 
+/// Whether SELinux holds a policy, and what it does with it.
+fn selinux_check() -> Check {
+    let check = Check::new("security modules", "SELinux", Status::Ok);
+    let Ok(text) = std::fs::read_to_string("/sys/fs/selinux/enforce") else {
+        return check.detail("none: the kernel does not run SELinux, or selinuxfs is not mounted");
+    };
+    // The kernel's own label until a policy is loaded (`security/selinux/ss/services.c`).
+    let label = std::fs::read_to_string("/proc/self/attr/current").unwrap_or_default();
+    let label = label.trim_end_matches(['\0', '\n']);
+    if label == "kernel" {
+        return check.detail("no policy is loaded");
+    }
+    if text.trim() == "1" {
+        return check.detail(format!("enforcing; this process is {label}"));
+    }
+    let check = Check::optional("security modules", "SELinux", false);
+    check
+        .detail(format!("permissive: it refuses nothing; this process is {label}"))
+        .remedy("setenforce 1")
+}
+
+/// Whether the kernel measures what is executed.
+fn measurement_check() -> Check {
+    let check = Check::new("security modules", "integrity measurement (IMA)", Status::Ok);
+    let count = std::fs::read_to_string("/sys/kernel/security/ima/runtime_measurements_count");
+    match count.ok().and_then(|text| text.trim().parse::<u64>().ok()) {
+        None => check.detail("none: the kernel has no IMA, or securityfs is not mounted"),
+        // The boot aggregate alone.
+        Some(0 | 1) => check.detail("nothing is measured: no policy is loaded"),
+        Some(n) => check.detail(format!("{n} measurements")),
+    }
+}
+
 fn module_checks(kernel: &facts::KernelFacts) -> Vec<Check> {
     let modules = kernel.security_modules.clone().unwrap_or_default();
     let shown = if kernel.security_modules.is_some() {
@@ -209,6 +242,8 @@ fn module_checks(kernel: &facts::KernelFacts) -> Vec<Check> {
             .detail(shown)
             .remedy("`run` makes an AppArmor profile for each container where the kernel runs it: boot with security=apparmor"),
         apparmor_check(),
+        selinux_check(),
+        measurement_check(),
         Check::new("security modules", "BPF LSM", Status::Ok).detail(
             if modules.iter().any(|name| name == "bpf") {
                 "active; not used"

@@ -28,6 +28,7 @@ mod record;
 mod refusal;
 mod reload;
 mod run;
+mod selinux;
 mod sinks;
 mod stale;
 mod terminal;
