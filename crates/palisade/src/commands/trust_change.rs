@@ -102,6 +102,7 @@ pub(super) fn add(context: &Context<'_>, args: &cli::TrustAdd) -> Result<Exit, F
         signers_min: args.signers_min,
         from: args.from.clone().unwrap_or_default(),
         until: args.until.clone().unwrap_or_default(),
+        ..TrustRule::default()
     };
     let changed = edit::add(&policy.text, &policy.shown(), &policy.folder, &rule);
     policy.change(context, changed, args.dry_run)
