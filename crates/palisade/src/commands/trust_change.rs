@@ -97,8 +97,6 @@ pub(super) fn add(context: &Context<'_>, args: &cli::TrustAdd) -> Result<Exit, F
         keys,
         subject: args.subject.clone().unwrap_or_default(),
         issuer: args.issuer.clone().unwrap_or_default(),
-        openpubkey: PathBuf::new(),
-        notary: PathBuf::new(),
         signers_min: args.signers_min,
         from: args.from.clone().unwrap_or_default(),
         until: args.until.clone().unwrap_or_default(),
