@@ -62,6 +62,7 @@ bench: build ## Measure and print the performance table
 	@$(SUDO) env "PATH=$$PATH" scripts/bench-respond.sh
 	@$(CARGO) build --release --quiet --locked -p palisade-scan --example bench_feeds
 	@scripts/bench-feeds.sh --bench $(dir $(PALISADE))examples/bench_feeds
+	@scripts/bench-trust.sh --palisade $(PALISADE)
 
 .PHONY: bench-scan
 bench-scan: build ## Inventory a large image, beside Syft and Trivy where they are installed

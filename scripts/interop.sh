@@ -5,8 +5,9 @@
 #
 # usage: scripts/interop.sh [--install] [--palisade FILE]
 #
-# --install fetches cosign and notation (from Debian's testing, unpacked and not installed)
-# and the mock (npm) into target/interop. What is missing is skipped with the reason.
+# --install fetches cosign and notation (from Debian's testing, unpacked and not installed),
+# the mock (npm), and python-tuf and sigstore for Python (PyPI) into target/interop. What is missing
+# is skipped with the reason.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD tools=$PWD/target/interop palisade=$PWD/target/release/palisade install=
@@ -39,6 +40,10 @@ CONF
         if [ -e "$package" ]; then dpkg-deb -x "$package" "$tools/root"; fi
     done
     (cd "$tools/npm" && npm install --silent --no-audit --no-fund @sigstore/mock@0.12.1) || true
+    if [ ! -x "$tools/venv/bin/python" ]; then
+        { python3 -m venv "$tools/venv" &&
+            "$tools/venv/bin/pip" install --quiet 'tuf>=6' 'securesystemslib[crypto]' sigstore; } || true
+    fi
 fi
 export PATH=$PATH:$tools/root/usr/bin
 work=$(mktemp -d)
@@ -146,6 +151,53 @@ P
     check yes "the same in a layout" "$palisade" sign "${keyless[@]}" oci:keyless
     check yes "verify finds the identity" "$palisade" verify "${who[@]}" --certificate-identity dev@shop.example oci:keyless
     check no "verify refuses another identity" "$palisade" verify "${who[@]}" --certificate-identity evil@shop.example oci:keyless
+    registry=("${who[@]}" --certificate-identity dev@shop.example)
+    check yes "verify finds it in the registry, and asks nobody else" "$palisade" verify --offline "${registry[@]}" "$image"
+    check no "verify refuses another issuer" "$palisade" verify --trusted-root trusted_root.json --certificate-oidc-issuer http://evil.example --certificate-identity dev@shop.example "$image"
+    check yes "verify finds it by a pattern" "$palisade" verify "${who[@]}" --certificate-identity-regexp '.*@shop\.example' "$image"
+    stripped=127.0.0.1:$port/stripped/shop:1
+    skopeo copy -q --dest-tls-verify=false oci:layout:1 "docker://$stripped" >/dev/null 2>&1
+    check no "a copy without its signatures is refused" "$palisade" verify "${registry[@]}" "$stripped"
+    check yes "cosign signs keyless" cosign sign --yes --trusted-root trusted_root.json --signing-config signing_config.json --identity-token "$(cat token)" --allow-insecure-registry "$stripped"
+    check yes "verify finds whom cosign's certificate names" "$palisade" verify "${registry[@]}" "$stripped"
+    rm -rf tampered && cp -r keyless tampered
+    manifest=$(python3 -c 'import json; print(json.load(open("keyless/index.json"))["manifests"][0]["digest"][7:])')
+    echo >>"tampered/blobs/sha256/$manifest"
+    check no "a manifest that was changed is refused" "$palisade" verify "${registry[@]}" oci:tampered
+    python=$tools/venv/bin/sigstore
+    if [ -x "$python" ]; then
+        sig=("$python" --trust-config trust_config.json)
+        identity=(--cert-identity dev@shop.example --cert-oidc-issuer "$issuer")
+        ours() { "$palisade" trust conformance verify-bundle --trusted-root trusted_root.json --certificate-identity "$1" --certificate-oidc-issuer "$2" --bundle file.json "$3"; }
+        echo hello >file && echo changed >other
+        check yes "sigstore (Python) signs a file" "${sig[@]}" sign --overwrite --identity-token "$(cat token)" --bundle file.json file
+        check yes "its bundle is verified" ours dev@shop.example "$issuer" file
+        check no "and refused for another identity" ours evil@shop.example "$issuer" file
+        check no "and for another issuer" ours dev@shop.example http://evil.example file
+        check no "and for another file" ours dev@shop.example "$issuer" other
+        # What is attested of an image is attested of its manifest, which is a file as any other.
+        # (Of plain signatures of images, cosign's and ours, it wants a name of the subject.)
+        check yes "provenance is attested keyless" "$palisade" attest "${keyless[@]}" --type slsaprovenance1 --predicate provenance.json "$image"
+        python3 - "$port" <<'P'
+import json, sys, urllib.request
+def get(path, kind="*/*"):
+    request = urllib.request.Request("http://127.0.0.1:%s/v2/team/shop/%s" % (sys.argv[1], path), headers={"Accept": kind})
+    return urllib.request.urlopen(request).read()
+oci = "application/vnd.oci.image."
+image = json.load(open("keyless/index.json"))["manifests"][0]["digest"]
+open("manifest", "wb").write(get("manifests/" + image, oci + "manifest.v1+json"))
+for one in json.loads(get("manifests/" + image.replace(":", "-"), oci + "index.v1+json"))["manifests"]:
+    document = json.loads(get("manifests/" + one["digest"], oci + "manifest.v1+json"))
+    bundle = get("blobs/" + document["layers"][0]["digest"])
+    if b'"certificate"' in bundle and "provenance" in document["annotations"].get("dev.sigstore.bundle.predicateType", ""):
+        open("ours.json", "wb").write(bundle)
+P
+        check yes "sigstore (Python) verifies it" "${sig[@]}" verify identity "${identity[@]}" --bundle ours.json manifest
+        check no "and refuses another identity" "${sig[@]}" verify identity --cert-identity evil@shop.example --cert-oidc-issuer "$issuer" --bundle ours.json manifest
+        check no "and another manifest" "${sig[@]}" verify identity "${identity[@]}" --bundle ours.json other
+    else
+        skip "sigstore for Python" "it is not installed (--install)"
+    fi
 else
     skip keyless "cosign, node and @sigstore/mock are needed (--install)"
 fi
@@ -166,6 +218,7 @@ JSON
     for form in jws cose; do
         check yes "a key with its chain signs ($form)" "$palisade" sign --key notary.key --notary-chain "$fixtures/p256.chain.pem" --notary-format $form "$image"
         check yes "notation verifies it" notation verify --insecure-registry "$image"
+        check yes "verify finds it in the registry" "$palisade" verify --offline --notary-policy $policy "$image"
         printf '{"default":"k","keys":[{"name":"k","keyPath":"%s","certPath":"%s"}]}' "$work/notary.key" "$fixtures/p256.chain.pem" >xdg/notation/signingkeys.json
         rm -rf signed && cp -r layout signed
         check yes "notation signs ($form)" notation sign --oci-layout --signature-format $form --key k signed:1
@@ -196,8 +249,67 @@ if has gpg; then
     check yes "skopeo fetches what it signed" skopeo --policy dev.json --registries.d registries.d copy -q --src-tls-verify=false "docker://$theirs" dir:theirs
     check yes "verify finds its key" "$palisade" verify --containers-policy dev.json --reference "$theirs" dir:theirs
     check no "verify refuses another key" "$palisade" verify --containers-policy evil.json --reference "$theirs" dir:theirs
+    obey() { "$palisade" verify --registries-d "$1" --containers-policy "$2" "${@:3}"; }
+    check yes "verify finds skopeo's signature in the registry's lookaside folder" obey registries.d dev.json "$theirs"
+    check yes "and ours" obey registries.d dev.json "$image"
+    check no "and refuses another key there" obey registries.d evil.json "$theirs"
+    check no "and what is not there" obey registries.d dev.json "127.0.0.1:$port/none/shop:1"
+    mkdir -p http.d && hport=$((port + 2))
+    printf 'docker:\n  127.0.0.1:%s:\n    lookaside: http://127.0.0.1:%s\n' "$port" "$hport" >http.d/d.yaml
+    (cd lookaside && exec python3 -m http.server --bind 127.0.0.1 "$hport") >http.log 2>&1 &
+    started+=($!)
+    until python3 -c "import socket; socket.create_connection((\"127.0.0.1\", $hport))" 2>/dev/null; do sleep 0.1; done
+    check yes "a lookaside folder on a server is read" obey http.d dev.json "$theirs"
+    check yes "by skopeo too" skopeo --policy dev.json --registries.d http.d copy -q --src-tls-verify=false "docker://$theirs" dir:served
+    check no "and not with --offline" obey http.d dev.json --offline "$theirs"
+    if has podman; then
+        mkdir -p .config/containers/registries.d && cp registries.d/d.yaml .config/containers/registries.d/
+        pod=(podman --root "$work/podman" --runroot "$work/podman-run" --storage-driver vfs --cgroup-manager cgroupfs)
+        check yes "podman pulls what was signed with gpg" "${pod[@]}" pull -q --tls-verify=false --signature-policy dev.json "$image"
+        check no "podman refuses another key" "${pod[@]}" pull -q --tls-verify=false --signature-policy evil.json "$theirs"
+        made=127.0.0.1:$port/podman/shop:1
+        check yes "podman signs" "${pod[@]}" push -q --remove-signatures --tls-verify=false --signature-policy dev.json --sign-by dev@shop.example "$image" "docker://$made"
+        check yes "verify finds podman's signature" obey registries.d dev.json "$made"
+        check no "and refuses another key" obey registries.d evil.json "$made"
+    else
+        skip podman "it is not installed"
+    fi
+    if has cosign; then
+        keyed=127.0.0.1:$port/keyed/shop:1
+        skopeo copy -q --dest-tls-verify=false oci:layout:1 "docker://$keyed" >/dev/null 2>&1
+        PALISADE_KEY_PASSWORD=secret "$palisade" sign --generate-key closed >/dev/null 2>&1
+        check yes "cosign signs in the older form" env COSIGN_PASSWORD=secret cosign sign --yes --new-bundle-format=false --use-signing-config=false --tlog-upload=false --allow-insecure-registry --key closed.key "$keyed"
+        printf 'docker:\n  127.0.0.1:%s:\n    use-sigstore-attachments: true\n' "$port" >http.d/d.yaml
+        for who in closed other; do
+            printf '{"default":[{"type":"reject"}],"transports":{"docker":{"127.0.0.1:%s":[{"type":"sigstoreSigned","keyPath":"%s","signedIdentity":{"type":"matchRepository"}}]}}}' "$port" "$work/$who.pub" >key-$who.json
+        done
+        check yes "a policy that asks for cosign's key allows it" obey http.d key-closed.json "$keyed"
+        check no "and refuses another key" obey http.d key-other.json "$keyed"
+        check no "and an image without" obey http.d key-closed.json "$theirs"
+        check no "and where registries.d does not turn it on" obey registries.d key-closed.json "$keyed"
+    fi
 else
     skip gpg "it is not installed"
+fi
+
+python=$tools/venv/bin/python
+if [ -x "$python" ] && "$python" -c 'import tuf.api.metadata' 2>/dev/null; then
+    printf '{"mediaType": "application/vnd.dev.sigstore.trustedroot+json;version=0.1"}' >root-file.json
+    "$python" "$root/scripts/interop-tuf.py" tuf root-file.json
+    import=("$palisade" --data-dir "$work/data" trust root import)
+    check yes "a repository of python-tuf is believed by its first root" "${import[@]}" --root tuf/1.root.json --tuf tuf
+    check yes "and goes on" "$palisade" --data-dir "$work/data" trust root update
+    sed 's/"version":2/"version":3/' tuf/timestamp.json >changed && mv changed tuf/timestamp.json
+    check no "a changed document is refused" "$palisade" --data-dir "$work/data" trust root update
+    # The roots that the field's clients bring are signed as they say; there is no more to fetch.
+    mapfile -t roots < <(find "$tools/venv" -path '*sigstore/_store/*' -name root.json)
+    for one in "${roots[@]}"; do
+        mkdir -p bare
+        "${import[@]}" --replace --root "$one" --tuf bare >"$work/said" 2>&1 || true
+        check yes "sigstore's root of $(basename "$(dirname "$one")") is signed as it says" grep -qE 'no .timestamp.json|expired' "$work/said"
+    done
+else
+    skip TUF "python-tuf is needed (--install)"
 fi
 
 echo "$passed as expected, $failed not"

@@ -1,14 +1,25 @@
 //! What repositories of packages bring. The first byte chooses the form of the rest.
 //!
-//! A package's paths stay below the root, and an index gives what the text has at most.
+//! A package's paths stay below the root, and an index gives what the text has at most. What is
+//! written of apk's database is read the same again. Archives within a package of apk come
+//! without their compression: which is not what is to be tried here.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use palisade_patch::{read_apk_index, read_deb, read_packages, read_release, read_sources_list};
+use palisade_patch::{
+    read_apk, read_apk_index, read_apk_members, read_deb, read_packages, read_release,
+    read_sources_list, rewrite_apk_installed, rewrite_apk_scripts,
+};
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::none());
+    let _ = std::io::Write::write_all(&mut gzip, bytes);
+    gzip.finish().unwrap_or_default()
+}
 
 fuzz_target!(|data: &[u8]| {
     let Some((kind, rest)) = data.split_first() else { return };
-    match kind % 5 {
+    match kind % 9 {
         0 => {
             let Ok(deb) = read_deb(rest, "package") else { return };
             assert!(deb.control.contains_key("control"));
@@ -16,6 +27,31 @@ fuzz_target!(|data: &[u8]| {
                 assert!(!file.path.starts_with('/') && file.path.split('/').all(|it| it != ".."));
             }
             assert!(deb.control.keys().all(|name| !name.contains('/')));
+        }
+        5 => {
+            assert!(read_apk(rest, "Q1", "package").is_err());
+            let at = rest.windows(8).position(|it| it == b"\0\0DATA\0\0").unwrap_or(rest.len());
+            let (control, data) = rest.split_at(at);
+            let data = gzip(data.get(8..).unwrap_or_default());
+            let Ok(apk) = read_apk_members(&gzip(control), &data, "package") else { return };
+            for one in &apk.files {
+                let mut parts = one.file.path.split('/');
+                assert!(parts.all(|it| !matches!(it, "" | "." | "..")), "{}", one.file.path);
+            }
+        }
+        6 => {
+            let text = String::from_utf8_lossy(rest);
+            let (n_records, once) = rewrite_apk_installed(&text);
+            assert!(n_records <= text.len());
+            let (_, twice) = rewrite_apk_installed(&once);
+            assert_eq!(once.replace("\n\n", "\n").trim(), twice.replace("\n\n", "\n").trim());
+        }
+        7 => {
+            let Ok(once) = rewrite_apk_scripts(rest) else { return };
+            assert_eq!(rewrite_apk_scripts(&once).ok(), Some(once));
+        }
+        8 => {
+            let _ = read_apk(rest, "Q1", "package");
         }
         1 => {
             let (packages, n_bad) = read_packages(rest);

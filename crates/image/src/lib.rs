@@ -55,7 +55,7 @@ pub use extract::{
 };
 pub use layout::{Descriptor, Layout, NewImage, WrittenImage, write_layout};
 pub use limits::Limits;
-pub use open::{Image, Layer, OpenOptions};
+pub use open::{Image, Layer, OpenOptions, manifest_for};
 pub use pack::{LayerSource, PackOptions};
 pub use source::{BlobSource, SourceError};
 #[doc(hidden)]

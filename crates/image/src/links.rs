@@ -13,11 +13,14 @@ const OVERHEAD_BYTES: usize = 96;
 /// Bytes of paths that are compared to follow all links of one image.
 pub(crate) const FOLLOWED_BYTES_MAX: u64 = 1 << 30;
 
+/// Where a link leads, as it is written, and its layer.
+type Target = (Box<[u8]>, Option<usize>);
+
 /// The symbolic links that a container sees.
 #[derive(Debug)]
 pub(crate) struct Links {
-    /// Target and layer, by path.
-    targets: HashMap<Box<[u8]>, (Box<[u8]>, Option<usize>)>,
+    /// By path.
+    targets: HashMap<Box<[u8]>, Target>,
     bytes_left: usize,
     followed_max: u64,
     /// Links for which there was no room.

@@ -357,23 +357,7 @@ impl Opening<'_> {
 
     /// The manifest for the wanted platform.
     fn choose_platform<'i>(&self, index: &'i Index) -> Result<&'i Descriptor, OpenImageError> {
-        let wanted = self.options.platform.clone().unwrap_or_else(Platform::of_this_machine);
-        let images: Vec<&Descriptor> =
-            index.manifests.iter().filter(|one| !is_attachment(one)).collect();
-        let matching = images
-            .iter()
-            .find(|one| one.platform.as_ref().is_some_and(|found| found.satisfies(&wanted)));
-        if let Some(one) = matching {
-            return Ok(one);
-        }
-        match images[..] {
-            [one] if one.platform.is_none() => Ok(one),
-            _ => {
-                let platforms = images.iter().filter_map(|one| one.platform.as_ref());
-                let found = platforms.map(Platform::to_string).collect();
-                Err(OpenImageError::NoPlatform { wanted: wanted.to_string(), found })
-            }
-        }
+        choose_platform(index, self.options.platform.as_ref())
     }
 
     fn read_document(
@@ -456,6 +440,45 @@ impl Opening<'_> {
                 found: vec![found.to_string()],
             }),
             _ => Ok(()),
+        }
+    }
+}
+
+/// The manifest of an index, whose bytes these are, for `platform` (`None`: this machine's).
+/// `name` is for messages.
+///
+/// # Errors
+///
+/// An index that is malformed or has no such platform.
+pub fn manifest_for(
+    index: &[u8],
+    name: &str,
+    platform: Option<&Platform>,
+) -> Result<Descriptor, OpenImageError> {
+    let index = Index::parse(index, name, Limits::default().index_manifests_max)?;
+    choose_platform(&index, platform).cloned()
+}
+
+/// The manifest for the wanted platform.
+fn choose_platform<'i>(
+    index: &'i Index,
+    platform: Option<&Platform>,
+) -> Result<&'i Descriptor, OpenImageError> {
+    let wanted = platform.cloned().unwrap_or_else(Platform::of_this_machine);
+    let images: Vec<&Descriptor> =
+        index.manifests.iter().filter(|one| !is_attachment(one)).collect();
+    let matching = images
+        .iter()
+        .find(|one| one.platform.as_ref().is_some_and(|found| found.satisfies(&wanted)));
+    if let Some(one) = matching {
+        return Ok(one);
+    }
+    match images[..] {
+        [one] if one.platform.is_none() => Ok(one),
+        _ => {
+            let platforms = images.iter().filter_map(|one| one.platform.as_ref());
+            let found = platforms.map(Platform::to_string).collect();
+            Err(OpenImageError::NoPlatform { wanted: wanted.to_string(), found })
         }
     }
 }

@@ -15,6 +15,7 @@ mod log;
 mod network;
 mod patch;
 mod policy;
+mod probe;
 mod profile;
 mod report;
 mod respond;
@@ -23,6 +24,7 @@ mod scan;
 mod sign;
 mod sink;
 mod trust;
+mod trust_change;
 mod watch;
 
 use std::path::PathBuf;
@@ -41,6 +43,7 @@ pub(crate) use log::*;
 pub(crate) use network::*;
 pub(crate) use patch::*;
 pub(crate) use policy::*;
+pub(crate) use probe::*;
 pub(crate) use profile::*;
 pub(crate) use report::*;
 pub(crate) use respond::*;
@@ -49,6 +52,7 @@ pub(crate) use scan::*;
 pub(crate) use sign::*;
 pub(crate) use sink::*;
 pub(crate) use trust::*;
+pub(crate) use trust_change::*;
 pub(crate) use watch::*;
 
 /// From image to incident: judge, verify, run, watch, stop and keep the evidence.
@@ -196,6 +200,8 @@ pub(crate) enum Command {
     /// Drills: benign attacks on a container of their own, and what was seen of them
     #[command(subcommand)]
     Drill(Drill),
+    /// Test a container before it is used: who listens, weak TLS and logins, malformed input, escapes
+    Probe(Probe),
     /// Evidence bundles
     #[command(subcommand)]
     Evidence(Evidence),

@@ -9,6 +9,7 @@ mod completions;
 mod confinement;
 mod container;
 mod containers;
+mod containers_remote;
 mod context;
 mod convert;
 mod db;
@@ -29,9 +30,11 @@ mod look;
 mod means;
 mod network;
 mod orders;
+mod others;
 mod patch;
 mod playbook;
 mod policy;
+mod probe;
 mod profile;
 mod promote;
 mod replay;
@@ -48,7 +51,9 @@ mod status;
 mod stored;
 mod top;
 mod trust;
+mod trust_change;
 mod trust_explain;
+mod trust_root;
 mod trusted;
 mod verify;
 mod version;
@@ -100,6 +105,7 @@ pub(crate) fn run(
         Command::Respond(command) => respond::respond(&context, command),
         Command::Playbook(command) => playbook::playbook(&context, command),
         Command::Drill(command) => drill::drill(&context, command),
+        Command::Probe(args) => probe::probe(&context, args),
         Command::Evidence(command) => evidence::evidence(&context, command),
         Command::Network(command) => network::network(&context, command),
         Command::Policy(command) => policy::policy(&context, command),

@@ -85,6 +85,19 @@ pub(crate) fn installed(bytes: &[u8]) -> Vec<Installed> {
     records(&text).into_iter().filter_map(read).collect()
 }
 
+/// Reads apk's `installed` and writes the folders of each record again, as a build does; gives
+/// the number of records.
+pub fn rewrite_apk_installed(text: &str) -> (usize, String) {
+    let all = record::read(text);
+    let n_records = all.len();
+    (n_records, all.iter().map(|one| record::write(&one.folders) + "\n").collect())
+}
+
+/// Reads apk's archive of scripts and writes it again without compression, as a build does.
+pub fn rewrite_apk_scripts(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
+    scripts::write(&scripts::read(bytes)?, false)
+}
+
 /// One repository of `etc/apk/repositories`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ApkSource {
@@ -304,6 +317,9 @@ pub(crate) fn bounded(
 pub(crate) fn installed_of(files: &Files) -> Option<(PackageKind, Vec<Installed>)> {
     if let Some(status) = files.content("var/lib/dpkg/status") {
         return Some((PackageKind::Dpkg, crate::control::installed(status)));
+    }
+    if crate::status_folder::is_used(files) {
+        return Some((PackageKind::Dpkg, crate::status_folder::installed(files)));
     }
     database(files).map(|bytes| (PackageKind::Apk, installed(bytes)))
 }

@@ -22,7 +22,7 @@ use crate::maintainer::{self, Steps};
 use crate::plan::Upgrade;
 use crate::status::{self, Conffile};
 use crate::triggers;
-use crate::{Fetch, Files, PatchError, Plan, Repository, apk};
+use crate::{Fetch, Files, PatchError, Plan, Repository, apk, status_folder};
 
 pub(crate) const STATUS: &str = "var/lib/dpkg/status";
 const INFO: &str = "var/lib/dpkg/info";
@@ -74,6 +74,23 @@ pub struct Upgraded {
     pub executed: Vec<String>,
 }
 
+impl Upgraded {
+    /// Of an upgrade of which nothing is written yet; nothing without a digest.
+    pub(crate) fn of(upgrade: &Upgrade) -> Option<Self> {
+        Some(Self {
+            package: upgrade.package.clone(),
+            architecture: upgrade.architecture.clone(),
+            from: upgrade.installed.clone(),
+            to: upgrade.available.clone(),
+            digest: upgrade.package_file.digest?,
+            n_files: 0,
+            kept: Vec::new(),
+            skipped: Vec::new(),
+            executed: Vec::new(),
+        })
+    }
+}
+
 /// What was built.
 #[derive(Debug, Clone)]
 pub struct Built {
@@ -83,6 +100,9 @@ pub struct Built {
     pub upgraded: Vec<Upgraded>,
     /// What the caller is to execute, where it was to be.
     pub steps: Steps,
+    /// Paths of the upgraded packages that the image's database has no place for: links and
+    /// folders where it is `status.d`.
+    pub unrecorded: BTreeSet<String>,
 }
 
 /// Builds the layer for what was found, as an uncompressed archive written to `out`.
@@ -100,6 +120,9 @@ pub fn build(
 ) -> Result<Built, PatchError> {
     if repository.kind == PackageKind::Apk {
         return apk::build(files, found, repository, fetch, scripts, time, out);
+    }
+    if status_folder::is_used(files) {
+        return status_folder::build(files, found, repository, fetch, time, out);
     }
     let builder =
         Builder { files, paths: Paths::read(files), owners: owners(files), scripts, time };
@@ -134,11 +157,11 @@ pub fn build(
     }
     layer.finish()?;
     drop(with_scripts);
-    Ok(Built { plan, upgraded, steps })
+    Ok(Built { plan, upgraded, steps, unrecorded: BTreeSet::new() })
 }
 
 /// A package that was fetched, with its control file as the index has it.
-fn read(fetched: &Fetched<'_>, upgrade: &Upgrade) -> Result<Deb, PatchError> {
+pub(crate) fn read(fetched: &Fetched<'_>, upgrade: &Upgrade) -> Result<Deb, PatchError> {
     let file = &upgrade.package_file;
     let deb = read_deb(fetched.bytes(upgrade), &file.address)?;
     let control = control_of(&deb);
@@ -188,12 +211,12 @@ pub(crate) fn listed(files: &Files, info: &str) -> Vec<String> {
     lines.filter(|line| !line.is_empty() && *line != ".").map(str::to_string).collect()
 }
 
-fn md5(bytes: &[u8]) -> String {
+pub(crate) fn md5(bytes: &[u8]) -> String {
     hex::encode(Md5::digest(bytes))
 }
 
 /// The configuration files that a package names. Those that it wants removed are marked.
-fn own_conffiles(deb: &Deb) -> Vec<(String, bool)> {
+pub(crate) fn own_conffiles(deb: &Deb) -> Vec<(String, bool)> {
     let Some(file) = deb.control.get("conffiles") else { return Vec::new() };
     let text = String::from_utf8_lossy(&file.content).into_owned();
     let read = |line: &str| {
@@ -345,17 +368,7 @@ impl Builder<'_> {
                 && one.get("Architecture") == Some(architecture)
         });
         let old_conffiles = status::conffiles(&old.ok_or_else(lost)?);
-        let mut done = Upgraded {
-            package: upgrade.package.clone(),
-            architecture: upgrade.architecture.clone(),
-            from: upgrade.installed.clone(),
-            to: upgrade.available.clone(),
-            digest: upgrade.package_file.digest.ok_or_else(lost)?,
-            n_files: 0,
-            kept: Vec::new(),
-            skipped: Vec::new(),
-            executed: Vec::new(),
-        };
+        let mut done = Upgraded::of(upgrade).ok_or_else(lost)?;
         let own: Vec<String> = own_conffiles(deb).into_iter().map(|(path, _)| path).collect();
         let (mut list, mut conffiles, mut places) = (String::new(), Vec::new(), BTreeSet::new());
         for file in &deb.files {
@@ -475,27 +488,6 @@ impl Builder<'_> {
         }
     }
 
-    /// What dpkg makes up for a package that brings no sums of its own.
-    fn md5sums(&self, deb: &Deb) -> String {
-        let content = |path: &str| {
-            let found = deb.files.iter().find(|it| it.path == path && it.kind == FileKind::Regular);
-            found.map(|file| md5(&file.content))
-        };
-        let mut text = String::new();
-        for file in &deb.files {
-            let sum = match file.kind {
-                _ if self.paths.is_excluded(&file.path, file.kind) => None,
-                FileKind::Regular => Some(md5(&file.content)),
-                FileKind::HardLink => content(&file.link),
-                _ => None,
-            };
-            if let Some(sum) = sum {
-                text.extend([&sum, "  ", &file.path, "\n"]);
-            }
-        }
-        text
-    }
-
     /// Writes what `info` has of a package.
     fn record<W: Write>(
         &self,
@@ -519,7 +511,7 @@ impl Builder<'_> {
         }
         layer.put_file(&format!("{new}.list"), 0o644, self.time, list.into_bytes())?;
         if !deb.control.contains_key("md5sums") {
-            let sums = self.md5sums(deb).into_bytes();
+            let sums = md5sums(deb, &self.paths).into_bytes();
             layer.put_file(&format!("{new}.md5sums"), 0o644, self.time, sums)?;
         }
         for (name, file) in deb.control.iter().filter(|(name, _)| *name != "control") {
@@ -528,6 +520,27 @@ impl Builder<'_> {
         }
         Ok(())
     }
+}
+
+/// What dpkg makes up for a package that brings no sums of its own.
+pub(crate) fn md5sums(deb: &Deb, paths: &Paths) -> String {
+    let content = |path: &str| {
+        let found = deb.files.iter().find(|it| it.path == path && it.kind == FileKind::Regular);
+        found.map(|file| md5(&file.content))
+    };
+    let mut text = String::new();
+    for file in &deb.files {
+        let sum = match file.kind {
+            _ if paths.is_excluded(&file.path, file.kind) => None,
+            FileKind::Regular => Some(md5(&file.content)),
+            FileKind::HardLink => content(&file.link),
+            _ => None,
+        };
+        if let Some(sum) = sum {
+            text.extend([&sum, "  ", &file.path, "\n"]);
+        }
+    }
+    text
 }
 
 /// What happens to a configuration file.

@@ -60,24 +60,29 @@ pub(crate) struct Installed {
 
 /// The packages of `var/lib/dpkg/status` that have files.
 pub(crate) fn installed(bytes: &[u8]) -> Vec<Installed> {
-    let read = |stanza: Stanza| {
-        let status = stanza.get("Status")?.to_string();
-        let mut words = status.split_whitespace();
-        let (want, _, state) = (words.next()?, words.next()?, words.next()?);
-        if matches!(state, "not-installed" | "config-files") {
-            return None;
-        }
-        Some(Installed {
-            name: stanza.get("Package")?.to_string(),
-            version: stanza.get("Version")?.to_string(),
-            architecture: stanza.get("Architecture").unwrap_or_default().to_string(),
-            is_held: want == "hold",
-            depends: stanza.relations(&["Pre-Depends", "Depends"]),
-            breaks: stanza.relations(&["Breaks", "Conflicts"]),
-            provides: stanza.relations(&["Provides"]),
-        })
+    stanzas(bytes).iter().filter_map(|stanza| installed_of(stanza, true)).collect()
+}
+
+/// The package of a stanza, if it is installed; without a status it is where none is kept.
+pub(crate) fn installed_of(stanza: &Stanza, has_status: bool) -> Option<Installed> {
+    let status = match stanza.get("Status") {
+        None if !has_status => "install ok installed",
+        status => status?,
     };
-    stanzas(bytes).into_iter().filter_map(read).collect()
+    let mut words = status.split_whitespace();
+    let (want, _, state) = (words.next()?, words.next()?, words.next()?);
+    if matches!(state, "not-installed" | "config-files") {
+        return None;
+    }
+    Some(Installed {
+        name: stanza.get("Package")?.to_string(),
+        version: stanza.get("Version")?.to_string(),
+        architecture: stanza.get("Architecture").unwrap_or_default().to_string(),
+        is_held: want == "hold",
+        depends: stanza.relations(&["Pre-Depends", "Depends"]),
+        breaks: stanza.relations(&["Breaks", "Conflicts"]),
+        provides: stanza.relations(&["Provides"]),
+    })
 }
 
 #[cfg(test)]

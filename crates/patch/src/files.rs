@@ -108,6 +108,25 @@ impl Files {
         Self { nodes: nodes.into_iter().collect() }
     }
 
+    /// Puts a file at `path`, through links of its folders, or takes away what is there.
+    pub(crate) fn put(&mut self, path: &str, content: Option<Vec<u8>>) {
+        let at = self.resolve(path).unwrap_or_else(|| path.to_string());
+        self.nodes.remove(&at);
+        if let Some(content) = content {
+            let node = Node {
+                kind: FileKind::Regular,
+                mode: 0o644,
+                uid: 0,
+                gid: 0,
+                mtime: 0,
+                link: None,
+                xattrs: Vec::new(),
+                content: Some(content),
+            };
+            self.nodes.insert(at, node);
+        }
+    }
+
     /// The entry at `path`, itself.
     pub fn get(&self, path: &str) -> Option<&Node> {
         self.nodes.get(path)

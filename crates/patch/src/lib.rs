@@ -31,11 +31,12 @@ mod repository;
 mod signature;
 mod sources;
 mod status;
+mod status_folder;
 mod triggers;
 mod upgrade;
 
-pub use apk::package::{Apk, ApkFile, read_apk};
-pub use apk::read_apk_index;
+pub use apk::package::{Apk, ApkFile, read_apk, read_apk_members};
+pub use apk::{read_apk_index, rewrite_apk_installed, rewrite_apk_scripts};
 pub use build::{Built, KeptConffile, Scripts, Upgraded, build};
 pub use deb::{ControlFile, DEB_BYTES_MAX, Deb, DebFile, read_deb};
 pub use error::{FetchError, PatchError};

@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::build::{STATUS, info_of, listed};
 use crate::files::ENTRIES_MAX;
 use crate::filter::Paths;
-use crate::{Files, PatchError, Plan, apk};
+use crate::{Files, PatchError, Plan, apk, status_folder};
 
 /// Paths of one kind that are listed; more are counted.
 const LISTED_MAX: usize = 1_000;
@@ -64,30 +64,32 @@ impl Difference {
     /// Reads both images whole. What may differ are the files of the packages that `plan`
     /// upgrades, and their part of dpkg's database.
     pub fn between(old: &Image, new: &Image, plan: &Plan) -> Result<Self, PatchError> {
-        Self::with_scripts(old, new, plan, &BTreeSet::new())
+        Self::with_scripts(old, new, plan, &BTreeSet::new(), &BTreeSet::new())
     }
 
-    /// The same where scripts were executed: what they changed is listed apart.
+    /// The same where scripts were executed, and what they changed is listed apart, or where the
+    /// image's database has no place for some paths of packages ([`crate::Built::unrecorded`]).
     pub fn with_scripts(
         old: &Image,
         new: &Image,
         plan: &Plan,
         by_scripts: &BTreeSet<String>,
+        unrecorded: &BTreeSet<String>,
     ) -> Result<Self, PatchError> {
         let files = (Files::read(old)?, Files::read(new)?);
-        let is_apk = files.0.content(STATUS).is_none();
-        let expected = &if is_apk {
-            apk::prove::expected(&files.0, &files.1, plan)
+        let (was, is) = (&files.0, &files.1);
+        let (mut expected, others) = if status_folder::is_used(was) {
+            // Every record is a file of its own.
+            (status_folder::expected(was, is, plan), BTreeSet::new())
+        } else if was.content(STATUS).is_none() {
+            (apk::prove::expected(was, is, plan), apk::prove::others(was, is, plan))
         } else {
-            expected(&files.0, &files.1, plan)
+            (expected(was, is, plan), other_stanzas(was, is, plan))
         };
+        expected.extend(unrecorded.iter().cloned());
+        let expected = &expected;
         let (old, mut new) = (stamps(old)?, stamps(new)?);
         let mut this = Self::default();
-        let others = if is_apk {
-            apk::prove::others(&files.0, &files.1, plan)
-        } else {
-            other_stanzas(&files.0, &files.1, plan)
-        };
         for other in &others {
             this.note(other, expected, by_scripts);
         }

@@ -32,6 +32,33 @@ pub struct AptSource {
     pub(crate) signed_by: Option<SignedBy>,
 }
 
+impl Files {
+    /// These files with other sources: a file `name` (`.list` or `.sources`) with `text` instead of
+    /// the image's own, and the keyrings that it names, read by `read`.
+    #[must_use]
+    pub fn with_sources(
+        &self,
+        name: &str,
+        text: &[u8],
+        read: &dyn Fn(&str) -> Option<Vec<u8>>,
+    ) -> Self {
+        let mut files = self.clone();
+        let own: Vec<String> = files.below("etc/apt/").map(|(path, _)| path.to_string()).collect();
+        for path in own.iter().filter(|path| path.starts_with("etc/apt/sources.list")) {
+            files.put(path, None);
+        }
+        files.put(&format!("etc/apt/sources.list.d/{name}"), Some(text.to_vec()));
+        let (sources, _) = read_sources(&files).unwrap_or_default();
+        for source in sources {
+            let Some(SignedBy::Files(paths)) = source.signed_by else { continue };
+            for path in paths {
+                files.put(path.trim_start_matches('/'), read(&path));
+            }
+        }
+        files
+    }
+}
+
 /// The sources of an image, and lines that cannot be read.
 pub fn read_sources(files: &Files) -> Result<(Vec<AptSource>, Vec<String>), PatchError> {
     let (mut sources, mut problems) = (Vec::new(), Vec::new());

@@ -470,6 +470,13 @@ fn resolve_files(policy: &mut Policy, folder: &Path) {
     for file in files {
         *file = folder.join(&*file);
     }
+    // These may be absent, and a folder is no file.
+    let trust = policy.images.trust.iter_mut();
+    for file in trust.flat_map(|rule| [&mut rule.openpubkey, &mut rule.notary]) {
+        if !file.as_os_str().is_empty() {
+            *file = folder.join(&*file);
+        }
+    }
     if let Seccomp::File(file) = &mut policy.containers.seccomp {
         *file = folder.join(&*file);
     }

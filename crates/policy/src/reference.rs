@@ -384,7 +384,7 @@ mod tests {
                             ("subject", "s"),
                             ("issuer", "i"),
                         ],
-                        _ => &[("predicate", "p")],
+                        _ => &[("predicate", "\"*\"")],
                     };
                     for (name, value) in others.iter().filter(|(name, _)| key.name() != *name) {
                         let _ = writeln!(item, "      {name}: {value}");

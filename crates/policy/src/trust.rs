@@ -1,7 +1,7 @@
 //! Who must have signed which images, and what must be said about them: the lists
 //! `images.trust` and `images.attestations`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use palisade_base::{Severity, Timestamp};
 
@@ -10,6 +10,7 @@ use crate::code::Code;
 use crate::condition::Condition;
 use crate::document::{ImageVerification, Images, Policy, matches};
 use crate::key::text;
+use crate::predicate;
 use crate::read::Reader;
 use crate::table::{Choice, Default as Preset, Key, Kind, TextRule};
 
@@ -31,6 +32,10 @@ pub struct TrustRule {
     pub subject: String,
     /// Who must have vouched for that name.
     pub issuer: String,
+    /// A file of OpenID providers: ID tokens give the name, not certificates. Empty for none.
+    pub openpubkey: PathBuf,
+    /// A trust policy of the Notary Project that says who may sign. Empty for none.
+    pub notary: PathBuf,
     /// How many different signers are needed.
     pub signers_min: u32,
     /// The first day on which it holds, or empty.
@@ -48,6 +53,22 @@ pub struct RequiredAttestation {
     pub images: Vec<String>,
     /// What must hold of its content.
     pub conditions: Vec<String>,
+    /// Provenance: who built it; `*` stands for any text; empty: not asked.
+    pub builder: String,
+    /// Provenance: how it was built; as `builder`.
+    pub build_type: String,
+    /// Provenance: where the sources came from; as `builder`.
+    pub source: String,
+    /// Provenance: what may have gone in; empty: not asked.
+    pub materials: Vec<String>,
+    /// A scan: how many hours ago it may have ended.
+    pub scan_hours_max: Option<u64>,
+    /// A scan: the worst that it may have found.
+    pub severity_max: Option<palisade_model::Severity>,
+    /// A bill of materials: its format and version; empty: not asked.
+    pub sbom: Vec<String>,
+    /// A VEX document: which statuses its statements may have; empty: not asked.
+    pub vex_statuses: Vec<String>,
 }
 
 /// Whether a list of names covers the image `name`; an empty one covers all.
@@ -87,9 +108,17 @@ impl Images {
         !self.keys.is_empty() || !self.trust.is_empty()
     }
 
-    /// How long it is remembered that an image satisfies this.
+    /// How long it is remembered that an image satisfies this: not at all where that rests on
+    /// further files (keys of providers, lists of revoked certificates), or on the age of what
+    /// was said.
     pub fn remember(&self) -> std::time::Duration {
-        std::time::Duration::from_mins(self.remember_minutes.into())
+        let is_passing = self
+            .trust
+            .iter()
+            .any(|rule| stated(&rule.openpubkey).is_some() || stated(&rule.notary).is_some())
+            || self.attestations.iter().any(|it| it.scan_hours_max.is_some());
+        let minutes = if is_passing { 0 } else { self.remember_minutes };
+        std::time::Duration::from_mins(minutes.into())
     }
 }
 
@@ -114,6 +143,9 @@ pub struct FoundSigner {
     pub subjects: Vec<String>,
     /// Who vouched for that.
     pub issuer: Option<String>,
+    /// The files of providers, and the trust policies of the Notary Project, by which the
+    /// signature counts; empty for keys and for certificates of a trusted root.
+    pub accepted_by: Vec<PathBuf>,
 }
 
 /// What somebody said about an image, and was verified to have said.
@@ -176,15 +208,47 @@ struct Applied<'p> {
     shown: String,
     keys: &'p [PathBuf],
     identity: Option<(&'p str, &'p str)>,
+    /// The file of providers by which that identity is known.
+    openpubkey: Option<&'p Path>,
+    notary: Option<&'p Path>,
     signers_min: usize,
     lacks: Option<String>,
 }
 
+impl Default for Applied<'_> {
+    fn default() -> Self {
+        let (openpubkey, notary, identity, lacks) = (None, None, None, None);
+        Self {
+            shown: String::new(),
+            keys: &[],
+            identity,
+            openpubkey,
+            notary,
+            signers_min: 1,
+            lacks,
+        }
+    }
+}
+
+/// A path that was written.
+fn stated(path: &Path) -> Option<&Path> {
+    Some(path).filter(|it| !it.as_os_str().is_empty())
+}
+
 impl Applied<'_> {
     fn names(&self, signer: &FoundSigner) -> bool {
+        let is_accepted =
+            |by: Option<&Path>| by.is_some_and(|by| signer.accepted_by.iter().any(|it| it == by));
+        // A name is worth what made it known: a certificate's is not that of a token.
+        let is_known = match self.openpubkey {
+            Some(_) => is_accepted(self.openpubkey),
+            None => signer.accepted_by.is_empty(),
+        };
         signer.keys.iter().any(|key| self.keys.contains(key))
+            || is_accepted(self.notary)
             || self.identity.is_some_and(|(subject, issuer)| {
-                signer.issuer.as_deref() == Some(issuer)
+                is_known
+                    && signer.issuer.as_deref() == Some(issuer)
                     && signer.subjects.iter().any(|it| matches(subject, it))
             })
     }
@@ -211,7 +275,7 @@ pub fn decide(
     let mut applied = Vec::new();
     if !images.keys.is_empty() {
         let (shown, keys) = ("images.keys".into(), images.keys.as_slice());
-        applied.push(Applied { shown, keys, identity: None, signers_min: 1, lacks: None });
+        applied.push(Applied { shown, keys, ..Applied::default() });
     }
     for rule in images.trust.iter().filter(|rule| rule.is_about(name)) {
         let identity = (rule.subject.as_str(), rule.issuer.as_str());
@@ -219,6 +283,8 @@ pub fn decide(
             shown: format!("images.trust[{}]", rule.name),
             keys: &rule.keys,
             identity: (!rule.subject.is_empty()).then_some(identity),
+            openpubkey: stated(&rule.openpubkey),
+            notary: stated(&rule.notary),
             signers_min: rule.signers_min.max(1) as usize,
             lacks: rule.not_at(now),
         });
@@ -231,6 +297,8 @@ pub fn decide(
         let mut lacks = vec!["nobody whom the policy trusts says it".to_string()];
         for one in of_type.filter(|it| trusted(&it.signer)) {
             lacks = unmet(&wanted.conditions, &one.predicate);
+            let kind = one.predicate_type.as_str();
+            lacks.extend(predicate::unmet(wanted, kind, &one.predicate, now));
             if lacks.is_empty() {
                 break;
             }
@@ -261,13 +329,13 @@ fn rule(policy: &mut Policy, set: impl FnOnce(&mut TrustRule)) {
     }
 }
 
-fn attestation(policy: &mut Policy, set: impl FnOnce(&mut RequiredAttestation)) {
+pub(crate) fn attestation(policy: &mut Policy, set: impl FnOnce(&mut RequiredAttestation)) {
     if let Some(item) = policy.images.attestations.last_mut() {
         set(item);
     }
 }
 
-const fn texts(
+pub(crate) const fn texts(
     path: &'static str,
     rule: TextRule,
     set: fn(&mut Policy, Vec<String>),
@@ -308,7 +376,8 @@ pub(crate) const KEYS: &[Key] = &[
         doc: "For how many minutes it is remembered that an image satisfies `keys`, `trust` and \
               `attestations`, by `run`, `promote` and the runtime of engines; 0 verifies it each \
               time. A change of the policy, a key or the trusted root, and the end of a rule's \
-              days, end it sooner. `verify` always verifies.",
+              days, end it sooner. `verify` always verifies. Nothing is remembered where a rule \
+              has `openpubkey` or `notary`, or an attestation `scan_hours_max`.",
         example: "5",
     },
     Key {
@@ -361,6 +430,26 @@ pub(crate) const KEYS: &[Key] = &[
         Preset::Value(""),
         "The OpenID provider that must have vouched for `subject`, to the letter.",
         "https://token.git.example",
+    ),
+    text(
+        "images.trust[].openpubkey",
+        TextRule::Sentence,
+        |p, text| rule(p, |item| item.openpubkey = text.into()),
+        Preset::Value(""),
+        "A file of OpenID providers (OpenPubkey): `subject` and `issuer` are then those of an ID \
+         token that itself vouches for the signature, and no certificate is needed. A relative \
+         path starts at the folder of the policy file.",
+        "providers.json",
+    ),
+    text(
+        "images.trust[].notary",
+        TextRule::Sentence,
+        |p, text| rule(p, |item| item.notary = text.into()),
+        Preset::Value(""),
+        "A trust policy of the Notary Project, with its trust store beside it: whom it trusts with \
+         the image's repository may sign. A statement of it that does not enforce who signed \
+         (`audit`, `skip`) trusts nobody here.",
+        "notation/trustpolicy.json",
     ),
     Key {
         path: "images.trust[].signers_min",
@@ -441,8 +530,9 @@ pub(crate) fn check(reader: &mut Reader) {
         let mut conflict = |what: &str, help: &str| {
             note(reader, Code::Conflict, Severity::Error, &path, what, help);
         };
-        if item.keys.is_empty() && item.subject.is_empty() {
-            let help = "name `keys`, or `subject` with `issuer`";
+        let has_notary = stated(&item.notary).is_some();
+        if item.keys.is_empty() && item.subject.is_empty() && !has_notary {
+            let help = "name `keys`, `subject` with `issuer`, or `notary`";
             conflict("the rule names nobody who may sign", help);
         }
         if item.subject.is_empty() != item.issuer.is_empty() {
@@ -451,8 +541,14 @@ pub(crate) fn check(reader: &mut Reader) {
                 "a name says nothing without who vouches for it: write both",
             );
         }
+        if stated(&item.openpubkey).is_some() && item.subject.is_empty() {
+            conflict(
+                "`openpubkey` says who vouches, and nobody is named",
+                "name whom a token must name: `subject` with `issuer`",
+            );
+        }
         let n_keys = u32::try_from(item.keys.len()).unwrap_or(u32::MAX);
-        if item.subject.is_empty() && n_keys > 0 && item.signers_min > n_keys {
+        if item.subject.is_empty() && !has_notary && n_keys > 0 && item.signers_min > n_keys {
             conflict(
                 "more signers are needed than the rule has keys",
                 "lower `signers_min`, or name more keys",
@@ -467,6 +563,7 @@ pub(crate) fn check(reader: &mut Reader) {
         }
     }
     for (i, item) in images.attestations.iter().enumerate() {
+        predicate::check(reader, i, item);
         for text in &item.conditions {
             if let Err(what) = Condition::parse(text) {
                 let path = format!("images.attestations[{i}].conditions");
@@ -525,7 +622,7 @@ mod tests {
 
     fn robot(subject: &str, issuer: &str) -> FoundSigner {
         let (subjects, issuer) = (vec![subject.into()], Some(issuer.into()));
-        FoundSigner { subjects, issuer, keys: Vec::new() }
+        FoundSigner { subjects, issuer, ..FoundSigner::default() }
     }
 
     fn images(text: &str) -> Images {
@@ -567,6 +664,27 @@ mod tests {
         check("r.example/a/x:1", &[other], Err("images.trust[robot]: 0 of 1"));
         let branch = robot("https://git.example/shop@refs/heads/x", "https://token.example");
         check("r.example/a/x:1", &[branch], Err("images.trust[robot]: 0 of 1"));
+    }
+
+    #[test]
+    fn a_name_is_worth_what_made_it_known() {
+        let images = images(
+            "  trust:\n    - name: token\n      subject: dev\n      issuer: https://op.example\n      \
+             openpubkey: op.json\n    - name: certificate\n      subject: dev\n      \
+             issuer: https://token.example\n    - name: notary\n      notary: trustpolicy.json\n",
+        );
+        let check = |issuer: &str, by: &str, expected: Option<&str>| {
+            let mut signer = robot("dev", issuer);
+            signer.accepted_by.extend(stated(Path::new(by)).map(Path::to_path_buf));
+            let decision = decide(&images, "x", &[signer], &[], Timestamp::from_nanos(0));
+            assert_eq!(decision.allowed_by(), expected, "{issuer} {by}");
+        };
+        check("https://op.example", "op.json", Some("images.trust[token]"));
+        check("https://op.example", "other.json", None);
+        check("https://op.example", "", None);
+        check("https://token.example", "", Some("images.trust[certificate]"));
+        check("https://token.example", "op.json", None);
+        check("", "trustpolicy.json", Some("images.trust[notary]"));
     }
 
     #[test]

@@ -31,6 +31,8 @@ pub const RESTARTS_MAX: u64 = 20;
 pub const CRASHES_MAX: usize = 50;
 /// How late the sensor's events may come.
 const EVENT_PATIENCE: Duration = Duration::from_millis(400);
+/// How long the kernel may take to end a process.
+const END_PATIENCE: Duration = Duration::from_millis(800);
 /// How long a program may take to listen again.
 const RESTART_PATIENCE: Duration = Duration::from_secs(20);
 /// A look at an ordinary page after so many requests.
@@ -222,13 +224,26 @@ impl<'a> Watcher<'a> {
                 None => {}
             }
         }
-        // It may just have ended.
-        if !self.subject.pulse().is_running {
+        // It may just be ending.
+        if self.ends() {
             return self.breakage(endpoint, baseline, false);
         }
         let detail =
             format!("its first page does not come within {} ms", self.deadline.as_millis());
         Some(Breakage { check: &CRASH_HANG, detail, time: None })
+    }
+
+    /// Whether its first process ends within [`END_PATIENCE`]: one that is killed still looks
+    /// alive while the kernel takes its memory away.
+    fn ends(&self) -> bool {
+        let end = Instant::now() + END_PATIENCE;
+        while self.subject.pulse().is_running {
+            if Instant::now() >= end {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        true
     }
 
     fn wait_for_events(&mut self) {
@@ -286,8 +301,8 @@ impl<'a> Watcher<'a> {
         self.known.push(key);
         let mut is_reproduced = None;
         if can_go_on {
-            let answer = send(self.subject, endpoint, self.deadline, &case);
             self.requests.push_back((Timestamp::now(), case.clone()));
+            let answer = send(self.subject, endpoint, self.deadline, &case);
             // The sensor may be late.
             std::thread::sleep(Duration::from_millis(100));
             let look = answer.bytes.is_empty();
@@ -341,7 +356,10 @@ impl<'a> Watcher<'a> {
         place: &Place,
         probe: &mut Probe,
     ) -> bool {
-        if self.subject.pulse().is_running && !needs_restart {
+        if !needs_restart
+            && !self.ends()
+            && first_page(self.subject, endpoint, self.deadline).is_some()
+        {
             return true;
         }
         if let Err(why) = self.restart() {

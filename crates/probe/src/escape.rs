@@ -78,7 +78,7 @@ pub const ATTEMPTS: &[Attempt] = &[
     attempt("sysrq", "the kernel's emergency keys are opened for writing", "T1611", "( : >>/proc/sysrq-trigger )"),
     attempt("uevent-helper", "the kernel's helper for devices is opened for writing", "T1611", "( : >>/sys/kernel/uevent_helper )"),
     attempt("release-agent", "a control group's release agent is opened for writing", "T1611",
-        "for f in /sys/fs/cgroup/*/release_agent /sys/fs/cgroup/release_agent; do ( : >>\"$f\" ) && exit 0; done 2>/dev/null; exit 1"),
+        "for f in /sys/fs/cgroup/*/release_agent /sys/fs/cgroup/release_agent; do [ -e \"$f\" ] && ( : >>\"$f\" ) && exit 0; done 2>/dev/null; exit 1"),
     attempt("cgroup-limits", "its own limit of processes is opened for writing", "T1611",
         "for f in /sys/fs/cgroup/pids.max /sys/fs/cgroup/pids/pids.max; do [ -e \"$f\" ] && ( : >>\"$f\" ) && exit 0; done 2>/dev/null; exit 1"),
     attempt("host-root", "the root of the host's first process is entered", "T1611",

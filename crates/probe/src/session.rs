@@ -126,6 +126,14 @@ impl Probe {
     }
 }
 
+/// Why nothing more is done, if so.
+fn over(subject: &dyn Subject, end: Instant) -> Option<&'static str> {
+    if subject.is_interrupted() {
+        return Some("it was interrupted");
+    }
+    (Instant::now() >= end).then_some("the time was over")
+}
+
 /// Probes `subject`; `progress` is told what is being done.
 pub fn probe(subject: &dyn Subject, settings: &Settings, progress: &mut dyn FnMut(&str)) -> Probe {
     let mut probe = Probe::default();
@@ -144,8 +152,8 @@ pub fn probe(subject: &dyn Subject, settings: &Settings, progress: &mut dyn FnMu
     let mut watcher = Watcher::new(subject, settings.deadline);
     let mut servers = Vec::new();
     for listener in found.iter().take(LISTENERS_MAX) {
-        if Instant::now() >= end {
-            probe.gap(&format!("port {} was not looked at: the time was over", listener.port));
+        if let Some(why) = over(subject, end) {
+            probe.gap(&format!("port {} was not looked at: {why}", listener.port));
             continue;
         }
         if listener.transport == Transport::Udp {
@@ -192,7 +200,7 @@ fn settled(subject: &dyn Subject, patience: Duration) -> Vec<Listener> {
         let now = listeners(&tables);
         n_same = if now == last && !now.is_empty() { n_same + 1 } else { 0 };
         last = now;
-        if n_same >= 3 || Instant::now() >= end || !subject.pulse().is_running {
+        if n_same >= 3 || over(subject, end).is_some() || !subject.pulse().is_running {
             return last;
         }
         std::thread::sleep(SETTLE_INTERVAL);
@@ -360,8 +368,8 @@ fn attempts(subject: &dyn Subject, probe: &mut Probe, end: Instant) {
         Err(why) => return probe.gap(&format!("attempts from inside: {why}")),
     }
     for attempt in ATTEMPTS {
-        if Instant::now() >= end {
-            return probe.gap(&format!("attempt `{}` was not made: the time was over", attempt.id));
+        if let Some(why) = over(subject, end) {
+            return probe.gap(&format!("attempt `{}` was not made: {why}", attempt.id));
         }
         let verdict = match subject.execute(attempt.script) {
             Ok(done) if done.code == 0 => Verdict::Through,
@@ -421,11 +429,8 @@ fn fuzz(
         settings.n_requests.min(REQUESTS_MAX),
         &paths,
     )) {
-        if Instant::now() >= end {
-            probe.gap(&format!(
-                "port {}: not all malformed requests were sent: the time was over",
-                place.port
-            ));
+        if let Some(why) = over(subject, end) {
+            probe.gap(&format!("port {}: not all malformed requests were sent: {why}", place.port));
             break;
         }
         n_sent += 1;

@@ -81,6 +81,11 @@ pub trait Subject: Dial {
 
     /// The end of what it has printed.
     fn log(&self) -> String;
+
+    /// Whether the user wants an end. What is known by then is reported.
+    fn is_interrupted(&self) -> bool {
+        false
+    }
 }
 
 #[cfg(test)]

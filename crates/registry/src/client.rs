@@ -24,7 +24,7 @@ use crate::url::{self, Origin};
 /// Redirects that are followed for one request.
 const REDIRECTS_MAX: usize = 5;
 /// Attempts at one request.
-const ATTEMPTS_MAX: u32 = 6;
+pub(crate) const ATTEMPTS_MAX: u32 = 6;
 /// What is read of an answer that says what went wrong.
 const ERROR_BYTES_MAX: u64 = 64 << 10;
 /// What is shown of it, in characters.
@@ -269,16 +269,26 @@ impl Client {
         access: &Access,
         ask: &Ask<'_>,
     ) -> Result<Answer, RegistryError> {
+        // Where part of a stream went, only the server knows.
+        let tries = if matches!(ask.body, Body::Stream(..)) { 1 } else { ATTEMPTS_MAX };
+        self.patiently(&place.host, tries, || self.authorized(place, access, ask))
+    }
+
+    /// Tries again, after waits, what may succeed later.
+    pub(crate) fn patiently(
+        &self,
+        host: &str,
+        tries: u32,
+        mut attempt: impl FnMut() -> Result<Answer, RegistryError>,
+    ) -> Result<Answer, RegistryError> {
         // Different from request to request and from machine to machine, which is all that is
         // wanted of it.
         let seed = Timestamp::now().as_nanos();
         let mut backoff = Backoff::new(self.settings.backoff, Duration::from_secs(20), seed);
         let mut patience = self.settings.patience;
         let mut n_attempts = 1;
-        // Where part of a stream went, only the server knows.
-        let is_stream = matches!(ask.body, Body::Stream(..));
         loop {
-            let result = self.authorized(place, access, ask);
+            let result = attempt();
             let (wait, why) = match &result {
                 Err(RegistryError::Unreachable { source, .. }) if is_passing(source) => {
                     (None, source.to_string())
@@ -292,12 +302,12 @@ impl Client {
             };
             let wait = wait.unwrap_or(Duration::ZERO).max(backoff.wait());
             n_attempts += 1;
-            if n_attempts > ATTEMPTS_MAX || wait > patience || is_stream {
+            if n_attempts > tries || wait > patience {
                 return result;
             }
             patience -= wait;
-            self.settings.observer.waiting(&place.host, wait, &why);
-            tracing::debug!(host = place.host, ?wait, why, "ask again");
+            self.settings.observer.waiting(host, wait, &why);
+            tracing::debug!(host, ?wait, why, "ask again");
             std::thread::sleep(wait);
         }
     }

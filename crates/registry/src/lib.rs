@@ -30,6 +30,7 @@ mod fetch;
 mod helper;
 mod hosts;
 mod manifest;
+mod public;
 mod push;
 mod referrers;
 mod url;

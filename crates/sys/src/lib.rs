@@ -1,5 +1,6 @@
 //! Raw system calls behind safe functions: control groups, process handles, mounts,
-//! id-mapped mounts, namespaces, signals, permission to execute, and facts about the kernel.
+//! id-mapped mounts, namespaces, signals, permission to execute, the allocator, and facts about
+//! the kernel.
 //!
 //! This is the first of the two crates that may hold `unsafe` code; each block states
 //! its invariant. Everything that waits has a deadline, everything that counts has a
@@ -14,6 +15,7 @@ pub mod cgroup;
 pub mod facts;
 pub mod fanotify;
 pub mod idmap;
+pub mod memory;
 pub mod mount;
 pub mod namespace;
 pub mod process;

@@ -17,6 +17,12 @@ static PIPE: AtomicI32 = AtomicI32::new(-1);
 /// The signal of a closed terminal, by which daemons are asked to read their files again.
 pub const SIGHUP: i32 = libc::SIGHUP;
 
+/// The signal of a person at a terminal who wants an end.
+pub const SIGINT: i32 = libc::SIGINT;
+
+/// The signal of a supervisor that wants an end.
+pub const SIGTERM: i32 = libc::SIGTERM;
+
 /// The signal of a terminal that has another size.
 pub const SIGWINCH: i32 = libc::SIGWINCH;
 

@@ -3,16 +3,11 @@
 //! What is made here is the same for a layout, where [`attach_to_layout`] stores it, and for
 //! a registry, where the program pushes what [`Attachment::documents`] gives.
 
-use std::collections::BTreeSet;
-use std::path::Path;
-
 use palisade_base::Digest;
 use serde_json::{Map, Value, json};
 
 use crate::bundle::BUNDLE_MEDIA_TYPE;
-use crate::content::{
-    Checked, Content, ContentError, DESCRIPTORS_MAX, Descriptor, MEDIA_TYPE_MANIFEST,
-};
+use crate::content::{Checked, Content, ContentError, Descriptor, Document, MEDIA_TYPE_MANIFEST};
 use crate::notary::{ANNOTATION_THUMBPRINTS, ARTIFACT_TYPE, EnvelopeKind};
 use crate::openpubkey::SIGNATURE_MEDIA_TYPE;
 
@@ -149,58 +144,17 @@ pub struct Found {
     pub subject_size: u64,
 }
 
-/// An image of a layout with what is attached to it.
-#[derive(Debug, Clone)]
-pub struct Attachments {
-    /// The image.
-    pub subject: Subject,
-    /// What was checked of it: everything.
-    pub checked: Checked,
-    /// What refers to it, with one layer each.
-    pub attachments: Vec<Found>,
-}
-
-/// Checks the image that `selector` names in the layout `folder`, and finds what is attached
-/// to it. A manifest that cannot be read, or has not exactly one layer, attaches nothing.
-pub fn attachments_in_layout(
-    folder: &Path,
-    selector: Option<&str>,
-) -> Result<Attachments, ContentError> {
-    let content = Content::open(folder)?;
-    let image = content.select(selector)?.clone();
-    let (checked, _) = content.check_image(&image)?;
-    let fallback = format!("sha256-{}", image.digest.hex());
-    let mut candidates: Vec<Descriptor> = Vec::new();
-    for named in &content.index.manifests {
-        if named.ref_name() == Some(&fallback) {
-            let index = content.document(named, &mut Checked::default());
-            candidates.extend(index.into_iter().flat_map(|index| index.manifests));
-        } else {
-            candidates.push(named.clone());
-        }
-    }
-    candidates.truncate(2 * DESCRIPTORS_MAX);
-    let mut seen = BTreeSet::new();
-    let mut attachments = Vec::new();
-    for named in candidates {
-        let is_manifest = named.media_type == MEDIA_TYPE_MANIFEST && named.digest != image.digest;
-        if is_manifest && seen.insert(named.digest) {
-            attachments.extend(read_attachment(&content, &named, &image));
-        }
-    }
-    let subject = Subject { media_type: image.media_type, digest: image.digest, size: image.size };
-    Ok(Attachments { subject, checked, attachments })
-}
-
-fn read_attachment(content: &Content, named: &Descriptor, image: &Descriptor) -> Option<Found> {
-    let document = content.document(named, &mut Checked::default()).ok()?;
-    if document.subject.as_ref()?.digest != image.digest {
-        return None;
-    }
-    let [layer] = document.layers.as_slice() else { return None };
+/// Reads the one layer of what is attached to `image`; `None`: it has not exactly one.
+pub(crate) fn read_found(
+    content: &Content,
+    named: &Descriptor,
+    document: &Document,
+    image: &Descriptor,
+) -> Result<Option<Found>, ContentError> {
+    let [layer] = document.layers.as_slice() else { return Ok(None) };
     let config = document.config.as_ref().map(|config| config.media_type.clone());
-    let bytes = content.blob("attachment", layer, LAYER_BYTES_MAX, &mut Checked::default()).ok()?;
-    Some(Found {
+    let bytes = content.blob("attachment", layer, LAYER_BYTES_MAX, &mut Checked::default())?;
+    Ok(Some(Found {
         digest: named.digest,
         artifact_type: document.artifact_type.clone().or(config).unwrap_or_default(),
         layer_type: layer.media_type.clone(),
@@ -208,5 +162,5 @@ fn read_attachment(content: &Content, named: &Descriptor, image: &Descriptor) ->
         subject: image.digest,
         subject_type: image.media_type.clone(),
         subject_size: image.size,
-    })
+    }))
 }

@@ -28,6 +28,7 @@ mod json;
 pub mod key;
 pub mod notary;
 pub mod openpubkey;
+mod others;
 mod pem;
 mod pki;
 mod secretbox;
@@ -46,6 +47,7 @@ pub use ed25519::{Ed25519PrivateKey, Ed25519PublicKey};
 pub use jose::{code_challenge, random_text};
 pub use json::JsonError;
 pub use key::{KeyError, KeyPairPaths, PrivateKey, PublicKey};
+pub use others::{NamedSigner, OtherSigners, OtherVerdict, Said};
 pub use palisade_openpgp as openpgp;
 pub use pki::certificate::Name;
 pub use sign::{LOCK_WAIT_MAX, SignError, SignOptions, Signed, sign_image, simple_documents};
@@ -56,6 +58,6 @@ pub use statement::{
     attestation, image_signature,
 };
 pub use verify::{
-    Attestation, ImageSigner, ImageSource, Rejection, SignatureFormat, Signers, Verified,
+    Attestation, Examined, ImageSigner, ImageSource, Rejection, SignatureFormat, Signers, Verified,
     VerifyError, verify_image, verify_image_by,
 };

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use palisade_base::{Digest, Explain};
 
+use crate::attach;
 use crate::bundle::{BUNDLE_BYTES_MAX, Bundle, BundleError};
 use crate::content::{
     Blobs, Checked, Content, ContentError, DESCRIPTORS_MAX, Depth, Descriptor, Document,
@@ -12,6 +13,7 @@ use crate::content::{
 };
 use crate::dsse;
 use crate::key::PublicKey;
+use crate::others::{self, NamedSigner, OtherSigners};
 use crate::sigstore::{
     Artifact, Attested, Bundle as AnyBundle, BundleKind, CertificateIdentity, IdentityMatch,
     Signer, SigstoreError, Verifier, legacy,
@@ -31,6 +33,10 @@ pub enum SignatureFormat {
     Bundle,
     /// A simple-signing payload under the tag `sha256-….sig` (cosign 1 and 2).
     Simple,
+    /// A statement that was signed under an ID token, as OCI referrer.
+    OpenPubkey,
+    /// An envelope of the Notary Project, as OCI referrer.
+    Notary,
 }
 
 /// A signature that was found and proves nothing.
@@ -53,6 +59,8 @@ pub enum ImageSigner {
     Key(PublicKey),
     /// Whom a certificate names.
     Certificate(CertificateIdentity),
+    /// Whom an ID token, or a certificate of the Notary Project, names.
+    Named(NamedSigner),
 }
 
 impl ImageSigner {
@@ -62,6 +70,9 @@ impl ImageSigner {
         match (self, other) {
             (Self::Key(one), Self::Key(two)) => one == two,
             (Self::Certificate(one), Self::Certificate(two)) => {
+                one.names == two.names && one.issuer == two.issuer
+            }
+            (Self::Named(one), Self::Named(two)) => {
                 one.names == two.names && one.issuer == two.issuer
             }
             _ => false,
@@ -74,6 +85,7 @@ impl std::fmt::Display for ImageSigner {
         match self {
             Self::Key(key) => f.write_str(key.hint()),
             Self::Certificate(identity) => write!(f, "{identity}"),
+            Self::Named(signer) => write!(f, "{signer}"),
         }
     }
 }
@@ -265,15 +277,38 @@ impl ImageSource {
         depth: Depth,
         signers: Signers<'_>,
     ) -> Result<Verified, VerifyError> {
-        signers.check()?;
+        let Examined { result, unread } = self.examine(selector, depth, signers, None)?;
+        match (result, unread) {
+            (Err(_), Some(unread)) => Err(unread.into()),
+            (result, _) => result,
+        }
+    }
+
+    /// As [`Self::verify`], with signatures of other families, and with what could not be read
+    /// for those who need more than one signature.
+    ///
+    /// # Errors
+    ///
+    /// Content that was changed or could not be read, and that nobody is named who may sign.
+    pub fn examine(
+        &self,
+        selector: Option<&str>,
+        depth: Depth,
+        signers: Signers<'_>,
+        others: Option<&OtherSigners<'_>>,
+    ) -> Result<Examined, VerifyError> {
+        if others.is_none() {
+            signers.check()?;
+        }
         let content = &self.0;
         let image = content.select(selector)?;
         let Walked { checked, documents: manifests, configs } =
             content.check_image_to(image, depth)?;
         let mut search = Search {
             content,
-            image: image.digest,
+            image,
             signers,
+            others,
             found: Vec::new(),
             rejections: Vec::new(),
             attestations: Vec::new(),
@@ -284,8 +319,8 @@ impl ImageSource {
         let Search { found, rejections, attestations, n_attestations, unread, .. } = search;
         let digest = image.digest;
         let signers = found.iter().map(|(signer, ..)| signer.clone()).collect();
-        match (found.into_iter().next(), unread) {
-            (Some((signer, format, signature)), _) => Ok(Verified {
+        let result = match found.into_iter().next() {
+            Some((signer, format, signature)) => Ok(Verified {
                 digest,
                 manifests,
                 configs,
@@ -298,21 +333,32 @@ impl ImageSource {
                 attestations,
                 n_attestations,
             }),
-            (None, Some(unread)) => Err(unread.into()),
-            (None, None) if rejections.is_empty() => Err(VerifyError::NoSignature { digest }),
-            (None, None) if rejections.iter().all(|rejection| rejection.wrong_key) => {
+            None if rejections.is_empty() => Err(VerifyError::NoSignature { digest }),
+            None if rejections.iter().all(|rejection| rejection.wrong_key) => {
                 Err(VerifyError::WrongKey { digest, rejections })
             }
-            (None, None) => Err(VerifyError::Malformed { digest, rejections }),
-        }
+            None => Err(VerifyError::Malformed { digest, rejections }),
+        };
+        Ok(Examined { result, unread })
     }
+}
+
+/// What was found out about an image whose content is what its digests say.
+#[derive(Debug)]
+pub struct Examined {
+    /// Who signed it, or that nobody did whose signature counts.
+    pub result: Result<Verified, VerifyError>,
+    /// The first thing beside it that could not be read: had it been read, more signatures and
+    /// attestations might be known.
+    pub unread: Option<ContentError>,
 }
 
 /// Looks at everything in a layout that could be a signature of one image.
 struct Search<'c> {
     content: &'c Content,
-    image: Digest,
+    image: &'c Descriptor,
     signers: Signers<'c>,
+    others: Option<&'c OtherSigners<'c>>,
     /// One signature of each signer.
     found: Vec<(ImageSigner, SignatureFormat, Digest)>,
     rejections: Vec<Rejection>,
@@ -325,8 +371,8 @@ struct Search<'c> {
 impl Search<'_> {
     fn all(&mut self) {
         let content = self.content;
-        let fallback = format!("sha256-{}", self.image.hex());
-        let simple = simple::tag(&self.image);
+        let fallback = format!("sha256-{}", self.image.digest.hex());
+        let simple = simple::tag(&self.image.digest);
         let attestations = format!("{fallback}.att");
         let mut candidates: Vec<&Descriptor> = Vec::new();
         let mut indexes = Vec::new();
@@ -349,7 +395,7 @@ impl Search<'_> {
         candidates.truncate(2 * DESCRIPTORS_MAX);
         let mut seen = BTreeSet::new();
         for named in candidates {
-            if named.digest != self.image
+            if named.digest != self.image.digest
                 && named.media_type == MEDIA_TYPE_MANIFEST
                 && seen.insert(named.digest)
             {
@@ -405,15 +451,49 @@ impl Search<'_> {
             // Another image of the layout, or an attachment of one: not ours to judge.
             Err(_) => return,
         };
-        if document.subject.as_ref().is_none_or(|subject| subject.digest != self.image) {
+        if document.subject.as_ref().is_none_or(|subject| subject.digest != self.image.digest) {
             return;
         }
         if !is_bundle_manifest(&document) {
-            self.n_attestations += 1;
-            return;
+            return self.other(named, &document);
         }
         for layer in &document.layers {
             self.bundle(layer);
+        }
+    }
+
+    /// Looks at something attached that is no bundle.
+    fn other(&mut self, named: &Descriptor, document: &Document) {
+        let Some(others) = self.others else {
+            self.n_attestations += 1;
+            return;
+        };
+        let found = match attach::read_found(self.content, named, document, self.image) {
+            Ok(found) => found,
+            Err(error @ ContentError::Read { .. }) => {
+                self.unread.get_or_insert(error);
+                return;
+            }
+            Err(_) => None,
+        };
+        let verdict = found.as_ref().and_then(others);
+        let Some(verdict) = verdict else {
+            self.n_attestations += 1;
+            return;
+        };
+        match verdict.result {
+            Ok(said) => {
+                let signer = ImageSigner::Named(said.signer);
+                match said.attested {
+                    None => self.accept(signer, verdict.format, named.digest),
+                    Some((kind, statement)) => {
+                        self.attested(kind, signer, statement, named.digest);
+                    }
+                }
+            }
+            Err(reason) => {
+                self.rejections.push(others::rejection(verdict.format, named.digest, reason));
+            }
         }
     }
 
@@ -434,7 +514,7 @@ impl Search<'_> {
         let verified = Bundle::parse(&bytes).and_then(|bundle| {
             let (payload, key) = bundle.verify_envelope(PAYLOAD_TYPE, self.signers.keys)?;
             let statement = Statement::parse(payload).map_err(BundleError::Malformed)?;
-            if !statement.is_about(&self.image) {
+            if !statement.is_about(&self.image.digest) {
                 let found = "the signature of another image";
                 return Err(BundleError::OtherContent { found, wanted: "that of this image" });
             }
@@ -465,7 +545,7 @@ impl Search<'_> {
         wanted: &[IdentityMatch],
     ) {
         let format = SignatureFormat::Bundle;
-        match by_identity(bundle, &image_artifact(&self.image), verifier, wanted) {
+        match by_identity(bundle, &image_artifact(&self.image.digest), verifier, wanted) {
             Ok((identity, Some(it))) if it.predicate_type == PREDICATE_TYPE => {
                 self.accept(ImageSigner::Certificate(identity), format, digest);
             }
@@ -503,7 +583,15 @@ impl Search<'_> {
         for layer in document.layers.iter().filter(|l| l.media_type == ENVELOPE_MEDIA_TYPE) {
             let bytes =
                 content.blob("attestation", layer, BUNDLE_BYTES_MAX, &mut Checked::default());
-            match bytes.ok().and_then(|bytes| self.envelope(layer, &bytes)) {
+            let bytes = match bytes {
+                Ok(bytes) => Some(bytes),
+                Err(error @ ContentError::Read { .. }) => {
+                    self.unread.get_or_insert(error);
+                    continue;
+                }
+                Err(_) => None,
+            };
+            match bytes.and_then(|bytes| self.envelope(layer, &bytes)) {
                 Some((signer, it)) => {
                     self.attested(it.predicate_type, signer, it.payload, layer.digest);
                 }
@@ -517,7 +605,7 @@ impl Search<'_> {
         let bundle = legacy::attestation(bytes, &layer.annotations).ok()?;
         if bundle.kind() == BundleKind::Certificate {
             let (verifier, wanted) = self.signers.identities?;
-            let artifact = image_artifact(&self.image);
+            let artifact = image_artifact(&self.image.digest);
             let (identity, it) = by_identity(&bundle, &artifact, verifier, wanted).ok()?;
             return Some((ImageSigner::Certificate(identity), it?));
         }
@@ -525,7 +613,8 @@ impl Search<'_> {
         let signed = dsse::signed_digest(payload_type, payload);
         let key = self.signers.keys.iter().find(|key| key.verify(&signed, bundle.signature()))?;
         let statement = Statement::parse(payload).ok().filter(|_| payload_type == PAYLOAD_TYPE)?;
-        let predicate_type = statement.is_about(&self.image).then_some(statement.predicate_type)?;
+        let predicate_type =
+            statement.is_about(&self.image.digest).then_some(statement.predicate_type)?;
         let attested = Attested { predicate_type, payload: payload.to_vec() };
         Some((ImageSigner::Key(key.clone()), attested))
     }
@@ -551,7 +640,7 @@ impl Search<'_> {
                 && let Ok(bundle) = legacy::signature(&layer.annotations)
                 && bundle.kind() == BundleKind::Certificate
             {
-                match keyless_simple(&bundle, &payload, &self.image, verifier, wanted) {
+                match keyless_simple(&bundle, &payload, &self.image.digest, verifier, wanted) {
                     Ok(it) => self.accept(ImageSigner::Certificate(it), format, layer.digest),
                     Err(error) => {
                         let is_other = error.is_other_signer();
@@ -560,7 +649,12 @@ impl Search<'_> {
                 }
                 continue;
             }
-            match simple::verify(&payload, &layer.annotations, &self.image, self.signers.keys) {
+            match simple::verify(
+                &payload,
+                &layer.annotations,
+                &self.image.digest,
+                self.signers.keys,
+            ) {
                 Ok(key) => self.accept(ImageSigner::Key(key.clone()), format, layer.digest),
                 Err(error) => {
                     let wrong_key = matches!(error, SimpleError::WrongKey);

@@ -14,7 +14,7 @@ mod root {
     use super::super::gate::{Decide, Denial, Gate};
     use super::super::warden::{Guarded, Note, Warden};
 
-    const SOON: Duration = Duration::from_secs(10);
+    const SOON: Duration = Duration::from_secs(30);
 
     /// A shell in a root and a mount namespace of its own, which runs the lines it is given
     /// and says how each ended.
@@ -152,8 +152,10 @@ mod root {
 
     #[test]
     fn a_late_answer_lets_everything_pass_until_the_gate_stands_again() {
-        let deadline = Duration::from_millis(100);
-        let late = Duration::from_millis(700);
+        // A busy machine is late as well: that is neither to be taken for the answer's lateness, nor
+        // to let it be over before anybody looks.
+        let deadline = Duration::from_millis(500);
+        let late = Duration::from_secs(6);
         let slow = move |n: usize| {
             if n == 0 {
                 std::thread::sleep(late);
@@ -166,7 +168,7 @@ mod root {
         assert!(began.elapsed() < late, "{:?}", began.elapsed());
         until("count", || stage.gate.counts().late == 1);
         until("problem", || {
-            stage.gate.take_problems().iter().any(|text| text.contains("later than 100 ms"))
+            stage.gate.take_problems().iter().any(|text| text.contains("later than 500 ms"))
         });
         until("gate that stands again", || stage.guest.run("/tmp/own") == "126");
         // An answer that came too late refused nothing.

@@ -98,12 +98,15 @@ fn list(folder: &Path) -> Vec<PathBuf> {
 #[test]
 fn what_was_before_and_after_an_alert_is_in_its_file() {
     let folder = tempfile::tempdir().unwrap();
-    let recording = Recording { on_alert: Some(on_alert(folder.path())), ..Recording::default() };
+    // Longer than a busy machine needs for two hundred records.
+    let after = Duration::from_secs(3);
+    let settings = OnAlert { after, ..on_alert(folder.path()) };
+    let recording = Recording { on_alert: Some(settings), ..Recording::default() };
     let (mut recorder, desk, mut engine) = start(recording);
     run(&mut recorder, &mut engine, 0..500);
     let path = desk.unwrap().request(&alert("Shell", None), &rule()).unwrap();
     run(&mut recorder, &mut engine, 500..700);
-    std::thread::sleep(Duration::from_millis(150));
+    std::thread::sleep(after + Duration::from_millis(50));
     recorder.tick(&mut engine);
     // Too late to be part of it.
     run(&mut recorder, &mut engine, 700..900);

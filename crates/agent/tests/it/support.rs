@@ -238,8 +238,11 @@ impl Sandbox {
         self.children.push(child);
     }
 
+    /// Whether all its processes have ended. One that was killed leaves its groups a moment before
+    /// it can be waited for.
     pub(crate) fn is_dead(&mut self) -> bool {
-        self.children.iter_mut().all(|child| child.try_wait().unwrap().is_some())
+        let is_left = self.group.processes().is_ok_and(|pids| !pids.is_empty());
+        !is_left && self.children.iter_mut().all(|child| child.wait().is_ok())
     }
 }
 

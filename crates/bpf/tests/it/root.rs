@@ -67,7 +67,7 @@ fn load(names: &[&str], options: &Options) -> Sensor {
 }
 
 /// How long anything may take that ought to happen at once, on a busy machine.
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_mins(1);
 
 /// Reads until an event pleases `wanted`, and returns everything read.
 #[track_caller]

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use base64::Engine as _;
 use palisade_base::{Digest, Explain as _};
-use palisade_image::{Image, OpenImageError, OpenOptions, Stores, Visit};
+use palisade_image::{Image, OpenImageError, OpenOptions, Stores, Visit, containerd_image_of};
 use serde_json::json;
 
 use crate::build::{file, folder, gzip, tar};
@@ -210,8 +210,13 @@ fn containerd_of(root: &Path, namespace: &str) -> Digest {
         ],
     );
     let images = bucket("images", &[bucket("docker.io/library/shop:2", &[target])]);
-    let database =
-        bolt(&[bucket("v1", &[bucket(namespace, &[images]), value("version", b"\x06")])]);
+    let container = bucket("c1", &[value("image", b"docker.io/library/shop:2")]);
+    let orphan = bucket("c2", &[value("image", b"docker.io/library/gone:2")]);
+    let containers = bucket("containers", &[container, orphan]);
+    let database = bolt(&[bucket(
+        "v1",
+        &[bucket(namespace, &[containers, images]), value("version", b"\x06")],
+    )]);
     write(&root.join("io.containerd.metadata.v1.bolt/meta.db"), database);
     digest
 }
@@ -282,6 +287,23 @@ fn images_of_every_store_are_read_and_proved() {
     }
     let empty = tempfile::tempdir().unwrap();
     assert!(matches!(open(empty.path(), "docker:shop"), Err(OpenImageError::NotInStore { .. })));
+}
+
+#[test]
+fn containerd_tells_what_a_container_is_made_of() {
+    let root = tempfile::tempdir().unwrap();
+    let manifest = containerd(root.path());
+    let check = |namespace: &str, container: &str, expected: Option<(&str, Digest)>| {
+        let found = containerd_image_of(root.path(), namespace, container).unwrap();
+        let expected = expected.map(|(name, digest)| (name.to_string(), digest));
+        assert_eq!(found, expected, "{namespace} {container}");
+    };
+    check("k8s.io", "c1", Some(("docker.io/library/shop:2", manifest)));
+    // An image that is gone, a container or a namespace that is none.
+    check("k8s.io", "c2", None);
+    check("k8s.io", "c3", None);
+    check("default", "c1", None);
+    assert!(containerd_image_of(&root.path().join("none"), "k8s.io", "c1").is_err());
 }
 
 #[test]

@@ -27,6 +27,10 @@ pub(crate) struct PatchOptions {
     /// as file:///DIR); may be repeated
     #[arg(long, value_name = "FROM=TO")]
     pub(crate) repository_mirror: Vec<String>,
+    /// Ask the sources of this file (`.list` or `.sources`) instead of the image's own, with the
+    /// keyrings of this machine that it names; for images that have none
+    #[arg(long, value_name = "FILE")]
+    pub(crate) apt_sources: Option<PathBuf>,
     /// How images of registries are got
     #[command(flatten)]
     pub(crate) source: ImageSource,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::{ImageSource, ListFormat};
+use super::{ImageSource, ListFormat, TrustAdd, TrustRoot, TrustRotate};
 
 /// `palisade verify`.
 #[derive(Debug, Args)]
@@ -15,6 +15,7 @@ use super::{ImageSource, ListFormat};
     palisade verify --key shop.pub archive:shop.tar\n  \
     palisade verify --trusted-root trusted_root.json --certificate-identity dev@shop.example \\\n      \
     --certificate-oidc-issuer https://accounts.example oci:./shop\n  \
+    palisade verify --containers-policy policy.json --offline registry.example/shop:1\n  \
     palisade verify --containers-policy /etc/containers/policy.json \\\n      \
     --reference registry.example/shop:1 dir:./shop\n  \
     palisade verify --openpubkey providers.json --certificate-identity dev@shop.example \\\n      \
@@ -50,6 +51,14 @@ pub(crate) struct Verify {
     /// Obey this policy.json of containers/image
     #[arg(long, value_name = "FILE", conflicts_with_all = ["key", "policy", "certificate_oidc_issuer"])]
     pub(crate) containers_policy: Option<PathBuf>,
+    /// Where a registry's signatures by GPG lie, for --containers-policy [default:
+    /// ~/.config/containers/registries.d, else /etc/containers/registries.d]
+    #[arg(long, value_name = "DIR", requires = "containers_policy")]
+    pub(crate) registries_d: Option<PathBuf>,
+    /// Open no connection but to the image's own registry; what is not looked up therefore is
+    /// named
+    #[arg(long)]
+    pub(crate) offline: bool,
     /// Read the layers of a registry's image as well, not its manifests alone
     #[arg(long)]
     pub(crate) layers: bool,
@@ -77,6 +86,13 @@ pub(crate) enum Trust {
     Explain(TrustExplain),
     /// List whom a policy trusts with which images, and what holds today
     List(TrustList),
+    /// Add a rule to a policy: who must have signed which images
+    Add(TrustAdd),
+    /// Replace a key of a rule, with days on which both count
+    Rotate(TrustRotate),
+    /// The logs and authorities that are trusted, kept up to date from a repository (TUF)
+    #[command(subcommand)]
+    Root(TrustRoot),
     /// The protocols of conformance suites of others
     #[command(subcommand)]
     Conformance(TrustConformance),
@@ -100,6 +116,9 @@ pub(crate) struct TrustExplain {
     /// The logs and authorities that are trusted
     #[arg(long, value_name = "FILE")]
     pub(crate) trusted_root: Option<PathBuf>,
+    /// Open no connection but to the image's own registry
+    #[arg(long)]
+    pub(crate) offline: bool,
     /// Form of the result
     #[arg(long, value_enum, default_value_t = ListFormat::Table)]
     pub(crate) format: ListFormat,

@@ -1,104 +1,56 @@
-//! `palisade verify --openpubkey` and `--notary-policy`: signatures that lie beside an image
-//! in its layout.
+//! `palisade verify --openpubkey` and `--notary-policy`: signatures of other families that lie
+//! beside an image, wherever it is.
 
 use std::path::Path;
 
-use palisade_trust::attach::{Found, attachments_in_layout};
-use palisade_trust::notary::{
-    self, Envelope, EnvelopeKind, NotaryPolicy, NotaryVerifier, TrustStore,
+use palisade_model::{Reference, Target};
+use palisade_trust::attach::Found;
+use palisade_trust::sigstore::IdentityMatch;
+use palisade_trust::{
+    Depth, Examined, ImageSigner, NamedSigner, OtherVerdict, Rejection, Said, SignatureFormat,
+    Signers, Verified, VerifyError,
 };
-use palisade_trust::openpubkey::{Providers, SIGNATURE_MEDIA_TYPE, SignedStatement};
-use palisade_trust::sigstore::TextMatch;
-use palisade_trust::{ContentError, IMAGE_SIGNATURE_TYPE};
 use serde_json::json;
 
-use super::sign::layout;
-use super::{Context, trust};
+use super::others::{self, Acceptor};
+use super::{Context, trust, verify};
 use crate::cli::{self, ListFormat};
 use crate::exit::{Exit, Failure, OrExit as _};
 
-/// Who signed, and what else there is to say.
-struct Verdict {
-    signer: String,
-    format: &'static str,
-    notes: Vec<String>,
-}
-
-/// Verifies an image: every byte, and who signed it.
+/// Verifies an image: what of it is at hand, and who signed it.
 pub(super) fn verify(context: &Context<'_>, args: &cli::Verify) -> Result<Exit, Failure> {
-    let (folder, selector) = layout(&args.target)?;
-    let verifier = match (&args.openpubkey, &args.notary_policy) {
-        (Some(file), _) => Some(openpubkey(args, file)?),
-        (None, Some(file)) => notary_policy(context, args, file)?,
+    let (acceptor, wanted) = match (&args.openpubkey, &args.notary_policy) {
+        (Some(file), _) => (Acceptor::openpubkey(file)?, wanted(args)?),
+        (None, Some(file)) => (notary(args, file)?, Vec::new()),
         (None, None) => return Err(Failure::message(Exit::Usage, "no signer given")),
     };
-    let Some(verifier) = verifier else {
-        context.terminal.result("skipped: the trust policy verifies nothing here\n")?;
-        return Ok(Exit::Clean);
-    };
-    let found = attachments_in_layout(&folder, selector.as_deref());
-    let found = found.map_err(|error| {
-        let is_tampered = matches!(error, ContentError::Tampered { .. });
-        let exit = if is_tampered { Exit::Refused } else { Exit::Incomplete };
-        Failure::from_explained(error, exit)
-    })?;
-    let digest = found.subject.digest;
-    let mut reasons = Vec::new();
-    let mut verdict = None;
-    for one in &found.attachments {
-        match verifier(one) {
-            None => {}
-            Some(Ok(found)) => {
-                verdict.get_or_insert(found);
-            }
-            Some(Err(reason)) => reasons.push(format!("{}: {reason}", one.digest)),
+    if let Some((name, verifies)) = acceptor.statement()? {
+        context.terminal.progress(&format!("statement `{name}` decides"));
+        if !verifies {
+            context.terminal.result("skipped: the trust policy verifies nothing here\n")?;
+            return Ok(Exit::Clean);
         }
     }
-    let Some(verdict) = verdict else {
-        for reason in &reasons {
-            context.terminal.error(&format!("  - {reason}\n"));
-        }
-        let what = if reasons.is_empty() {
-            format!("image `{digest}` has no such signature")
-        } else {
-            format!("image `{digest}` has no signature that counts")
-        };
-        return Err(Failure::message(Exit::Refused, what)
-            .with_hint("have it signed by its publisher, or trust who signed it"));
+    let (acceptors, now) = ([acceptor], trust::now());
+    let others = |found: &Found| {
+        let verdict = others::judge(&acceptors, found, now)?;
+        wanted_alone(verdict, &wanted)
     };
-    for note in &verdict.notes {
-        context.terminal.error(&format!("warning: {note}\n"));
+    let opened = verify::open(context, &args.target, &args.source, args.layers)?;
+    let nobody = Signers { keys: &[], identities: None };
+    let Examined { result, unread } = opened
+        .source
+        .examine(opened.selector.as_deref(), opened.depth, nobody, Some(&others))
+        .map_err(verify::failure)?;
+    match (result, unread) {
+        (Ok(verified), _) => shown(context, &verified, opened.depth, args.format),
+        (Err(_), Some(unread)) => Err(verify::failure(unread.into())),
+        (Err(error), None) => Err(refusal(context, error)),
     }
-    let (n_blobs, n_bytes) = (found.checked.n_blobs, found.checked.n_bytes);
-    let Verdict { signer, format, notes } = verdict;
-    let text = match args.format {
-        ListFormat::Json => format!(
-            "{:#}\n",
-            json!({
-                "schema": "palisade.dev/verification/v1",
-                "digest": digest,
-                "key": signer,
-                "format": format,
-                "blobs": n_blobs,
-                "bytes": n_bytes,
-                "rejected_signatures": reasons.len(),
-                "attestations_not_examined": found.attachments.len() - reasons.len() - 1,
-                "logged": notes,
-            })
-        ),
-        ListFormat::Tsv => format!("{digest}\t{signer}\t{format}\n"),
-        ListFormat::Table => format!(
-            "verified  {digest}\nsigned by {signer} ({format})\ncontent   {n_blobs} blobs, {n_bytes} bytes, each equal to its digest\n"
-        ),
-    };
-    context.terminal.result(&text)?;
-    Ok(Exit::Clean)
 }
 
-type Check<'v> = Box<dyn Fn(&Found) -> Option<Result<Verdict, String>> + 'v>;
-
-fn openpubkey(args: &cli::Verify, file: &Path) -> Result<Check<'static>, Failure> {
-    let providers = Providers::read(file).or_exit(Exit::Usage)?;
+/// Whom the flags name; somebody must be.
+fn wanted(args: &cli::Verify) -> Result<Vec<IdentityMatch>, Failure> {
     let wanted = trust::identities(
         args.certificate_identity.as_deref(),
         args.certificate_identity_regexp.as_deref(),
@@ -108,93 +60,99 @@ fn openpubkey(args: &cli::Verify, file: &Path) -> Result<Check<'static>, Failure
         return Err(Failure::message(Exit::Usage, "nobody is named who must have signed")
             .with_hint("use --certificate-identity NAME with --certificate-oidc-issuer URL"));
     }
-    let now = trust::now();
-    Ok(Box::new(move |found| {
-        if found.artifact_type != SIGNATURE_MEDIA_TYPE {
-            return None;
+    Ok(wanted)
+}
+
+fn notary(args: &cli::Verify, file: &Path) -> Result<Acceptor, Failure> {
+    let named = match (&args.reference, args.target.parse::<Target>().or_exit(Exit::Usage)?) {
+        (Some(name), _) => name.parse::<Reference>().or_exit(Exit::Usage)?,
+        (None, Target::Registry(reference) | Target::Anywhere(reference)) => reference,
+        _ => {
+            return Err(Failure::message(
+                Exit::Usage,
+                "a trust policy is about repositories, and none is named",
+            )
+            .with_hint("say what the image is called there: --reference HOST/REPOSITORY"));
         }
-        let verified = SignedStatement::parse(&found.layer)
-            .and_then(|document| document.verify(&providers, &found.subject, now));
-        let (token, predicate) = match verified {
-            Ok(verified) => verified,
-            Err(error) => return Some(Err(told(&error))),
-        };
-        if predicate != IMAGE_SIGNATURE_TYPE {
-            return None;
-        }
-        let is_wanted = wanted.iter().any(|one| {
-            matches_text(&one.issuer, &token.issuer)
-                && token.names().iter().any(|name| matches_text(&one.name, name))
+    };
+    Acceptor::notary(file, Some(named.name()), true)
+}
+
+/// Leaves signatures by those who are wanted; attestations are not asked for here.
+fn wanted_alone(verdict: OtherVerdict, wanted: &[IdentityMatch]) -> Option<OtherVerdict> {
+    let OtherVerdict { format, result } = verdict;
+    let said = match result {
+        Ok(Said { attested: Some(_), .. }) => return None,
+        Ok(said) => said,
+        Err(reason) => return Some(OtherVerdict { format, result: Err(reason) }),
+    };
+    let NamedSigner { names, issuer, .. } = &said.signer;
+    let is_wanted = wanted.is_empty()
+        || wanted.iter().any(|one| {
+            one.issuer.matches(issuer.as_deref().unwrap_or_default())
+                && names.iter().any(|name| one.name.matches(name))
         });
-        let name = token.names().first().copied().unwrap_or_default().to_string();
-        if !is_wanted {
-            return Some(Err(format!("it is by `{name}` of {}", token.issuer)));
-        }
-        let signer = format!("{name} of {}", token.issuer);
-        Some(Ok(Verdict { signer, format: "openpubkey", notes: Vec::new() }))
-    }))
+    let result = if is_wanted { Ok(said) } else { Err(format!("it is by {}", said.signer)) };
+    Some(OtherVerdict { format, result })
 }
 
-fn matches_text(wanted: &TextMatch, text: &str) -> bool {
-    wanted.matches(text)
+fn refusal(context: &Context<'_>, error: VerifyError) -> Failure {
+    let (digest, rejections) = match error {
+        VerifyError::WrongKey { digest, rejections }
+        | VerifyError::Malformed { digest, rejections } => (digest, rejections),
+        VerifyError::NoSignature { digest } => (digest, Vec::new()),
+        other => return verify::failure(other),
+    };
+    let counted = rejections.iter().filter(|it| is_asked_for(it)).collect::<Vec<_>>();
+    for Rejection { digest, reason, .. } in &counted {
+        context.terminal.error(&format!("  - {digest}: {reason}\n"));
+    }
+    let what =
+        if counted.is_empty() { "has no such signature" } else { "has no signature that counts" };
+    Failure::message(Exit::Refused, format!("image `{digest}` {what}"))
+        .with_hint("have it signed by its publisher, or trust who signed it")
 }
 
-fn notary_policy(
+/// Sigstore's signatures are not what these flags ask about.
+fn is_asked_for(rejection: &Rejection) -> bool {
+    matches!(rejection.format, SignatureFormat::OpenPubkey | SignatureFormat::Notary)
+}
+
+fn shown(
     context: &Context<'_>,
-    args: &cli::Verify,
-    file: &Path,
-) -> Result<Option<Check<'static>>, Failure> {
-    let policy = NotaryPolicy::read(file).or_exit(Exit::Usage)?;
-    let folder = file.parent().unwrap_or(Path::new(".")).to_path_buf();
-    let store = TrustStore::read(&folder, &policy).or_exit(Exit::Usage)?;
-    let name = args.reference.as_deref().ok_or_else(|| {
-        Failure::message(Exit::Usage, "a trust policy is about repositories, and none is named")
-            .with_hint("say what the image is called there: --reference HOST/REPOSITORY")
-    })?;
-    let reference: palisade_model::Reference = name.parse().or_exit(Exit::Usage)?;
-    let repository = format!("{}/{}", reference.registry(), reference.repository());
-    let now = trust::now();
-    {
-        let verifier = NotaryVerifier::new(&policy, &store, now);
-        let (statement, level) = verifier.statement(&repository).or_exit(Exit::Refused)?;
-        context.terminal.progress(&format!("statement `{}` decides", statement.name));
-        if level.is_none() {
-            return Ok(None);
-        }
+    verified: &Verified,
+    depth: Depth,
+    form: ListFormat,
+) -> Result<Exit, Failure> {
+    let notes = match &verified.signer {
+        ImageSigner::Named(signer) => signer.notes.as_slice(),
+        _ => &[],
+    };
+    for note in notes {
+        context.terminal.error(&format!("warning: {note}\n"));
     }
-    Ok(Some(Box::new(move |found| {
-        if found.artifact_type != notary::ARTIFACT_TYPE {
-            return None;
+    let text = match form {
+        ListFormat::Json => {
+            let content = verified.content;
+            format!(
+                "{:#}\n",
+                json!({
+                    "schema": "palisade.dev/verification/v1",
+                    "digest": verified.digest,
+                    "key": verified.signer.to_string(),
+                    "format": verify::format_name(verified.format),
+                    "blobs": content.n_blobs,
+                    "bytes": content.n_bytes,
+                    "layers_read": depth == Depth::Everything,
+                    "rejected_signatures":
+                        verified.rejections.iter().filter(|it| is_asked_for(it)).count(),
+                    "attestations_not_examined": verified.n_attestations,
+                    "logged": notes,
+                })
+            )
         }
-        let target = notary::Target {
-            media_type: &found.subject_type,
-            digest: found.subject,
-            size: found.subject_size,
-        };
-        let verifier = NotaryVerifier::new(&policy, &store, now);
-        let Some(kind) = EnvelopeKind::of(&found.layer_type) else {
-            return Some(Err(format!("`{}` is no envelope", found.layer_type)));
-        };
-        let verified = Envelope::parse(kind, &found.layer)
-            .and_then(|envelope| verifier.verify(&envelope, &repository, target));
-        Some(match verified {
-            Ok(outcome) => Ok(Verdict {
-                signer: outcome.subject,
-                format: match kind {
-                    EnvelopeKind::Jws => "notary jws",
-                    EnvelopeKind::Cose => "notary cose",
-                },
-                notes: outcome.logged,
-            }),
-            Err(error) => Err(told(&error)),
-        })
-    })))
-}
-
-/// An error with its cause, on one line.
-fn told(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
-    }
+        form => verify::shown(verified, depth, form),
+    };
+    context.terminal.result(&text)?;
+    Ok(Exit::Clean)
 }

@@ -19,6 +19,9 @@ use crate::cli;
 use crate::exit::{Exit, Failure, OrExit as _};
 use fetch::Fetcher;
 
+/// A file of sources, or a keyring.
+const SOURCES_BYTES_MAX: u64 = 16 << 20;
+
 /// Carries out a `palisade patch` command.
 pub(crate) fn patch(context: &Context<'_>, command: &cli::Patch) -> Result<Exit, Failure> {
     match command {
@@ -66,10 +69,34 @@ fn prepare(
     let files = Files::read(&image).or_exit(Exit::Incomplete)?;
     context.terminal.progress("asking the image's repositories");
     let fetcher = Fetcher::new(context);
+    let with_sources = match &args.apt_sources {
+        Some(path) => Some(with_sources(&files, path)?),
+        None => None,
+    };
+    let asked = with_sources.as_ref().unwrap_or(&files);
     let repository =
-        Repository::gather(&files, &mirrors, &fetcher, now).or_exit(Exit::Incomplete)?;
+        Repository::gather(asked, &mirrors, &fetcher, now).or_exit(Exit::Incomplete)?;
     let plan = Plan::new(&files, &found, &repository);
     Ok(Planned { image, found, files, repository, plan })
+}
+
+/// The image's files with sources, and keyrings, of this machine.
+fn with_sources(files: &Files, path: &std::path::Path) -> Result<Files, Failure> {
+    use anyhow::Context as _;
+    let shown = || format!("read `{}`", path.display());
+    let read = |path: &std::path::Path| {
+        let file = std::fs::File::open(path)?;
+        palisade_base::read_bounded(file, "file of sources or keys", SOURCES_BYTES_MAX)
+    };
+    let text = read(path).with_context(shown)?;
+    let extension = path.extension().and_then(|it| it.to_str());
+    if !matches!(extension, Some("list" | "sources")) {
+        let message = format!("`{}` ends in neither .list nor .sources", path.display());
+        return Err(Failure::message(Exit::Usage, message)
+            .with_hint("the ending tells apt's forms of sources apart"));
+    }
+    let name = format!("own.{}", extension.unwrap_or_default());
+    Ok(files.with_sources(&name, &text, &|key| read(std::path::Path::new(key)).ok()))
 }
 
 /// `FROM=TO`. Addresses rarely hold `=`, and never before their path.

@@ -49,7 +49,7 @@ fn check(context: &Context<'_>, args: &cli::PolicyFiles) -> Result<Exit, Failure
 
 /// Shows the diagnostics of a policy that was refused, or the error that kept it from
 /// being read.
-fn print_problems(context: &Context<'_>, error: &LoadPolicyError) {
+pub(super) fn print_problems(context: &Context<'_>, error: &LoadPolicyError) {
     use palisade_base::{Explain as _, render_chain};
     match error {
         LoadPolicyError::Invalid { text, diagnostics, .. } => {

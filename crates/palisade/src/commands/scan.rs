@@ -30,6 +30,7 @@ const IGNORE_BYTES_MAX: u64 = 1 << 20;
 
 /// Examines an image and applies a gate.
 pub(crate) fn scan(context: &Context<'_>, args: &cli::Scan) -> Result<Exit, Failure> {
+    palisade_sys::memory::return_large_pieces();
     let policy = match &args.gate.policy {
         Some(policy) => Some(context.load_policy(policy)?.policy),
         None => None,
@@ -383,6 +384,7 @@ pub(crate) fn scan_image(
 
 /// Writes the bill of materials of an image, or of a bill of materials in another form.
 pub(crate) fn sbom(context: &Context<'_>, args: &cli::Sbom) -> Result<Exit, Failure> {
+    palisade_sys::memory::return_large_pieces();
     let target: Target = args.target.parse().or_exit(Exit::Usage)?;
     let now = Timestamp::now();
     let mut is_whole = true;

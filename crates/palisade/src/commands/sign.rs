@@ -1,8 +1,7 @@
-//! What signing and verifying share: layouts and keys.
+//! What signing and verifying share: keys.
 
 use std::path::{Path, PathBuf};
 
-use palisade_model::Target;
 use palisade_trust::{KeyError, PrivateKey, PublicKey};
 
 use crate::exit::{Exit, Failure, OrExit as _};
@@ -10,15 +9,6 @@ use crate::exit::{Exit, Failure, OrExit as _};
 /// What can be done about a key file that an error says no more about.
 pub(super) const KEY_HINT: &str =
     "check that the key file exists, is whole and may be read by this user";
-
-/// The layout that `target` names; nothing else holds signatures on disk.
-pub(crate) fn layout(target: &str) -> Result<(PathBuf, Option<String>), Failure> {
-    match target.parse::<Target>().or_exit(Exit::Usage)? {
-        Target::Layout { folder, selector } => Ok((folder, selector)),
-        other => Err(Failure::message(Exit::Usage, format!("`{other}` cannot hold signatures"))
-            .with_hint("signatures lie beside the image in an OCI layout: oci:DIR[:TAG]")),
-    }
-}
 
 /// Reads public keys.
 pub(crate) fn read_keys(paths: &[PathBuf]) -> Result<Vec<PublicKey>, Failure> {

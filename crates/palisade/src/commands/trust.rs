@@ -24,6 +24,10 @@ pub(crate) fn trust(context: &Context<'_>, command: &cli::Trust) -> Result<Exit,
     match command {
         cli::Trust::Explain(args) => super::trust_explain::explain(context, args),
         cli::Trust::List(args) => super::trust_explain::list(context, args),
+        cli::Trust::Add(args) => super::trust_change::add(context, args),
+        cli::Trust::Rotate(args) => super::trust_change::rotate(context, args),
+        cli::Trust::Root(cli::TrustRoot::Import(args)) => super::trust_root::import(context, args),
+        cli::Trust::Root(cli::TrustRoot::Update(args)) => super::trust_root::update(context, args),
         cli::Trust::Conformance(cli::TrustConformance::VerifyBundle(args)) => {
             verify_bundle(context, args)
         }

@@ -15,6 +15,7 @@ use crate::terminal::{columns, tsv};
 
 /// Says which rule decides about an image, whom its signatures name, and what each lacks.
 pub(super) fn explain(context: &Context<'_>, args: &cli::TrustExplain) -> Result<Exit, Failure> {
+    verify::tell_offline(context, args.offline);
     let mut images = context.load_policy(&args.policy)?.policy.images;
     images.keys.extend(args.key.iter().cloned());
     let name = verify::name_of(&args.target.parse::<Target>().or_exit(Exit::Usage)?);
@@ -98,6 +99,9 @@ fn who(rule: &TrustRule) -> String {
     if !rule.subject.is_empty() {
         who.push(format!("{} (vouched for by {})", rule.subject, rule.issuer));
     }
+    if !rule.notary.as_os_str().is_empty() {
+        who.push(format!("whom {} trusts", rule.notary.display()));
+    }
     who.join(", ")
 }
 
@@ -120,6 +124,8 @@ fn form(format: SignatureFormat) -> &'static str {
     match format {
         SignatureFormat::Bundle => "sigstore bundle",
         SignatureFormat::Simple => "cosign simple signing",
+        SignatureFormat::OpenPubkey => "openpubkey",
+        SignatureFormat::Notary => "notary",
     }
 }
 

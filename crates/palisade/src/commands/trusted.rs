@@ -1,16 +1,21 @@
 //! What a policy says of who signed an image: signatures are verified by `trust`, rules are
 //! applied by `policy`, and neither knows the other.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use palisade_base::Timestamp;
-use palisade_policy::Images;
+use palisade_model::Target;
 use palisade_policy::trust::{FoundAttestation, FoundSigner, TrustDecision, decide};
+use palisade_policy::{Images, TrustRule};
+use palisade_trust::attach::Found;
 use palisade_trust::sigstore::{IdentityMatch, TextMatch, TrustedRoot, Verifier};
 use palisade_trust::{
-    Attestation, Depth, ImageSigner, ImageSource, PublicKey, Signers, Verified, VerifyError,
+    Attestation, Depth, Examined, ImageSigner, ImageSource, OtherSigners, PublicKey, Signers,
+    Verified, VerifyError,
 };
 
+use super::others::{self, Acceptor};
 use super::sign::read_key;
 use super::trust;
 use crate::exit::{Exit, Failure};
@@ -22,6 +27,8 @@ pub(super) struct Trusted<'p> {
     keys: Vec<(PathBuf, PublicKey)>,
     identities: Vec<IdentityMatch>,
     root: Option<TrustedRoot>,
+    /// Files of providers, and trust policies of the Notary Project.
+    others: Vec<Acceptor>,
 }
 
 /// What was found, and what it means.
@@ -46,7 +53,10 @@ impl<'p> Trusted<'p> {
         let paths = images.keys.iter().chain(rules.iter().flat_map(|rule| &rule.keys));
         let keys = paths.map(|path| Ok((path.clone(), read_key(path)?)));
         let keys = keys.collect::<Result<Vec<_>, Failure>>()?;
-        let named = rules.iter().filter(|rule| !rule.subject.is_empty());
+        let others = acceptors(&rules, name)?;
+        let named = rules
+            .iter()
+            .filter(|rule| !rule.subject.is_empty() && rule.openpubkey.as_os_str().is_empty());
         let identities: Vec<_> = named
             .map(|rule| IdentityMatch {
                 name: TextMatch::Pattern(rule.subject.clone()),
@@ -62,12 +72,12 @@ impl<'p> Trusted<'p> {
             )
             .with_hint("put it at /etc/palisade/trusted_root.json"));
         }
-        Ok(Self { images, name, keys, identities, root })
+        Ok(Self { images, name, keys, identities, root, others })
     }
 
     /// Whether the policy names anybody who could have signed the image.
     pub(super) fn names_anybody(&self) -> bool {
-        !self.keys.is_empty() || !self.identities.is_empty()
+        !self.keys.is_empty() || !self.identities.is_empty() || !self.others.is_empty()
     }
 
     /// Verifies the image and applies the rules.
@@ -88,18 +98,28 @@ impl<'p> Trusted<'p> {
         let decide = |signers: &[FoundSigner], said: &[FoundAttestation]| {
             decide(self.images, self.name, signers, said, Timestamp::now())
         };
-        match source.verify(selector, depth, Signers { keys: &keys, identities }) {
+        let now = trust::now();
+        let other = |found: &Found| others::judge(&self.others, found, now);
+        let other: Option<&OtherSigners<'_>> =
+            if self.others.is_empty() { None } else { Some(&other) };
+        let Examined { result, unread } =
+            source.examine(selector, depth, Signers { keys: &keys, identities }, other)?;
+        let judged = match result {
             Ok(verified) => {
                 let signers: Vec<_> = verified.signers.iter().map(|it| self.signer(it)).collect();
                 let said: Vec<_> =
                     verified.attestations.iter().filter_map(|it| self.said(it)).collect();
                 let decision = decide(&signers, &said);
-                Ok(Judged { verified: Some(verified), refusal: None, decision })
+                Judged { verified: Some(verified), refusal: None, decision }
             }
-            Err(error @ VerifyError::Content(_)) => Err(error),
             Err(error) => {
-                Ok(Judged { verified: None, refusal: Some(error), decision: decide(&[], &[]) })
+                Judged { verified: None, refusal: Some(error), decision: decide(&[], &[]) }
             }
+        };
+        match unread {
+            // What was not seen could have been what is lacking.
+            Some(unread) if judged.decision.allowed_by().is_none() => Err(unread.into()),
+            _ => Ok(judged),
         }
     }
 
@@ -114,6 +134,13 @@ impl<'p> Trusted<'p> {
                 keys: Vec::new(),
                 subjects: identity.names.iter().map(|name| name.text().to_string()).collect(),
                 issuer: identity.issuer.clone(),
+                accepted_by: Vec::new(),
+            },
+            ImageSigner::Named(signer) => FoundSigner {
+                keys: Vec::new(),
+                subjects: signer.names.clone(),
+                issuer: signer.issuer.clone(),
+                accepted_by: signer.accepted_by.clone(),
             },
         }
     }
@@ -127,4 +154,22 @@ impl<'p> Trusted<'p> {
             predicate: statement.get("predicate")?.clone(),
         })
     }
+}
+
+/// The files that the rules name, each once.
+fn acceptors(rules: &[&TrustRule], name: &str) -> Result<Vec<Acceptor>, Failure> {
+    let repository = match name.parse::<Target>() {
+        Ok(Target::Registry(reference) | Target::Anywhere(reference)) => Some(reference.name()),
+        _ => None,
+    };
+    let (mut seen, mut all) = (BTreeSet::new(), Vec::new());
+    for rule in rules {
+        if !rule.openpubkey.as_os_str().is_empty() && seen.insert(&rule.openpubkey) {
+            all.push(Acceptor::openpubkey(&rule.openpubkey)?);
+        }
+        if !rule.notary.as_os_str().is_empty() && seen.insert(&rule.notary) {
+            all.push(Acceptor::notary(&rule.notary, repository.clone(), false)?);
+        }
+    }
+    Ok(all)
 }

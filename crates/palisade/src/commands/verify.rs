@@ -23,10 +23,11 @@ use crate::exit::{Exit, Failure, OrExit as _};
 
 /// Largest manifest or index, in bytes.
 const MANIFEST_BYTES_MAX: u64 = 4 << 20;
-const TRY_AGAIN: &str = "nothing was found out about the image: try again";
+pub(super) const TRY_AGAIN: &str = "nothing was found out about the image: try again";
 
 /// Verifies an image: its content, and who signed it.
 pub(crate) fn verify(context: &Context<'_>, args: &cli::Verify) -> Result<Exit, Failure> {
+    tell_offline(context, args.offline);
     if let Some(policy) = &args.containers_policy {
         return containers::verify(context, args, policy);
     }
@@ -66,6 +67,17 @@ pub(crate) fn verify(context: &Context<'_>, args: &cli::Verify) -> Result<Exit, 
     let verified = source.verify(selector, opened.depth, signers).map_err(failure)?;
     context.terminal.result(&shown(&verified, opened.depth, args.format))?;
     Ok(Exit::Clean)
+}
+
+/// Says what is not looked up. It never is by these commands, but for lookaside folders on
+/// servers; whoever says `--offline` is told so.
+pub(super) fn tell_offline(context: &Context<'_>, is_offline: bool) {
+    if is_offline {
+        context.terminal.progress(
+            "not looked up: keys of OpenID providers, lists of revoked certificates and OCSP, \
+             authorities of time, logs, TUF repositories; what files say of them counts",
+        );
+    }
 }
 
 /// Verifies an image as the rules of a policy ask.
@@ -124,11 +136,18 @@ pub(super) fn name_of(target: &Target) -> String {
     }
 }
 
-fn shown(verified: &Verified, depth: Depth, form: ListFormat) -> String {
-    let format = match verified.format {
+/// A form of signature, in results.
+pub(super) fn format_name(format: SignatureFormat) -> &'static str {
+    match format {
         SignatureFormat::Bundle => "sigstore bundle v0.3",
         SignatureFormat::Simple => "cosign simple signing",
-    };
+        SignatureFormat::OpenPubkey => "openpubkey",
+        SignatureFormat::Notary => "notary",
+    }
+}
+
+pub(super) fn shown(verified: &Verified, depth: Depth, form: ListFormat) -> String {
+    let format = format_name(verified.format);
     let content = verified.content;
     match form {
         ListFormat::Json => format!(
@@ -189,7 +208,7 @@ pub(super) fn failure(error: VerifyError) -> Failure {
 }
 
 /// What a registry's error means for somebody who asks whether an image may be trusted.
-fn exit_of(error: &RegistryError) -> Exit {
+pub(super) fn exit_of(error: &RegistryError) -> Exit {
     match error {
         error if error.is_network() => Exit::Network,
         RegistryError::WrongDigest { .. } => Exit::Refused,

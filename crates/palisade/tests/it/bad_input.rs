@@ -176,7 +176,7 @@ fn hostile_entries_are_found_and_lead_nowhere() {
         (
             "link",
             hello().link("out", "../../../../../tmp").file("out/evil", 0o644, "x"),
-            0,
+            4,
             "symbolic link that climbs above the root: out",
         ),
         ("hard", hello().hard_link("shadow", "../../etc/shadow"), 4, "shadow"),
@@ -446,9 +446,10 @@ mod root {
         }
         let folder = reachable();
         layout::plain(&folder.path().join("image"));
-        std::fs::write(folder.path().join("fake"), "#!/bin/sh\necho something 9.9\n").unwrap();
-        let executable = std::fs::Permissions::from_mode(0o755);
-        std::fs::set_permissions(folder.path().join("fake"), executable).unwrap();
+        crate::support::write_script(
+            &folder.path().join("fake"),
+            "#!/bin/sh\necho something 9.9\n",
+        );
         let before = listing(folder.path());
         for (runtime, what) in [
             ("/nonexistent", "no OCI runtime found (/nonexistent)"),

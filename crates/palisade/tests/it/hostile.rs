@@ -85,6 +85,20 @@ fn entries() -> Vec<(&'static str, Layer, i32, &'static str)> {
         ("hard link out of the root", honest().hard_link("a", "../../etc/shadow"), PARTLY, "/a"),
         ("hard link to itself", honest().hard_link("a", "a"), PARTLY, "/a"),
         (
+            "link above the root",
+            honest().link("srv/out", "../../../../etc/shadow"),
+            PARTLY,
+            "srv/out: symbolic link that climbs above the root",
+        ),
+        (
+            "links in a circle",
+            honest().link("srv/a", "b").link("srv/b", "/srv/./a"),
+            PARTLY,
+            "srv/b: symbolic link in a circle",
+        ),
+        ("link below itself", honest().link("c", "c/c"), PARTLY, "c: symbolic link in a circle"),
+        ("device node", honest().device("srv/mem"), PARTLY, "srv/mem: device node"),
+        (
             "hard link to nothing",
             honest().hard_link("var/lib/dpkg/status.d/a", "gone"),
             PARTLY,
@@ -289,8 +303,7 @@ fn layers_that_lie_are_refused() {
 fn what_no_honest_layer_has_is_a_finding() {
     let folder = tempfile::tempdir().unwrap();
     for (name, layer, what) in [
-        ("device", honest().device("srv/mem"), "/srv/mem"),
-        ("link", honest().link("out", "../../../../tmp"), "climbs above the root: out"),
+        ("device", honest().device("dev/mem"), "/dev/mem"),
         (
             "below",
             honest().file("a", 0o644, "x").file("a/b", 0o644, "x"),
@@ -302,9 +315,56 @@ fn what_no_honest_layer_has_is_a_finding() {
         assert!(ended.stdout.contains(what), "{name}: {}", ended.stdout);
         run(folder.path(), &["scan", "--fail-on-other", "medium", &target]).expect(1);
     }
-    // Links in a circle lead nowhere and hide nothing.
-    let circle = honest().link("a", "b").link("b", "a").link("c", "c/c");
-    let target = write(&folder.path().join("circle"), circle);
-    let ended = run(folder.path(), &["scan", &target]).expect(0);
-    assert!(ended.stdout.contains("2 packages"), "{}", ended.stdout);
+    // One that a container does not see is none.
+    let lower = honest().link("out", "../../tmp").link("a", "a").device("srv/mem");
+    let upper =
+        Layer::new().file(".wh.out", 0o644, "").file("a", 0o644, "").file(".wh.srv", 0o644, "");
+    let config = json!({"User": "33", "Cmd": ["/bin/a"]});
+    let target = Layout::write(&folder.path().join("hidden"), vec![lower, upper], &config).target();
+    run(folder.path(), &["scan", &target]).expect(0);
+}
+
+/// What was not examined is named in every form that has room for words.
+#[test]
+fn every_form_names_what_was_not_examined() {
+    let folder = tempfile::tempdir().unwrap();
+    let layer = honest()
+        .link("srv/out", "../../../../etc/shadow")
+        .link("srv/round", "round")
+        .hard_link("srv/hard", "../../etc/shadow")
+        .device("srv/mem");
+    let target = write(&folder.path().join("image"), layer);
+    for form in [
+        "table",
+        "json",
+        "sarif",
+        "cyclonedx-json",
+        "cyclonedx-1.7-json",
+        "spdx-json",
+        "spdx-3.0-json",
+        "gitlab",
+        "junit",
+        "html",
+        "markdown",
+        "openvex",
+    ] {
+        let ended = run(folder.path(), &["scan", "--format", form, &target]).expect(PARTLY);
+        for name in ["srv/out", "srv/round", "srv/hard", "srv/mem"] {
+            assert!(ended.stdout.contains(name), "{form} {name}: {}", ended.stdout);
+        }
+    }
+    std::fs::write(folder.path().join("t"), "{{ not_examined }}").unwrap();
+    let template = ["scan", "--format", "template", "--template", "t", &target];
+    let ended = run(folder.path(), &template).expect(PARTLY);
+    assert!(ended.stdout.contains("srv/mem"), "{}", ended.stdout);
+    // The same as a folder, where it is on the disk; making a device takes root.
+    let tree = folder.path().join("tree");
+    std::fs::create_dir_all(tree.join("srv")).unwrap();
+    for (path, target) in [("srv/out", "../../../../etc/shadow"), ("srv/round", "round")] {
+        std::os::unix::fs::symlink(target, tree.join(path)).unwrap();
+    }
+    let ended = run(folder.path(), &["scan", "dir:tree"]).expect(PARTLY);
+    for name in ["srv/out", "srv/round"] {
+        assert!(ended.stdout.contains(name), "{name}: {}", ended.stdout);
+    }
 }

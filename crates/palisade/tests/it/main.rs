@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
 #![expect(clippy::print_stderr, reason = "skips and steps are for the reader of the test's output")]
 
+mod attestations;
 mod bad_input;
 mod builtin_rules;
 mod bundles;
@@ -9,6 +10,7 @@ mod capture;
 mod check;
 mod decisions;
 mod engine_setup;
+mod fake_registry;
 mod feeds;
 mod frame;
 mod hostile;
@@ -16,6 +18,7 @@ mod ima;
 mod layout;
 mod log;
 mod patch;
+mod patch_apk;
 mod recordings;
 mod registry;
 mod replay;
@@ -28,3 +31,6 @@ mod sign_verify;
 mod signing;
 mod sink;
 mod support;
+mod trust_change;
+mod verify_families;
+mod verify_remote;

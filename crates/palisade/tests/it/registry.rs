@@ -2,11 +2,10 @@
 
 use std::io::{BufReader, Write as _};
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::layout;
-use crate::support::{finish, palisade, run};
+use crate::support::{Reserved, finish, palisade, run, write_script};
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
@@ -86,8 +85,7 @@ pub(crate) fn helper(folder: &Path, host: &str) {
          echo '{{\"ServerURL\":\"{host}\",\"Username\":\"user\",\"Secret\":\"secret\"}}'\nelse\n\
          echo 'credentials not found in native keychain'; exit 1\nfi\n"
     );
-    std::fs::write(&path, script).unwrap();
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    write_script(&path, &script);
     std::fs::create_dir_all(folder.join(".docker")).unwrap();
     std::fs::write(folder.join(".docker/config.json"), r#"{"credsStore":"test"}"#).unwrap();
 }
@@ -148,6 +146,7 @@ fn configuration_that_is_not_usable_is_2_and_says_where() {
 struct Writable {
     child: std::process::Child,
     host: String,
+    _reserved: Reserved,
 }
 
 impl Drop for Writable {
@@ -163,7 +162,8 @@ fn writable(folder: &Path) -> Option<Writable> {
         eprintln!("skipped: docker-registry is not installed");
         return None;
     }
-    let host = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let reserved = Reserved::new();
+    let host = reserved.host.clone();
     let config = folder.join("registry.yml");
     let data = folder.join("registry");
     let text = format!(
@@ -178,7 +178,7 @@ fn writable(folder: &Path) -> Option<Writable> {
         .stderr(std::process::Stdio::null())
         .spawn()
         .unwrap();
-    let registry = Writable { child, host };
+    let registry = Writable { child, host, _reserved: reserved };
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
     while std::net::TcpStream::connect(&registry.host).is_err() {
         assert!(std::time::Instant::now() < deadline, "the registry does not start");

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::layout::{self, Layout};
-use crate::support::{finish, palisade, run};
+use crate::support::{Reserved, finish, palisade, run};
 
 const STATEMENT: &str = "https://sigstore.dev/cosign/sign/v1";
 
@@ -23,6 +23,7 @@ pub(crate) struct Registry {
     child: Child,
     _folder: tempfile::TempDir,
     pub(crate) host: String,
+    _reserved: Reserved,
 }
 
 impl Drop for Registry {
@@ -41,9 +42,8 @@ impl Registry {
             return None;
         }
         let folder = tempfile::tempdir().unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let host = listener.local_addr().unwrap().to_string();
-        drop(listener);
+        let reserved = Reserved::new();
+        let host = reserved.host.clone();
         let config = format!(
             "version: 0.1\nlog:\n  level: info\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: {host}\n",
             folder.path().join("data").display()
@@ -61,7 +61,7 @@ impl Registry {
         let listens = lines.by_ref().flatten().any(|line| line.contains("listening on"));
         std::thread::spawn(move || lines.for_each(drop));
         assert!(listens, "the registry starts");
-        Some(Self { child, _folder: folder, host })
+        Some(Self { child, _folder: folder, host, _reserved: reserved })
     }
 
     /// The document under a tag or digest of a repository.
@@ -181,7 +181,7 @@ fn url_safe(bytes: impl AsRef<[u8]>) -> String {
 }
 
 /// A provider of ID tokens that answers as a CI runner does; gives its address.
-fn runner(key: p256::ecdsa::SigningKey, secret: &'static str) -> String {
+pub(crate) fn runner(key: p256::ecdsa::SigningKey, secret: &'static str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     std::thread::spawn(move || {
@@ -217,7 +217,7 @@ fn runner(key: p256::ecdsa::SigningKey, secret: &'static str) -> String {
 }
 
 /// The file of providers, with one key.
-fn providers(folder: &Path, name: &str, key: &p256::ecdsa::SigningKey) {
+pub(crate) fn providers(folder: &Path, name: &str, key: &p256::ecdsa::SigningKey) {
     let point = key.verifying_key().to_sec1_point(false);
     let jwk = json!({"kty": "EC", "crv": "P-256", "kid": "k", "alg": "ES256",
         "x": url_safe(point.x().unwrap()), "y": url_safe(point.y().unwrap())});
@@ -289,7 +289,7 @@ fn keyless_signatures_need_all_their_services() {
     keyless(&all).expect_error(2, "there is no ID token");
     std::fs::write(folder.join("token"), "a.b.c").unwrap();
     let with_token = [&all[..], &["--identity-token", "token"]].concat();
-    keyless(&with_token).expect_error(3, "ask the certificate authority");
+    keyless(&with_token).expect_error(5, "ask the certificate authority");
     let far =
         ["--rekor-version", "1", "--fulcio-url", "http://ca.example", "--identity-token", "token"];
     // A token does not go without TLS to another machine.
@@ -298,7 +298,7 @@ fn keyless_signatures_need_all_their_services() {
     run(folder, &["verify", "--key", "shop.pub", "oci:shop"]).expect_error(1, "is not signed");
 }
 
-fn notary(name: &str) -> PathBuf {
+pub(crate) fn notary(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../trust/testdata/notary").join(name)
 }
 

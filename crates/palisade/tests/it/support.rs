@@ -2,6 +2,8 @@
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _, Write as _};
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -10,7 +12,40 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// No command of a test takes longer; one that does is killed and fails its test.
-pub(crate) const DEADLINE: Duration = Duration::from_mins(1);
+pub(crate) const DEADLINE: Duration = Duration::from_mins(5);
+
+/// An address at which nobody listens, and which nobody else is given; a program that is told to
+/// may listen there.
+#[derive(Debug)]
+pub(crate) struct Reserved {
+    pub(crate) host: String,
+    _socket: OwnedFd,
+}
+
+impl Reserved {
+    pub(crate) fn new() -> Self {
+        use rustix::net::{AddressFamily, SocketType, bind, getsockname, socket, sockopt};
+        let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        // Two sockets that both allow it may have one address, as long as only one listens.
+        sockopt::set_socket_reuseaddr(&socket, true).unwrap();
+        bind(&socket, &SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let address: SocketAddr = getsockname(&socket).unwrap().try_into().unwrap();
+        Self { host: address.to_string(), _socket: socket }
+    }
+}
+
+/// Writes a script that can be started, by another process: one that this process wrote could not
+/// be while a child that another test has just forked holds its descriptor.
+pub(crate) fn write_script(path: &Path, text: &str) {
+    let mut shell = Command::new("sh")
+        .args(["-c", r#"cat >"$0" && chmod 755 "$0""#])
+        .arg(path)
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    shell.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    assert!(shell.wait().unwrap().success());
+}
 
 /// The program with nothing of the caller's settings.
 pub(crate) fn palisade(folder: &Path) -> Command {

@@ -53,7 +53,7 @@ pub(crate) fn build(
         builder.write_database(&mut layer, time)?;
     }
     layer.finish()?;
-    Ok(Built { plan, upgraded, steps: Steps::default() })
+    Ok(Built { plan, upgraded, steps: Steps::default(), unrecorded: BTreeSet::new() })
 }
 
 /// A package that was fetched, proved by the checksum of the signed index.

@@ -89,6 +89,14 @@ pub fn read_apk(bytes: &[u8], checksum: &str, name: &str) -> Result<Apk, PatchEr
     Ok(apk)
 }
 
+/// Reads the second and the third member of a package, whose sums were proved before.
+pub fn read_apk_members(control: &[u8], data: &[u8], name: &str) -> Result<Apk, PatchError> {
+    let bad = |error: io::Error| PatchError::document(name, error.to_string());
+    let (mut apk, _) = read_control(control).map_err(bad)?;
+    apk.files = read_files(data).map_err(bad)?;
+    Ok(apk)
+}
+
 fn is_sum(bytes: &[u8], checksum: &str) -> bool {
     let (algorithm, text) = match checksum.split_at_checked(2) {
         Some(("Q1", text)) => (&SHA1_FOR_LEGACY_USE_ONLY, text),

@@ -5,6 +5,7 @@ mod apk;
 mod apk_layer;
 mod mutations;
 mod root;
+mod status_folder;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -120,10 +121,14 @@ impl Fixture {
     }
 
     fn gather(&self) -> Repository {
+        self.gather_for(&self.files())
+    }
+
+    fn gather_for(&self, files: &Files) -> Repository {
         let mirror = self.path("mirror");
         let to = format!("file://{}", mirror.to_str().unwrap());
         let mirrors = [Mirror { from: "http://shop.example/debian".into(), to }];
-        Repository::gather(&self.files(), &mirrors, &FromFiles, Timestamp::now()).unwrap()
+        Repository::gather(files, &mirrors, &FromFiles, Timestamp::now()).unwrap()
     }
 
     /// Why the only suite is not used.

@@ -1,6 +1,11 @@
 //! The fuzz target's seeds, cut and changed everywhere: parsers answer, and never panic.
 
-use palisade_patch::{read_apk_index, read_deb, read_packages, read_release, read_sources_list};
+use palisade_patch::{
+    read_apk, read_apk_index, read_apk_members, read_deb, read_packages, read_release,
+    read_sources_list, rewrite_apk_installed, rewrite_apk_scripts,
+};
+
+use crate::apk::gzip;
 
 /// As the fuzz target: the first byte chooses the form of the rest. Tells whether something was
 /// read.
@@ -16,6 +21,16 @@ fn parse(data: &[u8]) -> bool {
             read_sources_list(&text, "sources.list", &mut sources, &mut problems);
             !sources.is_empty()
         }
+        5 => {
+            let at = rest.windows(8).position(|it| it == b"\0\0DATA\0\0").unwrap_or(rest.len());
+            let (control, data) = rest.split_at(at);
+            let data = gzip(data.get(8..).unwrap_or_default());
+            read_apk_members(&gzip(control), &data, "package").is_ok()
+        }
+        6 => rewrite_apk_installed(&text).0 > 0,
+        7 => rewrite_apk_scripts(rest).is_ok(),
+        // A whole package is refused wherever it ends: nothing gives it this checksum.
+        8 => read_apk(rest, "Q1", "package").is_err(),
         _ => !read_apk_index(rest).0.is_empty(),
     }
 }

@@ -27,7 +27,13 @@ pub(crate) fn run(command: &mut Command) {
 
 impl Fixture {
     /// Makes a package.
-    fn package(&self, name: &str, version: &str, fields: &str, files: Content<'_>) -> PathBuf {
+    pub(crate) fn package(
+        &self,
+        name: &str,
+        version: &str,
+        fields: &str,
+        files: Content<'_>,
+    ) -> PathBuf {
         let folder = self.path(&format!("packages/{name}-{version}"));
         for (path, mode, content) in files {
             let path = folder.join(path);
@@ -68,7 +74,7 @@ impl Fixture {
     }
 
     /// Publishes packages.
-    fn offer(&self, packages: &[PathBuf]) {
+    pub(crate) fn offer(&self, packages: &[PathBuf]) {
         let mut index = String::new();
         for path in packages {
             let output = Command::new("dpkg-deb").arg("-f").arg(path).output().unwrap();

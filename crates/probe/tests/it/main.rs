@@ -3,3 +3,4 @@
 
 mod live;
 mod reference;
+mod total;

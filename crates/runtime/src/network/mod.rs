@@ -5,7 +5,8 @@
 //! container may say of itself and nothing else: its own MAC address, its own IP addresses in ARP,
 //! in neighbour advertisements and as source; no answers of a DHCP server, no router
 //! advertisements and redirects, no other protocols. It is outside of the container: no capability
-//! within its namespaces takes it away. It goes with the device.
+//! within its namespaces takes it away. It goes with the device; the counters that the kernel leaves
+//! are taken away when the next guard is made.
 //!
 //! Within the container's namespace, and on the bridge, router advertisements are not accepted
 //! (`accept_ra`): a guest must not give the host a default route, nor another guest.
@@ -142,6 +143,7 @@ pub fn guard(pid: u32) -> Result<Vec<Guard>, NetworkError> {
     if ports.is_empty() {
         return Err(NetworkError::NoPort(pid));
     }
+    sweep()?;
     for (inner, guard) in &ports {
         nft(&guard.script())?;
         refuse_advertisements(Some(pid), inner)?;
@@ -187,7 +189,25 @@ pub fn unguard(pid: u32) -> Result<usize, NetworkError> {
 ///
 /// `nft` refuses.
 pub fn list() -> Result<Vec<Port>, NetworkError> {
-    guard::read_ports(&tools::nft_json(&["list", "counters"])?)
+    Ok(tables()?.0)
+}
+
+/// Guarded ports, and the tables that guards of devices have left which are gone: with a device
+/// the kernel takes the chain away, and leaves the table with its counters.
+fn tables() -> Result<(Vec<Port>, Vec<Port>), NetworkError> {
+    let all = guard::read_ports(&tools::nft_json(&["list", "counters"])?)?;
+    // Not from /sys, which may show another namespace's devices.
+    let links: Vec<Link> = ip(&["-json", "link", "show"])?;
+    Ok(all.into_iter().partition(|port| links.iter().any(|link| link.ifname == port.device)))
+}
+
+/// Takes away what guards have left whose device is gone.
+fn sweep() -> Result<(), NetworkError> {
+    for port in tables()?.1 {
+        // Somebody else may be doing the same.
+        let _gone = nft(&format!("delete table netdev {}\n", guard::table_of(&port.device)));
+    }
+    Ok(())
 }
 
 /// Connects the container in which `pid` runs to a bridge of untrusted containers: a pair of
@@ -210,6 +230,7 @@ fn connect_as(pid: u32, connection: &Connection, device: &str) -> Result<Guard, 
     }
     // The host's namespace must not be given away.
     within(pid, || ())?;
+    sweep()?;
     make_bridge(bridge, Subnet { address: *gateway, prefix: address.prefix })?;
     tools::ip_do(&[
         "link",

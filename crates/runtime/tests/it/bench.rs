@@ -157,6 +157,19 @@ impl Drop for Bench {
     }
 }
 
+/// Writes a script that can be started, by another process: one that this process wrote could not
+/// be while a child that another test has just forked holds its descriptor.
+pub(crate) fn write_script(path: &Path, text: &str) {
+    let mut shell = std::process::Command::new("sh")
+        .args(["-c", r#"cat >"$0" && chmod 755 "$0""#])
+        .arg(path)
+        .stdin(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    shell.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    assert!(shell.wait().unwrap().success());
+}
+
 fn list(folder: &Path) -> Vec<String> {
     let Ok(entries) = std::fs::read_dir(folder) else {
         return Vec::new();

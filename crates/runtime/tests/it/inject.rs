@@ -1,18 +1,15 @@
 //! An OCI runtime that fails on command, to see what is left when it does.
 
-use std::os::unix::fs::PermissionsExt as _;
-
 use palisade_runtime::{IdSpace, RunError, Runc, Runtime, Stdio};
 
-use super::bench::{Bench, can_run, restricted};
+use super::bench::{Bench, can_run, restricted, write_script};
 
 /// A runtime like that of `bench`, over a script that does `before` ahead of the real runC.
 fn with_script(bench: &Bench, before: &str) -> Runtime {
     let real = Runc::find().unwrap();
     let script = bench.folder.path().join("fake-runc");
     let text = format!("#!/bin/sh\n{before}\nexec {} \"$@\"\n", real.path().display());
-    std::fs::write(&script, text).unwrap();
-    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    write_script(&script, &text);
     let runc = Runc::find_among(&[script]).unwrap();
     Runtime::open(bench.runtime.paths().clone(), runc, IdSpace::of_this_machine()).unwrap()
 }

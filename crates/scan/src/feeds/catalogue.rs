@@ -203,6 +203,26 @@ pub fn import(
 mod tests {
     use super::*;
 
+    /// The guide names every feed and where its publisher has it.
+    #[test]
+    fn the_guide_says_where_feeds_come_from() {
+        let guide = include_str!("../../../../docs/guide/scan.md");
+        let rows: Vec<&str> = guide.lines().filter(|line| line.starts_with("| `")).collect();
+        for feed in FEEDS {
+            let (kind, rest) = feed.name.split_once('/').unwrap_or((feed.name, ""));
+            let name = if rest.is_empty() { format!("`{kind}`") } else { format!("`{kind}/NAME`") };
+            let row = rows.iter().find(|row| row.contains(&name) && row.contains("https://"));
+            let row = row.or_else(|| rows.iter().find(|row| row.contains(&name))).expect(&name);
+            assert!(rest.is_empty() || row.contains(rest), "{row}: {rest}");
+            for address in feed.addresses {
+                let host = address.splitn(4, '/').nth(2).unwrap();
+                assert!(row.contains(host), "{row}: {host}");
+            }
+            let is_named = feed.addresses.iter().any(|address| row.contains(address));
+            assert!(is_named || !rest.is_empty() || feed.addresses.is_empty(), "{row}");
+        }
+    }
+
     #[test]
     fn names_are_unique_and_addresses_are_of_https() {
         for feed in FEEDS {

@@ -162,3 +162,47 @@ fn every_flipped_bit_of_a_package_is_an_answer_or_an_error() {
         let _ = deb::changelog_of(&good[..i]);
     }
 }
+
+/// A feed of every form, small and whole.
+const KEV: &str = r#"{"title": "CISA Catalog", "vulnerabilities": [{"cveID": "CVE-2024-0001"}]}"#;
+const EPSS: &str = "#model_version:v1,score_date:2026-11-27T00:00:00Z\ncve,epss,percentile\nCVE-2024-0001,0.5,0.9\n";
+const PAGE: &str =
+    "<!DOCTYPE html>\n<html><head><title>Sign in</title></head><body>x</body></html>\n";
+
+#[test]
+fn a_feed_of_another_kind_is_an_error_that_names_it() {
+    use catalogue::Form;
+    let own = [
+        (Form::Osv, "a.json", OSV),
+        (Form::DebianTracker, "tracker.json", TRACKER),
+        (Form::UbuntuVex, "vex.json", VEX),
+        (Form::Secdb, "v3.11-main.yaml", SECDB),
+        (Form::RedHatVex, "cve.json", CSAF),
+        (Form::AlmaErrata, "errata.json", ERRATA),
+        (Form::Updateinfo, "updateinfo.xml", UPDATEINFO),
+        (Form::SuseOval, "oval.xml", OVAL),
+        (Form::Kev, "kev.json", KEV),
+        (Form::Epss, "epss.csv", EPSS),
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    let mut taken = Vec::new();
+    for (form, _, _) in own {
+        let others = own.iter().filter(|(other, _, _)| *other != form);
+        let others = others.map(|(_, name, text)| (*name, *text));
+        let pages = ["a.json", "a.xml", "a.yaml", "a.csv"].map(|name| (name, PAGE));
+        let empty = [("a.json", ""), ("a.json", "{}"), ("a.json", "[]"), ("a.json", "null")];
+        for (name, text) in others.chain(pages).chain(empty) {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            let mut builder = DatabaseBuilder::new();
+            match catalogue::import(&mut builder, form, &path, None) {
+                Ok(()) => taken.push(format!("{form:?} takes {}", text.get(..40).unwrap_or(text))),
+                Err(error) => {
+                    let said = palisade_base::render_chain(&error, None);
+                    assert!(said.contains(name), "{form:?}: {said}");
+                }
+            }
+        }
+    }
+    assert_eq!(taken, [""; 0]);
+}

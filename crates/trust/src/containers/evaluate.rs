@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use palisade_base::{Digest, read_bounded};
+use serde_json::{Map, Value, json};
 
 use super::parse::{ContainersPolicy, path_scopes};
 use super::reference::Reference;
@@ -12,7 +15,7 @@ use crate::openpgp::Keyring;
 use crate::simple;
 
 /// Most signatures of an image.
-const SIGNATURES_MAX: usize = 128;
+pub const SIGNATURES_MAX: usize = 128;
 /// Largest file of keys or certificates, in bytes.
 const KEYS_BYTES_MAX: u64 = 4 << 20;
 /// What a file begins with that holds a signature of cosign's.
@@ -34,6 +37,16 @@ impl StoredSignature {
             Some(json) => Self::Sigstore(json.to_vec()),
             None => Self::Simple(bytes.to_vec()),
         }
+    }
+}
+
+impl StoredSignature {
+    /// A signature of cosign's: a layer of the manifest under the tag `sha256-….sig`.
+    pub fn from_layer(media_type: &str, payload: &[u8], annotations: &Map<String, Value>) -> Self {
+        let payload = STANDARD.encode(payload);
+        let stored =
+            json!({"mimeType": media_type, "payload": payload, "annotations": annotations});
+        Self::Sigstore(stored.to_string().into_bytes())
     }
 }
 

@@ -7,10 +7,12 @@
 mod evaluate;
 mod parse;
 mod reference;
+mod registries_d;
 mod requirement;
 mod sigstore;
 
-pub use evaluate::{Decision, Image, StoredSignature, Unsatisfied};
+pub use evaluate::{Decision, Image, SIGNATURES_MAX, StoredSignature, Unsatisfied};
 pub use parse::{ContainersPolicy, ContainersPolicyError, POLICY_BYTES_MAX};
 pub use reference::{Reference, ReferenceError};
+pub use registries_d::{LookasideBase, LookasideFile, REGISTRIES_D_BYTES_MAX, RegistriesD};
 pub use requirement::{Identity, KeySource, Requirement};

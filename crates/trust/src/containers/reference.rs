@@ -91,6 +91,11 @@ impl Reference {
         &self.host
     }
 
+    /// The path, without the host.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
     /// The tag, if there is one.
     pub fn tag(&self) -> Option<&str> {
         self.tag.as_deref()

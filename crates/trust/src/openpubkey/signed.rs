@@ -53,6 +53,16 @@ impl SignedStatement {
         image: &Digest,
         now: i64,
     ) -> Result<(VerifiedToken, String), Error> {
+        self.statement(providers, image, now).map(|(token, kind, _)| (token, kind))
+    }
+
+    /// As [`Self::verify`], with the statement itself.
+    pub fn statement(
+        &self,
+        providers: &Providers,
+        image: &Digest,
+        now: i64,
+    ) -> Result<(VerifiedToken, String, Vec<u8>), Error> {
         let token = PkToken::parse(&self.pkt)?;
         let verified = providers.verify(&token, now)?;
         let payload = verified.verify_message(&self.osm)?;
@@ -61,6 +71,6 @@ impl SignedStatement {
         if !statement.is_about(image) {
             return Err(Error::OtherContent);
         }
-        Ok((verified, statement.predicate_type))
+        Ok((verified, statement.predicate_type, payload))
     }
 }

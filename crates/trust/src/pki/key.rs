@@ -217,6 +217,21 @@ impl Key {
         }
     }
 
+    /// Whether `signature` is this key's over `message` as Ed25519ph makes it (RFC 8032,
+    /// section 5.1), which hashes with SHA-512 first and cannot be mistaken for Ed25519.
+    pub(crate) fn verify_ed25519ph(&self, message: &[u8], signature: &[u8]) -> bool {
+        use sha2::Digest as _;
+        let Ok(bytes) = <[u8; 32]>::try_from(self.bytes.as_slice()) else { return false };
+        if self.kind != Kind::Ed25519 {
+            return false;
+        }
+        let hash = sha2::Sha512::new_with_prefix(message);
+        ed25519_dalek::VerifyingKey::from_bytes(&bytes)
+            .ok()
+            .zip(ed25519_dalek::Signature::from_slice(signature).ok())
+            .is_some_and(|(key, it)| key.verify_prehashed_strict(hash, None, &it).is_ok())
+    }
+
     /// Whether a message can be verified by its hash alone.
     pub(crate) fn verifies_hashes(&self) -> bool {
         matches!(self.kind, Kind::P256 | Kind::P384 | Kind::P521)

@@ -226,6 +226,7 @@ impl RawLog {
             | "PKIX_ECDSA_P256_HMAC_SHA_256"
             | "PKIX_ED25519" => (Key::from_spki(&bytes)?, Hash::Sha256),
             "PKIX_ECDSA_P384_SHA_384" => (Key::from_spki(&bytes)?, Hash::Sha384),
+            "PKIX_ECDSA_P521_SHA_512" => (Key::from_spki(&bytes)?, Hash::Sha512),
             other => return Err(Problem::Unsupported(format!("keys `{}`", brief(other)))),
         };
         let name = self.base_url.split_once("://").map_or(self.base_url.as_str(), |(_, it)| it);

@@ -359,8 +359,11 @@ fn check_signature(
             let usual = key.usual_hash();
             let mut hashes = declared.into_iter().chain((declared != Some(usual)).then_some(usual));
             match artifact {
+                // Files are signed with Ed25519ph where the digest that the log has is SHA-512.
                 Artifact::Bytes(bytes) => {
                     hashes.any(|hash| key.verify(hash, bytes, &bundle.signature))
+                        || declared == Some(Hash::Sha512)
+                            && key.verify_ed25519ph(bytes, &bundle.signature)
                 }
                 Artifact::Digest(_) if !key.verifies_hashes() => {
                     return Err(SigstoreError::NeedsArtifact);

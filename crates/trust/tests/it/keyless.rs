@@ -12,12 +12,12 @@ use serde_json::{Value, json};
 
 use crate::fixture::{Layout, key};
 
-const TIME: i64 = 1_700_000_000;
-const SUBJECT: &str = "https://git.example/shop/app@refs/tags/v1";
-const ISSUER: &str = "https://token.git.example";
+pub(crate) const TIME: i64 = 1_700_000_000;
+pub(crate) const SUBJECT: &str = "https://git.example/shop/app@refs/tags/v1";
+pub(crate) const ISSUER: &str = "https://token.git.example";
 const ECDSA_SHA256: &[u8] = &[0x30, 10, 6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2];
 
-fn wrap(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
+pub(crate) fn wrap(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     let value = parts.concat();
     let mut out = vec![tag];
     match value.len() {
@@ -43,13 +43,13 @@ fn extension(oid: &[u8], critical: bool, value: &[u8]) -> Vec<u8> {
     wrap(0x30, &[&wrap(6, &[oid]), flag, &wrap(4, &[value])])
 }
 
-fn spki(key: &PrivateKey) -> Vec<u8> {
+pub(crate) fn spki(key: &PrivateKey) -> Vec<u8> {
     let pem = key.public().to_pem();
     let body: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
     STANDARD.decode(body).unwrap()
 }
 
-fn sign(key: &PrivateKey, bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn sign(key: &PrivateKey, bytes: &[u8]) -> Vec<u8> {
     key.sign(&Digest::of(bytes)).unwrap()
 }
 
@@ -81,16 +81,18 @@ fn certificate(tbs: &[u8], by: &PrivateKey) -> Vec<u8> {
 }
 
 /// Keys of everybody who takes part.
-struct World {
-    ca: PrivateKey,
-    ct: PrivateKey,
-    log: PrivateKey,
-    signer: PrivateKey,
+pub(crate) struct World {
+    pub(crate) ca: PrivateKey,
+    pub(crate) ct: PrivateKey,
+    pub(crate) log: PrivateKey,
+    pub(crate) signer: PrivateKey,
+    /// Whom certificates name.
+    pub(crate) subject: String,
 }
 
 /// What may be wrong with a signature.
 #[derive(Clone, Copy, PartialEq)]
-enum Wrong {
+pub(crate) enum Wrong {
     Nothing,
     OtherCa,
     NoSct,
@@ -101,11 +103,15 @@ enum Wrong {
 }
 
 impl World {
-    fn new() -> Self {
-        Self { ca: key(1), ct: key(2), log: key(3), signer: key(4) }
+    pub(crate) fn new() -> Self {
+        Self { ca: key(1), ct: key(2), log: key(3), signer: key(4), subject: SUBJECT.into() }
     }
 
     fn root(&self) -> TrustedRoot {
+        TrustedRoot::parse(self.root_json().to_string().as_bytes()).unwrap()
+    }
+
+    pub(crate) fn root_json(&self) -> Value {
         let constraints = extension(&[0x55, 0x1d, 0x13], true, &[0x30, 3, 1, 1, 0xff]);
         let usage = extension(&[0x55, 0x1d, 0x0f], true, &[3, 2, 1, 6]);
         let valid = ["20200101000000Z", "20400101000000Z"];
@@ -120,21 +126,20 @@ impl World {
                 "logId": {"keyId": STANDARD.encode(Digest::of(&spki(of)).as_bytes())},
             }])
         };
-        let root = json!({
+        json!({
             "mediaType": "application/vnd.dev.sigstore.trustedroot+json;version=0.1",
             "tlogs": log(&self.log),
             "ctlogs": log(&self.ct),
             "certificateAuthorities": [
                 {"certChain": {"certificates": [{"rawBytes": STANDARD.encode(ca)}]}},
             ],
-        });
-        TrustedRoot::parse(root.to_string().as_bytes()).unwrap()
+        })
     }
 
     fn leaf(&self, wrong: Wrong) -> Vec<u8> {
         let usage: &[u8] = if wrong == Wrong::NoCodeSigning { &[8] } else { &[3] };
         let usage = wrap(0x30, &[&wrap(6, &[&[0x2b, 6, 1, 5, 5, 7, 3], usage])]);
-        let names = wrap(0x30, &[&wrap(0x86, &[SUBJECT.as_bytes()])]);
+        let names = wrap(0x30, &[&wrap(0x86, &[self.subject.as_bytes()])]);
         let fulcio = [0x2b, 6, 1, 4, 1, 0x83, 0xbf, 0x30, 1, 8];
         let mut extensions = [
             extension(&[0x55, 0x1d, 0x25], false, &usage),
@@ -167,7 +172,7 @@ impl World {
     }
 
     /// A bundle of version 0.1 that signs the image with that digest.
-    fn bundle(&self, image: &Digest, wrong: Wrong) -> Value {
+    pub(crate) fn bundle(&self, image: &Digest, wrong: Wrong) -> Value {
         let payload = json!({
             "_type": "https://in-toto.io/Statement/v1",
             "subject": [{"digest": {"sha256": image.hex()}}],

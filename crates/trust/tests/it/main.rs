@@ -9,6 +9,7 @@ mod fixture;
 mod images;
 mod interop;
 mod keyless;
+mod keyless_cases;
 mod keys;
 mod sigstore;
 mod tampering;

@@ -28,7 +28,8 @@ fn a_flood_into_a_tiny_ring_is_counted() {
     assert_eq!(sensor.losses().n_malformed, 0);
 
     // And it goes on.
-    assert!(cgroup.run("cat /etc/hostname"));
+    // A shell that is there already opens nothing else: the ring would be full of a program's libraries.
+    assert!(cgroup.run(": </etc/hostname"));
     find(&mut sensor, |e| e.text(2) == "/etc/hostname");
 }
 

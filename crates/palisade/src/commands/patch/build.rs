@@ -104,7 +104,7 @@ pub(super) fn build(context: &Context<'_>, args: &cli::PatchBuild) -> Result<Exi
     let draft = work.path().join("layout");
     let written = planned.image.amend(&draft, &amendment).or_exit(Exit::Incomplete)?;
     context.terminal.progress("proving what changed");
-    let proof = prove(&planned, &built.plan, &draft, &written, &database, &by_scripts)?;
+    let proof = prove(&planned, &built, &draft, &written, &database, &by_scripts)?;
     if proof.holds {
         keep(&planned.image, &amendment, &draft, &args.output, is_archive)?;
     }
@@ -258,13 +258,14 @@ fn annotations(image: &Image) -> Vec<(String, String)> {
 
 fn prove(
     planned: &Planned,
-    plan: &Plan,
+    built: &Built,
     draft: &Path,
     written: &WrittenImage,
     database: &Database,
     by_scripts: &BTreeSet<String>,
 ) -> Result<Proof, Failure> {
     let image = open_draft(planned, draft, written)?;
+    let plan = &built.plan;
     let key = |v: &Vulnerability| format!("{} {}", v.package, v.id);
     let before: BTreeSet<String> = planned.found.iter().map(key).collect();
     let after: BTreeSet<String> = vulnerabilities(&image, database)?.iter().map(key).collect();
@@ -276,7 +277,8 @@ fn prove(
         plan.remaining.iter().map(|one| format!("{} {}", one.package, one.id)).collect();
     let not_gone: Vec<String> =
         fixed.filter(|key| after.contains(key) && !staying.contains(key)).collect();
-    let files = Difference::with_scripts(&planned.image, &image, plan, by_scripts);
+    let (old, unrecorded) = (&planned.image, &built.unrecorded);
+    let files = Difference::with_scripts(old, &image, plan, by_scripts, unrecorded);
     let files = files.or_exit(Exit::Incomplete)?;
     let mut proof = Proof {
         holds: false,

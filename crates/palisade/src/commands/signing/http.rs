@@ -79,12 +79,17 @@ impl<'c> Services<'c> {
             timeout_total: Some(ANSWER_WAIT),
             timeout_idle: None,
         };
-        client(&options).map_err(|error| failed(what, url, &error.to_string()))
+        client(&options).map_err(|error| failed(Exit::Incomplete, what, url, &error.to_string()))
     }
 }
 
-fn failed(what: &str, url: &str, problem: &str) -> Failure {
-    Failure::message(Exit::Incomplete, format!("ask {what} at `{url}`: {problem}"))
+/// A service that did not answer, or has a problem: another try may end otherwise.
+fn unanswered(what: &str, url: &str, problem: &str) -> Failure {
+    failed(Exit::Network, what, url, problem)
+}
+
+fn failed(exit: Exit, what: &str, url: &str, problem: &str) -> Failure {
+    Failure::message(exit, format!("ask {what} at `{url}`: {problem}"))
         .with_hint("check the address and that the service is there; nothing was signed")
 }
 
@@ -94,10 +99,10 @@ fn read(
     answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
     limit: u64,
 ) -> Result<Answer, Failure> {
-    let mut answer = answer.map_err(|error| failed(what, url, &error.to_string()))?;
+    let mut answer = answer.map_err(|error| unanswered(what, url, &error.to_string()))?;
     let status = answer.status().as_u16();
     let limited = answer.body_mut().with_config().limit(limit);
-    let body = limited.read_to_vec().map_err(|error| failed(what, url, &error.to_string()))?;
+    let body = limited.read_to_vec().map_err(|error| unanswered(what, url, &error.to_string()))?;
     Ok(Answer { status, body })
 }
 
@@ -110,6 +115,8 @@ impl Answer {
         }
         let text = String::from_utf8_lossy(&self.body);
         let shown: String = text.chars().filter(|c| !c.is_control()).take(SHOWN_MAX).collect();
-        Err(failed(what, url, &format!("status {}: {shown}", self.status)))
+        let is_passing = self.status == 429 || self.status >= 500;
+        let exit = if is_passing { Exit::Network } else { Exit::Incomplete };
+        Err(failed(exit, what, url, &format!("status {}: {shown}", self.status)))
     }
 }

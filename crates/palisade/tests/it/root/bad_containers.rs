@@ -7,7 +7,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use super::bed::{Bed, busybox};
-use crate::support::{Ended, finish, listing, mounts_of, palisade};
+use crate::support::{Ended, finish, listing, mounts_of, palisade, write_script};
 
 /// A folder with a bundle, settings and states for our runtime, as an engine would lay them out.
 struct Engine<'a> {
@@ -225,9 +225,7 @@ fn exhausted_ids_an_old_runtime_and_a_missing_controller_are_refused_before_anyt
     std::fs::write(&ledger, kept).unwrap();
 
     let old = bed.path().join("old-runc");
-    std::fs::write(&old, "#!/bin/sh\necho runc version 1.0.3\n").unwrap();
-    let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    std::fs::set_permissions(&old, executable).unwrap();
+    write_script(&old, "#!/bin/sh\necho runc version 1.0.3\n");
     let mut with_old = vec!["run", "--runtime", "./old-runc"];
     with_old.extend(&args[1..]);
     bed.run(&with_old).expect_error(3, "at least 1.1.0 is needed");

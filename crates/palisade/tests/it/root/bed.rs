@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::MutexGuard;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -13,7 +13,7 @@ use crate::layout::{DPKG_STATUS, Layer, Layout, OS_RELEASE};
 use crate::support::{Ended, Running, finish, mounts_of, palisade, wait_for};
 
 /// How long anything may take that ought to happen at once, on a busy machine.
-pub(crate) const SOON: Duration = Duration::from_secs(20);
+pub(crate) const SOON: Duration = Duration::from_mins(1);
 
 /// Names under which the one program is known in the image.
 const PROGRAMS: [&str; 10] =
@@ -154,7 +154,8 @@ impl Bed {
             left
         };
         // The kernel takes a control group away a moment after its last process.
-        for _ in 0..40 {
+        let end = Instant::now() + SOON;
+        while Instant::now() < end {
             if left().is_empty() {
                 return;
             }

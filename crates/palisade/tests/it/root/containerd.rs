@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::{alone, is_root};
 use crate::layout::{Layer, Layout};
-use crate::support::{Ended, Running, finish, wait_for};
+use crate::support::{Ended, Running, finish, run, wait_for};
 
 const STATUS: &str = "grep -E 'CapEff|NoNewPrivs' /proc/self/status";
 const CONFINED: &str = "CapEff:\t00000000800405fb\nNoNewPrivs:\t1\n";
@@ -58,17 +58,17 @@ fn what_ctr_starts_is_confined_whichever_runtime_it_names() {
     });
     import(path, &ctr);
 
-    let run = |flags: &[&str], name: &str, line: &str| {
+    let start = |flags: &[&str], name: &str, line: &str| {
         let head = ["run", "--rm", "--snapshotter", "native"];
         let tail = ["docker.io/library/box:latest", name, "/bin/sh", "-c", line];
         ctr(&[&head[..], flags, &tail].concat())
     };
     let ours = format!("{shown}/links/palisade-runtime");
-    assert_eq!(run(&["--runc-binary", &ours], "one", STATUS).expect(0).stdout, CONFINED);
+    assert_eq!(start(&["--runc-binary", &ours], "one", STATUS).expect(0).stdout, CONFINED);
     // By no name, and so by the search path of containerd.
-    assert_eq!(run(&[], "two", STATUS).expect(0).stdout, CONFINED);
+    assert_eq!(start(&[], "two", STATUS).expect(0).stdout, CONFINED);
     for flags in [&["--privileged"][..], &["--cap-add", "CAP_SYS_ADMIN"], &["--net-host"]] {
-        let ended = run(flags, "three", "true");
+        let ended = start(flags, "three", "true");
         assert_ne!(ended.code, 0, "{flags:?}");
         assert!(ended.stderr.contains("policy `baseline` refuses"), "{}", ended.stderr);
     }
@@ -77,11 +77,42 @@ fn what_ctr_starts_is_confined_whichever_runtime_it_names() {
     let exec = ["task", "exec", "--exec-id", "x", "web", "/bin/sh", "-c", STATUS];
     assert_eq!(ctr(&exec).expect(0).stdout, CONFINED);
     ctr(&["task", "kill", "--signal", "9", "web"]).expect(0);
-    wait_for("the task's end", Duration::from_secs(10), || {
+    wait_for("the task's end", Duration::from_mins(1), || {
         ctr(&["task", "delete", "web"]).code.eq(&0).then_some(())
     });
     ctr(&["container", "delete", "web"]).expect(0);
+    signatures(path, &|| start(&["--runc-binary", &ours], "four", "echo started"));
     drop(engine);
+}
+
+/// With a policy that names who must have signed, `box` starts once it was verified: containerd's
+/// own database says which image a container is made of.
+fn signatures(path: &std::path::Path, start: &dyn Fn() -> Ended) {
+    let policy = "version: 1\nname: signed\nimages:\n  verify: required\n  keys: [shop.pub]\n";
+    std::fs::write(path.join("policy.yaml"), policy).unwrap();
+    let settings = serde_json::json!({
+        "policy": path.join("policy.yaml"),
+        "state": path.join("state"),
+        "standing": path.join("data/standing.json"),
+        "decisions": path.join("decided/decisions"),
+        "verifier": "/bin/false",
+    });
+    std::fs::write(path.join("runtime.json"), settings.to_string()).unwrap();
+    run(path, &["sign", "--generate-key", "shop"]).expect(0);
+    let refused = start();
+    assert_ne!(refused.code, 0);
+    for expected in ["policy `signed` refuses this container", "its image is not trusted"] {
+        assert!(refused.stderr.contains(expected), "{}", refused.stderr);
+    }
+    // By the digest, not for want of one.
+    assert!(!refused.stderr.contains("unknown_images"), "{}", refused.stderr);
+    run(path, &["sign", "--key", "shop.key", "oci:layout"]).expect(0);
+    let decided = path.join("decided").display().to_string();
+    let policy = path.join("policy.yaml").display().to_string();
+    let name = "docker.io/library/box:latest";
+    let verify = ["--data-dir", &decided, "verify", "--policy", &policy, "--reference", name];
+    run(path, &[&verify[..], &["oci:layout"]].concat()).expect(0);
+    assert_eq!(start().expect(0).stdout, "started\n");
 }
 
 /// Gives containerd the image `box`, as an archive of an OCI layout.

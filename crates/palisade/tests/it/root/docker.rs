@@ -230,6 +230,27 @@ impl Docker {
         finish(command)
     }
 
+    /// Our program where the engine's network is, and its data where engines usually have it: the
+    /// folder `/var/lib/docker` must be there.
+    pub(crate) fn ours(&self, args: &[&str]) -> Command {
+        let path = self.folder.path();
+        let script = "mount --bind \"$1\" /var/lib/docker && shift && exec \"$@\"";
+        let mut command = Command::new("nsenter");
+        command
+            .args(["--target", &self.engine_pid().to_string(), "--net"])
+            .args(["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh"])
+            .arg(path.join("data"))
+            .arg(env!("CARGO_BIN_EXE_palisade"))
+            .args(args)
+            .env_clear()
+            .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+            .env("HOME", path)
+            .env("PALISADE_DATA_DIR", path.join("ours"))
+            .env("PALISADE_RUN_DIR", path.join("run"))
+            .current_dir(path);
+        command
+    }
+
     /// A process of the engine, outside.
     fn engine_pid(&self) -> u32 {
         let wanted = format!("{}/daemon.json", self.folder.path().display());

@@ -5,8 +5,9 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use super::bed::SOON;
 use super::docker::{Docker, LIMITS, Setup, can_start};
-use crate::support::{Ended, finish, run};
+use crate::support::{Ended, finish, run, wait_for};
 
 const STATUS: &str = "grep -E 'CapEff|NoNewPrivs|Seccomp:' /proc/self/status";
 
@@ -205,9 +206,12 @@ fn uses(docker: &Docker) -> Vec<(String, String)> {
         docker.run(&[&["build"], &LIMITS[..], &args].concat()).expect(0);
         docker.run(&[&["run", "--rm"], &LIMITS[..], &["built"]].concat())
     });
+    // The server may need longer to listen than the client to start.
+    let ask =
+        "for i in 1 2 3 4 5 6 7 8 9; do wget -q -O - http://server:8080/ && break; sleep 1; done";
     for (name, args) in [
         ("compose up", &["up", "--detach"][..]),
-        ("compose exec", &["exec", "-T", "client", "wget", "-q", "-O", "-", "http://server:8080/"]),
+        ("compose exec", &["exec", "-T", "client", "/bin/sh", "-c", ask]),
         ("compose down", &["down", "--timeout", "0", "--volumes"]),
     ] {
         if let Some(mut command) = docker.compose() {
@@ -259,6 +263,7 @@ fn what_the_policy_says_nothing_of_is_as_it_was() {
     }
     // Nothing of them is kept.
     let state = docker.folder.path().join("state");
-    let left = std::fs::read_dir(state).map_or(0, Iterator::count);
-    assert_eq!(left, 0, "records of containers that are gone");
+    wait_for("end of the records of containers that are gone", SOON, || {
+        std::fs::read_dir(&state).map_or(0, Iterator::count).eq(&0).then_some(())
+    });
 }

@@ -5,12 +5,11 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use super::bed::{Bed, SOON};
-use super::enforce::{PROGRAMS, alerts_of, end, rule, shell, unique, watch};
+use super::enforce::{LISTEN, PROGRAMS, alerts_of, end, listens, rule, shell, unique, watch};
 use super::watch::IDLE;
 use crate::support::{Running, wait_for};
 
 const CONNECT: &str = "/bin/nc -w 2 127.0.0.1 4444 </dev/null";
-const LISTEN: &str = "while :; do /bin/nc -l -p 4444 </dev/null >/dev/null; done &";
 
 fn reload(bed: &Bed, rules: &str) {
     std::fs::write(bed.path().join("rules.new"), rules).unwrap();
@@ -47,6 +46,7 @@ fn denies_hold_through_fifty_reloads() {
     let Some(bed) = Bed::new() else { return };
     let name = unique("exchange");
     bed.detach(&name, &[], &format!("{LISTEN} {IDLE}"));
+    listens(&bed, &name);
     shell(&bed, &name, "mkdir /e; cp /bin/busybox /e/true");
     let rules = |n: usize| {
         let exec = rule("exec", &name, &format!("{PROGRAMS} and proc.exepath = /e/true"), "deny");
@@ -108,6 +108,7 @@ fn a_policy_changes_what_is_enforced() {
     let Some(bed) = Bed::new() else { return };
     let name = unique("policy");
     bed.detach(&name, &[], &format!("{LISTEN} {IDLE}"));
+    listens(&bed, &name);
     let rules = rule("connect", &name, "evt.type = connect and fd.sport = 4444", "[]");
     std::fs::write(bed.path().join("rules.yaml"), &rules).unwrap();
     let policy = |enforce: &str| {
@@ -167,11 +168,13 @@ fn only_containers_that_a_rule_is_about_are_guarded() {
     let Some(bed) = Bed::new() else { return };
     let (name, other) = (unique("guarded"), unique("left-alone"));
     bed.detach(&name, &[], &format!("{LISTEN} {IDLE}"));
+    listens(&bed, &name);
     let connect = |container: &str| {
         rule("connect", container, "evt.type = connect and fd.sport = 4444", "deny")
     };
     let watch = watch(&bed, &connect(&name), &["--enforce", "on", "--no-auto-reload"]);
     bed.detach(&other, &[], &format!("{LISTEN} {IDLE}"));
+    listens(&bed, &other);
     let try_it = |container: &str| shell(&bed, container, &format!("{CONNECT}; echo net $?"));
     assert!(try_it(&name).contains("net 1"));
     assert!(try_it(&other).contains("net 0"));

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::docker::{Docker, Setup, can_start};
+use crate::support::write_script;
 
 /// What a technique prints when it worked.
 const OUT: &str = "ESCAPED";
@@ -283,8 +284,7 @@ fn with_a_disk(disk: &LoopDevice) -> Vec<Technique> {
 fn release_agent(folder: &Path) -> String {
     let agent = folder.join("agent");
     let canary = folder.join("agent-ran");
-    std::fs::write(&agent, format!("#!/bin/sh\n: >{}\n", canary.display())).unwrap();
-    std::fs::set_permissions(&agent, PermissionsExt::from_mode(0o755)).unwrap();
+    write_script(&agent, &format!("#!/bin/sh\n: >{}\n", canary.display()));
     let name = hierarchy();
     format!(
         "mount -t cgroup -o none,name={name} c /tmp || exit 1; mkdir -p /tmp/x; \
@@ -307,7 +307,7 @@ fn remove_hierarchy(folder: &Path) {
         let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
         groups.contains(&hierarchy())
     };
-    for _ in 0..20 {
+    for _ in 0..200 {
         if !is_there() {
             break;
         }

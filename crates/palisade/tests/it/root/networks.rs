@@ -119,10 +119,18 @@ impl Stage {
     /// Starts a server in a container that says its name at port 80.
     #[track_caller]
     fn serve(&self, bed: &Bed, name: &str, flags: &[&str]) -> String {
-        let script = format!("while :; do echo {name} | nc -l -p 80; done");
+        let script = format!("exec nc -ll -p 80 -e /bin/echo {name}");
         let flags = [&["run", "-d", "--policy", "net.yaml", "--name", name][..], flags].concat();
         let rest = ["oci:box", "--", "/bin/sh", "-c", &script];
-        self.palisade(bed, &[&flags[..], &rest].concat()).expect(0).stdout.trim().to_string()
+        let id = self.palisade(bed, &[&flags[..], &rest].concat()).expect(0).stdout;
+        wait_for("the server in the container", SOON, || {
+            let look = ["exec", name, "--", "/bin/cat", "/proc/net/tcp", "/proc/net/tcp6"];
+            let said = self.palisade(bed, &look).stdout;
+            // The state of a listener is 0A.
+            let mut lines = said.lines();
+            lines.any(|line| line.contains(":0050 ") && line.contains(" 0A ")).then_some(())
+        });
+        id.trim().to_string()
     }
 
     /// What a container is told at an address and a port.
@@ -139,6 +147,14 @@ impl Drop for Stage {
             let _ = server.wait();
         }
     }
+}
+
+/// Waits until a server answers with `name`: a busy one may need longer than one is asked.
+#[track_caller]
+fn answers(from: &Namespace, address: &str, port: u16, name: &str) {
+    wait_for(&format!("{name} at {address}:{port}"), SOON, || {
+        (from.ask(address, port, "") == name).then_some(())
+    });
 }
 
 /// Writes `net.yaml`: the baseline with a bridge, and with `limits` of its own.
@@ -171,16 +187,18 @@ fn a_bridge_leads_to_the_world_and_to_nobody_else() {
     assert_ne!(web_at, other_at);
 
     // What is published is reached: from the world, from the host, and by its own name.
-    assert_eq!(stage.world.ask(HOST, 8080, ""), "web");
+    answers(&stage.world, HOST, 8080, "web");
     for (address, port) in [(HOST, 8080), ("127.0.0.1", 8080), ("127.0.0.1", 8081)] {
-        assert_eq!(stage.host.ask(address, port, ""), "web", "{address}:{port}");
+        answers(&stage.host, address, port, "web");
     }
     assert!(stage.world.ask(HOST, 8081, "").starts_with("no:"), "published for the host alone");
     stage.world.run(&format!("ip route add 10.213.0.0/22 via {HOST}"));
     assert!(stage.world.ask(&web_at.to_string(), 80, "").starts_with("no:"), "not by its address");
 
     // Out by the host's address; neither to the host's servers, nor to the neighbour, by any way.
-    assert_eq!(stage.told(&bed, "web", WORLD, 7000), HOST);
+    wait_for("the host's address", SOON, || {
+        (stage.told(&bed, "web", WORLD, 7000) == HOST).then_some(())
+    });
     for (address, port) in [
         (HOST.to_string(), 7000),
         ("10.213.0.1".to_string(), 7000),
@@ -190,7 +208,10 @@ fn a_bridge_leads_to_the_world_and_to_nobody_else() {
         assert_eq!(stage.told(&bed, "other", &address, port), "no", "{address}:{port}");
     }
     for (name, address) in [("web", web_at), ("other", other_at)] {
-        assert_eq!(stage.told(&bed, name, &address.to_string(), 80), name, "to itself");
+        // To itself.
+        wait_for(name, SOON, || {
+            (stage.told(&bed, name, &address.to_string(), 80) == name).then_some(())
+        });
     }
 
     // A port is given once, also when a program of the host has it.

@@ -32,7 +32,8 @@ fn rules() -> String {
 }
 
 fn canary() -> String {
-    format!("/tmp/canary-{}", std::process::id())
+    // With an end: the number of another may begin with ours.
+    format!("/tmp/canary-{}.", std::process::id())
 }
 
 const FLAGS: [&str; 8] = [

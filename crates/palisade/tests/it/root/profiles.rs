@@ -136,7 +136,7 @@ fn a_container_that_runs_is_recorded_from_now_on() {
 
     // It ends by itself; replicas are merged.
     bed.detach("web", &[], "while :; do touch /tmp/web; sleep 0.05; done");
-    let args = ["profile", "record", "shop", "web", "--for", "1", "--output", "two.json"];
+    let args = ["profile", "record", "shop", "web", "--for", "5", "--output", "two.json"];
     let two = expect_recorded(bed.run(&args), &bed.path().join("two.json"));
     assert_eq!(two["n_merged"], 2, "{two}");
     assert!(has(&two["files"]["changed"], "/tmp/web"), "{two}");

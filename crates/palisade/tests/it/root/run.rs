@@ -105,8 +105,8 @@ fn a_detached_container_is_listed_entered_and_stopped() {
     bed.shell(&["--name", "../up"], "true").expect_error(3, "../up");
 
     let begun = Instant::now();
-    assert_eq!(bed.run(&["stop", "shop"]).expect(0).stdout, "shop\n");
-    assert!(begun.elapsed() < Duration::from_secs(4), "it ends by itself on SIGTERM");
+    assert_eq!(bed.run(&["stop", "shop", "--grace", "120"]).expect(0).stdout, "shop\n");
+    assert!(begun.elapsed() < Duration::from_secs(100), "it ends by itself on SIGTERM");
     bed.expect_nothing_left(&id);
     assert_eq!(bed.status("shop"), "gone");
     bed.run(&["stop", "shop"]).expect_error(3, "shop");
@@ -135,8 +135,15 @@ fn a_shell_on_a_terminal_is_worked_with_as_on_any_other() {
         terminal.text().contains("30 100\r\n").then_some(())
     });
     // An interrupt is the program's, not ours.
-    terminal.types(b"sleep 60\n");
-    std::thread::sleep(Duration::from_millis(200));
+    terminal.types(b"sleep 987\n");
+    let id = bed.ps("seat").unwrap()[0].clone();
+    wait_for("the program in the foreground", SOON, || {
+        let is_it = |pid: &u32| {
+            let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            line.ends_with(b"sleep\x00987\0")
+        };
+        processes_of(&id).iter().any(is_it).then_some(())
+    });
     terminal.types(b"\x03");
     terminal.types(b"echo still $((1 + 1))\n");
     terminal.shows("still 2\r\n");
@@ -262,14 +269,22 @@ fn ctrl_c_ends_the_container_and_leaves_nothing() {
         ("deaf", "trap '' INT; echo up; while :; do sleep 0.05; done", 2, 137),
     ] {
         let args = ["run", "--name", name, "oci:box", "--", "/bin/sh", "-c", script];
-        let running = bed.start(&args);
+        let mut running = bed.start(&args);
         wait_for("output", SOON, || (running.stdout() == "up\n").then_some(()));
         let id = bed.ps(name).unwrap()[0].clone();
-        for _ in 0..presses {
-            running.signal(Signal::INT);
-            std::thread::sleep(Duration::from_millis(200));
+        running.signal(Signal::INT);
+        if presses > 1 {
+            // Two that come before anybody looks are one.
+            wait_for("the end", SOON, || {
+                std::thread::sleep(Duration::from_millis(200));
+                let has_ended = running.has_ended();
+                if !has_ended {
+                    running.signal(Signal::INT);
+                }
+                has_ended.then_some(())
+            });
         }
-        running.wait(Duration::from_secs(8)).expect(code);
+        running.wait(SOON).expect(code);
         bed.expect_nothing_left(&id);
         assert_eq!(bed.status(name), "gone");
     }

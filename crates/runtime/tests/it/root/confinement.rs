@@ -66,7 +66,7 @@ fn limits_hold() {
     let bench = Bench::new();
     // 24 processes are allowed: most of 60 background sleeps cannot be forked.
     let (_, output) = bench
-        .run(&restricted(), "for i in $(head -c 120 /dev/zero | tail -c 60 >/dev/null; echo 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30); do sleep 2 & done; wait")
+        .run(&restricted(), "for i in $(head -c 120 /dev/zero | tail -c 60 >/dev/null; echo 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30); do sleep 5 & done; wait")
         .unwrap();
     assert!(output.contains("can't fork"), "{output}");
     // 48 MiB are allowed: 96 MiB in a buffer end the program.

@@ -219,13 +219,13 @@ fn a_detached_container_is_listed_entered_stopped_and_removed() {
 
     // Frozen and free again.
     let group = bench.runtime.group(&id).unwrap();
-    let took = group.freeze(Duration::from_secs(2)).unwrap();
+    let took = group.freeze(Duration::from_secs(30)).unwrap();
     eprintln!("freeze took {took:?}");
     assert_eq!(bench.runtime.find("web").unwrap().status, Status::Frozen);
-    group.thaw(Duration::from_secs(2)).unwrap();
+    group.thaw(Duration::from_secs(30)).unwrap();
 
     assert!(matches!(bench.runtime.remove("web", false), Err(ManageError::Running(_))));
-    assert!(bench.runtime.stop("web", None, Duration::from_secs(5)).unwrap(), "it ends by itself");
+    assert!(bench.runtime.stop("web", None, Duration::from_secs(40)).unwrap(), "it ends by itself");
     assert_eq!(bench.runtime.find("web").unwrap().status, Status::Stopped);
     assert!(matches!(bench.runtime.kill("web"), Err(ManageError::NotRunning(_))));
     assert_eq!(bench.runtime.remove("web", false).unwrap(), Vec::<String>::new());
@@ -242,9 +242,16 @@ fn a_program_that_ignores_signals_is_killed_after_its_grace() {
     let mut request = bench.request(&policy, &["/bin/sleep", "60"]);
     request.detach = true;
     request.name = Some("deaf".into());
-    bench.runtime.run(&request, Stdio::default()).unwrap();
+    let outcome = bench.runtime.run(&request, Stdio::default()).unwrap();
+    // What runC is before it becomes the program ends at the signal.
+    let cmdline = format!("/proc/{}/cmdline", outcome.record.container.init_pid.unwrap());
+    let start = Instant::now();
+    while std::fs::read(&cmdline).unwrap() != b"/bin/sleep\x0060\0" {
+        assert!(start.elapsed() < Duration::from_mins(1), "the program is never executed");
+        std::thread::sleep(Duration::from_millis(5));
+    }
     let start = Instant::now();
     assert!(!bench.runtime.stop("deaf", Some(15), Duration::from_millis(200)).unwrap());
-    assert!(start.elapsed() < Duration::from_secs(5));
+    assert!(start.elapsed() < Duration::from_secs(40));
     bench.runtime.remove("deaf", true).unwrap();
 }

@@ -13,7 +13,8 @@ impl Namespace {
         let sleep = ["--net", "sleep", "300"];
         let this = Self(Command::new("unshare").args(sleep).stdin(Stdio::null()).spawn().unwrap());
         let own = std::fs::read_link("/proc/self/ns/net").unwrap();
-        for _ in 0..200 {
+        let start = std::time::Instant::now();
+        while start.elapsed() < std::time::Duration::from_secs(30) {
             std::thread::sleep(std::time::Duration::from_millis(10));
             let theirs = std::fs::read_link(format!("/proc/{}/ns/net", this.pid()));
             if theirs.is_ok_and(|theirs| theirs != own) {
