@@ -180,7 +180,12 @@ pub fn rotate(
 /// The rule as the policy has it once its files are resolved.
 fn resolved(rule: &TrustRule, folder: &Path) -> TrustRule {
     let keys = rule.keys.iter().map(|key| folder.join(key)).collect();
-    TrustRule { keys, ..rule.clone() }
+    // An empty path names no file.
+    let file = |path: &Path| {
+        if path.as_os_str().is_empty() { PathBuf::new() } else { folder.join(path) }
+    };
+    let (openpubkey, notary) = (file(&rule.openpubkey), file(&rule.notary));
+    TrustRule { keys, openpubkey, notary, ..rule.clone() }
 }
 
 /// Text in quotes: what JSON writes YAML reads.
@@ -205,6 +210,11 @@ fn written_rule(rule: &TrustRule, dash: usize) -> String {
     if !rule.subject.is_empty() {
         lines.push(format!("subject: {}", quoted(&rule.subject)));
         lines.push(format!("issuer: {}", quoted(&rule.issuer)));
+    }
+    for (key, file) in [("openpubkey", &rule.openpubkey), ("notary", &rule.notary)] {
+        if !file.as_os_str().is_empty() {
+            lines.push(format!("{key}: {}", quoted(&file.to_string_lossy())));
+        }
     }
     if rule.signers_min > 1 {
         lines.push(format!("signers_min: {}", rule.signers_min));
@@ -415,6 +425,8 @@ mod tests {
             keys: vec!["a b.pub".into(), "c.pub".into()],
             subject: "https://git.example/*".into(),
             issuer: "https://token".into(),
+            openpubkey: "providers.json".into(),
+            notary: "trust policy.json".into(),
             signers_min: 2,
             from: "2027-01-01".into(),
             until: "2027-12-31".into(),

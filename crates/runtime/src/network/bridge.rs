@@ -141,6 +141,12 @@ fn is_free(port: &Published) -> bool {
 /// The bridge with its filters, forwarding, and loopback of the host as a source.
 fn set_up(gateway: Subnet) -> Result<(), NetworkError> {
     super::make_bridge(BRIDGE, gateway)?;
+    // A process that was killed while it made the bridge may have left it without an address, and
+    // nobody would give it one later.
+    if existing()?.is_none() {
+        ip_do(&["address", "add", &gateway.to_string(), "dev", BRIDGE])?;
+    }
+    ip_do(&["link", "set", BRIDGE, "up"])?;
     nft(&bridge_script(gateway))?;
     for (setting, value) in [
         ("net/ipv4/ip_forward".to_string(), "1"),

@@ -241,6 +241,7 @@ pub(crate) fn restricted() -> Policy {
         checks: palisade_policy::Checks::default(),
         scan: palisade_policy::scan::Scan::default(),
         enforce: palisade_policy::Enforce::default(),
+        evidence: palisade_policy::Evidence::default(),
         images: Images {
             verify: ImageVerification::Off,
             keys: Vec::new(),

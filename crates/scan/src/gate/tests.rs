@@ -168,7 +168,7 @@ fn epss_counts_from_its_threshold_on() {
 #[test]
 fn the_database_is_signed_by_a_young_key() {
     let gate = Gate { database_key_age_days_max: Some(90), ..Gate::default() };
-    let day = std::time::Duration::from_secs(86_400);
+    let day = std::time::Duration::from_hours(24);
     let ago = |n: u32| Timestamp::from_nanos(NOW.as_nanos() - (day * n).as_nanos() as u64);
     let check = |created: Option<Timestamp>, verdict: GateVerdict, reason: &str| {
         let mut report = report(vec![]);

@@ -181,6 +181,8 @@ fn a_bridge_leads_to_the_world_and_to_nobody_else() {
     let Some(bed) = Bed::new() else { return };
     policy(&bed, &[]);
     let stage = Stage::new();
+    // What somebody who was killed while making the bridge leaves.
+    stage.host.run("ip link add palisade0 type bridge");
     let web = stage.serve(&bed, "web", &["-p", "8080:80", "-p", "127.0.0.1:8081:80"]);
     let other = stage.serve(&bed, "other", &[]);
     let (web_at, other_at) = (address_of(&bed, "web"), address_of(&bed, "other"));
