@@ -12,8 +12,12 @@ fuzz_target!(|data: &[u8]| {
     let Ok(spec) = serde_json::from_slice::<Value>(text) else { return };
     let name = ["audit", "baseline", "restricted"][usize::from(which % 3)];
     let policy = Policy::builtin(name).expect("a built-in policy").policy;
-    let machine =
-        Machine { architecture: "x86_64".into(), open_files_max: Some(1024), can_limit_swap: true };
+    let machine = Machine {
+        architecture: "x86_64".into(),
+        open_files_max: Some(1024),
+        can_limit_swap: true,
+        disk: None,
+    };
     let facts = Facts { image: ImageFacts::default(), machine, seccomp_document: None };
     let engine = EngineFacts::unknown("0123", Timestamp::from_nanos(0));
     if let Ok(hardened) = harden_container(spec.clone(), &policy, &facts, &engine) {
