@@ -25,6 +25,13 @@ use super::{Context, trust};
 use crate::cli;
 use crate::exit::Exit;
 
+/// Whether what was found out about signatures before is believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Memory {
+    Asked,
+    PassedOver,
+}
+
 /// Judges images by one policy, and remembers the verdict for the exit code.
 pub(crate) struct Admitter<'a> {
     policy: &'a Policy,
@@ -98,11 +105,21 @@ impl<'a> Admitter<'a> {
             return Err(Refusal { reasons });
         }
         let images = &self.policy.images;
-        let signature = self.signature(image);
-        let tampered = matches!(signature, SignatureState::Tampered { .. });
+        let is_tampered = |state: &SignatureState| matches!(state, SignatureState::Tampered { .. });
+        let mut signature = self.signature(image, Memory::Asked);
         // The content of a changed image is nobody's; it is not worth a scan.
-        let gate =
-            if images.gate.is_active() && !tampered { self.gate(image) } else { GateState::Passed };
+        let mut gate = if images.gate.is_active() && !is_tampered(&signature) {
+            self.gate(image)
+        } else {
+            GateState::Passed
+        };
+        if matches!(gate, GateState::NotEvaluated { .. }) {
+            // What cannot be read may have been changed since its signature was verified.
+            let anew = self.signature(image, Memory::PassedOver);
+            if is_tampered(&anew) {
+                (signature, gate) = (anew, GateState::Passed);
+            }
+        }
         let admission = admit(images, &signature, &gate);
         let result = match &admission {
             Admission::Admitted { .. } => Ok(()),
@@ -135,7 +152,7 @@ impl<'a> Admitter<'a> {
         format!("mend the image, or change the section `images` of policy `{}`", self.policy.name)
     }
 
-    fn signature(&self, image: &Image) -> SignatureState {
+    fn signature(&self, image: &Image, memory: Memory) -> SignatureState {
         if self.policy.images.verify == ImageVerification::Off {
             return SignatureState::NotChecked { reason: "the policy does not ask".into() };
         }
@@ -150,6 +167,7 @@ impl<'a> Admitter<'a> {
             self.registry.and_then(|(context, _)| trust::root_path(context, None, Some(images)));
         let decided = self
             .registry
+            .filter(|_| memory == Memory::Asked)
             .and_then(|(context, _)| Decided::new(context, self.policy, &name, root.clone()));
         // Of an index, what is going to run is one of its manifests.
         let asked = image.manifest_digest.unwrap_or(*digest);
