@@ -118,7 +118,7 @@ impl Runtime {
             for entry in entries.flatten() {
                 let name = entry.file_name().to_string_lossy().into_owned();
                 let id = name.strip_suffix(".json").unwrap_or(&name);
-                if is_id(id) && ids.len() < CONTAINERS_MAX {
+                if is_id(id) && !is_foreign(&entry.path()) && ids.len() < CONTAINERS_MAX {
                     ids.insert(id.to_string());
                 }
             }
@@ -196,6 +196,12 @@ impl Runtime {
 #[derive(Debug)]
 pub(crate) struct Claim(#[expect(dead_code, reason = "held, never read")] Option<Lock>);
 
+/// Whether somebody else keeps a container there: Docker has folders of the same names and of other
+/// content below its own data folder, which may have been taken for ours.
+fn is_foreign(folder: &Path) -> bool {
+    folder.join("config.v2.json").exists()
+}
+
 /// Whether `text` is one of our identifiers: 64 lower-case hex digits. Everything that is
 /// removed is below a folder of such a name.
 fn is_id(text: &str) -> bool {
@@ -246,5 +252,21 @@ fn remove_file(path: &Path, failures: &mut Vec<String>) {
         Ok(()) => {}
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
         Err(error) => failures.push(format!("remove `{}`: {error}", path.display())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_of_docker_are_not_collected() {
+        let folder = tempfile::tempdir().unwrap();
+        let id = "a".repeat(64);
+        let at = folder.path().join(&id);
+        std::fs::create_dir(&at).unwrap();
+        assert!(is_id(&id) && !is_foreign(&at));
+        std::fs::write(at.join("config.v2.json"), "{}").unwrap();
+        assert!(is_foreign(&at));
     }
 }

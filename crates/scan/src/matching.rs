@@ -38,6 +38,10 @@ use crate::files::normal_path;
 /// Vulnerabilities beyond this number are dropped and counted.
 pub const VULNERABILITIES_MAX: usize = 200_000;
 
+/// Look-ups from which on a thread reads ahead; how many are read ahead.
+const QUERIES_MANY: usize = 256;
+const QUERIES_AHEAD: usize = 64;
+
 /// What matching found, and what it left out.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Matches {
@@ -69,7 +73,7 @@ pub fn find_vulnerabilities(
     let mut programs = symbols::Programs::of(inventory);
     let mut unmatched: BTreeMap<(String, &'static str), u64> = BTreeMap::new();
     // Sorted by key, so that packages of one source share a look-up and blocks are read once.
-    let mut queries: BTreeMap<(String, String), Vec<usize>> = BTreeMap::new();
+    let mut queries = Queries::new();
     for (index, package) in inventory.packages.iter().enumerate() {
         match judge(package, inventory, db) {
             Ok(name) => queries.entry(name).or_default().push(index),
@@ -78,12 +82,12 @@ pub fn find_vulnerabilities(
     }
     // What a feed says of a source package of RPM holds for each binary that it builds.
     let mut sources: HashMap<(&str, &str), Vec<Advisory>> = HashMap::new();
-    for ((ecosystem, name), indexes) in &queries {
+    looked_up(db, &queries, |(ecosystem, _), indexes, advisories| {
         let n_packages = indexes.len() as u64;
-        let Some(advisories) = db.lookup(ecosystem, name)? else {
+        let Some(advisories) = advisories else {
             let reason = "the advisory database has no data for their sources";
             *unmatched.entry((ecosystem.clone(), reason)).or_default() += n_packages;
-            continue;
+            return Ok(());
         };
         matches.n_packages_matched += n_packages;
         for package in indexes.iter().filter_map(|&index| inventory.packages.get(index)) {
@@ -111,7 +115,8 @@ pub fn find_vulnerabilities(
                 matches.vulnerabilities.extend(found.into_iter().take(room));
             }
         }
-    }
+        Ok(())
+    })?;
     mark_exploited(&mut matches.vulnerabilities, db)?;
     matches.vulnerabilities.sort_by(|a, b| {
         let worst = (b.known_exploited, b.severity).cmp(&(a.known_exploited, a.severity));
@@ -126,6 +131,44 @@ pub fn find_vulnerabilities(
         })
         .collect();
     Ok(matches)
+}
+
+/// Packages of an inventory under the key by which the database knows their source.
+type Queries = BTreeMap<(String, String), Vec<usize>>;
+
+/// Looks `queries` up and gives each with its advisories to `take`, in their order. Of many, the
+/// next ones are read and decoded by a thread of its own while `take` judges.
+fn looked_up<'q>(
+    db: &Database,
+    queries: &'q Queries,
+    mut take: impl FnMut(
+        &'q (String, String),
+        &'q [usize],
+        Option<Vec<Advisory>>,
+    ) -> Result<(), ReadDatabaseError>,
+) -> Result<(), ReadDatabaseError> {
+    if queries.len() < QUERIES_MANY {
+        return queries
+            .iter()
+            .try_for_each(|(key, indexes)| take(key, indexes, db.lookup(&key.0, &key.1)?));
+    }
+    std::thread::scope(|scope| {
+        let (send, receive) = std::sync::mpsc::sync_channel(QUERIES_AHEAD);
+        scope.spawn(move || {
+            for (ecosystem, name) in queries.keys() {
+                // Who takes them may have ended early.
+                if send.send(db.lookup(ecosystem, name)).is_err() {
+                    return;
+                }
+            }
+        });
+        // Dropped at the end, whatever is returned: the thread must not wait for somebody to take.
+        let answers = receive.into_iter();
+        queries
+            .iter()
+            .zip(answers)
+            .try_for_each(|((key, indexes), answer)| take(key, indexes, answer?))
+    })
 }
 
 /// The database key of a package, or the ecosystem's name and why there is none.

@@ -356,3 +356,26 @@ fn named_functions_are_asked_for_in_the_program() {
     let found = run(&records, vec![declared]);
     assert_eq!(found.vulnerabilities[0].symbols, None);
 }
+
+#[test]
+fn many_packages_are_judged_as_each_alone() {
+    let name = |n: usize| format!("p{n:04}");
+    // Every other one has a record, every third is older than the fix.
+    let records: Vec<(String, Advisory)> = (0..2 * QUERIES_MANY)
+        .step_by(2)
+        .map(|n| (name(n), advisory(&format!("CVE-2025-{n:04}"), &[], Some("2"))))
+        .collect();
+    let records: Vec<(&str, &str, Advisory)> = records
+        .iter()
+        .map(|(name, advisory)| ("Debian:12", name.as_str(), advisory.clone()))
+        .collect();
+    let packages: Vec<Package> = (0..2 * QUERIES_MANY)
+        .map(|n| package(PackageKind::Dpkg, &name(n), if n % 3 == 0 { "1" } else { "2" }, None))
+        .collect();
+    let all = run(&records, packages.clone());
+    let halves = packages.chunks(QUERIES_MANY - 1).map(|some| run(&records, some.to_vec()));
+    let few: Vec<Vulnerability> = halves.flat_map(|found| found.vulnerabilities).collect();
+    assert_eq!(all.vulnerabilities, few);
+    assert_eq!(all.vulnerabilities.len(), (2 * QUERIES_MANY).div_ceil(6));
+    assert_eq!(all.n_packages_matched, 2 * QUERIES_MANY as u64);
+}
