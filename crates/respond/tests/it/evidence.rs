@@ -292,7 +292,7 @@ mod measurement {
     use palisade_respond::bundle::{CaseFacts, Opening, verify};
     use palisade_respond::evidence::{EvidenceOptions, Request, collect};
 
-    use crate::support::{Sandbox, is_root};
+    use crate::support::{Sandbox, is_root, wait_for};
 
     /// One neighbour that computes and one that writes four kilobytes to the disk, again and again.
     struct Neighbours {
@@ -349,6 +349,59 @@ mod measurement {
                 thread.join().unwrap();
             }
         }
+    }
+
+    /// Evidence of a container that is one great crowd: as much as the bound says, in time, and
+    /// what is left out is said.
+    #[test]
+    #[ignore = "a measurement that fills the machine: 20,000 processes"]
+    fn evidence_of_a_crowd_is_bounded() {
+        const CROWD: usize = 20_000;
+        if !is_root() {
+            return;
+        }
+        let folder = tempfile::tempdir_in("/var/tmp").unwrap();
+        let mut sandbox = Sandbox::new();
+        let script =
+            format!("for (1..{CROWD}) {{ my $pid = fork; sleep 600 unless $pid }} sleep 600");
+        sandbox.start(Command::new("perl").args(["-e", &script]));
+        wait_for("the crowd", || sandbox.group.processes().unwrap().len() > CROWD);
+        let target = sandbox.target();
+        sandbox.group.freeze(Duration::from_mins(1)).unwrap();
+        let request = Request {
+            target: &target,
+            case: CaseFacts {
+                incident: None,
+                container: sandbox.container.clone(),
+                hostname: "host".into(),
+                tool: "palisade test".into(),
+                frozen: true,
+                started: Timestamp::now(),
+            },
+            incident: None,
+            config: None,
+            upper: None,
+            attachments: &[],
+            options: EvidenceOptions::default(),
+            deadline: Duration::from_mins(1),
+            recipients: &[],
+            stamper: None,
+        };
+        let path = folder.path().join("bundle.tar");
+        let summary = collect(&path, &request, None).unwrap();
+        sandbox.group.thaw(Duration::from_mins(1)).unwrap();
+        eprintln!(
+            "measured: evidence of {} of {} processes: {:.2} s, {} MiB, {} items, {} gaps",
+            summary.n_processes,
+            CROWD + 1,
+            summary.duration.as_secs_f64(),
+            summary.n_bytes >> 20,
+            summary.manifest.items.len(),
+            summary.manifest.gaps.len()
+        );
+        let gaps = format!("{:?}", summary.manifest.gaps);
+        assert!(gaps.contains("processes were not described"), "{gaps}");
+        assert!(verify(&path, Opening::default()).is_ok());
     }
 
     /// Full evidence, memory included, of fifty processes of ten megabytes each.
