@@ -26,6 +26,15 @@ containerd|containerd|test|is a third
 docker-compose|docker-compose|test|starts a project of two services
 iptables|iptables|test|publishes the ports of Docker's containers
 iproute2|ip|test|brings the loopback of Docker's namespace up
+nftables|nft|test|filters what containers on a bridge send
+python3|python3|test|is an attacking neighbour, and servers that break
+perl|perl|test|is a server that crashes
+openssl|openssl|test|is a server with an old TLS, and an authority of time
+redis-server|redis-server|test|is probed with and without a password
+gnupg|gpg|test|signs images and repositories
+age|age|test|opens evidence that is encrypted
+skopeo|skopeo|test|copies signed images
+strace|strace|test|sees that nothing is connected to offline
 libc6-dev|/usr/include/stdio.h|test|links the probe that tries what a container reaches
 docker.io|dockerd|bench|is timed with and without the runtime
 busybox-static|/bin/busybox|bench|is the container that is timed
