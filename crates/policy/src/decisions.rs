@@ -213,6 +213,8 @@ pub struct Decisions {
 pub struct Flight {
     lock: Option<File>,
     began: Moment,
+    /// Whether somebody else was at it.
+    has_waited: bool,
 }
 
 impl Flight {
@@ -270,6 +272,10 @@ impl Decisions {
     /// What somebody else found out while `flight` was waited for, a refusal included.
     pub fn found_meanwhile(&self, question: &Question, flight: &Flight) -> Option<Decision> {
         let decision = self.read(question)?;
+        // The clocks cannot tell what was found out just before from what was found out since.
+        if matches!(decision.answer, Answer::Refused { .. }) && !flight.has_waited {
+            return None;
+        }
         let now = Moment::now();
         if matches!(decision.answer, Answer::Allowed { .. }) && self.holds(&decision, &now) {
             return Some(decision);
@@ -287,11 +293,17 @@ impl Decisions {
     /// can be no lock, everybody finds out alone.
     pub fn flight(&self, question: &Question, wait: Duration) -> Flight {
         let began = Moment::now();
-        let lock = self.lock(question, wait).ok().flatten();
-        Flight { lock, began }
+        let mut has_waited = false;
+        let lock = self.lock(question, wait, &mut has_waited).ok().flatten();
+        Flight { lock, began, has_waited }
     }
 
-    fn lock(&self, question: &Question, wait: Duration) -> io::Result<Option<File>> {
+    fn lock(
+        &self,
+        question: &Question,
+        wait: Duration,
+        has_waited: &mut bool,
+    ) -> io::Result<Option<File>> {
         self.prepare()?;
         // A fixed number of files: one that is removed would be locked by two.
         let n = u8::from_str_radix(question.key().get(..2).unwrap_or_default(), 16).unwrap_or(0);
@@ -303,8 +315,13 @@ impl Decisions {
         loop {
             match file.try_lock() {
                 Ok(()) => return Ok(Some(file)),
-                Err(TryLockError::WouldBlock) if start.elapsed() >= wait => return Ok(None),
-                Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_LOOK),
+                Err(TryLockError::WouldBlock) => {
+                    *has_waited = true;
+                    if start.elapsed() >= wait {
+                        return Ok(None);
+                    }
+                    std::thread::sleep(LOCK_LOOK);
+                }
                 Err(TryLockError::Error(error)) => return Err(error),
             }
         }

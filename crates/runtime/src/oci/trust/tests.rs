@@ -1,8 +1,7 @@
-use std::os::unix::fs::PermissionsExt as _;
-
 use palisade_base::{Digest, Timestamp};
 
 use super::*;
+use crate::runc::write_script;
 
 /// A policy that trusts the key `k.pub`, and a program that verifies nothing and counts.
 struct Bench {
@@ -37,9 +36,7 @@ impl Bench {
     fn verifier(&self, what: &str) {
         let path = self.folder.path().join("verifier");
         let calls = self.folder.path().join("calls");
-        let script = format!("#!/bin/sh\necho \"$@\" >>{}\n{what}\n", calls.display());
-        std::fs::write(&path, script).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        write_script(&path, &format!("echo \"$@\" >>{}\n{what}", calls.display()));
     }
 
     fn calls(&self) -> Vec<String> {
