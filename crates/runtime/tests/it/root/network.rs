@@ -165,6 +165,21 @@ fn believes(victim: &Namespace, attacker: &Namespace) -> (bool, bool) {
     (neighbours.contains(&mac_of(attacker)), router)
 }
 
+/// What the victim believes of an attack that nothing refuses. The gateway itself may answer just
+/// after the attacker, so it is tried some times.
+fn believes_in_the_end(victim: &Namespace, attacker: &Namespace, own: &str) -> (bool, bool) {
+    let mut believed = (false, false);
+    for _ in 0..5 {
+        attack(attacker, own);
+        let (neighbour, router) = believes(victim, attacker);
+        believed = (neighbour, believed.1 || router);
+        if neighbour {
+            break;
+        }
+    }
+    believed
+}
+
 #[test]
 fn an_attacking_neighbour_is_believed_without_guards_and_not_with_them() {
     if !can_attack() {
@@ -173,8 +188,8 @@ fn an_attacking_neighbour_is_believed_without_guards_and_not_with_them() {
     let (host, victim, attacker) = (Namespace::new(), Namespace::new(), Namespace::new());
     plain_bridge(&host, [&victim, &attacker]);
     assert!(reaches(&victim, "10.99.0.1"));
-    attack(&attacker, "10.99.0.3");
-    assert_eq!(believes(&victim, &attacker), (true, true), "the attack is none");
+    let believed = believes_in_the_end(&victim, &attacker, "10.99.0.3");
+    assert_eq!(believed, (true, true), "the attack is none");
 
     victim.run("ip", &["neigh", "flush", "all"]);
     victim.run("ip", &["-6", "route", "flush", "root", "default"]);
@@ -194,8 +209,8 @@ fn an_attacking_neighbour_is_believed_without_guards_and_not_with_them() {
     // What both may say goes on, and what a guard no longer refuses is believed again.
     assert!(reaches(&attacker, "10.99.0.2"));
     assert_eq!(in_namespace(&host, || network::unguard(attacker.pid())).unwrap(), 1);
-    attack(&attacker, "10.99.0.3");
-    assert_eq!(believes(&victim, &attacker), (true, false), "no advertisement is accepted");
+    let believed = believes_in_the_end(&victim, &attacker, "10.99.0.3");
+    assert_eq!(believed, (true, false), "no advertisement is accepted");
 }
 
 #[test]
