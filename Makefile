@@ -28,7 +28,7 @@ build: ## Build the release program
 test: build ## Install what the tests need and run every test, the demo included
 	@scripts/install-deps.sh build demo test
 	$(CARGO) test --workspace --locked --no-run
-	$(SUDO) env "PATH=$$PATH" $(CARGO) test --workspace --locked
+	$(SUDO) env "PATH=$$PATH" CARGO="$(CARGO)" scripts/test.sh --locked
 	$(SUDO) scripts/cycles.sh --palisade $(PALISADE) --cycles 100
 	$(SUDO) demo/run.sh --palisade $(PALISADE) --headless
 
