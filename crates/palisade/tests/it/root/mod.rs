@@ -22,6 +22,7 @@ mod labels;
 mod network;
 mod networks;
 mod orders;
+mod patch_apk_scripts;
 mod patch_rpm;
 mod patch_scripts;
 mod playbooks;
