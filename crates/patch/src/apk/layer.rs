@@ -19,6 +19,7 @@ use crate::deb::DebFile;
 use crate::fetched::{Fetched, key, settle};
 use crate::layer::Layer;
 use crate::maintainer::Steps;
+use crate::placing::{place_of, refuse_others};
 use crate::plan::Upgrade;
 use crate::{Fetch, Files, PatchError, Repository};
 
@@ -258,21 +259,9 @@ impl<'a> Builder<'a> {
         if one.has_xattrs {
             return refuse("has extended attributes");
         }
-        let Some(at) = self.files.resolve_parent(&file.path) else {
-            return refuse("leads through a loop of links");
-        };
-        let node = self.files.get(&at);
-        let is_folder = node.is_some_and(|node| node.kind == FileKind::Folder);
-        let is_link = node.is_some_and(|node| node.kind == FileKind::Symlink);
-        match file.kind {
-            FileKind::Folder if node.is_some() && !is_folder && !is_link => {
-                return refuse("is a file in the image and a folder in the new version");
-            }
-            FileKind::Folder => return Ok(()),
-            _ if is_folder => {
-                return refuse("is a folder in the image and none in the new version");
-            }
-            _ => {}
+        let at = place_of(self.files, file, self.files.resolve_parent(&file.path))?;
+        if file.kind == FileKind::Folder {
+            return Ok(());
         }
         if file.kind == FileKind::HardLink {
             let is_target = |other: &&ApkFile| {
@@ -283,9 +272,7 @@ impl<'a> Builder<'a> {
             }
         }
         let others = self.owners.get(&at).into_iter().flatten();
-        if let Some(other) = others.into_iter().find(|other| **other != upgrade.package) {
-            return refuse(&format!("is a file of {other} as well"));
-        }
+        refuse_others(file, others, |other| other == upgrade.package)?;
         if self.is_protected(&file.path) {
             let lost = |()| format!("/{} is too large to be compared", file.path);
             self.decide(one, &at, old).map_err(lost)?;
