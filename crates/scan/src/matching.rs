@@ -39,7 +39,7 @@ use crate::files::normal_path;
 pub const VULNERABILITIES_MAX: usize = 200_000;
 
 /// An advisory as matching reads it.
-type Read<'a> = Advisory<&'a str>;
+pub(crate) type Read<'a> = Advisory<&'a str>;
 
 /// What matching found, and what it left out.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -67,14 +67,13 @@ pub fn find_vulnerabilities(
     inventory: &Inventory,
     db: &Database,
 ) -> Result<Matches, ReadDatabaseError> {
-    let mut matches = Matches::default();
     let owned = distribution_owned(inventory);
-    let mut programs = symbols::Programs::of(inventory);
+    let mut judge = Judge::new(inventory);
     let mut unmatched: BTreeMap<(String, &'static str), u64> = BTreeMap::new();
     // Sorted by key, so that packages of one source share a look-up and blocks are read once.
     let mut queries = Queries::new();
     for (index, package) in inventory.packages.iter().enumerate() {
-        match judge(package, inventory, db) {
+        match query(package, inventory, db) {
             Ok(name) => queries.entry(name).or_default().push(index),
             Err((name, reason)) => *unmatched.entry((name, reason)).or_default() += 1,
         }
@@ -83,35 +82,23 @@ pub fn find_vulnerabilities(
     for ((ecosystem, name), indexes) in &queries {
         let n_packages = indexes.len() as u64;
         let Some(answer) = db.ask(ecosystem, name)? else {
-            let reason = "the advisory database has no data for their sources";
-            *unmatched.entry((ecosystem.clone(), reason)).or_default() += n_packages;
+            *unmatched.entry((ecosystem.clone(), NO_DATA)).or_default() += n_packages;
             continue;
         };
-        matches.n_packages_matched += n_packages;
+        judge.matches.n_packages_matched += n_packages;
         let advisories = answer.advisories()?;
         for package in indexes.iter().filter_map(|&index| inventory.packages.get(index)) {
-            let mut all: Vec<&Read<'_>> = advisories.iter().collect();
             let of_source = match source_of(package) {
                 Some(source) => sources.get(&(ecosystem.as_str(), source)),
                 None => None,
             };
             let of_source = of_source.map(Answer::advisories).transpose()?.unwrap_or_default();
-            all.extend(&of_source);
-            let mut found = match_package(package, &all, &mut programs, &mut matches);
-            found.sort_by(|a, b| a.id.cmp(&b.id));
-            let n = found.len() as u64;
-            if is_harmless(package) {
-                matches.n_harmless += n;
-            } else if owned.contains(normal_path(&package.evidence)) && is_language(package.kind) {
-                matches.n_distribution_owned += n;
-            } else {
-                let room = VULNERABILITIES_MAX - matches.vulnerabilities.len();
-                matches.n_dropped += found.len().saturating_sub(room) as u64;
-                matches.vulnerabilities.extend(found.into_iter().take(room));
-            }
+            judge.package(package, [&advisories, &of_source], is_owned(package, &owned));
         }
     }
-    mark_exploited(&mut matches.vulnerabilities, db)?;
+    let mut matches = judge.matches;
+    let scores = scores(matches.vulnerabilities.iter().flat_map(names), db)?;
+    weigh(&mut matches.vulnerabilities, db.exploited()?, &scores);
     sort_by_weight(&mut matches.vulnerabilities);
     matches.unmatched = unmatched
         .into_iter()
@@ -122,6 +109,46 @@ pub fn find_vulnerabilities(
         })
         .collect();
     Ok(matches)
+}
+
+/// Why a package is not judged of whose source no feed speaks.
+pub(crate) const NO_DATA: &str = "the advisory database has no data for their sources";
+
+/// Judges packages one after the other.
+pub(crate) struct Judge<'i> {
+    programs: symbols::Programs<'i>,
+    pub(crate) matches: Matches,
+}
+
+impl<'i> Judge<'i> {
+    /// Of the packages of `inventory`, whose programs are asked for functions.
+    pub(crate) fn new(inventory: &'i Inventory) -> Self {
+        Self { programs: symbols::Programs::of(inventory), matches: Matches::default() }
+    }
+
+    /// Judges `package` by what is said of its name and of its source; `is_owned`: its files
+    /// belong to a distribution's package. What is found is not weighed yet ([`weigh`]).
+    pub(crate) fn package(
+        &mut self,
+        package: &Package,
+        advisories: [&[Read<'_>]; 2],
+        is_owned: bool,
+    ) {
+        let matches = &mut self.matches;
+        let all: Vec<&Read<'_>> = advisories.into_iter().flatten().collect();
+        let mut found = match_package(package, &all, &mut self.programs, matches);
+        found.sort_by(|a, b| a.id.cmp(&b.id));
+        let n = found.len() as u64;
+        if is_harmless(package) {
+            matches.n_harmless += n;
+        } else if is_owned {
+            matches.n_distribution_owned += n;
+        } else {
+            let room = VULNERABILITIES_MAX.saturating_sub(matches.vulnerabilities.len());
+            matches.n_dropped += found.len().saturating_sub(room) as u64;
+            matches.vulnerabilities.extend(found.into_iter().take(room));
+        }
+    }
 }
 
 /// Packages of an inventory under the key by which the database knows their source.
@@ -149,13 +176,13 @@ fn of_sources<'a>(
 }
 
 /// The source package of a package of RPM.
-fn source_of(package: &Package) -> Option<&str> {
+pub(crate) fn source_of(package: &Package) -> Option<&str> {
     let source = package.source.as_ref().filter(|_| package.kind == PackageKind::Rpm)?;
     Some(&source.name)
 }
 
 /// The database key of a package, or the ecosystem's name and why there is none.
-fn judge(
+fn query(
     package: &Package,
     inventory: &Inventory,
     db: &Database,
@@ -185,8 +212,18 @@ fn is_harmless(package: &Package) -> bool {
         && (headers.iter().any(|prefix| name.starts_with(prefix)) || name.ends_with("-doc"))
 }
 
+/// Whether `package` may be in a program that has functions.
+pub(crate) fn has_program(package: &Package) -> bool {
+    matches!(package.kind, PackageKind::Go | PackageKind::Cargo)
+}
+
+/// Whether `package` is of a language and its evidence among what [`distribution_owned`] gave.
+pub(crate) fn is_owned(package: &Package, owned: &HashSet<&str>) -> bool {
+    is_language(package.kind) && owned.contains(normal_path(&package.evidence))
+}
+
 /// Evidence files of language packages that a distribution's package installed.
-fn distribution_owned(inventory: &Inventory) -> HashSet<&str> {
+pub(crate) fn distribution_owned(inventory: &Inventory) -> HashSet<&str> {
     let languages = inventory.packages.iter().filter(|package| is_language(package.kind));
     let evidence: HashSet<&str> = languages.map(|p| normal_path(&p.evidence)).collect();
     if evidence.is_empty() {
@@ -299,13 +336,18 @@ fn affected<'a>(
     comparable.then_some(Verdict::Clean)
 }
 
-fn mark_exploited(found: &mut [Vulnerability], db: &Database) -> Result<(), ReadDatabaseError> {
-    let exploited = db.exploited()?;
-    let mut scores: HashMap<String, f64> = HashMap::new();
+/// Scores of EPSS, by CVE.
+pub(crate) type Scores = HashMap<String, f64>;
+
+/// The scores of those of `ids` that have one.
+pub(crate) fn scores<'a>(
+    ids: impl Iterator<Item = &'a str>,
+    db: &Database,
+) -> Result<Scores, ReadDatabaseError> {
+    let mut scores = Scores::new();
     if db.has_scores()? {
         // In order, so that each block is read once.
-        let names = found.iter().flat_map(names).filter(|id| id.starts_with("CVE-"));
-        let mut ids: Vec<&str> = names.collect();
+        let mut ids: Vec<&str> = ids.filter(|id| id.starts_with("CVE-")).collect();
         ids.sort_unstable();
         ids.dedup();
         for id in ids {
@@ -314,10 +356,15 @@ fn mark_exploited(found: &mut [Vulnerability], db: &Database) -> Result<(), Read
             }
         }
     }
+    Ok(scores)
+}
+
+/// Notes what is exploited, and how likely it is to be.
+pub(crate) fn weigh(found: &mut [Vulnerability], exploited: &HashSet<String>, scores: &Scores) {
     for vulnerability in found {
-        let mut cves = names(vulnerability).filter(|id| id.starts_with("CVE-"));
-        let is_exploited = cves.any(|id| exploited.contains(id));
-        drop(cves);
+        let is_exploited = names(vulnerability)
+            .filter(|id| id.starts_with("CVE-"))
+            .any(|id| exploited.contains(id));
         vulnerability.known_exploited = is_exploited;
         if !scores.is_empty() {
             let known = names(vulnerability).filter_map(|id| scores.get(id));
@@ -325,11 +372,10 @@ fn mark_exploited(found: &mut [Vulnerability], db: &Database) -> Result<(), Read
             vulnerability.epss = worst;
         }
     }
-    Ok(())
 }
 
 /// The identifier of a vulnerability, and every other one.
-fn names(vulnerability: &Vulnerability) -> impl Iterator<Item = &str> {
+pub(crate) fn names(vulnerability: &Vulnerability) -> impl Iterator<Item = &str> {
     std::iter::once(&vulnerability.id).chain(&vulnerability.aliases).map(String::as_str)
 }
 

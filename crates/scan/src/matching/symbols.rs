@@ -32,7 +32,7 @@ impl<'a> Programs<'a> {
         package: &Package,
         parts: &[&VulnerableSymbols<&str>],
     ) -> Option<SymbolCheck> {
-        let is_asked = matches!(package.kind, PackageKind::Go | PackageKind::Cargo);
+        let is_asked = super::has_program(package);
         if !is_asked || !package.state.is_installed() || parts.is_empty() {
             return None;
         }
