@@ -10,10 +10,11 @@ use palisade_image::FileKind;
 use palisade_model::finding::Vulnerability;
 
 use crate::build::{Built, KeptConffile, Upgraded, md5sums, own_conffiles, read};
-use crate::control::{Installed, Stanza, installed_of, stanzas};
+use crate::control::{Stanza, installed_of, stanzas};
 use crate::deb::Deb;
 use crate::fetched::{Fetched, key, settle};
 use crate::filter::Paths;
+use crate::installed::Installed;
 use crate::layer::Layer;
 use crate::maintainer::Steps;
 use crate::plan::Upgrade;

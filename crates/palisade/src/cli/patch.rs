@@ -24,7 +24,8 @@ pub(crate) struct PatchOptions {
     #[arg(long, value_name = "FILE")]
     pub(crate) db: Option<PathBuf>,
     /// Fetch what the image has at addresses that begin with FROM at TO (an address, or a folder
-    /// as file:///DIR); may be repeated
+    /// as file:///DIR). Where FROM is the id of an RPM repository, ask that one at TO, whatever list
+    /// of mirrors the image names; may be repeated
     #[arg(long, value_name = "FROM=TO")]
     pub(crate) repository_mirror: Vec<String>,
     /// Ask the sources of this file (`.list` or `.sources`) instead of the image's own, with the
