@@ -130,16 +130,13 @@ impl Confinement {
 
     /// Writes it down; that it cannot be written changes nothing about the container.
     pub(super) fn write(&self, folder: &Path) {
-        use std::io::Write as _;
         let Some(path) = Self::path(folder, &self.id) else { return };
         let write = || -> std::io::Result<()> {
             if !folder.is_dir() {
                 std::fs::create_dir_all(folder)?;
             }
-            let mut file = tempfile::NamedTempFile::new_in(folder)?;
-            file.write_all(&serde_json::to_vec(self)?)?;
-            file.persist(&path).map_err(|error| error.error)?;
-            Ok(())
+            // Killed meanwhile we leave nothing that no `delete` would know of.
+            palisade_base::fs::write_unnamed(&path, &serde_json::to_vec(self)?, 0o600, None)
         };
         if let Err(error) = write() {
             tracing::debug!("write down how a container was confined: {error}");
