@@ -28,7 +28,7 @@ use std::path::{Path, PathBuf};
 
 use palisade_base::{Digest, Timestamp};
 use palisade_harden::{
-    Facts, Hardened, ImageFacts, Machine, Refusal, harden_container, harden_exec,
+    ContainerKind, Facts, Hardened, ImageFacts, Machine, Refusal, harden_container, harden_exec,
 };
 use palisade_policy::standing::Standing;
 use palisade_policy::{EngineMode, LoadedPolicy, Policy, Seccomp};
@@ -223,6 +223,14 @@ fn start(
         (_, EngineMode::Report) => {}
     }
     // What is known of it is for people; without it the container is as confined.
+    if invocation.command.as_deref() == Some("run") {
+        // Started and deleted in one call, as builders do: no `delete` comes to forget it.
+        Confinement::sweep(&settings.state, engine.now);
+        if engine.kind == ContainerKind::Build {
+            return Ok(());
+        }
+        confinement = confinement.with_roots(state_roots(invocation.root.as_deref()));
+    }
     confinement.write(&settings.state);
     Ok(())
 }
