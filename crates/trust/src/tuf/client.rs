@@ -76,6 +76,17 @@ pub fn held(folder: &Path) -> Result<Option<u64>, TufError> {
     Ok(local.document::<Root>(ROOT)?.map(|(root, _)| root.version))
 }
 
+/// When the first of the documents that are kept in `folder` expires, in seconds since the epoch;
+/// `None`: there are none, or one cannot be read.
+pub fn expires(folder: &Path) -> Option<i64> {
+    let local = Local { folder: folder.to_path_buf() };
+    let root = local.document::<Root>(ROOT).ok()??.0.expires.1;
+    let timestamp = local.document::<Timestamp>(TIMESTAMP).ok()??.0.expires.1;
+    let snapshot = local.document::<Snapshot>(SNAPSHOT).ok()??.0.expires.1;
+    let targets = local.document::<Targets>(TARGETS).ok()??.0.expires.1;
+    [root, timestamp, snapshot, targets].into_iter().min()
+}
+
 /// Brings what is known of a repository up to date and gives its newest file `name`. `now` is in
 /// seconds since the epoch.
 ///

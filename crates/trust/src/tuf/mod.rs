@@ -17,7 +17,7 @@ mod client;
 mod error;
 mod metadata;
 
-pub use client::{Refreshed, Repository, begin, held, refresh};
+pub use client::{Refreshed, Repository, begin, expires, held, refresh};
 pub use error::TufError;
 pub use metadata::{METADATA_BYTES_MAX, check};
 
