@@ -12,7 +12,7 @@ use palisade_probe::listen::Transport;
 use palisade_probe::{Dial, Event, Executed, Here, Pulse, Subject};
 use palisade_respond::Target;
 use palisade_sys::namespace::NetworkNamespace;
-use palisade_sys::{Hierarchies, ProcessHandle};
+use palisade_sys::{Group, Hierarchies, ProcessHandle};
 
 use super::Interruption;
 use super::events::Sensor;
@@ -69,6 +69,21 @@ pub(super) fn finished(mut command: Command, deadline: Duration) -> Result<Finis
         String::from_utf8_lossy(&bytes).into_owned()
     };
     Ok(Finished { code: status.code().unwrap_or(-1), stdout: text(stdout), stderr: text(stderr) })
+}
+
+/// How a container is whose first process is `init`.
+pub(super) fn pulse(
+    container: &Container,
+    hierarchies: &Hierarchies,
+    init: &ProcessHandle,
+) -> Pulse {
+    let target = Target::resolve(container, hierarchies).ok();
+    let group = target.as_ref().map(Target::group);
+    Pulse {
+        is_running: init.wait_ended(Duration::ZERO).is_ok_and(|ended| !ended),
+        n_out_of_memory: group.and_then(Group::n_oom_kills).unwrap_or(0),
+        cpu: group.and_then(Group::cpu_time),
+    }
 }
 
 /// The tables of sockets of a process's network namespace. None when it has ended: its number
@@ -207,11 +222,7 @@ impl Dial for Running<'_> {
 
 impl Subject for Running<'_> {
     fn pulse(&self) -> Pulse {
-        let group = Target::resolve(&self.container, &self.hierarchies).ok();
-        Pulse {
-            is_running: self.init.wait_ended(Duration::ZERO).is_ok_and(|ended| !ended),
-            n_out_of_memory: group.and_then(|target| target.group().n_oom_kills()).unwrap_or(0),
-        }
+        pulse(&self.container, &self.hierarchies, &self.init)
     }
 
     fn events(&self) -> Vec<Event> {

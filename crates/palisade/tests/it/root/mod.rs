@@ -33,6 +33,7 @@ mod refusal;
 mod reload;
 mod run;
 mod selinux;
+mod servers;
 mod sinks;
 mod stale;
 mod terminal;

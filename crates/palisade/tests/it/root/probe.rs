@@ -38,7 +38,7 @@ fn root(folder: &Path, programs: &[&str]) -> PathBuf {
 }
 
 /// Copies a file, whatever links lead to it.
-fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to.parent().unwrap()).unwrap();
     std::fs::copy(from, to).unwrap();
 }
@@ -48,12 +48,12 @@ fn probe(bed: &Bed, args: &[&str]) -> Ended {
 }
 
 /// The report of a probe that ends with `code`.
-fn report(bed: &Bed, code: i32, args: &[&str]) -> Value {
+pub(crate) fn report(bed: &Bed, code: i32, args: &[&str]) -> Value {
     let ended = probe(bed, &[&["--format", "json", "--fail-on", "high"], args].concat());
     serde_json::from_str(&ended.expect(code).stdout).unwrap()
 }
 
-fn ids(report: &Value) -> Vec<&str> {
+pub(crate) fn ids(report: &Value) -> Vec<&str> {
     let findings = report["findings"].as_array().unwrap();
     findings.iter().map(|finding| finding["check"].as_str().unwrap()).collect()
 }
