@@ -6,6 +6,7 @@
 //! under OSV's names of ecosystems. One signature over the header proves every answer
 //! ([`Database::require_signature`]); whose keys count is the caller's to say.
 
+mod blocks;
 mod build;
 mod changes;
 pub mod delta;
@@ -16,8 +17,7 @@ pub mod update;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::File;
-use std::io::{self, Read as _};
-use std::ops;
+use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -27,6 +27,7 @@ use palisade_model::finding::DatabaseInfo;
 use serde::{Deserialize, Serialize};
 
 use crate::minimality::Lifecycles;
+use blocks::{Blocks, LastBlock, Value, pair_at};
 pub use build::{BuildDatabaseError, DatabaseBuilder, RECORDS_MAX, Signer};
 pub use changes::Changes;
 use directory::Directory;
@@ -163,32 +164,11 @@ pub struct Database {
     feed_names: Vec<String>,
     /// When the key that proved the database was made, where its file says so.
     key_created: Option<Timestamp>,
-    /// The block read last: look-ups in sorted order decompress each block once.
-    last_block: Mutex<Option<LastBlock>>,
+    /// The block read last, and what reads the next: look-ups in sorted order decompress each
+    /// block once.
+    blocks: Mutex<Blocks>,
     /// What CISA lists, once somebody asked.
     exploited: OnceLock<HashSet<String>>,
-}
-
-/// A block, and where its last look-up ended.
-#[derive(Clone)]
-struct LastBlock {
-    index: usize,
-    bytes: Arc<[u8]>,
-    /// Where a pair begins from which later keys are found without those before it.
-    from: usize,
-}
-
-/// What a database holds under a key, and keeps as long as somebody reads it.
-#[derive(Clone)]
-struct Value {
-    block: Arc<[u8]>,
-    range: ops::Range<usize>,
-}
-
-impl Value {
-    fn bytes(&self) -> &[u8] {
-        self.block.get(self.range.clone()).unwrap_or_default()
-    }
 }
 
 /// The advisories about one package, still as they lie in the database.
@@ -202,10 +182,7 @@ pub(crate) struct Answer<'d> {
 impl Answer<'_> {
     /// The same without the block around it, for who keeps many.
     pub(crate) fn alone(self) -> Self {
-        let value = self
-            .value
-            .map(|value| Value { block: value.bytes().into(), range: 0..value.range.len() });
-        Self { value, ..self }
+        Self { value: self.value.as_ref().map(Value::alone), ..self }
     }
 
     /// The advisories, with text that is borrowed from the answer.
@@ -298,7 +275,7 @@ impl Database {
             metadata,
             feed_names,
             key_created: None,
-            last_block: Mutex::new(None),
+            blocks: Mutex::new(Blocks::new()),
             exploited: OnceLock::new(),
         })
     }
@@ -566,11 +543,11 @@ impl Database {
                 std::cmp::Ordering::Greater => break,
             }
         }
-        let mut last = self.last_block.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(last) = last.as_mut().filter(|last| last.index == index) {
+        let mut blocks = self.blocks.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(last) = blocks.last.as_mut().filter(|last| last.index == index) {
             last.from = from;
         }
-        drop(last);
+        drop(blocks);
         Ok(found.map(|range| Value { block, range }))
     }
 
@@ -579,37 +556,38 @@ impl Database {
     }
 
     fn cached_block(&self, index: usize) -> Result<LastBlock, ReadDatabaseError> {
-        let mut last = self.last_block.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(last) = last.as_ref().filter(|last| last.index == index) {
+        let mut blocks = self.blocks.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(last) = blocks.last.as_ref().filter(|last| last.index == index) {
             return Ok(last.clone());
         }
         let nonsense = |_| self.damaged("its directory makes no sense");
         let entry = self.directory.block(index).map_err(nonsense)?;
-        let packed = self.packed(&entry)?;
-        let mut raw = Vec::with_capacity(entry.n_raw.min(RESERVE_BYTES_MAX));
-        let n_max = entry.n_raw as u64 + 1;
-        flate2::read::DeflateDecoder::new(&packed[..])
-            .take(n_max)
-            .read_to_end(&mut raw)
-            .map_err(|_| self.damaged("a block cannot be decompressed"))?;
-        if raw.len() != entry.n_raw {
-            return Err(self.damaged("a block has the wrong size"));
-        }
-        let block = LastBlock { index, bytes: raw.into(), from: 0 };
-        *last = Some(block.clone());
-        Ok(block)
+        self.read_packed(&entry, &mut blocks.packed)?;
+        blocks.inflate(entry.n_raw).map_err(|part| self.damaged(part))?;
+        Ok(blocks.keep(index))
     }
 
     /// The compressed bytes of a block, proved.
     fn packed(&self, block: &directory::Block) -> Result<Vec<u8>, ReadDatabaseError> {
-        let mut packed = vec![0_u8; block.n_packed];
+        let mut packed = Vec::new();
+        self.read_packed(block, &mut packed)?;
+        Ok(packed)
+    }
+
+    fn read_packed(
+        &self,
+        block: &directory::Block,
+        packed: &mut Vec<u8>,
+    ) -> Result<(), ReadDatabaseError> {
+        // The block lies within the file.
+        packed.resize(block.n_packed, 0);
         self.file
-            .read_exact_at(&mut packed, block.offset)
+            .read_exact_at(packed, block.offset)
             .map_err(|source| ReadDatabaseError::Io { path: self.path.clone(), source })?;
-        if format::sha256(&packed) != block.digest {
+        if format::sha256(packed) != block.digest {
             return Err(self.damaged("a block does not match its digest"));
         }
-        Ok(packed)
+        Ok(())
     }
 
     /// The block in which `key` would be.
@@ -618,20 +596,8 @@ impl Database {
     }
 }
 
-/// The key of the pair at `at` of a block, where its value lies, and where the next pair begins.
-fn pair_at(block: &[u8], at: usize) -> Option<(&[u8], ops::Range<usize>, usize)> {
-    let mut cursor = Cursor(block.get(at..)?);
-    let key = cursor.bytes().ok()?;
-    let value = cursor.bytes().ok()?;
-    let next = block.len() - cursor.0.len();
-    Some((key, next - value.len()..next, next))
-}
-
 const BAD_BLOCK: &str = "a block makes no sense";
 const BAD_RECORD: &str = "a record makes no sense";
-
-/// What a directory claims of a block is not reserved beyond this.
-const RESERVE_BYTES_MAX: usize = 1 << 20;
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,7 @@
 //! Records of one vulnerability to one finding.
 
 use std::cmp::Ordering;
+use std::collections::HashMap;
 
 use palisade_model::finding::{FeedStatement, Vulnerability};
 use palisade_model::{Package, Severity};
@@ -101,15 +102,13 @@ fn expand<'a>(judged: &Judged<'a>) -> Vec<Hit<'a>> {
 /// Puts records that share a name, directly or through another record, beside each other, in the
 /// order of their first members; each with the place of the first.
 fn fold(hits: Vec<Hit<'_>>) -> Vec<(usize, Hit<'_>)> {
-    // Union-find over neighbours in the order of names; the earlier record stays the root.
-    let names =
-        hits.iter().enumerate().flat_map(|(at, hit)| hit.names().map(move |name| (name, at)));
-    let mut named: Vec<(&str, usize)> = names.collect();
-    named.sort_unstable();
+    // Union-find: the first hit with a name stands for all with it, and the earlier stays the root.
     let mut parents: Vec<usize> = (0..hits.len()).collect();
-    for pair in named.windows(2) {
-        if pair[0].0 == pair[1].0 {
-            let (a, b) = (root(&mut parents, pair[0].1), root(&mut parents, pair[1].1));
+    let mut named: HashMap<&str, usize> = HashMap::with_capacity(2 * hits.len());
+    for (at, hit) in hits.iter().enumerate() {
+        for name in hit.names() {
+            let other = *named.entry(name).or_insert(at);
+            let (a, b) = (root(&mut parents, at), root(&mut parents, other));
             parents[a.max(b)] = a.min(b);
         }
     }
