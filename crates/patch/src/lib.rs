@@ -50,5 +50,8 @@ pub use plan::{Plan, Remaining, Upgrade};
 pub use prove::Difference;
 pub use release::{Release, read_release};
 pub use repository::{Fetch, Mirror, Repository, Suite};
-pub use rpm::{read_modules, read_notices, read_primary, read_repomd, read_repos};
+pub use rpm::{
+    Rpm, RpmSource, Transaction, read_modules, read_notices, read_primary, read_repomd, read_repos,
+    read_rpm,
+};
 pub use sources::{AptSource, read_sources, read_sources_list};

@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::index::{INDEX_BYTES_MAX, read_packages};
 use crate::installed::installed_of;
 use crate::release::{RELEASE_BYTES_MAX, Release, read_release};
+use crate::rpm::RpmSource;
 use crate::signature::Keyring;
 use crate::sources::{AptSource, SignedBy, read_sources};
 use crate::{Available, FetchError, Files, PatchError, apk, rpm};
@@ -92,6 +93,10 @@ pub struct Repository {
     pub problems: Vec<String>,
     pub(crate) packages: BTreeMap<String, Vec<Available>>,
     pub(crate) elsewhere: BTreeMap<String, Vec<Elsewhere>>,
+    /// Of RPM, what the image says of each repository.
+    pub(crate) sources: Vec<RpmSource>,
+    /// When it was gathered: signatures of packages are judged by that time.
+    pub(crate) time: Timestamp,
 }
 
 /// What gathering needs besides the image.
@@ -112,6 +117,8 @@ impl Repository {
             problems: Vec::new(),
             packages: BTreeMap::new(),
             elsewhere: BTreeMap::new(),
+            sources: Vec::new(),
+            time: Timestamp::from_nanos(0),
         }
     }
 

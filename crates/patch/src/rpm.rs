@@ -5,12 +5,15 @@
 //! Most publishers sign each package and not the index. An index that no key of the image signed
 //! is used for a plan, and named; every package must be signed by such a key.
 
+mod build;
 mod gather;
 mod modules;
 mod notices;
+mod package;
 mod primary;
 mod repomd;
 mod repos;
+mod scripts;
 mod sum;
 
 use std::collections::BTreeMap;
@@ -23,12 +26,15 @@ use crate::relation::{Relation, rpm_choice};
 use crate::signature::Keyring;
 use crate::{Files, PatchError};
 
+pub use build::Transaction;
+pub(crate) use build::{build, expected, others};
 pub(crate) use gather::gather;
 pub use modules::read_modules;
 pub use notices::read_notices;
+pub use package::{Rpm, read_rpm};
 pub use primary::read_primary;
 pub use repomd::read_repomd;
-pub use repos::read_repos;
+pub use repos::{RpmSource, read_repos};
 
 /// Installed packages; a database has the headers of no more.
 const PACKAGES_MAX: usize = 100_000;
@@ -126,6 +132,7 @@ pub(crate) fn imported_keys(files: &Files, ring: &mut Keyring) {
             return;
         }
         for text in header.texts(PUBKEYS) {
+            let text: String = text.split_whitespace().collect();
             match base64::engine::general_purpose::STANDARD.decode(text) {
                 Ok(bytes) => ring.add(&bytes),
                 Err(_) => ring.add_missing(),

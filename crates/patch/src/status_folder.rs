@@ -92,7 +92,7 @@ pub(crate) fn build(
         upgraded.push(done);
     }
     layer.finish()?;
-    Ok(Built { plan, upgraded, steps: Steps::default(), unrecorded })
+    Ok(Built { plan, upgraded, steps: Steps::default(), unrecorded, transaction: None })
 }
 
 /// The paths that upgrades may change, as both images record them.
@@ -194,7 +194,7 @@ impl Builder<'_> {
     ) -> Result<Upgraded, PatchError> {
         let lost = || PatchError::document(FOLDER, format!("`{}` is not in it", upgrade.package));
         let record = record_of(self.files, &upgrade.package).ok_or_else(lost)?;
-        let mut done = Upgraded::of(upgrade).ok_or_else(lost)?;
+        let mut done = Upgraded::of(upgrade, upgrade.package_file.digest.ok_or_else(lost)?);
         let left_out = self.left_out(&record);
         let own: Vec<String> = own_conffiles(deb).into_iter().map(|(path, _)| path).collect();
         let mut places = BTreeSet::new();
@@ -223,9 +223,7 @@ impl Builder<'_> {
                     Some(_) => {
                         place = format!("{at}.dpkg-dist");
                         unrecorded.insert(place.clone());
-                        let new_form = Some(format!("/{place}"));
-                        let path = format!("/{}", file.path);
-                        done.kept.push(KeptConffile { path, new_form });
+                        done.kept.push(KeptConffile::new(&file.path, Some(&place)));
                     }
                     None => {}
                 }

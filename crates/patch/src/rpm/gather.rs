@@ -66,7 +66,8 @@ pub(crate) fn gather(
     let own = gathering.mirrors.iter().filter(|mirror| !mirror.from.contains("://"));
     let own = own.map(|mirror| (mirror.from.clone(), mirror.to.clone())).collect();
     let (sources, problems) = repos::sources(gathering.files, installed, &own)?;
-    let mut repository = Repository { problems, ..Repository::new(PackageKind::Rpm) };
+    let mut repository =
+        Repository { problems, time: gathering.now, ..Repository::new(PackageKind::Rpm) };
     let (mut modules, mut all) = (Modules::default(), Vec::new());
     for (at, source) in sources.iter().enumerate() {
         let address = source.addresses.first().cloned();
@@ -112,6 +113,7 @@ pub(crate) fn gather(
             }
         }
     }
+    repository.sources = sources;
     Ok(repository)
 }
 

@@ -40,6 +40,8 @@ pub struct RpmSource {
     pub keys: Vec<String>,
     /// Whether its index must be signed (`repo_gpgcheck`).
     pub is_index_signed: bool,
+    /// Whether its packages must be signed each (`gpgcheck`); so it is unless the image says other.
+    pub are_packages_signed: bool,
     /// Whether its packages may replace those of modules (`module_hotfixes`).
     pub has_hotfixes: bool,
     /// The lowest number counts.
@@ -277,6 +279,7 @@ fn read_with(
                 list: list_of,
                 keys: filled("gpgkey")?,
                 is_index_signed: get("repo_gpgcheck").is_some_and(is_on),
+                are_packages_signed: get("gpgcheck").is_none_or(is_on),
                 has_hotfixes: get("module_hotfixes").is_some_and(is_on),
                 priority,
                 excluded: words(&["excludepkgs", "exclude"]),

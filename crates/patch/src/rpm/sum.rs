@@ -23,6 +23,12 @@ impl Sum {
         is_hex.then(|| Self { algorithm: algorithm.to_string(), hex })
     }
 
+    /// Of `sha256:…`, as [`Self::text`] writes it.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let (algorithm, hex) = text.split_once(':')?;
+        Self::new(algorithm, hex)
+    }
+
     /// `sha256:…`.
     pub(crate) fn text(&self) -> String {
         format!("{}:{}", self.algorithm, self.hex)
@@ -47,7 +53,7 @@ mod tests {
         let of_nothing = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
         let sum = Sum::new("sha256", of_nothing).unwrap();
         assert!(sum.is_of(b"") && !sum.is_of(b"x"));
-        assert_eq!(sum.text(), format!("sha256:{of_nothing}"));
+        assert_eq!(Sum::parse(&sum.text()), Some(sum));
         assert!(Sum::new("sha512", of_nothing).is_none());
         assert!(Sum::new("sha256", &of_nothing[1..]).is_none());
         assert!(Sum::new("sha256", &"z".repeat(64)).is_none());

@@ -8,7 +8,9 @@ use palisade_base::Timestamp;
 use palisade_image::{Image, OpenOptions};
 use palisade_model::Target;
 use palisade_model::finding::Vulnerability;
-use palisade_patch::{Files, Mirror, Plan, Repository};
+use palisade_patch::{
+    Built, Files, Mirror, PatchError, Plan, Repository, Scripts, build, read_rpm,
+};
 
 use crate::root::run;
 use crate::{FromFiles, finding};
@@ -102,6 +104,15 @@ impl Shop {
         }
         run(command.arg(self.path("spec")));
         self.path(&format!("packages/{name}-{version}-{release}.{architecture}.rpm"))
+    }
+
+    /// Signs packages.
+    pub(crate) fn sign(&self, packages: &[PathBuf]) {
+        let mut command = Command::new("rpmsign");
+        command.env("GNUPGHOME", self.path("gnupg"));
+        command.args(["--define", "_gpg_name owner@example.org"]);
+        command.args(["--define", "__gpg /usr/bin/gpg"]);
+        run(command.arg("--addsign").args(packages));
     }
 
     /// Installs packages with rpm itself, in a root.
@@ -394,4 +405,130 @@ fn a_list_of_mirrors_is_named_or_replaced() {
     );
     assert_eq!((listed.problem.as_deref(), listed.n_packages), (None, 8));
     assert!(listed.signed_by.is_some());
+}
+
+/// An image with one package and rpm, and a newer one of that with scripts, signed.
+fn signed() -> (Shop, PathBuf) {
+    let shop = Shop::empty();
+    shop.write("image/usr/bin/rpm", "");
+    let body = |text: &str| {
+        "%post\necho post\n%preun\necho preun\n".to_string()
+            + &with_file("/etc/shop.conf", text).replace("%files\n", "%files\n%config ")
+    };
+    let old = shop.package(&Spec { name: "shop", version: "1-1", body: &body("1"), fields: "" });
+    let watching = "%triggerin -- shop\necho x\n%transfiletriggerin -- /etc\necho y\n".to_string()
+        + &with_file("/usr/share/watcher", "1");
+    let watcher =
+        shop.package(&Spec { name: "watcher", version: "1-1", body: &watching, fields: "" });
+    shop.rpm("image", &["--initdb"], &[]);
+    shop.rpm("image", &["-U", "--nodeps", "--noscripts", "--notriggers"], &[old, watcher]);
+    let new = shop.package(&Spec { name: "shop", version: "1-2", body: &body("2"), fields: "" });
+    shop.sign(std::slice::from_ref(&new));
+    shop.offer(std::slice::from_ref(&new), &[]);
+    (shop, new)
+}
+
+fn build_of(shop: &Shop, scripts: Scripts) -> Result<Built, PatchError> {
+    let found = [Vulnerability { installed: "1-1".into(), ..of_rpm("shop", "CVE-2025-1", "1-2") }];
+    build(&shop.files(), &found, &shop.gather(), &FromFiles, scripts, 0, Vec::new())
+}
+
+#[test]
+fn what_rpm_is_to_do_is_proved_and_named() {
+    let (shop, new) = signed();
+    let bytes = std::fs::read(&new).unwrap();
+    let executed = [
+        "post",
+        "preun of the old version",
+        "the trigger of watcher",
+        "the file trigger of watcher on /etc",
+    ];
+    let refused = build_of(&shop, Scripts::Refuse).unwrap();
+    let why = &refused.plan.remaining[0].why;
+    assert!(why.contains(&executed.join(", ")) && why.contains("--allow-scripts"), "{why}");
+    assert_eq!(refused.transaction, None);
+    let built = build_of(&shop, Scripts::Skip).unwrap();
+    assert_eq!(built.upgraded[0].skipped, executed);
+    let transaction = built.transaction.unwrap();
+    assert_eq!(transaction.packages, [("0.rpm".to_string(), bytes.clone())]);
+    assert_eq!(
+        transaction.arguments("/x"),
+        ["rpm", "--upgrade", "--nosignature", "--noscripts", "--notriggers", "/x/0.rpm"]
+    );
+    assert_eq!(transaction.configuration["/etc/shop.conf"], "shop");
+    let built = build_of(&shop, Scripts::Run).unwrap();
+    assert_eq!(built.upgraded[0].executed, executed);
+    let transaction = built.transaction.unwrap();
+    assert_eq!(transaction.arguments("/x"), ["rpm", "--upgrade", "--nosignature", "/x/0.rpm"]);
+}
+
+#[test]
+fn a_package_is_signed_by_a_key_of_the_image() {
+    let (shop, new) = signed();
+    let signed = std::fs::read(&new).unwrap();
+    let check = |expected: &str| {
+        let error = build_of(&shop, Scripts::Skip).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    };
+    // Whatever the index lists, as its owner made it: what is in the package counts.
+    let offer = |bytes: &[u8]| {
+        std::fs::write(&new, bytes).unwrap();
+        shop.offer(std::slice::from_ref(&new), &[]);
+    };
+    let place =
+        |needle: &[u8]| signed.windows(needle.len()).rposition(|window| window == needle).unwrap();
+    let mut changed = signed.clone();
+    let last = changed.len() - 1;
+    changed[last] ^= 1;
+    offer(&changed);
+    check("its files are not those of their digest");
+    let mut changed = signed.clone();
+    changed[place(b"echo post")] ^= 1;
+    offer(&changed);
+    check("its header is not that of its digest");
+    // Without the digest, which anybody can make anew, the signature is false.
+    let tag = |name: u32| [name.to_be_bytes(), 6_u32.to_be_bytes()].concat();
+    let at = signed.windows(8).position(|window| window == tag(273)).unwrap();
+    changed[at..at + 8].copy_from_slice(&tag(999));
+    offer(&changed);
+    check("the signature is false");
+    std::fs::write(&new, &signed).unwrap();
+    run(Command::new("rpmsign").arg("--delsign").arg(&new));
+    let unsigned = std::fs::read(&new).unwrap();
+    offer(&unsigned);
+    check("it is not signed");
+    // A repository whose index vouches for its packages.
+    shop.repo("gpgcheck=0\n");
+    assert!(build_of(&shop, Scripts::Skip).is_ok());
+    std::fs::remove_file(shop.repodata().join("repomd.xml.asc")).unwrap();
+    check("it is not signed");
+    // A key that rpm's database has suffices; none at all does not.
+    offer(&signed);
+    shop.repo("gpgkey=https://shop.example/key\n");
+    check("the image holds no key for it");
+    let key = shop.path("image/etc/pki/rpm-gpg/RPM-GPG-KEY-shop");
+    shop.rpm("image", &["--import"], &[key]);
+    assert!(build_of(&shop, Scripts::Skip).is_ok());
+    // The index is read once; what is fetched later must be what it lists.
+    let repository = shop.gather();
+    let copy = shop.path("mirror/9/x86_64").join(new.file_name().unwrap());
+    std::fs::write(copy, &unsigned).unwrap();
+    let found = [Vulnerability { installed: "1-1".into(), ..of_rpm("shop", "CVE-2025-1", "1-2") }];
+    let outcome =
+        build(&shop.files(), &found, &repository, &FromFiles, Scripts::Skip, 0, Vec::new());
+    let error = outcome.unwrap_err().to_string();
+    assert!(error.contains("is not trusted") || error.contains("fetch"), "{error}");
+    // Without rpm nobody writes its database.
+    std::fs::remove_file(shop.path("image/usr/bin/rpm")).unwrap();
+    check("the image has no `rpm`");
+}
+
+#[test]
+fn what_is_no_package_is_refused() {
+    let (_shop, new) = signed();
+    let bytes = std::fs::read(&new).unwrap();
+    assert_eq!(read_rpm(&bytes, "r").unwrap().version, "1-2");
+    for cut in (0..bytes.len()).step_by(7) {
+        assert!(read_rpm(&bytes[..cut], "r").is_err(), "{cut}");
+    }
 }

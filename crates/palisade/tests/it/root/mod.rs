@@ -23,6 +23,7 @@ mod labels;
 mod network;
 mod networks;
 mod orders;
+mod patch_rpm;
 mod patch_scripts;
 mod playbooks;
 mod probe;
