@@ -196,8 +196,8 @@ fn start(
     let document = Document::read(&bundle.join("config.json")).map_err(|error| why(&error))?;
     let id = invocation.id.as_deref().unwrap_or_default();
     let engine = engine_facts(&document.value, &bundle, id, Timestamp::now())?;
-    quarantine(settings, &engine.image_digests)?;
     let origin = || origin::origin(&document.value, &bundle, id);
+    quarantine(settings, &engine.image_digests, origin)?;
     let verdict = trust::judge(policy, &engine, origin, settings, own);
     if let (trust::Verdict::Refused(reason), EngineMode::Enforce) = (&verdict, policy.engines.mode)
     {
@@ -237,9 +237,18 @@ fn start(
 
 /// Refuses an image that a response has put into quarantine, whatever the policy's mode: it was
 /// ordered for this image. What cannot be read refuses as well.
-fn quarantine(settings: &Settings, digests: &[String]) -> Result<(), String> {
+fn quarantine(
+    settings: &Settings,
+    digests: &[String],
+    origin: impl FnOnce() -> origin::Origin,
+) -> Result<(), String> {
     let standing = Standing::read(&settings.standing).map_err(|error| why(&error))?;
-    let digests: Vec<Digest> = digests.iter().filter_map(|text| text.parse().ok()).collect();
+    if standing.images.is_empty() {
+        return Ok(());
+    }
+    let mut digests: Vec<Digest> = digests.iter().filter_map(|text| text.parse().ok()).collect();
+    // containerd's containers have names alone; its database has the digests.
+    digests.extend(origin().digests);
     match standing.image(&digests) {
         Some(entry) => {
             Err(format!("palisade: image {} is in quarantine {}", entry.what, entry.why()))

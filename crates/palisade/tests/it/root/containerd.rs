@@ -126,14 +126,14 @@ fn signatures(path: &std::path::Path, start: &dyn Fn() -> Ended) {
 }
 
 /// Gives containerd the image `box`, as an archive of an OCI layout.
-fn import(path: &std::path::Path, ctr: &dyn Fn(&[&str]) -> Ended) {
+pub(crate) fn import(path: &std::path::Path, ctr: &dyn Fn(&[&str]) -> Ended) {
     let mut layer = Layer::new().folder("bin/", 0o755).folder("tmp/", 0o1777);
     let busybox = std::fs::read("/bin/busybox").unwrap();
     layer = layer.file("bin/busybox", 0o755, busybox);
     for name in ["sh", "grep", "sleep", "true"] {
         layer = layer.link(&format!("bin/{name}"), "busybox");
     }
-    let config = serde_json::json!({ "Cmd": ["/bin/sh"] });
+    let config = serde_json::json!({ "Cmd": ["/bin/sleep", "1000"] });
     Layout::write(&path.join("layout"), vec![layer], &config);
     let tar = Command::new("tar")
         .current_dir(path)

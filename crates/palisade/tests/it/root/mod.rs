@@ -5,6 +5,7 @@ mod bad_containers;
 mod bed;
 mod containerd;
 mod crash;
+mod cri;
 mod crun;
 mod docker;
 mod docker_runtime;
