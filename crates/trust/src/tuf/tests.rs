@@ -12,6 +12,8 @@ use serde_json::{Value, json};
 use super::canonical::canonical;
 use super::*;
 
+mod delegated;
+
 const NOW: i64 = 1_800_000_000;
 const LATE: &str = "2030-01-01T00:00:00Z";
 const EARLY: &str = "2026-01-01T00:00:00Z";
