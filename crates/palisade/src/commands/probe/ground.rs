@@ -19,6 +19,7 @@ use serde_json::json;
 
 use super::Interruption;
 use super::events::Sensor;
+use super::keeper::{self, Keeper};
 use super::running::{finished, pulse, tables, tail};
 use crate::cli;
 use crate::commands::Context;
@@ -51,6 +52,8 @@ pub(super) struct Ground<'a> {
     program: PathBuf,
     /// Goes last: everything is in it.
     folder: tempfile::TempDir,
+    /// Takes everything away should this process be killed.
+    _keeper: Keeper,
     run: PathBuf,
     name: String,
     target: String,
@@ -70,11 +73,9 @@ impl<'a> Ground<'a> {
         let program = std::env::current_exe().context("find this program")?;
         let hierarchies = Hierarchies::detect().or_exit(Exit::Incomplete)?;
         let name = format!("probe-{:x}", Timestamp::now().as_nanos());
-        let folder = tempfile::Builder::new()
-            .prefix("palisade-probe-")
-            .tempdir_in("/var/tmp")
-            .context("make the probe's folder")?;
-        let run = Path::new("/run").join(format!("palisade-{name}"));
+        let folder = keeper::folder(&name)?;
+        let keeper = Keeper::start(&program, folder.path())?;
+        let run = keeper::run_folder(&name);
         let target = image(context, args, folder.path())?;
         let policy = policy(args, folder.path())?;
         if context.load_policy(&policy)?.policy.containers.network == palisade_policy::Network::Host
@@ -86,6 +87,7 @@ impl<'a> Ground<'a> {
             interruption,
             program,
             folder,
+            _keeper: keeper,
             run,
             name,
             target,
@@ -135,6 +137,8 @@ impl<'a> Ground<'a> {
         if !self.args.command.is_empty() {
             command.arg("--").args(&self.args.command);
         }
+        // Otherwise a killed probe's container would come up when the keeper has looked already.
+        palisade_sys::process::die_with_caller(&mut command);
         let done = finished(command, START_DEADLINE).map_err(|why| {
             Failure::message(Exit::Incomplete, format!("start the probe's container: {why}"))
         })?;
@@ -216,8 +220,8 @@ fn add_outside() -> bool {
 
 /// What `run` takes as image. A folder becomes one.
 fn image(context: &Context<'_>, args: &cli::Probe, folder: &Path) -> Result<String, Failure> {
-    let target: Target = args.target.parse().or_exit(Exit::Usage)?;
-    let Target::Folder(root) = target else { return Ok(args.target.clone()) };
+    let target: Target = args.target().parse().or_exit(Exit::Usage)?;
+    let Target::Folder(root) = target else { return Ok(args.target().to_string()) };
     if args.command.is_empty() && args.entrypoint.is_none() {
         return Err(Failure::message(Exit::Usage, "a folder does not say which program it is for")
             .with_hint("palisade probe dir:ROOT -- /usr/bin/program --argument"));

@@ -16,6 +16,7 @@ use palisade_sys::{Group, Hierarchies, ProcessHandle};
 
 use super::Interruption;
 use super::events::Sensor;
+use super::keeper::{self, Keeper};
 use crate::commands::Context;
 use crate::commands::respond::by_hand::container;
 use crate::exit::{Exit, Failure, OrExit as _};
@@ -135,6 +136,8 @@ pub(super) struct Running<'a> {
     program: std::path::PathBuf,
     folders: [std::path::PathBuf; 2],
     sensor: Sensor,
+    /// Takes the folder away should this process be killed.
+    _keeper: Keeper,
     /// The sensor's folder, which goes with it.
     _folder: tempfile::TempDir,
 }
@@ -165,11 +168,9 @@ impl<'a> Running<'a> {
                 .with_hint("probe its image, in a container of the probe's own"));
         }
         let address = network.enter(own_address).ok().flatten();
-        let folder = tempfile::Builder::new()
-            .prefix("palisade-probe-")
-            .tempdir_in("/var/tmp")
-            .context("make the probe's folder")?;
+        let folder = keeper::folder("")?;
         let program = std::env::current_exe().context("find this program")?;
+        let keeper = Keeper::start(&program, folder.path())?;
         let mut command = Command::new(&program);
         // Two watches cannot have one control socket, so this one has a folder of its own, with
         // the record by which it knows the container.
@@ -202,6 +203,7 @@ impl<'a> Running<'a> {
             program,
             folders,
             sensor,
+            _keeper: keeper,
             _folder: folder,
         })
     }
