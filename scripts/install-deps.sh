@@ -23,6 +23,9 @@ wrk|wrk|bench|asks it
 podman|podman|test|is an engine whose containers the tests confine
 docker.io|dockerd|test|is another, started by the tests with everything of its own
 containerd|containerd|test|is a third
+containernetworking-plugins|/usr/lib/cni/bridge|test|gives the pods of containerd's Kubernetes interface a network
+python3-grpcio|/usr/lib/python3/dist-packages/grpc/__init__.py|test|speaks to that interface
+crun|crun|test|is the other runtime that is handed over to
 docker-compose|docker-compose|test|starts a project of two services
 iptables|iptables|test|publishes the ports of Docker's containers
 iproute2|ip|test|brings the loopback of Docker's namespace up

@@ -74,6 +74,10 @@ checks! {
         "An SSH server offers broken key exchange, keys or ciphers"
         "take them out of KexAlgorithms, HostKeyAlgorithms, Ciphers and MACs"
         "RFC 9142, RFC 8758"
+    SSH_PASSWORD "ssh-password-login" Medium
+        "An SSH server takes passwords, which can be guessed"
+        "PasswordAuthentication no, KbdInteractiveAuthentication no: let keys alone in"
+        "CWE-308"
     TLS_SSL3 "tls-ssl-3.0" High
         "A server speaks SSL 3.0"
         "allow TLS 1.2 and 1.3 alone"
