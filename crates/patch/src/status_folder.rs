@@ -10,10 +10,11 @@ use palisade_image::FileKind;
 use palisade_model::finding::Vulnerability;
 
 use crate::build::{Built, KeptConffile, Upgraded, md5sums, own_conffiles, read};
-use crate::control::{Installed, Stanza, installed_of, stanzas};
+use crate::control::{Stanza, installed_of, stanzas};
 use crate::deb::Deb;
 use crate::fetched::{Fetched, key, settle};
 use crate::filter::Paths;
+use crate::installed::Installed;
 use crate::layer::Layer;
 use crate::maintainer::Steps;
 use crate::plan::Upgrade;
@@ -91,7 +92,7 @@ pub(crate) fn build(
         upgraded.push(done);
     }
     layer.finish()?;
-    Ok(Built { plan, upgraded, steps: Steps::default(), unrecorded })
+    Ok(Built { plan, upgraded, steps: Steps::default(), unrecorded, transaction: None })
 }
 
 /// The paths that upgrades may change, as both images record them.
@@ -193,7 +194,7 @@ impl Builder<'_> {
     ) -> Result<Upgraded, PatchError> {
         let lost = || PatchError::document(FOLDER, format!("`{}` is not in it", upgrade.package));
         let record = record_of(self.files, &upgrade.package).ok_or_else(lost)?;
-        let mut done = Upgraded::of(upgrade).ok_or_else(lost)?;
+        let mut done = Upgraded::of(upgrade, upgrade.package_file.digest.ok_or_else(lost)?);
         let left_out = self.left_out(&record);
         let own: Vec<String> = own_conffiles(deb).into_iter().map(|(path, _)| path).collect();
         let mut places = BTreeSet::new();
@@ -222,9 +223,7 @@ impl Builder<'_> {
                     Some(_) => {
                         place = format!("{at}.dpkg-dist");
                         unrecorded.insert(place.clone());
-                        let new_form = Some(format!("/{place}"));
-                        let path = format!("/{}", file.path);
-                        done.kept.push(KeptConffile { path, new_form });
+                        done.kept.push(KeptConffile::new(&file.path, Some(&place)));
                     }
                     None => {}
                 }

@@ -44,8 +44,8 @@ pub(crate) fn build(
     let mut upgraded = Vec::new();
     for upgrade in &plan.upgrades {
         let apk = read(&fetched, upgrade)?;
-        let mut done = builder.apply(upgrade, &apk, &mut layer)?;
-        done.digest = Digest::of(fetched.bytes(upgrade));
+        let digest = Digest::of(fetched.bytes(upgrade));
+        let mut done = builder.apply(upgrade, &apk, digest, &mut layer)?;
         done.skipped = skipped.get(&key(upgrade)).cloned().unwrap_or_default();
         upgraded.push(done);
     }
@@ -53,7 +53,8 @@ pub(crate) fn build(
         builder.write_database(&mut layer, time)?;
     }
     layer.finish()?;
-    Ok(Built { plan, upgraded, steps: Steps::default(), unrecorded: BTreeSet::new() })
+    let unrecorded = BTreeSet::new();
+    Ok(Built { plan, upgraded, steps: Steps::default(), unrecorded, transaction: None })
 }
 
 /// A package that was fetched, proved by the checksum of the signed index.
@@ -300,22 +301,13 @@ impl<'a> Builder<'a> {
         &mut self,
         upgrade: &Upgrade,
         apk: &Apk,
+        digest: Digest,
         layer: &mut Layer<'_, W>,
     ) -> Result<Upgraded, PatchError> {
         let lost = |why: String| PatchError::document(&upgrade.package, why);
         let old = self.record(upgrade).ok_or_else(|| lost("apk has no record of it".into()))?;
         let old = old.clone();
-        let mut done = Upgraded {
-            package: upgrade.package.clone(),
-            architecture: upgrade.architecture.clone(),
-            from: upgrade.installed.clone(),
-            to: upgrade.available.clone(),
-            digest: Digest::of(&[]),
-            n_files: 0,
-            kept: Vec::new(),
-            skipped: Vec::new(),
-            executed: Vec::new(),
-        };
+        let mut done = Upgraded::of(upgrade, digest);
         let mut places = BTreeSet::new();
         for one in &apk.files {
             let mut file = self.owned(one);
@@ -335,9 +327,7 @@ impl<'a> Builder<'a> {
                     Ok(Decision::Same) => continue,
                     _ => {
                         place = format!("{at}.{NEW_FORM}");
-                        let path = format!("/{}", file.path);
-                        let new_form = Some(format!("/{place}"));
-                        done.kept.push(KeptConffile { path, new_form });
+                        done.kept.push(KeptConffile::new(&file.path, Some(&place)));
                     }
                 }
             }

@@ -1,8 +1,11 @@
 //! Public keys as SubjectPublicKeyInfo, and what they verify.
 
+use std::sync::Arc;
+
 use p256::ecdsa::signature::hazmat::PrehashVerifier as _;
 use ring::signature as sig;
 
+use super::comb::Comb;
 use super::der::{self, Der, DerError};
 
 /// Largest RSA modulus, in bytes: 8192 bits, which is what can be verified.
@@ -79,13 +82,23 @@ pub(crate) enum Kind {
 }
 
 /// A public key.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub(crate) struct Key {
     kind: Kind,
     /// The point, the RSAPublicKey, or the 32 bytes.
     bytes: Vec<u8>,
     spki: Vec<u8>,
+    /// Of a P-384 key: what all its copies know about its multiples.
+    comb: Arc<Comb>,
 }
+
+impl PartialEq for Key {
+    fn eq(&self, other: &Self) -> bool {
+        self.spki == other.spki
+    }
+}
+
+impl Eq for Key {}
 
 impl std::fmt::Debug for Key {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -134,7 +147,7 @@ impl Key {
             }
             _ => return Err(DerError("a key is of another type than ECDSA, RSA and Ed25519")),
         };
-        Ok(Self { kind, bytes: bytes.to_vec(), spki: spki.to_vec() })
+        Ok(Self { kind, bytes: bytes.to_vec(), spki: spki.to_vec(), comb: Arc::default() })
     }
 
     /// Reads a bare RSAPublicKey (PKCS #1), as old logs' keys are written.
@@ -144,7 +157,7 @@ impl Key {
             der::wrap(der::SEQUENCE, &[&der::wrap(der::OID, OID_RSA)[..], &[5, 0]].concat());
         let bits = der::wrap(der::BIT_STRING, &[&[0], bytes].concat());
         let spki = der::wrap(der::SEQUENCE, &[algorithm, bits].concat());
-        Ok(Self { kind: Kind::Rsa, bytes: bytes.to_vec(), spki })
+        Ok(Self { kind: Kind::Rsa, bytes: bytes.to_vec(), spki, comb: Arc::default() })
     }
 
     /// The SubjectPublicKeyInfo.
@@ -184,6 +197,11 @@ impl Key {
     /// Whether `signature` is this key's over `message`, hashed with `hash` (Ed25519 hashes
     /// by itself).
     pub(crate) fn verify(&self, hash: Hash, message: &[u8], signature: &[u8]) -> bool {
+        if self.kind == Kind::P384
+            && let Some(table) = self.comb.table(&self.bytes)
+        {
+            return table.verify(&hash.of(message), signature);
+        }
         let algorithm: &dyn sig::VerificationAlgorithm = match (self.kind, hash) {
             (Kind::P256, Hash::Sha256) => &sig::ECDSA_P256_SHA256_ASN1,
             (Kind::P256, Hash::Sha384) => &sig::ECDSA_P256_SHA384_ASN1,
@@ -207,6 +225,9 @@ impl Key {
                 .ok()
                 .zip(p256::ecdsa::Signature::from_der(signature).ok())
                 .is_some_and(|(key, signature)| key.verify_prehash(hash, &signature).is_ok()),
+            Kind::P384 if let Some(table) = self.comb.table(&self.bytes) => {
+                table.verify(hash, signature)
+            }
             Kind::P384 => p384::ecdsa::VerifyingKey::from_sec1_bytes(&self.bytes)
                 .ok()
                 .zip(p384::ecdsa::Signature::from_der(signature).ok())

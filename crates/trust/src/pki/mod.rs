@@ -4,6 +4,7 @@
 //! refuses what DER does not allow. Nothing here knows of Sigstore.
 
 pub(crate) mod certificate;
+mod comb;
 pub(crate) mod der;
 pub(crate) mod key;
 pub(crate) mod path;
