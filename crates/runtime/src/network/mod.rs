@@ -17,6 +17,7 @@
 
 pub(crate) mod bridge;
 mod guard;
+mod keep;
 mod lease;
 mod tools;
 pub(crate) mod usermode;
@@ -31,6 +32,7 @@ use self::tools::{Link, ip, nft, within};
 
 pub use bridge::{BRIDGE, Wanted};
 pub use guard::{Guard, Refused, Subnet};
+pub use keep::{Keeper, Kept};
 pub use lease::{Lease, PUBLISHED_MAX, Protocol, Published};
 
 /// Longest name of a device (`IFNAMSIZ` less the NUL).
