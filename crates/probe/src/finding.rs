@@ -143,7 +143,7 @@ checks! {
         "resolve the path, then check that it is still below the root"
         "CWE-22"
     HTTP_SMUGGLING "http-ambiguous-request" Medium
-        "A request with two lengths is answered instead of refused: behind a proxy, requests can be smuggled"
+        "A request that proxies read in another way is answered instead of refused: behind one, requests can be smuggled"
         "refuse it with 400 and close the connection"
         "RFC 9112 section 6.3"
     HTTP_INJECTION "http-header-injection" Medium

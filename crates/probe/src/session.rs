@@ -250,8 +250,9 @@ fn attempts(subject: &dyn Subject, probe: &mut Probe, end: Instant) {
     match subject.execute("exit 0") {
         Ok(done) if done.code == 0 => {}
         Ok(done) => {
+            let said = done.output.lines().next().unwrap_or_default();
             return probe
-                .gap(&format!("attempts from inside: no shell ({}; {})", done.code, done.output));
+                .gap(&format!("attempts from inside: no shell (exit {}: {said})", done.code));
         }
         Err(why) => return probe.gap(&format!("attempts from inside: {why}")),
     }

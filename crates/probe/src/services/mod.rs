@@ -136,5 +136,7 @@ pub fn parse_everything(bytes: &[u8]) {
         database::postgres_messages(bytes).len(),
         queue::amqp_method(bytes),
         ssh::kexinit(bytes),
+        ssh::payload(bytes).and_then(ssh::kexinit),
+        mysql_version(bytes),
     );
 }

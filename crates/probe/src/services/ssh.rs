@@ -372,7 +372,7 @@ fn packet(payload: &[u8], n_counted: usize) -> Vec<u8> {
 }
 
 /// What is in a packet's body besides its padding.
-fn payload(body: &[u8]) -> Option<&[u8]> {
+pub(super) fn payload(body: &[u8]) -> Option<&[u8]> {
     let (n_padding, rest) = body.split_first()?;
     rest.get(..rest.len().checked_sub(usize::from(*n_padding))?)
 }

@@ -34,6 +34,7 @@ mod profiles;
 mod record;
 mod refusal;
 mod reload;
+mod rootless;
 mod run;
 mod selinux;
 mod servers;
