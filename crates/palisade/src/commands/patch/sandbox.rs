@@ -116,6 +116,7 @@ pub(super) fn execute(
         policy: &policy,
         seccomp_document: None,
         published: Vec::new(),
+        network: None,
         admit: &|_| Ok(()),
         deny_drift: false,
         terminal: false,
