@@ -38,6 +38,8 @@ pub struct Policy {
     pub scan: crate::scan::Scan,
     /// How evidence is kept.
     pub evidence: Evidence,
+    /// Ports of bridges that are guarded.
+    pub network: crate::network::NetworkGuards,
 }
 
 /// How evidence is kept.

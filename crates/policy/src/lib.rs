@@ -25,6 +25,7 @@ pub mod explain;
 mod gate;
 mod key;
 pub mod load;
+mod network;
 pub mod playbook;
 mod predicate;
 mod read;
@@ -53,5 +54,6 @@ pub use engines::{
 };
 pub use explain::explain;
 pub use load::{LoadPolicyError, LoadedPolicy, Origin, Setting, parse};
+pub use network::NetworkGuards;
 pub use reference::{markdown, schema};
 pub use trust::{RequiredAttestation, TrustRule};

@@ -523,5 +523,6 @@ fn blank() -> Policy {
         checks: Checks::default(),
         scan: crate::scan::Scan::default(),
         evidence: crate::document::Evidence::default(),
+        network: crate::network::NetworkGuards::default(),
     }
 }

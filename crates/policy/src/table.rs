@@ -210,7 +210,8 @@ pub(crate) const N_KEYS: usize = KEYS.len()
     + crate::sinks::KEYS.len()
     + crate::checks::KEYS.len()
     + crate::scan::KEYS.len()
-    + crate::evidence::KEYS.len();
+    + crate::evidence::KEYS.len()
+    + crate::network::KEYS.len();
 
 /// Every key, in the order in which a policy is written and explained.
 pub(crate) fn keys() -> impl Iterator<Item = &'static Key> {
@@ -223,6 +224,7 @@ pub(crate) fn keys() -> impl Iterator<Item = &'static Key> {
         .chain(crate::checks::KEYS)
         .chain(crate::scan::KEYS)
         .chain(crate::evidence::KEYS)
+        .chain(crate::network::KEYS)
 }
 
 /// Every key but those of the sections that stand in tables of their own.

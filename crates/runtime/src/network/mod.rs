@@ -17,6 +17,7 @@
 
 pub(crate) mod bridge;
 mod guard;
+mod keep;
 mod lease;
 pub(crate) mod shared;
 mod tools;
@@ -32,6 +33,7 @@ use self::tools::{Link, ip, nft, within};
 
 pub use bridge::{BRIDGE, Wanted, device_of};
 pub use guard::{Guard, Refused, Subnet};
+pub use keep::{Keeper, Kept};
 pub use lease::{Lease, PUBLISHED_MAX, Protocol, Published};
 pub use shared::{Member, NETWORKS_MAX, NetworkName, SharedNetwork};
 
