@@ -23,6 +23,9 @@ wrk|wrk|bench|asks it
 podman|podman|test|is an engine whose containers the tests confine
 docker.io|dockerd|test|is another, started by the tests with everything of its own
 containerd|containerd|test|is a third
+containernetworking-plugins|/usr/lib/cni/bridge|test|gives the pods of containerd's Kubernetes interface a network
+python3-grpcio|/usr/lib/python3/dist-packages/grpc/__init__.py|test|speaks to that interface
+crun|crun|test|is the other runtime that is handed over to
 docker-compose|docker-compose|test|starts a project of two services
 iptables|iptables|test|publishes the ports of Docker's containers
 iproute2|ip|test|brings the loopback of Docker's namespace up
@@ -34,6 +37,9 @@ redis-server|redis-server|test|is probed with and without a password
 gnupg|gpg|test|signs images and repositories
 age|age|test|opens evidence that is encrypted
 skopeo|skopeo|test|copies signed images
+rpm|rpmbuild|test|makes and installs packages of RPM
+createrepo-c|createrepo_c|test|makes their repositories
+zstd|zstd|test|packs their indices
 strace|strace|test|sees that nothing is connected to offline
 libc6-dev|/usr/include/stdio.h|test|links the probe that tries what a container reaches
 docker.io|dockerd|bench|is timed with and without the runtime

@@ -1,7 +1,7 @@
 //! Files written whole or not at all, and opened without leaving a folder.
 
 use std::io::{self, Write as _};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
@@ -57,9 +57,128 @@ pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     std::fs::File::open(folder)?.sync_all()
 }
 
+/// Writes `bytes` to `path` through a file that has no name until it is whole (`O_TMPFILE`),
+/// so that whoever is killed meanwhile leaves nothing behind: neither a part nor a temporary
+/// file that nobody would remove.
+///
+/// The kernel gives such a file no name that is taken (`linkat(2)` has no flag to replace), so
+/// an older file is removed first: for some microseconds there is none, and there stays none
+/// if this process is killed just then. That suits files that are read after this process alone,
+/// and whose absence fails closed. Not synchronised to disk.
+///
+/// Where the file system knows no such files (NFS, some FUSE) one of a fixed name is renamed,
+/// `.NAME.palisade`, which the next writer takes away.
+///
+/// The file's mode is `mode`; it is given to `owner` (user and group) as far as this process may.
+pub fn write_unnamed(
+    path: &Path,
+    bytes: &[u8],
+    mode: u32,
+    owner: Option<(u32, u32)>,
+) -> io::Result<()> {
+    let folder = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
+    match rustix::fs::open(folder, flags, Mode::from_raw_mode(0o600)) {
+        Ok(file) => {
+            let file = std::fs::File::from(file);
+            fill(&file, bytes, mode, owner)?;
+            // By its descriptor alone (`AT_EMPTY_PATH`) older kernels let only root link.
+            let own = format!("/proc/self/fd/{}", file.as_raw_fd());
+            remove(path)?;
+            let flags = rustix::fs::AtFlags::SYMLINK_FOLLOW;
+            match rustix::fs::linkat(rustix::fs::CWD, own, rustix::fs::CWD, path, flags) {
+                // No /proc.
+                Err(Errno::NOENT) => write_named(folder, path, bytes, mode, owner),
+                other => Ok(other?),
+            }
+        }
+        Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => {
+            write_named(folder, path, bytes, mode, owner)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Writes a file of a fixed name and renames it.
+fn write_named(
+    folder: &Path,
+    path: &Path,
+    bytes: &[u8],
+    mode: u32,
+    owner: Option<(u32, u32)>,
+) -> io::Result<()> {
+    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+    let mut hidden = std::ffi::OsString::from(".");
+    hidden.push(name);
+    hidden.push(".palisade");
+    let hidden = folder.join(hidden);
+    remove(&hidden)?;
+    // Never through a link that somebody put there.
+    let file = std::fs::OpenOptions::new().write(true).create_new(true).open(&hidden)?;
+    let written = fill(&file, bytes, mode, owner).and_then(|()| std::fs::rename(&hidden, path));
+    if written.is_err() {
+        let _ = std::fs::remove_file(&hidden);
+    }
+    written
+}
+
+fn fill(
+    mut file: &std::fs::File,
+    bytes: &[u8],
+    mode: u32,
+    owner: Option<(u32, u32)>,
+) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    file.write_all(bytes)?;
+    if let Some((uid, gid)) = owner {
+        // Only root can give a file away; who cannot owns it already.
+        let _ = std::os::unix::fs::fchown(file, Some(uid), Some(gid));
+    }
+    // After the owner: a change of owner takes the set-user-id bit away.
+    file.set_permissions(std::fs::Permissions::from_mode(mode))
+}
+
+/// Removes a file that may not be there.
+fn remove(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_has_no_name_replaces_what_has_one() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.json");
+        let elsewhere = folder.path().join("elsewhere");
+        std::fs::write(&elsewhere, "kept").unwrap();
+        // A link is replaced, never written through, under the fixed name, too.
+        let check = |write: &dyn Fn(&[u8]) -> io::Result<()>| {
+            for link in [&path, &folder.path().join(".config.json.palisade")] {
+                let _ = std::fs::remove_file(link);
+                std::os::unix::fs::symlink(&elsewhere, link).unwrap();
+            }
+            for text in ["one", "longer", "2"] {
+                write(text.as_bytes()).unwrap();
+                assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+            }
+            let mode = std::fs::symlink_metadata(&path).unwrap().permissions().mode();
+            assert_eq!(mode, 0o100_640);
+        };
+        check(&|bytes| write_named(folder.path(), &path, bytes, 0o640, None));
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
+        check(&|bytes| write_unnamed(&path, bytes, 0o640, None));
+        assert_eq!(std::fs::read_to_string(&elsewhere).unwrap(), "kept");
+        assert!(write_unnamed(&folder.path().join("none/x"), b"", 0o600, None).is_err());
+    }
 
     #[test]
     fn replaces_and_leaves_no_temporary() {

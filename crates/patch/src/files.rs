@@ -17,8 +17,18 @@ const CONTENT_BYTES_MAX: u64 = 256 << 20;
 const LINKS_MAX: usize = 40;
 
 /// Where the files lie whose content is held.
-const WANTED: &[&str] =
-    &["etc/", "usr/share/keyrings/", "var/lib/dpkg/", "lib/apk/db/", "usr/lib/apk/db/"];
+const WANTED: &[&str] = &[
+    "etc/",
+    "usr/share/keyrings/",
+    "var/lib/dpkg/",
+    "lib/apk/db/",
+    "usr/lib/apk/db/",
+    "var/lib/rpm/",
+    "usr/lib/sysimage/rpm/",
+    "usr/share/rpm/",
+    "usr/lib/rpm/gnupg/keys/",
+    "usr/lib/os-release",
+];
 
 /// Keys may lie anywhere (`Signed-By`); larger ones elsewhere are not held.
 const KEY_BYTES_MAX: u64 = 1 << 20;
@@ -82,7 +92,7 @@ impl Files {
             if is_wanted && entry.kind == FileKind::Regular && entry.size <= FILE_BYTES_MAX {
                 n_bytes += entry.size;
                 if n_bytes > CONTENT_BYTES_MAX {
-                    let what = "bytes below etc and var/lib/dpkg";
+                    let what = "bytes below etc and in databases of packages";
                     failure = Some(PatchError::TooMuch { what, limit: CONTENT_BYTES_MAX });
                     return Visit::Stop;
                 }

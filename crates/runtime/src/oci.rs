@@ -28,7 +28,7 @@ use std::path::{Path, PathBuf};
 
 use palisade_base::{Digest, Timestamp};
 use palisade_harden::{
-    Facts, Hardened, ImageFacts, Machine, Refusal, harden_container, harden_exec,
+    ContainerKind, Facts, Hardened, ImageFacts, Machine, Refusal, harden_container, harden_exec,
 };
 use palisade_policy::standing::Standing;
 use palisade_policy::{EngineMode, LoadedPolicy, Policy, Seccomp};
@@ -47,14 +47,21 @@ pub use state::Confinement;
 const SECCOMP_BYTES_MAX: u64 = 1 << 20;
 /// Reasons of a refusal that an engine's user is shown: `--privileged` asks for thirty capabilities.
 const REASONS_SHOWN_MAX: usize = 6;
+/// Flag of `exec` that runC and crun both know.
+const NO_NEW_PRIVILEGES: &str = "--no-new-privs";
 /// Exit code of a refused `exec`, as runC's own failures have.
 const EXEC_FAILED: u8 = 255;
 
 /// What becomes of a call.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Handover {
-    /// This program goes on with the arguments that we were given.
-    Exec(PathBuf),
+    /// Another program goes on.
+    Exec {
+        /// The runtime.
+        program: PathBuf,
+        /// Its arguments: those that we were given, and flags that take away.
+        arguments: Vec<OsString>,
+    },
     /// Nothing is started; the reason is in the log.
     Refused {
         /// What the engine's user reads.
@@ -75,12 +82,17 @@ pub fn take(called: &str, arguments: &[OsString], settings_path: &Path, own: &Pa
     let runtime = settings.as_ref().ok().and_then(|settings| settings.runtime.clone());
     // Looked for first: what nobody will start must not have been written anew.
     let found = settings::find_runtime(called, runtime.as_deref(), own);
+    let mut handed = arguments.to_vec();
+    let after_command = handed.len().min(invocation.before_command + 1);
     let result = match command {
         "create" | "run" | "restore" => settings.as_ref().map_err(why).and_then(|settings| {
             let program = found.as_ref().map_err(String::clone)?;
             start(&invocation, settings, program, own)
         }),
-        "exec" => settings.as_ref().map_err(why).and_then(|settings| exec(&invocation, settings)),
+        "exec" => settings.as_ref().map_err(why).and_then(|settings| {
+            handed.splice(after_command..after_command, exec(&invocation, settings)?);
+            Ok(())
+        }),
         "delete" => {
             if let Some(id) = &invocation.id {
                 if let Some(confinement) = Confinement::read(&state, id) {
@@ -97,7 +109,7 @@ pub fn take(called: &str, arguments: &[OsString], settings_path: &Path, own: &Pa
         _ => Ok(()),
     };
     match result.and(found) {
-        Ok(program) => Handover::Exec(program),
+        Ok(program) => Handover::Exec { program, arguments: handed },
         Err(message) => {
             log::error(&invocation, &message, Timestamp::now());
             Handover::Refused { message, code: if command == "exec" { EXEC_FAILED } else { 1 } }
@@ -184,8 +196,8 @@ fn start(
     let document = Document::read(&bundle.join("config.json")).map_err(|error| why(&error))?;
     let id = invocation.id.as_deref().unwrap_or_default();
     let engine = engine_facts(&document.value, &bundle, id, Timestamp::now())?;
-    quarantine(settings, &engine.image_digests)?;
     let origin = || origin::origin(&document.value, &bundle, id);
+    quarantine(settings, &engine.image_digests, origin)?;
     let verdict = trust::judge(policy, &engine, origin, settings, own);
     if let (trust::Verdict::Refused(reason), EngineMode::Enforce) = (&verdict, policy.engines.mode)
     {
@@ -211,15 +223,32 @@ fn start(
         (_, EngineMode::Report) => {}
     }
     // What is known of it is for people; without it the container is as confined.
+    if invocation.command.as_deref() == Some("run") {
+        // Started and deleted in one call, as builders do: no `delete` comes to forget it.
+        Confinement::sweep(&settings.state, engine.now);
+        if engine.kind == ContainerKind::Build {
+            return Ok(());
+        }
+        confinement = confinement.with_roots(state_roots(invocation.root.as_deref()));
+    }
     confinement.write(&settings.state);
     Ok(())
 }
 
 /// Refuses an image that a response has put into quarantine, whatever the policy's mode: it was
 /// ordered for this image. What cannot be read refuses as well.
-fn quarantine(settings: &Settings, digests: &[String]) -> Result<(), String> {
+fn quarantine(
+    settings: &Settings,
+    digests: &[String],
+    origin: impl FnOnce() -> origin::Origin,
+) -> Result<(), String> {
     let standing = Standing::read(&settings.standing).map_err(|error| why(&error))?;
-    let digests: Vec<Digest> = digests.iter().filter_map(|text| text.parse().ok()).collect();
+    if standing.images.is_empty() {
+        return Ok(());
+    }
+    let mut digests: Vec<Digest> = digests.iter().filter_map(|text| text.parse().ok()).collect();
+    // containerd's containers have names alone; its database has the digests.
+    digests.extend(origin().digests);
     match standing.image(&digests) {
         Some(entry) => {
             Err(format!("palisade: image {} is in quarantine {}", entry.what, entry.why()))
@@ -228,8 +257,8 @@ fn quarantine(settings: &Settings, digests: &[String]) -> Result<(), String> {
     }
 }
 
-/// Confines a process that is about to be started in a container.
-fn exec(invocation: &Invocation, settings: &Settings) -> Result<(), String> {
+/// Confines a process that is about to be started in a container; returns flags to be added.
+fn exec(invocation: &Invocation, settings: &Settings) -> Result<Option<OsString>, String> {
     let loaded = load(settings)?;
     let policy = &loaded.policy;
     let id = invocation.id.as_deref().unwrap_or_default();
@@ -251,7 +280,7 @@ fn exec(invocation: &Invocation, settings: &Settings) -> Result<(), String> {
         let process = flags_as_process(invocation, &spec);
         let hardened = harden(process.clone());
         return match hardened {
-            _ if policy.engines.mode == EngineMode::Report => Ok(()),
+            _ if policy.engines.mode == EngineMode::Report => Ok(None),
             Err(refusal) => Err(refusal_text(&refusal, policy, "process")),
             Ok(hardened)
                 if ["/user/uid", "/capabilities/bounding"]
@@ -264,18 +293,22 @@ fn exec(invocation: &Invocation, settings: &Settings) -> Result<(), String> {
                     policy.name
                 ))
             }
-            Ok(_) => Ok(()),
+            // crun takes everything from the container's process but this, unless told so.
+            Ok(hardened) => {
+                let wanted = hardened.spec.pointer("/noNewPrivileges") == Some(&json!(true));
+                Ok(wanted.then(|| NO_NEW_PRIVILEGES.into()))
+            }
         };
     };
     let document = Document::read(path).map_err(|error| why(&error))?;
     match (harden(document.value.clone()), policy.engines.mode) {
-        (_, EngineMode::Report) => Ok(()),
+        (_, EngineMode::Report) => Ok(None),
         (Err(refusal), EngineMode::Enforce) => Err(refusal_text(&refusal, policy, "process")),
         (Ok(hardened), EngineMode::Enforce) => {
-            if hardened.changes.is_empty() {
-                return Ok(());
+            if !hardened.changes.is_empty() {
+                document.replace(&hardened.spec).map_err(|error| why(&error))?;
             }
-            document.replace(&hardened.spec).map_err(|error| why(&error))
+            Ok(None)
         }
     }
 }
@@ -335,6 +368,33 @@ mod tests {
         take("palisade-runtime", &arguments, &settings_path, Path::new("/nowhere"))
     }
 
+    /// crun takes `no_new_privs` from the call alone when the process is given by flags.
+    #[test]
+    fn a_process_given_by_flags_is_handed_over_with_what_takes_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings_path = folder.path().join("runtime.json");
+        let check = |policy: &str, line: &str, expected: &str| {
+            let settings = json!({"policy": policy, "runtime": "/bin/true",
+                "state": folder.path().join("state")});
+            std::fs::write(&settings_path, settings.to_string()).unwrap();
+            let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            let nowhere = Path::new("/nowhere");
+            let Handover::Exec { arguments, .. } =
+                take("palisade-runtime", &words, &settings_path, nowhere)
+            else {
+                panic!("{line} is refused")
+            };
+            let handed: Vec<String> =
+                arguments.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+            assert_eq!(handed.join(" "), expected, "{policy}");
+        };
+        let line = "--root /nowhere exec --tty c1 /bin/exec -x";
+        let expected = "--root /nowhere exec --no-new-privs --tty c1 /bin/exec -x";
+        check("baseline", line, expected);
+        check("audit", line, line);
+        check("baseline", "--root /nowhere kill c1 9", "--root /nowhere kill c1 9");
+    }
+
     #[test]
     fn no_container_is_made_of_an_image_in_quarantine() {
         let bad = Digest::of(b"bad");
@@ -351,12 +411,12 @@ mod tests {
             Handover::Refused { message, .. } => {
                 assert!(message.contains("is in quarantine") && message.contains("intruder"));
             }
-            other @ Handover::Exec(_) => panic!("{other:?}"),
+            other @ Handover::Exec { .. } => panic!("{other:?}"),
         }
         let other = create(&standing, &Digest::of(b"good").to_string());
-        assert_eq!(
-            (free, other),
-            (Handover::Exec("/bin/true".into()), Handover::Exec("/bin/true".into()))
-        );
+        for handed in [free, other] {
+            let Handover::Exec { program, arguments } = handed else { panic!("{handed:?}") };
+            assert_eq!((program, arguments.len()), ("/bin/true".into(), 4));
+        }
     }
 }

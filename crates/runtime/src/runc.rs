@@ -44,6 +44,8 @@ pub struct RuncVersion {
     pub numbers: (u32, u32, u32),
     /// The whole text, with the distribution's suffix: `1.1.5+ds1-1+deb12u1`.
     pub text: String,
+    /// Whether crun can start virtual machines: `+LIBKRUN` among its features.
+    pub krun: bool,
 }
 
 impl RuncVersion {
@@ -61,18 +63,26 @@ impl RuncVersion {
             .split(|c: char| !c.is_ascii_digit())
             .map(|number| number.parse::<u32>().unwrap_or(0));
         let numbers = (numbers.next()?, numbers.next()?, numbers.next().unwrap_or(0));
-        Some(Self { name: name.trim().to_string(), numbers, text: text.trim().to_string() })
+        let krun = output.split_whitespace().any(|word| word == "+LIBKRUN");
+        let (name, text) = (name.trim().to_string(), text.trim().to_string());
+        Some(Self { name, numbers, text, krun })
     }
 
     /// Known escapes that this version is open to, as far as its number tells.
     ///
     /// Distributions fix without changing the number; Debian 12's `deb12u` revisions hold
-    /// the fix of CVE-2024-21626.
+    /// the fix of CVE-2024-21626. Those that are older than the oldest version that is used at
+    /// all are left out (crun's CVE-2019-18837 and CVE-2022-27650).
     pub fn known_vulnerabilities(&self) -> Vec<&'static str> {
-        let mut found = Vec::new();
-        if self.name != "runc" {
-            return found;
+        match self.name.as_str() {
+            "runc" => self.holes_of_runc(),
+            "crun" => self.holes_of_crun(),
+            _ => Vec::new(),
         }
+    }
+
+    fn holes_of_runc(&self) -> Vec<&'static str> {
+        let mut found = Vec::new();
         let patched_21626 = self.text.contains("+deb12u") || self.text.contains("ubuntu");
         if self.numbers < (1, 1, 12) && !patched_21626 {
             found.push("CVE-2024-21626");
@@ -84,6 +94,24 @@ impl RuncVersion {
         };
         if !fixed_2025 {
             found.extend(["CVE-2025-31133", "CVE-2025-52565", "CVE-2025-52881"]);
+        }
+        found
+    }
+
+    /// crun opens nothing below `/proc` once it has changed its root, and is not open to runC's
+    /// three of 2025.
+    fn holes_of_crun(&self) -> Vec<&'static str> {
+        let mut found = Vec::new();
+        if self.krun && self.numbers < (1, 20, 0) {
+            found.push("CVE-2025-24965");
+        }
+        // `crun exec --user 1` is taken for 0; engines give the process as a file.
+        if self.numbers >= (1, 19, 0) && self.numbers < (1, 27, 0) {
+            found.push("CVE-2026-30892");
+        }
+        // Through a link in place of `/dev/console` or `/dev/null`, where `/dev` is the image's.
+        if self.numbers <= (1, 29, 1) {
+            found.extend(["CVE-2026-88264", "CVE-2026-88265"]);
         }
         found
     }
@@ -145,11 +173,11 @@ impl Runc {
             return Vec::new();
         }
         vec![format!(
-            "{} {} is open to {} unless the distribution fixed them in place; update it: apt \
-             install --only-upgrade runc",
-            self.version.name,
+            "{name} {} is open to {} unless the distribution fixed them in place; update it: apt \
+             install --only-upgrade {name}",
             self.version.text,
-            found.join(", ")
+            found.join(", "),
+            name = self.version.name,
         )]
     }
 
@@ -253,6 +281,18 @@ mod tests {
         check("1.3.2", 3);
         check("1.3.3", 0);
         check("1.4.0", 0);
+        let check = |text: &str, expected: &[&str]| {
+            let version = RuncVersion::parse(&format!("crun version {text}\n")).unwrap();
+            assert_eq!(version.known_vulnerabilities(), expected, "{text}");
+        };
+        let console = ["CVE-2026-88264", "CVE-2026-88265"];
+        check("1.8.1", &console);
+        check("1.18\n+SYSTEMD +LIBKRUN +YAJL", &["CVE-2025-24965", console[0], console[1]]);
+        check("1.20\n+SYSTEMD +LIBKRUN +YAJL", &["CVE-2026-30892", console[0], console[1]]);
+        check("1.26.1", &["CVE-2026-30892", console[0], console[1]]);
+        check("1.27", &console);
+        check("1.29.1", &console);
+        check("1.30", &[]);
         assert_eq!(RuncVersion::parse("crun version 1.8.1\n").unwrap().numbers, (1, 8, 1));
         assert_eq!(RuncVersion::parse("bash: no such thing"), None);
         assert_eq!(RuncVersion::parse(""), None);

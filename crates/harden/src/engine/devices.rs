@@ -41,6 +41,12 @@ pub fn is_harmless_device(kind: &str, major: i64, minor: i64) -> bool {
         .any(|known| known.0 == kind && known.1 == major && (known.2 == -1 || known.2 == minor))
 }
 
+/// Whether a device is null, zero, full, random or urandom: they are harmless under any name.
+fn is_harmless_anywhere(device: &Value) -> bool {
+    let (kind, major, minor) = numbers_of(device);
+    matches!(kind.as_str(), "c" | "u") && major == 1 && matches!(minor, 3 | 5 | 7 | 8 | 9)
+}
+
 impl Confine<'_> {
     /// Whether the container may be given the device at `path`.
     pub(super) fn may_have_device(&self, path: &str) -> bool {
@@ -79,7 +85,7 @@ impl Confine<'_> {
                 );
                 continue;
             }
-            if !self.may_have_device(path) {
+            if !self.may_have_device(path) && !is_harmless_anywhere(device) {
                 let shown: String = path.chars().take(120).collect();
                 if !privileged {
                     let what = format!("the host's device `{shown}` was asked for");

@@ -369,6 +369,12 @@ fn less_usual_ways_to_others_are_closed() {
     // A disk by the name of what every container has.
     let disk = json!([{"path": "/dev/null", "type": "b", "major": 8, "minor": 0}]);
     check("/linux/devices", disk, "another device (b 8:0)");
+    // What every container has anyway is so under any name.
+    let mut spec = docker();
+    let null = json!([{"path": "/dev/nothing", "type": "c", "major": 1, "minor": 3}]);
+    put(&mut spec, "/linux/devices", null.clone());
+    let hardened = harden(spec, &policy("engines: {mode: enforce}")).unwrap();
+    assert_eq!(hardened.spec["linux"]["devices"], null);
     let mut fuse = policy("engines: {devices: [/dev/fuse]}");
     fuse.name = "mine".into();
     let device =

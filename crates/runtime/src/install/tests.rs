@@ -172,6 +172,26 @@ fn what_somebody_changed_since_stays_changed() {
 }
 
 #[test]
+fn podman_keeps_the_runtime_that_it_had() {
+    let check = |files: &[(&str, &str)], expected: &str| {
+        let machine = Machine::new(files);
+        machine.install(Engine::Podman);
+        let text = machine.read("etc/containers/containers.conf.d/palisade.conf");
+        let line = format!("palisade = [\"/usr/local/lib/palisade/engines/{expected}\"]");
+        assert!(text.contains(&line), "{line} is not in {text}");
+    };
+    let crun = ("usr/bin/crun", "");
+    let named = |name: &str| format!("[engine]\nruntime = \"{name}\"\n");
+    check(&[], "palisade-runtime");
+    check(&[crun], "crun");
+    check(&[crun, ("etc/containers/containers.conf", &named("runc"))], "palisade-runtime");
+    check(&[crun, ("etc/containers/containers.conf", "[engine]\n# runtime = \"runc\"\n")], "crun");
+    let users = ("root/.config/containers/containers.conf", named("crun"));
+    let own = named("runc");
+    check(&[(users.0, &users.1), ("etc/containers/containers.conf", &own)], "crun");
+}
+
+#[test]
 fn settings_that_are_wrong_and_links_change_nothing() {
     let check = |path: &str, text: &str, engine: Engine, expected: &str| {
         let machine = Machine::new(&[(path, text)]);

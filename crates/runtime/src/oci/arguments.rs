@@ -61,6 +61,8 @@ pub struct Invocation {
     pub root: Option<PathBuf>,
     /// `create`, `exec`, …
     pub command: Option<String>,
+    /// How many arguments stand before that word.
+    pub before_command: usize,
     /// `--bundle`.
     pub bundle: Option<PathBuf>,
     /// `--process` of `exec`.
@@ -116,11 +118,13 @@ impl Invocation {
 pub fn parse(arguments: &[OsString]) -> Invocation {
     let words: Vec<String> = arguments.iter().map(|a| a.to_string_lossy().into_owned()).collect();
     let mut out = Invocation { words: words.clone(), ..Invocation::default() };
+    let n_words = words.len();
     let mut rest = words.into_iter();
     while let Some(word) = rest.next() {
         let Some(flag) = word.strip_prefix('-').filter(|flag| !flag.is_empty()) else {
             if out.command.is_none() {
                 out.command = Some(word);
+                out.before_command = n_words.saturating_sub(rest.len() + 1);
                 continue;
             }
             // The first word that is no flag ends the flags.
@@ -193,6 +197,7 @@ mod tests {
         assert_eq!((call.user.as_deref(), call.id.as_deref()), (Some("0:0"), Some("web")));
         assert_eq!(call.capabilities, ["CAP_SYS_ADMIN"]);
         assert!(!call.is_doubtful());
+        assert_eq!((call.before_command, of("--root /r exec x y").before_command), (0, 2));
         assert_eq!(of("--version").command, None);
         assert_eq!(of("delete --force 01").id.as_deref(), Some("01"));
     }

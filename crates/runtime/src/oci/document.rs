@@ -4,8 +4,7 @@
 //! win. A key that is known in another case is refused, so that nothing can be said to runC
 //! that was not seen here.
 
-use std::io::Write as _;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use palisade_base::Explain;
@@ -205,24 +204,17 @@ impl Document {
 
     /// Puts `value` in its place: the runtime reads the old file or the new one.
     ///
+    /// Through a file without a name, because an engine may kill us here and removes what it
+    /// knows of alone: process files lie in `/tmp`, where a temporary file of ours would stay.
+    /// Killed at the worst moment there is no configuration, and without one nothing starts.
+    ///
     /// Not synchronised to disk: after a crash of the machine nothing of the container is left.
     pub fn replace(&self, value: &Value) -> Result<(), DocumentError> {
-        let io = |source| DocumentError::Io { action: "replace", path: self.path.clone(), source };
-        let folder = match self.path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
         let bytes = serde_json::to_vec(value)
             .map_err(|source| DocumentError::Json { path: self.path.clone(), source })?;
-        let mut file = tempfile::NamedTempFile::new_in(folder).map_err(io)?;
-        file.write_all(&bytes).map_err(io)?;
-        let mode = std::fs::Permissions::from_mode(self.mode);
-        file.as_file().set_permissions(mode).map_err(io)?;
-        let (uid, gid) = self.owner;
-        // Only root can give a file away; who cannot owns it already.
-        let _ = std::os::unix::fs::fchown(file.as_file(), Some(uid), Some(gid));
-        file.persist(&self.path).map_err(|error| io(error.error))?;
-        Ok(())
+        palisade_base::fs::write_unnamed(&self.path, &bytes, self.mode, Some(self.owner)).map_err(
+            |source| DocumentError::Io { action: "replace", path: self.path.clone(), source },
+        )
     }
 }
 
@@ -259,6 +251,8 @@ fn fold(key: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+
     use serde_json::json;
 
     #[test]

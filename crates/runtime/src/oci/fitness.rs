@@ -45,7 +45,7 @@ pub(super) fn check(program: &Path, state: &Path) -> Result<Vec<String>, String>
             // What cannot be kept is asked again.
             if let Ok(text) = serde_json::to_vec(&answer) {
                 let _ = std::fs::create_dir_all(state.join(FOLDER));
-                let _ = palisade_base::fs::write_atomic(&path, &text, 0o600);
+                let _ = palisade_base::fs::write_unnamed(&path, &text, 0o600, None);
             }
             answer
         }

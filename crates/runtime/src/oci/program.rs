@@ -35,7 +35,7 @@ pub fn hand_over(called: &str, arguments: &[OsString], settings: Option<&Path>) 
     let own = std::env::current_exe().and_then(std::fs::canonicalize).unwrap_or_default();
     let (message, code) = match take(called, arguments, settings, &own) {
         Handover::Refused { message, code } => (message, code),
-        Handover::Exec(program) => {
+        Handover::Exec { program, arguments } => {
             let error = std::process::Command::new(&program).args(arguments).exec();
             (format!("palisade: start `{}`: {error}", program.display()), NOT_STARTED)
         }

@@ -16,6 +16,10 @@ use super::trust::Verdict;
 const RECORD_BYTES_MAX: u64 = 1 << 20;
 /// How long a group that a killed `create` left may have a process in it.
 const GROUP_DEADLINE: Duration = Duration::from_millis(200);
+/// Records that one sweep looks at.
+const SWEPT_MAX: usize = 4096;
+/// How long a runtime may take until its state is there.
+const START_DEADLINE: Duration = Duration::from_mins(1);
 /// How often is looked.
 const GROUP_LOOK: Duration = Duration::from_millis(5);
 
@@ -45,6 +49,10 @@ pub struct Confinement {
     /// The control group that its spec names, from the root of each hierarchy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cgroup: Option<String>,
+    /// Where the runtime keeps its state of a container that it starts and deletes in one call:
+    /// nobody tells us of its end.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub roots: Vec<PathBuf>,
 }
 
 impl Confinement {
@@ -77,6 +85,29 @@ impl Confinement {
             refusals,
             warnings,
             cgroup: None,
+            roots: Vec::new(),
+        }
+    }
+
+    /// Of a container that is started by `run`: its state is below one of `roots` while it is.
+    pub(super) fn with_roots(mut self, roots: Vec<PathBuf>) -> Self {
+        self.roots = roots;
+        self
+    }
+
+    /// Forgets those in `folder` that were started by `run` and are gone.
+    pub(super) fn sweep(folder: &Path, now: Timestamp) {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        for entry in entries.take(SWEPT_MAX) {
+            let name = entry.file_name();
+            let id = name.to_str().and_then(|name| name.strip_suffix(".json"));
+            let Some(known) = id.and_then(|id| Self::read(folder, id)) else { continue };
+            // Between us and its state the runtime takes a moment.
+            let is_old = now.since(known.time) > START_DEADLINE;
+            let is_there = known.roots.iter().any(|root| root.join(&known.id).exists());
+            if !known.roots.is_empty() && is_old && !is_there {
+                Self::forget(folder, &known.id);
+            }
         }
     }
 
@@ -130,16 +161,13 @@ impl Confinement {
 
     /// Writes it down; that it cannot be written changes nothing about the container.
     pub(super) fn write(&self, folder: &Path) {
-        use std::io::Write as _;
         let Some(path) = Self::path(folder, &self.id) else { return };
         let write = || -> std::io::Result<()> {
             if !folder.is_dir() {
                 std::fs::create_dir_all(folder)?;
             }
-            let mut file = tempfile::NamedTempFile::new_in(folder)?;
-            file.write_all(&serde_json::to_vec(self)?)?;
-            file.persist(&path).map_err(|error| error.error)?;
-            Ok(())
+            // Killed meanwhile we leave nothing that no `delete` would know of.
+            palisade_base::fs::write_unnamed(&path, &serde_json::to_vec(self)?, 0o600, None)
         };
         if let Err(error) = write() {
             tracing::debug!("write down how a container was confined: {error}");
@@ -158,5 +186,33 @@ impl Confinement {
         if let Some(path) = Self::path(folder, id) {
             let _ = std::fs::remove_file(path);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_run_left_is_swept_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("runc");
+        std::fs::create_dir_all(root.join("running")).unwrap();
+        let minutes = |n: u64| Timestamp::from_nanos(n * 60_000_000_000);
+        let policy = palisade_policy::Policy::load("baseline").unwrap().policy;
+        let write = |id: &str, time: Timestamp, roots: Vec<PathBuf>| {
+            let engine = EngineFacts::unknown(id, time);
+            let refusal = Err(Refusal { reasons: Vec::new() });
+            Confinement::of(&engine, &policy, &refusal).with_roots(roots).write(folder.path());
+        };
+        write("gone", minutes(10), vec![root.clone()]);
+        write("running", minutes(10), vec![root.clone()]);
+        write("young", minutes(19), vec![root.clone()]);
+        write("engines", minutes(10), Vec::new());
+        std::fs::write(folder.path().join("torn.json"), "{").unwrap();
+        Confinement::sweep(folder.path(), minutes(20));
+        let known = |id: &str| Confinement::read(folder.path(), id).is_some();
+        let found = ["gone", "running", "young", "engines"].map(known);
+        assert_eq!(found, [false, true, true, true]);
     }
 }

@@ -8,4 +8,5 @@
 
 mod bench;
 mod inject;
+mod killed;
 mod root;

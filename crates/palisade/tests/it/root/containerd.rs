@@ -27,48 +27,20 @@ fn what_ctr_starts_is_confined_whichever_runtime_it_names() {
     let folder = tempfile::Builder::new().prefix("palisade-it-").tempdir_in("/var/tmp").unwrap();
     let path = folder.path();
     let shown = path.display().to_string();
-    std::fs::create_dir(path.join("links")).unwrap();
-    for name in ["palisade-runtime", "runc"] {
-        symlink(env!("CARGO_BIN_EXE_palisade"), path.join("links").join(name)).unwrap();
-    }
     let settings = serde_json::json!({"policy": "baseline", "state": path.join("state")});
     std::fs::write(path.join("runtime.json"), settings.to_string()).unwrap();
-    let config = format!(
-        "version = 2\nroot = \"{shown}/data\"\nstate = \"{shown}/run\"\n\
-         disabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n[grpc]\naddress = \"{shown}/sock\"\n"
-    );
-    std::fs::write(path.join("config.toml"), config).unwrap();
-    let script = format!(
-        "export PATH={shown}/links:$PATH PALISADE_RUNTIME_CONFIG={shown}/runtime.json\n\
-         containerd --config {shown}/config.toml 2>{shown}/log\n"
-    );
-    let mut command = Command::new("unshare");
-    command
-        .args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"])
-        .args(["--propagation", "private", "sh", "-c", &script])
-        .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
-    let engine = Running::start(command, b"");
-    let ctr = |args: &[&str]| -> Ended {
-        let mut command = Command::new("ctr");
-        command.args(["--address", &format!("{shown}/sock")]).args(args);
-        finish(command)
-    };
-    wait_for("containerd to answer", Duration::from_secs(30), || {
-        ctr(&["version"]).code.eq(&0).then_some(())
-    });
-    import(path, &ctr);
-
-    let start = |flags: &[&str], name: &str, line: &str| {
+    let (engine, ctr) = start(path, "");
+    let begin = |flags: &[&str], name: &str, line: &str| {
         let head = ["run", "--rm", "--snapshotter", "native"];
         let tail = ["docker.io/library/box:latest", name, "/bin/sh", "-c", line];
         ctr(&[&head[..], flags, &tail].concat())
     };
     let ours = format!("{shown}/links/palisade-runtime");
-    assert_eq!(start(&["--runc-binary", &ours], "one", STATUS).expect(0).stdout, CONFINED);
+    assert_eq!(begin(&["--runc-binary", &ours], "one", STATUS).expect(0).stdout, CONFINED);
     // By no name, and so by the search path of containerd.
-    assert_eq!(start(&[], "two", STATUS).expect(0).stdout, CONFINED);
+    assert_eq!(begin(&[], "two", STATUS).expect(0).stdout, CONFINED);
     for flags in [&["--privileged"][..], &["--cap-add", "CAP_SYS_ADMIN"], &["--net-host"]] {
-        let ended = start(flags, "three", "true");
+        let ended = begin(flags, "three", "true");
         assert_ne!(ended.code, 0, "{flags:?}");
         assert!(ended.stderr.contains("policy `baseline` refuses"), "{}", ended.stderr);
     }
@@ -81,8 +53,46 @@ fn what_ctr_starts_is_confined_whichever_runtime_it_names() {
         ctr(&["task", "delete", "web"]).code.eq(&0).then_some(())
     });
     ctr(&["container", "delete", "web"]).expect(0);
-    signatures(path, &|| start(&["--runc-binary", &ours], "four", "echo started"));
+    signatures(path, &|| begin(&["--runc-binary", &ours], "four", "echo started"));
     drop(engine);
+}
+
+/// Starts containerd in `path`, by the settings that are there, after a shell's lines `before`,
+/// and imports `box`; returns its client, too.
+pub(crate) fn start(
+    path: &std::path::Path,
+    before: &str,
+) -> (Running, impl Fn(&[&str]) -> Ended + use<>) {
+    let shown = path.display().to_string();
+    std::fs::create_dir(path.join("links")).unwrap();
+    for name in ["palisade-runtime", "runc"] {
+        symlink(env!("CARGO_BIN_EXE_palisade"), path.join("links").join(name)).unwrap();
+    }
+    let config = format!(
+        "version = 2\nroot = \"{shown}/data\"\nstate = \"{shown}/run\"\n\
+         disabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n[grpc]\naddress = \"{shown}/sock\"\n"
+    );
+    std::fs::write(path.join("config.toml"), config).unwrap();
+    let script = format!(
+        "{before}export PATH={shown}/links:$PATH PALISADE_RUNTIME_CONFIG={shown}/runtime.json\n\
+         containerd --config {shown}/config.toml 2>{shown}/log\n"
+    );
+    let mut command = Command::new("unshare");
+    command
+        .args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"])
+        .args(["--propagation", "private", "sh", "-c", &script])
+        .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+    let engine = Running::start(command, b"");
+    let ctr = move |args: &[&str]| -> Ended {
+        let mut command = Command::new("ctr");
+        command.args(["--address", &format!("{shown}/sock")]).args(args);
+        finish(command)
+    };
+    wait_for("containerd to answer", Duration::from_secs(30), || {
+        ctr(&["version"]).code.eq(&0).then_some(())
+    });
+    import(path, &ctr);
+    (engine, ctr)
 }
 
 /// With a policy that names who must have signed, `box` starts once it was verified: containerd's
@@ -116,14 +126,14 @@ fn signatures(path: &std::path::Path, start: &dyn Fn() -> Ended) {
 }
 
 /// Gives containerd the image `box`, as an archive of an OCI layout.
-fn import(path: &std::path::Path, ctr: &dyn Fn(&[&str]) -> Ended) {
+pub(crate) fn import(path: &std::path::Path, ctr: &dyn Fn(&[&str]) -> Ended) {
     let mut layer = Layer::new().folder("bin/", 0o755).folder("tmp/", 0o1777);
     let busybox = std::fs::read("/bin/busybox").unwrap();
     layer = layer.file("bin/busybox", 0o755, busybox);
     for name in ["sh", "grep", "sleep", "true"] {
         layer = layer.link(&format!("bin/{name}"), "busybox");
     }
-    let config = serde_json::json!({ "Cmd": ["/bin/sh"] });
+    let config = serde_json::json!({ "Cmd": ["/bin/sleep", "1000"] });
     Layout::write(&path.join("layout"), vec![layer], &config);
     let tar = Command::new("tar")
         .current_dir(path)

@@ -37,6 +37,8 @@ pub(crate) enum Setup {
 pub(crate) struct Docker {
     pub(crate) folder: tempfile::TempDir,
     engine: Option<Running>,
+    /// The runtime that ours hands over to, if another than it finds by itself.
+    runtime: Option<&'static str>,
     pub(crate) cgroup: String,
     _alone: MutexGuard<'static, ()>,
 }
@@ -81,12 +83,17 @@ pub(crate) fn make_root(folder: &Path) -> PathBuf {
 impl Docker {
     /// Starts an engine and imports the image `box`.
     pub(crate) fn start(setup: Setup) -> Self {
+        Self::start_on(setup, None)
+    }
+
+    /// The same, with this runtime behind ours.
+    pub(crate) fn start_on(setup: Setup, runtime: Option<&'static str>) -> Self {
         let alone = alone();
         let folder =
             tempfile::Builder::new().prefix("palisade-it-").tempdir_in("/var/tmp").unwrap();
         let path = folder.path().to_path_buf();
         let cgroup = format!("/{}", path.file_name().unwrap().to_string_lossy());
-        let mut docker = Self { folder, engine: None, cgroup, _alone: alone };
+        let mut docker = Self { folder, engine: None, runtime, cgroup, _alone: alone };
         let links = path.join("links");
         std::fs::create_dir(&links).unwrap();
         for name in ["palisade-runtime", "runc", "crun"] {
@@ -142,6 +149,9 @@ impl Docker {
         let mut script = String::from(
             "set -e\nip link set lo up\nmkdir -p /run/docker\nmount -t tmpfs tmpfs /run/docker\n",
         );
+        if self.runtime.is_some_and(|path| path.ends_with("crun")) {
+            script.push_str(super::crun::ONE_VERSION);
+        }
         if offered {
             let _ = writeln!(script, "export PALISADE_RUNTIME_CONFIG={shown}/runtime.json");
         }
@@ -172,7 +182,10 @@ impl Docker {
     /// Lets this policy (a built-in name or a file) hold from now on.
     pub(crate) fn set_policy(&self, policy: &str) {
         let path = self.folder.path();
-        let settings = serde_json::json!({"policy": policy, "state": path.join("state")});
+        let mut settings = serde_json::json!({"policy": policy, "state": path.join("state")});
+        if let Some(runtime) = self.runtime {
+            settings["runtime"] = serde_json::json!(runtime);
+        }
         std::fs::write(path.join("runtime.json"), settings.to_string()).unwrap();
     }
 

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::process::{Child, Command, Stdio};
 
 use super::bed::{Bed, SOON};
-use crate::support::{Ended, finish, wait_for};
+use crate::support::{Ended, Running, finish, wait_for};
 
 /// A network namespace, which ends with this value.
 struct Namespace(Child);
@@ -279,4 +279,78 @@ fn bandwidth_and_input_are_limited() {
     .collect();
     let all = limits.concat();
     assert_eq!(all.matches("20971520").count(), 2, "{limits:?}");
+}
+
+/// The guarded ports in `host`, and the frames with another MAC address that were refused there.
+fn guarded(bed: &Bed, host: &Namespace) -> Vec<(String, u64)> {
+    let list = bed.command(&["network", "list", "--format", "tsv"]);
+    let text = finish(host.within(&list)).expect(0).stdout;
+    let row = |line: &str| {
+        let mut fields = line.split('\t');
+        (fields.next().unwrap().to_string(), fields.next().unwrap().parse().unwrap())
+    };
+    text.lines().map(row).collect()
+}
+
+/// A guest on `bridge` of `host`, whose port there is `device`.
+fn guest(host: &Namespace, bridge: &str, device: &str, address: &str) -> Namespace {
+    let guest = Namespace::new();
+    host.run(&format!(
+        "ip link add {device} type veth peer name eth0 netns {} && \
+         ip link set {device} master {bridge} up",
+        guest.0.id()
+    ));
+    guest.run(&format!("ip address add {address}/24 dev eth0 && ip link set eth0 up"));
+    guest
+}
+
+#[test]
+fn ports_of_the_bridges_that_the_policy_names_are_guarded_as_they_come() {
+    let Some(bed) = Bed::new() else { return };
+    let host = Namespace::new();
+    for bridge in ["br-a", "br-b"] {
+        host.run(&format!("ip link add {bridge} type bridge && ip link set {bridge} up"));
+    }
+    host.run("ip address add 10.99.0.1/24 dev br-a");
+    let policy = |network: &str| {
+        let text = format!(
+            "version: 1\nname: guards\nruntime:\n  rules: [rules.yaml]\n  builtin_rules: false\n\
+             network:\n  {network}\n"
+        );
+        std::fs::write(bed.path().join("policy.yaml"), text).unwrap();
+    };
+    let rule = "- rule: Nothing\n  desc: Nobody asks for it.\n  condition: >\n    \
+        evt.type=open and fd.name=/tmp/canary-of-guards\n  output: x\n  priority: NOTICE\n";
+    std::fs::write(bed.path().join("rules.yaml"), rule).unwrap();
+    policy("{bridges: [\"br-a*\"], ports: [\"va*\"]}");
+    let _first = guest(&host, "br-a", "va1", "10.99.0.2");
+    let flags = ["watch", "--policy", "policy.yaml", "--respond", "on", "--ready-file", "ready"];
+    let mut watch = Running::start(host.within(&bed.command(&flags)), b"");
+    let ports = || guarded(&bed, &host).into_iter().map(|(port, _)| port).collect::<Vec<_>>();
+    wait_for("the guard of a port that was there", SOON, || {
+        assert!(!watch.has_ended(), "{}", watch.stderr());
+        ports().contains(&"va1".into()).then_some(())
+    });
+    let second = guest(&host, "br-a", "va2", "10.99.0.3");
+    let _other_device = guest(&host, "br-a", "tap1", "10.99.0.4");
+    let _other_bridge = guest(&host, "br-b", "va3", "10.99.0.5");
+    wait_for("the guard of a port that came", SOON, || {
+        ports().contains(&"va2".into()).then_some(())
+    });
+    assert!(watch.stderr().contains("port va2 of br-a guarded: "), "{}", watch.stderr());
+    let reaches = "busybox ping -c 1 -W 2 10.99.0.1 >/dev/null && echo yes || echo no";
+    assert_eq!(second.run(reaches), "yes\n");
+    second.run("ip link set eth0 down; ip link set eth0 address 02:00:00:00:00:99 up");
+    assert_eq!(second.run(reaches), "no\n");
+    assert!(guarded(&bed, &host).iter().any(|(port, n_mac)| port == "va2" && *n_mac > 0));
+    assert_eq!(ports().len(), 2, "{:?}", ports());
+    // Another choice holds after a reload; guards that there are stay.
+    policy("{bridges: [br-b]}");
+    watch.signal(rustix::process::Signal::HUP);
+    wait_for("the guard of the other bridge", SOON, || {
+        ports().contains(&"va3".into()).then_some(())
+    });
+    assert_eq!(ports().len(), 3, "{:?}", ports());
+    watch.signal(rustix::process::Signal::TERM);
+    watch.wait(SOON).expect(0);
 }
