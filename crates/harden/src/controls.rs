@@ -234,7 +234,7 @@ impl Work {
                 self.refuse(
                     "user",
                     format!("id {id} lies outside the container's {} ids", ids.count),
-                    "use ids below 65536 in the image",
+                    &format!("use ids below {} in the image", ids.count),
                 );
             }
         }

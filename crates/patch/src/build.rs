@@ -19,6 +19,7 @@ use crate::fetched::{Fetched, key, settle};
 use crate::filter::Paths;
 use crate::layer::Layer;
 use crate::maintainer::{self, Steps};
+use crate::placing::{place_of, refuse_others};
 use crate::plan::Upgrade;
 use crate::status::{self, Conffile};
 use crate::triggers;
@@ -308,35 +309,22 @@ impl Builder<'_> {
             if self.paths.is_overridden(&file.path) {
                 return refuse("has a mode or owner of the image's own (dpkg-statoverride)");
             }
-            let Some(at) = self.place(&file.path, name) else {
-                return refuse("leads through a loop of links");
-            };
-            let node = self.files.get(&at);
-            let is_folder = node.is_some_and(|node| node.kind == FileKind::Folder);
-            let is_link = node.is_some_and(|node| node.kind == FileKind::Symlink);
-            match file.kind {
-                FileKind::Folder if node.is_some() && !is_folder && !is_link => {
-                    return refuse("is a file in the image and a folder in the new version");
-                }
-                FileKind::Folder => continue,
-                _ if is_folder => {
-                    return refuse("is a folder in the image and none in the new version");
-                }
-                FileKind::HardLink if !is_linkable(deb, &file.link, &self.paths) => {
-                    return refuse("links to what the image leaves out");
-                }
-                _ => {}
+            let at = place_of(self.files, file, self.place(&file.path, name))?;
+            if file.kind == FileKind::Folder {
+                continue;
+            }
+            if file.kind == FileKind::HardLink && !is_linkable(deb, &file.link, &self.paths) {
+                return refuse("links to what the image leaves out");
             }
             let others = self.owners.get(&at).map(Vec::as_slice).unwrap_or_default();
-            let own = |other: &String| {
+            let is_own = |other: &str| {
                 let plain = other.split(':').next().unwrap_or_default();
                 plain == name || upgraded.contains(other)
             };
-            if let Some(other) = others.iter().find(|other| !own(other))
-                && !self.paths.is_excluded(&file.path, file.kind)
+            if !self.paths.is_excluded(&file.path, file.kind)
                 && self.paths.diverted(&file.path, name) == file.path
             {
-                return refuse(&format!("is a file of {other} as well"));
+                refuse_others(file, others, is_own)?;
             }
             places.push(at);
         }

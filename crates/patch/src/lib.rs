@@ -24,6 +24,7 @@ mod installed;
 mod layer;
 mod maintainer;
 mod merge;
+mod placing;
 mod plan;
 mod prove;
 mod relation;

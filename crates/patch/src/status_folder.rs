@@ -17,6 +17,7 @@ use crate::filter::Paths;
 use crate::installed::Installed;
 use crate::layer::Layer;
 use crate::maintainer::Steps;
+use crate::placing::{place_of, refuse_others};
 use crate::plan::Upgrade;
 use crate::{Fetch, Files, PatchError, Plan, Repository};
 
@@ -156,30 +157,15 @@ impl Builder<'_> {
         }
         let left_out = self.left_out(&record);
         for file in &deb.files {
-            let refuse = |what: &str| Err(format!("/{} {what}", file.path));
-            let Some(at) = self.files.resolve_parent(&file.path) else {
-                return refuse("leads through a loop of links");
-            };
-            let node = self.files.get(&at);
-            let is_folder = node.is_some_and(|node| node.kind == FileKind::Folder);
-            let is_link = node.is_some_and(|node| node.kind == FileKind::Symlink);
-            match file.kind {
-                FileKind::Folder if node.is_some() && !is_folder && !is_link => {
-                    return refuse("is a file in the image and a folder in the new version");
-                }
-                FileKind::Folder => continue,
-                _ if is_folder => {
-                    return refuse("is a folder in the image and none in the new version");
-                }
-                FileKind::HardLink if left_out.has(&file.link) => {
-                    return refuse("links to what the image leaves out");
-                }
-                _ => {}
+            let at = place_of(self.files, file, self.files.resolve_parent(&file.path))?;
+            if file.kind == FileKind::Folder {
+                continue;
             }
-            let mut others = self.owners.get(&at).into_iter().flatten();
-            if let Some(other) = others.find(|other| **other != upgrade.package) {
-                return refuse(&format!("is a file of {other} as well"));
+            if file.kind == FileKind::HardLink && left_out.has(&file.link) {
+                return Err(format!("/{} links to what the image leaves out", file.path));
             }
+            let others = self.owners.get(&at).into_iter().flatten();
+            refuse_others(file, others, |other| other == upgrade.package)?;
         }
         let scripts = ["preinst", "postinst"].into_iter();
         Ok(scripts.filter(|one| deb.control.contains_key(*one)).map(str::to_string).collect())

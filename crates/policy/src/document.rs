@@ -220,6 +220,37 @@ pub struct Containers {
     pub mask_paths: bool,
     /// Whether AppArmor confines it too.
     pub security_module: SecurityModule,
+    /// What holds where an ordinary user runs it.
+    pub rootless: Rootless,
+}
+
+/// What holds where an ordinary user runs a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Rootless {
+    /// Which ids the container has.
+    pub ids: RootlessIds,
+    /// What becomes of a limit that nothing holds.
+    pub limits: RootlessLimits,
+}
+
+/// Which ids the container of an ordinary user has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum RootlessIds {
+    /// 65,536 of those that `/etc/subuid` and `/etc/subgid` give the user.
+    #[default]
+    Range,
+    /// Those where the user has them, and the user's own id alone where not.
+    Single,
+}
+
+/// What becomes of a limit for which the user was given no control group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum RootlessLimits {
+    /// The container runs without it, and that is said.
+    #[default]
+    Warn,
+    /// The container is not started.
+    Require,
 }
 
 /// Which user the program runs as.

@@ -44,8 +44,8 @@ pub use decisions::Decisions;
 pub use document::{
     Action, CheckException, Checks, Containers, CustomCheck, EndOfLife, Enforce, EnforceException,
     EnforceMode, EnforceRule, Evidence, Gate, ImageVerification, Images, Limits, Network, Policy,
-    ResponseRule, Runtime, Seccomp, SecurityModule, SeverityChange, Sink, SinkFormat, Tmpfs,
-    UserMode, UserNamespace,
+    ResponseRule, Rootless, RootlessIds, RootlessLimits, Runtime, Seccomp, SecurityModule,
+    SeverityChange, Sink, SinkFormat, Tmpfs, UserMode, UserNamespace,
 };
 pub use endpoint::Endpoint;
 pub use engines::{

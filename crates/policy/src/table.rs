@@ -10,8 +10,8 @@ use palisade_model::Priority;
 
 use crate::capability;
 use crate::document::{
-    Action, EndOfLife, Network, Policy, ResponseRule, Seccomp, SecurityModule, Tmpfs, UserMode,
-    UserNamespace,
+    Action, EndOfLife, Network, Policy, ResponseRule, RootlessIds, RootlessLimits, Seccomp,
+    SecurityModule, Tmpfs, UserMode, UserNamespace,
 };
 pub(crate) use crate::key::{Choice, Default, Key, Kind, TextRule, section};
 
@@ -129,6 +129,33 @@ const SECURITY_MODULE: &[Choice] = &[
         name: "off",
         meaning: "no profile is made",
         set: |p| p.containers.security_module = SecurityModule::Off,
+    },
+];
+
+const ROOTLESS_IDS: &[Choice] = &[
+    Choice {
+        name: "range",
+        meaning: "65,536 of the ids that `/etc/subuid` and `/etc/subgid` give the user",
+        set: |p| p.containers.rootless.ids = RootlessIds::Range,
+    },
+    Choice {
+        name: "single",
+        meaning: "those where the user has them, and where not the user's own id alone: root \
+                  inside is then the user outside, and every file of the image is root's",
+        set: |p| p.containers.rootless.ids = RootlessIds::Single,
+    },
+];
+
+const ROOTLESS_LIMITS: &[Choice] = &[
+    Choice {
+        name: "warn",
+        meaning: "the container runs without it, and `run` says so",
+        set: |p| p.containers.rootless.limits = RootlessLimits::Warn,
+    },
+    Choice {
+        name: "require",
+        meaning: "the container is not started",
+        set: |p| p.containers.rootless.limits = RootlessLimits::Require,
     },
 ];
 
@@ -612,6 +639,22 @@ const KEYS: &[Key] = &[
         doc: "Whether containers of `palisade run` get an AppArmor profile of their own, which holds \
               the same limits in another part of the kernel.",
         example: "required",
+    },
+    section("containers.rootless", "Containers of `palisade run` that an ordinary user starts."),
+    Key {
+        path: "containers.rootless.ids",
+        kind: Kind::Choice(ROOTLESS_IDS),
+        default: Default::Value("range"),
+        doc: "Which user and group ids a container with `user_namespace: private` has.",
+        example: "single",
+    },
+    Key {
+        path: "containers.rootless.limits",
+        kind: Kind::Choice(ROOTLESS_LIMITS),
+        default: Default::Value("warn"),
+        doc: "What becomes of a limit whose control group controller was not delegated to the \
+              user.",
+        example: "require",
     },
     section("runtime", "What is watched."),
     Key {

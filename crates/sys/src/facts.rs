@@ -88,6 +88,11 @@ pub fn open_files_hard_max() -> Option<u64> {
     rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum
 }
 
+/// The numbers of the calling user and its group, effective ones.
+pub fn user() -> (u32, u32) {
+    (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw())
+}
+
 /// The disk that holds `path`, as the kernel numbers it (major, minor): of a partition the disk that
 /// it is part of, which is what limits of input and output are set for. `None` for what lies on no
 /// single disk, such as tmpfs, overlay or btrfs.

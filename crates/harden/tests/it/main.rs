@@ -31,6 +31,7 @@ fn restricted() -> Containers {
         },
         mask_paths: true,
         security_module: palisade_policy::SecurityModule::Auto,
+        rootless: palisade_policy::Rootless::default(),
     }
 }
 

@@ -15,11 +15,16 @@ use super::{ImageSource, ListFormat};
     palisade run oci:./shop -- /bin/sh -c id\n  \
     palisade run --policy web.yaml --publish 8080:80 oci:./shop\n  \
     palisade run --interactive --tty oci:./shop -- /bin/sh\n  \
+    palisade run --rootfs ./root -- /bin/sh -c id\n  \
     palisade run --deny-drift oci:./shop    # only the image's own programs start\n  \
     palisade run --explain --policy restricted oci:./shop   # show every change, run nothing")]
 pub(crate) struct Run {
     /// The image: NAME, registry:NAME, docker:NAME, oci:DIR[:TAG], archive:FILE, …
-    pub(crate) target: String,
+    #[arg(required_unless_present = "rootfs", conflicts_with = "rootfs")]
+    pub(crate) target: Option<String>,
+    /// A folder that is the root file system, instead of an image
+    #[arg(long, value_name = "DIR")]
+    pub(crate) rootfs: Option<PathBuf>,
     /// Arguments instead of the image's command
     #[arg(last = true)]
     pub(crate) command: Vec<String>,
@@ -78,8 +83,10 @@ pub(crate) struct Run {
 pub(crate) enum ContainerNetwork {
     /// Loopback only
     None,
-    /// One of its own, on a bridge of containers
+    /// One of its own: on a bridge of containers, and without root by `pasta` or `slirp4netns`
     Bridge,
+    /// One of its own by `pasta` or `slirp4netns`, without root
+    User,
     /// The host's
     Host,
 }

@@ -83,8 +83,7 @@ pub(crate) struct PatchBuild {
     /// is named. Without this flag such upgrades are not made
     #[arg(long)]
     pub(crate) skip_scripts: bool,
-    /// Execute maintainer scripts and triggers of dpkg's and rpm's packages, in containers of the image
-    /// without a network; what they change is in the layer, and listed apart. Needs root. A script
+    /// Execute maintainer scripts and triggers, in containers of the image without a network; what they change is in the layer, and listed apart. Needs root. A script
     /// that fails refuses the build
     #[arg(long, conflicts_with = "skip_scripts")]
     pub(crate) allow_scripts: bool,

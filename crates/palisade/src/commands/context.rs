@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use palisade_runtime::Rootless;
+
 use crate::Environment;
 use crate::cli::Global;
 use crate::terminal::Terminal;
@@ -11,6 +13,8 @@ pub(crate) struct Context<'c> {
     pub(crate) global: &'c Global,
     pub(crate) terminal: Terminal,
     pub(crate) environment: &'c Environment,
+    /// The ordinary user whose namespace this process is in.
+    pub(crate) rootless: Option<&'c Rootless>,
 }
 
 impl Context<'_> {

@@ -33,11 +33,23 @@ pub(crate) fn run(context: &Context<'_>, args: &cli::Run) -> Result<Exit, Failur
     if let Some(file) = &args.seccomp {
         policy.containers.seccomp = Seccomp::File(file.clone());
     }
-    narrow_network(&mut policy, args)?;
-    let target: Target = args.target.parse().or_exit(Exit::Usage)?;
-    if matches!(target, Target::Folder(_) | Target::Host | Target::Container(_) | Target::Aci(_)) {
-        return Err(Failure::message(Exit::Usage, format!("`{target}` is no image"))
-            .with_hint("run an image: NAME, registry:NAME, oci:DIR[:TAG], archive:FILE"));
+    narrow_network(&mut policy, args, context.rootless.is_some())?;
+    let target: Target = match (&args.target, &args.rootfs) {
+        (Some(target), _) => target.parse().or_exit(Exit::Usage)?,
+        (None, Some(folder)) => Target::Folder(folder.clone()),
+        (None, None) => return Err(Failure::message(Exit::Usage, "neither image nor folder")),
+    };
+    let is_folder = args.target.is_none();
+    if !is_folder
+        && matches!(
+            target,
+            Target::Folder(_) | Target::Host | Target::Container(_) | Target::Aci(_)
+        )
+    {
+        return Err(Failure::message(Exit::Usage, format!("`{target}` is no image")).with_hint(
+            "run an image: NAME, registry:NAME, oci:DIR[:TAG], archive:FILE; or a folder: \
+                        --rootfs DIR",
+        ));
     }
     if args.db.as_ref().is_some_and(|path| !path.exists()) {
         // Without a name the usual place may be empty; one that was named must be there.
@@ -119,11 +131,15 @@ pub(crate) fn run(context: &Context<'_>, args: &cli::Run) -> Result<Exit, Failur
 }
 
 /// The network that was asked for, as far as the policy allows it.
-fn narrow_network(policy: &mut Policy, args: &cli::Run) -> Result<(), Failure> {
+fn narrow_network(policy: &mut Policy, args: &cli::Run, is_rootless: bool) -> Result<(), Failure> {
+    if args.network == Some(cli::ContainerNetwork::User) && !is_rootless {
+        return Err(Failure::message(Exit::Usage, "root's containers have no such network")
+            .with_hint("take --network bridge"));
+    }
     let allowed = policy.containers.network;
     let wanted = args.network.map_or(allowed, |network| match network {
         cli::ContainerNetwork::None => Network::None,
-        cli::ContainerNetwork::Bridge => Network::Bridge,
+        cli::ContainerNetwork::Bridge | cli::ContainerNetwork::User => Network::Bridge,
         cli::ContainerNetwork::Host => Network::Host,
     });
     let refused = |message: String, hint: &str| {
@@ -135,7 +151,7 @@ fn narrow_network(policy: &mut Policy, args: &cli::Run) -> Result<(), Failure> {
     }
     policy.containers.network = wanted;
     if !args.publish.is_empty() && wanted != Network::Bridge {
-        let message = "only a container on the bridge can publish ports".into();
+        let message = "only a container with a network of its own can publish ports".into();
         return refused(message, "set `containers.network: bridge` in the policy");
     }
     if args.publish.len() > PUBLISHED_MAX {
@@ -288,17 +304,26 @@ pub(crate) fn open(context: &Context<'_>, program: Option<&Path>) -> Result<Runt
         None => Runc::find(),
     };
     let runc = runc.or_exit(Exit::Incomplete)?;
-    Runtime::open(paths(context), runc, IdSpace::of_this_machine()).or_exit(Exit::Incomplete)
+    let opened = match context.rootless {
+        Some(rootless) => Runtime::open_rootless(paths(context), runc, rootless.clone()),
+        None => Runtime::open(paths(context), runc, IdSpace::of_this_machine()),
+    };
+    opened.or_exit(Exit::Incomplete)
 }
 
 /// Where containers are kept.
 pub(crate) fn paths(context: &Context<'_>) -> RuntimePaths {
+    paths_of(context.global)
+}
+
+/// Where containers are kept by these flags.
+pub(crate) fn paths_of(global: &cli::Global) -> RuntimePaths {
     // Root file systems are assembled in another working folder than ours, and an OCI runtime has
     // its own. Only an empty path has no absolute form.
     let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
     RuntimePaths {
-        state: absolute(&context.global.run_dir),
-        data: absolute(&context.global.data_dir),
+        state: absolute(&global.run_dir),
+        data: absolute(&global.data_dir),
         ..RuntimePaths::default()
     }
 }

@@ -247,7 +247,7 @@ fn ports_script(id: &str, lease: &Lease) -> String {
 }
 
 /// Limits what `device` sends.
-fn shape(device: &str, bytes_per_second: u64) -> Result<(), NetworkError> {
+pub(super) fn shape(device: &str, bytes_per_second: u64) -> Result<(), NetworkError> {
     let rate = format!("{bytes_per_second}bps");
     super::tools::tc_do(&[
         "qdisc",

@@ -20,6 +20,7 @@ mod guard;
 mod keep;
 mod lease;
 mod tools;
+pub(crate) mod usermode;
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -74,6 +75,22 @@ pub enum NetworkError {
     /// A port of the host is in use already.
     #[error("port {0} of the host is in use")]
     PortTaken(Published),
+    /// A port that only root may take.
+    #[error("port {0} of the host is root's to give")]
+    LowPort(Published),
+    /// Nothing is installed that connects an ordinary user's container.
+    #[error(
+        "neither `pasta` nor `slirp4netns` is installed, which connect containers without root"
+    )]
+    NoUserMode,
+    /// The device by which such programs work is closed.
+    #[error("open `{path}`")]
+    Tun {
+        /// The device.
+        path: &'static str,
+        /// Why.
+        source: std::io::Error,
+    },
     /// Every address of the bridge's network is in use.
     #[error("no address of {} is free", .0.network())]
     Exhausted(Subnet),
@@ -108,6 +125,16 @@ impl Explain for NetworkError {
             Self::HostNetwork(_) => "give the container a network of its own".into(),
             Self::NoPort(_) => "connect it first: palisade network connect CONTAINER".into(),
             Self::PortTaken(_) => "choose another (`palisade ps --format json` shows ours)".into(),
+            Self::LowPort(_) => {
+                "choose one from 1024 on (or have root set net.ipv4.ip_unprivileged_port_start)"
+                    .into()
+            }
+            Self::NoUserMode => {
+                "apt install passt (or slirp4netns), or take `--network none`".into()
+            }
+            Self::Tun { path, .. } => format!(
+                "have root open it to users, as udev does by default: modprobe tun; chmod 666 {path}"
+            ),
             Self::Exhausted(_) => "stop containers that are connected".into(),
             Self::Lease { .. } => "stop all containers that are connected, then remove it".into(),
             Self::Unusable(_) | Self::Setting { .. } => return None,

@@ -274,6 +274,7 @@ pub(crate) fn restricted() -> Policy {
             },
             mask_paths: true,
             security_module: palisade_policy::SecurityModule::Auto,
+            rootless: palisade_policy::Rootless::default(),
         },
         runtime: palisade_policy::Runtime {
             rules: Vec::new(),

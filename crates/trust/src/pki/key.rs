@@ -7,6 +7,7 @@ use ring::signature as sig;
 
 use super::comb::Comb;
 use super::der::{self, Der, DerError};
+use super::rsa;
 
 /// Largest RSA modulus, in bytes: 8192 bits, which is what can be verified.
 const MODULUS_BYTES_MAX: usize = 1024;
@@ -218,7 +219,7 @@ impl Key {
         sig::UnparsedPublicKey::new(algorithm, &self.bytes).verify(message, signature).is_ok()
     }
 
-    /// Whether `signature` is this key's over a message with that hash. Only ECDSA can say.
+    /// Whether `signature` is this key's over a message with that hash. Ed25519 cannot say.
     pub(crate) fn verify_hash(&self, hash: &[u8], signature: &[u8]) -> bool {
         match self.kind {
             Kind::P256 => p256::ecdsa::VerifyingKey::from_sec1_bytes(&self.bytes)
@@ -234,28 +235,53 @@ impl Key {
                 .is_some_and(|(key, signature)| key.verify_prehash(hash, &signature).is_ok()),
             Kind::P521 => p521::ecdsa::Signature::from_der(signature)
                 .is_ok_and(|signature| verify_p521(&self.bytes, hash, &signature)),
-            Kind::Rsa | Kind::Ed25519 => false,
+            Kind::Rsa => rsa::verify(self, hash, signature).unwrap_or(false),
+            Kind::Ed25519 => false,
         }
     }
 
-    /// Whether `signature` is this key's over `message` as Ed25519ph makes it (RFC 8032,
-    /// section 5.1), which hashes with SHA-512 first and cannot be mistaken for Ed25519.
-    pub(crate) fn verify_ed25519ph(&self, message: &[u8], signature: &[u8]) -> bool {
-        use sha2::Digest as _;
+    /// Whether `signature` is this key's over a message with that SHA-512 as Ed25519ph makes it
+    /// (RFC 8032, section 5.1), which cannot be mistaken for Ed25519.
+    pub(crate) fn verify_ed25519ph(&self, sha512: &[u8], signature: &[u8]) -> bool {
         let Ok(bytes) = <[u8; 32]>::try_from(self.bytes.as_slice()) else { return false };
+        let Ok(hash) = <[u8; 64]>::try_from(sha512) else { return false };
         if self.kind != Kind::Ed25519 {
             return false;
         }
-        let hash = sha2::Sha512::new_with_prefix(message);
         ed25519_dalek::VerifyingKey::from_bytes(&bytes)
             .ok()
             .zip(ed25519_dalek::Signature::from_slice(signature).ok())
-            .is_some_and(|(key, it)| key.verify_prehashed_strict(hash, None, &it).is_ok())
+            .is_some_and(|(key, it)| key.verify_prehashed_strict(Given(hash), None, &it).is_ok())
     }
 
-    /// Whether a message can be verified by its hash alone.
+    /// Whether a message can be verified by its hash alone, whatever the hash.
     pub(crate) fn verifies_hashes(&self) -> bool {
-        matches!(self.kind, Kind::P256 | Kind::P384 | Kind::P521)
+        self.kind != Kind::Ed25519
+    }
+}
+
+/// A SHA-512 that somebody else computed, in the place of the function.
+struct Given([u8; 64]);
+
+impl Default for Given {
+    fn default() -> Self {
+        Self([0; 64])
+    }
+}
+
+impl sha2::digest::OutputSizeUser for Given {
+    type OutputSize = sha2::digest::typenum::U64;
+}
+
+impl sha2::digest::HashMarker for Given {}
+
+impl sha2::digest::Update for Given {
+    fn update(&mut self, _: &[u8]) {}
+}
+
+impl sha2::digest::FixedOutput for Given {
+    fn finalize_into(self, out: &mut sha2::digest::Output<Self>) {
+        out.copy_from_slice(&self.0);
     }
 }
 

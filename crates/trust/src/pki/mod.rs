@@ -8,6 +8,7 @@ mod comb;
 pub(crate) mod der;
 pub(crate) mod key;
 pub(crate) mod path;
+mod rsa;
 pub(crate) mod timestamp;
 
 pub(crate) use certificate::Certificate;

@@ -27,8 +27,6 @@ const OUTPUT_BYTES_MAX: usize = 2 << 10;
 const RPM_OUTPUT_BYTES_MAX: usize = 1 << 20;
 /// Processes of all scripts at a time.
 const PIDS_MAX: u32 = 1_024;
-/// Where dpkg has the scripts of a package that it unpacks.
-const PLACE: &str = "var/lib/dpkg/tmp.ci";
 /// Where packages lie that rpm upgrades.
 const RPM_PLACE: &str = ".palisade-patch";
 /// What rpm says of a script that fails, and ends well all the same where it is one of those after
@@ -112,7 +110,9 @@ pub(super) fn execute(
         return Err(Failure::message(Exit::Incomplete, "scripts are executed by root alone")
             .with_hint("run as root, or give --skip-scripts instead of --allow-scripts"));
     }
-    within(context, image, files, PLACE, layer, &|container| {
+    // The scripts of one build are all of one package manager.
+    let place = steps.first().map_or(RPM_PLACE, |step| step.folder);
+    within(context, image, files, place, layer, &|container| {
         for step in steps {
             context.terminal.progress(&format!("executing {}", safe(&step.name())));
             container.place(step)?;
@@ -214,9 +214,10 @@ impl Container<'_> {
         let mut file = tempfile::tempfile().context("write a script")?;
         file.write_all(&step.content).context("write a script")?;
         file.rewind().context("write a script")?;
-        let path = format!("/{PLACE}/{}", step.script);
+        let folder = format!("/{}", step.folder);
+        let path = format!("{folder}/{}", step.script);
         let line = "umask 022; rm -rf \"$1\" && mkdir -p \"$1\" && cat >\"$2\" && chmod 755 \"$2\"";
-        let command = ["/bin/sh", "-c", line, "sh", &format!("/{PLACE}"), &path];
+        let command = ["/bin/sh", "-c", line, "sh", &folder, &path];
         let tail = Tail::default();
         let ended = self.exec(&command.map(str::to_string), &[], Input::File(file), &tail)?;
         if ended == Ended::Code(0) {
@@ -267,7 +268,7 @@ impl Container<'_> {
     }
 
     fn step(&self, step: &Step) -> Result<(), Failure> {
-        let mut command = vec![format!("/{PLACE}/{}", step.script)];
+        let mut command = vec![format!("/{}/{}", step.folder, step.script)];
         command.extend(step.args.iter().cloned());
         let tail = Tail::default();
         let ended = self.exec(&command, &step.env, Input::Null, &tail)?;
