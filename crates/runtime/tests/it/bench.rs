@@ -243,6 +243,7 @@ pub(crate) fn restricted() -> Policy {
         scan: palisade_policy::scan::Scan::default(),
         enforce: palisade_policy::Enforce::default(),
         evidence: palisade_policy::Evidence::default(),
+        network: palisade_policy::NetworkGuards::default(),
         images: Images {
             verify: ImageVerification::Off,
             keys: Vec::new(),
