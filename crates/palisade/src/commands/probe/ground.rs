@@ -97,6 +97,7 @@ impl<'a> Ground<'a> {
             current: RefCell::new(None),
         };
         std::fs::create_dir_all(ground.data()).context("make the probe's folder")?;
+        context.lend_database(&ground.data()).context("lend the advisory database")?;
         let chosen = format!("container.name={}", ground.name);
         let name = ground.name.clone();
         let belongs = move |alert: &serde_json::Value| {

@@ -105,7 +105,7 @@ fn labels_of_docker_choose_the_playbook() {
     let order = order["order"]["id"].as_str().unwrap().to_string();
     watch.signal(Signal::TERM);
     watch.wait(SOON);
-    finish(docker.ours(&["respond", "undo", &order, "--owner", "the test"])).expect(0);
+    finish(docker.ours(&["respond", "undo", &order])).expect(0);
     assert!(!is_paused("front"));
 }
 
@@ -186,5 +186,5 @@ fn labels_of_podman_choose_the_playbook() {
     let order = order["order"]["id"].as_str().unwrap().to_string();
     watch.signal(Signal::TERM);
     watch.wait(SOON);
-    bed.run(&["respond", "undo", &order, "--owner", "the test"]).expect(0);
+    bed.run(&["respond", "undo", &order]).expect(0);
 }
