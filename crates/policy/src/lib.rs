@@ -11,6 +11,7 @@ pub mod builtin;
 mod capability;
 mod check;
 mod checks;
+mod choices;
 pub mod code;
 pub mod condition;
 pub mod decide;
