@@ -38,6 +38,9 @@ redis-server|redis-server|test|is probed with and without a password
 gnupg|gpg|test|signs images and repositories
 age|age|test|opens evidence that is encrypted
 skopeo|skopeo|test|copies signed images
+rpm|rpmbuild|test|makes and installs packages of RPM
+createrepo-c|createrepo_c|test|makes their repositories
+zstd|zstd|test|packs their indices
 strace|strace|test|sees that nothing is connected to offline
 libc6-dev|/usr/include/stdio.h|test|links the probe that tries what a container reaches
 docker.io|dockerd|bench|is timed with and without the runtime

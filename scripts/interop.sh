@@ -301,6 +301,8 @@ if [ -x "$python" ] && "$python" -c 'import tuf.api.metadata' 2>/dev/null; then
     check yes "and goes on" "$palisade" --data-dir "$work/data" trust root update
     sed 's/"version":2/"version":3/' tuf/timestamp.json >changed && mv changed tuf/timestamp.json
     check no "a changed document is refused" "$palisade" --data-dir "$work/data" trust root update
+    check yes "delegated roles are followed as python-tuf does, in 40 random repositories" \
+        "$python" "$root/scripts/interop-tuf-graphs.py" "$palisade" "$work/graphs" 40
     # The roots that the field's clients bring are signed as they say; there is no more to fetch.
     mapfile -t roots < <(find "$tools/venv" -path '*sigstore/_store/*' -name root.json)
     for one in "${roots[@]}"; do

@@ -5,8 +5,8 @@
 use std::sync::OnceLock;
 
 use libfuzzer_sys::fuzz_target;
-use palisade_tlog::{Checkpoint, KeyKind, Note, SigningKey, VerifierKey};
 use palisade_tlog::tile::TileCoordinate;
+use palisade_tlog::{Checkpoint, KeyKind, Note, SigningKey, VerifierKey};
 
 fuzz_target!(|data: &[u8]| {
     static KEY: OnceLock<VerifierKey> = OnceLock::new();
@@ -16,7 +16,10 @@ fuzz_target!(|data: &[u8]| {
     });
     assert!(Checkpoint::open(data, key).is_err());
     if let Ok(note) = Note::parse(data) {
-        assert_eq!(Note::parse(note.to_text().as_bytes()).ok().map(|it| it.to_text()), Some(note.to_text()));
+        assert_eq!(
+            Note::parse(note.to_text().as_bytes()).ok().map(|it| it.to_text()),
+            Some(note.to_text())
+        );
         if let Ok(checkpoint) = Checkpoint::parse(note.text()) {
             let again = Checkpoint::parse(&checkpoint.to_string());
             assert!(again.is_ok_and(|again| again == checkpoint));

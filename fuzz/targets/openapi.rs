@@ -16,7 +16,11 @@ fuzz_target!(|data: &[u8]| {
         assert!(case.bytes.len() <= REQUEST_BYTES_MAX);
         let first = case.bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
         let blanks = first.iter().filter(|byte| **byte == b' ').count();
-        assert!(first.ends_with(b" HTTP/1.1\r") && blanks == 2, "{}", String::from_utf8_lossy(first));
+        assert!(
+            first.ends_with(b" HTTP/1.1\r") && blanks == 2,
+            "{}",
+            String::from_utf8_lossy(first)
+        );
     }
     assert_eq!(all, cases(&api, 100));
 });

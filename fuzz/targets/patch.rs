@@ -7,7 +7,8 @@
 
 use libfuzzer_sys::fuzz_target;
 use palisade_patch::{
-    read_apk, read_apk_index, read_apk_members, read_deb, read_packages, read_release,
+    read_apk, read_apk_index, read_apk_members, read_deb, read_modules, read_notices,
+    read_packages, read_primary, read_release, read_repomd, read_repos, read_rpm,
     read_sources_list, rewrite_apk_installed, rewrite_apk_scripts,
 };
 
@@ -19,7 +20,7 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 
 fuzz_target!(|data: &[u8]| {
     let Some((kind, rest)) = data.split_first() else { return };
-    match kind % 9 {
+    match kind % 15 {
         0 => {
             let Ok(deb) = read_deb(rest, "package") else { return };
             assert!(deb.control.contains_key("control"));
@@ -52,6 +53,33 @@ fuzz_target!(|data: &[u8]| {
         }
         8 => {
             let _ = read_apk(rest, "Q1", "package");
+        }
+        9 => {
+            let Ok(repomd) = read_repomd(rest, "repomd.xml") else { return };
+            assert!(repomd.indices.contains_key("primary"));
+        }
+        10 => {
+            let Ok(primary) = read_primary(rest, &|_| true) else { return };
+            assert!(primary.packages.len() as u64 + primary.n_bad <= primary.n_packages);
+            for one in &primary.packages {
+                assert!(!one.name.is_empty() && !one.address.starts_with('/'));
+                assert!(one.address.split('/').all(|it| it != ".."), "{}", one.address);
+            }
+        }
+        11 => {
+            let _ = read_modules(&String::from_utf8_lossy(rest), &|_| true);
+        }
+        12 => {
+            let Ok(notices) = read_notices(rest, &|name| !name.is_empty()) else { return };
+            assert!(notices.keys().all(|(name, _, _)| !name.is_empty()));
+        }
+        13 => {
+            let Ok(rpm) = read_rpm(rest, "package") else { return };
+            assert!(!rpm.name.is_empty() && rpm.version.contains('-'));
+        }
+        14 => {
+            let (repos, _) = read_repos(&String::from_utf8_lossy(rest));
+            assert!(repos.iter().all(|it| it.list.is_some() || !it.addresses.is_empty()));
         }
         1 => {
             let (packages, n_bad) = read_packages(rest);

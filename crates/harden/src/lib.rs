@@ -16,6 +16,7 @@ mod facts;
 mod lists;
 pub mod lxc;
 mod patch;
+mod rootless;
 pub mod seccomp;
 mod spec;
 mod user;
@@ -28,5 +29,6 @@ pub use engine::{
 pub use facts::{Facts, ImageFacts, Machine};
 pub use lists::{MASKED_PATHS, READ_ONLY_PATHS};
 pub use patch::{Change, Malformed};
+pub use rootless::Rootless;
 pub use spec::{Base, ImageDefaults, base_spec};
 pub use user::{IdRange, ResolveUserError, User, resolve_user};

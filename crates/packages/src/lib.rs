@@ -18,8 +18,10 @@ pub mod os_release;
 pub mod program;
 pub mod purl;
 pub mod version;
+pub mod xml;
 mod zip;
 
+pub use catalog::rpm;
 pub use catalog::{CatalogFile, Cataloger, FilePath, VALUES_MAX, catalogers};
 pub use collect::{
     Collected, Collector, GAPS_MAX, NAME_BYTES_MAX, OWNED_FILES_MAX, PACKAGES_MAX, Sink,

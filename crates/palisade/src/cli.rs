@@ -76,8 +76,13 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
+/// Default of `--data-dir`.
+pub(crate) const DATA_DIR: &str = "/var/lib/palisade";
+/// Default of `--run-dir`.
+pub(crate) const RUN_DIR: &str = "/run/palisade";
+
 /// Flags that every command has.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
     /// When to colour the output
@@ -90,11 +95,14 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_enum, default_value_t = LogLevel::Warn, value_name = "LEVEL")]
     pub(crate) log_level: LogLevel,
     /// Folder for what must survive a restart: layers, ids, incidents, evidence
-    #[arg(long, global = true, default_value = "/var/lib/palisade", value_name = "DIR")]
+    #[arg(long, global = true, default_value = DATA_DIR, value_name = "DIR")]
     pub(crate) data_dir: PathBuf,
     /// Folder for what must not: running containers
-    #[arg(long, global = true, default_value = "/run/palisade", value_name = "DIR")]
+    #[arg(long, global = true, default_value = RUN_DIR, value_name = "DIR")]
     pub(crate) run_dir: PathBuf,
+    /// Run a detached container in the foreground for the command that was given
+    #[arg(long, hide = true)]
+    pub(crate) supervised: bool,
     /// Ed25519 public key that must have signed the advisory database
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) db_key: Option<PathBuf>,

@@ -39,6 +39,7 @@ mod profile;
 mod promote;
 mod replay;
 mod respond;
+mod rootless;
 mod rules;
 mod run;
 pub(crate) mod runtime;
@@ -50,6 +51,7 @@ mod signing;
 mod sink;
 mod status;
 mod stored;
+mod supervise;
 mod top;
 mod trust;
 mod trust_change;
@@ -72,7 +74,13 @@ pub(crate) fn run(
     terminal: Terminal,
     environment: &Environment,
 ) -> Result<Exit, Failure> {
-    let context = Context { global: &cli.global, terminal, environment };
+    let place = rootless::enter(&cli.command, &cli.global, environment)?;
+    let context = Context {
+        global: place.as_ref().map_or(&cli.global, |place| &place.global),
+        terminal,
+        environment,
+        rootless: place.as_ref().map(|place| &place.rootless),
+    };
     match &cli.command {
         Command::Scan(args) => scan::scan(&context, args),
         Command::Check(args) => check::check(&context, args),

@@ -47,6 +47,7 @@ struct Environment {
     registries_conf: Option<PathBuf>,
     xdg_runtime_dir: Option<PathBuf>,
     xdg_cache_home: Option<PathBuf>,
+    xdg_data_home: Option<PathBuf>,
     /// An ID token for keyless signatures, where a CI system puts it.
     id_token: Option<String>,
     /// Where a CI runner gives ID tokens, and with which secret.
@@ -72,6 +73,7 @@ impl Environment {
             registries_conf: path("CONTAINERS_REGISTRIES_CONF"),
             xdg_runtime_dir: path("XDG_RUNTIME_DIR"),
             xdg_cache_home: path("XDG_CACHE_HOME"),
+            xdg_data_home: path("XDG_DATA_HOME"),
             id_token: text("SIGSTORE_ID_TOKEN"),
             id_token_request: text("ACTIONS_ID_TOKEN_REQUEST_URL")
                 .zip(text("ACTIONS_ID_TOKEN_REQUEST_TOKEN")),

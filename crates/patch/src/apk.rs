@@ -17,11 +17,10 @@ use std::io::Read as _;
 use base64::Engine as _;
 use palisade_base::{Timestamp, read_bounded};
 use palisade_image::{FileKind, Limits, RawKind, TarReader};
-use palisade_model::PackageKind;
 use ring::signature as sig;
 
-use crate::control::Installed;
 use crate::index::{Available, PACKAGES_MAX};
+use crate::installed::Installed;
 use crate::relation::{Relation, apk_relations};
 use crate::{Files, PatchError};
 
@@ -77,6 +76,7 @@ pub(crate) fn installed(bytes: &[u8]) -> Vec<Installed> {
             version: (*record.get("V")?).to_string(),
             architecture: record.get("A").copied().unwrap_or_default().to_string(),
             is_held: false,
+            module: None,
             depends,
             breaks,
             provides,
@@ -275,13 +275,12 @@ pub fn read_apk_index(bytes: &[u8]) -> (Vec<Available>, u64) {
                 architecture,
                 address,
                 size,
-                digest: None,
                 checksum: text("C").unwrap_or_default(),
                 record: record::header(&record),
-                suite: String::new(),
                 depends: depends.clone(),
                 breaks: breaks.clone(),
                 provides: provides.clone(),
+                ..Available::default()
             })
         };
         match read() {
@@ -311,17 +310,6 @@ pub(crate) fn bounded(
         }
     }
     all
-}
-
-/// The kind of packages that an image has, and those that are installed.
-pub(crate) fn installed_of(files: &Files) -> Option<(PackageKind, Vec<Installed>)> {
-    if let Some(status) = files.content("var/lib/dpkg/status") {
-        return Some((PackageKind::Dpkg, crate::control::installed(status)));
-    }
-    if crate::status_folder::is_used(files) {
-        return Some((PackageKind::Dpkg, crate::status_folder::installed(files)));
-    }
-    database(files).map(|bytes| (PackageKind::Apk, installed(bytes)))
 }
 
 #[cfg(test)]

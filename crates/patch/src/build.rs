@@ -19,10 +19,11 @@ use crate::fetched::{Fetched, key, settle};
 use crate::filter::Paths;
 use crate::layer::Layer;
 use crate::maintainer::{self, Steps};
+use crate::placing::{place_of, refuse_others};
 use crate::plan::Upgrade;
 use crate::status::{self, Conffile};
 use crate::triggers;
-use crate::{Fetch, Files, PatchError, Plan, Repository, apk, status_folder};
+use crate::{Fetch, Files, PatchError, Plan, Repository, Transaction, apk, rpm, status_folder};
 
 pub(crate) const STATUS: &str = "var/lib/dpkg/status";
 const INFO: &str = "var/lib/dpkg/info";
@@ -46,6 +47,9 @@ pub struct KeptConffile {
     /// Where the package's own form is, if it changed too.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub new_form: Option<String>,
+    /// Where the image's own form is, if that of the package took its place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub old_form: Option<String>,
 }
 
 /// One package that was upgraded.
@@ -75,19 +79,44 @@ pub struct Upgraded {
 }
 
 impl Upgraded {
-    /// Of an upgrade of which nothing is written yet; nothing without a digest.
-    pub(crate) fn of(upgrade: &Upgrade) -> Option<Self> {
-        Some(Self {
+    /// Of an upgrade of which nothing is written yet, by a package with this digest.
+    pub(crate) fn of(upgrade: &Upgrade, digest: Digest) -> Self {
+        Self {
             package: upgrade.package.clone(),
             architecture: upgrade.architecture.clone(),
             from: upgrade.installed.clone(),
             to: upgrade.available.clone(),
-            digest: upgrade.package_file.digest?,
+            digest,
             n_files: 0,
             kept: Vec::new(),
             skipped: Vec::new(),
             executed: Vec::new(),
-        })
+        }
+    }
+}
+
+impl KeptConffile {
+    /// One that stays at `path` (without a leading slash), with the package's form at another if it
+    /// changed too.
+    pub(crate) fn new(path: &str, new_form: Option<&str>) -> Self {
+        let absolute = |path: &str| format!("/{path}");
+        Self { path: absolute(path), new_form: new_form.map(absolute), old_form: None }
+    }
+
+    /// The configuration files that rpm decided of, by the paths that it wrote (without leading
+    /// slashes).
+    pub fn of_rpm<'p>(written: impl Iterator<Item = &'p str>) -> Vec<Self> {
+        let read = |path: &str| {
+            let (plain, suffix) = path.rsplit_once('.')?;
+            let kept = Self::new(plain, None);
+            let beside = Some(format!("/{path}"));
+            match suffix {
+                "rpmnew" => Some(Self { new_form: beside, ..kept }),
+                "rpmsave" | "rpmorig" => Some(Self { old_form: beside, ..kept }),
+                _ => None,
+            }
+        };
+        written.filter_map(read).collect()
     }
 }
 
@@ -103,6 +132,9 @@ pub struct Built {
     /// Paths of the upgraded packages that the image's database has no place for: links and
     /// folders where it is `status.d`.
     pub unrecorded: BTreeSet<String>,
+    /// What the image's rpm is to do, where its packages are RPM's: the layer is empty then, and
+    /// the caller executes it.
+    pub transaction: Option<Transaction>,
 }
 
 /// Builds the layer for what was found, as an uncompressed archive written to `out`.
@@ -120,6 +152,9 @@ pub fn build(
 ) -> Result<Built, PatchError> {
     if repository.kind == PackageKind::Apk {
         return apk::build(files, found, repository, fetch, scripts, time, out);
+    }
+    if repository.kind == PackageKind::Rpm {
+        return rpm::build(files, found, repository, fetch, scripts, out);
     }
     if status_folder::is_used(files) {
         return status_folder::build(files, found, repository, fetch, time, out);
@@ -157,7 +192,7 @@ pub fn build(
     }
     layer.finish()?;
     drop(with_scripts);
-    Ok(Built { plan, upgraded, steps, unrecorded: BTreeSet::new() })
+    Ok(Built { plan, upgraded, steps, unrecorded: BTreeSet::new(), transaction: None })
 }
 
 /// A package that was fetched, with its control file as the index has it.
@@ -274,35 +309,22 @@ impl Builder<'_> {
             if self.paths.is_overridden(&file.path) {
                 return refuse("has a mode or owner of the image's own (dpkg-statoverride)");
             }
-            let Some(at) = self.place(&file.path, name) else {
-                return refuse("leads through a loop of links");
-            };
-            let node = self.files.get(&at);
-            let is_folder = node.is_some_and(|node| node.kind == FileKind::Folder);
-            let is_link = node.is_some_and(|node| node.kind == FileKind::Symlink);
-            match file.kind {
-                FileKind::Folder if node.is_some() && !is_folder && !is_link => {
-                    return refuse("is a file in the image and a folder in the new version");
-                }
-                FileKind::Folder => continue,
-                _ if is_folder => {
-                    return refuse("is a folder in the image and none in the new version");
-                }
-                FileKind::HardLink if !is_linkable(deb, &file.link, &self.paths) => {
-                    return refuse("links to what the image leaves out");
-                }
-                _ => {}
+            let at = place_of(self.files, file, self.place(&file.path, name))?;
+            if file.kind == FileKind::Folder {
+                continue;
+            }
+            if file.kind == FileKind::HardLink && !is_linkable(deb, &file.link, &self.paths) {
+                return refuse("links to what the image leaves out");
             }
             let others = self.owners.get(&at).map(Vec::as_slice).unwrap_or_default();
-            let own = |other: &String| {
+            let is_own = |other: &str| {
                 let plain = other.split(':').next().unwrap_or_default();
                 plain == name || upgraded.contains(other)
             };
-            if let Some(other) = others.iter().find(|other| !own(other))
-                && !self.paths.is_excluded(&file.path, file.kind)
+            if !self.paths.is_excluded(&file.path, file.kind)
                 && self.paths.diverted(&file.path, name) == file.path
             {
-                return refuse(&format!("is a file of {other} as well"));
+                refuse_others(file, others, is_own)?;
             }
             places.push(at);
         }
@@ -368,7 +390,7 @@ impl Builder<'_> {
                 && one.get("Architecture") == Some(architecture)
         });
         let old_conffiles = status::conffiles(&old.ok_or_else(lost)?);
-        let mut done = Upgraded::of(upgrade).ok_or_else(lost)?;
+        let mut done = Upgraded::of(upgrade, upgrade.package_file.digest.ok_or_else(lost)?);
         let own: Vec<String> = own_conffiles(deb).into_iter().map(|(path, _)| path).collect();
         let (mut list, mut conffiles, mut places) = (String::new(), Vec::new(), BTreeSet::new());
         for file in &deb.files {
@@ -396,15 +418,12 @@ impl Builder<'_> {
                 match self.decide(&file, &at, &old_conffiles) {
                     Decision::Write => {}
                     Decision::Keep => {
-                        let path = format!("/{}", file.path);
-                        done.kept.push(KeptConffile { path, new_form: None });
+                        done.kept.push(KeptConffile::new(&file.path, None));
                         continue;
                     }
                     Decision::Beside => {
                         place = format!("{at}.dpkg-dist");
-                        let path = format!("/{}", file.path);
-                        let new_form = Some(format!("/{place}"));
-                        done.kept.push(KeptConffile { path, new_form });
+                        done.kept.push(KeptConffile::new(&file.path, Some(&place)));
                     }
                     Decision::Same => continue,
                 }

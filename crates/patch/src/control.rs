@@ -1,5 +1,6 @@
 //! Control files with their whole values: of dpkg, and of apt's configuration.
 
+use crate::installed::Installed;
 use crate::relation::{Relation, relations};
 
 /// Stanzas of one file.
@@ -46,18 +47,6 @@ pub(crate) fn stanzas(bytes: &[u8]) -> Vec<Stanza> {
     all
 }
 
-/// A package that dpkg calls installed.
-#[derive(Debug, Clone)]
-pub(crate) struct Installed {
-    pub(crate) name: String,
-    pub(crate) version: String,
-    pub(crate) architecture: String,
-    pub(crate) is_held: bool,
-    pub(crate) depends: Vec<Relation>,
-    pub(crate) breaks: Vec<Relation>,
-    pub(crate) provides: Vec<Relation>,
-}
-
 /// The packages of `var/lib/dpkg/status` that have files.
 pub(crate) fn installed(bytes: &[u8]) -> Vec<Installed> {
     stanzas(bytes).iter().filter_map(|stanza| installed_of(stanza, true)).collect()
@@ -79,6 +68,7 @@ pub(crate) fn installed_of(stanza: &Stanza, has_status: bool) -> Option<Installe
         version: stanza.get("Version")?.to_string(),
         architecture: stanza.get("Architecture").unwrap_or_default().to_string(),
         is_held: want == "hold",
+        module: None,
         depends: stanza.relations(&["Pre-Depends", "Depends"]),
         breaks: stanza.relations(&["Breaks", "Conflicts"]),
         provides: stanza.relations(&["Provides"]),

@@ -39,6 +39,9 @@ pub enum PatchError {
         #[source]
         source: FetchError,
     },
+    /// The image lacks the program that would upgrade its packages.
+    #[error("the image has no `{0}`, which alone writes its database of packages")]
+    NoProgram(&'static str),
     /// The layer could not be written.
     #[error("write the layer")]
     Write(#[source] std::io::Error),
@@ -72,6 +75,11 @@ impl Explain for PatchError {
             Self::Untrusted { .. } => Some(
                 "the repository must be signed by a key that the image holds; an old mirror may \
                  have expired"
+                    .to_string(),
+            ),
+            Self::NoProgram(_) => Some(
+                "build it again on a newer base (`patch plan --base` compares), or install the \
+                 upgrades with `--root` or `--installroot` in the stage that makes its files"
                     .to_string(),
             ),
             _ => None,

@@ -11,7 +11,7 @@ pub(crate) const INDEX_BYTES_MAX: u64 = 512 << 20;
 pub const PACKAGES_MAX: usize = 500_000;
 
 /// A package that a repository has.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Available {
     /// Name.
     pub name: String,
@@ -27,12 +27,17 @@ pub struct Available {
     pub size: u64,
     /// Its SHA-256, where the index has it.
     pub digest: Option<Digest>,
-    /// apk's checksum of its record: `Q1` and SHA-1 in base64.
+    /// apk's checksum of its record (`Q1` and SHA-1 in base64), or RPM's of the package
+    /// (`sha512:…`).
     pub(crate) checksum: String,
     /// What apk's database has of it besides its files.
     pub(crate) record: String,
     /// Suite that has it: `bookworm-security`.
     pub suite: String,
+    /// Stream of the module (`NAME:STREAM`) that it is a build of.
+    pub module: Option<String>,
+    /// Notices of the repository with which it was published.
+    pub notices: Vec<String>,
     pub(crate) depends: Vec<Relation>,
     pub(crate) breaks: Vec<Relation>,
     pub(crate) provides: Vec<Relation>,
@@ -60,12 +65,10 @@ pub fn read_packages(bytes: &[u8]) -> (Vec<Available>, u64) {
                 address: text("Filename")?,
                 size: text("Size")?.parse().ok()?,
                 digest: Some(format!("sha256:{}", text("SHA256")?).parse().ok()?),
-                checksum: String::new(),
-                record: String::new(),
-                suite: String::new(),
                 depends: all(&["Pre-Depends", "Depends"]),
                 breaks: all(&["Breaks", "Conflicts"]),
                 provides: all(&["Provides"]),
+                ..Available::default()
             })
         };
         match read() {

@@ -20,14 +20,17 @@ mod fetched;
 mod files;
 mod filter;
 mod index;
+mod installed;
 mod layer;
 mod maintainer;
 mod merge;
+mod placing;
 mod plan;
 mod prove;
 mod relation;
 mod release;
 mod repository;
+mod rpm;
 mod signature;
 mod sources;
 mod status;
@@ -48,4 +51,8 @@ pub use plan::{Plan, Remaining, Upgrade};
 pub use prove::Difference;
 pub use release::{Release, read_release};
 pub use repository::{Fetch, Mirror, Repository, Suite};
+pub use rpm::{
+    Rpm, RpmSource, Transaction, read_modules, read_notices, read_primary, read_repomd, read_repos,
+    read_rpm,
+};
 pub use sources::{AptSource, read_sources, read_sources_list};

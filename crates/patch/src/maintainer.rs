@@ -17,8 +17,11 @@ use crate::triggers::Activated;
 pub struct Step {
     /// Package whose script it is.
     pub package: String,
-    /// `preinst`, `postinst`, …
+    /// `preinst`, `postinst`, `post-upgrade`, `trigger`, …
     pub script: &'static str,
+    /// Folder, without a leading slash, that it lies in while it is executed, and that is none of
+    /// the image afterwards.
+    pub folder: &'static str,
     /// What is executed.
     pub content: Vec<u8>,
     /// Its arguments.
@@ -34,6 +37,9 @@ impl Step {
         match self.args.as_slice() {
             [first, names, ..] if first == "triggered" => {
                 format!("{script} of {package} (triggered {names})")
+            }
+            folders if script == "trigger" => {
+                format!("{script} of {package} ({})", folders.join(" "))
             }
             _ => format!("{script} of {package}"),
         }
@@ -55,6 +61,9 @@ impl Steps {
         self.before.is_empty() && self.after.is_empty()
     }
 }
+
+/// Where dpkg has the scripts of a package that it unpacks.
+const FOLDER: &str = "var/lib/dpkg/tmp.ci";
 
 /// Version of the image's dpkg, which scripts may ask for.
 fn dpkg_version(files: &Files) -> String {
@@ -88,6 +97,7 @@ pub(crate) fn steps(files: &Files, upgrades: &[(&Upgrade, Deb, Vec<Activated>)])
     let step = |upgrade: &Upgrade, script: &'static str, content: &[u8], args: &[&str]| Step {
         package: upgrade.package.clone(),
         script,
+        folder: FOLDER,
         content: content.to_vec(),
         args: args.iter().map(|arg| (*arg).to_string()).collect(),
         env: environment(&upgrade.package, &upgrade.architecture, script, &dpkg),
@@ -105,7 +115,8 @@ pub(crate) fn steps(files: &Files, upgrades: &[(&Upgrade, Deb, Vec<Activated>)])
             steps.after.push(step(upgrade, "postrm", content, &["upgrade", new]));
         }
     }
-    for at in in_order(upgrades) {
+    let plain: Vec<&Upgrade> = upgrades.iter().map(|(upgrade, _, _)| *upgrade).collect();
+    for at in in_order(&plain) {
         let Some((upgrade, deb, _)) = upgrades.get(at) else { continue };
         if let Some(file) = deb.control.get("postinst") {
             let args = ["configure", upgrade.installed.as_str()];
@@ -132,6 +143,7 @@ pub(crate) fn steps(files: &Files, upgrades: &[(&Upgrade, Deb, Vec<Activated>)])
         steps.after.push(Step {
             package: package.to_string(),
             script: "postinst",
+            folder: FOLDER,
             content: content.to_vec(),
             args: vec!["triggered".into(), names.join(" ")],
             env: environment(package, &architecture, "postinst", &dpkg),
@@ -141,15 +153,15 @@ pub(crate) fn steps(files: &Files, upgrades: &[(&Upgrade, Deb, Vec<Activated>)])
 }
 
 /// The upgrades with each after those that it depends on; in a circle, as they come.
-fn in_order(upgrades: &[(&Upgrade, Deb, Vec<Activated>)]) -> Vec<usize> {
+pub(crate) fn in_order(upgrades: &[&Upgrade]) -> Vec<usize> {
     let mut order: Vec<usize> = Vec::new();
     let needs = |at: usize, other: usize| {
-        let (Some((one, _, _)), Some((other, _, _))) = (upgrades.get(at), upgrades.get(other))
-        else {
+        let (Some(one), Some(other)) = (upgrades.get(at), upgrades.get(other)) else {
             return false;
         };
-        let depends = &one.package_file.depends;
-        depends.iter().flatten().any(|choice| choice.name == other.package)
+        let file = &other.package_file;
+        let mut depends = one.package_file.depends.iter().flatten();
+        depends.any(|choice| choice.is_met_by(&other.package, &file.version, &file.provides))
     };
     while order.len() < upgrades.len() {
         let open: Vec<usize> = (0..upgrades.len()).filter(|at| !order.contains(at)).collect();

@@ -9,8 +9,9 @@ use palisade_model::finding::Vulnerability;
 use palisade_packages::version;
 use serde::Serialize;
 
+use crate::installed::installed_of;
 use crate::upgrade::{Key, Resolution, resolve};
-use crate::{Available, Files, Repository, apk, control};
+use crate::{Available, Files, Repository, apk, control, rpm};
 
 /// One package that is upgraded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -29,6 +30,12 @@ pub struct Upgrade {
     pub suite: String,
     /// Bytes that are fetched.
     pub size: u64,
+    /// Stream of the module that it is a build of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub module: Option<String>,
+    /// Notices of the repository with which it was published.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notices: Vec<String>,
     /// Vulnerabilities that it fixes, worst first.
     pub fixes: Vec<String>,
     /// The package that needs this one in this version, where no finding asks for it.
@@ -56,6 +63,19 @@ pub struct Remaining {
     pub why: String,
 }
 
+impl Remaining {
+    fn new(v: &Vulnerability, why: String) -> Self {
+        Self {
+            id: v.id.clone(),
+            package: v.package.clone(),
+            installed: v.installed.clone(),
+            fixed: v.fixed.clone(),
+            severity: v.severity,
+            why,
+        }
+    }
+}
+
 /// What can be upgraded now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Plan {
@@ -80,12 +100,14 @@ impl Plan {
         refused: &BTreeMap<Key, String>,
     ) -> Self {
         let kind = repository.kind;
-        let installed = apk::installed_of(files).map(|(_, all)| all).unwrap_or_default();
+        // Without a database there is no repository either: gathering says what is wrong with it.
+        let installed = installed_of(files).ok().flatten().map(|(_, all)| all).unwrap_or_default();
         let mut blocked = refused.clone();
         let pinned = match kind {
             PackageKind::Apk => apk::bounded(files, |name| {
                 repository.newest(name, "").map(|newest| newest.version.clone())
             }),
+            PackageKind::Rpm => rpm::held(files, &installed),
             _ => pinned(files),
         };
         for one in &installed {
@@ -118,6 +140,8 @@ impl Plan {
                 available: chosen.file.version.clone(),
                 suite: chosen.file.suite.clone(),
                 size: chosen.file.size,
+                module: chosen.file.module.clone(),
+                notices: chosen.file.notices.clone(),
                 fixes: Vec::new(),
                 needed_by: chosen.needed_by.clone(),
                 package_file: chosen.file.clone(),
@@ -149,6 +173,7 @@ impl Plan {
 fn is_of(kind: PackageKind, v: &Vulnerability) -> bool {
     v.purl.starts_with(match kind {
         PackageKind::Apk => "pkg:apk/",
+        PackageKind::Rpm => "pkg:rpm/",
         _ => "pkg:deb/",
     })
 }
@@ -167,11 +192,23 @@ fn remains(v: &Vulnerability, repository: &Repository, resolution: &Resolution) 
     let why = match (&v.fixed, blocked) {
         (None, _) => format!("no fixed version is known ({})", v.status.as_str()),
         (Some(_), _) if !is_of(kind, v) => {
-            let system = if kind == PackageKind::Apk { "apk" } else { "dpkg" };
+            let system = match kind {
+                PackageKind::Apk => "apk",
+                PackageKind::Rpm => "rpm",
+                _ => "dpkg",
+            };
             format!("the package is none of {system}'s; rebuild what brings it")
         }
         (Some(_), Some((_, why))) => why.clone(),
         (Some(fixed), None) => {
+            let elsewhere = repository.elsewhere.get(&v.package).into_iter().flatten();
+            let mut with_fix = elsewhere.filter(|one| {
+                let order = version::compare(kind, &one.version, fixed);
+                order.is_some_and(|order| order != Ordering::Less)
+            });
+            if let Some(one) = with_fix.next() {
+                return Remaining::new(v, format!("the fix is in {}, {}", one.version, one.why));
+            }
             let offered = repository.packages.get(&v.package).and_then(|all| {
                 all.iter().max_by(|a, b| {
                     version::compare(kind, &a.version, &b.version).unwrap_or(Ordering::Equal)
@@ -185,14 +222,7 @@ fn remains(v: &Vulnerability, repository: &Repository, resolution: &Resolution) 
             }
         }
     };
-    Remaining {
-        id: v.id.clone(),
-        package: v.package.clone(),
-        installed: v.installed.clone(),
-        fixed: v.fixed.clone(),
-        severity: v.severity,
-        why,
-    }
+    Remaining::new(v, why)
 }
 
 /// Packages that `apt_preferences(5)` pins by name, with the reason: they stay as they are.

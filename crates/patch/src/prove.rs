@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::build::{STATUS, info_of, listed};
 use crate::files::ENTRIES_MAX;
 use crate::filter::Paths;
-use crate::{Files, PatchError, Plan, apk, status_folder};
+use crate::{Files, PatchError, Plan, apk, rpm, status_folder};
 
 /// Paths of one kind that are listed; more are counted.
 const LISTED_MAX: usize = 1_000;
@@ -33,7 +33,7 @@ pub struct Difference {
     pub n_by_scripts: u64,
     /// The first of these.
     pub by_scripts: Vec<String>,
-    /// Paths that differ and are none of the upgraded packages or of dpkg's record of them, nor
+    /// Paths that differ and are none of the upgraded packages or of the record of them, nor
     /// changed by scripts.
     pub n_unexpected: u64,
     /// The first of these.
@@ -81,10 +81,12 @@ impl Difference {
         let (mut expected, others) = if status_folder::is_used(was) {
             // Every record is a file of its own.
             (status_folder::expected(was, is, plan), BTreeSet::new())
-        } else if was.content(STATUS).is_none() {
+        } else if was.content(STATUS).is_some() {
+            (expected(was, is, plan), other_stanzas(was, is, plan))
+        } else if apk::database(was).is_some() {
             (apk::prove::expected(was, is, plan), apk::prove::others(was, is, plan))
         } else {
-            (expected(was, is, plan), other_stanzas(was, is, plan))
+            (rpm::expected(was, is, plan)?, rpm::others(was, is, plan)?)
         };
         expected.extend(unrecorded.iter().cloned());
         let expected = &expected;

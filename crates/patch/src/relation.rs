@@ -1,5 +1,5 @@
 //! Relations between packages: `a (>= 1) | b:any, c` (`deb-control(5)`), and apk's
-//! `a>=1 so:b.so.2 !c`.
+//! `a>=1 so:b.so.2 !c`, and those of RPM.
 
 use std::cmp::Ordering;
 
@@ -47,11 +47,11 @@ impl Choice {
     /// Whether a version is within the bound. Versions that cannot be compared are not.
     pub(crate) fn admits(&self, version: &str) -> bool {
         let Some((operator, bound)) = &self.bound else { return true };
-        let strict = self.kind == PackageKind::Apk;
-        if operator.contains('~') {
+        let strict = self.kind != PackageKind::Dpkg;
+        if operator.contains('~') && self.kind == PackageKind::Apk {
             return is_within(version, bound);
         }
-        let Some(order) = version::compare(self.kind, version, bound) else { return false };
+        let Some(order) = self.order(version, bound) else { return false };
         match operator.as_str() {
             "<" if strict => order == Ordering::Less,
             ">" if strict => order == Ordering::Greater,
@@ -64,6 +64,16 @@ impl Choice {
         }
     }
 
+    fn order(&self, version: &str, bound: &str) -> Option<Ordering> {
+        let (mut version, mut bound) = (version, bound);
+        // Of RPM's versions a release counts where both have one (`rpmdsCompare`).
+        if self.kind == PackageKind::Rpm && !(version.contains('-') && bound.contains('-')) {
+            version = version.split('-').next().unwrap_or_default();
+            bound = bound.split('-').next().unwrap_or_default();
+        }
+        version::compare(self.kind, version, bound)
+    }
+
     /// Whether a package, or a virtual one with the version that it provides, is meant.
     pub(crate) fn is_met_by(&self, name: &str, version: &str, provides: &[Relation]) -> bool {
         if self.name == name {
@@ -74,10 +84,22 @@ impl Choice {
                 && match (&self.bound, &provided.bound) {
                     (None, _) => true,
                     (Some(_), Some((_, version))) => self.admits(version),
-                    (Some(_), None) => false,
+                    // What RPM provides without a version is of any.
+                    (Some(_), None) => self.kind == PackageKind::Rpm,
                 }
         })
     }
+}
+
+/// One relation of RPM. Nothing for those that are judged elsewhere: paths, features of rpm itself,
+/// and conditions in brackets, all of which rpm checks before it changes anything.
+pub(crate) fn rpm_choice(name: &str, operator: &str, version: &str) -> Option<Choice> {
+    if name.is_empty() || name.starts_with(['/', '(']) || name.starts_with("rpmlib(") {
+        return None;
+    }
+    let has_bound = !operator.is_empty() && !version.is_empty();
+    let bound = has_bound.then(|| (operator.to_string(), version.to_string()));
+    Some(Choice { kind: PackageKind::Rpm, name: name.to_string(), bound })
 }
 
 /// apk's `~`: a version that begins with the bound, whole parts of it.
@@ -132,6 +154,31 @@ mod tests {
         assert_eq!(relations(", ,|").len(), 0);
         assert_eq!(relations(&"a,".repeat(2_000)).len(), RELATIONS_MAX);
     }
+
+    #[test]
+    fn bounds_of_rpm_hold() {
+        let check = |operator: &str, bound: &str, version: &str, expected: bool| {
+            let choice = rpm_choice("a", operator, bound).unwrap();
+            assert_eq!(
+                choice.is_met_by("a", version, &[]),
+                expected,
+                "{operator} {bound} {version}"
+            );
+        };
+        check("", "", "1-1", true);
+        check("=", "1.0", "1.0-7.el9", true);
+        check("=", "1.0-6.el9", "1.0-7.el9", false);
+        check("<", "1.0", "1.0-7", false);
+        check(">", "1.0", "1.0-7", false);
+        check(">=", "1:1.0", "2.0-1", false);
+        check("<=", "2.0-1", "2.0", true);
+        let provides = vec![vec![rpm_choice("virtual", "", "").unwrap()]];
+        assert!(rpm_choice("virtual", ">=", "9").unwrap().is_met_by("a", "1", &provides));
+        for name in ["", "/bin/sh", "(a if b)", "rpmlib(PayloadIsZstd)"] {
+            assert_eq!(rpm_choice(name, "", ""), None, "{name}");
+        }
+    }
+
     #[test]
     fn bounds_of_apk_hold() {
         let check = |word: &str, version: &str, expected: bool| {

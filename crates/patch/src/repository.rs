@@ -8,17 +8,18 @@ use palisade_model::PackageKind;
 use palisade_packages::version;
 use serde::Serialize;
 
-use crate::apk;
 use crate::index::{INDEX_BYTES_MAX, read_packages};
+use crate::installed::installed_of;
 use crate::release::{RELEASE_BYTES_MAX, Release, read_release};
+use crate::rpm::RpmSource;
 use crate::signature::Keyring;
 use crate::sources::{AptSource, SignedBy, read_sources};
-use crate::{Available, FetchError, Files, PatchError};
+use crate::{Available, FetchError, Files, PatchError, apk, rpm};
 
 /// Signatures beside a release beyond this many bytes are refused.
-const SIGNATURE_BYTES_MAX: u64 = 1 << 20;
+pub(crate) const SIGNATURE_BYTES_MAX: u64 = 1 << 20;
 /// How far the clock of a repository may be ahead.
-const SKEW_MAX: std::time::Duration = std::time::Duration::from_mins(10);
+pub(crate) const SKEW_MAX: std::time::Duration = std::time::Duration::from_mins(10);
 
 /// Brings what is at an address.
 pub trait Fetch {
@@ -26,7 +27,8 @@ pub trait Fetch {
     fn fetch(&self, address: &str, limit: u64) -> Result<Vec<u8>, FetchError>;
 }
 
-/// Addresses that begin with one text are fetched at another.
+/// Addresses that begin with one text are fetched at another. Where that text is no address but
+/// the id of a repository of RPM, the repository is asked there, whatever the image says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mirror {
     /// What the image names.
@@ -50,9 +52,35 @@ pub struct Suite {
     pub signed_by: Option<String>,
     /// Packages that it offers.
     pub n_packages: u64,
+    /// What is to be known of it where it is used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
     /// Why it is not used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
+}
+
+impl Suite {
+    /// One of which nothing is known yet.
+    pub(crate) fn new(address: String, suite: String) -> Self {
+        Self {
+            address,
+            suite,
+            date: None,
+            signed_by: None,
+            n_packages: 0,
+            note: None,
+            problem: None,
+        }
+    }
+}
+
+/// A version that a repository has and that is not taken.
+#[derive(Debug, Clone)]
+pub(crate) struct Elsewhere {
+    pub(crate) version: String,
+    /// What it is, that it is not taken: `of the module stream nodejs:20, which is not enabled`.
+    pub(crate) why: String,
 }
 
 /// What the repositories of an image offer of the packages that are installed.
@@ -64,18 +92,39 @@ pub struct Repository {
     /// Lines of the image's configuration that cannot be read.
     pub problems: Vec<String>,
     pub(crate) packages: BTreeMap<String, Vec<Available>>,
+    pub(crate) elsewhere: BTreeMap<String, Vec<Elsewhere>>,
+    /// Of RPM, what the image says of each repository.
+    pub(crate) sources: Vec<RpmSource>,
+    /// Of RPM, the architecture of the image.
+    pub(crate) architecture: String,
+    /// When it was gathered: signatures of packages are judged by that time.
+    pub(crate) time: Timestamp,
 }
 
 /// What gathering needs besides the image.
-struct Gathering<'a> {
-    files: &'a Files,
-    mirrors: &'a [Mirror],
-    fetch: &'a dyn Fetch,
-    now: Timestamp,
-    wanted: BTreeSet<String>,
+pub(crate) struct Gathering<'a> {
+    pub(crate) files: &'a Files,
+    pub(crate) mirrors: &'a [Mirror],
+    pub(crate) fetch: &'a dyn Fetch,
+    pub(crate) now: Timestamp,
+    pub(crate) wanted: BTreeSet<String>,
 }
 
 impl Repository {
+    /// One that nothing was asked of yet.
+    pub(crate) fn new(kind: PackageKind) -> Self {
+        Self {
+            kind,
+            suites: Vec::new(),
+            problems: Vec::new(),
+            packages: BTreeMap::new(),
+            elsewhere: BTreeMap::new(),
+            sources: Vec::new(),
+            architecture: String::new(),
+            time: Timestamp::from_nanos(0),
+        }
+    }
+
     /// Asks every suite that the image names. One that cannot be used is named with its reason.
     pub fn gather(
         files: &Files,
@@ -83,27 +132,22 @@ impl Repository {
         fetch: &dyn Fetch,
         now: Timestamp,
     ) -> Result<Self, PatchError> {
-        let (kind, installed) = apk::installed_of(files).ok_or_else(|| {
-            PatchError::document("the image", "it has the database of neither dpkg nor apk")
+        let (kind, installed) = installed_of(files)?.ok_or_else(|| {
+            PatchError::document("the image", "it has no database of dpkg, apk or rpm")
         })?;
         let architectures: BTreeSet<String> =
             installed.iter().map(|package| package.architecture.clone()).collect();
-        let wanted = installed.into_iter().map(|package| package.name).collect();
+        let wanted = installed.iter().map(|package| package.name.clone()).collect();
         let gathering = Gathering { files, mirrors, fetch, now, wanted };
-        if kind == PackageKind::Apk {
-            return Ok(gathering.apk());
+        match kind {
+            PackageKind::Apk => return Ok(gathering.apk()),
+            PackageKind::Rpm => return rpm::gather(&gathering, &installed),
+            _ => {}
         }
         let (sources, problems) = read_sources(files)?;
-        let mut repository = Self { kind, suites: Vec::new(), problems, packages: BTreeMap::new() };
+        let mut repository = Self { problems, ..Self::new(kind) };
         for source in &sources {
-            let mut suite = Suite {
-                address: source.address.clone(),
-                suite: source.suite.clone(),
-                date: None,
-                signed_by: None,
-                n_packages: 0,
-                problem: None,
-            };
+            let mut suite = Suite::new(source.address.clone(), source.suite.clone());
             match gathering.suite(source, &architectures, &mut suite) {
                 Ok(packages) => {
                     for package in packages {
@@ -121,11 +165,16 @@ impl Repository {
     /// The highest version of a package that may replace one of this architecture.
     pub(crate) fn newest(&self, name: &str, architecture: &str) -> Option<&Available> {
         let all = self.packages.get(name)?.iter();
-        // An image of apk has one architecture, and its indices are of that.
-        let fits = |one: &&Available| {
-            self.kind == PackageKind::Apk
-                || one.architecture == architecture
-                || one.architecture == "all"
+        let fits = |one: &&Available| match self.kind {
+            // An image of apk has one architecture, and its indices are of that.
+            PackageKind::Apk => true,
+            // A package may become one of the image's architecture, or of none.
+            PackageKind::Rpm => {
+                one.architecture == architecture
+                    || one.architecture == "noarch"
+                    || (architecture == "noarch" && one.architecture == self.architecture)
+            }
+            _ => one.architecture == architecture || one.architecture == "all",
         };
         all.filter(fits).max_by(|a, b| {
             let order = version::compare(self.kind, &a.version, &b.version);
@@ -134,7 +183,7 @@ impl Repository {
     }
 }
 
-fn sentence(error: &PatchError) -> String {
+pub(crate) fn sentence(error: &PatchError) -> String {
     let cause = std::error::Error::source(error).map(|cause| format!(": {cause}"));
     format!("{error}{}", cause.unwrap_or_default())
 }
@@ -143,24 +192,12 @@ impl Gathering<'_> {
     /// Asks the repositories of an image of Alpine.
     fn apk(&self) -> Repository {
         let (sources, architecture) = apk::sources(self.files);
-        let mut repository = Repository {
-            kind: PackageKind::Apk,
-            suites: Vec::new(),
-            problems: Vec::new(),
-            packages: BTreeMap::new(),
-        };
+        let mut repository = Repository::new(PackageKind::Apk);
         for source in sources {
             // `v3.20/main`
             let mut parts: Vec<&str> = source.address.rsplit('/').take(2).collect();
             parts.reverse();
-            let mut suite = Suite {
-                address: source.address.clone(),
-                suite: parts.join("/"),
-                date: None,
-                signed_by: None,
-                n_packages: 0,
-                problem: None,
-            };
+            let mut suite = Suite::new(source.address.clone(), parts.join("/"));
             let found = match &source.tag {
                 // Only what asks for it by `@` gets packages of it.
                 Some(tag) => Err(PatchError::document(
@@ -212,15 +249,16 @@ impl Gathering<'_> {
         Ok(found)
     }
 
-    fn shown(&self, address: &str) -> String {
-        let fits = self.mirrors.iter().filter(|mirror| address.starts_with(&mirror.from));
+    pub(crate) fn shown(&self, address: &str) -> String {
+        let fits = self.mirrors.iter().filter(|mirror| mirror.from.contains("://"));
+        let fits = fits.filter(|mirror| address.starts_with(&mirror.from));
         match fits.max_by_key(|mirror| mirror.from.len()) {
             Some(mirror) => format!("{}{}", mirror.to, &address[mirror.from.len()..]),
             None => address.to_string(),
         }
     }
 
-    fn get(&self, address: &str, limit: u64) -> Result<Vec<u8>, PatchError> {
+    pub(crate) fn get(&self, address: &str, limit: u64) -> Result<Vec<u8>, PatchError> {
         let address = self.shown(address);
         let got = self.fetch.fetch(&address, limit);
         got.map_err(|source| PatchError::Fetch { address, source })

@@ -48,12 +48,23 @@ impl Keyring {
         signatures: &[u8],
         now: Timestamp,
     ) -> Result<(String, String), String> {
-        let signer = self.explain(self.keys.verify_detached(text, signatures, seconds(now)))?;
+        let signer = self.explain(self.verify_bytes(text, signatures, now))?;
         let text = String::from_utf8(text.to_vec()).map_err(|_| "it is no text".to_string())?;
         Ok((text, signer))
     }
 
-    fn explain<T>(&self, result: Result<T, OpenPgpError>) -> Result<T, String> {
+    /// The fingerprint of the key of this ring that signed `content`, apart from it.
+    pub(crate) fn verify_bytes(
+        &self,
+        content: &[u8],
+        signatures: &[u8],
+        now: Timestamp,
+    ) -> Result<String, OpenPgpError> {
+        self.keys.verify_detached(content, signatures, seconds(now))
+    }
+
+    /// The same result with a sentence that says why no signature holds.
+    pub(crate) fn explain<T>(&self, result: Result<T, OpenPgpError>) -> Result<T, String> {
         result.map_err(|error| match error {
             OpenPgpError::UnknownKey if self.keys.is_empty() => match self.n_unreadable {
                 0 => "the image holds no key for it".to_string(),

@@ -10,12 +10,14 @@ use palisade_image::FileKind;
 use palisade_model::finding::Vulnerability;
 
 use crate::build::{Built, KeptConffile, Upgraded, md5sums, own_conffiles, read};
-use crate::control::{Installed, Stanza, installed_of, stanzas};
+use crate::control::{Stanza, installed_of, stanzas};
 use crate::deb::Deb;
 use crate::fetched::{Fetched, key, settle};
 use crate::filter::Paths;
+use crate::installed::Installed;
 use crate::layer::Layer;
 use crate::maintainer::Steps;
+use crate::placing::{place_of, refuse_others};
 use crate::plan::Upgrade;
 use crate::{Fetch, Files, PatchError, Plan, Repository};
 
@@ -91,7 +93,7 @@ pub(crate) fn build(
         upgraded.push(done);
     }
     layer.finish()?;
-    Ok(Built { plan, upgraded, steps: Steps::default(), unrecorded })
+    Ok(Built { plan, upgraded, steps: Steps::default(), unrecorded, transaction: None })
 }
 
 /// The paths that upgrades may change, as both images record them.
@@ -155,30 +157,15 @@ impl Builder<'_> {
         }
         let left_out = self.left_out(&record);
         for file in &deb.files {
-            let refuse = |what: &str| Err(format!("/{} {what}", file.path));
-            let Some(at) = self.files.resolve_parent(&file.path) else {
-                return refuse("leads through a loop of links");
-            };
-            let node = self.files.get(&at);
-            let is_folder = node.is_some_and(|node| node.kind == FileKind::Folder);
-            let is_link = node.is_some_and(|node| node.kind == FileKind::Symlink);
-            match file.kind {
-                FileKind::Folder if node.is_some() && !is_folder && !is_link => {
-                    return refuse("is a file in the image and a folder in the new version");
-                }
-                FileKind::Folder => continue,
-                _ if is_folder => {
-                    return refuse("is a folder in the image and none in the new version");
-                }
-                FileKind::HardLink if left_out.has(&file.link) => {
-                    return refuse("links to what the image leaves out");
-                }
-                _ => {}
+            let at = place_of(self.files, file, self.files.resolve_parent(&file.path))?;
+            if file.kind == FileKind::Folder {
+                continue;
             }
-            let mut others = self.owners.get(&at).into_iter().flatten();
-            if let Some(other) = others.find(|other| **other != upgrade.package) {
-                return refuse(&format!("is a file of {other} as well"));
+            if file.kind == FileKind::HardLink && left_out.has(&file.link) {
+                return Err(format!("/{} links to what the image leaves out", file.path));
             }
+            let others = self.owners.get(&at).into_iter().flatten();
+            refuse_others(file, others, |other| other == upgrade.package)?;
         }
         let scripts = ["preinst", "postinst"].into_iter();
         Ok(scripts.filter(|one| deb.control.contains_key(*one)).map(str::to_string).collect())
@@ -193,7 +180,7 @@ impl Builder<'_> {
     ) -> Result<Upgraded, PatchError> {
         let lost = || PatchError::document(FOLDER, format!("`{}` is not in it", upgrade.package));
         let record = record_of(self.files, &upgrade.package).ok_or_else(lost)?;
-        let mut done = Upgraded::of(upgrade).ok_or_else(lost)?;
+        let mut done = Upgraded::of(upgrade, upgrade.package_file.digest.ok_or_else(lost)?);
         let left_out = self.left_out(&record);
         let own: Vec<String> = own_conffiles(deb).into_iter().map(|(path, _)| path).collect();
         let mut places = BTreeSet::new();
@@ -222,9 +209,7 @@ impl Builder<'_> {
                     Some(_) => {
                         place = format!("{at}.dpkg-dist");
                         unrecorded.insert(place.clone());
-                        let new_form = Some(format!("/{place}"));
-                        let path = format!("/{}", file.path);
-                        done.kept.push(KeptConffile { path, new_form });
+                        done.kept.push(KeptConffile::new(&file.path, Some(&place)));
                     }
                     None => {}
                 }

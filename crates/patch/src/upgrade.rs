@@ -4,11 +4,11 @@
 //! that needs more is not made, and the reason is kept.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use palisade_packages::version;
 
-use crate::control::Installed;
+use crate::installed::Installed;
 use crate::relation::{Choice, Relation};
 use crate::{Available, Repository};
 
@@ -31,6 +31,9 @@ pub(crate) struct Resolution {
 
 struct Resolver<'a> {
     installed: BTreeMap<Key, &'a Installed>,
+    /// Who has, or would have with its newest version, a name or what is provided by it: large
+    /// images are asked for tens of thousands of relations in each round.
+    providers: HashMap<&'a str, BTreeSet<Key>>,
     repository: &'a Repository,
     resolution: Resolution,
 }
@@ -50,8 +53,22 @@ pub(crate) fn resolve(
     refused: &BTreeMap<Key, String>,
 ) -> Resolution {
     let by_key = installed.iter().map(|one| ((one.name.clone(), one.architecture.clone()), one));
-    let mut resolver =
-        Resolver { installed: by_key.collect(), repository, resolution: Resolution::default() };
+    let mut providers: HashMap<&str, BTreeSet<Key>> = HashMap::new();
+    for one in installed {
+        let key = (one.name.clone(), one.architecture.clone());
+        let newest = repository.newest(&one.name, &one.architecture);
+        let provides = one.provides.iter().chain(newest.into_iter().flat_map(|it| &it.provides));
+        let names = provides.flatten().map(|choice| choice.name.as_str());
+        for name in names.chain([one.name.as_str()]) {
+            providers.entry(name).or_default().insert(key.clone());
+        }
+    }
+    let mut resolver = Resolver {
+        installed: by_key.collect(),
+        providers,
+        repository,
+        resolution: Resolution::default(),
+    };
     for (key, one) in &resolver.installed {
         if one.is_held {
             let why = "the package is on hold".to_string();
@@ -100,9 +117,15 @@ impl<'a> Resolver<'a> {
         is_newer.then_some(newest)
     }
 
+    /// The installed packages that may meet a choice.
+    fn providers(&self, choice: &Choice) -> impl Iterator<Item = (&Key, &Installed)> {
+        let keys = self.providers.get(choice.name.as_str()).into_iter().flatten();
+        keys.filter_map(|key| Some((key, *self.installed.get(key)?)))
+    }
+
     /// Whether a choice holds once everything chosen is there.
     fn holds(&self, choice: &Choice) -> bool {
-        self.installed.iter().any(|(key, one)| match self.resolution.chosen.get(key) {
+        self.providers(choice).any(|(key, one)| match self.resolution.chosen.get(key) {
             Some(new) => choice.is_met_by(&key.0, &new.file.version, &new.file.provides),
             None => choice.is_met_by(&key.0, &one.version, &one.provides),
         })
@@ -110,9 +133,8 @@ impl<'a> Resolver<'a> {
 
     fn held_before(&self, relation: &Relation) -> bool {
         let met = |choice: &Choice| {
-            self.installed
-                .values()
-                .any(|one| choice.is_met_by(&one.name, &one.version, &one.provides))
+            self.providers(choice)
+                .any(|(_, one)| choice.is_met_by(&one.name, &one.version, &one.provides))
         };
         relation.iter().any(met)
     }
@@ -128,7 +150,8 @@ impl<'a> Resolver<'a> {
                         .any(|choice| choice.is_met_by(&key.0, &new.version, &new.provides))
                 })
         };
-        self.installed.keys().find(|key| fits(key)).cloned()
+        let keys = relation.iter().flat_map(|choice| self.providers(choice).map(|(key, _)| key));
+        keys.collect::<BTreeSet<&Key>>().into_iter().find(|key| fits(key)).cloned()
     }
 
     fn can_choose(&self, key: &Key) -> bool {

@@ -3,8 +3,8 @@
 //!
 //! One small file for each decision, in a folder that belongs to whoever decides. It is named
 //! by everything that the decision rests on: the image's digest, the name by which rules found
-//! it, the policy's text, and the content of the keys and the trusted root that the policy
-//! names. When one of them changes there simply is no decision.
+//! it, the policy's text, and the content of all files that the policy names and they name (see
+//! [`materials`]). When one of them changes there simply is no decision.
 //!
 //! Invariants:
 //! - Only a whole file that belongs to this user or to root, that nobody else may write, and
@@ -20,10 +20,12 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use palisade_base::{Digest, Explain, Timestamp};
+use palisade_base::{Digest, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::document::Images;
+mod materials;
+
+pub use materials::{MaterialError, materials};
 
 /// The folder's name within the data folder.
 pub const FOLDER: &str = "decisions";
@@ -39,8 +41,6 @@ const DECISION_BYTES_MAX: u64 = 16 << 10;
 const TEXT_BYTES_MAX: usize = 2048;
 /// Digests of one image under which a decision is found.
 pub const DIGESTS_MAX: usize = 128;
-/// Largest key file or trusted root that counts, in bytes.
-const MATERIAL_BYTES_MAX: u64 = 16 << 20;
 /// Files by which those who ask the same wait for each other.
 const N_LOCKS: u8 = 64;
 /// How far a clock may go back without anybody having set it: it is slewed.
@@ -56,23 +56,6 @@ const OPEN_FLAGS: i32 =
         0o4000
     };
 
-/// A file that decisions rest on cannot be read.
-#[derive(Debug, thiserror::Error)]
-#[error("read `{}`, which the policy names", path.display())]
-pub struct MaterialError {
-    /// The key or the trusted root.
-    pub path: PathBuf,
-    /// Why not.
-    #[source]
-    pub source: io::Error,
-}
-
-impl Explain for MaterialError {
-    fn hint(&self) -> Option<String> {
-        Some("put the file there, or change the policy".into())
-    }
-}
-
 /// What a decision is about, and everything that it rests on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Question {
@@ -84,35 +67,6 @@ pub struct Question {
     pub policy: Digest,
     /// Digest of the keys and roots that the policy names: see [`materials`].
     pub materials: Digest,
-}
-
-/// The digest of the content of everything outside of the policy on which its decisions rest:
-/// the keys that it names, and the trusted root at `root` where a rule needs one.
-///
-/// # Errors
-///
-/// One of them cannot be read.
-pub fn materials(images: &Images, root: Option<&Path>) -> Result<Digest, MaterialError> {
-    let mut all = b"palisade materials v1".to_vec();
-    let keys = images.keys.iter().chain(images.trust.iter().flat_map(|rule| &rule.keys));
-    let needs_root = images.trust.iter().any(|rule| !rule.subject.is_empty());
-    let mut seen: Vec<&Path> = Vec::new();
-    for path in keys.map(PathBuf::as_path).chain(root.filter(|_| needs_root)) {
-        // Rules count signers by the files of their keys: which of them are the same is part of
-        // it, what they are called is not.
-        let at = seen.iter().position(|other| *other == path).unwrap_or(seen.len());
-        all.extend_from_slice(&at.to_be_bytes());
-        if at < seen.len() {
-            continue;
-        }
-        seen.push(path);
-        let failed = |source| MaterialError { path: path.to_path_buf(), source };
-        let file = File::open(path).map_err(failed)?;
-        let bytes = palisade_base::read_bounded(file, "key or trusted root", MATERIAL_BYTES_MAX)
-            .map_err(failed)?;
-        all.extend_from_slice(Digest::of(&bytes).as_bytes());
-    }
-    Ok(Digest::of(&all))
 }
 
 /// The trusted root of a machine whose data folder is `data`, if there is one: the one that

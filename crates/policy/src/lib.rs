@@ -25,6 +25,7 @@ pub mod explain;
 mod gate;
 mod key;
 pub mod load;
+mod network;
 pub mod playbook;
 mod predicate;
 mod read;
@@ -43,8 +44,8 @@ pub use decisions::Decisions;
 pub use document::{
     Action, CheckException, Checks, Containers, CustomCheck, EndOfLife, Enforce, EnforceException,
     EnforceMode, EnforceRule, Evidence, Gate, ImageVerification, Images, Limits, Network, Policy,
-    ResponseRule, Runtime, Seccomp, SecurityModule, SeverityChange, Sink, SinkFormat, Tmpfs,
-    UserMode, UserNamespace,
+    ResponseRule, Rootless, RootlessIds, RootlessLimits, Runtime, Seccomp, SecurityModule,
+    SeverityChange, Sink, SinkFormat, Tmpfs, UserMode, UserNamespace,
 };
 pub use endpoint::Endpoint;
 pub use engines::{
@@ -53,5 +54,6 @@ pub use engines::{
 };
 pub use explain::explain;
 pub use load::{LoadPolicyError, LoadedPolicy, Origin, Setting, parse};
+pub use network::NetworkGuards;
 pub use reference::{markdown, schema};
 pub use trust::{RequiredAttestation, TrustRule};

@@ -164,6 +164,14 @@ fn scan_age(hours: Option<u64>, predicate: &Value, now: Timestamp) -> Option<Str
         .then(|| format!("`scan_hours_max`: the scan ended {} hours ago, at {shown}", age / 3600))
 }
 
+/// The last moment at which what the predicate says is still young enough, where that is asked.
+pub(crate) fn until(wanted: &RequiredAttestation, predicate: &Value) -> Option<Timestamp> {
+    let hours = wanted.scan_hours_max?;
+    let finished: Timestamp = word(predicate, &["metadata", "scanFinishedOn"])?.parse().ok()?;
+    let nanos = hours.saturating_mul(3600).saturating_add(1).saturating_mul(1_000_000_000);
+    Some(Timestamp::from_nanos(finished.as_nanos().saturating_add(nanos).saturating_sub(1)))
+}
+
 fn severity(limit: Option<Severity>, predicate: &Value) -> Option<String> {
     let limit = limit?;
     let result = at(predicate, &["scanner", "result"]);

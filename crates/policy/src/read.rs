@@ -7,8 +7,9 @@ use palisade_model::Priority;
 
 use crate::code::Code;
 use crate::document::{
-    Checks, Containers, Enforce, Gate, ImageVerification, Images, Limits, Network, Policy, Runtime,
-    Seccomp, SecurityModule, UserMode, UserNamespace,
+    Checks, Containers, Enforce, Gate, ImageVerification, Images, Limits, Network, Policy,
+    Rootless, RootlessIds, RootlessLimits, Runtime, Seccomp, SecurityModule, UserMode,
+    UserNamespace,
 };
 use crate::load::{LoadPolicyError, LoadedPolicy, Origin, PROBLEMS_MAX, Setting};
 use crate::table::{self, Default, Key, Kind, TextRule, VERSION};
@@ -507,9 +508,12 @@ fn blank() -> Policy {
             no_new_privileges: true,
             seccomp: Seccomp::Strict,
             network: Network::None,
+            shared_networks: Vec::new(),
             limits: Limits::default(),
             mask_paths: true,
             security_module: SecurityModule::Auto,
+            deny_drift: false,
+            rootless: Rootless { ids: RootlessIds::Range, limits: RootlessLimits::Require },
         },
         runtime: Runtime { rules: Vec::new(), builtin_rules: true, priority_min: Priority::Debug },
         response: Vec::new(),
@@ -519,5 +523,6 @@ fn blank() -> Policy {
         checks: Checks::default(),
         scan: crate::scan::Scan::default(),
         evidence: crate::document::Evidence::default(),
+        network: crate::network::NetworkGuards::default(),
     }
 }

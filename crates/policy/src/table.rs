@@ -10,8 +10,8 @@ use palisade_model::Priority;
 
 use crate::capability;
 use crate::document::{
-    Action, EndOfLife, Network, Policy, ResponseRule, Seccomp, SecurityModule, Tmpfs, UserMode,
-    UserNamespace,
+    Action, EndOfLife, Network, Policy, ResponseRule, RootlessIds, RootlessLimits, Seccomp,
+    SecurityModule, Tmpfs, UserMode, UserNamespace,
 };
 pub(crate) use crate::key::{Choice, Default, Key, Kind, TextRule, section};
 
@@ -132,6 +132,33 @@ const SECURITY_MODULE: &[Choice] = &[
     },
 ];
 
+const ROOTLESS_IDS: &[Choice] = &[
+    Choice {
+        name: "range",
+        meaning: "65,536 of the ids that `/etc/subuid` and `/etc/subgid` give the user",
+        set: |p| p.containers.rootless.ids = RootlessIds::Range,
+    },
+    Choice {
+        name: "single",
+        meaning: "those where the user has them, and where not the user's own id alone: root \
+                  inside is then the user outside, and every file of the image is root's",
+        set: |p| p.containers.rootless.ids = RootlessIds::Single,
+    },
+];
+
+const ROOTLESS_LIMITS: &[Choice] = &[
+    Choice {
+        name: "warn",
+        meaning: "the container runs without it, and `run` says so",
+        set: |p| p.containers.rootless.limits = RootlessLimits::Warn,
+    },
+    Choice {
+        name: "require",
+        meaning: "the container is not started",
+        set: |p| p.containers.rootless.limits = RootlessLimits::Require,
+    },
+];
+
 /// The words for a lowest priority, each with what it sets.
 macro_rules! priorities {
     ($set:expr) => {
@@ -183,7 +210,8 @@ pub(crate) const N_KEYS: usize = KEYS.len()
     + crate::sinks::KEYS.len()
     + crate::checks::KEYS.len()
     + crate::scan::KEYS.len()
-    + crate::evidence::KEYS.len();
+    + crate::evidence::KEYS.len()
+    + crate::network::KEYS.len();
 
 /// Every key, in the order in which a policy is written and explained.
 pub(crate) fn keys() -> impl Iterator<Item = &'static Key> {
@@ -196,6 +224,7 @@ pub(crate) fn keys() -> impl Iterator<Item = &'static Key> {
         .chain(crate::checks::KEYS)
         .chain(crate::scan::KEYS)
         .chain(crate::evidence::KEYS)
+        .chain(crate::network::KEYS)
 }
 
 /// Every key but those of the sections that stand in tables of their own.
@@ -513,6 +542,18 @@ const KEYS: &[Key] = &[
               host's.",
         example: "bridge",
     },
+    Key {
+        path: "containers.shared_networks",
+        kind: Kind::Texts {
+            rule: TextRule::Name,
+            n_max: ITEMS_MAX,
+            set: |p, texts| p.containers.shared_networks = texts,
+        },
+        default: Default::Values(&[]),
+        doc: "Networks that a container of `palisade run` may share with others of the same \
+              network (`--network bridge:NAME`), where `network` allows a bridge.",
+        example: "[backend]",
+    },
     section("containers.limits", "Resource limits; `none` leaves a resource to the engine."),
     Key {
         path: "containers.limits.memory",
@@ -571,6 +612,55 @@ const KEYS: &[Key] = &[
         example: "0",
     },
     Key {
+        path: "containers.limits.nproc",
+        kind: Kind::Integer {
+            min: 1,
+            max: 4_194_304,
+            optional: true,
+            set: |p, n| p.containers.limits.nproc = n,
+        },
+        default: Default::Value("none"),
+        doc: "Processes and threads of each user of the container (`RLIMIT_NPROC`). With ids of its \
+              own they are counted within the container (Linux 5.14).",
+        example: "64",
+    },
+    Key {
+        path: "containers.limits.memlock",
+        kind: Kind::Size {
+            min: 0,
+            max: TIB,
+            optional: true,
+            set: |p, n| p.containers.limits.memlock_bytes = n,
+        },
+        default: Default::Value("none"),
+        doc: "Memory that a process may lock (`RLIMIT_MEMLOCK`).",
+        example: "64Ki",
+    },
+    Key {
+        path: "containers.limits.stack",
+        kind: Kind::Size {
+            min: 128 * KIB,
+            max: TIB,
+            optional: true,
+            set: |p, n| p.containers.limits.stack_bytes = n,
+        },
+        default: Default::Value("none"),
+        doc: "Stack of a process's first thread (`RLIMIT_STACK`).",
+        example: "8Mi",
+    },
+    Key {
+        path: "containers.limits.fsize",
+        kind: Kind::Size {
+            min: 0,
+            max: TIB,
+            optional: true,
+            set: |p, n| p.containers.limits.fsize_bytes = n,
+        },
+        default: Default::Value("none"),
+        doc: "Size of a file that a process writes (`RLIMIT_FSIZE`).",
+        example: "1Gi",
+    },
+    Key {
         path: "containers.limits.io",
         kind: Kind::Size {
             min: MIB,
@@ -610,6 +700,30 @@ const KEYS: &[Key] = &[
         doc: "Whether containers of `palisade run` get an AppArmor profile of their own, which holds \
               the same limits in another part of the kernel.",
         example: "required",
+    },
+    Key {
+        path: "containers.deny_drift",
+        kind: Kind::Bool(|p, on| p.containers.deny_drift = on),
+        default: Default::Value("false"),
+        doc: "Whether programs that are not the image's are refused in containers of `palisade run` \
+              while they run: added or changed since, or on another file system. Root's alone.",
+        example: "true",
+    },
+    section("containers.rootless", "Containers of `palisade run` that an ordinary user starts."),
+    Key {
+        path: "containers.rootless.ids",
+        kind: Kind::Choice(ROOTLESS_IDS),
+        default: Default::Value("range"),
+        doc: "Which user and group ids a container with `user_namespace: private` has.",
+        example: "single",
+    },
+    Key {
+        path: "containers.rootless.limits",
+        kind: Kind::Choice(ROOTLESS_LIMITS),
+        default: Default::Value("warn"),
+        doc: "What becomes of a limit whose control group controller was not delegated to the \
+              user.",
+        example: "require",
     },
     section("runtime", "What is watched."),
     Key {

@@ -108,17 +108,15 @@ impl Images {
         !self.keys.is_empty() || !self.trust.is_empty()
     }
 
-    /// How long it is remembered that an image satisfies this: not at all where that rests on
-    /// further files (keys of providers, lists of revoked certificates), or on the age of what
-    /// was said.
+    /// Whether a rule names whom the certificate of a trusted root must name.
+    pub fn needs_root(&self) -> bool {
+        self.trust.iter().any(|rule| !rule.subject.is_empty() && stated(&rule.openpubkey).is_none())
+    }
+
+    /// How long it is remembered at most that an image satisfies this; sooner ends what one
+    /// decision rests on ([`TrustDecision::until`]).
     pub fn remember(&self) -> std::time::Duration {
-        let is_passing = self
-            .trust
-            .iter()
-            .any(|rule| stated(&rule.openpubkey).is_some() || stated(&rule.notary).is_some())
-            || self.attestations.iter().any(|it| it.scan_hours_max.is_some());
-        let minutes = if is_passing { 0 } else { self.remember_minutes };
-        std::time::Duration::from_mins(minutes.into())
+        std::time::Duration::from_mins(self.remember_minutes.into())
     }
 }
 
@@ -146,6 +144,8 @@ pub struct FoundSigner {
     /// The files of providers, and the trust policies of the Notary Project, by which the
     /// signature counts; empty for keys and for certificates of a trusted root.
     pub accepted_by: Vec<PathBuf>,
+    /// The last moment at which the signature certainly still counts, if it ends.
+    pub until: Option<Timestamp>,
 }
 
 /// What somebody said about an image, and was verified to have said.
@@ -175,7 +175,8 @@ pub struct TrustDecision {
     pub rules: Vec<TrustVerdict>,
     /// What each attestation that is asked for lacks.
     pub attestations: Vec<TrustVerdict>,
-    /// The first moment at which a rule that is met now holds no longer.
+    /// The last moment at which all this is certainly still so: the first end of a rule, of a
+    /// signature, or of the age that something that was said may have.
     pub until: Option<Timestamp>,
 }
 
@@ -292,6 +293,9 @@ pub fn decide(
     let trusted = |signer: &FoundSigner| {
         applied.iter().any(|rule| rule.lacks.is_none() && rule.names(signer))
     };
+    let held = images.trust.iter().filter(|rule| rule.is_about(name) && rule.not_at(now).is_none());
+    let mut ends: Vec<Timestamp> = held.filter_map(TrustRule::end).collect();
+    ends.extend(signers.iter().filter(|it| trusted(it)).filter_map(|it| it.until));
     let attestations = images.attestations.iter().filter(|it| it.is_about(name)).map(|wanted| {
         let of_type = said.iter().filter(|it| wanted.is_of(&it.predicate_type));
         let mut lacks = vec!["nobody whom the policy trusts says it".to_string()];
@@ -300,17 +304,18 @@ pub fn decide(
             let kind = one.predicate_type.as_str();
             lacks.extend(predicate::unmet(wanted, kind, &one.predicate, now));
             if lacks.is_empty() {
+                ends.extend(one.signer.until);
+                ends.extend(predicate::until(wanted, &one.predicate));
                 break;
             }
         }
         TrustVerdict { rule: format!("images.attestations[{}]", wanted.predicate), lacks }
     });
     let attestations = attestations.collect();
-    let held = images.trust.iter().filter(|rule| rule.is_about(name) && rule.not_at(now).is_none());
     TrustDecision {
         rules: applied.iter().map(|rule| rule.verdict(signers)).collect(),
         attestations,
-        until: held.filter_map(TrustRule::end).min(),
+        until: ends.into_iter().min(),
     }
 }
 
@@ -375,9 +380,10 @@ pub(crate) const KEYS: &[Key] = &[
         default: Preset::Value("60"),
         doc: "For how many minutes it is remembered that an image satisfies `keys`, `trust` and \
               `attestations`, by `run`, `promote` and the runtime of engines; 0 verifies it each \
-              time. A change of the policy, a key or the trusted root, and the end of a rule's \
-              days, end it sooner. `verify` always verifies. Nothing is remembered where a rule \
-              has `openpubkey` or `notary`, or an attestation `scan_hours_max`.",
+              time. A change of the policy or a file that it names, and the first end of what it \
+              rests on (a rule's days, an ID token, a certificate or a list of revoked ones, the \
+              age of a scan, the metadata of a fetched root), end it sooner. `verify` always \
+              verifies.",
         example: "5",
     },
     Key {
@@ -587,135 +593,4 @@ pub(crate) fn check(reader: &mut Reader) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_rule_holds_on_its_days() {
-        let check = |from: &str, until: &str, now: &str, expected: bool| {
-            let rule = TrustRule { from: from.into(), until: until.into(), ..TrustRule::default() };
-            assert_eq!(
-                rule.not_at(now.parse().unwrap()).is_none(),
-                expected,
-                "{from} {until} {now}"
-            );
-        };
-        check("", "", "2027-01-01T00:00:00Z", true);
-        check("2027-01-01", "", "2026-12-31T23:59:59Z", false);
-        check("2027-01-01", "", "2027-01-01T00:00:00Z", true);
-        check("", "2027-06-30", "2027-06-30T23:59:59Z", true);
-        check("", "2027-06-30", "2027-07-01T00:00:00Z", false);
-        // What is no day holds never.
-        check("tomorrow", "", "2027-07-01T00:00:00Z", false);
-    }
-
-    #[test]
-    fn rules_are_about_the_images_that_they_name() {
-        let rule = TrustRule { images: vec!["r.example/a/*".into()], ..TrustRule::default() };
-        assert!(rule.is_about("r.example/a/b:1") && !rule.is_about("r.example/ab:1"));
-        assert!(TrustRule::default().is_about("anything"));
-    }
-
-    fn signer(key: &str) -> FoundSigner {
-        FoundSigner { keys: vec![key.into()], ..FoundSigner::default() }
-    }
-
-    fn robot(subject: &str, issuer: &str) -> FoundSigner {
-        let (subjects, issuer) = (vec![subject.into()], Some(issuer.into()));
-        FoundSigner { subjects, issuer, ..FoundSigner::default() }
-    }
-
-    fn images(text: &str) -> Images {
-        let text = format!("version: 1\nname: p\nimages:\n{text}");
-        crate::parse(&text, "p", std::path::Path::new("")).unwrap().policy.images
-    }
-
-    #[test]
-    fn signers_are_counted_and_named_by_rules() {
-        let images = images(
-            "  trust:\n    - name: release\n      images: [\"r.example/a/*\"]\n      \
-             keys: [a.pub, b.pub, c.pub]\n      signers_min: 2\n    - name: robot\n      \
-             images: [\"r.example/a/*\"]\n      subject: \"https://git.example/*@refs/tags/*\"\n      \
-             issuer: https://token.example\n    - name: old\n      keys: [old.pub]\n      \
-             until: \"2026-01-01\"\n",
-        );
-        let check = |name: &str, signers: &[FoundSigner], expected: Result<&str, &str>| {
-            let now = "2027-01-01T00:00:00Z".parse().unwrap();
-            let decision = decide(&images, name, signers, &[], now);
-            match (decision.allowed_by(), expected) {
-                (Some(rule), Ok(wanted)) => assert_eq!(rule, wanted),
-                (None, Err(why)) => {
-                    let reasons = decision.reasons().join("\n");
-                    assert!(reasons.contains(why), "{why}: {reasons}");
-                }
-                (found, expected) => panic!("{name} {signers:?}: {found:?} is not {expected:?}"),
-            }
-        };
-        let (a, b, old) = (signer("a.pub"), signer("b.pub"), signer("old.pub"));
-        let release = Ok("images.trust[release]");
-        check("r.example/a/x:1", &[a.clone(), b.clone()], release);
-        check("r.example/a/x:1", std::slice::from_ref(&a), Err("1 of 2 signers"));
-        check("r.example/a/x:1", &[a.clone(), old.clone()], Err("1 of 2 signers"));
-        check("r.example/b/x:1", &[a, b], Err("0 of 1 signers"));
-        check("r.example/b/x:1", &[old], Err("it held until 2026-01-01"));
-        let good = robot("https://git.example/shop@refs/tags/v1", "https://token.example");
-        check("r.example/a/x:1", &[good], Ok("images.trust[robot]"));
-        let other = robot("https://git.example/shop@refs/tags/v1", "https://other.example");
-        check("r.example/a/x:1", &[other], Err("images.trust[robot]: 0 of 1"));
-        let branch = robot("https://git.example/shop@refs/heads/x", "https://token.example");
-        check("r.example/a/x:1", &[branch], Err("images.trust[robot]: 0 of 1"));
-    }
-
-    #[test]
-    fn a_name_is_worth_what_made_it_known() {
-        let images = images(
-            "  trust:\n    - name: token\n      subject: dev\n      issuer: https://op.example\n      \
-             openpubkey: op.json\n    - name: certificate\n      subject: dev\n      \
-             issuer: https://token.example\n    - name: notary\n      notary: trustpolicy.json\n",
-        );
-        let check = |issuer: &str, by: &str, expected: Option<&str>| {
-            let mut signer = robot("dev", issuer);
-            signer.accepted_by.extend(stated(Path::new(by)).map(Path::to_path_buf));
-            let decision = decide(&images, "x", &[signer], &[], Timestamp::from_nanos(0));
-            assert_eq!(decision.allowed_by(), expected, "{issuer} {by}");
-        };
-        check("https://op.example", "op.json", Some("images.trust[token]"));
-        check("https://op.example", "other.json", None);
-        check("https://op.example", "", None);
-        check("https://token.example", "", Some("images.trust[certificate]"));
-        check("https://token.example", "op.json", None);
-        check("", "trustpolicy.json", Some("images.trust[notary]"));
-    }
-
-    #[test]
-    fn attestations_are_those_of_trusted_signers_and_fulfil_conditions() {
-        let images = images(
-            "  keys: [a.pub]\n  attestations:\n    - predicate: \"https://slsa.dev/provenance/*\"\n      \
-             conditions: ['builder.id == \"https://ci.example\"']\n",
-        );
-        let said = |key: &str, kind: &str, builder: &str| FoundAttestation {
-            predicate_type: kind.into(),
-            signer: signer(key),
-            predicate: serde_json::json!({"builder": {"id": builder}}),
-        };
-        let check = |said: &[FoundAttestation], expected: Option<&str>| {
-            let now = Timestamp::from_nanos(0);
-            let decision = decide(&images, "x", &[signer("a.pub")], said, now);
-            let reasons = decision.reasons().join("\n");
-            match expected {
-                None => assert_eq!(decision.allowed_by(), Some("images.keys"), "{reasons}"),
-                Some(why) => {
-                    assert!(decision.allowed_by().is_none());
-                    assert!(reasons.contains(why), "{reasons}");
-                }
-            }
-        };
-        let (slsa, ci) = ("https://slsa.dev/provenance/v1", "https://ci.example");
-        check(&[said("a.pub", slsa, ci)], None);
-        check(&[said("a.pub", slsa, "x"), said("a.pub", slsa, ci)], None);
-        check(&[], Some("nobody whom the policy trusts"));
-        check(&[said("b.pub", slsa, ci)], Some("nobody whom the policy trusts"));
-        check(&[said("a.pub", "https://cyclonedx.org/bom", ci)], Some("nobody"));
-        check(&[said("a.pub", slsa, "https://evil.example")], Some("evil.example"));
-    }
-}
+mod tests;

@@ -13,7 +13,8 @@ use crate::finding::{
     CRASH_ERRORS, CRASH_EXIT, CRASH_HANG, CRASH_MEMORY, CRASH_SIGNAL, Check, Finding, Place, shown,
 };
 use crate::fuzz::{Baseline, Case};
-use crate::session::{Probe, first_page, send};
+use crate::malformed::{first_page, send};
+use crate::session::Probe;
 use crate::subject::{Event, Subject};
 use crate::wire::{Answer, End, Endpoint};
 
@@ -31,10 +32,16 @@ pub const RESTARTS_MAX: u64 = 20;
 pub const CRASHES_MAX: usize = 50;
 /// How late the sensor's events may come.
 const EVENT_PATIENCE: Duration = Duration::from_millis(400);
+/// How late the event of a request may come that was answered.
+const EVENTS_LATE: Duration = Duration::from_millis(100);
 /// How long the kernel may take to end a process.
 const END_PATIENCE: Duration = Duration::from_millis(800);
 /// How long a program may take to listen again.
 const RESTART_PATIENCE: Duration = Duration::from_secs(20);
+/// Between two looks at a page that may be in trouble for a moment.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
+/// Between two looks at what ought to come soon.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// A look at an ordinary page after so many requests.
 const LOOK_EVERY: u64 = 25;
 
@@ -127,7 +134,8 @@ impl<'a> Watcher<'a> {
         }
         let log = self.subject.log();
         let finding = Finding::new(&CRASH_EXIT, "its program has ended while it was looked at");
-        probe.findings.push(log.lines().rev().take(3).fold(finding, Finding::with));
+        let last: Vec<&str> = log.lines().rev().take(3).collect();
+        probe.add(last.into_iter().rev().fold(finding, Finding::with));
         self.restart().is_ok()
     }
 
@@ -212,7 +220,7 @@ impl<'a> Watcher<'a> {
             match first_page(self.subject, endpoint, self.deadline) {
                 Some(page) if page.status < 500 || page.status == baseline.status => return None,
                 Some(page) => {
-                    std::thread::sleep(Duration::from_millis(200));
+                    std::thread::sleep(BETWEEN_LOOKS);
                     let status = page.status;
                     let again = first_page(self.subject, endpoint, self.deadline);
                     if again.is_some_and(|page| page.status >= 500) {
@@ -241,7 +249,7 @@ impl<'a> Watcher<'a> {
             if Instant::now() >= end {
                 return false;
             }
-            std::thread::sleep(Duration::from_millis(20));
+            std::thread::sleep(POLL_INTERVAL);
         }
         true
     }
@@ -255,7 +263,7 @@ impl<'a> Watcher<'a> {
             {
                 break;
             }
-            std::thread::sleep(Duration::from_millis(20));
+            std::thread::sleep(POLL_INTERVAL);
         }
     }
 
@@ -304,7 +312,7 @@ impl<'a> Watcher<'a> {
             self.requests.push_back((Timestamp::now(), case.clone()));
             let answer = send(self.subject, endpoint, self.deadline, &case);
             // The sensor may be late.
-            std::thread::sleep(Duration::from_millis(100));
+            std::thread::sleep(EVENTS_LATE);
             let look = answer.bytes.is_empty();
             let again = self.breakage(endpoint, baseline, look);
             is_reproduced = Some(again.as_ref().is_some_and(|again| again.check == breakage.check));
@@ -334,7 +342,7 @@ impl<'a> Watcher<'a> {
         for event in events.iter().rev().take(5).rev() {
             finding = finding.with(&format!("event: {}", event.line()));
         }
-        probe.findings.push(finding);
+        probe.add(finding);
         probe.crashes.push(Crash {
             kind: breakage.check.id,
             time: breakage.time.unwrap_or_else(Timestamp::now),
@@ -371,11 +379,9 @@ impl<'a> Watcher<'a> {
             if first_page(self.subject, endpoint, self.deadline).is_some() {
                 return true;
             }
-            std::thread::sleep(Duration::from_millis(100));
+            std::thread::sleep(BETWEEN_LOOKS);
         }
-        probe
-            .gaps
-            .push(format!("port {}: after it was started anew it does not answer", place.port));
+        probe.gap(&format!("port {}: after it was started anew it does not answer", place.port));
         false
     }
 

@@ -70,6 +70,12 @@ impl<'a> Reader<'a> {
         let n = self.u24()?;
         self.take(n as usize)
     }
+
+    /// A block with its length in four bytes.
+    pub(crate) fn block32(&mut self) -> Option<&'a [u8]> {
+        let n = self.u32()?;
+        self.take(n as usize)
+    }
 }
 
 /// Whether `part` occurs in `bytes`, regardless of ASCII case.

@@ -74,6 +74,10 @@ checks! {
         "An SSH server offers broken key exchange, keys or ciphers"
         "take them out of KexAlgorithms, HostKeyAlgorithms, Ciphers and MACs"
         "RFC 9142, RFC 8758"
+    SSH_PASSWORD "ssh-password-login" Medium
+        "An SSH server takes passwords, which can be guessed"
+        "PasswordAuthentication no, KbdInteractiveAuthentication no: let keys alone in"
+        "CWE-308"
     TLS_SSL3 "tls-ssl-3.0" High
         "A server speaks SSL 3.0"
         "allow TLS 1.2 and 1.3 alone"
@@ -139,7 +143,7 @@ checks! {
         "resolve the path, then check that it is still below the root"
         "CWE-22"
     HTTP_SMUGGLING "http-ambiguous-request" Medium
-        "A request with two lengths is answered instead of refused: behind a proxy, requests can be smuggled"
+        "A request that proxies read in another way is answered instead of refused: behind one, requests can be smuggled"
         "refuse it with 400 and close the connection"
         "RFC 9112 section 6.3"
     HTTP_INJECTION "http-header-injection" Medium

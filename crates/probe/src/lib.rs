@@ -15,6 +15,8 @@ pub mod finding;
 pub mod fuzz;
 pub mod http;
 pub mod listen;
+mod look;
+mod malformed;
 pub mod openapi;
 pub mod protocol;
 pub mod report;

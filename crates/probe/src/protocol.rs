@@ -46,6 +46,8 @@ pub enum Protocol {
     Mqtt,
     /// ZooKeeper.
     Zookeeper,
+    /// Erlang's port mapper, beside RabbitMQ and other programs in Erlang.
+    Epmd,
     /// SMB; recognised and not tested.
     Smb,
     /// None of these.
@@ -74,6 +76,7 @@ impl Protocol {
             Self::Amqp => "amqp",
             Self::Mqtt => "mqtt",
             Self::Zookeeper => "zookeeper",
+            Self::Epmd => "epmd",
             Self::Smb => "smb",
             Self::Unknown => "unknown",
         }
@@ -110,6 +113,7 @@ pub const QUESTIONS: &[Question] = &[
     Question { of: Protocol::Amqp, bytes: b"AMQP\0\0\x09\x01", ports: &[5672] },
     Question { of: Protocol::Mqtt, bytes: MQTT_CONNECT, ports: &[1883] },
     Question { of: Protocol::Zookeeper, bytes: b"ruok", ports: &[2181] },
+    Question { of: Protocol::Epmd, bytes: EPMD_NAMES, ports: &[4369] },
     Question { of: Protocol::H2c, bytes: H2_PREFACE, ports: &[50051] },
     Question { of: Protocol::Smb, bytes: SMB_NEGOTIATE, ports: &[139, 445] },
 ];
@@ -120,6 +124,9 @@ pub(crate) const MQTT_CONNECT: &[u8] = b"\x10\x14\0\x04MQTT\x04\x02\0\x0a\0\x08p
 /// OP_MSG with `{hello: 1, $db: "admin"}`.
 pub(crate) const MONGO_HELLO: &[u8] = b"\x34\0\0\0\x01\0\0\0\0\0\0\0\xdd\x07\0\0\0\0\0\0\0\
     \x1f\0\0\0\x10hello\0\x01\0\0\0\x02$db\0\x06\0\0\0admin\0\0";
+
+/// NAMES_REQ with its length (Erlang, distribution protocol).
+pub(crate) const EPMD_NAMES: &[u8] = b"\0\x01n";
 
 /// SMB1's negotiation that offers `SMB 2.002` (MS-SMB2 section 3.2.4.2.2.1).
 const SMB_NEGOTIATE: &[u8] =
@@ -159,6 +166,11 @@ pub fn recognise_answer(of: Protocol, bytes: &[u8]) -> Option<Protocol> {
         // One byte: SSL or not; or an ErrorResponse.
         Protocol::Postgresql => {
             matches!(bytes, b"S" | b"N") || bytes.starts_with(b"E") && contains(bytes, "SFATAL")
+        }
+        // The port mapper's own port, then lines.
+        Protocol::Epmd => {
+            let mut reader = Reader(bytes);
+            reader.u32() == Some(4369) && (reader.0.is_empty() || reader.0.starts_with(b"name "))
         }
         // CONNACK with a return code that there is.
         Protocol::Mqtt => matches!(bytes, [0x20, 2, 0 | 1, 0..=5, ..]),

@@ -1,6 +1,8 @@
 //! What is probed, as the session sees it: something to connect to, that can be looked at from
 //! outside.
 
+use std::time::Duration;
+
 use palisade_base::Timestamp;
 use serde::Serialize;
 
@@ -48,6 +50,8 @@ pub struct Pulse {
     pub is_running: bool,
     /// How often the kernel has killed a process of it for want of memory.
     pub n_out_of_memory: u64,
+    /// How long its processes have computed so far, where that is counted.
+    pub cpu: Option<Duration>,
 }
 
 /// What came of a command within.

@@ -3,9 +3,12 @@
 use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use rustls::client::ResolvesClientCert;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
@@ -85,10 +88,13 @@ impl Wire {
 
     /// Goes on within TLS. Who the server is does not matter here: it is told apart elsewhere.
     pub(crate) fn into_tls(self) -> io::Result<Self> {
+        self.into_tls_with(config(Arc::default())?)
+    }
+
+    fn into_tls_with(self, config: Arc<ClientConfig>) -> io::Result<Self> {
         let Stream::Plain(stream) = self.stream else { return Ok(self) };
-        let mut connection =
-            ClientConnection::new(Arc::clone(&config()?), ServerName::from(self.to.ip()))
-                .map_err(io::Error::other)?;
+        let mut connection = ClientConnection::new(config, ServerName::from(self.to.ip()))
+            .map_err(io::Error::other)?;
         let mut stream = stream;
         while connection.is_handshaking() {
             limit(&stream, self.end)?;
@@ -213,7 +219,38 @@ pub fn ask(
     }
 }
 
-fn config() -> io::Result<Arc<ClientConfig>> {
+/// Whether a server of TLS wants to see a client's certificate. `false` also where no handshake
+/// comes about.
+pub(crate) fn asks_for_certificate(
+    dial: &dyn Dial,
+    endpoint: Endpoint,
+    deadline: Duration,
+) -> bool {
+    let asked = Arc::new(Asked::default());
+    let plain = Endpoint { is_tls: false, ..endpoint };
+    // TLS 1.2 refuses who shows none within the handshake, TLS 1.3 after it.
+    let _whatever_becomes_of_it = Wire::open(dial, plain, deadline)
+        .and_then(|wire| wire.into_tls_with(config(Arc::clone(&asked))?));
+    asked.0.load(Ordering::Relaxed)
+}
+
+/// Has no certificate, and notes that one was asked for.
+#[derive(Debug, Default)]
+struct Asked(AtomicBool);
+
+impl ResolvesClientCert for Asked {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        self.0.store(true, Ordering::Relaxed);
+        None
+    }
+
+    fn has_certs(&self) -> bool {
+        // Without any, the question is not passed on.
+        true
+    }
+}
+
+fn config(asked: Arc<Asked>) -> io::Result<Arc<ClientConfig>> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let verifier = Arc::new(Anybody(Arc::clone(&provider)));
     let config = ClientConfig::builder_with_provider(provider)
@@ -221,7 +258,7 @@ fn config() -> io::Result<Arc<ClientConfig>> {
         .map_err(io::Error::other)?
         .dangerous()
         .with_custom_certificate_verifier(verifier)
-        .with_no_client_auth();
+        .with_client_cert_resolver(asked);
     Ok(Arc::new(config))
 }
 

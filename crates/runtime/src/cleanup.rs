@@ -9,7 +9,7 @@ use palisade_sys::mount;
 use crate::Runtime;
 use crate::layers::LayerStore;
 use crate::lock::Lock;
-use crate::network::bridge;
+use crate::network::{bridge, usermode};
 use crate::record::Record;
 
 /// How long the processes of a container may take to die.
@@ -62,7 +62,12 @@ impl Runtime {
     /// one when its first process is.
     pub fn collect_garbage(&self) -> Garbage {
         let mut garbage = Garbage {
-            n_layers: LayerStore::new(self.paths.layers()).sweep(),
+            n_layers: self
+                .paths
+                .all_layers()
+                .into_iter()
+                .map(|at| LayerStore::new(at).sweep())
+                .sum(),
             ..Garbage::default()
         };
         let ids = self.known_ids();
@@ -132,7 +137,12 @@ impl Runtime {
         if !is_id(id) {
             return Collected { id: id.to_string(), failures };
         }
-        let group = self.hierarchies.group(&self.paths.cgroup(id));
+        let group = self.hierarchies.group(&self.group_path(id));
+        if self.rootless.is_some()
+            && let Err(error) = self.kill_init(id)
+        {
+            failures.push(error.to_string());
+        }
         match &group {
             Ok(group) if group.exists() => {
                 if let Err(error) = group.kill(KILL_DEADLINE) {
@@ -148,7 +158,10 @@ impl Runtime {
         {
             failures.push(error.to_string());
         }
-        if let Err(error) = bridge::detach(&self.paths.networks(), id) {
+        if self.rootless.is_some() {
+            usermode::detach(&self.paths.bundle(id), id);
+        }
+        if let Err(error) = bridge::detach(&self.paths.networks(), &self.paths.bundles(), id) {
             failures.push(format!("disconnect it: {error}"));
         }
         for folder in [self.paths.bundle(id), self.paths.written(id)] {

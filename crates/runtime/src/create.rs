@@ -7,25 +7,25 @@ use std::time::Duration;
 use palisade_base::Timestamp;
 use palisade_harden::apparmor::Profile;
 use palisade_harden::{
-    Base, Change, Facts, Hardened, IdRange, ImageDefaults, ImageFacts, Machine, Refusal, base_spec,
-    harden,
+    Base, Change, Facts, Hardened, ImageDefaults, ImageFacts, Refusal, base_spec, harden,
 };
 use palisade_model::{Container, Engine, ImageIdentity};
-use palisade_policy::{Limits, Network, SecurityModule, Tmpfs, UserMode, UserNamespace};
+use palisade_policy::{Limits, Network, SecurityModule, Tmpfs, UserMode};
+use palisade_sys::ProcessHandle;
 use palisade_sys::namespace::in_private_mounts;
 use palisade_sys::signals::SignalPipe;
-use palisade_sys::{ProcessHandle, facts};
 use serde_json::{Value, json};
 
 use crate::apparmor::{self, AppArmorError};
 use crate::error::{RunError, RuncError};
 use crate::io::{Pumps, Stdio, Wired};
-use crate::layers::LayerStore;
 use crate::lock::Lock;
+use crate::network::usermode::{Kind, SLIRP_DNS, UserNetwork};
 use crate::network::{Lease, Wanted, bridge};
 use crate::paths::make_folder;
 use crate::record::{Record, RunState};
 use crate::rootfs::{Plan, prepare_mount_points, user_of};
+use crate::share::Share;
 use crate::{RunRequest, Runtime};
 
 /// How long garbage collection in another process may hold creation up.
@@ -112,32 +112,39 @@ impl Runtime {
     ) -> Result<(Created, Guard<'a>), RunError> {
         (request.admit)(request.image)?;
         check_interrupt(signals)?;
-        self.check_controllers(&request.policy.containers.limits)?;
+        if self.rootless.is_none() {
+            self.check_controllers(&request.policy.containers.limits)?;
+        }
+        let is_connected = request.policy.containers.network == Network::Bridge;
+        let usermode = (self.rootless.is_some() && is_connected)
+            .then(|| UserNetwork::find(&wanted_network(request)))
+            .transpose()?;
         let id = random_id()?;
         let name = self.name_for(request, &id)?;
         let guard = self.reserve(&id)?;
-        let ids = match request.policy.containers.user_namespace {
-            UserNamespace::Private => Some(self.ids.allocate()?),
-            UserNamespace::Host => None,
-        };
-        let store = LayerStore::new(self.paths.layers());
-        let prepared = store.prepare(request.image)?;
+        let mut share = self.share(request, &id, true)?;
+        let prepared = share.store.prepare(request.image)?;
         check_interrupt(signals)?;
         let bundle = self.paths.bundle(&id);
         let written = self.paths.written(&id);
+        let stage = self.stage(&prepared.folders)?;
         let plan = Plan {
             bundle: &bundle,
             written: &written,
             layers: &prepared.folders,
-            ids,
+            ids: share.ids,
             nosuid: request.policy.containers.no_new_privileges,
+            rootless: stage.as_deref().map(|stage| (share.outer(0), stage)),
         };
-        let lease = self.reserve_network(request, &id)?;
-        let making = Making { runtime: self, request, id: &id, name, ids, lease };
+        let lease = self.reserve_network(request, &id, &name)?;
+        let warnings = std::mem::take(&mut share.warnings);
+        let files = stage.as_deref().unwrap_or(&bundle);
+        let making =
+            Making { runtime: self, request, id: &id, name, share: &share, files, lease, usermode };
         let mut created = in_private_mounts(|| making.make(&plan, stdio, signals))
             .map_err(RunError::io("make a mount namespace for", &bundle))??;
-        created.hardened.warnings.splice(0..0, prepared.warnings);
-        if created.record.run.network.is_some() {
+        created.hardened.warnings.splice(0..0, warnings.into_iter().chain(prepared.warnings));
+        if created.record.run.network.is_some() && self.rootless.is_none() {
             created.hardened.warnings.extend(bridge::warnings());
         }
         Ok((created, guard))
@@ -169,11 +176,15 @@ impl Runtime {
         &self,
         request: &RunRequest<'_>,
         id: &str,
+        name: &str,
     ) -> Result<Option<Lease>, RunError> {
         if request.policy.containers.network != Network::Bridge {
             return Ok(None);
         }
-        Ok(Some(bridge::reserve(&self.paths.networks(), id, &wanted_network(request))?))
+        if self.rootless.is_some() {
+            return Ok(None);
+        }
+        Ok(Some(bridge::reserve(&self.paths.networks(), id, name, &wanted_network(request))?))
     }
 
     /// What hardening would change in the container of `request`, without running it or
@@ -183,17 +194,27 @@ impl Runtime {
         let id = random_id()?;
         let name = self.name_for(request, &id)?;
         let guard = self.reserve(&id)?;
-        let ids = match request.policy.containers.user_namespace {
-            UserNamespace::Private => Some(self.ids.next()?),
-            UserNamespace::Host => None,
-        };
-        let prepared = LayerStore::new(self.paths.layers()).prepare(request.image)?;
+        let share = self.share(request, &id, false)?;
+        let prepared = share.store.prepare(request.image)?;
         let bundle = self.paths.bundle(&id);
         let written = self.paths.written(&id);
         let layers = &prepared.folders;
         // Nothing runs here, so nothing has to belong to the range.
-        let plan = Plan { bundle: &bundle, written: &written, layers, ids: None, nosuid: true };
-        let making = Making { runtime: self, request, id: &id, name, ids, lease: None };
+        let stage = self.stage(layers)?;
+        let rootless = stage.as_deref().map(|stage| (share.outer(0), stage));
+        let plan =
+            Plan { bundle: &bundle, written: &written, layers, ids: None, nosuid: true, rootless };
+        let files = stage.as_deref().unwrap_or(&bundle);
+        let making = Making {
+            runtime: self,
+            request,
+            id: &id,
+            name,
+            share: &share,
+            files,
+            lease: None,
+            usermode: None,
+        };
         let (hardened, _) = in_private_mounts(|| making.spec(&plan.assemble()?))
             .map_err(RunError::io("make a mount namespace for", &bundle))??;
         drop(guard);
@@ -257,8 +278,12 @@ struct Making<'a> {
     request: &'a RunRequest<'a>,
     id: &'a str,
     name: String,
-    ids: Option<IdRange>,
+    share: &'a Share,
+    /// Where files for the container are put.
+    files: &'a Path,
     lease: Option<Lease>,
+    /// What connects an ordinary user's container.
+    usermode: Option<UserNetwork>,
 }
 
 /// What the container of `request` gets of the bridge.
@@ -266,6 +291,7 @@ fn wanted_network(request: &RunRequest<'_>) -> Wanted {
     Wanted {
         published: request.published.clone(),
         bytes_per_second: request.policy.containers.limits.network_bytes_per_second,
+        network: request.network.clone(),
     }
 }
 
@@ -278,7 +304,7 @@ impl Making<'_> {
         signals: Option<&SignalPipe>,
     ) -> Result<Created, RunError> {
         let rootfs = plan.assemble()?;
-        let (hardened, profile) = self.spec(&rootfs)?;
+        let (mut hardened, profile) = self.spec(&rootfs)?;
         prepare_mount_points(&rootfs, &hardened.spec)?;
         let paths = &self.runtime.paths;
         let config = plan.bundle.join("config.json");
@@ -294,8 +320,7 @@ impl Making<'_> {
         if let Some(profile) = profile {
             apparmor::load(&profile, plan.bundle)?;
         }
-        let first = self.ids.map_or(0, |ids| ids.first);
-        let host = |id: u32| first.saturating_add(id);
+        let host = |id: u32| self.share.outer(id);
         let wired = if self.request.terminal {
             stdio.wire_terminal(&paths.state)
         } else {
@@ -306,9 +331,26 @@ impl Making<'_> {
         record.container.init_pid = Some(init.pid());
         record.run.init_start_ticks = palisade_sys::process::start_ticks(init.pid());
         record.write(&record_path, plan.bundle).map_err(RunError::io("write", &record_path))?;
+        if let Some(usermode) = &self.usermode {
+            let wanted = wanted_network(self.request);
+            record.run.network = Some(usermode.attach(plan.bundle, init.pid(), &wanted)?);
+            record.write(&record_path, plan.bundle).map_err(RunError::io("write", &record_path))?;
+            hardened.warnings.extend(wanted.bytes_per_second.map(|_| {
+                "`limits.network` limits what the container sends, and not what it receives: that \
+                 needs a bridge, and root"
+                    .into()
+            }));
+        }
         if let Some(lease) = &self.lease {
             let wanted = wanted_network(self.request);
-            bridge::attach(&paths.networks(), self.id, init.pid(), lease, &wanted)?;
+            bridge::attach(
+                &paths.networks(),
+                &paths.bundles(),
+                self.id,
+                init.pid(),
+                lease,
+                &wanted,
+            )?;
         }
         check_interrupt(signals)?;
         let layers = plan.layers.to_vec();
@@ -329,7 +371,7 @@ impl Making<'_> {
                 user: user_of(rootfs, user_text)?,
                 volumes: config.volumes.clone(),
             },
-            machine: self.machine(),
+            machine: self.runtime.machine(),
             seccomp_document: request.seccomp_document.clone(),
         };
         let image = ImageDefaults {
@@ -374,7 +416,11 @@ impl Making<'_> {
             };
             return Err(Refusal { reasons: vec![reason] }.into());
         }
-        self.security_module(harden(spec, &request.policy.containers, &facts, self.ids)?)
+        let mut hardened = harden(spec, &request.policy.containers, &facts, self.share.ids)?;
+        if let Some(fit) = self.runtime.fit(request, self.share) {
+            hardened = fit.fit(hardened)?;
+        }
+        self.security_module(hardened)
     }
 
     /// Has AppArmor hold what the spec says, where the policy wants it and the kernel has it.
@@ -394,6 +440,15 @@ impl Making<'_> {
             } else {
                 Ok((hardened, None))
             };
+        }
+        if self.runtime.rootless.is_some() {
+            let hint = "set `containers.security_module: auto` in the policy";
+            if required {
+                return Err(RunError::NeedsRoot { what: "load AppArmor profiles".into(), hint });
+            }
+            let what = "only root can load AppArmor profiles, so the container runs without one";
+            hardened.warnings.push(what.into());
+            return Ok((hardened, None));
         }
         if apparmor::parser().is_none() {
             if required {
@@ -428,14 +483,16 @@ impl Making<'_> {
         let resolv_conf = match self.request.policy.containers.network {
             Network::None => None,
             Network::Host => resolv_conf(RESOLV_CONF)?,
+            Network::Bridge if self.usermode.as_ref().is_some_and(|it| it.kind == Kind::Slirp) => {
+                Some(format!("nameserver {SLIRP_DNS}\n"))
+            }
             Network::Bridge => resolv_conf(RESOLV_CONF)?.and_then(|text| {
                 Some(bridge::resolv_conf(&text, resolv_conf(RESOLVED_CONF).ok()?.as_deref()))?
             }),
         };
         files.extend(resolv_conf.map(|text| ("resolv.conf", text)));
-        let bundle = self.runtime.paths.bundle(self.id);
         for (name, text) in files {
-            let source = bundle.join(name);
+            let source = self.files.join(name);
             write_new(&source, text.as_bytes(), 0o644).map_err(RunError::io("write", &source))?;
             let mount = json!({
                 "destination": format!("/etc/{name}"), "type": "bind", "source": source,
@@ -446,17 +503,6 @@ impl Making<'_> {
             }
         }
         Ok(())
-    }
-
-    fn machine(&self) -> Machine {
-        let may_raise = palisade_sys::capability::of_process(std::process::id())
-            .is_ok_and(|privileges| privileges.effective.has("SYS_RESOURCE"));
-        Machine {
-            architecture: facts::kernel().machine,
-            open_files_max: if may_raise { None } else { facts::open_files_hard_max() },
-            can_limit_swap: self.runtime.hierarchies.can_limit_swap(),
-            disk: facts::disk_of(&self.runtime.paths.data),
-        }
     }
 
     fn record(&self, hardened: &Hardened) -> Record {
@@ -479,13 +525,18 @@ impl Making<'_> {
                 }),
                 policy: Some(request.policy.name.clone()),
                 pod: None,
-                cgroup: Some(self.runtime.paths.cgroup(self.id)),
+                cgroup: hardened
+                    .spec
+                    .pointer("/linux/cgroupsPath")
+                    .and_then(Value::as_str)
+                    .map(str::to_string),
                 init_pid: None,
             },
             run: RunState {
                 created: Timestamp::now(),
                 command,
-                ids: self.ids,
+                ids: self.share.ids,
+                root_is_user: self.share.root_is_user,
                 uid: number("/process/user/uid"),
                 gid: number("/process/user/gid"),
                 policy_digest: request.policy.digest,

@@ -14,6 +14,17 @@ pub enum RunError {
     /// The caller is not root.
     #[error("running containers needs root")]
     NotRoot,
+    /// Something that only root can do.
+    #[error("only root can {what}")]
+    NeedsRoot {
+        /// What.
+        what: std::borrow::Cow<'static, str>,
+        /// What to do instead.
+        hint: &'static str,
+    },
+    /// An ordinary user without a range of ids.
+    #[error("no range of ids for a container")]
+    NoRange(#[source] crate::NoRange),
     /// Judgement on the image or the policy's controls.
     #[error(transparent)]
     Refused(#[from] Refusal),
@@ -108,7 +119,9 @@ impl Explain for RunError {
     fn hint(&self) -> Option<String> {
         Some(
             match self {
-                Self::NotRoot => "run it with sudo; rootless containers are not supported yet",
+                Self::NotRoot => "run it as root with all capabilities, or as an ordinary user",
+                Self::NeedsRoot { hint, .. } => hint,
+                Self::NoRange(error) => return error.hint(),
                 Self::Refused(refusal) => return refusal.hint(),
                 Self::NoCommand => "name one: palisade run IMAGE -- COMMAND",
                 Self::User(error) => return error.hint(),

@@ -4,9 +4,10 @@ use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::process::Command;
 
-use palisade_sys::ProcessHandle;
+use palisade_sys::namespace::in_private_mounts;
 use palisade_sys::process::{Exit, become_subreaper};
 use palisade_sys::signals::{SIGWINCH, SignalPipe, wait_readable};
+use palisade_sys::{ProcessHandle, mount};
 use serde_json::{Value, json};
 
 use crate::Runtime;
@@ -14,6 +15,8 @@ use crate::create::give_terminal;
 use crate::error::ManageError;
 use crate::io::{Pumps, Stdio, Wired};
 use crate::manage::Status;
+use crate::record::Record;
+use crate::rootfs::STAGE_BYTES;
 use crate::runc::last_error;
 
 /// Bytes of a container's spec that are read.
@@ -66,6 +69,37 @@ impl Runtime {
         let damaged = || ManageError::Damaged(container.name.clone());
         let spec: Value = serde_json::from_slice(&bytes).map_err(|_| damaged())?;
         let process = exec_process(&spec, request).ok_or_else(damaged)?;
+        let rootfs = spec.pointer("/root/path").and_then(Value::as_str).map(Path::new);
+        let Some(rootfs) = rootfs.filter(|_| self.rootless.is_some()) else {
+            return self.exec_process(&found.record, &process, request, stdio);
+        };
+        // The OCI runtime starts in the root file system's place, which is there for an ordinary
+        // user only as long as it is mounted.
+        in_private_mounts(|| {
+            let stage = rootfs.parent().unwrap_or(Path::new("/mnt"));
+            mount::mount_tmpfs(stage, STAGE_BYTES, 0o711)
+                .map_err(std::io::Error::other)
+                .and_then(|()| std::fs::create_dir(rootfs))
+                .map_err(io("prepare", rootfs))?;
+            self.exec_process(&found.record, &process, request, stdio)
+        })
+        .map_err(io("make a mount namespace for", &bundle))?
+    }
+
+    /// Has the OCI runtime start `process` in the container of `record`.
+    fn exec_process(
+        &self,
+        record: &Record,
+        process: &Value,
+        request: &ExecRequest,
+        stdio: Stdio,
+    ) -> Result<Exit, ManageError> {
+        let container = &record.container;
+        let bundle = self.paths.bundle(&container.id);
+        let io = |action, path: &std::path::Path| {
+            let path = path.to_path_buf();
+            move |source| ManageError::Io { action, path, source }
+        };
         let folder = tempfile::Builder::new()
             .prefix("exec-")
             .tempdir_in(&bundle)
@@ -93,10 +127,9 @@ impl Runtime {
                 signals.as_ref(),
             );
         }
-        let first = found.record.run.ids.map_or(0, |ids| ids.first);
-        let host = |id: u32| first.saturating_add(id);
-        let wired =
-            stdio.wire(host(found.record.run.uid), host(found.record.run.gid)).map_err(streams)?;
+        let run = &record.run;
+        let host = |id: u32| crate::share::outer(run.ids, run.root_is_user, id);
+        let wired = stdio.wire(host(run.uid), host(run.gid)).map_err(streams)?;
         call.arg(&container.id).stdin(wired.stdin).stdout(wired.stdout).stderr(wired.stderr);
         // Killed in the middle, we must not leave it writing to a bundle that is being removed.
         palisade_sys::process::die_with_caller(&mut call);

@@ -34,12 +34,19 @@ pub struct Prepared {
 #[derive(Debug)]
 pub struct LayerStore {
     folder: PathBuf,
+    options: ExtractOptions,
 }
 
 impl LayerStore {
     /// The store at `folder`, which exists.
     pub fn new(folder: PathBuf) -> Self {
-        Self { folder }
+        Self { folder, options: ExtractOptions::default() }
+    }
+
+    /// The same with layers that are unpacked otherwise; the folder is for these alone.
+    #[must_use]
+    pub fn with_options(self, options: ExtractOptions) -> Self {
+        Self { options, ..self }
     }
 
     /// The layers of `image`, unpacking those that are missing.
@@ -73,7 +80,7 @@ impl LayerStore {
         if place.is_dir() {
             return Ok(place);
         }
-        match extract_layer(image, index, &place, &ExtractOptions::default()) {
+        match extract_layer(image, index, &place, &self.options) {
             Ok(report) => {
                 write_notes(&place, &report)?;
                 Ok(place)

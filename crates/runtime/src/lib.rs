@@ -40,8 +40,10 @@ pub mod oci;
 mod paths;
 mod record;
 mod rootfs;
+pub mod rootless;
 mod run;
 mod runc;
+mod share;
 
 pub use apparmor::AppArmorError;
 pub use cleanup::{Collected, Garbage};
@@ -54,6 +56,7 @@ pub use layers::{LayerStore, Prepared};
 pub use manage::{Found, Status};
 pub use paths::RuntimePaths;
 pub use record::{LogFile, Record, RunState};
+pub use rootless::{NoRange, Rootless, RootlessError};
 pub use run::{Outcome, RunRequest};
 pub use runc::{Runc, RuncVersion};
 
@@ -64,12 +67,16 @@ pub struct Runtime {
     pub(crate) runc: Runc,
     pub(crate) ids: IdLedger,
     pub(crate) hierarchies: palisade_sys::Hierarchies,
+    /// The ordinary user who runs them, if it is one.
+    pub(crate) rootless: Option<Rootless>,
+    /// The user's control groups.
+    pub(crate) delegation: Option<rootless::delegation::Delegation>,
 }
 
 impl Runtime {
     /// Finds the OCI runtime and makes the state folders.
     ///
-    /// Needs root: rootless containers are not supported yet.
+    /// Needs root; [`Runtime::open_rootless`] is for others.
     pub fn open(paths: RuntimePaths, runc: Runc, space: IdSpace) -> Result<Self, RunError> {
         if !palisade_sys::facts::is_privileged() {
             return Err(RunError::NotRoot);
@@ -77,7 +84,39 @@ impl Runtime {
         paths.prepare()?;
         let hierarchies = palisade_sys::Hierarchies::detect()?;
         let ids = IdLedger::new(paths.ledger(), space);
-        Ok(Self { paths, runc, ids, hierarchies })
+        Ok(Self { paths, runc, ids, hierarchies, rootless: None, delegation: None })
+    }
+
+    /// The same for an ordinary user, whose namespace this process has entered
+    /// ([`Rootless::enter`]).
+    ///
+    /// # Errors
+    ///
+    /// A folder cannot be made, or nothing is known of control groups.
+    pub fn open_rootless(
+        mut paths: RuntimePaths,
+        runc: Runc,
+        rootless: Rootless,
+    ) -> Result<Self, RunError> {
+        paths.make()?;
+        let hierarchies = palisade_sys::Hierarchies::detect()?;
+        let delegation = rootless::delegation::Delegation::find(&hierarchies);
+        if let Some(delegation) = &delegation {
+            paths.cgroup_parent = delegation.parent();
+        }
+        let nothing = IdSpace { ids: 0..0, reserved: Vec::new() };
+        let ids = IdLedger::new(paths.ledger(), nothing);
+        Ok(Self { paths, runc, ids, hierarchies, rootless: Some(rootless), delegation })
+    }
+
+    /// The control group of a container: that of its record, as an ordinary user's are not all
+    /// below one.
+    pub(crate) fn group_path(&self, id: &str) -> String {
+        let of_record =
+            self.rootless.as_ref().and_then(|_| Record::read(&self.paths.record(id)).ok());
+        of_record
+            .and_then(|record| record.container.cgroup)
+            .unwrap_or_else(|| self.paths.cgroup(id))
     }
 
     /// Where state is kept.

@@ -100,7 +100,7 @@ impl Runtime {
 
     /// The control group of a container.
     pub fn group(&self, id: &str) -> Result<Group, ManageError> {
-        Ok(self.hierarchies.group(&self.paths.cgroup(id))?)
+        Ok(self.hierarchies.group(&self.group_path(id))?)
     }
 
     /// Kills every process of a container. The command that runs it in the foreground, or

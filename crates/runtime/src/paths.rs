@@ -87,6 +87,21 @@ impl RuntimePaths {
         self.data.join("ids").join("ledger.json")
     }
 
+    /// The ledger of an ordinary user's ids.
+    pub fn slots(&self) -> PathBuf {
+        self.data.join("ids").join("slots.json")
+    }
+
+    /// Folders of unpacked layers: one for each set of ids to which files can belong.
+    pub(crate) fn all_layers(&self) -> Vec<PathBuf> {
+        let is_one = |path: &PathBuf| {
+            let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+            name.is_some_and(|name| name == "layers" || name.starts_with("layers-"))
+        };
+        let entries = std::fs::read_dir(&self.data).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path()).filter(is_one).collect()
+    }
+
     /// The lock that creation shares and garbage collection has alone.
     pub(crate) fn lock(&self) -> PathBuf {
         self.state.join("lock")
@@ -102,6 +117,19 @@ impl RuntimePaths {
     /// The way to a bundle can be searched by everyone, because the container's root (an
     /// ordinary id here) must walk it; nothing in it can be listed or read.
     pub(crate) fn prepare(&self) -> Result<(), RunError> {
+        self.make()?;
+        let bundles = self.bundles();
+        for folder in bundles.ancestors().filter(|folder| !folder.as_os_str().is_empty()) {
+            let metadata = std::fs::metadata(folder).map_err(RunError::io("examine", folder))?;
+            if metadata.permissions().mode() & 0o001 == 0 {
+                return Err(RunError::Unreachable(folder.to_path_buf()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the folders, whoever may walk to them.
+    pub(crate) fn make(&self) -> Result<(), RunError> {
         for (folder, mode) in [
             (&self.state, 0o711),
             (&self.bundles(), 0o711),
@@ -114,13 +142,6 @@ impl RuntimePaths {
             (&self.data.join("ids"), 0o700),
         ] {
             make_folder(folder, mode)?;
-        }
-        let bundles = self.bundles();
-        for folder in bundles.ancestors().filter(|folder| !folder.as_os_str().is_empty()) {
-            let metadata = std::fs::metadata(folder).map_err(RunError::io("examine", folder))?;
-            if metadata.permissions().mode() & 0o001 == 0 {
-                return Err(RunError::Unreachable(folder.to_path_buf()));
-            }
         }
         Ok(())
     }

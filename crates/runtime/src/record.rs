@@ -34,6 +34,9 @@ pub struct RunState {
     /// Its own range of host ids.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ids: Option<IdRange>,
+    /// Whether its root is the ordinary user who runs it, and only its other ids are of `ids`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub root_is_user: bool,
     /// User inside.
     pub uid: u32,
     /// Group inside.

@@ -28,7 +28,14 @@ pub(crate) struct Plan<'a> {
     pub(crate) ids: Option<IdRange>,
     /// Whether setuid bits have no effect.
     pub(crate) nosuid: bool,
+    /// What the layers' files belong to already: without root they cannot be shown otherwise.
+    /// The value is what the container's root is called here, and where the root file system is
+    /// put together: the user's own folders are closed to it.
+    pub(crate) rootless: Option<(u32, &'a Path)>,
 }
+
+/// Bytes of the file system that holds the mount point and a few files.
+pub(crate) const STAGE_BYTES: u64 = 1 << 20;
 
 impl Plan<'_> {
     /// Mounts the root file system in the calling thread's namespace and returns its path.
@@ -36,12 +43,21 @@ impl Plan<'_> {
     /// Must run inside [`palisade_sys::namespace::in_private_mounts`]: it changes the
     /// working folder and mounts without unmounting.
     pub(crate) fn assemble(&self) -> Result<PathBuf, RunError> {
-        let rootfs = self.bundle.join("rootfs");
+        let rootfs = match self.rootless {
+            Some((_, stage)) => {
+                mount::mount_tmpfs(stage, STAGE_BYTES, 0o711)?;
+                stage.join("rootfs")
+            }
+            None => self.bundle.join("rootfs"),
+        };
         let (upper, work) = (self.written.join("upper"), self.written.join("work"));
         make_folder(&rootfs, 0o755)?;
         make_folder(&upper, 0o755)?;
         make_folder(&work, 0o700)?;
-        if let Some(ids) = self.ids {
+        if let Some((root, _)) = self.rootless {
+            rustix::fs::chown(&upper, Some(Uid::from_raw(root)), Some(Gid::from_raw(root)))
+                .map_err(|errno| RunError::io("give to the container", &upper)(errno.into()))?;
+        } else if let Some(ids) = self.ids {
             let owner = (Some(Uid::from_raw(ids.first)), Some(Gid::from_raw(ids.first)));
             rustix::fs::chown(&upper, owner.0, owner.1)
                 .map_err(|errno| RunError::io("give to the container", &upper)(errno.into()))?;
@@ -59,7 +75,13 @@ impl Plan<'_> {
         let lowers = self.lowers()?;
         // Short relative paths leave room for many layers in one page of mount options.
         std::env::set_current_dir(self.bundle).map_err(RunError::io("enter", self.bundle))?;
-        let overlay = Overlay { lowers: &lowers, upper: &upper, work: &work, nosuid: self.nosuid };
+        let overlay = Overlay {
+            lowers: &lowers,
+            upper: &upper,
+            work: &work,
+            nosuid: self.nosuid,
+            user_xattrs: self.rootless.is_some(),
+        };
         mount::mount_overlay(&overlay, &rootfs)?;
         Ok(rootfs)
     }
@@ -67,11 +89,11 @@ impl Plan<'_> {
     /// Shows each layer below the bundle, with ids mapped if the container has its own.
     fn lowers(&self) -> Result<Vec<PathBuf>, RunError> {
         let mapping = match self.ids {
-            Some(ids) => Some(
+            Some(ids) if self.rootless.is_none() => Some(
                 IdMapping::new(ids.first, ids.count)
                     .map_err(RunError::io("make a user namespace for", self.bundle))?,
             ),
-            None => None,
+            _ => None,
         };
         let mut lowers = Vec::with_capacity(self.layers.len());
         for (i, layer) in self.layers.iter().enumerate() {

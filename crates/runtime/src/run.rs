@@ -14,7 +14,7 @@ use crate::create::Created;
 use crate::drift::{DriftGate, DriftReport};
 use crate::error::RunError;
 use crate::io::{Pumps, Stdio};
-use crate::network::Published;
+use crate::network::{NetworkName, Published};
 use crate::record::{LogFile, Record};
 
 /// How often it is looked at whether a guard of programs still stands.
@@ -42,6 +42,8 @@ pub struct RunRequest<'a> {
     pub seccomp_document: Option<serde_json::Value>,
     /// Ports of the host that lead to it, when the policy gives it a bridge.
     pub published: Vec<Published>,
+    /// The network that it shares with other containers, when the policy gives it a bridge.
+    pub network: Option<NetworkName>,
     /// Judges the image before anything is made of it.
     pub admit: &'a (dyn Fn(&Image) -> Result<(), Refusal> + Sync),
     /// Whether the program gets a terminal of its own, to which `stdin` and `stdout` of the
@@ -102,6 +104,12 @@ impl Runtime {
     /// signal arrives, nothing of the container is left.
     pub fn run(&self, request: &RunRequest<'_>, stdio: Stdio) -> Result<Outcome, RunError> {
         let begun = Instant::now();
+        if request.deny_drift && self.rootless.is_some() {
+            let what = "ask the kernel about every program that starts (--deny-drift)";
+            let hint = "leave out --deny-drift, and `deny_drift` of the policy; a read-only root file system and `noexec` on \
+                        what is writable keep most programs out (`read_only_root: true`)";
+            return Err(RunError::NeedsRoot { what: what.into(), hint });
+        }
         let mut warnings = self.runc.warnings();
         warnings.extend(self.collect_garbage().failures());
         let caught = match (request.forward_signals, request.terminal) {
@@ -149,7 +157,7 @@ impl Runtime {
             .map_err(RunError::io("wait for", &self.paths.record(&record.container.id)))?;
         let output_bytes_lost = pumps.finish();
         let drift = drift.map(DriftGate::finish);
-        let group = self.hierarchies.group(&self.paths.cgroup(&record.container.id))?;
+        let group = self.hierarchies.group(&self.group_path(&record.container.id))?;
         let out_of_memory = group.n_oom_kills().is_some_and(|n| n > 0);
         warnings.extend(guard.finish());
         let changes = hardened.changes;
@@ -230,8 +238,34 @@ impl Runtime {
     }
 
     pub(crate) fn kill_group(&self, id: &str) -> Result<(), palisade_sys::cgroup::CgroupError> {
-        let group = self.hierarchies.group(&self.paths.cgroup(id))?;
+        let group = self.hierarchies.group(&self.group_path(id))?;
+        if self.rootless.is_some() && !group.exists() {
+            return self.kill_init(id);
+        }
         group.kill(crate::cleanup::KILL_DEADLINE).map(|_| ())
+    }
+
+    /// Kills a container by its first process, with which all of its pid namespace end: where no
+    /// control group holds it.
+    pub(crate) fn kill_init(&self, id: &str) -> Result<(), palisade_sys::cgroup::CgroupError> {
+        let record = Record::read(&self.paths.record(id)).ok().filter(Record::is_alive);
+        let pid = record
+            .and_then(|record| record.container.init_pid)
+            .or_else(|| crate::rootless::init_of_state(&self.paths.runc_state().join(id)));
+        let Some(pid) = pid else { return Ok(()) };
+        let io = |source| palisade_sys::cgroup::CgroupError::Io {
+            action: "kill the first process of",
+            path: self.paths.record(id),
+            source,
+        };
+        let Ok(init) = palisade_sys::ProcessHandle::open(pid) else { return Ok(()) };
+        init.signal(rustix::process::Signal::KILL.as_raw()).map_err(io)?;
+        let waited = crate::cleanup::KILL_DEADLINE;
+        if init.wait_ended(waited).map_err(io)? {
+            return Ok(());
+        }
+        let path = self.paths.record(id).display().to_string();
+        Err(palisade_sys::cgroup::CgroupError::Deadline { path, what: "killed", waited })
     }
 }
 

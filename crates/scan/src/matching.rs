@@ -23,24 +23,23 @@
 mod group;
 mod symbols;
 
-use std::cmp::Ordering;
-use std::collections::hash_map::Entry;
+use std::cmp::{Ordering, Reverse};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use palisade_model::finding::{Unmatched, Vulnerability};
 use palisade_model::{Inventory, Package, PackageKind};
 use palisade_packages::version;
 
-use crate::db::{Advisory, Database, RangeEnd, ReadDatabaseError, Status};
+use crate::db::{Advisory, Answer, Database, RangeEnd, ReadDatabaseError, Status};
 use crate::ecosystem;
+use crate::feeds::csaf;
 use crate::files::normal_path;
 
 /// Vulnerabilities beyond this number are dropped and counted.
 pub const VULNERABILITIES_MAX: usize = 200_000;
 
-/// Look-ups from which on a thread reads ahead; how many are read ahead.
-const QUERIES_MANY: usize = 256;
-const QUERIES_AHEAD: usize = 64;
+/// An advisory as matching reads it.
+pub(crate) type Read<'a> = Advisory<&'a str>;
 
 /// What matching found, and what it left out.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -68,60 +67,39 @@ pub fn find_vulnerabilities(
     inventory: &Inventory,
     db: &Database,
 ) -> Result<Matches, ReadDatabaseError> {
-    let mut matches = Matches::default();
     let owned = distribution_owned(inventory);
-    let mut programs = symbols::Programs::of(inventory);
+    let mut judge = Judge::new(inventory);
     let mut unmatched: BTreeMap<(String, &'static str), u64> = BTreeMap::new();
     // Sorted by key, so that packages of one source share a look-up and blocks are read once.
     let mut queries = Queries::new();
     for (index, package) in inventory.packages.iter().enumerate() {
-        match judge(package, inventory, db) {
+        match query(package, inventory, db) {
             Ok(name) => queries.entry(name).or_default().push(index),
             Err((name, reason)) => *unmatched.entry((name, reason)).or_default() += 1,
         }
     }
-    // What a feed says of a source package of RPM holds for each binary that it builds.
-    let mut sources: HashMap<(&str, &str), Vec<Advisory>> = HashMap::new();
-    looked_up(db, &queries, |(ecosystem, _), indexes, advisories| {
+    let sources = of_sources(inventory, &queries, db)?;
+    for ((ecosystem, name), indexes) in &queries {
         let n_packages = indexes.len() as u64;
-        let Some(advisories) = advisories else {
-            let reason = "the advisory database has no data for their sources";
-            *unmatched.entry((ecosystem.clone(), reason)).or_default() += n_packages;
-            return Ok(());
+        let Some(answer) = db.ask(ecosystem, name)? else {
+            *unmatched.entry((ecosystem.clone(), NO_DATA)).or_default() += n_packages;
+            continue;
         };
-        matches.n_packages_matched += n_packages;
+        judge.matches.n_packages_matched += n_packages;
+        let advisories = answer.advisories()?;
         for package in indexes.iter().filter_map(|&index| inventory.packages.get(index)) {
-            let mut all: Vec<&Advisory> = advisories.iter().collect();
-            if let (PackageKind::Rpm, Some(source)) = (package.kind, &package.source) {
-                let key = (ecosystem.as_str(), source.name.as_str());
-                let of_source = match sources.entry(key) {
-                    Entry::Occupied(known) => known.into_mut(),
-                    Entry::Vacant(place) => {
-                        let name = crate::feeds::csaf::source_name(&source.name);
-                        place.insert(db.advisories(ecosystem, &name)?)
-                    }
-                };
-                all.extend(of_source.iter());
-            }
-            let found = match_package(package, &all, &mut programs, &mut matches);
-            let n = found.len() as u64;
-            if is_harmless(package) {
-                matches.n_harmless += n;
-            } else if owned.contains(normal_path(&package.evidence)) && is_language(package.kind) {
-                matches.n_distribution_owned += n;
-            } else {
-                let room = VULNERABILITIES_MAX - matches.vulnerabilities.len();
-                matches.n_dropped += found.len().saturating_sub(room) as u64;
-                matches.vulnerabilities.extend(found.into_iter().take(room));
-            }
+            let of_source = match source_of(package) {
+                Some(source) => sources.get(&(ecosystem.as_str(), source)),
+                None => None,
+            };
+            let of_source = of_source.map(Answer::advisories).transpose()?.unwrap_or_default();
+            judge.package(package, [&advisories, &of_source], is_owned(package, &owned));
         }
-        Ok(())
-    })?;
-    mark_exploited(&mut matches.vulnerabilities, db)?;
-    matches.vulnerabilities.sort_by(|a, b| {
-        let worst = (b.known_exploited, b.severity).cmp(&(a.known_exploited, a.severity));
-        worst.then_with(|| (&a.package, &a.id, &a.purl).cmp(&(&b.package, &b.id, &b.purl)))
-    });
+    }
+    let mut matches = judge.matches;
+    let scores = scores(matches.vulnerabilities.iter().flat_map(names), db)?;
+    weigh(&mut matches.vulnerabilities, db.exploited()?, &scores);
+    sort_by_weight(&mut matches.vulnerabilities);
     matches.unmatched = unmatched
         .into_iter()
         .map(|((ecosystem, reason), n_packages)| Unmatched {
@@ -133,46 +111,78 @@ pub fn find_vulnerabilities(
     Ok(matches)
 }
 
+/// Why a package is not judged of whose source no feed speaks.
+pub(crate) const NO_DATA: &str = "the advisory database has no data for their sources";
+
+/// Judges packages one after the other.
+pub(crate) struct Judge<'i> {
+    programs: symbols::Programs<'i>,
+    pub(crate) matches: Matches,
+}
+
+impl<'i> Judge<'i> {
+    /// Of the packages of `inventory`, whose programs are asked for functions.
+    pub(crate) fn new(inventory: &'i Inventory) -> Self {
+        Self { programs: symbols::Programs::of(inventory), matches: Matches::default() }
+    }
+
+    /// Judges `package` by what is said of its name and of its source; `is_owned`: its files
+    /// belong to a distribution's package. What is found is not weighed yet ([`weigh`]).
+    pub(crate) fn package(
+        &mut self,
+        package: &Package,
+        advisories: [&[Read<'_>]; 2],
+        is_owned: bool,
+    ) {
+        let matches = &mut self.matches;
+        let all: Vec<&Read<'_>> = advisories.into_iter().flatten().collect();
+        let mut found = match_package(package, &all, &mut self.programs, matches);
+        found.sort_by(|a, b| a.id.cmp(&b.id));
+        let n = found.len() as u64;
+        if is_harmless(package) {
+            matches.n_harmless += n;
+        } else if is_owned {
+            matches.n_distribution_owned += n;
+        } else {
+            let room = VULNERABILITIES_MAX.saturating_sub(matches.vulnerabilities.len());
+            matches.n_dropped += found.len().saturating_sub(room) as u64;
+            matches.vulnerabilities.extend(found.into_iter().take(room));
+        }
+    }
+}
+
 /// Packages of an inventory under the key by which the database knows their source.
 type Queries = BTreeMap<(String, String), Vec<usize>>;
 
-/// Looks `queries` up and gives each with its advisories to `take`, in their order. Of many, the
-/// next ones are read and decoded by a thread of its own while `take` judges.
-fn looked_up<'q>(
-    db: &Database,
-    queries: &'q Queries,
-    mut take: impl FnMut(
-        &'q (String, String),
-        &'q [usize],
-        Option<Vec<Advisory>>,
-    ) -> Result<(), ReadDatabaseError>,
-) -> Result<(), ReadDatabaseError> {
-    if queries.len() < QUERIES_MANY {
-        return queries
-            .iter()
-            .try_for_each(|(key, indexes)| take(key, indexes, db.lookup(&key.0, &key.1)?));
+/// What feeds say of source packages of RPM, which holds for each binary that they build. They
+/// are looked up apart, in their order, for the names of binaries lie in other blocks.
+fn of_sources<'a>(
+    inventory: &'a Inventory,
+    queries: &'a Queries,
+    db: &'a Database,
+) -> Result<HashMap<(&'a str, &'a str), Answer<'a>>, ReadDatabaseError> {
+    let mut wanted: BTreeSet<(&str, &str)> = BTreeSet::new();
+    for ((ecosystem, _), indexes) in queries {
+        let packages = indexes.iter().filter_map(|&index| inventory.packages.get(index));
+        wanted.extend(packages.filter_map(source_of).map(|source| (ecosystem.as_str(), source)));
     }
-    std::thread::scope(|scope| {
-        let (send, receive) = std::sync::mpsc::sync_channel(QUERIES_AHEAD);
-        scope.spawn(move || {
-            for (ecosystem, name) in queries.keys() {
-                // Who takes them may have ended early.
-                if send.send(db.lookup(ecosystem, name)).is_err() {
-                    return;
-                }
-            }
-        });
-        // Dropped at the end, whatever is returned: the thread must not wait for somebody to take.
-        let answers = receive.into_iter();
-        queries
-            .iter()
-            .zip(answers)
-            .try_for_each(|((key, indexes), answer)| take(key, indexes, answer?))
-    })
+    let mut found = HashMap::new();
+    for (ecosystem, source) in wanted {
+        if let Some(answer) = db.ask(ecosystem, &csaf::source_name(source))? {
+            found.insert((ecosystem, source), answer.alone());
+        }
+    }
+    Ok(found)
+}
+
+/// The source package of a package of RPM.
+pub(crate) fn source_of(package: &Package) -> Option<&str> {
+    let source = package.source.as_ref().filter(|_| package.kind == PackageKind::Rpm)?;
+    Some(&source.name)
 }
 
 /// The database key of a package, or the ecosystem's name and why there is none.
-fn judge(
+fn query(
     package: &Package,
     inventory: &Inventory,
     db: &Database,
@@ -202,8 +212,18 @@ fn is_harmless(package: &Package) -> bool {
         && (headers.iter().any(|prefix| name.starts_with(prefix)) || name.ends_with("-doc"))
 }
 
+/// Whether `package` may be in a program that has functions.
+pub(crate) fn has_program(package: &Package) -> bool {
+    matches!(package.kind, PackageKind::Go | PackageKind::Cargo)
+}
+
+/// Whether `package` is of a language and its evidence among what [`distribution_owned`] gave.
+pub(crate) fn is_owned(package: &Package, owned: &HashSet<&str>) -> bool {
+    is_language(package.kind) && owned.contains(normal_path(&package.evidence))
+}
+
 /// Evidence files of language packages that a distribution's package installed.
-fn distribution_owned(inventory: &Inventory) -> HashSet<&str> {
+pub(crate) fn distribution_owned(inventory: &Inventory) -> HashSet<&str> {
     let languages = inventory.packages.iter().filter(|package| is_language(package.kind));
     let evidence: HashSet<&str> = languages.map(|p| normal_path(&p.evidence)).collect();
     if evidence.is_empty() {
@@ -216,7 +236,7 @@ fn distribution_owned(inventory: &Inventory) -> HashSet<&str> {
 
 fn match_package(
     package: &Package,
-    advisories: &[&Advisory],
+    advisories: &[&Read<'_>],
     programs: &mut symbols::Programs<'_>,
     matches: &mut Matches,
 ) -> Vec<Vulnerability> {
@@ -227,14 +247,14 @@ fn match_package(
     let mut judged = Vec::new();
     let mut any_affected = false;
     for advisory in advisories.iter().filter(|advisory| concerns_module(advisory, package)) {
-        let answer = match advisory.status {
-            Status::NotAffected => Some(Answer::Clean),
+        let verdict = match advisory.status {
+            Status::NotAffected => Some(Verdict::Clean),
             _ => affected(advisory, installed, compare),
         };
-        match answer {
-            Some(answer) => {
-                any_affected |= matches!(answer, Answer::Affected(_));
-                judged.push(Judged { advisory, answer });
+        match verdict {
+            Some(verdict) => {
+                any_affected |= matches!(verdict, Verdict::Affected(_));
+                judged.push(Judged { advisory, verdict });
             }
             None => matches.n_incomparable += 1,
         }
@@ -249,15 +269,15 @@ fn match_package(
 
 /// An advisory and what it says of the installed version.
 struct Judged<'a> {
-    advisory: &'a Advisory,
-    answer: Answer<'a>,
+    advisory: &'a Read<'a>,
+    verdict: Verdict<'a>,
 }
 
 /// What the release of a build in a module holds, in the RHEL family.
 const MODULE_MARK: &str = ".module";
 
 /// Whether an advisory can mean a package as far as modules go.
-fn concerns_module(advisory: &Advisory, package: &Package) -> bool {
+fn concerns_module(advisory: &Read<'_>, package: &Package) -> bool {
     if package.kind != PackageKind::Rpm {
         return true;
     }
@@ -270,7 +290,7 @@ fn concerns_module(advisory: &Advisory, package: &Package) -> bool {
     match (&advisory.module, &package.module) {
         (Some(wanted), Some(label)) => {
             let stream = label.match_indices(':').nth(1).map_or(label.len(), |(at, _)| at);
-            label.get(..stream) == Some(wanted.as_str())
+            label.get(..stream) == Some(*wanted)
         }
         _ => is_modular == meant,
     }
@@ -278,23 +298,23 @@ fn concerns_module(advisory: &Advisory, package: &Package) -> bool {
 
 /// What an advisory says about a version.
 #[derive(Clone, Copy)]
-enum Answer<'a> {
+enum Verdict<'a> {
     Affected(Option<&'a str>),
     Clean,
 }
 
 /// Whether `version` is affected; `None` when no comparison was possible.
 fn affected<'a>(
-    advisory: &'a Advisory,
+    advisory: &Read<'a>,
     version: &str,
     compare: version::Compare,
-) -> Option<Answer<'a>> {
+) -> Option<Verdict<'a>> {
     if advisory
         .versions
         .iter()
-        .any(|v| v == version || compare(v, version) == Some(Ordering::Equal))
+        .any(|v| *v == version || compare(v, version) == Some(Ordering::Equal))
     {
-        return Some(Answer::Affected(None));
+        return Some(Verdict::Affected(None));
     }
     let mut comparable = advisory.ranges.is_empty();
     for range in &advisory.ranges {
@@ -304,47 +324,71 @@ fn affected<'a>(
         };
         let (until, fixed) = match &range.end {
             RangeEnd::Open => (Some(true), None),
-            RangeEnd::Fixed(end) => {
-                (compare(version, end).map(Ordering::is_lt), Some(end.as_str()))
-            }
+            RangeEnd::Fixed(end) => (compare(version, end).map(Ordering::is_lt), Some(*end)),
             RangeEnd::LastAffected(end) => (compare(version, end).map(Ordering::is_le), None),
         };
         match (from, until) {
-            (Some(true), Some(true)) => return Some(Answer::Affected(fixed)),
+            (Some(true), Some(true)) => return Some(Verdict::Affected(fixed)),
             (Some(_), Some(_)) => comparable = true,
             _ => {}
         }
     }
-    comparable.then_some(Answer::Clean)
+    comparable.then_some(Verdict::Clean)
 }
 
-fn mark_exploited(found: &mut [Vulnerability], db: &Database) -> Result<(), ReadDatabaseError> {
-    let ids: BTreeSet<&str> = found
-        .iter()
-        .flat_map(|v| std::iter::once(&v.id).chain(&v.aliases))
-        .map(String::as_str)
-        .filter(|id| id.starts_with("CVE-"))
-        .collect();
-    let mut exploited = HashSet::new();
-    let mut scores: HashMap<String, f64> = HashMap::new();
-    // One kind of keys after the other, so that each block is decompressed once.
-    for id in &ids {
-        if db.is_exploited(id)? {
-            exploited.insert((*id).to_string());
+/// Scores of EPSS, by CVE.
+pub(crate) type Scores = HashMap<String, f64>;
+
+/// The scores of those of `ids` that have one.
+pub(crate) fn scores<'a>(
+    ids: impl Iterator<Item = &'a str>,
+    db: &Database,
+) -> Result<Scores, ReadDatabaseError> {
+    let mut scores = Scores::new();
+    if db.has_scores()? {
+        // In order, so that each block is read once.
+        let mut ids: Vec<&str> = ids.filter(|id| id.starts_with("CVE-")).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        for id in ids {
+            if let Some(score) = db.epss(id)? {
+                scores.insert(id.to_string(), score);
+            }
         }
     }
-    for id in ids {
-        if let Some(score) = db.epss(id)? {
-            scores.insert(id.to_string(), score);
-        }
-    }
+    Ok(scores)
+}
+
+/// Notes what is exploited, and how likely it is to be.
+pub(crate) fn weigh(found: &mut [Vulnerability], exploited: &HashSet<String>, scores: &Scores) {
     for vulnerability in found {
-        let names = std::iter::once(&vulnerability.id).chain(&vulnerability.aliases);
-        vulnerability.epss = names.filter_map(|id| scores.get(id)).copied().reduce(f64::max);
-        vulnerability.known_exploited = exploited.contains(&vulnerability.id)
-            || vulnerability.aliases.iter().any(|id| exploited.contains(id));
+        let is_exploited = names(vulnerability)
+            .filter(|id| id.starts_with("CVE-"))
+            .any(|id| exploited.contains(id));
+        vulnerability.known_exploited = is_exploited;
+        if !scores.is_empty() {
+            let known = names(vulnerability).filter_map(|id| scores.get(id));
+            let worst = known.copied().reduce(f64::max);
+            vulnerability.epss = worst;
+        }
     }
-    Ok(())
+}
+
+/// The identifier of a vulnerability, and every other one.
+pub(crate) fn names(vulnerability: &Vulnerability) -> impl Iterator<Item = &str> {
+    std::iter::once(&vulnerability.id).chain(&vulnerability.aliases).map(String::as_str)
+}
+
+/// Puts the worst first. Places are sorted, because a vulnerability is large, and by names first,
+/// because those are nearly in order.
+pub(crate) fn sort_by_weight(found: &mut Vec<Vulnerability>) {
+    let mut places: Vec<usize> = (0..found.len()).collect();
+    places.sort_by(|&a, &b| {
+        let (a, b) = (&found[a], &found[b]);
+        (&a.package, &a.id, &a.purl).cmp(&(&b.package, &b.id, &b.purl))
+    });
+    places.sort_by_key(|&at| Reverse((found[at].known_exploited, found[at].severity)));
+    *found = places.into_iter().map(|place| std::mem::take(&mut found[place])).collect();
 }
 
 #[cfg(test)]

@@ -110,14 +110,20 @@ fn set_idmap(tree: std::os::fd::BorrowedFd<'_>, namespace: &File) -> io::Result<
 }
 
 /// A child that sits in a new user namespace until it is dropped.
-struct NamespaceHolder {
+#[derive(Debug)]
+pub(crate) struct NamespaceHolder {
     pid: i32,
     /// The child ends when this end of its pipe closes, even if we die first.
     _release: OwnedFd,
 }
 
 impl NamespaceHolder {
-    fn spawn() -> io::Result<Self> {
+    /// The process in the namespace.
+    pub(crate) fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    pub(crate) fn spawn() -> io::Result<Self> {
         let (wait, release) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
         let (wait_raw, release_raw) = (wait.as_raw_fd(), release.as_raw_fd());
         let flags = libc::CLONE_NEWUSER | libc::SIGCHLD;

@@ -22,6 +22,7 @@ pub mod process;
 pub mod schedule;
 pub mod signals;
 pub mod socket;
+pub mod userns;
 
 pub use cgroup::{Group, Hierarchies, Layout};
 pub use process::ProcessHandle;

@@ -69,6 +69,9 @@ pub struct Overlay<'a> {
     pub work: &'a Path,
     /// Whether setuid bits have no effect on it.
     pub nosuid: bool,
+    /// Whether its own attributes are `user.overlay.…`: those of a namespace that is not the
+    /// machine's (`userxattr`, Linux 5.11).
+    pub user_xattrs: bool,
 }
 
 /// Mounts an overlay at `target`; device nodes in it never work.
@@ -96,6 +99,9 @@ pub fn mount_overlay(overlay: &Overlay<'_>, target: &Path) -> Result<(), MountEr
         }
         data.extend_from_slice(key.as_bytes());
         data.extend_from_slice(path.as_os_str().as_bytes());
+    }
+    if overlay.user_xattrs {
+        data.extend_from_slice(b",userxattr");
     }
     if data.len() > MOUNT_DATA_BYTES_MAX {
         return Err(MountError::Options(target.to_path_buf()));
@@ -153,7 +159,10 @@ mod tests {
     fn impossible_overlays_are_refused_before_the_kernel_sees_them() {
         let path = Path::new("/nowhere");
         let overlay = |lowers: &[PathBuf]| {
-            mount_overlay(&Overlay { lowers, upper: path, work: path, nosuid: true }, path)
+            mount_overlay(
+                &Overlay { lowers, upper: path, work: path, nosuid: true, user_xattrs: false },
+                path,
+            )
         };
         assert!(matches!(overlay(&[]), Err(MountError::Lowers(0))));
         let many = vec![PathBuf::from("a"); OVERLAY_LOWERS_MAX + 1];

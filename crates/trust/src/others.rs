@@ -20,6 +20,9 @@ pub struct NamedSigner {
     pub accepted_by: Vec<PathBuf>,
     /// What the trust policy wants told and does not refuse.
     pub notes: Vec<String>,
+    /// The last second since the Unix epoch at which the signature certainly still counts; `None`:
+    /// it does not end.
+    pub until: Option<i64>,
 }
 
 impl std::fmt::Display for NamedSigner {

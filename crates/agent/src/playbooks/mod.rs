@@ -14,6 +14,7 @@
 //! Nothing can loop: one playbook runs once for one container of an incident, its caps count over
 //! restarts, and alerts about the agent itself are nobody's candidates.
 
+mod podman;
 mod runner;
 
 use std::collections::BTreeMap;

@@ -13,6 +13,7 @@ use palisade_respond::order::{AUDIT_FILE, Engine, Run, RunState, Submitted};
 use palisade_respond::{Order, RespondError};
 use palisade_sensor::identity::Resolver;
 
+use super::podman::Podman;
 use super::{Answer, Asking, Candidate, OrderView, PlaybookReport, PlaybookSettings, Tools, Word};
 
 /// Orders that wait for the audit log, and orders whose steps are followed.
@@ -50,6 +51,7 @@ pub struct PlaybookRunner {
     words: Receiver<Word>,
     reports: SyncSender<PlaybookReport>,
     resolver: Resolver,
+    podman: Podman,
     waiting: VecDeque<Waiting>,
     followed: BTreeMap<String, Followed>,
     /// When the log is to be opened, whatever happens until then.
@@ -72,6 +74,7 @@ impl PlaybookRunner {
             words,
             reports,
             resolver,
+            podman: Podman::default(),
             waiting: VecDeque::new(),
             followed: BTreeMap::new(),
             due: None,
@@ -137,13 +140,34 @@ impl PlaybookRunner {
         }
     }
 
+    /// Labels as the container's engine has them, and those of its pod; `Err` says why not.
+    fn labels_of(&mut self, container: &Container) -> Result<Vec<(String, String)>, String> {
+        let Some(cgroup) = &container.cgroup else { return Ok(Vec::new()) };
+        let cgroups = format!("palisade={cgroup}\0");
+        let now = Timestamp::now().as_nanos();
+        let facts = self.resolver.resolve(0, cgroups.as_bytes(), -1, now);
+        let (own, of_pod) =
+            facts.map(|facts| (facts.labels.clone(), facts.pod_labels.clone())).unwrap_or_default();
+        let own = match container.engine {
+            palisade_model::Engine::Podman if own.is_empty() => {
+                self.podman.labels(&container.id)?
+            }
+            _ => own,
+        };
+        Ok(own.into_iter().chain(of_pod).collect())
+    }
+
     /// Makes the orders that follow from an alert.
     fn consider(&mut self, candidate: &Candidate) {
         let Candidate { alert, incident, score, is_due } = candidate;
         let mut orders = Vec::new();
         let wants_labels = self.playbooks.iter().any(|playbook| !playbook.on.labels.is_empty());
         let labels = match &alert.container {
-            Some(container) if wants_labels => labels_of(&mut self.resolver, container),
+            Some(container) if wants_labels => self.labels_of(container).unwrap_or_else(|why| {
+                let text = format!("labels of the container are not known: {why}");
+                self.note(incident, alert.raised, text);
+                Vec::new()
+            }),
             _ => Vec::new(),
         };
         for playbook in &self.playbooks {
@@ -308,16 +332,6 @@ fn holds(order: &Order) -> bool {
     order.steps.iter().any(|step| match &step.what {
         StepKind::Act { act, hold_ms, .. } => hold_ms.is_some() && act.inverse().is_some(),
         _ => true,
-    })
-}
-
-/// Labels as the container's engine has them.
-fn labels_of(resolver: &mut Resolver, container: &Container) -> Vec<(String, String)> {
-    let Some(cgroup) = &container.cgroup else { return Vec::new() };
-    let cgroups = format!("palisade={cgroup}\0");
-    let now = Timestamp::now().as_nanos();
-    resolver.resolve(0, cgroups.as_bytes(), -1, now).map_or_else(Vec::new, |facts| {
-        facts.labels.iter().chain(&facts.pod_labels).cloned().collect()
     })
 }
 

@@ -23,7 +23,7 @@ mod pacman;
 mod pnpm_lock;
 mod python;
 mod python_lock;
-mod rpm;
+pub mod rpm;
 mod ruby;
 mod yarn_lock;
 

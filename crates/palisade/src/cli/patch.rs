@@ -24,7 +24,8 @@ pub(crate) struct PatchOptions {
     #[arg(long, value_name = "FILE")]
     pub(crate) db: Option<PathBuf>,
     /// Fetch what the image has at addresses that begin with FROM at TO (an address, or a folder
-    /// as file:///DIR); may be repeated
+    /// as file:///DIR). Where FROM is the id of an RPM repository, ask that one at TO, whatever list
+    /// of mirrors the image names; may be repeated
     #[arg(long, value_name = "FROM=TO")]
     pub(crate) repository_mirror: Vec<String>,
     /// Ask the sources of this file (`.list` or `.sources`) instead of the image's own, with the
@@ -82,8 +83,7 @@ pub(crate) struct PatchBuild {
     /// is named. Without this flag such upgrades are not made
     #[arg(long)]
     pub(crate) skip_scripts: bool,
-    /// Execute maintainer scripts and triggers of dpkg's packages, in containers of the image
-    /// without a network; what they change is in the layer, and listed apart. Needs root. A script
+    /// Execute maintainer scripts and triggers, in containers of the image without a network; what they change is in the layer, and listed apart. Needs root. A script
     /// that fails refuses the build
     #[arg(long, conflicts_with = "skip_scripts")]
     pub(crate) allow_scripts: bool,

@@ -21,8 +21,8 @@ use palisade_model::Severity;
     not be carried out, or nothing could be looked at.")]
 pub(crate) struct Probe {
     /// An image as `run` takes it, dir:ROOT, or a container that runs
-    #[arg(value_name = "IMAGE|CONTAINER")]
-    pub(crate) target: String,
+    #[arg(value_name = "IMAGE|CONTAINER", required_unless_present = "keep")]
+    pub(crate) target: Option<String>,
     /// Arguments instead of the image's command
     #[arg(last = true)]
     pub(crate) command: Vec<String>,
@@ -75,6 +75,17 @@ pub(crate) struct Probe {
     /// Write the report to a file instead of stdout
     #[arg(long, short, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
+    /// Wait for the end of the input, then remove what the probe of this folder left; for the
+    /// probe itself
+    #[arg(long, value_name = "FOLDER", hide = true)]
+    pub(crate) keep: Option<PathBuf>,
+}
+
+impl Probe {
+    /// What is probed.
+    pub(crate) fn target(&self) -> &str {
+        self.target.as_deref().unwrap_or_default()
+    }
 }
 
 /// Forms of a probe's report.

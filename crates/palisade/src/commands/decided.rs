@@ -3,17 +3,18 @@
 //! `run`, `promote` and the runtime of engines believe what was found out; `verify` finds out
 //! anew, and tells the others.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use palisade_base::Digest;
+use palisade_base::{Digest, Timestamp};
 use palisade_policy::decisions::{
-    Answer, Decision, Decisions, FOLDER, Flight, Moment, Question, materials,
+    Answer, Decision, Decisions, FETCHED_ROOT, FOLDER, Flight, Moment, Question, materials,
 };
 use palisade_policy::{Images, Policy};
+use palisade_trust::tuf;
 
 use super::Context;
-use super::trusted::Judged;
+use super::trusted::{Judged, end_of_second};
 
 /// How long somebody who finds out the same is waited for: longer than a registry's answer
 /// takes, short enough for whoever starts a container.
@@ -24,7 +25,18 @@ pub(super) struct Decided<'p> {
     decisions: Decisions,
     images: &'p Images,
     root: Option<PathBuf>,
+    /// The folder of what was fetched by TUF, where a rule rests on the trusted root from there.
+    fetched: Option<PathBuf>,
     question: Question,
+}
+
+/// When a fetched root has to be confirmed by newer metadata; `None` where that time is past
+/// already: the root then stays in use until somebody reaches the repository again, and what is
+/// decided meanwhile ends by its lifetime.
+fn root_end(folder: &Path) -> Option<Timestamp> {
+    // Metadata has expired when the time is reached.
+    let end = end_of_second(tuf::expires(folder)? - 1);
+    (end > Timestamp::now()).then_some(end)
 }
 
 impl<'p> Decided<'p> {
@@ -46,7 +58,10 @@ impl<'p> Decided<'p> {
             materials: materials(images, root.as_deref()).ok()?,
         };
         let decisions = Decisions::new(&folder, images.remember());
-        Some(Self { decisions, images, root, question })
+        let fetched = context.global.data_dir.join(FETCHED_ROOT);
+        let fetched = (images.needs_root() && root.as_ref() == Some(&fetched))
+            .then(|| fetched.parent().map(Path::to_path_buf));
+        Some(Self { decisions, images, root, fetched: fetched.flatten(), question })
     }
 
     fn about(&self, digest: Digest) -> Question {
@@ -94,7 +109,8 @@ impl<'p> Decided<'p> {
         if !same.is_ok_and(|found| found == self.question.materials) {
             return;
         }
-        let until = judged.decision.until;
+        let root_end = self.fetched.as_deref().and_then(root_end);
+        let until = judged.decision.until.into_iter().chain(root_end).min();
         if let Err(error) = self.decisions.keep(&self.about(*first), &digests, &answer, until) {
             tracing::debug!("remember what was decided about {first}: {error}");
         }

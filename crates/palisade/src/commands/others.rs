@@ -100,6 +100,8 @@ pub(super) fn judge(acceptors: &[Acceptor], found: &Found, now: i64) -> Option<O
         match (&mut verdict.result, next.result) {
             (Ok(said), Ok(other)) if said.signer.names == other.signer.names => {
                 said.signer.accepted_by.extend(other.signer.accepted_by);
+                let ends = [said.signer.until, other.signer.until];
+                said.signer.until = ends.into_iter().flatten().min();
             }
             (Err(_), result @ Ok(_)) => verdict.result = result,
             _ => {}
@@ -114,7 +116,8 @@ fn token(providers: &Providers, found: &Found, now: i64) -> Result<Said, String>
     let (token, kind, statement) = verified.map_err(|error| told(&error))?;
     let names = token.names().iter().map(|name| (*name).to_string()).collect();
     let issuer = Some(token.issuer.clone());
-    let signer = NamedSigner { names, issuer, ..NamedSigner::default() };
+    let until = token.valid_until;
+    let signer = NamedSigner { names, issuer, until, ..NamedSigner::default() };
     let attested = (kind != IMAGE_SIGNATURE_TYPE).then_some((kind, statement));
     Ok(Said { signer, attested })
 }
@@ -141,8 +144,11 @@ fn envelope(
     let outcome = Envelope::parse(kind, &found.layer)
         .and_then(|envelope| verifier.verify(&envelope, repository, target))
         .map_err(|error| told(&error))?;
-    let (names, notes) = (vec![outcome.subject], outcome.logged);
-    Ok(Said { signer: NamedSigner { names, notes, ..NamedSigner::default() }, attested: None })
+    let (names, notes, until) = (vec![outcome.subject], outcome.logged, outcome.until);
+    Ok(Said {
+        signer: NamedSigner { names, notes, until, ..NamedSigner::default() },
+        attested: None,
+    })
 }
 
 /// An error with its cause, on one line.

@@ -99,14 +99,17 @@ fn with_sources(files: &Files, path: &std::path::Path) -> Result<Files, Failure>
     Ok(files.with_sources(&name, &text, &|key| read(std::path::Path::new(key)).ok()))
 }
 
-/// `FROM=TO`. Addresses rarely hold `=`, and never before their path.
+/// `FROM=TO`, where FROM is an address or the id of a repository. Addresses rarely hold `=`, and
+/// never before their path.
 fn mirrors(texts: &[String]) -> Result<Vec<Mirror>, Failure> {
     let read = |text: &String| match text.split_once('=') {
-        Some((from, to)) if from.contains("://") && to.contains("://") => {
+        Some((from, to)) if !from.is_empty() && to.contains("://") => {
             Ok(Mirror { from: from.to_string(), to: to.to_string() })
         }
-        _ => Err(Failure::message(Exit::Usage, format!("`{text}` is not FROM=TO"))
-            .with_hint("write --repository-mirror http://deb.debian.org/=file:///srv/mirror/")),
+        _ => Err(Failure::message(Exit::Usage, format!("`{text}` is not FROM=TO")).with_hint(
+            "write --repository-mirror http://deb.debian.org/=file:///srv/mirror/, or \
+                 --repository-mirror baseos=https://mirror.example/9/BaseOS/x86_64/os",
+        )),
     };
     texts.iter().map(read).collect()
 }
@@ -123,6 +126,9 @@ fn exit_of(context: &Context<'_>, repository: &Repository) -> Exit {
             let (address, name) = (&suite.address, &suite.suite);
             context.terminal.error(&format!("warning: {address} {name} is not used: {problem}\n"));
             exit = Exit::Partial;
+        } else if let Some(note) = &suite.note {
+            let (address, name) = (&suite.address, &suite.suite);
+            context.terminal.error(&format!("warning: {address} {name}: {note}\n"));
         }
     }
     if repository.suites.is_empty() {

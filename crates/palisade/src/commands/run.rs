@@ -8,7 +8,7 @@ use palisade_harden::Change;
 use palisade_image::Image;
 use palisade_model::Target;
 use palisade_policy::{Admission, Network, Policy, Seccomp};
-use palisade_runtime::network::PUBLISHED_MAX;
+use palisade_runtime::network::{NetworkName, PUBLISHED_MAX};
 use palisade_runtime::{
     DriftDenial, DriftReport, ExecRequest, Found, IdSpace, Input, LogFile, Output, Record,
     RunError, RunRequest, Runc, Runtime, RuntimePaths, Stdio,
@@ -17,7 +17,7 @@ use palisade_scan::db::Database;
 
 use super::admission::Admitter;
 use super::look::Looks;
-use super::{Context, logs};
+use super::{Context, logs, supervise};
 use crate::cli::{self, ListFormat};
 use crate::exit::{Exit, Failure, OrExit as _};
 use crate::terminal::{columns, tsv};
@@ -29,15 +29,36 @@ const SECCOMP_BYTES_MAX: u64 = 1 << 20;
 pub(crate) fn run(context: &Context<'_>, args: &cli::Run) -> Result<Exit, Failure> {
     let loaded = context.load_policy(&args.policy)?;
     let mut policy = loaded.policy;
+    let deny_drift = args.deny_drift || policy.containers.deny_drift;
+    if context.global.supervised {
+        supervise::leave_terminal();
+    }
+    let detach = args.detach && !context.global.supervised;
+    if detach && deny_drift && !args.explain && context.rootless.is_none() {
+        // Somebody has to answer for the container's programs as long as it runs.
+        return supervise::start(context, args.name.as_deref());
+    }
     policy.images.keys.extend(args.key.iter().cloned());
     if let Some(file) = &args.seccomp {
         policy.containers.seccomp = Seccomp::File(file.clone());
     }
-    narrow_network(&mut policy, args)?;
-    let target: Target = args.target.parse().or_exit(Exit::Usage)?;
-    if matches!(target, Target::Folder(_) | Target::Host | Target::Container(_) | Target::Aci(_)) {
-        return Err(Failure::message(Exit::Usage, format!("`{target}` is no image"))
-            .with_hint("run an image: NAME, registry:NAME, oci:DIR[:TAG], archive:FILE"));
+    narrow_network(&mut policy, args, context.rootless.is_some())?;
+    let target: Target = match (&args.target, &args.rootfs) {
+        (Some(target), _) => target.parse().or_exit(Exit::Usage)?,
+        (None, Some(folder)) => Target::Folder(folder.clone()),
+        (None, None) => return Err(Failure::message(Exit::Usage, "neither image nor folder")),
+    };
+    let is_folder = args.target.is_none();
+    if !is_folder
+        && matches!(
+            target,
+            Target::Folder(_) | Target::Host | Target::Container(_) | Target::Aci(_)
+        )
+    {
+        return Err(Failure::message(Exit::Usage, format!("`{target}` is no image")).with_hint(
+            "run an image: NAME, registry:NAME, oci:DIR[:TAG], archive:FILE; or a folder: \
+                        --rootfs DIR",
+        ));
     }
     if args.db.as_ref().is_some_and(|path| !path.exists()) {
         // Without a name the usual place may be empty; one that was named must be there.
@@ -80,12 +101,13 @@ pub(crate) fn run(context: &Context<'_>, args: &cli::Run) -> Result<Exit, Failur
         policy: &policy,
         seccomp_document: seccomp_document(&policy)?,
         published: args.publish.clone(),
+        network: shared(args).cloned(),
         admit: &|image| admitter.judge(image),
         terminal: args.tty,
-        detach: args.detach,
+        detach,
         log,
-        forward_signals: !args.detach,
-        deny_drift: args.deny_drift,
+        forward_signals: !detach,
+        deny_drift,
         stop_grace: Duration::from_secs(10),
         started: &started,
     };
@@ -119,11 +141,17 @@ pub(crate) fn run(context: &Context<'_>, args: &cli::Run) -> Result<Exit, Failur
 }
 
 /// The network that was asked for, as far as the policy allows it.
-fn narrow_network(policy: &mut Policy, args: &cli::Run) -> Result<(), Failure> {
+fn narrow_network(policy: &mut Policy, args: &cli::Run, is_rootless: bool) -> Result<(), Failure> {
+    if args.network == Some(cli::ContainerNetwork::User) && !is_rootless {
+        return Err(Failure::message(Exit::Usage, "root's containers have no such network")
+            .with_hint("take --network bridge"));
+    }
     let allowed = policy.containers.network;
-    let wanted = args.network.map_or(allowed, |network| match network {
+    let wanted = args.network.as_ref().map_or(allowed, |network| match network {
         cli::ContainerNetwork::None => Network::None,
-        cli::ContainerNetwork::Bridge => Network::Bridge,
+        cli::ContainerNetwork::Bridge
+        | cli::ContainerNetwork::Shared(_)
+        | cli::ContainerNetwork::User => Network::Bridge,
         cli::ContainerNetwork::Host => Network::Host,
     });
     let refused = |message: String, hint: &str| {
@@ -133,9 +161,22 @@ fn narrow_network(policy: &mut Policy, args: &cli::Run) -> Result<(), Failure> {
         let message = format!("policy `{}` allows no such network", policy.name);
         return refused(message, "set `containers.network` in the policy");
     }
+    if let Some(name) = shared(args) {
+        if is_rootless {
+            return refused(
+                "only root can make networks that containers share".into(),
+                "take --network user, or run as root",
+            );
+        }
+        if !policy.containers.shared_networks.contains(&name.to_string()) {
+            let message = format!("policy `{}` allows no shared network `{name}`", policy.name);
+            return refused(message, "name it in `containers.shared_networks` of the policy");
+        }
+    }
     policy.containers.network = wanted;
     if !args.publish.is_empty() && wanted != Network::Bridge {
-        let message = "only a container on the bridge can publish ports".into();
+        let message =
+            "only a container on the bridge, or with `--network user`, can publish ports".into();
         return refused(message, "set `containers.network: bridge` in the policy");
     }
     if args.publish.len() > PUBLISHED_MAX {
@@ -143,6 +184,14 @@ fn narrow_network(policy: &mut Policy, args: &cli::Run) -> Result<(), Failure> {
         return refused(message, "publish fewer");
     }
     Ok(())
+}
+
+/// The network that the container is to share.
+fn shared(args: &cli::Run) -> Option<&NetworkName> {
+    match &args.network {
+        Some(cli::ContainerNetwork::Shared(name)) => Some(name),
+        _ => None,
+    }
 }
 
 /// What was refused of a container's programs.
@@ -288,17 +337,26 @@ pub(crate) fn open(context: &Context<'_>, program: Option<&Path>) -> Result<Runt
         None => Runc::find(),
     };
     let runc = runc.or_exit(Exit::Incomplete)?;
-    Runtime::open(paths(context), runc, IdSpace::of_this_machine()).or_exit(Exit::Incomplete)
+    let opened = match context.rootless {
+        Some(rootless) => Runtime::open_rootless(paths(context), runc, rootless.clone()),
+        None => Runtime::open(paths(context), runc, IdSpace::of_this_machine()),
+    };
+    opened.or_exit(Exit::Incomplete)
 }
 
 /// Where containers are kept.
 pub(crate) fn paths(context: &Context<'_>) -> RuntimePaths {
+    paths_of(context.global)
+}
+
+/// Where containers are kept by these flags.
+pub(crate) fn paths_of(global: &cli::Global) -> RuntimePaths {
     // Root file systems are assembled in another working folder than ours, and an OCI runtime has
     // its own. Only an empty path has no absolute form.
     let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
     RuntimePaths {
-        state: absolute(&context.global.run_dir),
-        data: absolute(&context.global.data_dir),
+        state: absolute(&global.run_dir),
+        data: absolute(&global.data_dir),
         ..RuntimePaths::default()
     }
 }

@@ -134,13 +134,14 @@ impl<'p> Trusted<'p> {
                 keys: Vec::new(),
                 subjects: identity.names.iter().map(|name| name.text().to_string()).collect(),
                 issuer: identity.issuer.clone(),
-                accepted_by: Vec::new(),
+                ..FoundSigner::default()
             },
             ImageSigner::Named(signer) => FoundSigner {
                 keys: Vec::new(),
                 subjects: signer.names.clone(),
                 issuer: signer.issuer.clone(),
                 accepted_by: signer.accepted_by.clone(),
+                until: signer.until.map(end_of_second),
             },
         }
     }
@@ -154,6 +155,12 @@ impl<'p> Trusted<'p> {
             predicate: statement.get("predicate")?.clone(),
         })
     }
+}
+
+/// The last moment of that second since the Unix epoch.
+pub(super) fn end_of_second(second: i64) -> Timestamp {
+    let nanos = i128::from(second).saturating_add(1).saturating_mul(1_000_000_000) - 1;
+    Timestamp::from_nanos(u64::try_from(nanos.max(0)).unwrap_or(u64::MAX))
 }
 
 /// The files that the rules name, each once.

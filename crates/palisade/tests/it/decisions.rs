@@ -99,3 +99,65 @@ fn a_policy_may_forbid_to_remember_and_rules_end_it() {
     });
     assert!(ends, "{day} is not in {:?}", decisions(folder));
 }
+
+/// What the age of a scan leaves, and what is told of a file that a policy names, end it.
+#[test]
+fn a_scan_that_grows_old_ends_it() {
+    let (folder, _) = signed();
+    let folder = folder.path();
+    let now = palisade_base::Timestamp::now().as_nanos();
+    let finished = palisade_base::Timestamp::from_nanos(now - 3_000_000_000_000).rfc3339();
+    let scan = serde_json::json!({
+        "invocation": {"uri": "https://ci.example/1"},
+        "scanner": {"uri": "pkg:github/aquasecurity/trivy", "version": "0.60",
+            "result": {"SchemaVersion": 2, "ArtifactName": "shop", "Results": []}},
+        "metadata": {"scanStartedOn": finished, "scanFinishedOn": finished},
+    });
+    std::fs::write(folder.join("scan.json"), scan.to_string()).unwrap();
+    let attest = ["attest", "--key", "shop.key", "--predicate", "scan.json", "--type", "vuln"];
+    run(folder, &[&attest[..], &["oci:shop"]].concat()).expect(0);
+    let kind = "https://cosign.sigstore.dev/attestation/vuln/v1";
+    let asked = |hours: u32| {
+        let attestations =
+            format!("  attestations:\n    - {{predicate: \"{kind}\", scan_hours_max: {hours}}}\n");
+        std::fs::write(folder.join("policy.yaml"), format!("{POLICY}{attestations}")).unwrap();
+    };
+    asked(1);
+    run(folder, &["verify", "--policy", "policy.yaml", "oci:shop"]).expect(0);
+    let end = palisade_base::Timestamp::from_nanos(now + 601_000_000_000 - 1).rfc3339();
+    let found = decisions(folder);
+    assert_eq!(found.len(), 2);
+    for path in found {
+        let text = std::fs::read_to_string(path).unwrap();
+        assert!(text.contains(&format!("\"until\":\"{}", &end[..19])), "{end}: {text}");
+    }
+    promote(folder).expect(3);
+}
+
+/// A name that an ID token or a trust policy makes known rests on more files than the policy.
+#[test]
+fn files_of_files_end_it() {
+    let (folder, _) = signed();
+    let folder = folder.path();
+    // The key of RFC 7515, appendix A.3.
+    let keys = r#"{"keys": [{"kty": "EC", "crv": "P-256", "kid": "k1", "alg": "ES256",
+        "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
+        "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}]}"#;
+    std::fs::write(folder.join("op.jwks"), keys).unwrap();
+    let providers = r#"{"providers": [{"issuer": "https://op.example", "clientIds": ["shop"],
+        "jwksFile": "op.jwks"}]}"#;
+    std::fs::write(folder.join("op.json"), providers).unwrap();
+    let rules = "version: 1\nname: p\nimages:\n  verify: required\n  trust:\n    \
+                 - {name: key, keys: [shop.pub]}\n    - {name: token, subject: dev, \
+                 issuer: \"https://op.example\", openpubkey: op.json}\n";
+    std::fs::write(folder.join("policy.yaml"), rules).unwrap();
+    run(folder, &["verify", "--policy", "policy.yaml", "oci:shop"]).expect(0);
+    let index = folder.join("shop/index.json");
+    let whole = std::fs::read_to_string(&index).unwrap();
+    let mut bare: serde_json::Value = serde_json::from_str(&whole).unwrap();
+    bare["manifests"].as_array_mut().unwrap().truncate(1);
+    std::fs::write(&index, bare.to_string()).unwrap();
+    promote(folder).expect(3);
+    std::fs::write(folder.join("op.jwks"), format!("{keys} ")).unwrap();
+    promote(folder).expect(1);
+}

@@ -10,7 +10,7 @@ use crate::layout::{Layer, Layout, gzip};
 use crate::support::run;
 
 /// What openssl gives for these bytes.
-fn openssl(args: &[&str], input: &[u8]) -> Vec<u8> {
+pub(crate) fn openssl(args: &[&str], input: &[u8]) -> Vec<u8> {
     let mut command = Command::new("openssl");
     command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = command.spawn().unwrap();
@@ -48,8 +48,8 @@ fn archive(entries: &[(&str, u32, &str)], has_end: bool) -> Vec<u8> {
     bytes
 }
 
-/// The repository in `mirror/`, with a package that has the fix.
-fn publish(folder: &Path) {
+/// The repository in `mirror/`, with a package that has the fix, and these scripts.
+pub(crate) fn publish(folder: &Path, scripts: &[(&str, &str)]) {
     let data = gzip(&archive(
         &[
             ("usr/", 0o755, ""),
@@ -63,7 +63,10 @@ fn publish(folder: &Path) {
         "pkgname = shop\npkgver = 1.0-r1\narch = x86_64\ndatahash = {}\n",
         Digest::of(&data).hex()
     );
-    let control = gzip(&archive(&[(".PKGINFO", 0o644, &info)], false));
+    let scripts = scripts.iter().map(|(name, text)| (*name, 0o755, *text));
+    let members: Vec<_> =
+        std::iter::once((".PKGINFO", 0o644, info.as_str())).chain(scripts).collect();
+    let control = gzip(&archive(&members, false));
     let package = [control.clone(), data].concat();
     let place = folder.join("mirror/v3.20/main/x86_64");
     std::fs::create_dir_all(&place).unwrap();
@@ -86,10 +89,18 @@ fn publish(folder: &Path) {
     std::fs::write(place.join("APKINDEX.tar.gz"), [gzip(&head), signed].concat()).unwrap();
 }
 
-const INSTALLED: &str = "C:Q1AAAAAAAAAAAAAAAAAAAAAAAAAAA=\nP:shop\nV:1.0-r0\nA:x86_64\nS:9\nI:8\nT:a shop\n\
+pub(crate) const INSTALLED: &str = "C:Q1AAAAAAAAAAAAAAAAAAAAAAAAAAA=\nP:shop\nV:1.0-r0\nA:x86_64\nS:9\nI:8\nT:a shop\n\
     U:https://shop.example\nL:MIT\no:shop\nF:usr\nF:usr/bin\nR:shop\na:0:0:755\nR:old\na:0:0:755\n\n\
     C:Q1AQEBAQEBAQEBAQEBAQEBAQEBAQE=\nP:other\nV:1-r0\nA:x86_64\nS:9\nI:8\nT:other\n\
     U:https://shop.example\nL:MIT\no:other\n\n";
+
+/// The database that knows of the fix.
+pub(crate) fn build_database(path: &Path) {
+    let feed = json!({"distroversion": "v3.20", "reponame": "main", "archs": ["x86_64"],
+        "packages": [{"pkg": {"name": "shop", "secfixes": {"1.0-r1": ["CVE-2026-20001"]}}}]});
+    std::fs::write(path.join("main.json"), feed.to_string()).unwrap();
+    run(path, &["db", "build", "--alpine-secdb", "main.json"]).expect(0);
+}
 
 #[test]
 fn an_image_of_alpine_is_patched_and_proved() {
@@ -98,11 +109,8 @@ fn an_image_of_alpine_is_patched_and_proved() {
     let key = path.join("key").display().to_string();
     openssl(&["genrsa", "-out", &key, "2048"], b"");
     let public = openssl(&["rsa", "-in", &key, "-pubout"], b"");
-    publish(path);
-    let feed = json!({"distroversion": "v3.20", "reponame": "main", "archs": ["x86_64"],
-        "packages": [{"pkg": {"name": "shop", "secfixes": {"1.0-r1": ["CVE-2026-20001"]}}}]});
-    std::fs::write(path.join("main.json"), feed.to_string()).unwrap();
-    run(path, &["db", "build", "--alpine-secdb", "main.json"]).expect(0);
+    publish(path, &[]);
+    build_database(path);
     let layer = Layer::new()
         .folder("etc/", 0o755)
         .file("etc/os-release", 0o644, "ID=alpine\nVERSION_ID=3.20.1\n")

@@ -155,6 +155,11 @@ impl Running {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// What it has printed on stdout so far.
     pub(crate) fn stdout(&self) -> String {
         text(&self.stdout)

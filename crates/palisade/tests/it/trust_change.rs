@@ -248,3 +248,45 @@ fn a_trusted_root_is_taken_from_a_repository_and_kept_up_to_date() {
     .expect(0);
     assert_eq!(std::fs::read(&kept).unwrap(), trusted_root(9));
 }
+
+/// What rests on a fetched root ends when its metadata has to be confirmed.
+#[test]
+fn metadata_that_expires_ends_what_was_decided() {
+    if Path::new("/etc/palisade/trusted_root.json").exists() {
+        eprintln!("skipped: this machine has a trusted root of its own");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let key = SigningKey::from_slice(&[7; 32]).unwrap();
+    let repository = Repository { folder: &folder.join("tuf"), key };
+    let soon = palisade_base::Timestamp::now().as_nanos() / 1_000_000_000 + 600;
+    let at = |seconds: u64| palisade_base::Timestamp::from_nanos(seconds * 1_000_000_000).rfc3339();
+    repository.publish(1, &trusted_root(1), &format!("{}Z", &at(soon)[..19]));
+    run(folder, &["trust", "root", "import", "--tuf", "tuf", "--root", "tuf/1.root.json"])
+        .expect(0);
+    layout::shop(&folder.join("shop"));
+    run(folder, &["sign", "--generate-key", "shop"]).expect(0);
+    run(folder, &["sign", "--key", "shop.key", "oci:shop"]).expect(0);
+    let until = |rules: &str| {
+        let policy = format!(
+            "version: 1\nname: p\nimages:\n  verify: required\n  trust:\n    \
+             - {{name: key, keys: [shop.pub]}}\n{rules}"
+        );
+        std::fs::write(folder.join("policy.yaml"), policy).unwrap();
+        let _ = std::fs::remove_dir_all(folder.join("data/decisions"));
+        run(folder, &["verify", "--policy", "policy.yaml", "oci:shop"]).expect(0);
+        let entries = std::fs::read_dir(folder.join("data/decisions")).unwrap().flatten();
+        let mut paths = entries.map(|entry| entry.path());
+        let path = paths.find(|path| path.extension().is_some_and(|end| end == "json")).unwrap();
+        let text = std::fs::read_to_string(path).unwrap();
+        let body: Value = serde_json::from_str(text.split_once('\n').unwrap().1).unwrap();
+        body["until"].as_str().map(str::to_string)
+    };
+    let named = "    - {name: robot, subject: \"https://git.example/*\", \
+                 issuer: \"https://token.example\"}\n";
+    let end = until(named).unwrap();
+    assert_eq!(end[..19], at(soon - 1)[..19], "{end}");
+    // A key alone rests on no root.
+    assert_eq!(until(""), None);
+}

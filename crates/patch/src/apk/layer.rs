@@ -1,6 +1,7 @@
 //! One layer with the upgrades of a plan: what apk would unpack, and its database.
 //!
-//! Nothing of a package is executed here, as nothing is of those of dpkg.
+//! Nothing of a package is executed here, as nothing is of those of dpkg: who has a sandbox is told
+//! what.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -18,6 +19,7 @@ use crate::deb::DebFile;
 use crate::fetched::{Fetched, key, settle};
 use crate::layer::Layer;
 use crate::maintainer::Steps;
+use crate::placing::{place_of, refuse_others};
 use crate::plan::Upgrade;
 use crate::{Fetch, Files, PatchError, Repository};
 
@@ -30,30 +32,48 @@ pub(crate) fn build(
     found: &[Vulnerability],
     repository: &Repository,
     fetch: &dyn Fetch,
-    scripts: Scripts,
+    mode: Scripts,
     time: i64,
     out: impl Write,
 ) -> Result<Built, PatchError> {
-    let mut builder = Builder::new(files, scripts)?;
+    let mut builder = Builder::new(files, mode)?;
     let mut fetched = Fetched::new(fetch);
-    let (plan, skipped) = settle(files, found, repository, |upgrade, _| {
+    let (plan, executed) = settle(files, found, repository, |upgrade, _| {
         fetched.get(upgrade)?;
         Ok(builder.check(upgrade, &read(&fetched, upgrade)?))
     })?;
     let mut layer = Layer::new(files, out);
-    let mut upgraded = Vec::new();
+    let (mut upgraded, mut with_scripts) = (Vec::new(), Vec::new());
+    let mut changed = BTreeSet::new();
     for upgrade in &plan.upgrades {
         let apk = read(&fetched, upgrade)?;
-        let mut done = builder.apply(upgrade, &apk, &mut layer)?;
-        done.digest = Digest::of(fetched.bytes(upgrade));
-        done.skipped = skipped.get(&key(upgrade)).cloned().unwrap_or_default();
+        if let Some(old) = builder.record(upgrade) {
+            let new = builder.folders(&apk).unwrap_or_default();
+            changed.extend(scripts::changed(&old.folders, &new));
+        }
+        let digest = Digest::of(fetched.bytes(upgrade));
+        let mut done = builder.apply(upgrade, &apk, digest, &mut layer)?;
+        let executed = executed.get(&key(upgrade)).cloned().unwrap_or_default();
+        if mode == Scripts::Run {
+            done.executed = executed;
+            // Its files are written; only the scripts are needed.
+            with_scripts.push((upgrade, Apk { files: Vec::new(), ..apk }));
+        } else {
+            done.skipped = executed;
+        }
         upgraded.push(done);
     }
+    let steps = match mode {
+        Scripts::Run => builder.steps(&with_scripts, &changed),
+        _ => Steps::default(),
+    };
+    drop(with_scripts);
     if !plan.upgrades.is_empty() {
         builder.write_database(&mut layer, time)?;
     }
     layer.finish()?;
-    Ok(Built { plan, upgraded, steps: Steps::default(), unrecorded: BTreeSet::new() })
+    let unrecorded = BTreeSet::new();
+    Ok(Built { plan, upgraded, steps, unrecorded, transaction: None })
 }
 
 /// A package that was fetched, proved by the checksum of the signed index.
@@ -208,14 +228,23 @@ impl<'a> Builder<'a> {
         }
         let kept = (self.scripts.as_slice(), self.triggers.as_str());
         let executed = scripts::executed(self.files, &self.records, old, &folders, apk, kept);
-        match self.mode {
-            // They are executed for dpkg's packages alone.
-            Scripts::Refuse | Scripts::Run if !executed.is_empty() => Err(format!(
-                "its upgrade executes {}; --skip-scripts leaves that out",
+        let hook = executed.iter().find(|one| one.starts_with(scripts::HOOK));
+        match (self.mode, hook) {
+            // They are the image's own, of any time of apk's work, and may do anything with it.
+            (Scripts::Run, Some(hook)) => Err(format!(
+                "its upgrade executes {hook}, which is left to apk; --skip-scripts leaves it out"
+            )),
+            (Scripts::Refuse, _) if !executed.is_empty() => Err(format!(
+                "its upgrade executes {}; --allow-scripts executes that, --skip-scripts leaves it out",
                 executed.join(", ")
             )),
             _ => Ok(executed),
         }
+    }
+
+    /// What the caller is to execute once all upgrades are recorded.
+    fn steps(&self, upgrades: &[(&Upgrade, Apk)], changed: &BTreeSet<String>) -> Steps {
+        scripts::steps(upgrades, &self.records, &self.scripts, &self.triggers, changed)
     }
 
     fn check_file(
@@ -230,21 +259,9 @@ impl<'a> Builder<'a> {
         if one.has_xattrs {
             return refuse("has extended attributes");
         }
-        let Some(at) = self.files.resolve_parent(&file.path) else {
-            return refuse("leads through a loop of links");
-        };
-        let node = self.files.get(&at);
-        let is_folder = node.is_some_and(|node| node.kind == FileKind::Folder);
-        let is_link = node.is_some_and(|node| node.kind == FileKind::Symlink);
-        match file.kind {
-            FileKind::Folder if node.is_some() && !is_folder && !is_link => {
-                return refuse("is a file in the image and a folder in the new version");
-            }
-            FileKind::Folder => return Ok(()),
-            _ if is_folder => {
-                return refuse("is a folder in the image and none in the new version");
-            }
-            _ => {}
+        let at = place_of(self.files, file, self.files.resolve_parent(&file.path))?;
+        if file.kind == FileKind::Folder {
+            return Ok(());
         }
         if file.kind == FileKind::HardLink {
             let is_target = |other: &&ApkFile| {
@@ -255,9 +272,7 @@ impl<'a> Builder<'a> {
             }
         }
         let others = self.owners.get(&at).into_iter().flatten();
-        if let Some(other) = others.into_iter().find(|other| **other != upgrade.package) {
-            return refuse(&format!("is a file of {other} as well"));
-        }
+        refuse_others(file, others, |other| other == upgrade.package)?;
         if self.is_protected(&file.path) {
             let lost = |()| format!("/{} is too large to be compared", file.path);
             self.decide(one, &at, old).map_err(lost)?;
@@ -300,22 +315,13 @@ impl<'a> Builder<'a> {
         &mut self,
         upgrade: &Upgrade,
         apk: &Apk,
+        digest: Digest,
         layer: &mut Layer<'_, W>,
     ) -> Result<Upgraded, PatchError> {
         let lost = |why: String| PatchError::document(&upgrade.package, why);
         let old = self.record(upgrade).ok_or_else(|| lost("apk has no record of it".into()))?;
         let old = old.clone();
-        let mut done = Upgraded {
-            package: upgrade.package.clone(),
-            architecture: upgrade.architecture.clone(),
-            from: upgrade.installed.clone(),
-            to: upgrade.available.clone(),
-            digest: Digest::of(&[]),
-            n_files: 0,
-            kept: Vec::new(),
-            skipped: Vec::new(),
-            executed: Vec::new(),
-        };
+        let mut done = Upgraded::of(upgrade, digest);
         let mut places = BTreeSet::new();
         for one in &apk.files {
             let mut file = self.owned(one);
@@ -335,9 +341,7 @@ impl<'a> Builder<'a> {
                     Ok(Decision::Same) => continue,
                     _ => {
                         place = format!("{at}.{NEW_FORM}");
-                        let path = format!("/{}", file.path);
-                        let new_form = Some(format!("/{place}"));
-                        done.kept.push(KeptConffile { path, new_form });
+                        done.kept.push(KeptConffile::new(&file.path, Some(&place)));
                     }
                 }
             }

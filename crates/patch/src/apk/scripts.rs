@@ -1,5 +1,6 @@
 //! What apk keeps of scripts (`scripts.tar`, since its third version `scripts.tar.gz`) and of
-//! triggers, and what an upgrade would execute.
+//! triggers, what an upgrade would execute, and with which arguments (apk-tools `src/database.c`,
+//! `apk_ipkg_run_script`, `apk_db_fire_triggers`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write as _};
@@ -8,8 +9,10 @@ use palisade_base::{Bounded, read_bounded};
 
 use super::package::{Apk, SCRIPTS};
 use super::protect::names_folder;
-use super::record::Record;
+use super::record::{Folder, Record};
 use crate::Files;
+use crate::maintainer::{Step, Steps, in_order};
+use crate::plan::Upgrade;
 
 /// All scripts of an image, decompressed.
 const BYTES_MAX: u64 = 64 << 20;
@@ -18,6 +21,11 @@ const ENTRIES_MAX: usize = 100_000;
 
 /// Folders whose programs apk executes before and after it changes something.
 const HOOKS: [&str; 2] = ["etc/apk/commit_hooks.d/", "lib/apk/commit_hooks.d/"];
+
+/// Where a script lies while it is executed.
+const FOLDER: &str = ".palisade-patch";
+/// What words for hooks begin with.
+pub(super) const HOOK: &str = "the hook ";
 
 /// A script of an installed package.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -144,18 +152,14 @@ pub(crate) fn executed(
     files: &Files,
     records: &[Record],
     old: &Record,
-    new: &[super::record::Folder],
+    new: &[Folder],
     apk: &Apk,
     (scripts, triggers_text): (&[Script], &str),
 ) -> Vec<String> {
     let kinds = ["pre-upgrade", "post-upgrade"].into_iter();
     let mut all: Vec<String> =
         kinds.filter(|kind| apk.scripts.contains_key(*kind)).map(str::to_string).collect();
-    let folders = |list: &[super::record::Folder]| -> Vec<String> {
-        list.iter().map(|folder| folder.path.clone()).collect()
-    };
-    let mut changed: BTreeSet<String> = folders(&old.folders).into_iter().collect();
-    changed.extend(folders(new));
+    let changed = changed(&old.folders, new);
     let has_trigger: BTreeSet<&str> = scripts
         .iter()
         .filter_map(|script| script.parts())
@@ -179,9 +183,78 @@ pub(crate) fn executed(
     }
     for folder in HOOKS {
         let hooks = files.below(folder).filter(|(path, _)| !path.contains("/."));
-        all.extend(hooks.map(|(path, _)| format!("the hook /{path}")));
+        all.extend(hooks.map(|(path, _)| format!("{HOOK}/{path}")));
     }
     all
+}
+
+fn step(package: &str, script: &'static str, content: &[u8]) -> Step {
+    let env = [
+        ("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"),
+        ("APK_PACKAGE", package),
+        ("APK_SCRIPT", script),
+    ];
+    Step {
+        package: package.to_string(),
+        script,
+        folder: FOLDER,
+        content: content.to_vec(),
+        args: Vec::new(),
+        env: env.map(|(name, value)| format!("{name}={value}")).to_vec(),
+    }
+}
+
+/// The scripts of upgrades, each with its package (files are not needed): `records`, `scripts` and
+/// `triggers` are the image's once all are done, `changed` the folders of the old and the new
+/// versions.
+pub(super) fn steps(
+    upgrades: &[(&Upgrade, Apk)],
+    records: &[Record],
+    scripts: &[Script],
+    triggers_text: &str,
+    changed: &BTreeSet<String>,
+) -> Steps {
+    let mut steps = Steps::default();
+    let plain: Vec<&Upgrade> = upgrades.iter().map(|(upgrade, _)| *upgrade).collect();
+    for (upgrade, apk) in in_order(&plain).into_iter().filter_map(|at| upgrades.get(at)) {
+        for (script, list) in
+            [("pre-upgrade", &mut steps.before), ("post-upgrade", &mut steps.after)]
+        {
+            let Some(content) = apk.scripts.get(script) else { continue };
+            let mut step = step(&upgrade.package, script, content);
+            step.args = vec![upgrade.available.clone(), upgrade.installed.clone()];
+            list.push(step);
+        }
+    }
+    let patterns = triggers(triggers_text);
+    for record in records {
+        let Some(patterns) = patterns.get(record.checksum.as_str()) else { continue };
+        let hex = hex_of(&record.checksum);
+        let is_trigger = |script: &&Script| {
+            script
+                .parts()
+                .is_some_and(|(sum, kind)| hex.as_deref() == Some(sum) && kind == "trigger")
+        };
+        let Some(script) = scripts.iter().find(is_trigger) else { continue };
+        // A package that is new is told of every folder that there is.
+        let is_new = upgrades.iter().any(|(upgrade, _)| upgrade.package == record.name);
+        let all = records.iter().flat_map(|one| &one.folders).map(|one| &one.path);
+        let everywhere: BTreeSet<&String> = all.filter(|_| is_new).chain(changed).collect();
+        let fires = |folder: &&String| patterns.iter().any(|one| names_folder(one, folder));
+        let folders: Vec<String> =
+            everywhere.into_iter().filter(fires).map(|folder| format!("/{folder}")).collect();
+        if !folders.is_empty() {
+            let mut step = step(&record.name, "trigger", &script.content);
+            step.args = folders;
+            steps.after.push(step);
+        }
+    }
+    steps
+}
+
+/// The folders that an upgrade changes.
+pub(super) fn changed<'r>(old: &'r [Folder], new: &'r [Folder]) -> BTreeSet<String> {
+    old.iter().chain(new).map(|folder| folder.path.clone()).collect()
 }
 
 #[cfg(test)]

@@ -323,7 +323,7 @@ fn a_layer_makes_what_apk_makes() {
     assert_eq!(
         refused.plan.remaining[0].why,
         "its upgrade executes post-upgrade, the trigger of other, its own trigger; \
-         --skip-scripts leaves that out"
+         --allow-scripts executes that, --skip-scripts leaves it out"
     );
     let built = alpine.layer(Scripts::Skip);
     assert_eq!(built.upgraded.len(), 2, "{:?}", built.plan.remaining);
@@ -436,4 +436,166 @@ fn a_package_is_what_the_signed_index_says_to_its_last_byte() {
     for end in (0..good.len()).step_by(11) {
         assert!(read_apk(&good[..end], checksum, "p").is_err(), "{end}");
     }
+}
+
+/// Writes who is executed with what, and what of the new version is there by then.
+const SAY: &str = "#!/bin/sh\n\
+    there=; for one in /usr/share/shop/new /usr/lib/libshop.so.2; do [ -e $one ] && there=\"$there $one\"; done\n\
+    words=$(for one in \"$@\"; do echo $one; done | sort | tr '\\n' ' ')\n\
+    [ $APK_SCRIPT = trigger ] || words=\"$* \"\n\
+    echo \"$APK_PACKAGE $APK_SCRIPT $words there:$there in $PWD path $PATH\" >>/srv/order\n";
+
+/// Two packages with scripts, and two that only watch.
+fn speaking() -> [Vec<Recipe<'static>>; 2] {
+    const ALL: &[(&str, &str)] =
+        &[("pre-upgrade", SAY), ("post-upgrade", SAY), ("post-install", SAY), ("trigger", SAY)];
+    let library = |version, files| Recipe {
+        name: "libshop",
+        version,
+        scripts: &[("pre-upgrade", SAY), ("post-upgrade", SAY)],
+        files,
+        ..Recipe::default()
+    };
+    let app = |version, files| Recipe {
+        name: "app",
+        version,
+        info: "depend = libshop\ntriggers = /usr/share/* /usr/lib\n",
+        depends: "libshop",
+        scripts: ALL,
+        files,
+    };
+    let watcher = |name, info| Recipe {
+        name,
+        version: "1-r0",
+        info,
+        scripts: &[("trigger", SAY)],
+        files: &[("usr/", 0o755, ""), ("usr/share/", 0o755, ""), ("usr/share/watch/", 0o755, "")],
+        ..Recipe::default()
+    };
+    let watchers = || {
+        [
+            watcher("watcher", "triggers = /usr/lib /usr/share /usr/share/* /nowhere\n"),
+            watcher("quiet", "triggers = /etc /usr/share/watch\n"),
+        ]
+    };
+    let old = [
+        library(
+            "1.0-r0",
+            &[("usr/", 0o755, ""), ("usr/lib/", 0o755, ""), ("usr/lib/libshop.so.1", 0o644, "1")][..],
+        ),
+        app(
+            "1.0-r0",
+            &[
+                ("usr/", 0o755, ""),
+                ("usr/share/", 0o755, ""),
+                ("usr/share/shop/", 0o755, ""),
+                ("usr/share/shop/old", 0o644, "1"),
+                ("usr/share/gone/", 0o755, ""),
+                ("usr/share/gone/x", 0o644, "1"),
+            ][..],
+        ),
+    ];
+    let new = [
+        library(
+            "1.0-r1",
+            &[("usr/", 0o755, ""), ("usr/lib/", 0o755, ""), ("usr/lib/libshop.so.2", 0o644, "2")][..],
+        ),
+        app(
+            "1.0-r1",
+            &[
+                ("usr/", 0o755, ""),
+                ("usr/share/", 0o755, ""),
+                ("usr/share/shop/", 0o755, ""),
+                ("usr/share/shop/new", 0o644, "2"),
+            ][..],
+        ),
+    ];
+    [old, new].map(|list| list.into_iter().chain(watchers()).collect())
+}
+
+#[test]
+fn scripts_are_those_that_apk_executes() {
+    let Some(apk) = Apk::find() else { return };
+    let alpine = Alpine::new();
+    std::fs::remove_dir_all(alpine.path("image/lib")).unwrap();
+    std::fs::remove_file(alpine.path("image/etc/apk/world")).unwrap();
+    alpine.write("image/etc/passwd", b"root:x:0:0::/:/bin/sh\n");
+    for folder in ["image/bin", "image/srv"] {
+        std::fs::create_dir_all(alpine.path(folder)).unwrap();
+    }
+    std::fs::copy("/bin/busybox", alpine.path("image/bin/busybox")).unwrap();
+    for name in ["sh", "sort", "tr"] {
+        std::os::unix::fs::symlink("busybox", alpine.path("image/bin").join(name)).unwrap();
+    }
+    let [old, new] = speaking();
+    let entries = |list: &[Recipe<'_>]| -> Vec<String> {
+        list.iter().map(|recipe| alpine.package(recipe)).collect()
+    };
+    alpine.offer(&entries(&old));
+    let add = ["--initdb", "--no-scripts", "add", "app", "watcher", "quiet"];
+    apk.run(&alpine, "image", &add);
+    alpine.offer(&entries(&new));
+    let found = {
+        let [library, mut app] = [&found()[0], &found()[1]].map(Clone::clone);
+        app.package = "app".into();
+        app.purl = "pkg:apk/alpine/app".into();
+        [library, app]
+    };
+    let file = std::fs::File::create(alpine.path("layer.tar")).unwrap();
+    let (files, repository) = (alpine.files(), alpine.gather());
+    let built =
+        build(&files, &found, &repository, &FromFiles, Scripts::Run, 1_700_000_000, file).unwrap();
+    assert_eq!(built.upgraded.len(), 2, "{:?}", built.plan.remaining);
+
+    // By hand in a root, as the sandbox does it: before the files, and after them.
+    let execute = |root: &str, steps: &[palisade_patch::Step]| {
+        for step in steps {
+            let at = alpine.path(root).join(step.folder);
+            std::fs::create_dir_all(&at).unwrap();
+            std::fs::write(at.join(step.script), &step.content).unwrap();
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+            std::fs::set_permissions(at.join(step.script), mode).unwrap();
+            let mut command = Command::new("chroot");
+            command.arg(alpine.path(root)).arg(format!("/{}/{}", step.folder, step.script));
+            command.args(&step.args).env_clear();
+            command.envs(step.env.iter().filter_map(|one| one.split_once('=')));
+            run(&mut command);
+            std::fs::remove_dir_all(at).unwrap();
+        }
+    };
+    run(Command::new("cp").arg("-a").arg(alpine.path("image")).arg(alpine.path("before")));
+    execute("before", &built.steps.before);
+    put_layer(&alpine.path("before"), &alpine.path("layer.tar"), &alpine.path("ours"));
+    execute("ours", &built.steps.after);
+
+    run(Command::new("cp").arg("-a").arg(alpine.path("image")).arg(alpine.path("theirs")));
+    apk.run(&alpine, "theirs", &["upgrade"]);
+    let [ours, theirs] = ["ours", "theirs"]
+        .map(|name| std::fs::read_to_string(alpine.path(name).join("srv/order")).unwrap());
+    // apk has each package's scripts around its own files; ours are around all files.
+    let lines = |text: &str, kind: &str| -> Vec<String> {
+        let all = text.lines().filter(|line| line.contains(kind));
+        all.map(|line| {
+            if kind == " trigger " {
+                line.to_string()
+            } else {
+                line.split(" there:").next().unwrap().to_string()
+            }
+        })
+        .collect()
+    };
+    for kind in ["pre-upgrade", "post-upgrade"] {
+        assert_eq!(lines(&ours, kind), lines(&theirs, kind), "{kind}");
+    }
+    assert!(theirs.contains("app post-upgrade 1.0-r1 1.0-r0  there:"), "{theirs}");
+    let watcher = "watcher trigger /usr/lib /usr/share /usr/share/gone /usr/share/shop  there:";
+    assert!(theirs.contains(watcher), "{theirs}");
+    // The order of triggers is that of apk's table.
+    let sorted = |text: &str| {
+        let mut all = lines(text, " trigger ");
+        all.sort();
+        all
+    };
+    assert_eq!(sorted(&ours), sorted(&theirs));
+    assert_eq!(ours.lines().count(), theirs.lines().count(), "{ours}\n{theirs}");
 }

@@ -5,6 +5,7 @@ mod apk;
 mod apk_layer;
 mod mutations;
 mod root;
+mod rpm;
 mod status_folder;
 
 use std::path::{Path, PathBuf};

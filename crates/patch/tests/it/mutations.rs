@@ -1,7 +1,8 @@
 //! The fuzz target's seeds, cut and changed everywhere: parsers answer, and never panic.
 
 use palisade_patch::{
-    read_apk, read_apk_index, read_apk_members, read_deb, read_packages, read_release,
+    read_apk, read_apk_index, read_apk_members, read_deb, read_modules, read_notices,
+    read_packages, read_primary, read_release, read_repomd, read_repos, read_rpm,
     read_sources_list, rewrite_apk_installed, rewrite_apk_scripts,
 };
 
@@ -31,6 +32,12 @@ fn parse(data: &[u8]) -> bool {
         7 => rewrite_apk_scripts(rest).is_ok(),
         // A whole package is refused wherever it ends: nothing gives it this checksum.
         8 => read_apk(rest, "Q1", "package").is_err(),
+        9 => read_repomd(rest, "repomd.xml").is_ok(),
+        10 => read_primary(rest, &|_| true).is_ok_and(|it| !it.packages.is_empty()),
+        11 => read_modules(&text, &|_| true).is_ok(),
+        12 => read_notices(rest, &|_| true).is_ok(),
+        13 => read_rpm(rest, "package").is_ok(),
+        14 => !read_repos(&text).0.is_empty(),
         _ => !read_apk_index(rest).0.is_empty(),
     }
 }
@@ -55,5 +62,5 @@ fn no_change_of_a_seed_is_a_panic() {
             }
         }
     }
-    assert!(n_seeds >= 7 && n_read > 0);
+    assert!(n_seeds >= 18 && n_read > 0);
 }

@@ -6,7 +6,7 @@
 /// A name and password with where it is written down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Credential {
-    /// The server: `redis`, `postgresql`, `mysql`, `ftp`, `amqp`, `http`.
+    /// The server: `redis`, `postgresql`, `mysql`, `ssh`, `ftp`, `amqp`, `http`.
     pub service: &'static str,
     /// The user's name; empty where there is none.
     pub user: &'static str,
@@ -40,6 +40,8 @@ pub const CREDENTIALS: &[Credential] = &[
     known("mysql", "root", "example", "documentation of the images mysql and mariadb, compose file"),
     known("mysql", "root", "root", "XAMPP, MAMP, compose files of examples"),
     known("mysql", "root", "password", "compose files of examples"),
+    known("ssh", "root", "root", "documentation of the images rastasheep/ubuntu-sshd and sickp/alpine-sshd"),
+    known("ssh", "root", "screencast", "Docker: Dockerize an SSH service, a former example"),
     known("ftp", "ftp", "ftp", "examples of vsftpd and pyftpdlib"),
     known("ftp", "admin", "admin", "images of FTP servers"),
     known("ftp", "user", "password", "images of FTP servers"),
@@ -55,6 +57,9 @@ pub const CREDENTIALS: &[Credential] = &[
     known("http", "root", "root", "InfluxDB 0.8"),
     known("http", "neo4j", "neo4j", "Neo4j, operations manual: the first login"),
 ];
+
+/// A password that nobody has: who is let in with it is let in with any.
+pub(crate) const NOBODYS: &str = "palisade-probe-no-such-password";
 
 /// Those of one server.
 pub(crate) fn of(service: &str) -> impl Iterator<Item = &'static Credential> {

@@ -316,6 +316,13 @@ pub(super) fn mysql_handshake(packet: &[u8]) -> Option<MysqlHandshake> {
     Some(MysqlHandshake { version, salt, plugin: String::from_utf8_lossy(plugin).into_owned() })
 }
 
+/// The version that a server's first packet names.
+pub(crate) fn mysql_version(packet: &[u8]) -> Option<String> {
+    let mut reader = Reader(packet.get(4..)?);
+    let is_known = reader.u8()? == 10;
+    is_known.then(|| reader.until_zero()).flatten().map(|version| shown(version, 120))
+}
+
 /// The answer to a salt; `None` where the way is not known.
 fn mysql_scramble(plugin: &str, password: &str, salt: &[u8]) -> Option<Vec<u8>> {
     if password.is_empty() {

@@ -1,37 +1,14 @@
-//! SSH, FTP, SMTP, POP3, IMAP, Telnet, VNC.
+//! FTP, SMTP, POP3, IMAP, Telnet, VNC.
 
 use std::io;
 
 use super::{Outcome, Server, credentials};
 use crate::bytes::{Reader, contains};
-use crate::finding::{
-    ANONYMOUS_LOGIN, Finding, OPEN_RELAY, PLAINTEXT_LOGIN, SSH_PROTOCOL_1, SSH_WEAK_ALGORITHMS,
-    shown,
-};
+use crate::finding::{ANONYMOUS_LOGIN, Finding, OPEN_RELAY, PLAINTEXT_LOGIN, shown};
 use crate::wire::Wire;
 
 /// Bytes of one reply.
 const REPLY_BYTES_MAX: usize = 32 * 1024;
-
-/// What nobody should agree to any more (RFC 9142, RFC 8758, RFC 8270; OpenSSH switched them off).
-const SSH_WEAK: &[&str] = &[
-    "diffie-hellman-group1-sha1",
-    "diffie-hellman-group14-sha1",
-    "diffie-hellman-group-exchange-sha1",
-    "rsa1024-sha1",
-    "ssh-dss",
-    "arcfour",
-    "arcfour128",
-    "arcfour256",
-    "des-cbc",
-    "3des-cbc",
-    "blowfish-cbc",
-    "cast128-cbc",
-    "none",
-    "hmac-md5",
-    "hmac-md5-96",
-    "hmac-sha1-96",
-];
 
 /// A plain reply: the code and a blank in its last line (RFC 959 section 4.2).
 fn is_reply(bytes: &[u8]) -> bool {
@@ -46,71 +23,6 @@ fn reply(wire: &mut Wire, server: &Server<'_>) -> Vec<u8> {
 fn say(wire: &mut Wire, server: &Server<'_>, command: &str) -> io::Result<Vec<u8>> {
     wire.send(format!("{command}\r\n").as_bytes())?;
     Ok(reply(wire, server))
-}
-
-pub(super) fn ssh(server: &Server<'_>, outcome: &mut Outcome) -> io::Result<()> {
-    let mut wire = server.open()?;
-    let banner =
-        wire.receive(REPLY_BYTES_MAX, server.deadline, |bytes| bytes.contains(&b'\n')).bytes;
-    let at = banner.iter().position(|byte| *byte == b'\n').map_or(banner.len(), |at| at + 1);
-    let (line, early) = banner.split_at_checked(at).unwrap_or_default();
-    // 1.99 means 2.0 with 1 besides (RFC 4253 section 5.1).
-    if line.starts_with(b"SSH-1.") {
-        outcome
-            .findings
-            .push(Finding::new(&SSH_PROTOCOL_1, shown(line.trim_ascii(), 120)).at(server.place));
-    }
-    wire.send(b"SSH-2.0-palisadeprobe\r\n")?;
-    let mut packet = early.to_vec();
-    let is_whole = |early: &[u8], more: &[u8]| {
-        let all = [early, more].concat();
-        Reader(&all).u32().is_some_and(|n| all.len() >= n as usize + 4)
-    };
-    if !is_whole(early, b"") {
-        let more = wire.receive(REPLY_BYTES_MAX, server.deadline, |more| is_whole(early, more));
-        packet.extend_from_slice(&more.bytes);
-    }
-    let Some(lists) = ssh_kexinit(&packet) else {
-        outcome.gaps.push("ssh: its offer of algorithms cannot be read".into());
-        return Ok(());
-    };
-    let mut weak: Vec<&str> = Vec::new();
-    for name in lists.iter().flatten() {
-        if let Some(known) = SSH_WEAK.iter().find(|known| **known == name.as_str())
-            && !weak.contains(known)
-        {
-            weak.push(known);
-        }
-    }
-    if !weak.is_empty() {
-        let detail = format!("it offers {}", weak.join(", "));
-        outcome.findings.push(
-            Finding::new(&SSH_WEAK_ALGORITHMS, detail)
-                .at(server.place)
-                .with(&shown(line.trim_ascii(), 120)),
-        );
-    }
-    Ok(())
-}
-
-/// The lists of algorithms of SSH_MSG_KEXINIT (RFC 4253 section 7.1) but those of compression
-/// and languages, where `none` and nothing are right.
-pub(super) fn ssh_kexinit(packet: &[u8]) -> Option<Vec<Vec<String>>> {
-    let mut reader = Reader(packet);
-    let n = reader.u32()? as usize;
-    let mut body = Reader(reader.take(n)?);
-    let _padding = body.u8()?;
-    if body.u8()? != 20 {
-        return None;
-    }
-    body.take(16)?;
-    let mut lists = Vec::new();
-    for _ in 0..6 {
-        let n = body.u32()? as usize;
-        let text = String::from_utf8_lossy(body.take(n)?).into_owned();
-        lists.push(text.split(',').map(str::to_string).collect());
-    }
-    Some(lists)
 }
 
 pub(super) fn ftp(server: &Server<'_>, outcome: &mut Outcome) -> io::Result<()> {
@@ -135,8 +47,17 @@ pub(super) fn ftp(server: &Server<'_>, outcome: &mut Outcome) -> io::Result<()> 
         outcome.findings.push(finding.with(&shown(answer.trim_ascii(), 120)));
     }
     for credential in credentials::of("ftp") {
+        // `ftp` is another name of `anonymous` (RFC 1635 section 3.1).
+        if is_in && credential.user == "ftp" {
+            continue;
+        }
         if login(credential.user, credential.password)?.0 {
-            outcome.findings.push(server.taken(credential));
+            let is_any = login(credential.user, credentials::NOBODYS)?.0;
+            outcome.findings.push(if is_any {
+                server.takes_any(credential.user)
+            } else {
+                server.taken(credential)
+            });
             break;
         }
     }
@@ -229,30 +150,6 @@ pub(super) fn vnc(server: &Server<'_>, outcome: &mut Outcome) -> io::Result<()> 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_offer_of_ssh_is_read() {
-        let mut body = vec![4, 20];
-        body.extend_from_slice(&[0; 16]);
-        for list in [
-            "curve25519-sha256,diffie-hellman-group1-sha1",
-            "ssh-ed25519",
-            "aes128-ctr",
-            "aes128-ctr",
-            "hmac-md5",
-            "hmac-sha2-256",
-        ] {
-            body.extend_from_slice(&u32::try_from(list.len()).unwrap().to_be_bytes());
-            body.extend_from_slice(list.as_bytes());
-        }
-        let packet = [&u32::try_from(body.len()).unwrap().to_be_bytes()[..], &body].concat();
-        let lists = ssh_kexinit(&packet).unwrap();
-        assert_eq!(lists[0][1], "diffie-hellman-group1-sha1");
-        assert_eq!(lists[4], ["hmac-md5"]);
-        for n in 0..packet.len() {
-            assert_eq!(ssh_kexinit(&packet[..n]), None);
-        }
-    }
 
     #[test]
     fn a_reply_ends_with_its_last_line() {

@@ -7,6 +7,7 @@ pub(crate) mod credentials;
 mod database;
 mod login;
 mod queue;
+mod ssh;
 pub(crate) mod web;
 
 use std::io;
@@ -55,6 +56,12 @@ impl Server<'_> {
             .with(&shown(answer, SHOWN_BYTES_MAX))
     }
 
+    /// That `user` is let in whatever the password is.
+    fn takes_any(&self, user: &str) -> Finding {
+        let detail = format!("user `{user}` is let in with any password");
+        Finding::new(&NO_AUTHENTICATION, detail).at(self.place)
+    }
+
     /// That `credential` was taken.
     fn taken(&self, credential: &Credential) -> Finding {
         let (user, password) = (credential.user, credential.password);
@@ -87,7 +94,7 @@ pub(crate) fn examine(protocol: Protocol, server: &Server<'_>) -> Outcome {
         Protocol::Amqp => queue::amqp(server, &mut outcome),
         Protocol::Mqtt => queue::mqtt(server, &mut outcome),
         Protocol::Zookeeper => queue::zookeeper(server, &mut outcome),
-        Protocol::Ssh => login::ssh(server, &mut outcome),
+        Protocol::Ssh => ssh::ssh(server, &mut outcome),
         Protocol::Ftp => login::ftp(server, &mut outcome),
         Protocol::Smtp => login::smtp(server, &mut outcome),
         Protocol::Pop3 => login::pop3(server, &mut outcome),
@@ -98,7 +105,12 @@ pub(crate) fn examine(protocol: Protocol, server: &Server<'_>) -> Outcome {
         }
         Protocol::Vnc => login::vnc(server, &mut outcome),
         Protocol::Http => web::examine(server, &mut outcome),
-        Protocol::Smb | Protocol::H2c | Protocol::Unknown => {
+        Protocol::Unknown => {
+            outcome.gaps.push("what is spoken there is not known, so nothing was asked".into());
+            Ok(())
+        }
+        Protocol::Epmd => queue::epmd(server, &mut outcome),
+        Protocol::Smb | Protocol::H2c => {
             let name = protocol.as_str();
             outcome.gaps.push(format!("logins of `{name}` are not tested"));
             Ok(())
@@ -111,6 +123,8 @@ pub(crate) fn examine(protocol: Protocol, server: &Server<'_>) -> Outcome {
     outcome
 }
 
+pub(crate) use database::mysql_version;
+
 /// Parsers of what servers send, for fuzzing: never a panic, never more memory than the input
 /// is worth.
 #[doc(hidden)]
@@ -121,6 +135,8 @@ pub fn parse_everything(bytes: &[u8]) {
         database::scram_first(bytes),
         database::postgres_messages(bytes).len(),
         queue::amqp_method(bytes),
-        login::ssh_kexinit(bytes),
+        ssh::kexinit(bytes),
+        ssh::payload(bytes).and_then(ssh::kexinit),
+        mysql_version(bytes),
     );
 }

@@ -1,4 +1,4 @@
-//! RabbitMQ (AMQP 0-9-1), MQTT, ZooKeeper.
+//! RabbitMQ (AMQP 0-9-1) and the port mapper of Erlang beside it, MQTT, ZooKeeper.
 
 use std::io;
 
@@ -7,7 +7,7 @@ use palisade_model::Severity;
 use super::{Outcome, Server, credentials};
 use crate::bytes::{Reader, contains};
 use crate::finding::{Finding, OPEN_INFORMATION, shown};
-use crate::protocol::MQTT_CONNECT;
+use crate::protocol::{EPMD_NAMES, MQTT_CONNECT};
 use crate::wire::Wire;
 
 /// Bytes of one answer.
@@ -110,5 +110,15 @@ pub(super) fn zookeeper(server: &Server<'_>, outcome: &mut Outcome) -> io::Resul
     }
     // closeSession.
     wire.send(b"\0\0\0\x08\0\0\0\x02\xff\xff\xff\xf5")?;
+    Ok(())
+}
+
+/// The port mapper tells every node's name and port (Erlang, distribution protocol: NAMES_REQ).
+pub(super) fn epmd(server: &Server<'_>, outcome: &mut Outcome) -> io::Result<()> {
+    // It closes the connection after its answer.
+    let told = server.ask(EPMD_NAMES, |_| false)?.bytes;
+    let nodes = shown(told.get(4..).unwrap_or_default().trim_ascii(), 160);
+    let detail = "Erlang's port mapper names its nodes; who knows their cookie commands them";
+    outcome.findings.push(Finding::new(&OPEN_INFORMATION, detail).at(server.place).with(&nodes));
     Ok(())
 }

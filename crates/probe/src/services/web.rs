@@ -4,7 +4,6 @@ use std::io;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use palisade_model::Severity;
 
 use super::{Outcome, Server, credentials};
 use crate::finding::{
@@ -22,99 +21,62 @@ struct Page {
     /// Texts that its content shows, all of them.
     marks: &'static [&'static str],
     check: &'static Check,
-    severity: Severity,
     /// Where the maker says what to do about it.
     source: &'static str,
 }
 
-const fn open(
-    of: &'static str,
-    path: &'static str,
-    marks: &'static [&'static str],
-    source: &'static str,
-) -> Page {
-    Page {
-        of,
-        method: "GET",
-        path,
-        body: b"",
-        marks,
-        check: &NO_AUTHENTICATION,
-        severity: Severity::Critical,
-        source,
-    }
-}
-
+/// A page that is got, which shows `marks`.
 const fn page(
+    check: &'static Check,
     of: &'static str,
     path: &'static str,
     marks: &'static [&'static str],
     source: &'static str,
 ) -> Page {
-    Page {
-        of,
-        method: "GET",
-        path,
-        body: b"",
-        marks,
-        check: &SENSITIVE_PAGE,
-        severity: Severity::High,
-        source,
-    }
+    Page { of, method: "GET", path, body: b"", marks, check, source }
 }
 
-const fn told(
-    of: &'static str,
-    path: &'static str,
-    marks: &'static [&'static str],
-    source: &'static str,
-) -> Page {
-    Page {
-        of,
-        method: "GET",
-        path,
-        body: b"",
-        marks,
-        check: &OPEN_INFORMATION,
-        severity: Severity::Low,
-        source,
-    }
-}
+/// Whoever reads it commands the server.
+const OPEN: &Check = &NO_AUTHENTICATION;
+/// It holds secrets.
+const SECRET: &Check = &SENSITIVE_PAGE;
+/// It tells how the server is set up.
+const TOLD: &Check = &OPEN_INFORMATION;
 
 /// All of them. A mark is chosen so that an ordinary page does not have it.
 #[rustfmt::skip] // a table
 const PAGES: &[Page] = &[
-    open("Elasticsearch", "/_cat/indices?format=json", &["\"health\"", "\"index\""], "Elasticsearch: Security settings"),
-    open("Elasticsearch", "/", &["You Know, for Search"], "Elasticsearch: Security settings"),
-    open("OpenSearch", "/", &["The OpenSearch Project"], "OpenSearch: Security"),
+    page(OPEN, "Elasticsearch", "/_cat/indices?format=json", &["\"health\"", "\"index\""], "Elasticsearch: Security settings"),
+    page(OPEN, "Elasticsearch", "/", &["You Know, for Search"], "Elasticsearch: Security settings"),
+    page(OPEN, "OpenSearch", "/", &["The OpenSearch Project"], "OpenSearch: Security"),
     Page { method: "POST", body: b"{\"key\":\"AA==\",\"range_end\":\"AA==\",\"limit\":\"1\",\"keys_only\":true}",
-        ..open("etcd", "/v3/kv/range", &["\"header\"", "\"cluster_id\""], "etcd: Role-based access control") },
-    open("etcd", "/v2/keys/", &["\"action\"", "\"node\""], "etcd: Role-based access control"),
-    open("Docker Engine", "/containers/json?limit=1", &["[", "\"ImageID\""], "Docker: Protect the Docker daemon socket"),
-    open("Docker Engine", "/version", &["\"ApiVersion\"", "\"MinAPIVersion\""], "Docker: Protect the Docker daemon socket"),
-    open("kubelet", "/pods", &["\"PodList\""], "Kubernetes: Kubelet authentication/authorization"),
-    open("kubelet", "/runningpods/", &["\"PodList\""], "Kubernetes: Kubelet authentication/authorization"),
-    open("Kubernetes API", "/api/v1/namespaces/kube-system/secrets?limit=1", &["\"SecretList\""], "Kubernetes: Controlling access to the API"),
-    open("Consul", "/v1/agent/self", &["\"Config\"", "\"Datacenter\""], "Consul: Access control"),
-    open("Nomad", "/v1/nodes", &["\"SchedulingEligibility\""], "Nomad: Access control"),
-    open("CouchDB", "/_all_dbs", &["[\"_replicator\""], "CouchDB: Security"),
-    open("InfluxDB", "/query?q=SHOW+DATABASES", &["\"results\"", "\"databases\""], "InfluxDB: Authentication"),
-    open("ClickHouse", "/?query=SELECT+version()%7C%7C%27-clickhouse%27", &["-clickhouse"], "ClickHouse: Access rights"),
-    open("Solr", "/solr/admin/cores?wt=json", &["\"responseHeader\"", "\"status\""], "Solr: Authentication and authorization plug-ins"),
-    open("Jupyter", "/api/kernels", &["\"execution_state\""], "Jupyter Server: Security"),
-    open("Jenkins", "/script", &["Script Console"], "Jenkins: Access control"),
-    open("Prometheus, its administration", "/api/v1/status/flags", &["\"web.enable-admin-api\":\"true\""], "Prometheus: Security model"),
-    page("Git", "/.git/config", &["[core]", "repositoryformatversion"], "CWE-527"),
-    page("environment file", "/.env", &["_KEY="], "CWE-538"),
-    page("environment file", "/.env", &["PASSWORD="], "CWE-538"),
-    page("Spring Boot", "/actuator/env", &["\"propertySources\""], "Spring Boot: Securing HTTP endpoints"),
-    page("Spring Boot", "/actuator/heapdump", &["JAVA PROFILE"], "Spring Boot: Securing HTTP endpoints"),
-    page("PHP", "/phpinfo.php", &["phpinfo()"], "CWE-200"),
-    page("Go", "/debug/pprof/", &["/debug/pprof/", "goroutine"], "net/http/pprof"),
-    page("Werkzeug", "/console", &["Werkzeug", "SECRET"], "Werkzeug: Debugging applications"),
-    told("Apache", "/server-status", &["Apache Server Status"], "Apache: mod_status"),
-    told("nginx", "/nginx_status", &["Active connections:"], "nginx: ngx_http_stub_status_module"),
-    told("Elasticsearch-like", "/_nodes", &["\"cluster_name\"", "\"nodes\""], "Elasticsearch: Security settings"),
+        ..page(OPEN, "etcd", "/v3/kv/range", &["\"header\"", "\"cluster_id\""], "etcd: Role-based access control") },
+    page(OPEN, "etcd", "/v2/keys/", &["\"action\"", "\"node\""], "etcd: Role-based access control"),
+    page(OPEN, "Docker Engine", "/containers/json?limit=1", &["[", "\"ImageID\""], "Docker: Protect the Docker daemon socket"),
+    page(OPEN, "Docker Engine", "/version", &["\"ApiVersion\"", "\"MinAPIVersion\""], "Docker: Protect the Docker daemon socket"),
+    page(OPEN, "kubelet", "/pods", &["\"PodList\""], "Kubernetes: Kubelet authentication/authorization"),
+    page(OPEN, "kubelet", "/runningpods/", &["\"PodList\""], "Kubernetes: Kubelet authentication/authorization"),
+    page(OPEN, "Kubernetes API", "/api/v1/namespaces/kube-system/secrets?limit=1", &["\"SecretList\""], "Kubernetes: Controlling access to the API"),
+    page(OPEN, "Consul", "/v1/agent/self", &["\"Config\"", "\"Datacenter\""], "Consul: Access control"),
+    page(OPEN, "Nomad", "/v1/nodes", &["\"SchedulingEligibility\""], "Nomad: Access control"),
+    page(OPEN, "CouchDB", "/_all_dbs", &["[\"_replicator\""], "CouchDB: Security"),
+    page(OPEN, "InfluxDB", "/query?q=SHOW+DATABASES", &["\"results\"", "\"databases\""], "InfluxDB: Authentication"),
+    page(OPEN, "ClickHouse", "/?query=SELECT+version()%7C%7C%27-clickhouse%27", &["-clickhouse"], "ClickHouse: Access rights"),
+    page(OPEN, "Solr", "/solr/admin/cores?wt=json", &["\"responseHeader\"", "\"status\""], "Solr: Authentication and authorization plug-ins"),
+    page(OPEN, "Jupyter", "/api/kernels", &["\"execution_state\""], "Jupyter Server: Security"),
+    page(OPEN, "Jenkins", "/script", &["Script Console"], "Jenkins: Access control"),
+    page(OPEN, "Prometheus, its administration", "/api/v1/status/flags", &["\"web.enable-admin-api\":\"true\""], "Prometheus: Security model"),
+    page(SECRET, "Git", "/.git/config", &["[core]", "repositoryformatversion"], "CWE-527"),
+    page(SECRET, "environment file", "/.env", &["_KEY="], "CWE-538"),
+    page(SECRET, "environment file", "/.env", &["PASSWORD="], "CWE-538"),
+    page(SECRET, "Spring Boot", "/actuator/env", &["\"propertySources\""], "Spring Boot: Securing HTTP endpoints"),
+    page(SECRET, "Spring Boot", "/actuator/heapdump", &["JAVA PROFILE"], "Spring Boot: Securing HTTP endpoints"),
+    page(SECRET, "PHP", "/phpinfo.php", &["phpinfo()"], "CWE-200"),
+    page(SECRET, "Go", "/debug/pprof/", &["/debug/pprof/", "goroutine"], "net/http/pprof"),
+    page(SECRET, "Werkzeug", "/console", &["Werkzeug", "SECRET"], "Werkzeug: Debugging applications"),
+    page(TOLD, "Apache", "/server-status", &["Apache Server Status"], "Apache: mod_status"),
+    page(TOLD, "nginx", "/nginx_status", &["Active connections:"], "nginx: ngx_http_stub_status_module"),
+    page(TOLD, "Elasticsearch-like", "/_nodes", &["\"cluster_name\"", "\"nodes\""], "Elasticsearch: Security settings"),
 ];
 
 pub(super) fn get(server: &Server<'_>, bytes: &[u8]) -> io::Result<Option<Response>> {
@@ -139,8 +101,7 @@ pub(super) fn examine(server: &Server<'_>, outcome: &mut Outcome) -> io::Result<
         if response.status == 200 && shows(&response) && !nonsense.as_ref().is_some_and(shows) {
             let detail =
                 format!("{}: `{} {}` is answered to anybody", page.of, page.method, page.path);
-            let mut finding = Finding::new(page.check, detail).at(server.place);
-            finding.severity = page.severity;
+            let finding = Finding::new(page.check, detail).at(server.place);
             found.push(page.of);
             outcome.findings.push(
                 finding
@@ -182,18 +143,19 @@ fn basic(server: &Server<'_>, path: &str, outcome: &mut Outcome) -> io::Result<b
     if !get(server, &request("GET", path, &[], b""))?.as_ref().is_some_and(asks) {
         return Ok(false);
     }
-    for credential in credentials::of("http") {
-        let value = STANDARD.encode(format!("{}:{}", credential.user, credential.password));
-        let header = format!("Basic {value}");
+    let login = |user: &str, password: &str| -> io::Result<Option<u16>> {
+        let header = format!("Basic {}", STANDARD.encode(format!("{user}:{password}")));
         let answer = get(server, &request("GET", path, &[("Authorization", &header)], b""))?;
-        if let Some(answer) = answer
-            && (200..400).contains(&answer.status)
-        {
-            outcome.findings.push(
-                server
-                    .taken(credential)
-                    .with(&format!("GET {path} is answered with {}", answer.status)),
-            );
+        Ok(answer.map(|answer| answer.status).filter(|status| (200..400).contains(status)))
+    };
+    for credential in credentials::of("http") {
+        if let Some(status) = login(credential.user, credential.password)? {
+            let finding = if login(credential.user, credentials::NOBODYS)?.is_some() {
+                server.takes_any(credential.user)
+            } else {
+                server.taken(credential)
+            };
+            outcome.findings.push(finding.with(&format!("GET {path} is answered with {status}")));
             return Ok(true);
         }
     }

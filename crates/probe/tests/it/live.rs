@@ -60,7 +60,7 @@ impl Dial for Local {
 
 impl Subject for Local {
     fn pulse(&self) -> Pulse {
-        Pulse { is_running: self.is_running.load(Ordering::SeqCst), n_out_of_memory: 0 }
+        Pulse { is_running: self.is_running.load(Ordering::SeqCst), n_out_of_memory: 0, cpu: None }
     }
 
     fn events(&self) -> Vec<Event> {

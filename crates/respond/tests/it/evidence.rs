@@ -289,6 +289,7 @@ mod measurement {
     use std::time::{Duration, Instant};
 
     use palisade_base::Timestamp;
+    use palisade_respond::Target;
     use palisade_respond::bundle::{CaseFacts, Opening, verify};
     use palisade_respond::evidence::{EvidenceOptions, Request, collect};
 
@@ -368,25 +369,8 @@ mod measurement {
         wait_for("the crowd", || sandbox.group.processes().unwrap().len() > CROWD);
         let target = sandbox.target();
         sandbox.group.freeze(Duration::from_mins(1)).unwrap();
-        let request = Request {
-            target: &target,
-            case: CaseFacts {
-                incident: None,
-                container: sandbox.container.clone(),
-                hostname: "host".into(),
-                tool: "palisade test".into(),
-                frozen: true,
-                started: Timestamp::now(),
-            },
-            incident: None,
-            config: None,
-            upper: None,
-            attachments: &[],
-            options: EvidenceOptions::default(),
-            deadline: Duration::from_mins(1),
-            recipients: &[],
-            stamper: None,
-        };
+        let request =
+            measured(&sandbox, &target, EvidenceOptions::default(), Duration::from_mins(1));
         let path = folder.path().join("bundle.tar");
         let summary = collect(&path, &request, None).unwrap();
         sandbox.group.thaw(Duration::from_mins(1)).unwrap();
@@ -402,6 +386,34 @@ mod measurement {
         let gaps = format!("{:?}", summary.manifest.gaps);
         assert!(gaps.contains("processes were not described"), "{gaps}");
         assert!(verify(&path, Opening::default()).is_ok());
+    }
+
+    /// What a measurement asks for, of a container that is frozen.
+    fn measured<'a>(
+        sandbox: &Sandbox,
+        target: &'a Target,
+        options: EvidenceOptions,
+        deadline: Duration,
+    ) -> Request<'a> {
+        Request {
+            target,
+            case: CaseFacts {
+                incident: None,
+                container: sandbox.container.clone(),
+                hostname: "host".into(),
+                tool: "palisade test".into(),
+                frozen: true,
+                started: Timestamp::now(),
+            },
+            incident: None,
+            config: None,
+            upper: None,
+            attachments: &[],
+            options,
+            deadline,
+            recipients: &[],
+            stamper: None,
+        }
     }
 
     /// Full evidence, memory included, of fifty processes of ten megabytes each.
@@ -422,25 +434,12 @@ mod measurement {
         std::thread::sleep(Duration::from_secs(3));
         let target = sandbox.target();
         sandbox.group.freeze(Duration::from_secs(30)).unwrap();
-        let request = Request {
-            target: &target,
-            case: CaseFacts {
-                incident: None,
-                container: sandbox.container.clone(),
-                hostname: "host".into(),
-                tool: "palisade test".into(),
-                frozen: true,
-                started: Timestamp::now(),
-            },
-            incident: None,
-            config: None,
-            upper: None,
-            attachments: &[],
-            options: EvidenceOptions { memory: true, ..EvidenceOptions::default() },
-            deadline: Duration::from_mins(2),
-            recipients: &[],
-            stamper: None,
-        };
+        let request = measured(
+            &sandbox,
+            &target,
+            EvidenceOptions { memory: true, ..EvidenceOptions::default() },
+            Duration::from_mins(2),
+        );
         let path = folder.path().join("bundle.tar");
         // What others on the machine get done, alone and beside the collection.
         let neighbours = Neighbours::start(folder.path());

@@ -12,7 +12,7 @@ mod root {
     use palisade_policy::playbook::{Act, Step};
     use palisade_policy::standing::Standing;
     use palisade_respond::hands::{BestNetwork, Remotes, Store};
-    use palisade_respond::order::{Engine, RunState, StepOutcome};
+    use palisade_respond::order::{AUDIT_FILE, Engine, RunState, StepOutcome};
     use palisade_respond::{
         BpfNetwork, Collected, Hands, KernelContainment, NetworkCut as _, Order, Performed,
         SystemHands, Target,
@@ -123,18 +123,22 @@ mod root {
         });
     }
 
-    /// Runs the victim; whether it was killed.
-    fn run_victim(folder: &Path, order: &Order, left: usize, undo: bool) -> bool {
+    /// The victim of `order`, which is killed at the point `left`.
+    fn start_victim(folder: &Path, order: &Order, left: usize, undo: bool) -> Command {
         std::fs::create_dir_all(folder.join("upper")).unwrap();
         std::fs::write(folder.join("upper/changed"), b"changed").unwrap();
         std::fs::write(folder.join("order.json"), serde_json::to_vec(order).unwrap()).unwrap();
         std::fs::write(folder.join("left"), left.to_string()).unwrap();
         std::fs::write(folder.join("undo"), undo.to_string()).unwrap();
-        let output = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "orders_root::root::victim", "--nocapture"])
-            .env("PALISADE_TEST_VICTIM", folder)
-            .output()
-            .unwrap();
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "orders_root::root::victim", "--nocapture"]);
+        command.env("PALISADE_TEST_VICTIM", folder);
+        command
+    }
+
+    /// Runs the victim; whether it was killed.
+    fn run_victim(folder: &Path, order: &Order, left: usize, undo: bool) -> bool {
+        let output = start_victim(folder, order, left, undo).output().unwrap();
         let killed = output.status.signal() == Some(9);
         assert!(killed || output.status.success(), "{output:?}");
         killed
@@ -203,6 +207,149 @@ mod root {
             }
         }
         assert_eq!(n_killed, 2 * 5, "freeze, isolate and three entries can be undone");
+    }
+
+    /// What stops single things: a destination, a program, a process, a tree; and what writes.
+    fn single_steps(folder: &Path, process: u32, tree: u32) -> Vec<Act> {
+        let hook = format!("echo $PALISADE_ORDER >>{}", folder.join("hooked").display());
+        vec![
+            Act::BlockDestination { to: "10.99.0.0/16".into() },
+            Act::BlockExecutable { sha256: Digest::of(b"program") },
+            Act::KillProcess { pid: Some(process), started: None },
+            Act::KillTree { pid: Some(tree), started: None },
+            Act::Snapshot,
+            Act::Hook { command: vec!["/bin/sh".into(), "-c".into(), hook] },
+        ]
+    }
+
+    /// Whether the packet filter in the container's namespace blocks the destination.
+    fn is_blocked(sandbox: &Sandbox) -> bool {
+        let pid = sandbox.group.processes().unwrap()[0].to_string();
+        let list = ["-t", &pid, "-n", "nft", "list", "ruleset"];
+        let output = Command::new("nsenter").args(list).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8_lossy(&output.stdout).contains("10.99.0.0/16")
+    }
+
+    fn is_alive(pid: u32) -> bool {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        !status.is_empty() && !status.contains(") Z ")
+    }
+
+    /// Has the victim killed while it carries out [`single_steps`], has them completed by another
+    /// process, and looks whether all of it was done; whether it was killed.
+    fn complete_single_steps(kill: &dyn Fn(&Path, &Order) -> bool, when: &str) -> bool {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let mut sandbox = networked();
+        let first = sandbox.group.processes().unwrap()[0];
+        let mut start = |command: &[&str]| {
+            let mut entered = Command::new("nsenter");
+            sandbox.start(entered.args(["-t", &first.to_string(), "-n"]).args(command))
+        };
+        let process = start(&["sleep", "600"]);
+        let tree = start(&["/bin/sh", "-c", "sleep 601 & sleep 602 & wait"]);
+        wait_for("the tree to stand", || sandbox.group.processes().unwrap().len() >= 5);
+        let order = order(&sandbox, single_steps(folder, process, tree));
+        let killed = kill(folder, &order);
+        with_hands(folder, |hands| {
+            let mut engine = Engine::open(folder).unwrap();
+            // Killed before the log had it, it is for whoever asks again.
+            engine.submit(&order, Timestamp::now()).unwrap();
+            engine.advance(&order.id, &Timestamp::now, hands, &mut nothing).unwrap();
+            engine.tick(&Timestamp::now, hands, &mut nothing).unwrap();
+            let run = engine.run(&order.id).unwrap();
+            assert_eq!(run.state, RunState::Done, "killed {when}");
+            for (i, view) in &run.steps {
+                let outcome = view.outcome.as_ref().unwrap();
+                assert_ne!(outcome.result, ActionResult::Failed, "{when}: {i} {outcome:?}");
+            }
+            let file = run.steps.values().find_map(|view| view.outcome.clone()?.file);
+            let layer = file.unwrap_or_else(|| panic!("killed {when}: no snapshot"));
+            let tar = Command::new("tar").args(["-tf", &layer]).output().unwrap();
+            let listed = String::from_utf8_lossy(&tar.stdout);
+            assert!(tar.status.success() && listed.contains("changed"), "{when}: {tar:?}");
+        });
+        assert!(is_blocked(&sandbox), "killed {when}");
+        assert!(!is_alive(process) && !is_alive(tree), "killed {when}");
+        assert!(is_alive(first), "killed {when}: what was not named lives");
+        let standing = Standing::read(&folder.join("standing.json")).unwrap();
+        assert_eq!(standing.executables.len(), 1, "killed {when}");
+        // A hook may run again, and knows it by the order.
+        let hooked = std::fs::read_to_string(folder.join("hooked")).unwrap();
+        assert!((1..=2).contains(&hooked.lines().count()), "killed {when}: {hooked}");
+        assert!(hooked.lines().all(|line| line == order.id));
+        let left: Vec<_> = std::fs::read_dir(folder.join("snapshots")).unwrap().flatten().collect();
+        assert_eq!(left.len(), 1, "killed {when}: {left:?}");
+        killed
+    }
+
+    #[test]
+    fn killed_at_every_point_what_stops_single_things_is_completed() {
+        if !is_root() || !has("nft") || !has("ip") {
+            return;
+        }
+        let mut n_killed = 0;
+        for left in 0.. {
+            let kill = |folder: &Path, order: &Order| run_victim(folder, order, left, false);
+            if !complete_single_steps(&kill, &format!("at point {left}")) {
+                break;
+            }
+            n_killed += 1;
+        }
+        assert_eq!(n_killed, 2 * 6);
+    }
+
+    /// Within an action, too: wherever the victim is after so many microseconds.
+    #[test]
+    fn killed_at_any_moment_what_stops_single_things_is_completed() {
+        if !is_root() || !has("nft") || !has("ip") {
+            return;
+        }
+        let mut n_killed = 0;
+        for n in 0..24_u64 {
+            let kill = |folder: &Path, order: &Order| {
+                let mut victim = start_victim(folder, order, usize::MAX, false).spawn().unwrap();
+                // The log is there when the program has begun with the order.
+                let end = std::time::Instant::now() + Duration::from_secs(20);
+                while !folder.join(AUDIT_FILE).exists() && std::time::Instant::now() < end {
+                    std::thread::sleep(Duration::from_micros(200));
+                }
+                std::thread::sleep(Duration::from_micros(n * 2_500));
+                let _it_may_have_ended = victim.kill();
+                victim.wait().unwrap().signal() == Some(9)
+            };
+            n_killed += u32::from(complete_single_steps(&kill, &format!("after {n} times 2.5 ms")));
+        }
+        assert!(n_killed > 0, "it was always faster");
+    }
+
+    #[test]
+    fn killed_at_every_point_of_undoing_a_blocked_destination_is_free() {
+        if !is_root() || !has("nft") || !has("ip") {
+            return;
+        }
+        let mut n_killed = 0;
+        for left in 0.. {
+            let folder = tempfile::tempdir().unwrap();
+            let sandbox = networked();
+            let acts = single_steps(folder.path(), 0, 0).into_iter().take(2).collect();
+            let order = order(&sandbox, acts);
+            let killed = run_victim(folder.path(), &order, left, true);
+            with_hands(folder.path(), |hands| {
+                let mut engine = Engine::open(folder.path()).unwrap();
+                engine.tick(&Timestamp::now, hands, &mut nothing).unwrap();
+                assert_eq!(engine.run(&order.id).unwrap().state, RunState::Undone, "{left}");
+            });
+            assert!(!is_blocked(&sandbox), "killed at point {left}");
+            let standing = Standing::read(&folder.path().join("standing.json")).unwrap();
+            assert_eq!(standing, Standing::default(), "killed at point {left}");
+            if !killed {
+                break;
+            }
+            n_killed += 1;
+        }
+        assert_eq!(n_killed, 2 * 2);
     }
 
     #[test]

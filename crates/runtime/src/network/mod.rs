@@ -17,8 +17,11 @@
 
 pub(crate) mod bridge;
 mod guard;
+mod keep;
 mod lease;
+pub(crate) mod shared;
 mod tools;
+pub(crate) mod usermode;
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -28,9 +31,11 @@ use serde::Serialize;
 
 use self::tools::{Link, ip, nft, within};
 
-pub use bridge::{BRIDGE, Wanted};
+pub use bridge::{BRIDGE, Wanted, device_of};
 pub use guard::{Guard, Refused, Subnet};
+pub use keep::{Keeper, Kept};
 pub use lease::{Lease, PUBLISHED_MAX, Protocol, Published};
+pub use shared::{Member, NETWORKS_MAX, NetworkName, SharedNetwork};
 
 /// Longest name of a device (`IFNAMSIZ` less the NUL).
 const DEVICE_BYTES_MAX: usize = 15;
@@ -72,6 +77,22 @@ pub enum NetworkError {
     /// A port of the host is in use already.
     #[error("port {0} of the host is in use")]
     PortTaken(Published),
+    /// A port that only root may take.
+    #[error("port {0} of the host is root's to give")]
+    LowPort(Published),
+    /// Nothing is installed that connects an ordinary user's container.
+    #[error(
+        "neither `pasta` nor `slirp4netns` is installed, which connect containers without root"
+    )]
+    NoUserMode,
+    /// The device by which such programs work is closed.
+    #[error("open `{path}`")]
+    Tun {
+        /// The device.
+        path: &'static str,
+        /// Why.
+        source: std::io::Error,
+    },
     /// Every address of the bridge's network is in use.
     #[error("no address of {} is free", .0.network())]
     Exhausted(Subnet),
@@ -106,6 +127,16 @@ impl Explain for NetworkError {
             Self::HostNetwork(_) => "give the container a network of its own".into(),
             Self::NoPort(_) => "connect it first: palisade network connect CONTAINER".into(),
             Self::PortTaken(_) => "choose another (`palisade ps --format json` shows ours)".into(),
+            Self::LowPort(_) => {
+                "choose one from 1024 on (or have root set net.ipv4.ip_unprivileged_port_start)"
+                    .into()
+            }
+            Self::NoUserMode => {
+                "apt install passt (or slirp4netns), or take `--network none`".into()
+            }
+            Self::Tun { path, .. } => format!(
+                "have root open it to users, as udev does by default: modprobe tun; chmod 666 {path}"
+            ),
             Self::Exhausted(_) => "stop containers that are connected".into(),
             Self::Lease { .. } => "stop all containers that are connected, then remove it".into(),
             Self::Unusable(_) | Self::Setting { .. } => return None,
@@ -183,6 +214,18 @@ pub fn unguard(pid: u32) -> Result<usize, NetworkError> {
     Ok(n)
 }
 
+/// The networks that containers share, by the leases in `folder`.
+///
+/// # Errors
+///
+/// A lease cannot be read.
+pub fn shared_networks(folder: &Path) -> Result<Vec<SharedNetwork>, NetworkError> {
+    if !folder.is_dir() {
+        return Ok(Vec::new());
+    }
+    Ok(shared::networks(&lease::Leases::hold(folder)?.all()?))
+}
+
 /// All guarded ports of this host, and what was refused at each.
 ///
 /// # Errors
@@ -218,10 +261,16 @@ fn sweep() -> Result<(), NetworkError> {
 /// The container has a device of that name already, shares the host's network, or `ip` and `nft`
 /// refuse; what was made by then is taken away.
 pub fn connect(pid: u32, connection: &Connection) -> Result<Guard, NetworkError> {
-    connect_as(pid, connection, &format!("pali{pid}"))
+    connect_as(pid, connection, &format!("pali{pid}"), true)
 }
 
-fn connect_as(pid: u32, connection: &Connection, device: &str) -> Result<Guard, NetworkError> {
+/// As [`connect`]; `isolated` says whether the other ports of the bridge cannot be reached.
+fn connect_as(
+    pid: u32,
+    connection: &Connection,
+    device: &str,
+    isolated: bool,
+) -> Result<Guard, NetworkError> {
     let Connection { bridge, address, gateway } = connection;
     check_device(bridge)?;
     if address.address.is_ipv4() != gateway.is_ipv4() || !address.contains(*gateway) {
@@ -244,7 +293,7 @@ fn connect_as(pid: u32, connection: &Connection, device: &str) -> Result<Guard, 
         "netns",
         &pid.to_string(),
     ])?;
-    let made = finish(pid, connection, device);
+    let made = finish(pid, connection, device, isolated);
     if made.is_err() {
         // The pair goes with its one end.
         let _gone = tools::ip_do(&["link", "delete", device]);
@@ -264,7 +313,12 @@ fn make_bridge(bridge: &str, host: Subnet) -> Result<(), NetworkError> {
     tools::ip_do(&["link", "set", bridge, "up"])
 }
 
-fn finish(pid: u32, connection: &Connection, device: &str) -> Result<Guard, NetworkError> {
+fn finish(
+    pid: u32,
+    connection: &Connection,
+    device: &str,
+    isolated: bool,
+) -> Result<Guard, NetworkError> {
     let Connection { bridge, address, gateway } = connection;
     let gateway = gateway.to_string();
     refuse_advertisements(Some(pid), INNER)?;
@@ -279,7 +333,8 @@ fn finish(pid: u32, connection: &Connection, device: &str) -> Result<Guard, Netw
     nft(&guard.script())?;
     // Only now does the bridge hear of it.
     tools::ip_do(&["link", "set", device, "master", bridge])?;
-    tools::ip_do(&["link", "set", device, "type", "bridge_slave", "isolated", "on"])?;
+    let isolated = if isolated { "on" } else { "off" };
+    tools::ip_do(&["link", "set", device, "type", "bridge_slave", "isolated", isolated])?;
     tools::ip_do(&["link", "set", device, "up"])?;
     Ok(guard)
 }

@@ -6,26 +6,28 @@
 //! under OSV's names of ecosystems. One signature over the header proves every answer
 //! ([`Database::require_signature`]); whose keys count is the caller's to say.
 
+mod blocks;
 mod build;
 mod changes;
 pub mod delta;
 mod directory;
 mod format;
-mod record;
+pub(crate) mod record;
 pub mod update;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use palisade_base::{Digest, Explain, Timestamp};
 use palisade_model::finding::DatabaseInfo;
 use serde::{Deserialize, Serialize};
 
 use crate::minimality::Lifecycles;
+use blocks::{Blocks, LastBlock, Value, pair_at};
 pub use build::{BuildDatabaseError, DatabaseBuilder, RECORDS_MAX, Signer};
 pub use changes::Changes;
 use directory::Directory;
@@ -162,8 +164,42 @@ pub struct Database {
     feed_names: Vec<String>,
     /// When the key that proved the database was made, where its file says so.
     key_created: Option<Timestamp>,
-    /// The block read last: look-ups in sorted order decompress each block once.
-    last_block: Mutex<Option<(usize, Arc<[u8]>)>>,
+    /// The block read last, and what reads the next: look-ups in sorted order decompress each
+    /// block once.
+    blocks: Mutex<Blocks>,
+    /// What CISA lists, once somebody asked.
+    exploited: OnceLock<HashSet<String>>,
+}
+
+/// The advisories about one package, still as they lie in the database.
+#[derive(Clone)]
+pub(crate) struct Answer<'d> {
+    database: &'d Database,
+    /// `None` where a feed examined the package and found nothing.
+    value: Option<Value>,
+}
+
+impl Answer<'_> {
+    /// The same without the block around it, for who keeps many.
+    pub(crate) fn alone(self) -> Self {
+        Self { value: self.value.as_ref().map(Value::alone), ..self }
+    }
+
+    /// The advisories, with text that is borrowed from the answer.
+    pub(crate) fn advisories(&self) -> Result<Vec<Advisory<&str>>, ReadDatabaseError> {
+        let Some(value) = &self.value else { return Ok(Vec::new()) };
+        let database = self.database;
+        decode_advisories(value.bytes(), &database.feed_names)
+            .map_err(|_| database.damaged(BAD_RECORD))
+    }
+}
+
+fn decode_advisories<'a, S: From<&'a str>>(
+    bytes: &'a [u8],
+    feeds: &'a [String],
+) -> Result<Vec<Advisory<S>>, DecodeRecordError> {
+    let mut cursor = Cursor(bytes);
+    (0..cursor.count()?).map(|_| Advisory::decode(&mut cursor, feeds)).collect()
 }
 
 impl std::fmt::Debug for Database {
@@ -239,7 +275,8 @@ impl Database {
             metadata,
             feed_names,
             key_created: None,
-            last_block: Mutex::new(None),
+            blocks: Mutex::new(Blocks::new()),
+            exploited: OnceLock::new(),
         })
     }
 
@@ -290,8 +327,8 @@ impl Database {
             let mut cursor = Cursor(&raw);
             let mut is_first = true;
             while !cursor.is_empty() {
-                let key = cursor.bytes().map_err(|_| self.damaged("a block makes no sense"))?;
-                cursor.bytes().map_err(|_| self.damaged("a block makes no sense"))?;
+                let key = cursor.bytes().map_err(|_| self.damaged(BAD_BLOCK))?;
+                cursor.bytes().map_err(|_| self.damaged(BAD_BLOCK))?;
                 let named = !is_first || self.directory.first_key(index) == Ok(key);
                 if !named || (*key <= *last_key && !last_key.is_empty()) {
                     return Err(self.damaged("its keys are not in order"));
@@ -349,16 +386,23 @@ impl Database {
         ecosystem: &str,
         package: &str,
     ) -> Result<Option<Vec<Advisory>>, ReadDatabaseError> {
-        let mut found = Vec::new();
-        let known = self.with_value(&format::package_key(ecosystem, package), |value| {
-            let mut cursor = Cursor(value);
-            for _ in 0..cursor.count()? {
-                found.push(Advisory::decode(&mut cursor, &self.feed_names)?);
-            }
-            Ok(())
-        })?;
-        let whole = self.has_ecosystem(ecosystem) && !self.metadata.partial.contains(ecosystem);
-        Ok((known || whole).then_some(found))
+        let Some(answer) = self.ask(ecosystem, package)? else { return Ok(None) };
+        let Some(value) = &answer.value else { return Ok(Some(Vec::new())) };
+        let found = decode_advisories(value.bytes(), &self.feed_names);
+        found.map(Some).map_err(|_| self.damaged(BAD_RECORD))
+    }
+
+    /// As [`Database::lookup`], without decoding anything.
+    pub(crate) fn ask(
+        &self,
+        ecosystem: &str,
+        package: &str,
+    ) -> Result<Option<Answer<'_>>, ReadDatabaseError> {
+        let value = self.value(&format::package_key(ecosystem, package))?;
+        let is_whole =
+            || self.has_ecosystem(ecosystem) && !self.metadata.partial.contains(ecosystem);
+        let is_known = value.is_some() || is_whole();
+        Ok(is_known.then_some(Answer { database: self, value }))
     }
 
     /// The (ecosystem, package) pairs that `id`, an identifier or an alias, concerns.
@@ -402,26 +446,64 @@ impl Database {
     /// Every identifier that begins with `prefix` and is the name of an advisory, sorted; at
     /// most `n_max`.
     pub fn ids_from(&self, prefix: &str, n_max: usize) -> Result<Vec<String>, ReadDatabaseError> {
-        let start = format::id_key(prefix);
-        let first = self.find(&start)?.unwrap_or(0);
         let mut ids = Vec::new();
-        for index in first..self.directory.len() {
-            let block = self.block(index)?;
-            let mut cursor = Cursor(&block);
-            let nonsense = |_| self.damaged("a block makes no sense");
-            while !cursor.is_empty() {
-                let key = cursor.bytes().map_err(nonsense)?;
-                cursor.bytes().map_err(nonsense)?;
-                if key < &start[..] {
-                    continue;
-                }
-                if !key.starts_with(&start) || ids.len() >= n_max {
-                    return Ok(ids);
-                }
-                ids.push(String::from_utf8_lossy(&key[start.len() - prefix.len()..]).into_owned());
-            }
+        if n_max > 0 {
+            let start = format::id_key(prefix);
+            self.each_from(&start, |rest| {
+                ids.push(format!("{prefix}{}", String::from_utf8_lossy(rest)));
+                ids.len() < n_max
+            })?;
         }
         Ok(ids)
+    }
+
+    /// Every identifier that CISA lists as exploited. Read once: the list is short, and looking
+    /// thousands of identifiers up in it is not.
+    pub(crate) fn exploited(&self) -> Result<&HashSet<String>, ReadDatabaseError> {
+        if let Some(known) = self.exploited.get() {
+            return Ok(known);
+        }
+        let mut ids = HashSet::new();
+        self.each_from(&format::exploited_key(""), |id| {
+            ids.insert(String::from_utf8_lossy(id).into_owned());
+            true
+        })?;
+        Ok(self.exploited.get_or_init(|| ids))
+    }
+
+    /// Whether there are scores of EPSS.
+    pub(crate) fn has_scores(&self) -> Result<bool, ReadDatabaseError> {
+        let mut any = false;
+        self.each_from(&format::epss_key(""), |_| {
+            any = true;
+            false
+        })?;
+        Ok(any)
+    }
+
+    /// Gives the rest of every key that begins with `start` to `each`, in order, until it says no.
+    fn each_from(
+        &self,
+        start: &[u8],
+        mut each: impl FnMut(&[u8]) -> bool,
+    ) -> Result<(), ReadDatabaseError> {
+        let first = self.find(start)?.unwrap_or(0);
+        for index in first..self.directory.len() {
+            let block = self.block(index)?;
+            let mut at = 0;
+            while at < block.len() {
+                let Some((key, _, next)) = pair_at(&block, at) else {
+                    return Err(self.damaged(BAD_BLOCK));
+                };
+                at = next;
+                match key.strip_prefix(start) {
+                    Some(rest) if !each(rest) => return Ok(()),
+                    None if key > start => return Ok(()),
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
     }
 
     fn damaged(&self, part: &'static str) -> ReadDatabaseError {
@@ -434,59 +516,78 @@ impl Database {
         key: &[u8],
         mut visit: impl FnMut(&[u8]) -> Result<(), DecodeRecordError>,
     ) -> Result<bool, ReadDatabaseError> {
-        let Some(index) = self.find(key)? else { return Ok(false) };
-        let block = self.block(index)?;
-        let mut cursor = Cursor(&block);
-        let nonsense = |_| self.damaged("a block makes no sense");
-        while !cursor.is_empty() {
-            let found = cursor.bytes().map_err(nonsense)?;
-            let value = cursor.bytes().map_err(nonsense)?;
-            match found.cmp(key) {
-                std::cmp::Ordering::Less => {}
+        let Some(value) = self.value(key)? else { return Ok(false) };
+        visit(value.bytes()).map_err(|_| self.damaged(BAD_RECORD))?;
+        Ok(true)
+    }
+
+    /// The value of `key`. Of keys that are asked for in order, each block is read once.
+    fn value(&self, key: &[u8]) -> Result<Option<Value>, ReadDatabaseError> {
+        let Some(index) = self.find(key)? else { return Ok(None) };
+        let LastBlock { bytes: block, mut from, .. } = self.cached_block(index)?;
+        if from > 0 && pair_at(&block, from).is_none_or(|(first, ..)| first > key) {
+            from = 0;
+        }
+        let mut at = from;
+        let mut found = None;
+        while at < block.len() {
+            let Some((stored, range, next)) = pair_at(&block, at) else {
+                return Err(self.damaged(BAD_BLOCK));
+            };
+            match stored.cmp(key) {
+                std::cmp::Ordering::Less => (from, at) = (at, next),
                 std::cmp::Ordering::Equal => {
-                    visit(value).map_err(|_| self.damaged("a record makes no sense"))?;
-                    return Ok(true);
+                    (from, found) = (at, Some(range));
+                    break;
                 }
                 std::cmp::Ordering::Greater => break,
             }
         }
-        Ok(false)
+        let mut blocks = self.blocks.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(last) = blocks.last.as_mut().filter(|last| last.index == index) {
+            last.from = from;
+        }
+        drop(blocks);
+        Ok(found.map(|range| Value { block, range }))
     }
 
     fn block(&self, index: usize) -> Result<Arc<[u8]>, ReadDatabaseError> {
-        let mut last = self.last_block.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((cached, block)) = &*last
-            && *cached == index
-        {
-            return Ok(Arc::clone(block));
+        Ok(self.cached_block(index)?.bytes)
+    }
+
+    fn cached_block(&self, index: usize) -> Result<LastBlock, ReadDatabaseError> {
+        let mut blocks = self.blocks.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(last) = blocks.last.as_ref().filter(|last| last.index == index) {
+            return Ok(last.clone());
         }
         let nonsense = |_| self.damaged("its directory makes no sense");
         let entry = self.directory.block(index).map_err(nonsense)?;
-        let packed = self.packed(&entry)?;
-        let mut raw = Vec::with_capacity(entry.n_raw.min(RESERVE_BYTES_MAX));
-        let n_max = entry.n_raw as u64 + 1;
-        flate2::read::DeflateDecoder::new(&packed[..])
-            .take(n_max)
-            .read_to_end(&mut raw)
-            .map_err(|_| self.damaged("a block cannot be decompressed"))?;
-        if raw.len() != entry.n_raw {
-            return Err(self.damaged("a block has the wrong size"));
-        }
-        let block: Arc<[u8]> = raw.into();
-        *last = Some((index, Arc::clone(&block)));
-        Ok(block)
+        self.read_packed(&entry, &mut blocks.packed)?;
+        blocks.inflate(entry.n_raw).map_err(|part| self.damaged(part))?;
+        Ok(blocks.keep(index))
     }
 
     /// The compressed bytes of a block, proved.
     fn packed(&self, block: &directory::Block) -> Result<Vec<u8>, ReadDatabaseError> {
-        let mut packed = vec![0_u8; block.n_packed];
+        let mut packed = Vec::new();
+        self.read_packed(block, &mut packed)?;
+        Ok(packed)
+    }
+
+    fn read_packed(
+        &self,
+        block: &directory::Block,
+        packed: &mut Vec<u8>,
+    ) -> Result<(), ReadDatabaseError> {
+        // The block lies within the file.
+        packed.resize(block.n_packed, 0);
         self.file
-            .read_exact_at(&mut packed, block.offset)
+            .read_exact_at(packed, block.offset)
             .map_err(|source| ReadDatabaseError::Io { path: self.path.clone(), source })?;
-        if format::sha256(&packed) != block.digest {
+        if format::sha256(packed) != block.digest {
             return Err(self.damaged("a block does not match its digest"));
         }
-        Ok(packed)
+        Ok(())
     }
 
     /// The block in which `key` would be.
@@ -495,8 +596,8 @@ impl Database {
     }
 }
 
-/// What a directory claims of a block is not reserved beyond this.
-const RESERVE_BYTES_MAX: usize = 1 << 20;
+const BAD_BLOCK: &str = "a block makes no sense";
+const BAD_RECORD: &str = "a record makes no sense";
 
 #[cfg(test)]
 mod tests;

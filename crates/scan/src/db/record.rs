@@ -7,68 +7,69 @@
 use palisade_model::Severity;
 pub use palisade_model::finding::VulnerabilityStatus as Status;
 
-/// What an advisory says about one package of one ecosystem.
+/// What an advisory says about one package of one ecosystem. Matching reads it with borrowed
+/// text (`S = &str`): of thousands of advisories it keeps what few findings need.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Advisory {
+pub struct Advisory<S = String> {
     /// The CVE where there is one, otherwise the advisory's own identifier.
-    pub id: String,
+    pub id: S,
     /// Every other identifier of the same thing.
-    pub aliases: Vec<String>,
+    pub aliases: Vec<S>,
     /// One line about it.
-    pub title: String,
+    pub title: S,
     /// How bad it is; `Unknown` where the feed does not say.
     pub severity: Severity,
     /// Feed that says so: `debian-changelogs`, `osv/PyPI`.
-    pub feed: String,
+    pub feed: S,
     /// Ranges of affected versions.
-    pub ranges: Vec<Range>,
+    pub ranges: Vec<Range<S>>,
     /// Versions affected although no range holds them.
-    pub versions: Vec<String>,
+    pub versions: Vec<S>,
     /// What the publisher intends to do, or why nothing is wrong.
     pub status: Status,
     /// The module (`NAME:STREAM`) whose packages alone are meant; RPM's modularity.
-    pub module: Option<String>,
+    pub module: Option<S>,
     /// The CVSS vector of the worst score; for CVSS 2 without its parentheses.
-    pub cvss: Option<String>,
+    pub cvss: Option<S>,
     /// The vulnerabilities that this notice fixes. Each is a finding of its own, and the notice's
     /// identifier is no name of any: two notices about one CVE would make one thing of all that
     /// they fix.
-    pub fixes: Vec<String>,
+    pub fixes: Vec<S>,
     /// The parts of the package that are vulnerable, where the feed names them.
-    pub symbols: Vec<VulnerableSymbols>,
+    pub symbols: Vec<VulnerableSymbols<S>>,
 }
 
 /// The vulnerable functions of one part of a package.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct VulnerableSymbols {
+pub struct VulnerableSymbols<S = String> {
     /// Import path in Go (`net/http`); the crate's name in Rust.
-    pub path: String,
+    pub path: S,
     /// `Client.Do` in Go, `regex::Regex::new` in Rust; empty when all of the part is meant.
-    pub names: Vec<String>,
+    pub names: Vec<S>,
     /// Operating systems (`GOOS`) to which it is confined; empty for all.
-    pub goos: Vec<String>,
+    pub goos: Vec<S>,
     /// Architectures (`GOARCH`) to which it is confined; empty for all.
-    pub goarch: Vec<String>,
+    pub goarch: Vec<S>,
 }
 
 /// A range of affected versions: from `introduced` on, up to `end`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Range {
+pub struct Range<S = String> {
     /// First affected version; `None` means from the beginning.
-    pub introduced: Option<String>,
+    pub introduced: Option<S>,
     /// Where the range ends.
-    pub end: RangeEnd,
+    pub end: RangeEnd<S>,
 }
 
 /// Where a range of affected versions ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum RangeEnd {
+pub enum RangeEnd<S = String> {
     /// It does not: no fixed version is known.
     Open,
     /// Before this version, which has the fix.
-    Fixed(String),
+    Fixed(S),
     /// With this version, which is still affected.
-    LastAffected(String),
+    LastAffected(S),
 }
 
 /// Bytes that are not an advisory.
@@ -138,9 +139,9 @@ impl<'a> Cursor<'a> {
         if n > LIST_ITEMS_MAX || n > self.0.len() as u64 { Err(DecodeRecordError) } else { Ok(n) }
     }
 
-    fn texts(&mut self) -> Result<Vec<String>, DecodeRecordError> {
+    fn texts<S: From<&'a str>>(&mut self) -> Result<Vec<S>, DecodeRecordError> {
         let n = self.count()?;
-        (0..n).map(|_| self.text().map(str::to_string)).collect()
+        (0..n).map(|_| self.text().map(S::from)).collect()
     }
 }
 
@@ -205,28 +206,31 @@ impl Advisory {
             }
         }
     }
+}
 
+impl<'a, S: From<&'a str>> Advisory<S> {
     /// Reads one advisory; `feeds` gives the names behind the indexes.
     pub(crate) fn decode(
-        cursor: &mut Cursor<'_>,
-        feeds: &[String],
+        cursor: &mut Cursor<'a>,
+        feeds: &'a [String],
     ) -> Result<Self, DecodeRecordError> {
-        let id = cursor.text()?.to_string();
+        let id = cursor.text()?.into();
         let aliases = cursor.texts()?;
-        let title = cursor.text()?.to_string();
+        let title = cursor.text()?.into();
         let severity = severity_of(cursor.byte()?)?;
         let feed = usize::try_from(cursor.varint()?)
             .ok()
             .and_then(|index| feeds.get(index))
             .ok_or(DecodeRecordError)?
-            .clone();
+            .as_str()
+            .into();
         let n_ranges = cursor.count()?;
         let ranges = (0..n_ranges).map(|_| decode_range(cursor)).collect::<Result<_, _>>()?;
         let versions = cursor.texts()?;
         let flags = cursor.byte()?;
         let mut text_if = |bit: u8| match flags & bit {
             0 => Ok(None),
-            _ => cursor.text().map(|text| Some(text.to_string())),
+            _ => cursor.text().map(|text| Some(text.into())),
         };
         let (module, cvss) = (text_if(HAS_MODULE)?, text_if(HAS_CVSS)?);
         let fixes = if flags & HAS_FIXES == 0 { Vec::new() } else { cursor.texts()? };
@@ -251,25 +255,29 @@ impl Advisory {
     }
 }
 
-fn decode_part(cursor: &mut Cursor<'_>) -> Result<VulnerableSymbols, DecodeRecordError> {
+fn decode_part<'a, S: From<&'a str>>(
+    cursor: &mut Cursor<'a>,
+) -> Result<VulnerableSymbols<S>, DecodeRecordError> {
     Ok(VulnerableSymbols {
-        path: cursor.text()?.to_string(),
+        path: cursor.text()?.into(),
         names: cursor.texts()?,
         goos: cursor.texts()?,
         goarch: cursor.texts()?,
     })
 }
 
-fn decode_range(cursor: &mut Cursor<'_>) -> Result<Range, DecodeRecordError> {
+fn decode_range<'a, S: From<&'a str>>(
+    cursor: &mut Cursor<'a>,
+) -> Result<Range<S>, DecodeRecordError> {
     let code = cursor.byte()?;
     let introduced = match code & HAS_INTRODUCED {
         0 => None,
-        _ => Some(cursor.text()?.to_string()),
+        _ => Some(cursor.text()?.into()),
     };
     let end = match code & !HAS_INTRODUCED {
         END_OPEN => RangeEnd::Open,
-        END_FIXED => RangeEnd::Fixed(cursor.text()?.to_string()),
-        END_LAST => RangeEnd::LastAffected(cursor.text()?.to_string()),
+        END_FIXED => RangeEnd::Fixed(cursor.text()?.into()),
+        END_LAST => RangeEnd::LastAffected(cursor.text()?.into()),
         _ => return Err(DecodeRecordError),
     };
     Ok(Range { introduced, end })
@@ -327,14 +335,14 @@ mod tests {
         assert_eq!(Advisory::decode(&mut cursor, &feeds), Ok(advisory()));
         assert!(cursor.is_empty());
         for length in 0..bytes.len() {
-            assert!(Advisory::decode(&mut Cursor(&bytes[..length]), &feeds).is_err(), "{length}");
+            assert!(Advisory::<&str>::decode(&mut Cursor(&bytes[..length]), &feeds).is_err());
         }
     }
 
     proptest! {
         #[test]
         fn decoding_is_total(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-            let _ = Advisory::decode(&mut Cursor(&bytes), &["a".to_string()]);
+            let _ = Advisory::<&str>::decode(&mut Cursor(&bytes), &["a".to_string()]);
         }
 
         #[test]

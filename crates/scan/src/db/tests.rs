@@ -42,7 +42,9 @@ fn every_package_is_found_again() {
     let (_folder, path) = written(&sample(2000));
     let db = Database::open(&path).unwrap();
     db.verify().unwrap();
-    for i in (0..2000).rev() {
+    // Backwards, forwards with gaps, and to and fro: what is kept of the last look-up changes nothing.
+    let to_and_fro = (0..4000).map(|i| i * 7919 % 2000);
+    for i in (0..2000).rev().chain((0..2000).step_by(3)).chain(to_and_fro) {
         let found = db.advisories("Debian:12", &format!("package-{i}")).unwrap();
         assert_eq!(found.len(), 3, "package-{i}");
         assert_eq!(found[1], advisory(&format!("CVE-2024-{i:05}1"), "1.0"));

@@ -1,46 +1,46 @@
 //! Records of one vulnerability to one finding.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
 use palisade_model::finding::{FeedStatement, Vulnerability};
 use palisade_model::{Package, Severity};
 use palisade_packages::version;
 
 use super::symbols::Programs;
-use super::{Answer, Judged};
-use crate::db::{Advisory, Status, VulnerableSymbols};
+use super::{Judged, Read, Verdict};
+use crate::db::{Status, VulnerableSymbols};
 use crate::feeds::rating;
 
 /// What one record says of one vulnerability.
 #[derive(Clone, Copy)]
 struct Hit<'a> {
-    advisory: &'a Advisory,
-    answer: Answer<'a>,
+    advisory: &'a Read<'a>,
+    verdict: Verdict<'a>,
     /// The vulnerability, where the record is a notice that fixes several.
     fixes: Option<&'a str>,
 }
 
 impl<'a> Hit<'a> {
     fn id(&self) -> &'a str {
-        self.fixes.unwrap_or(&self.advisory.id)
+        self.fixes.unwrap_or(self.advisory.id)
     }
 
     /// Names by which records are one: not the notice's, which may fix many things.
     fn names(&self) -> impl Iterator<Item = &'a str> {
         let aliases = self.fixes.is_none().then_some(&self.advisory.aliases);
-        std::iter::once(self.id()).chain(aliases.into_iter().flatten().map(String::as_str))
+        std::iter::once(self.id()).chain(aliases.into_iter().flatten().copied())
     }
 
     fn fixed(&self) -> Option<&'a str> {
-        match self.answer {
-            Answer::Affected(fixed) => fixed,
-            Answer::Clean => None,
+        match self.verdict {
+            Verdict::Affected(fixed) => fixed,
+            Verdict::Clean => None,
         }
     }
 
     fn is_affected(&self) -> bool {
-        matches!(self.answer, Answer::Affected(_))
+        matches!(self.verdict, Verdict::Affected(_))
     }
 }
 
@@ -66,17 +66,19 @@ pub(super) fn findings(
     let hits: Vec<Hit<'_>> = judged.iter().flat_map(expand).collect();
     let mut found = Vec::new();
     let mut n_overruled = 0;
-    for group in fold(&hits) {
+    let hits = fold(hits);
+    for group in hits.chunk_by(|a, b| a.0 == b.0) {
+        let group: Vec<Hit<'_>> = group.iter().map(|(_, hit)| *hit).collect();
         if !group.iter().any(Hit::is_affected) {
             continue;
         }
-        let first = group.iter().map(|hit| rank(&hit.advisory.feed)).min().unwrap_or(0);
+        let first = group.iter().map(|hit| rank(hit.advisory.feed)).min().unwrap_or(0);
         let deciding: Vec<Hit<'_>> =
-            group.iter().filter(|hit| rank(&hit.advisory.feed) == first).copied().collect();
+            group.iter().filter(|hit| rank(hit.advisory.feed) == first).copied().collect();
         if deciding.iter().any(Hit::is_affected) {
             let mut one = vulnerability(package, &group, &deciding, compare);
             let affected = group.iter().filter(|hit| hit.is_affected());
-            let parts: Vec<&VulnerableSymbols> =
+            let parts: Vec<&VulnerableSymbols<&str>> =
                 affected.flat_map(|hit| &hit.advisory.symbols).collect();
             one.symbols = programs.check(package, &parts);
             found.push(one);
@@ -89,38 +91,31 @@ pub(super) fn findings(
 
 /// A record as the vulnerabilities of which it speaks.
 fn expand<'a>(judged: &Judged<'a>) -> Vec<Hit<'a>> {
-    let &Judged { advisory, answer } = judged;
+    let &Judged { advisory, verdict } = judged;
     if advisory.fixes.is_empty() {
-        return vec![Hit { advisory, answer, fixes: None }];
+        return vec![Hit { advisory, verdict, fixes: None }];
     }
     let fixes = advisory.fixes.iter();
-    fixes.map(|id| Hit { advisory, answer, fixes: Some(id) }).collect()
+    fixes.map(|id| Hit { advisory, verdict, fixes: Some(id) }).collect()
 }
 
-/// Groups records that share a name, directly or through another record, in the order of their
-/// first members.
-fn fold<'a>(hits: &[Hit<'a>]) -> Vec<Vec<Hit<'a>>> {
-    // Union-find: the first hit with a name stands for all with it.
+/// Puts records that share a name, directly or through another record, beside each other, in the
+/// order of their first members; each with the place of the first.
+fn fold(hits: Vec<Hit<'_>>) -> Vec<(usize, Hit<'_>)> {
+    // Union-find: the first hit with a name stands for all with it, and the earlier stays the root.
     let mut parents: Vec<usize> = (0..hits.len()).collect();
-    let mut named: HashMap<&str, usize> = HashMap::new();
-    for (index, hit) in hits.iter().enumerate() {
+    let mut named: HashMap<&str, usize> = HashMap::with_capacity(2 * hits.len());
+    for (at, hit) in hits.iter().enumerate() {
         for name in hit.names() {
-            let other = *named.entry(name).or_insert(index);
-            let (a, b) = (root(&mut parents, index), root(&mut parents, other));
-            // The earlier one stays the root.
+            let other = *named.entry(name).or_insert(at);
+            let (a, b) = (root(&mut parents, at), root(&mut parents, other));
             parents[a.max(b)] = a.min(b);
         }
     }
-    let mut places: HashMap<usize, usize> = HashMap::new();
-    let mut groups: Vec<Vec<Hit<'a>>> = Vec::new();
-    for (index, hit) in hits.iter().enumerate() {
-        let place = *places.entry(root(&mut parents, index)).or_insert_with(|| {
-            groups.push(Vec::new());
-            groups.len() - 1
-        });
-        groups[place].push(*hit);
-    }
-    groups
+    let rooted = hits.into_iter().enumerate().map(|(at, hit)| (root(&mut parents, at), hit));
+    let mut folded: Vec<(usize, Hit<'_>)> = rooted.collect();
+    folded.sort_by_key(|(root, _)| *root);
+    folded
 }
 
 fn root(parents: &mut [usize], mut index: usize) -> usize {
@@ -137,11 +132,10 @@ fn vulnerability(
     deciding: &[Hit<'_>],
     compare: version::Compare,
 ) -> Vulnerability {
-    let mut ids: BTreeSet<&str> = BTreeSet::new();
-    for hit in group {
-        ids.extend(hit.names());
-        ids.insert(&hit.advisory.id);
-    }
+    let names = group.iter().flat_map(|hit| hit.names().chain([hit.advisory.id]));
+    let mut ids: Vec<&str> = names.collect();
+    ids.sort_unstable();
+    ids.dedup();
     // A record that chose a CVE as its name knows best; otherwise the first record's own name.
     let chosen = group.iter().map(Hit::id).find(|id| id.starts_with("CVE-"));
     let id = chosen.or_else(|| group.first().map(Hit::id)).unwrap_or_default();
@@ -157,9 +151,11 @@ fn vulnerability(
         Severity::Unknown => worst(group),
         severity => severity,
     };
-    let title = group.iter().map(|hit| hit.advisory.title.as_str()).max_by_key(|t| t.len());
-    let feeds: BTreeSet<&str> = affected().map(|hit| hit.advisory.feed.as_str()).collect();
-    let vectors = group.iter().filter_map(|hit| hit.advisory.cvss.as_deref());
+    let title = group.iter().map(|hit| hit.advisory.title).max_by_key(|t| t.len());
+    let mut feeds: Vec<&str> = affected().map(|hit| hit.advisory.feed).collect();
+    feeds.sort_unstable();
+    feeds.dedup();
+    let vectors = group.iter().filter_map(|hit| hit.advisory.cvss);
     let rated = rating::worst(vectors);
     let open = affected().map(|hit| hit.advisory.status).max().unwrap_or_default();
     Vulnerability {
@@ -172,7 +168,7 @@ fn vulnerability(
         fixed: fixed.map(str::to_string),
         severity,
         title: title.unwrap_or_default().to_string(),
-        feed: feeds.into_iter().collect::<Vec<_>>().join(", "),
+        feed: feeds.join(", "),
         status: if fixed.is_some() { Status::Affected } else { open },
         cvss: rated.map(|(vector, ..)| vector.to_string()),
         cvss_score: rated.map(|(_, score, _)| score),
@@ -186,9 +182,9 @@ fn statements(group: &[Hit<'_>], compare: version::Compare) -> Vec<FeedStatement
     let mut by_feed: Vec<FeedStatement> = Vec::new();
     for hit in group {
         let advisory = hit.advisory;
-        let status = match hit.answer {
-            Answer::Affected(_) => advisory.status,
-            Answer::Clean => Status::NotAffected,
+        let status = match hit.verdict {
+            Verdict::Affected(_) => advisory.status,
+            Verdict::Clean => Status::NotAffected,
         };
         if let Some(known) = by_feed.iter_mut().find(|known| known.feed == advisory.feed) {
             known.severity = known.severity.max(advisory.severity);
@@ -201,7 +197,7 @@ fn statements(group: &[Hit<'_>], compare: version::Compare) -> Vec<FeedStatement
             };
         } else {
             by_feed.push(FeedStatement {
-                feed: advisory.feed.clone(),
+                feed: advisory.feed.to_string(),
                 severity: advisory.severity,
                 status,
                 fixed: hit.fixed().map(str::to_string),

@@ -30,9 +30,9 @@ impl<'a> Programs<'a> {
     pub(super) fn check(
         &mut self,
         package: &Package,
-        parts: &[&VulnerableSymbols],
+        parts: &[&VulnerableSymbols<&str>],
     ) -> Option<SymbolCheck> {
-        let is_asked = matches!(package.kind, PackageKind::Go | PackageKind::Cargo);
+        let is_asked = super::has_program(package);
         if !is_asked || !package.state.is_installed() || parts.is_empty() {
             return None;
         }
@@ -94,22 +94,22 @@ fn why_in_doubt(
 }
 
 /// Whether a part can be in a program for its system: code for another one was never compiled.
-fn is_for(part: &VulnerableSymbols, program: &Program) -> bool {
-    let allows = |wanted: &[String], built: &Option<String>| {
-        wanted.is_empty() || built.as_ref().is_none_or(|built| wanted.contains(built))
+fn is_for(part: &VulnerableSymbols<&str>, program: &Program) -> bool {
+    let allows = |wanted: &[&str], built: &Option<String>| {
+        wanted.is_empty() || built.as_ref().is_none_or(|built| wanted.contains(&built.as_str()))
     };
     allows(&part.goos, &program.os) && allows(&part.goarch, &program.architecture)
 }
 
 /// What to ask for, as it is kept, and as it is shown.
-fn questions(part: &VulnerableSymbols, kind: PackageKind) -> Vec<(String, String, String)> {
+fn questions(part: &VulnerableSymbols<&str>, kind: PackageKind) -> Vec<(String, String, String)> {
     if kind == PackageKind::Cargo {
         let paths = part.names.iter().map(|name| rust_name(name));
         let of = |path: &str| path.split("::").next().unwrap_or_default().to_string();
         return paths.map(|path| (of(&path), path.clone(), path)).collect();
     }
     // The standard library's copies of other modules.
-    let path = part.path.strip_prefix("vendor/").unwrap_or(&part.path).to_string();
+    let path = part.path.strip_prefix("vendor/").unwrap_or(part.path).to_string();
     if part.names.is_empty() {
         return vec![(path.clone(), String::new(), path)];
     }

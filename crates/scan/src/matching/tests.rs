@@ -1,8 +1,8 @@
 //! Inventories against small databases.
 
 use super::*;
-use crate::db::VulnerableSymbols;
-use crate::db::{DatabaseBuilder, Range};
+use crate::db::record::Cursor;
+use crate::db::{DatabaseBuilder, Range, VulnerableSymbols};
 use palisade_base::Timestamp;
 use palisade_model::package::{PackageState, SourcePackage, Subject};
 use palisade_model::symbols::{FOLDER, FunctionSet, LOOSE, Program, SymbolAnswer, function_hash};
@@ -232,7 +232,11 @@ fn modules_meet_their_own_stream_alone() {
         ..package(PackageKind::Rpm, "nodejs", version, Some(("nodejs", version)))
     };
     let check = |advisory: &Advisory, package: &Package, expected: bool| {
-        assert_eq!(concerns_module(advisory, package), expected, "{advisory:?} {package:?}");
+        let mut bytes = Vec::new();
+        advisory.encode(0, &mut bytes);
+        let feeds = [advisory.feed.clone()];
+        let read = Advisory::decode(&mut Cursor(&bytes), &feeds).unwrap();
+        assert_eq!(concerns_module(&read, package), expected, "{advisory:?} {package:?}");
     };
     let of = |module: Option<&str>, fixed: Option<&str>| Advisory {
         module: module.map(Into::into),
@@ -292,12 +296,9 @@ fn program(path: &str, functions: &[(&str, &str)], doubt: Option<&str>) -> Progr
 #[test]
 fn named_functions_are_asked_for_in_the_program() {
     use SymbolAnswer::{Absent, Present, Unknown};
-    let part = |path: &str, names: &[&str], goos: &[&str]| VulnerableSymbols {
-        path: path.into(),
-        names: names.iter().map(ToString::to_string).collect(),
-        goos: goos.iter().map(ToString::to_string).collect(),
-        goarch: vec![],
-    };
+    fn part<'a>(path: &'a str, names: &[&'a str], goos: &[&'a str]) -> VulnerableSymbols<&'a str> {
+        VulnerableSymbols { path, names: names.to_vec(), goos: goos.to_vec(), goarch: vec![] }
+    }
     let module = |evidence: &str| Package {
         purl: "pkg:golang/a/b@1.0.0".into(),
         ..Package::new(PackageKind::Go, "a/b", "v1.0.0", evidence)
@@ -310,10 +311,10 @@ fn named_functions_are_asked_for_in_the_program() {
         (LOOSE, "Loose"),
         (FOLDER, "files"),
     ];
-    let check = |parts: &[VulnerableSymbols], doubt: Option<&str>, expected: SymbolAnswer| {
+    let check = |parts: &[VulnerableSymbols<&str>], doubt: Option<&str>, expected: SymbolAnswer| {
         let mut inventory = inventory(vec![module("/bin/a")]);
         inventory.programs = vec![program("/bin/a", &functions, doubt)];
-        let parts: Vec<&VulnerableSymbols> = parts.iter().collect();
+        let parts: Vec<&VulnerableSymbols<&str>> = parts.iter().collect();
         let found = symbols::Programs::of(&inventory).check(&inventory.packages[0], &parts);
         let found = found.unwrap();
         assert_eq!(found.answer, expected, "{parts:?}");
@@ -344,7 +345,11 @@ fn named_functions_are_asked_for_in_the_program() {
     // Of two records of one vulnerability the one that names functions decides, and a package
     // without a program is not asked for, or in doubt.
     let mut with = advisory("GO-1", &["CVE-2024-0001"], Some("2.0.0"));
-    with.symbols = vec![part("a/b", &["F"], &[])];
+    with.symbols = vec![VulnerableSymbols {
+        path: "a/b".into(),
+        names: vec!["F".into()],
+        ..VulnerableSymbols::default()
+    }];
     let without = advisory("GHSA-1", &["CVE-2024-0001"], Some("2.0.0"));
     let records = [("Go", "a/b", with), ("Go", "a/b", without.clone())];
     let found = run(&records, vec![module("/bin/a")]);
@@ -359,9 +364,10 @@ fn named_functions_are_asked_for_in_the_program() {
 
 #[test]
 fn many_packages_are_judged_as_each_alone() {
+    const PACKAGES_MANY: usize = 512;
     let name = |n: usize| format!("p{n:04}");
     // Every other one has a record, every third is older than the fix.
-    let records: Vec<(String, Advisory)> = (0..2 * QUERIES_MANY)
+    let records: Vec<(String, Advisory)> = (0..PACKAGES_MANY)
         .step_by(2)
         .map(|n| (name(n), advisory(&format!("CVE-2025-{n:04}"), &[], Some("2"))))
         .collect();
@@ -369,13 +375,13 @@ fn many_packages_are_judged_as_each_alone() {
         .iter()
         .map(|(name, advisory)| ("Debian:12", name.as_str(), advisory.clone()))
         .collect();
-    let packages: Vec<Package> = (0..2 * QUERIES_MANY)
+    let packages: Vec<Package> = (0..PACKAGES_MANY)
         .map(|n| package(PackageKind::Dpkg, &name(n), if n % 3 == 0 { "1" } else { "2" }, None))
         .collect();
     let all = run(&records, packages.clone());
-    let halves = packages.chunks(QUERIES_MANY - 1).map(|some| run(&records, some.to_vec()));
+    let halves = packages.chunks(100).map(|some| run(&records, some.to_vec()));
     let few: Vec<Vulnerability> = halves.flat_map(|found| found.vulnerabilities).collect();
     assert_eq!(all.vulnerabilities, few);
-    assert_eq!(all.vulnerabilities.len(), (2 * QUERIES_MANY).div_ceil(6));
-    assert_eq!(all.n_packages_matched, 2 * QUERIES_MANY as u64);
+    assert_eq!(all.vulnerabilities.len(), PACKAGES_MANY.div_ceil(6));
+    assert_eq!(all.n_packages_matched, PACKAGES_MANY as u64);
 }

@@ -1,17 +1,21 @@
-//! One stored inventory as bytes: a head that says whether it must be read on, what was found
-//! last, and the inventory.
+//! One stored inventory as bytes, of which a look reads what the database changed and no more.
 //!
 //! ```text
 //! magic and version  8 bytes
-//! lengths            3 × u32, little endian: head, evaluation, inventory
-//! digests            SHA-256 of the evaluation, of the inventory, and of all before them with the head
-//! head               u32 length of a document, the document, u64 keys of the packages, sorted
-//! evaluation         deflated document
-//! inventory          deflated document
+//! lengths            3 × u32, little endian: entry, index, rest
+//! digest             SHA-256 of all before it, of the entry and the index
+//! entry              document
+//! index              SHA-256 of the rest; u32 number of groups; for each group twice
+//!                    u32 length and SHA-256: of its packages, of what was found in them;
+//!                    then u64 key and u32 group for each key of a package, sorted
+//! rest               deflated document: the inventory and the evaluation without the groups
+//! groups             for each two deflated documents: packages, and what was found
 //! ```
 
-use std::collections::HashSet;
-use std::io::{Read as _, Write as _};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::fs::{File, Metadata};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::FileExt as _;
 
 use palisade_base::{Digest, Timestamp};
 use palisade_model::finding::{Unmatched, Vulnerability};
@@ -20,19 +24,26 @@ use palisade_model::{Inventory, Package, PackageKind};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::ecosystem;
+use super::answers::Answer;
 use crate::files::normal_path;
+use crate::{ecosystem, matching};
 
-const MAGIC: [u8; 8] = *b"PALINV\0\x01";
-pub(super) const PREFIX_BYTES: usize = 8 + 3 * 4 + 3 * 32;
-/// Where the digest of the head stands.
-const HEAD_DIGEST_AT: usize = PREFIX_BYTES - 32;
-/// Largest head that is read: half a million packages.
-pub(super) const HEAD_BYTES_MAX: usize = 4 << 20;
+const MAGIC: [u8; 8] = *b"PALINV\0\x02";
+const PREFIX_BYTES: usize = 8 + 3 * 4 + 32;
+/// Where the digest stands.
+const DIGEST_AT: usize = PREFIX_BYTES - 32;
+/// Largest entry, and largest index: half a million packages.
+const ENTRY_BYTES_MAX: usize = 1 << 20;
+const INDEX_BYTES_MAX: usize = 16 << 20;
 /// Largest stored inventory.
 pub const FILE_BYTES_MAX: u64 = 64 << 20;
 /// Largest part after it is inflated.
 const PART_BYTES_MAX: u64 = 256 << 20;
+/// Packages from which on a group is closed: what is read for one package that changed.
+const GROUP_PACKAGES: usize = 8;
+/// Bytes in the index of each of a group's two parts, and of a key.
+const PART_BYTES: usize = 4 + 32;
+const KEY_BYTES: usize = 8 + 4;
 
 /// What is known of a stored inventory without reading it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -80,19 +91,97 @@ pub struct Evaluation {
     pub gone: Vec<Vulnerability>,
 }
 
-/// A head with its keys.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Head {
-    pub(super) entry: Entry,
-    keys: Vec<u8>,
-    lengths: [usize; 3],
-    digests: [Digest; 2],
+/// A package of an inventory.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Held {
+    /// Its place in the inventory.
+    at: usize,
+    /// Whether its files belong to a distribution's package.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) is_owned: bool,
+    pub(super) package: Package,
 }
 
-/// What is wrong with a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Damage(pub(super) &'static str);
+/// The packages that the database knows by one name.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub(super) struct Cell {
+    /// The key of the name; none where the database can know none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) key: Option<u64>,
+    /// The ecosystem in which it is known.
+    pub(super) ecosystem: String,
+    /// Keys of the packages' sources, where these are asked for too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) sources: Vec<u64>,
+    pub(super) packages: Vec<Held>,
+    /// Places among the packages, with the identifiers of what was found in them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) found: Vec<(usize, String)>,
+}
+
+impl Cell {
+    /// The key, if it or that of a source is among `changed`.
+    pub(super) fn key_if_among<V>(&self, changed: &HashMap<u64, V>) -> Option<u64> {
+        let mut keys = self.key.iter().chain(&self.sources);
+        keys.any(|key| changed.contains_key(key)).then_some(self.key?)
+    }
+
+    /// The name by which the database knows the packages.
+    pub(super) fn name(&self) -> Option<String> {
+        let (name, _) = ecosystem::advisory_name(&self.packages.first()?.package);
+        Some(ecosystem::normalise_name(&self.ecosystem, name))
+    }
+
+    /// Identifier and package URL of all that was found.
+    pub(super) fn found_ids(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.found.iter().filter_map(|(at, id)| {
+            let held = self.packages.get(*at)?;
+            Some((id.as_str(), held.package.purl.as_str()))
+        })
+    }
+}
+
+/// An inventory and its evaluation without what is in groups.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Rest {
+    pub(super) inventory: Inventory,
+    pub(super) evaluation: Evaluation,
+}
+
+/// Where a part of the file lies, and what it is.
+#[derive(Debug, Clone, Copy)]
+struct Part {
+    offset: u64,
+    n_bytes: usize,
+    digest: Digest,
+}
+
+/// An open file of which the entry and the index were read.
+#[derive(Debug)]
+pub(super) struct Stored {
+    file: File,
+    pub(super) status: Metadata,
+    pub(super) entry: Entry,
+    /// Of the entry and the index, which names every part.
+    pub(super) digest: Digest,
+    rest: Part,
+    /// Of each group its packages, and what was found in them.
+    groups: Vec<[Part; 2]>,
+    keys: Vec<u8>,
+}
+
+/// Why a file cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ReadStoredError {
+    /// It is not as it was written.
+    #[error("{0}")]
+    Damage(&'static str),
+    /// What the system says.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+const SHORT: ReadStoredError = ReadStoredError::Damage("it is too short");
 
 /// The key of what the database says of a package.
 pub(super) fn key(ecosystem: &str, name: &str) -> u64 {
@@ -101,22 +190,18 @@ pub(super) fn key(ecosystem: &str, name: &str) -> u64 {
     u64::from_le_bytes(bytes)
 }
 
-/// Every key under which matching looks for the packages of `inventory`.
-fn keys(inventory: &Inventory) -> Vec<u64> {
-    let mut keys = Vec::with_capacity(inventory.packages.len());
-    for package in &inventory.packages {
-        let Ok(ecosystem) = ecosystem::of_package(package, inventory.distribution.as_ref()) else {
-            continue;
-        };
-        let (name, _) = ecosystem::advisory_name(package);
-        keys.push(key(&ecosystem, &ecosystem::normalise_name(&ecosystem, name)));
-        if let (PackageKind::Rpm, Some(source)) = (package.kind, &package.source) {
-            keys.push(key(&ecosystem, &crate::feeds::csaf::source_name(&source.name)));
-        }
-    }
-    keys.sort_unstable();
-    keys.dedup();
-    keys
+/// The name under which matching looks for the source of `package`, in the same ecosystem.
+pub(super) fn source_name(package: &Package) -> Option<String> {
+    matching::source_of(package).map(crate::feeds::csaf::source_name)
+}
+
+/// How a vulnerability is known to be a package's.
+fn owner(v: &Vulnerability) -> [&str; 3] {
+    [&v.purl, &v.package, &v.installed]
+}
+
+fn owner_of(package: &Package) -> [&str; 3] {
+    [&package.purl, &package.name, &package.version]
 }
 
 /// Whether `inventory`, stored nobody knows when, has the functions of its programs: any, or
@@ -145,27 +230,84 @@ pub(super) fn compact(inventory: &Inventory) -> Inventory {
     Inventory { packages, parts: Vec::new(), ..inventory.clone() }
 }
 
-fn pack(document: &impl Serialize) -> std::io::Result<Vec<u8>> {
+fn pack(document: &impl Serialize) -> io::Result<Vec<u8>> {
     let document = serde_json::to_vec(document)?;
-    let mut encoder =
-        flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::default());
+    let mut encoder = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(&document)?;
     encoder.finish()
 }
 
-fn unpack<T: DeserializeOwned>(bytes: &[u8], digest: Digest) -> Result<T, Damage> {
+fn unpack<T: DeserializeOwned>(bytes: &[u8], digest: Digest) -> Result<T, ReadStoredError> {
     if Digest::of(bytes) != digest {
-        return Err(Damage("a part does not match its digest"));
+        return Err(ReadStoredError::Damage("a part does not match its digest"));
     }
     let mut raw = Vec::new();
     let decoder = flate2::read::DeflateDecoder::new(bytes);
-    let n = decoder.take(PART_BYTES_MAX + 1).read_to_end(&mut raw);
-    match n {
+    match decoder.take(PART_BYTES_MAX + 1).read_to_end(&mut raw) {
         Ok(n) if n as u64 <= PART_BYTES_MAX => {}
-        Ok(_) => return Err(Damage("a part is too large")),
-        Err(_) => return Err(Damage("a part cannot be inflated")),
+        Ok(_) => return Err(ReadStoredError::Damage("a part is too large")),
+        Err(_) => return Err(ReadStoredError::Damage("a part cannot be inflated")),
     }
-    serde_json::from_slice(&raw).map_err(|_| Damage("a part makes no sense"))
+    serde_json::from_slice(&raw).map_err(|_| ReadStoredError::Damage("a part makes no sense"))
+}
+
+/// A group before it is packed.
+#[derive(Default)]
+struct Group {
+    cells: Vec<Cell>,
+    found: Vec<Vulnerability>,
+    n_packages: usize,
+}
+
+/// The packages of `inventory` in groups, with what `evaluation` found in them, the keys of each
+/// group, and what was found in no package of it.
+fn grouped(
+    inventory: &Inventory,
+    found: &[Vulnerability],
+) -> (Vec<Group>, Vec<(u64, u32)>, Vec<Vulnerability>) {
+    let owned = matching::distribution_owned(inventory);
+    let mut cells: BTreeMap<Option<u64>, (Cell, Vec<Vulnerability>)> = BTreeMap::new();
+    let mut places: HashMap<[&str; 3], (Option<u64>, usize)> = HashMap::new();
+    for (at, package) in inventory.packages.iter().enumerate() {
+        let ecosystem = ecosystem::of_package(package, inventory.distribution.as_ref());
+        let ecosystem = ecosystem.unwrap_or_default();
+        let (name, _) = ecosystem::advisory_name(package);
+        let name = ecosystem::normalise_name(&ecosystem, name);
+        let key = (!ecosystem.is_empty()).then(|| key(&ecosystem, &name));
+        let source = source_name(package).map(|source| self::key(&ecosystem, &source));
+        let (cell, _) = cells.entry(key).or_default();
+        cell.sources.extend(source.filter(|source| !cell.sources.contains(source)));
+        cell.ecosystem = ecosystem;
+        places.entry(owner_of(package)).or_insert((key, cell.packages.len()));
+        let is_owned = matching::is_owned(package, &owned);
+        cell.key = key;
+        cell.packages.push(Held { at, is_owned, package: package.clone() });
+    }
+    let mut loose = Vec::new();
+    for one in found {
+        match places.get(&owner(one)).map(|&(key, at)| (cells.get_mut(&key), at)) {
+            Some((Some((cell, held)), at)) => {
+                cell.found.push((at, one.id.clone()));
+                held.push(one.clone());
+            }
+            _ => loose.push(one.clone()),
+        }
+    }
+    let mut groups: Vec<Group> = Vec::new();
+    let mut keys: BTreeSet<(u64, u32)> = BTreeSet::new();
+    for (cell, found) in cells.into_values() {
+        if groups.last().is_none_or(|group| group.n_packages >= GROUP_PACKAGES) {
+            groups.push(Group::default());
+        }
+        let at = groups.len() as u32 - 1;
+        keys.extend(cell.key.iter().chain(&cell.sources).map(|key| (*key, at)));
+        if let Some(group) = groups.last_mut() {
+            group.n_packages += cell.packages.len();
+            group.cells.push(cell);
+            group.found.extend(found);
+        }
+    }
+    (groups, keys.into_iter().collect(), loose)
 }
 
 /// The bytes of a file.
@@ -173,89 +315,193 @@ pub(super) fn encode(
     entry: &Entry,
     evaluation: &Evaluation,
     inventory: &Inventory,
-) -> std::io::Result<Vec<u8>> {
-    let (evaluation, body) = (pack(evaluation)?, pack(inventory)?);
-    let document = serde_json::to_vec(entry)?;
-    let length = |n: usize| {
-        u32::try_from(n).map(u32::to_le_bytes).map_err(|_| std::io::Error::other("it is too large"))
-    };
-    let mut head = length(document.len())?.to_vec();
-    head.extend(document);
-    for key in keys(inventory) {
-        head.extend(key.to_le_bytes());
-    }
-    let total = PREFIX_BYTES + head.len() + evaluation.len() + body.len();
-    if head.len() > HEAD_BYTES_MAX || total as u64 > FILE_BYTES_MAX {
-        return Err(std::io::Error::other("it is too large"));
-    }
-    let mut bytes = MAGIC.to_vec();
-    for part in [&head, &evaluation, &body] {
-        bytes.extend(length(part.len())?);
-    }
-    bytes.extend(Digest::of(&evaluation).as_bytes());
-    bytes.extend(Digest::of(&body).as_bytes());
-    let digest = Digest::of(&[&bytes[..], &head].concat());
-    bytes.extend(digest.as_bytes());
-    Ok([bytes, head, evaluation, body].concat())
-}
-
-/// The lengths of the parts, once the file is as long as they say.
-pub(super) fn lengths(prefix: &[u8], n_file: u64) -> Result<[usize; 3], Damage> {
-    let rest = prefix.strip_prefix(&MAGIC[..6]).ok_or(Damage("it is no stored inventory"))?;
-    let rest = rest.strip_prefix(&MAGIC[6..]).ok_or(Damage("it is of another release"))?;
-    let mut lengths = [0_usize; 3];
-    for (length, bytes) in lengths.iter_mut().zip(rest.chunks_exact(4)) {
-        let bytes: [u8; 4] = bytes.try_into().map_err(|_| Damage("it is too short"))?;
-        *length = u32::from_le_bytes(bytes) as usize;
-    }
-    let total = lengths.iter().map(|n| *n as u64).sum::<u64>() + PREFIX_BYTES as u64;
-    if total != n_file || n_file > FILE_BYTES_MAX || lengths[0] > HEAD_BYTES_MAX {
-        return Err(Damage("its size is not what it says"));
-    }
-    Ok(lengths)
-}
-
-impl Head {
-    /// Reads the beginning of a file of `n_file` bytes.
-    pub(super) fn decode(bytes: &[u8], n_file: u64) -> Result<Self, Damage> {
-        let short = Damage("it is too short");
-        let (prefix, rest) = bytes.split_at_checked(PREFIX_BYTES).ok_or(short)?;
-        let lengths = lengths(prefix, n_file)?;
-        let head = rest.get(..lengths[0]).ok_or(short)?;
-        let (before, digest) = prefix.split_at_checked(HEAD_DIGEST_AT).ok_or(short)?;
-        if Digest::of(&[before, head].concat()).as_bytes() != digest {
-            return Err(Damage("its head does not match its digest"));
+) -> io::Result<Vec<u8>> {
+    let too_large = || io::Error::other("it is too large");
+    let length = |n: usize| u32::try_from(n).map(u32::to_le_bytes).map_err(|_| too_large());
+    let (groups, keys, loose) = grouped(inventory, &evaluation.vulnerabilities);
+    let rest = pack(&Rest {
+        inventory: Inventory { packages: Vec::new(), ..inventory.clone() },
+        evaluation: Evaluation { vulnerabilities: loose, ..evaluation.clone() },
+    })?;
+    let mut index = Digest::of(&rest).as_bytes().to_vec();
+    index.extend(length(groups.len())?);
+    let mut bodies = Vec::new();
+    for group in &groups {
+        for part in [pack(&group.cells)?, pack(&group.found)?] {
+            index.extend(length(part.len())?);
+            index.extend(Digest::of(&part).as_bytes());
+            bodies.extend(part);
         }
-        let digest = |at: usize| {
-            let bytes = prefix.get(at..at + 32).and_then(|bytes| bytes.try_into().ok());
-            bytes.map(Digest::from_bytes).ok_or(short)
+    }
+    for (key, group) in keys {
+        index.extend(key.to_le_bytes());
+        index.extend(group.to_le_bytes());
+    }
+    let document = serde_json::to_vec(entry)?;
+    let mut bytes = MAGIC.to_vec();
+    for n in [document.len(), index.len(), rest.len()] {
+        bytes.extend(length(n)?);
+    }
+    let n_total = PREFIX_BYTES + document.len() + index.len() + rest.len() + bodies.len();
+    if document.len() > ENTRY_BYTES_MAX
+        || index.len() > INDEX_BYTES_MAX
+        || n_total as u64 > FILE_BYTES_MAX
+    {
+        return Err(too_large());
+    }
+    let digest = Digest::of(&[&bytes[..], &document, &index].concat());
+    bytes.extend(digest.as_bytes());
+    Ok([bytes, document, index, rest, bodies].concat())
+}
+
+/// Takes the next parts of an index from `bytes`.
+struct Index<'a> {
+    bytes: &'a [u8],
+    /// Where the next part of the file lies.
+    offset: u64,
+}
+
+impl Index<'_> {
+    fn take<const N: usize>(&mut self) -> Result<[u8; N], ReadStoredError> {
+        let (taken, rest) = self.bytes.split_first_chunk().ok_or(SHORT)?;
+        self.bytes = rest;
+        Ok(*taken)
+    }
+
+    fn number(&mut self) -> Result<usize, ReadStoredError> {
+        Ok(u32::from_le_bytes(self.take()?) as usize)
+    }
+
+    fn part(&mut self, n_bytes: usize) -> Result<Part, ReadStoredError> {
+        let part = Part { offset: self.offset, n_bytes, digest: Digest::from_bytes(self.take()?) };
+        self.offset += n_bytes as u64;
+        Ok(part)
+    }
+
+    fn next_part(&mut self) -> Result<Part, ReadStoredError> {
+        let n_bytes = self.number()?;
+        self.part(n_bytes)
+    }
+}
+
+impl Stored {
+    /// Reads the beginning of `file`, and checks it.
+    pub(super) fn read(file: File, status: Metadata) -> Result<Self, ReadStoredError> {
+        let n_file = status.len();
+        if n_file > FILE_BYTES_MAX {
+            return Err(ReadStoredError::Damage("it is too large"));
+        }
+        let read = |offset: u64, n: usize| {
+            // What is not there is not reserved.
+            if offset + n as u64 > n_file {
+                return Err(SHORT);
+            }
+            let mut bytes = vec![0; n];
+            file.read_exact_at(&mut bytes, offset)?;
+            Ok(bytes)
         };
-        let digests = [digest(20)?, digest(52)?];
-        let nonsense = Damage("its head makes no sense");
-        let (length, rest) = head.split_at_checked(4).ok_or(nonsense)?;
-        let length = u32::from_le_bytes(length.try_into().map_err(|_| nonsense)?) as usize;
-        let (document, keys) = rest.split_at_checked(length).ok_or(nonsense)?;
-        let entry = serde_json::from_slice(document).map_err(|_| nonsense)?;
-        Ok(Self { entry, keys: keys.to_vec(), lengths, digests })
+        let prefix = read(0, PREFIX_BYTES)?;
+        if !prefix.starts_with(&MAGIC[..6]) {
+            return Err(ReadStoredError::Damage("it is no stored inventory"));
+        }
+        if !prefix.starts_with(&MAGIC) {
+            return Err(ReadStoredError::Damage("it is of another release; scan the image again"));
+        }
+        let mut lengths = Index { bytes: &prefix[MAGIC.len()..], offset: 0 };
+        let (n_entry, n_index, n_rest) = (lengths.number()?, lengths.number()?, lengths.number()?);
+        if n_entry > ENTRY_BYTES_MAX || n_index > INDEX_BYTES_MAX {
+            return Err(ReadStoredError::Damage("its size is not what it says"));
+        }
+        let head = read(PREFIX_BYTES as u64, n_entry + n_index)?;
+        let digest = Digest::of(&[&prefix[..DIGEST_AT], &head].concat());
+        if digest.as_bytes()[..] != prefix[DIGEST_AT..] {
+            return Err(ReadStoredError::Damage("its head does not match its digest"));
+        }
+        let (entry, index) = head.split_at_checked(n_entry).ok_or(SHORT)?;
+        let entry = serde_json::from_slice(entry)
+            .map_err(|_| ReadStoredError::Damage("its head makes no sense"))?;
+        let mut index = Index { bytes: index, offset: (PREFIX_BYTES + head.len()) as u64 };
+        let rest = index.part(n_rest)?;
+        let n_groups = index.number()?;
+        if n_groups > index.bytes.len() / (2 * PART_BYTES) {
+            return Err(SHORT);
+        }
+        let mut groups = Vec::with_capacity(n_groups);
+        for _ in 0..n_groups {
+            groups.push([index.next_part()?, index.next_part()?]);
+        }
+        if index.offset != n_file {
+            return Err(ReadStoredError::Damage("its size is not what it says"));
+        }
+        let keys = index.bytes.to_vec();
+        Ok(Self { file, status, entry, digest, rest, groups, keys })
     }
 
-    /// Whether a package is among `changed`.
-    pub(super) fn has_any(&self, changed: &HashSet<u64>) -> bool {
-        self.keys.chunks_exact(8).any(|bytes| {
-            bytes.try_into().is_ok_and(|bytes| changed.contains(&u64::from_le_bytes(bytes)))
-        })
+    fn part<T: DeserializeOwned>(&self, part: Part) -> Result<T, ReadStoredError> {
+        // The parts lie within the file, whose size is bounded.
+        let mut bytes = vec![0; part.n_bytes];
+        self.file.read_exact_at(&mut bytes, part.offset)?;
+        unpack(&bytes, part.digest)
     }
 
-    /// The evaluation of the whole file `bytes`.
-    pub(super) fn evaluation(&self, bytes: &[u8]) -> Result<Evaluation, Damage> {
-        let from = PREFIX_BYTES + self.lengths[0];
-        let part = bytes.get(from..from + self.lengths[1]).ok_or(Damage("it is too short"))?;
-        unpack(part, self.digests[0])
+    /// The groups with a package whose name or source is among `changed`, each once.
+    pub(super) fn groups_with<V>(&self, changed: &HashMap<u64, V>) -> Vec<usize> {
+        let mut groups: Vec<usize> = self
+            .keys
+            .chunks_exact(KEY_BYTES)
+            .filter_map(|bytes| {
+                let (key, group) = bytes.split_first_chunk()?;
+                let group = u32::from_le_bytes(group.try_into().ok()?) as usize;
+                changed.contains_key(&u64::from_le_bytes(*key)).then_some(group)
+            })
+            .collect();
+        groups.sort_unstable();
+        groups.dedup();
+        groups
     }
 
-    /// The inventory of the whole file `bytes`.
-    pub(super) fn inventory(&self, bytes: &[u8]) -> Result<Inventory, Damage> {
-        let from = PREFIX_BYTES + self.lengths[0] + self.lengths[1];
-        unpack(bytes.get(from..).ok_or(Damage("it is too short"))?, self.digests[1])
+    /// The packages of a group.
+    pub(super) fn cells(&self, group: usize) -> Result<Vec<Cell>, ReadStoredError> {
+        self.part(self.groups.get(group).ok_or(SHORT)?[0])
+    }
+
+    /// What was found in the packages of a group.
+    pub(super) fn found(&self, group: usize) -> Result<Vec<Vulnerability>, ReadStoredError> {
+        self.part(self.groups.get(group).ok_or(SHORT)?[1])
+    }
+
+    /// What is in no group.
+    pub(super) fn rest(&self) -> Result<Rest, ReadStoredError> {
+        self.part(self.rest)
+    }
+
+    /// All of it, with what `answer` says since.
+    pub(super) fn whole(
+        &self,
+        answer: Option<&Answer>,
+    ) -> Result<(Evaluation, Inventory), ReadStoredError> {
+        let Rest { mut inventory, mut evaluation } = self.rest()?;
+        let mut packages: Vec<Held> = Vec::new();
+        for group in 0..self.groups.len() {
+            let mut since: HashSet<[&str; 3]> = HashSet::new();
+            let cells = self.cells(group)?;
+            for cell in &cells {
+                if let Some(found) = answer.and_then(|answer| answer.cells.get(&cell.key?)) {
+                    since.extend(cell.packages.iter().map(|held| owner_of(&held.package)));
+                    evaluation.vulnerabilities.extend_from_slice(found);
+                }
+            }
+            let found = self.found(group)?.into_iter();
+            let as_before = found.filter(|one| !since.contains(&owner(one)));
+            evaluation.vulnerabilities.extend(as_before);
+            packages.extend(cells.into_iter().flat_map(|cell| cell.packages));
+        }
+        packages.sort_by_key(|held| held.at);
+        inventory.packages = packages.into_iter().map(|held| held.package).collect();
+        matching::sort_by_weight(&mut evaluation.vulnerabilities);
+        if let Some(answer) = answer {
+            answer.apply(&mut evaluation);
+        }
+        Ok((evaluation, inventory))
     }
 }

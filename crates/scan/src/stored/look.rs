@@ -1,6 +1,6 @@
 //! Asking a database about everything that is stored.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::path::Path;
 
@@ -8,10 +8,15 @@ use palisade_base::{Explain, Timestamp};
 use palisade_model::Inventory;
 use palisade_model::finding::Vulnerability;
 
-use super::file::{self, Entry, Evaluation, Head};
-use super::{CHAIN_MAX, State, Store, Unreadable, note};
+use super::answers::{self, Answer, AnswerHead, Raw, Reader, Writer};
+use super::changed::{Changed, Judged, Pairs, ids};
+use super::file::{self, Entry, Evaluation, ReadStoredError, Stored};
+use super::{CHAIN_MAX, State, Store, Unreadable, digest_of, note};
 use crate::db::{Database, ReadDatabaseError};
 use crate::matching::{self, Matches};
+
+/// What is noted beside an inventory however small that is, in bytes.
+const NOTED_MIN: u64 = 4096;
 
 /// How to look.
 #[derive(Debug, Clone, Copy)]
@@ -83,7 +88,34 @@ pub struct Summary {
 /// What must be matched anew.
 enum Scope {
     All,
-    Changed(HashSet<u64>),
+    /// What this database says differently from the older one, if anything.
+    Changed(Vec<(String, String)>, Option<Box<Database>>),
+}
+
+/// What a look at one inventory gives.
+struct Looked {
+    seen: Seen,
+    is_matched: bool,
+    since: Since,
+}
+
+/// What is known of an inventory since its file was written.
+enum Since {
+    /// What was known before the look.
+    AsBefore,
+    Noted(Box<Raw>),
+    /// Nothing: the file itself says it.
+    Nothing,
+}
+
+/// One look at the whole store.
+struct Look<'a> {
+    store: &'a Store,
+    database: &'a Database,
+    options: &'a LookOptions<'a>,
+    state: &'a State,
+    /// What differs; none where everything is matched.
+    changed: Option<&'a Changed<'a>>,
 }
 
 impl Store {
@@ -101,35 +133,67 @@ impl Store {
         // Without a folder there is nothing to look at, and nothing is made.
         let _lock = if self.folder.is_dir() { Some(self.lock().map_err(io_error)?) } else { None };
         let mut state = self.state();
-        let scope = self.scope(database, options, &state.chain, &state.program)?;
-        let mut summary = Summary {
-            is_delta: matches!(scope, Scope::Changed(_)),
-            last: state.looked,
-            n_evicted: state.n_evicted,
-            ..Summary::default()
-        };
+        let mut scope = self.scope(database, options, &state.chain, &state.program)?;
+        let mut answers = Reader::none();
+        if let Some(digest) = state.answers {
+            match Reader::open(&self.folder, digest) {
+                Ok(reader) => answers = reader,
+                Err(error) => {
+                    tracing::debug!(%error, "what looks found is lost: everything is matched anew");
+                    scope = Scope::All;
+                }
+            }
+        }
         let files = self.files().map_err(io_error)?;
         if matches!(scope, Scope::All) && !files.is_empty() {
             // Interrupted, it begins anew: nothing is known to be up to date until the end.
             state.chain.clear();
             self.write_state(&state).map_err(io_error)?;
         }
+        let (pairs, older) = match scope {
+            Scope::All => (None, None),
+            Scope::Changed(pairs, older) => (Some(Pairs::new(pairs, database)?), older),
+        };
+        let changed = pairs.as_ref().map(|pairs| Changed::new(pairs, older.as_deref(), database));
+        let changed = changed.transpose()?;
+        let mut summary = Summary {
+            is_delta: changed.is_some(),
+            last: state.looked,
+            n_evicted: state.n_evicted,
+            ..Summary::default()
+        };
+        let look =
+            Look { store: self, database, options, state: &state, changed: changed.as_ref() };
+        let mut writer = Writer::new(&self.folder, self.answers_max);
         for path in &files {
-            match self.look_at(path, database, options, &scope, &state) {
-                Ok((seen, is_matched)) => {
+            let known = answers.take(digest_of(path)).map_err(io_error)?;
+            let since = match look.at(path, known.as_ref(), &writer) {
+                Ok(looked) => {
                     summary.n_inventories += 1;
-                    summary.n_matched += u64::from(is_matched);
-                    each(seen);
+                    summary.n_matched += u64::from(looked.is_matched);
+                    each(looked.seen);
+                    looked.since
                 }
                 Err(Trouble::Look(error)) => return Err(error),
                 Err(Trouble::File(reason)) => {
                     note(&mut summary.unreadable, &mut summary.n_unreadable, path, reason);
+                    // It may be readable again.
+                    Since::AsBefore
                 }
+            };
+            let noted = match since {
+                Since::AsBefore => known,
+                Since::Noted(raw) => Some(*raw),
+                Since::Nothing => None,
+            };
+            if let Some(raw) = noted {
+                writer.push(&raw).map_err(io_error)?;
             }
         }
         if files.is_empty() {
             return Ok(summary);
         }
+        state.answers = writer.finish().map_err(io_error)?;
         let digest = database.digest();
         if state.chain.last() != Some(&digest) {
             state.chain.push(digest);
@@ -139,6 +203,7 @@ impl Store {
         state.program = options.program.to_string();
         self.keep_database(database.path());
         self.write_state(&state).map_err(io_error)?;
+        answers::sweep(&self.folder, state.answers);
         Ok(summary)
     }
 
@@ -155,7 +220,7 @@ impl Store {
         }
         let Some(last) = chain.last() else { return Ok(Scope::All) };
         if *last == database.digest() {
-            return Ok(Scope::Changed(HashSet::new()));
+            return Ok(Scope::Changed(Vec::new(), None));
         }
         // Going back to a database of the chain: evaluations of then and of since look alike.
         if chain.contains(&database.digest()) {
@@ -172,69 +237,11 @@ impl Store {
         }
         // The older database may be damaged; then everything is matched.
         let Ok(changes) = database.changed_since(&older) else { return Ok(Scope::All) };
-        let mut pairs = changes.packages;
+        let mut pairs: BTreeSet<(String, String)> = changes.packages.into_iter().collect();
         for id in &changes.exploited {
             pairs.extend(database.packages_of(id)?);
         }
-        Ok(Scope::Changed(pairs.iter().map(|(e, name)| file::key(e, name)).collect()))
-    }
-
-    fn look_at(
-        &self,
-        path: &Path,
-        database: &Database,
-        options: &LookOptions<'_>,
-        scope: &Scope,
-        state: &State,
-    ) -> Result<(Seen, bool), Trouble> {
-        let (head, status) = self.head(path)?;
-        let is_untold =
-            head.entry.look.is_some_and(|look| state.looked.is_none_or(|told| look > told));
-        let digest = database.digest();
-        let is_current = match (head.entry.database, scope) {
-            // Whether it has the functions of its programs is asked once.
-            _ if head.entry.functions.is_none() => false,
-            (_, Scope::All) | (None, _) => false,
-            (Some(known), Scope::Changed(keys)) => {
-                known == digest || (state.chain.contains(&known) && !head.has_any(keys))
-            }
-        };
-        if is_current {
-            return Ok((unchanged(head, path, options, is_untold)?, false));
-        }
-        let bytes = Store::read(path)?;
-        let (before, inventory) = (head.evaluation(&bytes)?, head.inventory(&bytes)?);
-        let found = matching::find_vulnerabilities(&inventory, database)
-            .map_err(|error| Trouble::Look(error.into()))?;
-        let mut now = Evaluation::from(found);
-        // Compared is with what somebody was told last: what came and went since is nobody's news.
-        let (untold, lost) =
-            if is_untold { (before.new, before.gone) } else { (HashSet::new(), Vec::new()) };
-        let found = ids(&now.vulnerabilities);
-        let told = before.vulnerabilities.into_iter().filter(|v| !untold.contains(&id(v)));
-        let told: Vec<Vulnerability> = told.chain(lost).collect();
-        let known = ids(&told);
-        let is_new = |v: &&Vulnerability| !known.contains(&id(v));
-        let new: Vec<Vulnerability> = now.vulnerabilities.iter().filter(is_new).cloned().collect();
-        let gone: Vec<Vulnerability> =
-            told.into_iter().filter(|v| !found.contains(&id(v))).collect();
-        now.new = ids(&new);
-        now.gone.clone_from(&gone);
-        let mut entry = head.entry;
-        entry.database = Some(digest);
-        entry.functions.get_or_insert_with(|| file::has_functions(&inventory));
-        entry.look = (!new.is_empty() || !gone.is_empty()).then_some(options.now);
-        entry.n_vulnerabilities = now.vulnerabilities.len() as u64;
-        let write = || {
-            let bytes = file::encode(&entry, &now, &inventory)?;
-            palisade_base::fs::write_atomic(path, &bytes, 0o600)?;
-            // Room is made by when an image was scanned, not by when it was looked at.
-            std::fs::File::open(path)?.set_modified(status.modified()?)
-        };
-        write().map_err(|error| Trouble::Look(LookError::Store(self.folder.clone(), error)))?;
-        let n_still = entry.n_vulnerabilities - new.len() as u64;
-        let details = options.details.then_some((now, inventory));
-        Ok((Seen { entry, new, gone, n_still, details }, true))
+        Ok(Scope::Changed(pairs.into_iter().collect(), Some(Box::new(older))))
     }
 
     /// Keeps the database, so that the next one can be compared with it. A link costs no room;
@@ -252,41 +259,163 @@ impl Store {
     }
 }
 
-/// What is said of an inventory of which nothing changed; `is_untold`: since a look whose answers
-/// nobody was told.
-fn unchanged(
-    head: Head,
-    path: &Path,
-    options: &LookOptions<'_>,
-    is_untold: bool,
-) -> Result<Seen, Trouble> {
-    let (mut new, mut gone, mut details) = (Vec::new(), Vec::new(), None);
-    if options.details || is_untold {
-        let bytes = Store::read(path)?;
-        let evaluation = head.evaluation(&bytes)?;
-        if is_untold {
-            let is_new = |v: &&Vulnerability| evaluation.new.contains(&id(v));
-            new = evaluation.vulnerabilities.iter().filter(is_new).cloned().collect();
-            gone.clone_from(&evaluation.gone);
+impl Look<'_> {
+    /// Looks at the inventory at `path`, of which `known` was written since, unless it is another
+    /// by now.
+    fn at(&self, path: &Path, known: Option<&Raw>, writer: &Writer) -> Result<Looked, Trouble> {
+        let stored = self.store.stored(path)?;
+        let known = known.filter(|raw| raw.head.file == stored.digest);
+        let entry = known.map_or(&stored.entry, |raw| &raw.head.entry).clone();
+        let is_untold =
+            entry.look.is_some_and(|look| self.state.looked.is_none_or(|told| look > told));
+        let answer = known.map(Raw::answer).transpose().map_err(|error| self.io(error))?;
+        match self.changed {
+            Some(changed) if self.is_of_the_chain(&entry) => {
+                let is_current = entry.database == Some(self.database.digest())
+                    || stored.groups_with(&changed.keys).is_empty();
+                if is_current {
+                    let seen = self.unchanged(&stored, entry, answer.as_ref(), is_untold)?;
+                    let since = known.map_or(Since::Nothing, |_| Since::AsBefore);
+                    return Ok(Looked { seen, is_matched: false, since });
+                }
+                // What was found and nobody was told is compared as a whole.
+                if !is_untold
+                    && let Some(judged) = changed.judge(&stored, &entry, answer.clone())?
+                {
+                    return self.changed(path, &stored, entry, judged, writer);
+                }
+            }
+            _ => {}
         }
-        if options.details {
-            details = Some((evaluation, head.inventory(&bytes)?));
-        }
+        self.anew(path, &stored, entry, answer.as_ref(), is_untold)
     }
-    let n_still = head.entry.n_vulnerabilities.saturating_sub(new.len() as u64);
-    Ok(Seen { entry: head.entry, new, gone, n_still, details })
+
+    /// Whether what `entry` says was found is what the last database finds.
+    fn is_of_the_chain(&self, entry: &Entry) -> bool {
+        let is_known = |known| known == self.database.digest() || self.state.chain.contains(&known);
+        // Whether it has the functions of its programs is asked once.
+        entry.functions.is_some() && entry.database.is_some_and(is_known)
+    }
+
+    fn io(&self, error: io::Error) -> Trouble {
+        Trouble::Look(LookError::Store(self.store.folder.clone(), error))
+    }
+
+    /// What is said of an inventory of which nothing changed; `is_untold`: since a look whose
+    /// answers nobody was told.
+    fn unchanged(
+        &self,
+        stored: &Stored,
+        entry: Entry,
+        answer: Option<&Answer>,
+        is_untold: bool,
+    ) -> Result<Seen, Trouble> {
+        let (mut new, mut gone, mut details) = (Vec::new(), Vec::new(), None);
+        if self.options.details || is_untold {
+            let (evaluation, inventory) = stored.whole(answer)?;
+            if is_untold {
+                let is_new = |v: &&Vulnerability| evaluation.new.contains(&id(v));
+                new = evaluation.vulnerabilities.iter().filter(is_new).cloned().collect();
+                gone.clone_from(&evaluation.gone);
+            }
+            details = self.options.details.then_some((evaluation, inventory));
+        }
+        let n_still = entry.n_vulnerabilities.saturating_sub(new.len() as u64);
+        Ok(Seen { entry, new, gone, n_still, details })
+    }
+
+    /// What changed in some packages; noted beside the inventory while there is room.
+    fn changed(
+        &self,
+        path: &Path,
+        stored: &Stored,
+        mut entry: Entry,
+        mut judged: Judged,
+        writer: &Writer,
+    ) -> Result<Looked, Trouble> {
+        entry.database = Some(self.database.digest());
+        judged.finish(&mut entry, self.options.now);
+        let Judged { answer, new, gone, .. } = judged;
+        let head = AnswerHead { file: stored.digest, entry: entry.clone() };
+        let raw = Raw::new(head, &answer).map_err(|error| self.io(error))?;
+        // More than the inventory itself is not kept beside it.
+        let is_noted = writer.has_room(&raw) && raw.n_bytes() <= stored.status.len().max(NOTED_MIN);
+        let mut details = None;
+        if self.options.details || !is_noted {
+            let whole = stored.whole(Some(&answer))?;
+            if !is_noted {
+                self.write(path, stored, &entry, &whole.0, &whole.1)?;
+            }
+            details = self.options.details.then_some(whole);
+        }
+        let n_still = entry.n_vulnerabilities - new.len() as u64;
+        let seen = Seen { entry, new, gone, n_still, details };
+        let since = if is_noted { Since::Noted(Box::new(raw)) } else { Since::Nothing };
+        Ok(Looked { seen, is_matched: true, since })
+    }
+
+    /// Matches all packages of an inventory.
+    fn anew(
+        &self,
+        path: &Path,
+        stored: &Stored,
+        mut entry: Entry,
+        answer: Option<&Answer>,
+        is_untold: bool,
+    ) -> Result<Looked, Trouble> {
+        let (before, inventory) = stored.whole(answer)?;
+        let found = matching::find_vulnerabilities(&inventory, self.database)
+            .map_err(|error| Trouble::Look(error.into()))?;
+        let mut now = Evaluation::from(found);
+        // Compared is with what somebody was told last: what came and went since is nobody's news.
+        let (untold, lost) =
+            if is_untold { (before.new, before.gone) } else { (HashSet::new(), Vec::new()) };
+        let told = before.vulnerabilities.into_iter().filter(|v| !untold.contains(&id(v)));
+        let told: Vec<Vulnerability> = told.chain(lost).collect();
+        let known: HashSet<_> = told.iter().map(ids).collect();
+        let is_new = |v: &&Vulnerability| !known.contains(&ids(v));
+        let new: Vec<Vulnerability> = now.vulnerabilities.iter().filter(is_new).cloned().collect();
+        let found: HashSet<_> = now.vulnerabilities.iter().map(ids).collect();
+        let is_gone = |v: &&Vulnerability| !found.contains(&ids(v));
+        let gone: Vec<Vulnerability> = told.iter().filter(is_gone).cloned().collect();
+        now.new = new.iter().map(id).collect();
+        now.gone.clone_from(&gone);
+        entry.database = Some(self.database.digest());
+        entry.functions.get_or_insert_with(|| file::has_functions(&inventory));
+        entry.look = (!new.is_empty() || !gone.is_empty()).then_some(self.options.now);
+        entry.n_vulnerabilities = now.vulnerabilities.len() as u64;
+        self.write(path, stored, &entry, &now, &inventory)?;
+        let n_still = entry.n_vulnerabilities - new.len() as u64;
+        let details = self.options.details.then_some((now, inventory));
+        let seen = Seen { entry, new, gone, n_still, details };
+        Ok(Looked { seen, is_matched: true, since: Since::Nothing })
+    }
+
+    /// Writes the inventory anew.
+    fn write(
+        &self,
+        path: &Path,
+        stored: &Stored,
+        entry: &Entry,
+        evaluation: &Evaluation,
+        inventory: &Inventory,
+    ) -> Result<(), Trouble> {
+        let write = || {
+            let bytes = file::encode(entry, evaluation, inventory)?;
+            palisade_base::fs::write_atomic(path, &bytes, 0o600)?;
+            // Room is made by when an image was scanned, not by when it was looked at.
+            std::fs::File::open(path)?.set_modified(stored.status.modified()?)
+        };
+        write().map_err(|error| self.io(error))
+    }
 }
 
 fn id(v: &Vulnerability) -> (String, String) {
     (v.id.clone(), v.purl.clone())
 }
 
-fn ids(list: &[Vulnerability]) -> HashSet<(String, String)> {
-    list.iter().map(id).collect()
-}
-
 /// Why one inventory could not be looked at.
-enum Trouble {
+pub(super) enum Trouble {
     /// The file, which is named and skipped.
     File(String),
     /// What stops everything.
@@ -299,9 +428,15 @@ impl From<String> for Trouble {
     }
 }
 
-impl From<file::Damage> for Trouble {
-    fn from(damage: file::Damage) -> Self {
-        Self::File(damage.to_string())
+impl From<ReadStoredError> for Trouble {
+    fn from(error: ReadStoredError) -> Self {
+        Self::File(error.to_string())
+    }
+}
+
+impl From<ReadDatabaseError> for Trouble {
+    fn from(error: ReadDatabaseError) -> Self {
+        Self::Look(error.into())
     }
 }
 

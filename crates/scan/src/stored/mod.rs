@@ -6,11 +6,13 @@
 //! inventory whose evaluation names a database of the state's chain is up to date with the last
 //! database of that chain.
 
+mod answers;
+mod changed;
 mod file;
 mod look;
 
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -19,8 +21,9 @@ use palisade_base::{Digest, Timestamp};
 use palisade_model::Inventory;
 use serde::{Deserialize, Serialize};
 
-use file::Head;
-pub use file::{Damage, Entry, Evaluation, FILE_BYTES_MAX};
+use answers::{ANSWERS_BYTES_MAX, Reader};
+use file::Stored;
+pub use file::{Entry, Evaluation, FILE_BYTES_MAX};
 pub use look::{LookError, LookOptions, Seen, Summary};
 
 /// Most inventories that are kept; what was scanned longest ago makes room.
@@ -40,6 +43,7 @@ pub struct Store {
     folder: PathBuf,
     inventories_max: usize,
     bytes_max: u64,
+    answers_max: u64,
 }
 
 /// What the store as a whole remembers.
@@ -52,6 +56,9 @@ pub(crate) struct State {
     /// The last look whose answers were passed on ([`Store::acknowledge`]).
     #[serde(default)]
     looked: Option<Timestamp>,
+    /// The file of what looks found since the inventories were written, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    answers: Option<Digest>,
     /// Inventories that made room for others, ever.
     n_evicted: u64,
 }
@@ -82,7 +89,12 @@ impl Store {
     /// The store in `folder`, which is made when there is something to keep.
     pub fn new(folder: &Path) -> Self {
         let folder = folder.to_path_buf();
-        Self { folder, inventories_max: INVENTORIES_MAX, bytes_max: BYTES_MAX }
+        Self {
+            folder,
+            inventories_max: INVENTORIES_MAX,
+            bytes_max: BYTES_MAX,
+            answers_max: ANSWERS_BYTES_MAX,
+        }
     }
 
     /// Whether `inventory`, read by the release `program`, is stored with what `database` says of
@@ -90,7 +102,7 @@ impl Store {
     pub fn is_kept(&self, inventory: &Inventory, database: Option<Digest>, program: &str) -> bool {
         let Some(digest) = inventory.subject.digest else { return false };
         let path = self.path(digest);
-        let Ok((Head { entry, .. }, _)) = self.head(&path) else { return false };
+        let Ok(Stored { entry, .. }) = self.stored(&path) else { return false };
         let is_it = entry.program == program
             && entry.functions == Some(true)
             && entry.n_packages == inventory.packages.len() as u64
@@ -158,10 +170,21 @@ impl Store {
 
     /// What is stored.
     pub fn list(&self) -> io::Result<Listing> {
-        let mut listing = Listing { n_evicted: self.state().n_evicted, ..Listing::default() };
+        let _lock = if self.folder.is_dir() { Some(self.lock()?) } else { None };
+        let state = self.state();
+        let mut answers = match state.answers.map(|digest| Reader::open(&self.folder, digest)) {
+            Some(Ok(reader)) => reader,
+            // The next look says anew what they said.
+            Some(Err(_)) | None => Reader::none(),
+        };
+        let mut listing = Listing { n_evicted: state.n_evicted, ..Listing::default() };
         for path in self.files()? {
-            match self.head(&path) {
-                Ok((head, _)) => listing.entries.push(head.entry),
+            let raw = answers.take(digest_of(&path))?;
+            match self.stored(&path) {
+                Ok(stored) => {
+                    let since = raw.filter(|raw| raw.head.file == stored.digest);
+                    listing.entries.push(since.map_or(stored.entry, |raw| raw.head.entry));
+                }
                 Err(reason) => {
                     note(&mut listing.unreadable, &mut listing.n_unreadable, &path, reason);
                 }
@@ -220,26 +243,14 @@ impl Store {
         Ok((file, status))
     }
 
-    /// The head of a file, checked.
-    fn head(&self, path: &Path) -> Result<(Head, std::fs::Metadata), String> {
-        let (mut file, status) = Self::open(path)?;
-        let mut bytes = vec![0; file::PREFIX_BYTES];
-        file.read_exact(&mut bytes).map_err(|error| error.to_string())?;
-        let lengths = file::lengths(&bytes, status.len()).map_err(|damage| damage.to_string())?;
-        bytes.resize(file::PREFIX_BYTES + lengths[0], 0);
-        file.read_exact(&mut bytes[file::PREFIX_BYTES..]).map_err(|error| error.to_string())?;
-        let head = Head::decode(&bytes, status.len()).map_err(|damage| damage.to_string())?;
-        if head.entry.subject.digest.map(|digest| self.path(digest)).as_deref() != Some(path) {
+    /// Opens an inventory and reads what it says of itself.
+    fn stored(&self, path: &Path) -> Result<Stored, String> {
+        let (file, status) = Self::open(path)?;
+        let stored = Stored::read(file, status).map_err(|error| error.to_string())?;
+        if stored.entry.subject.digest.map(|digest| self.path(digest)).as_deref() != Some(path) {
             return Err("it has the name of another image".into());
         }
-        Ok((head, status))
-    }
-
-    /// A whole file.
-    fn read(path: &Path) -> Result<Vec<u8>, String> {
-        let (file, _) = Self::open(path)?;
-        palisade_base::read_bounded(file, "stored inventory", FILE_BYTES_MAX)
-            .map_err(|error| error.to_string())
+        Ok(stored)
     }
 
     /// Removes what was scanned longest ago, but never `kept`, until the store is within bounds.
@@ -281,6 +292,12 @@ impl Store {
         let bytes = serde_json::to_vec(state)?;
         palisade_base::fs::write_atomic(&self.folder.join("state.json"), &bytes, 0o600)
     }
+}
+
+/// The digest that the name of a file of the store gives; of any other name one that no image has.
+fn digest_of(path: &Path) -> Digest {
+    let name = path.file_stem().unwrap_or_default().to_string_lossy();
+    format!("sha256:{name}").parse().unwrap_or_else(|_| Digest::from_bytes([0; 32]))
 }
 
 /// Counts a file that could not be read, and names it while there is room.

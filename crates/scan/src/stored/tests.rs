@@ -74,12 +74,15 @@ fn a_file_comes_back_whole_and_no_byte_of_it_may_change() {
     store.put(&inventory, &Evaluation::default(), None, ("1", NOW)).unwrap();
     let path = store.path(inventory.subject.digest.unwrap());
     let bytes = std::fs::read(&path).unwrap();
-    let whole = |bytes: &[u8]| -> Result<Inventory, Damage> {
-        let head = Head::decode(bytes, bytes.len() as u64)?;
-        head.evaluation(bytes)?;
-        head.inventory(bytes)
+    let other = folder.path().join("other");
+    let whole = |bytes: &[u8]| {
+        std::fs::write(&other, bytes).unwrap();
+        let file = File::open(&other).unwrap();
+        let status = file.metadata().unwrap();
+        let (_, read) = Stored::read(file, status)?.whole(None)?;
+        Ok::<_, file::ReadStoredError>(read)
     };
-    assert_eq!(whole(&bytes), Ok(inventory));
+    assert_eq!(whole(&bytes).unwrap(), inventory);
     for at in 0..bytes.len() {
         let mut damaged = bytes.clone();
         damaged[at] ^= 1;
@@ -249,8 +252,7 @@ fn what_was_stored_before_functions_were_kept_wants_another_scan() {
     let put_old = |inventory: &Inventory| {
         store.put(inventory, &Evaluation::default(), digest, ("1", NOW)).unwrap();
         let path = store.path(inventory.subject.digest.unwrap());
-        let bytes = std::fs::read(&path).unwrap();
-        let mut entry = Head::decode(&bytes, bytes.len() as u64).unwrap().entry;
+        let mut entry = store.stored(&path).unwrap().entry;
         entry.functions = None;
         let bytes = file::encode(&entry, &Evaluation::default(), inventory).unwrap();
         std::fs::write(&path, bytes).unwrap();
@@ -405,4 +407,215 @@ fn looks_wait_for_each_other() {
     });
     // The first one does the work, the others find it done.
     assert_eq!(matched.iter().sum::<u64>(), 20, "{matched:?}");
+}
+
+/// What a look says of everything, as it is shown.
+fn said(store: &Store, database: &Database, full: bool, now: Timestamp) -> Vec<Seen> {
+    let options = LookOptions { now, program: "1", details: true, full };
+    let mut seen = Vec::new();
+    store.look(database, &options, &mut |one| seen.push(one)).unwrap();
+    seen
+}
+
+/// An image of each kind of package whose findings depend on more than its own name.
+fn mixed(name: &str, shift: usize) -> Inventory {
+    use palisade_model::package::SourcePackage;
+    let mut image = inventory(name, 0..0);
+    let of_rpm = |i: usize| {
+        let name = format!("rpm-{i}");
+        let mut package = Package::new(PackageKind::Rpm, &name, "1.0-1", "/var/lib/rpm/x");
+        package.purl = format!("pkg:rpm/almalinux/{name}@1.0-1");
+        let source = SourcePackage { name: format!("rpm-src-{}", i % 3), version: "1.0-1".into() };
+        package.source = Some(source);
+        package.files = vec![format!("/usr/lib/python3/p-{i}.dist-info/METADATA")];
+        package
+    };
+    let of_python = |i: usize| {
+        // Some belong to a distribution's package, and two are installed twice.
+        let path = format!("/usr/lib/python3/p-{}.dist-info/METADATA", i + 4);
+        let mut package = Package::new(PackageKind::Python, format!("py-{}", i % 6), "1.0", path);
+        package.purl = format!("pkg:pypi/py-{}@1.0", i % 6);
+        package
+    };
+    image.distribution = Some(Distribution {
+        id: "almalinux".into(),
+        version_id: "9.4".into(),
+        codename: String::new(),
+        name: String::new(),
+    });
+    image.packages = (0..12).map(|i| of_rpm(i + shift)).chain((0..8).map(of_python)).collect();
+    let go = go_image();
+    image.packages.extend(go.packages);
+    image.programs = go.programs;
+    image
+}
+
+fn add(
+    builder: &mut DatabaseBuilder,
+    ecosystem: &str,
+    name: &str,
+    id: &str,
+    fixed: &str,
+    symbols: Vec<crate::db::VulnerableSymbols>,
+) {
+    let ranges = vec![Range { introduced: None, end: RangeEnd::Fixed(fixed.into()) }];
+    let (id, feed) = (id.to_string(), "test".to_string());
+    let advisory = Advisory { id, feed, ranges, symbols, ..Advisory::default() };
+    builder.add(ecosystem, name, advisory).unwrap();
+}
+
+/// A database whose advisories follow from the numbers.
+fn of_numbers(path: &Path, numbers: &[(usize, usize)]) -> Database {
+    let mut builder = DatabaseBuilder::new();
+    // Every ecosystem has something, whatever the numbers.
+    for ecosystem in ["AlmaLinux:9", "PyPI", "Go"] {
+        add(&mut builder, ecosystem, "always", "CVE-2000-0001", "1", vec![]);
+    }
+    for (what, n) in numbers {
+        let id = format!("CVE-2026-{:05}", n % 40);
+        let fixed = if n % 3 == 0 { "0.5" } else { "2.0" };
+        let mut add = |ecosystem: &str, name: &str, symbols| {
+            add(&mut builder, ecosystem, name, &id, fixed, symbols);
+        };
+        match what % 4 {
+            0 => add("AlmaLinux:9", &format!("rpm-{}", n % 20), vec![]),
+            1 => add("AlmaLinux:9", &format!("source:rpm-src-{}", n % 4), vec![]),
+            2 => add("PyPI", &format!("py-{}", n % 8), vec![]),
+            _ => {
+                let names = vec![["F", "G"][n % 2].to_string()];
+                let path = "a.b/c".to_string();
+                let part = crate::db::VulnerableSymbols { path, names, ..Default::default() };
+                add("Go", "a.b/c", vec![part]);
+            }
+        }
+        if n % 5 == 0 {
+            builder.add_exploited("kev", &format!("CVE-2026-{:05}", n % 40));
+        }
+        // EPSS is of every database or of none, for scores alone change nothing.
+        builder.add_epss("epss", &format!("CVE-2026-{:05}", n % 40), (n % 40) as f64 / 100.0);
+    }
+    builder.write(path, NOW).unwrap();
+    Database::open(path).unwrap()
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config::with_cases(24))]
+
+    /// Looks that read what changed alone say what a store says that matches everything anew.
+    #[test]
+    fn a_look_at_what_changed_says_what_a_look_at_everything_says(
+        databases in proptest::collection::vec(
+            (proptest::collection::vec((0_usize..4, 0_usize..60), 0..14), proptest::bool::ANY), 2..6),
+        small: bool,
+    ) {
+        let folder = tempfile::tempdir().unwrap();
+        let delta = Store::new(&folder.path().join("delta"));
+        let full = Store::new(&folder.path().join("full"));
+        // With room for no answer, or for a few.
+        let delta = if small { Store { answers_max: 3000, ..delta } } else { delta };
+        for store in [&delta, &full] {
+            for (name, shift) in [("a", 0), ("b", 5), ("c", 9)] {
+                store.put(&mixed(name, shift), &Evaluation::default(), None, ("1", NOW)).unwrap();
+            }
+        }
+        for (n, (numbers, is_told)) in databases.iter().enumerate() {
+            let database = of_numbers(&folder.path().join(format!("{n}.db")), numbers);
+            let now = NOW + std::time::Duration::from_secs(n as u64 + 1);
+            let (some, all) = (said(&delta, &database, false, now), said(&full, &database, true, now));
+            // Which look found something last may differ; what is said may not.
+            let shown = |seen: &Seen| {
+                let (evaluation, inventory) = seen.details.as_ref().unwrap();
+                let all = (ids(&seen.new), ids(&seen.gone), ids(&evaluation.vulnerabilities));
+                let counts = (seen.n_still, seen.entry.n_vulnerabilities);
+                let rest = serde_json::to_vec(&(
+                    &seen.new,
+                    &seen.gone,
+                    (&evaluation.vulnerabilities, evaluation.n_packages_matched),
+                    (&evaluation.unmatched, inventory),
+                ));
+                format!("{all:?} {counts:?} {}", Digest::of(&rest.unwrap()))
+            };
+            for (some, all) in some.iter().zip(&all) {
+                proptest::prop_assert_eq!(shown(some), shown(all), "look {}", n);
+            }
+            let listed = |store: &Store| {
+                let entries = store.list().unwrap().entries;
+                entries.iter().map(|entry| entry.n_vulnerabilities).collect::<Vec<_>>()
+            };
+            proptest::prop_assert_eq!(listed(&delta), listed(&full));
+            if *is_told {
+                delta.acknowledge(now).unwrap();
+                full.acknowledge(now).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn what_looks_found_is_never_lost_nor_taken_for_another_images() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::new(&folder.path().join("store"));
+    let base = |name: &str, hit: &[usize]| database(&folder.path().join(name), hit.iter().copied());
+    for name in ["a", "b"] {
+        store.put(&inventory(name, 0..40), &Evaluation::default(), None, ("1", NOW)).unwrap();
+    }
+    look(&store, &base("1", &[1]));
+    let n_still = |database: &Database| -> Vec<u64> {
+        let (seen, _) = look(&store, database);
+        seen.iter().map(|seen| seen.n_still + seen.new.len() as u64).collect()
+    };
+    let second = base("2", &[1, 2]);
+    assert_eq!(n_still(&second), [2, 2]);
+    let answers = || -> Vec<PathBuf> {
+        let files = std::fs::read_dir(&store.folder).unwrap().map(|entry| entry.unwrap().path());
+        files.filter(|path| path.extension().is_some_and(|e| e == "answers")).collect()
+    };
+    assert_eq!(answers().len(), 1, "what changed is beside the inventories");
+    assert_eq!(store.list().unwrap().entries[0].n_vulnerabilities, 2);
+
+    // An image that is stored again is what was stored, not what was said of it before.
+    store.put(&inventory("a", 0..2), &Evaluation::default(), None, ("1", NOW)).unwrap();
+    let listed = |n: usize| store.list().unwrap().entries[n].n_vulnerabilities;
+    let a = usize::from(Digest::of(b"a").as_bytes() > Digest::of(b"b").as_bytes());
+    assert_eq!((listed(a), listed(1 - a)), (0, 2));
+    assert_eq!(n_still(&second)[1 - a], 2);
+
+    // A file that cannot be read for once keeps what was said of it.
+    let path = store.path(Digest::of(b"b"));
+    let bytes = std::fs::read(&path).unwrap();
+    std::fs::write(&path, b"damaged").unwrap();
+    let (_, summary) = look(&store, &base("3", &[1, 2, 50]));
+    assert_eq!(summary.n_unreadable, 1);
+    std::fs::write(&path, &bytes).unwrap();
+    assert_eq!(listed(1 - a), 2);
+
+    // Damaged, it costs a whole evaluation and no finding.
+    let fourth = base("4", &[1, 2, 3]);
+    assert_eq!(n_still(&fourth)[1 - a], 3);
+    let [file] = &answers()[..] else { panic!("one file of answers") };
+    let bytes = std::fs::read(file).unwrap();
+    let stored: Vec<(PathBuf, Vec<u8>)> =
+        ["state.json".to_string(), format!("{}{SUFFIX}", Digest::of(b"b").hex())]
+            .iter()
+            .map(|name| (store.folder.join(name), std::fs::read(store.folder.join(name)).unwrap()))
+            .collect();
+    let restore = |stored: &[(PathBuf, Vec<u8>)]| {
+        for (path, bytes) in stored {
+            std::fs::write(path, bytes).unwrap();
+        }
+    };
+    for damage in [&bytes[..bytes.len() - 1], b"", b"PALANS\0\x01"] {
+        std::fs::write(file, damage).unwrap();
+        let (seen, summary) = look(&store, &fourth);
+        assert!(!summary.is_delta);
+        // What was noted in it alone is told once more.
+        let told = &seen[1 - a];
+        assert_eq!(
+            (told.n_still, ids(&told.new), told.gone.len()),
+            (1, vec!["CVE-2026-00002", "CVE-2026-00003"], 0)
+        );
+        // All of it is in the inventories now.
+        assert!(answers().is_empty());
+        restore(&stored);
+    }
 }

@@ -1,5 +1,7 @@
 //! The limits that a group really has, read back from the kernel.
 
+use std::time::Duration;
+
 use super::{Group, read_text};
 
 /// Limits as the kernel reports them; `None` means unlimited or not controlled.
@@ -55,6 +57,21 @@ impl Group {
             read_text(&path).ok()?.lines().find_map(|line| number(line.strip_prefix("oom_kill ")?))
         })
     }
+
+    /// How long the group's processes have computed so far, those that have ended included;
+    /// `None` when no controller tells (cgroup-v1/cpuacct.rst; cgroup-v2.rst, `cpu.stat`).
+    pub fn cpu_time(&self) -> Option<Duration> {
+        let v1 = || {
+            let path = self.controller("cpuacct")?.join("cpuacct.usage");
+            Some(Duration::from_nanos(number(&read_text(&path).ok()?)?))
+        };
+        let v2 = || {
+            let text = read_text(&self.unified()?.join("cpu.stat")).ok()?;
+            let usage = text.lines().find_map(|line| number(line.strip_prefix("usage_usec ")?))?;
+            Some(Duration::from_micros(usage))
+        };
+        v1().or_else(v2)
+    }
 }
 
 /// A number; `max`, `-1` and anything else are no limit.
@@ -81,6 +98,7 @@ mod tests {
             ("memory.swap.max", "0\n"),
             ("pids.max", "max\n"),
             ("cpu.max", "50000 100000\n"),
+            ("cpu.stat", "nr_periods 3\nusage_usec 1500\nuser_usec 9\n"),
         ] {
             std::fs::write(group_folder.join(file), text).unwrap();
         }
@@ -95,5 +113,6 @@ mod tests {
                 cpu_millis: Some(500),
             }
         );
+        assert_eq!(group.cpu_time(), Some(Duration::from_micros(1500)));
     }
 }

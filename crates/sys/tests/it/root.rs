@@ -148,6 +148,7 @@ fn files_of_an_id_mapped_overlay_belong_to_the_range() {
             upper: &at("upper"),
             work: &at("work"),
             nosuid: true,
+            user_xattrs: false,
         };
         mount_overlay(&overlay, &at("merged")).unwrap();
         assert_eq!(mounts_below(folder.path()).unwrap().len(), 2);

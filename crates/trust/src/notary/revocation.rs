@@ -19,7 +19,7 @@ pub(super) struct Crl {
     signature: Vec<u8>,
     issuer: Vec<u8>,
     this_update: i64,
-    next_update: Option<i64>,
+    pub(super) next_update: Option<i64>,
     /// Serial numbers, sorted.
     serials: Vec<Vec<u8>>,
 }
@@ -27,9 +27,11 @@ pub(super) struct Crl {
 /// What is known of a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
-    /// Nothing says where to ask, so that it counts as good.
-    NoSource,
-    Good,
+    /// Nothing says where to ask, so that it counts as good; until that second, when a list
+    /// begins to say something.
+    NoSource(Option<i64>),
+    /// No list has it, until the first of them ends or another one begins.
+    Good(Option<i64>),
     Revoked,
     /// It says where to ask, and no list that is here answers.
     Unknown,
@@ -92,11 +94,14 @@ impl Crl {
         })
     }
 
-    /// Whether it is `issuer`'s and says what is so at `now`.
-    fn is_of(&self, issuer: &Certificate, now: i64) -> bool {
+    #[cfg(test)]
+    pub(super) fn begin_at(&mut self, time: i64) {
+        self.this_update = time;
+    }
+
+    /// Whether it is `issuer`'s.
+    fn is_of(&self, issuer: &Certificate) -> bool {
         self.issuer == issuer.subject
-            && self.this_update <= now
-            && self.next_update.is_none_or(|end| now <= end)
             && signature_hash(Der::new(&self.algorithm), issuer.key.kind())
                 .is_ok_and(|hash| issuer.key.verify(hash, &self.tbs, &self.signature))
     }
@@ -109,14 +114,24 @@ pub(super) fn state(
     lists: &[Crl],
     now: i64,
 ) -> State {
-    let mut found = State::Unknown;
-    for list in lists.iter().filter(|list| list.is_of(issuer, now)) {
-        if list.serials.binary_search(&certificate.serial).is_ok() {
+    let (mut is_known, mut until) = (false, None);
+    // A list that has ended says nothing any more, and its signature need not be checked.
+    let current = lists.iter().filter(|list| list.next_update.is_none_or(|end| now <= end));
+    for list in current.filter(|list| list.is_of(issuer)) {
+        let end = if list.this_update > now {
+            Some(list.this_update - 1)
+        } else if list.serials.binary_search(&certificate.serial).is_ok() {
             return State::Revoked;
-        }
-        found = State::Good;
+        } else {
+            is_known = true;
+            list.next_update
+        };
+        until = until.into_iter().chain(end).min();
+    }
+    if is_known {
+        return State::Good(until);
     }
     let has_source = certificate.extension(OID_CRL_POINTS).is_some()
         || certificate.extension(OID_AUTHORITY_ACCESS).is_some();
-    if found == State::Unknown && !has_source { State::NoSource } else { found }
+    if has_source { State::Unknown } else { State::NoSource(until) }
 }

@@ -239,6 +239,74 @@ fn levels_enforce_or_log() {
     });
 }
 
+/// What an outcome says of its own end is what a clock finds: it holds to that second, and where
+/// nothing else takes its place no longer.
+#[test]
+fn outcomes_say_until_when_they_hold() {
+    let check = |name: &str,
+                 goes_on: bool,
+                 expected: &dyn Fn(&Envelope) -> Option<i64>,
+                 change: &dyn Fn(&mut Value, &mut TrustStore)| {
+        let (image, mut store, mut statement) = (bytes("image.json"), store(), statement());
+        change(&mut statement, &mut store);
+        let (envelope, policy) = (envelope(name), policy(&statement));
+        let at = |now: i64| {
+            let verifier = NotaryVerifier::new(&policy, &store, now);
+            verifier.verify(&envelope, REPOSITORY, target(&image)).map(|outcome| outcome.until)
+        };
+        let until = at(envelope.claimed_time().unwrap() + 60).unwrap();
+        assert_eq!(until, expected(&envelope), "{name} {statement}");
+        if let Some(until) = until {
+            assert_eq!(at(until).unwrap(), Some(until), "{name} {statement}");
+            assert_eq!(at(until + 1).is_ok(), goes_on, "{name} {statement}");
+        }
+    };
+    let certificates_end = |envelope: &Envelope| envelope.chain.iter().map(|it| it.not_after).min();
+    let list_end = |_: &Envelope| store().lists[0].next_update;
+    let first = |envelope: &Envelope| certificates_end(envelope).min(list_end(envelope));
+    let no_lists = |s: &mut Value| {
+        s["signatureVerification"]["override"] = json!({"revocation": "skip"});
+    };
+    let stamped = |s: &mut Value| s["trustStores"] = json!(["ca:shop", "tsa:time"]);
+    check("p256.jws", false, &first, &|_, _| ());
+    check("p256.jws", false, &certificates_end, &|s, _| no_lists(s));
+    // The signature's own end, of which the last second is the one before.
+    let own_end = |envelope: &Envelope| envelope.expiry.map(|end| end - 1);
+    check("rsa3072.jws", false, &own_end, &|s, _| no_lists(s));
+    check("rsa3072.jws", true, &own_end, &|s, _| {
+        no_lists(s);
+        s["signatureVerification"]["level"] = "permissive".into();
+        s["signatureVerification"]["override"] = json!({"revocation": "skip"});
+    });
+    // A time stamp outlives the certificates; what is known of revocation does not.
+    for name in ["stamped.jws", "stamped.cose"] {
+        check(name, false, &list_end, &|s, _| stamped(s));
+        check(name, false, &|_| None, &|s, _| {
+            stamped(s);
+            no_lists(s);
+        });
+        // Judged by the clock while it can be, and by its time stamp afterwards.
+        check(name, true, &certificates_end, &|s, _| {
+            stamped(s);
+            no_lists(s);
+            s["signatureVerification"]["verifyTimestamp"] = "afterCertExpiry".into();
+        });
+    }
+    // A list that is to come may say something else: until then it is known.
+    let soon = envelope("p256.jws").claimed_time().unwrap() + 3600;
+    check("p256.jws", false, &|_| Some(soon - 1), &|_, store| {
+        let mut next = revocation::Crl::parse(&bytes("revoked.crl")).unwrap();
+        next.begin_at(soon);
+        store.lists.push(next);
+    });
+    // What is not enforced and failed already ends nothing.
+    check("p256.jws", false, &|_| None, &|s, store| {
+        store.lists.clear();
+        s["trustStores"] = json!(["ca:shop", "tsa:other"]);
+        s["signatureVerification"]["level"] = "permissive".into();
+    });
+}
+
 #[test]
 fn what_is_signed_is_verified() {
     let (image, store, policy) = (bytes("image.json"), store(), policy(&statement()));

@@ -51,6 +51,16 @@ pub struct Outcome {
     pub logged: Vec<String>,
     /// Annotations that were signed with the image.
     pub annotations: Vec<(String, String)>,
+    /// The last second at which this certainly still holds: certificates that are judged at the
+    /// present time, lists of revoked ones, and the signature itself end. `None`: nothing does.
+    pub until: Option<i64>,
+}
+
+/// What holds, and until when.
+type Until = Result<Option<i64>, Error>;
+
+fn earlier(a: Option<i64>, b: Option<i64>) -> Option<i64> {
+    a.into_iter().chain(b).min()
 }
 
 /// A policy with its trust stores, at a time.
@@ -101,8 +111,13 @@ impl<'p> NotaryVerifier<'p> {
         }
         let leaf = envelope.chain.first().ok_or(Error::BadSignature)?;
         let mut logged = Vec::new();
-        let mut apply = |action: Action, result: Result<(), Error>| match (action, result) {
-            (Action::Skip, _) | (_, Ok(())) => Ok(()),
+        let mut until = None;
+        let mut apply = |action: Action, result: Until| match (action, result) {
+            (Action::Skip, _) => Ok(()),
+            (_, Ok(end)) => {
+                until = earlier(until, end);
+                Ok(())
+            }
             (Action::Enforce, Err(error)) => Err(error),
             (Action::Log, Err(error)) => {
                 logged.push(error.to_string());
@@ -115,7 +130,7 @@ impl<'p> NotaryVerifier<'p> {
             let error = Error::Policy(format!("the signature wants the plugin `{plugin}`"));
             apply(Action::Enforce, Err(error))?;
         }
-        apply(level.authenticity, self.authenticity(envelope, statement))?;
+        apply(level.authenticity, self.authenticity(envelope, statement).map(|()| None))?;
         apply(level.expiry, self.expiry(envelope))?;
         apply(level.authentic_timestamp, self.time(envelope, statement))?;
         if level.revocation != Action::Skip {
@@ -132,6 +147,7 @@ impl<'p> NotaryVerifier<'p> {
             thumbprint: Digest::of(leaf.raw()),
             logged,
             annotations,
+            until,
         })
     }
 
@@ -167,15 +183,15 @@ impl<'p> NotaryVerifier<'p> {
         if is_named { Ok(()) } else { Err(Error::Identity { subject: subject::show(leaf) }) }
     }
 
-    fn expiry(&self, envelope: &Envelope) -> Result<(), Error> {
+    fn expiry(&self, envelope: &Envelope) -> Until {
         match envelope.expiry {
             Some(end) if end <= self.now => Err(Error::Expired(show(end))),
-            _ => Ok(()),
+            end => Ok(end.map(|end| end - 1)),
         }
     }
 
     /// That every certificate was valid at the time of the signature, as far as it is known.
-    fn time(&self, envelope: &Envelope, statement: &Statement) -> Result<(), Error> {
+    fn time(&self, envelope: &Envelope, statement: &Statement) -> Until {
         let all_valid = |low: i64, high: i64, what: &str| {
             let bad =
                 envelope.chain.iter().find(|it| !it.is_valid_at(low) || !it.is_valid_at(high));
@@ -191,7 +207,8 @@ impl<'p> NotaryVerifier<'p> {
             }
         };
         if let Scheme::SigningAuthority(time) = envelope.scheme {
-            return all_valid(time, time, "its authority says that it was signed at");
+            all_valid(time, time, "its authority says that it was signed at")?;
+            return Ok(None);
         }
         let authorities: Vec<&str> = statement
             .stores
@@ -201,14 +218,21 @@ impl<'p> NotaryVerifier<'p> {
             .collect();
         let has_expired = envelope.chain.iter().any(|it| it.not_after < self.now);
         if authorities.is_empty() || statement.after_expiry && !has_expired {
-            return all_valid(self.now, self.now, "it is");
+            all_valid(self.now, self.now, "it is")?;
+            return Ok(envelope.chain.iter().map(|it| it.not_after).min());
         }
-        let (low, high) = self.timestamp(envelope, &authorities)?;
-        all_valid(low, high, "its time stamp says that it was signed at")
+        let (low, high, until) = self.timestamp(envelope, &authorities)?;
+        all_valid(low, high, "its time stamp says that it was signed at")?;
+        Ok(until)
     }
 
-    /// The time that the time stamp proves, as the seconds between which it lies.
-    fn timestamp(&self, envelope: &Envelope, stores: &[&str]) -> Result<(i64, i64), Error> {
+    /// The time that the time stamp proves, as the seconds between which it lies; and until when
+    /// that is known.
+    fn timestamp(
+        &self,
+        envelope: &Envelope,
+        stores: &[&str],
+    ) -> Result<(i64, i64, Option<i64>), Error> {
         let bad = |problem: String| Error::Time(format!("its time stamp: {problem}"));
         let raw = envelope.timestamp.as_ref().ok_or_else(|| {
             Error::Time("the policy wants a time stamp, and there is none".into())
@@ -225,9 +249,9 @@ impl<'p> NotaryVerifier<'p> {
                 match stamp.verify(&envelope.signature, None, &chain) {
                     Ok(time) => {
                         let path: Vec<Certificate> = chain.certificates().to_vec();
-                        self.revocation(&path)?;
+                        let until = self.revocation(&path)?;
                         let accuracy = stamp.accuracy_seconds();
-                        return Ok((time - accuracy, time.saturating_add(accuracy)));
+                        return Ok((time - accuracy, time.saturating_add(accuracy), until));
                     }
                     Err(error) => problem = error.to_string(),
                 }
@@ -237,12 +261,16 @@ impl<'p> NotaryVerifier<'p> {
     }
 
     /// That no certificate but the root's own was revoked.
-    fn revocation(&self, chain: &[Certificate]) -> Result<(), Error> {
+    fn revocation(&self, chain: &[Certificate]) -> Until {
+        let mut until = None;
         for pair in chain.windows(2) {
             let [certificate, issuer] = pair else { continue };
             let problem = match revocation::state(certificate, issuer, &self.store.lists, self.now)
             {
-                State::Good | State::NoSource => continue,
+                State::Good(end) | State::NoSource(end) => {
+                    until = earlier(until, end);
+                    continue;
+                }
                 State::Revoked => "it was revoked",
                 State::Unknown => {
                     "whether it was revoked is not known: no valid list of its issuer is here"
@@ -251,7 +279,7 @@ impl<'p> NotaryVerifier<'p> {
             let subject = subject::show(certificate);
             return Err(Error::Revocation { subject, problem: problem.into() });
         }
-        Ok(())
+        Ok(until)
     }
 }
 

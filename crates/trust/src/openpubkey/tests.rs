@@ -347,9 +347,14 @@ fn a_cosigner_is_required_and_checked() {
         let [head, payload, signature] = split_compact(&signed).unwrap();
         assert_eq!(payload, bound.payload_text);
         let token = format!("{}:{head}:{signature}", bound.to_compact());
-        trusted.verify(&PkToken::parse(&token)?, NOW).map(|it| it.cosigner)
+        trusted.verify(&PkToken::parse(&token)?, NOW).map(|it| (it.cosigner, it.valid_until))
     };
-    assert_eq!(with(&|_| ()).unwrap().as_deref(), Some("https://cos.example"));
+    // The first end is that of both.
+    let by = || Some("https://cos.example".to_string());
+    assert_eq!(with(&|_| ()).unwrap(), (by(), Some(NOW + 5)));
+    let token_end = NOW - 10 + 24 * 3600;
+    let long = with(&|h| h["exp"] = (token_end + 9).into()).unwrap();
+    assert_eq!(long, (by(), Some(token_end)));
     let changes: [&dyn Fn(&mut Value); 6] = [
         &|h| h["exp"] = (NOW - 1).into(),
         &|h| h["iss"] = "https://evil.example".into(),

@@ -21,7 +21,8 @@ pub struct VerifiedToken {
     pub subject: String,
     /// Every claim of the ID token.
     pub claims: Map<String, Value>,
-    /// Last second at which the token vouches; `None`: no end.
+    /// Last second at which the token, with its cosigner where there is one, vouches; `None`: no
+    /// end.
     pub valid_until: Option<i64>,
     /// The second party that signed too.
     pub cosigner: Option<String>,
@@ -43,8 +44,10 @@ impl Providers {
         check_provider(token, provider)?;
         check_audience(token, provider)?;
         check_commitment(token, provider, &key)?;
-        let valid_until = check_time(token, provider, now)?;
+        let own_end = check_time(token, provider, now)?;
         let cosigner = self.check_cosigners(token, now)?;
+        let cosigned_until = cosigner.as_ref().map(|(_, end)| *end);
+        let valid_until = own_end.into_iter().chain(cosigned_until).min();
         Ok(VerifiedToken {
             issuer: issuer.to_string(),
             subject: claim(&token.claims, "sub")
@@ -53,14 +56,15 @@ impl Providers {
                 .to_string(),
             claims: token.claims.clone(),
             valid_until,
-            cosigner,
+            cosigner: cosigner.map(|(issuer, _)| issuer),
             key,
             algorithm,
             hashes: token.hashes.clone(),
         })
     }
 
-    fn check_cosigners(&self, token: &PkToken, now: i64) -> Result<Option<String>, Error> {
+    /// The cosigner, and the last second at which its signature counts.
+    fn check_cosigners(&self, token: &PkToken, now: i64) -> Result<Option<(String, i64)>, Error> {
         let found = match &token.cosigner {
             Some(part) if !self.cosigners.is_empty() => {
                 let issuer = part.text("iss").unwrap_or_default().to_string();
@@ -69,9 +73,9 @@ impl Providers {
                     issuer: issuer.clone(),
                     problem: "it is not configured",
                 })?;
-                check_cosigner(token, part, cosigner, now)
+                let end = check_cosigner(token, part, cosigner, now)
                     .map_err(|problem| Error::Cosigner { issuer: issuer.clone(), problem })?;
-                Some(issuer)
+                Some((issuer, end))
             }
             // Nobody asked for cosigners: what one says adds nothing.
             _ => None,
@@ -79,7 +83,7 @@ impl Providers {
         let missing = self
             .cosigners
             .iter()
-            .find(|one| one.required && found.as_deref() != Some(one.issuer.as_str()));
+            .find(|one| one.required && found.as_ref().is_none_or(|(it, _)| *it != one.issuer));
         match missing {
             Some(one) => Err(Error::Cosigner {
                 issuer: one.issuer.clone(),
@@ -358,7 +362,7 @@ fn check_cosigner(
     part: &Part,
     cosigner: &Cosigner,
     now: i64,
-) -> Result<(), &'static str> {
+) -> Result<i64, &'static str> {
     let has_all = ["iss", "kid", "alg", "eid", "ruri", "nonce"]
         .into_iter()
         .all(|name| part.text(name).is_some_and(|text| !text.is_empty()))
@@ -377,13 +381,12 @@ fn check_cosigner(
     if !key.verify(algorithm, &part.message(&token.payload_text), &part.signature) {
         return Err("its signature is false");
     }
-    if time(&part.header, "exp").is_none_or(|end| end < now) {
-        return Err("its signature has expired");
-    }
+    let end = time(&part.header, "exp").filter(|end| *end >= now);
+    let end = end.ok_or("its signature has expired")?;
     if time(&part.header, "iat").is_none_or(|start| start > now.saturating_add(SKEW)) {
         return Err("its signature is of the future");
     }
-    Ok(())
+    Ok(end)
 }
 
 /// A time in seconds; negative times and fractions are none.

@@ -237,6 +237,15 @@ impl Certificate {
         self.extended_usage.as_ref().is_some_and(|all| all.iter().any(|one| one == usage))
     }
 
+    /// Whether its extended key usage is critical, and names `usage` and nothing else.
+    pub(crate) fn is_only_for(&self, usage: &[u8]) -> bool {
+        self.is_critical(OID_EXTENDED_KEY_USAGE)
+            && self
+                .extended_usage
+                .as_deref()
+                .is_some_and(|all| matches!(all, [one] if one == usage))
+    }
+
     /// Whether it may sign certificates.
     pub(crate) fn may_issue(&self) -> bool {
         const KEY_CERT_SIGN: u8 = 0x04;

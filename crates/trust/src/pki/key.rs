@@ -1,9 +1,13 @@
 //! Public keys as SubjectPublicKeyInfo, and what they verify.
 
+use std::sync::Arc;
+
 use p256::ecdsa::signature::hazmat::PrehashVerifier as _;
 use ring::signature as sig;
 
+use super::comb::Comb;
 use super::der::{self, Der, DerError};
+use super::rsa;
 
 /// Largest RSA modulus, in bytes: 8192 bits, which is what can be verified.
 const MODULUS_BYTES_MAX: usize = 1024;
@@ -79,13 +83,23 @@ pub(crate) enum Kind {
 }
 
 /// A public key.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub(crate) struct Key {
     kind: Kind,
     /// The point, the RSAPublicKey, or the 32 bytes.
     bytes: Vec<u8>,
     spki: Vec<u8>,
+    /// Of a P-384 key: what all its copies know about its multiples.
+    comb: Arc<Comb>,
 }
+
+impl PartialEq for Key {
+    fn eq(&self, other: &Self) -> bool {
+        self.spki == other.spki
+    }
+}
+
+impl Eq for Key {}
 
 impl std::fmt::Debug for Key {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -134,7 +148,7 @@ impl Key {
             }
             _ => return Err(DerError("a key is of another type than ECDSA, RSA and Ed25519")),
         };
-        Ok(Self { kind, bytes: bytes.to_vec(), spki: spki.to_vec() })
+        Ok(Self { kind, bytes: bytes.to_vec(), spki: spki.to_vec(), comb: Arc::default() })
     }
 
     /// Reads a bare RSAPublicKey (PKCS #1), as old logs' keys are written.
@@ -144,7 +158,7 @@ impl Key {
             der::wrap(der::SEQUENCE, &[&der::wrap(der::OID, OID_RSA)[..], &[5, 0]].concat());
         let bits = der::wrap(der::BIT_STRING, &[&[0], bytes].concat());
         let spki = der::wrap(der::SEQUENCE, &[algorithm, bits].concat());
-        Ok(Self { kind: Kind::Rsa, bytes: bytes.to_vec(), spki })
+        Ok(Self { kind: Kind::Rsa, bytes: bytes.to_vec(), spki, comb: Arc::default() })
     }
 
     /// The SubjectPublicKeyInfo.
@@ -184,6 +198,11 @@ impl Key {
     /// Whether `signature` is this key's over `message`, hashed with `hash` (Ed25519 hashes
     /// by itself).
     pub(crate) fn verify(&self, hash: Hash, message: &[u8], signature: &[u8]) -> bool {
+        if self.kind == Kind::P384
+            && let Some(table) = self.comb.table(&self.bytes)
+        {
+            return table.verify(&hash.of(message), signature);
+        }
         let algorithm: &dyn sig::VerificationAlgorithm = match (self.kind, hash) {
             (Kind::P256, Hash::Sha256) => &sig::ECDSA_P256_SHA256_ASN1,
             (Kind::P256, Hash::Sha384) => &sig::ECDSA_P256_SHA384_ASN1,
@@ -200,41 +219,69 @@ impl Key {
         sig::UnparsedPublicKey::new(algorithm, &self.bytes).verify(message, signature).is_ok()
     }
 
-    /// Whether `signature` is this key's over a message with that hash. Only ECDSA can say.
+    /// Whether `signature` is this key's over a message with that hash. Ed25519 cannot say.
     pub(crate) fn verify_hash(&self, hash: &[u8], signature: &[u8]) -> bool {
         match self.kind {
             Kind::P256 => p256::ecdsa::VerifyingKey::from_sec1_bytes(&self.bytes)
                 .ok()
                 .zip(p256::ecdsa::Signature::from_der(signature).ok())
                 .is_some_and(|(key, signature)| key.verify_prehash(hash, &signature).is_ok()),
+            Kind::P384 if let Some(table) = self.comb.table(&self.bytes) => {
+                table.verify(hash, signature)
+            }
             Kind::P384 => p384::ecdsa::VerifyingKey::from_sec1_bytes(&self.bytes)
                 .ok()
                 .zip(p384::ecdsa::Signature::from_der(signature).ok())
                 .is_some_and(|(key, signature)| key.verify_prehash(hash, &signature).is_ok()),
             Kind::P521 => p521::ecdsa::Signature::from_der(signature)
                 .is_ok_and(|signature| verify_p521(&self.bytes, hash, &signature)),
-            Kind::Rsa | Kind::Ed25519 => false,
+            Kind::Rsa => rsa::verify(self, hash, signature).unwrap_or(false),
+            Kind::Ed25519 => false,
         }
     }
 
-    /// Whether `signature` is this key's over `message` as Ed25519ph makes it (RFC 8032,
-    /// section 5.1), which hashes with SHA-512 first and cannot be mistaken for Ed25519.
-    pub(crate) fn verify_ed25519ph(&self, message: &[u8], signature: &[u8]) -> bool {
-        use sha2::Digest as _;
+    /// Whether `signature` is this key's over a message with that SHA-512 as Ed25519ph makes it
+    /// (RFC 8032, section 5.1), which cannot be mistaken for Ed25519.
+    pub(crate) fn verify_ed25519ph(&self, sha512: &[u8], signature: &[u8]) -> bool {
         let Ok(bytes) = <[u8; 32]>::try_from(self.bytes.as_slice()) else { return false };
+        let Ok(hash) = <[u8; 64]>::try_from(sha512) else { return false };
         if self.kind != Kind::Ed25519 {
             return false;
         }
-        let hash = sha2::Sha512::new_with_prefix(message);
         ed25519_dalek::VerifyingKey::from_bytes(&bytes)
             .ok()
             .zip(ed25519_dalek::Signature::from_slice(signature).ok())
-            .is_some_and(|(key, it)| key.verify_prehashed_strict(hash, None, &it).is_ok())
+            .is_some_and(|(key, it)| key.verify_prehashed_strict(Given(hash), None, &it).is_ok())
     }
 
-    /// Whether a message can be verified by its hash alone.
+    /// Whether a message can be verified by its hash alone, whatever the hash.
     pub(crate) fn verifies_hashes(&self) -> bool {
-        matches!(self.kind, Kind::P256 | Kind::P384 | Kind::P521)
+        self.kind != Kind::Ed25519
+    }
+}
+
+/// A SHA-512 that somebody else computed, in the place of the function.
+struct Given([u8; 64]);
+
+impl Default for Given {
+    fn default() -> Self {
+        Self([0; 64])
+    }
+}
+
+impl sha2::digest::OutputSizeUser for Given {
+    type OutputSize = sha2::digest::typenum::U64;
+}
+
+impl sha2::digest::HashMarker for Given {}
+
+impl sha2::digest::Update for Given {
+    fn update(&mut self, _: &[u8]) {}
+}
+
+impl sha2::digest::FixedOutput for Given {
+    fn finalize_into(self, out: &mut sha2::digest::Output<Self>) {
+        out.copy_from_slice(&self.0);
     }
 }
 

@@ -4,9 +4,11 @@
 //! refuses what DER does not allow. Nothing here knows of Sigstore.
 
 pub(crate) mod certificate;
+mod comb;
 pub(crate) mod der;
 pub(crate) mod key;
 pub(crate) mod path;
+mod rsa;
 pub(crate) mod timestamp;
 
 pub(crate) use certificate::Certificate;

@@ -168,7 +168,8 @@ impl<'a> TimeStamp<'a> {
         if !is_given && !authority.issued(leaf) {
             return Err(TimeStampError::UnknownAuthority);
         }
-        if leaf.has_usage(TIME_STAMPING) != Some(true) || !leaf.may_sign() {
+        // RFC 3161, section 2.3: for time stamps and nothing else, and it says so critically.
+        if !leaf.is_only_for(TIME_STAMPING) || !leaf.may_sign() {
             return Err(TimeStampError::UnknownAuthority);
         }
         if !self.signer.verify(leaf)? {

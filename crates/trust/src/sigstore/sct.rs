@@ -84,6 +84,10 @@ pub(crate) fn verify(leaf: &Certificate, issuer: &Key, logs: &[Log]) -> Result<(
         }
         let (bytes, rest) = vector(list).ok_or_else(malformed)?;
         list = rest;
+        // One of another version is nothing that is known (RFC 6962, section 3.3).
+        if bytes.first().is_some_and(|version| *version != 0) {
+            continue;
+        }
         let sct = Sct::parse(bytes).ok_or_else(malformed)?;
         let seconds = i64::try_from(sct.time / 1000).map_err(|_| malformed())?;
         let known = logs.iter().filter(|log| log.id == sct.log_id && log.period.contains(seconds));

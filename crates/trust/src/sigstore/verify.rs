@@ -118,10 +118,17 @@ impl<'r> Verifier<'r> {
                 if keys.is_empty() {
                     return Err(SigstoreError::NoKey);
                 }
-                let key = keys
-                    .iter()
-                    .find(|key| check_signature(bundle, key.key(), artifact).is_ok())
-                    .ok_or(SigstoreError::BadSignature)?;
+                let mut problem = SigstoreError::BadSignature;
+                let signed = |key: &&VerificationKey| {
+                    let found = check_signature(bundle, key.key(), artifact);
+                    // One of these keys might have signed: nobody can tell without the file.
+                    if let Err(error @ SigstoreError::NeedsArtifact) = found {
+                        problem = error;
+                        return false;
+                    }
+                    found.is_ok()
+                };
+                let key = keys.iter().find(signed).ok_or(problem)?;
                 (key.key(), key.key().spki(), Signer::Key(key.clone()))
             }
             Material::Certificate { leaf, intermediates } => {
@@ -136,7 +143,7 @@ impl<'r> Verifier<'r> {
             }
         };
         debug_assert!(!key.spki().is_empty());
-        self.check_entries(bundle, verifier, artifact, &times)?;
+        self.check_entries(bundle, verifier, artifact)?;
         let attested = check_statement(bundle, artifact)?;
         let n_log_entries = bundle.entries.len();
         Ok(VerifiedBundle { signer, times: times.all, attested, n_log_entries })
@@ -184,38 +191,19 @@ impl<'r> Verifier<'r> {
                 times.all.push(time);
             }
         }
-        for entry in &bundle.entries {
-            if let Some(time) = self.check_logged(bundle, entry, root)? {
-                times.all.push(time);
-            }
+        // Entries with a promise first: those without are held against all known times.
+        let promised = |entry: &&LogEntry| entry.promise.is_some();
+        for entry in bundle.entries.iter().filter(promised) {
+            let time = check_logged(bundle, entry, root, &[])?;
+            times.all.extend(time);
+        }
+        for entry in bundle.entries.iter().filter(|entry| !promised(entry)) {
+            check_logged(bundle, entry, root, &times.all)?;
         }
         if let Some(late) = times.all.iter().find(|time| **time > self.now + SKEW) {
             return Err(SigstoreError::Future(show(*late)));
         }
         Ok(times)
-    }
-
-    /// Checks that the log has the entry; gives the time that it promised.
-    fn check_logged(
-        &self,
-        bundle: &Bundle,
-        entry: &LogEntry,
-        root: &TrustedRoot,
-    ) -> Result<Option<i64>, SigstoreError> {
-        let log = find_log(root, entry, self.now).ok_or(SigstoreError::UnknownLog)?;
-        let time = match entry.promise {
-            Some(_) => Some(entry.verify_promise(log)?),
-            None if bundle.minor == 1 => return Err(SigstoreError::Promise("is missing")),
-            None => None,
-        };
-        match &entry.proof {
-            Some(proof) => entry.verify_inclusion(log, proof, bundle.minor > 1)?,
-            None if bundle.minor > 1 => {
-                return Err(SigstoreError::Inclusion("is missing".into()));
-            }
-            None => {}
-        }
-        Ok(time)
     }
 
     fn check_certificate(
@@ -257,16 +245,16 @@ impl<'r> Verifier<'r> {
         })
     }
 
-    /// Checks that each log entry is of this very signature, and was made while its log
-    /// was trusted.
+    /// Checks that each log entry is of this very signature.
     fn check_entries(
         &self,
         bundle: &Bundle,
         verifier: &[u8],
         artifact: &Artifact<'_>,
-        times: &Times,
     ) -> Result<(), SigstoreError> {
-        let Some(root) = self.root else { return Ok(()) };
+        if self.root.is_none() {
+            return Ok(());
+        }
         let by_certificate = matches!(bundle.material, Material::Certificate { .. });
         if bundle.entries.is_empty() && self.needs_log && by_certificate {
             return Err(SigstoreError::NoLogEntry);
@@ -282,26 +270,51 @@ impl<'r> Verifier<'r> {
         };
         let signed = Signed { verifier, signature: &bundle.signature, what };
         for entry in &bundle.entries {
-            // Without a promise the log says no time of its own.
-            if entry.promise.is_none() && !times.all.is_empty() {
-                let log = find_log(root, entry, self.now).ok_or(SigstoreError::UnknownLog)?;
-                if !times.all.iter().any(|time| log.period.contains(*time)) {
-                    return Err(SigstoreError::UnknownLog);
-                }
-            }
             entry.check_is_of(&signed)?;
         }
         Ok(())
     }
 }
 
-/// The log of an entry, if it was trusted at the entry's time.
-fn find_log<'r>(root: &'r TrustedRoot, entry: &LogEntry, now: i64) -> Option<&'r Log> {
-    root.logs.iter().find(|log| {
-        let time = if entry.promise.is_some() { entry.integrated_time } else { now };
-        // An entry without a time of its own is held against its time stamps afterwards.
-        log.id == entry.log_id && (entry.promise.is_none() || log.period.contains(time))
-    })
+/// Checks that a log that was trusted at the time has the entry; gives the time that it promised.
+/// An entry without a promise says no time of its own: its log must have been trusted at one of
+/// `times`, where there are any. A log may stand in the root several times, for several periods.
+fn check_logged(
+    bundle: &Bundle,
+    entry: &LogEntry,
+    root: &TrustedRoot,
+    times: &[i64],
+) -> Result<Option<i64>, SigstoreError> {
+    let is_trusted = |log: &&Log| {
+        log.id == entry.log_id
+            && match entry.promise {
+                Some(_) => log.period.contains(entry.integrated_time),
+                None => times.is_empty() || times.iter().any(|time| log.period.contains(*time)),
+            }
+    };
+    let mut problem = SigstoreError::UnknownLog;
+    for (i, log) in root.logs.iter().filter(is_trusted).enumerate() {
+        match has_entry(bundle, entry, log) {
+            Ok(time) => return Ok(time),
+            Err(error) if i == 0 => problem = error,
+            Err(_) => {}
+        }
+    }
+    Err(problem)
+}
+
+fn has_entry(bundle: &Bundle, entry: &LogEntry, log: &Log) -> Result<Option<i64>, SigstoreError> {
+    let time = match entry.promise {
+        Some(_) => Some(entry.verify_promise(log)?),
+        None if bundle.minor == 1 => return Err(SigstoreError::Promise("is missing")),
+        None => None,
+    };
+    match &entry.proof {
+        Some(proof) => entry.verify_inclusion(log, proof, bundle.minor > 1)?,
+        None if bundle.minor > 1 => return Err(SigstoreError::Inclusion("is missing".into())),
+        None => {}
+    }
+    Ok(time)
 }
 
 fn trusted_time(
@@ -363,10 +376,15 @@ fn check_signature(
                 Artifact::Bytes(bytes) => {
                     hashes.any(|hash| key.verify(hash, bytes, &bundle.signature))
                         || declared == Some(Hash::Sha512)
-                            && key.verify_ed25519ph(bytes, &bundle.signature)
+                            && key.verify_ed25519ph(&Hash::Sha512.of(bytes), &bundle.signature)
                 }
-                Artifact::Digest(_) if !key.verifies_hashes() => {
-                    return Err(SigstoreError::NeedsArtifact);
+                Artifact::Digest(value) if !key.verifies_hashes() => {
+                    if declared != Some(Hash::Sha512)
+                        || !key.verify_ed25519ph(value, &bundle.signature)
+                    {
+                        return Err(SigstoreError::NeedsArtifact);
+                    }
+                    true
                 }
                 Artifact::Digest(value) => hashes.any(|hash| {
                     hash.n_bytes() == value.len() && key.verify_hash(value, &bundle.signature)

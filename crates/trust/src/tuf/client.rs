@@ -1,13 +1,16 @@
 //! The client's way (TUF specification, 5): root after root, then timestamp, snapshot, targets,
 //! and the file.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::ROOT;
+use super::delegation::file_name;
 use super::error::TufError;
 use super::metadata::{
-    Announced, Document, METADATA_BYTES_MAX, Role, Root, Snapshot, Target, Targets, Timestamp,
+    Announced, Document, METADATA_BYTES_MAX, Role, Root, Signers, Snapshot, Target, Targets,
+    Timestamp,
 };
 
 /// Roots that are followed in one go.
@@ -20,6 +23,10 @@ const TARGET_BYTES_MAX: u64 = 16 << 20;
 const TIMESTAMP: &str = "timestamp.json";
 const SNAPSHOT: &str = "snapshot.json";
 const TARGETS: &str = "targets.json";
+/// The folder of what delegated roles signed, so that none of their names is one of ours.
+const DELEGATED: &str = "delegated";
+/// Delegated roles that are asked for one file.
+pub const DELEGATED_MAX: usize = 32;
 
 /// Where a repository's files are.
 pub trait Repository {
@@ -62,6 +69,7 @@ pub fn begin(folder: &Path, bytes: &[u8], replace: bool) -> Result<u64, TufError
     for name in [TIMESTAMP, SNAPSHOT, TARGETS] {
         local.remove(name)?;
     }
+    local.keep_delegated(&BTreeSet::new())?;
     local.write(ROOT, bytes)?;
     Ok(root.version)
 }
@@ -74,6 +82,21 @@ pub fn begin(folder: &Path, bytes: &[u8], replace: bool) -> Result<u64, TufError
 pub fn held(folder: &Path) -> Result<Option<u64>, TufError> {
     let local = Local { folder: folder.to_path_buf() };
     Ok(local.document::<Root>(ROOT)?.map(|(root, _)| root.version))
+}
+
+/// When the first of the documents that are kept in `folder` expires, in seconds since the epoch;
+/// `None`: there are none, or one cannot be read.
+pub fn expires(folder: &Path) -> Option<i64> {
+    let local = Local { folder: folder.to_path_buf() };
+    let root = local.document::<Root>(ROOT).ok()??.0.expires.1;
+    let timestamp = local.document::<Timestamp>(TIMESTAMP).ok()??.0.expires.1;
+    let snapshot = local.document::<Snapshot>(SNAPSHOT).ok()??.0.expires.1;
+    let targets = local.document::<Targets>(TARGETS).ok()??.0.expires.1;
+    let mut first = [root, timestamp, snapshot, targets].into_iter().min()?;
+    for name in local.delegated().ok()? {
+        first = first.min(local.document::<Targets>(&name).ok()??.0.expires.1);
+    }
+    Some(first)
 }
 
 /// Brings what is known of a repository up to date and gives its newest file `name`. `now` is in
@@ -92,14 +115,12 @@ pub fn refresh(
     let root = client.root()?;
     let timestamp = client.timestamp(&root.body)?;
     let snapshot = client.snapshot(&root.body, timestamp.body.snapshot()?)?;
-    let targets = client.targets(&root.body, snapshot.body.targets()?)?;
-    let target =
-        targets.body.file(name).ok_or_else(|| TufError::NoTarget { name: name.to_string() })?;
-    let bytes = client.target(&root.body, name, target)?;
-    let all = [&root.expires, &timestamp.expires, &snapshot.expires, &targets.expires];
+    let found = client.find(&root.body, &snapshot.body, name)?;
+    let bytes = client.target(&root.body, name, &found.target)?;
+    let all = [&root.expires, &timestamp.expires, &snapshot.expires, &found.expires];
     let first = all.into_iter().min_by_key(|(_, at)| *at);
     Ok(Refreshed {
-        versions: [root.version, timestamp.version, snapshot.version, targets.version],
+        versions: [root.version, timestamp.version, snapshot.version, found.version],
         expires: first.map(|(text, _)| text.clone()).unwrap_or_default(),
         target: bytes,
     })
@@ -143,7 +164,28 @@ impl Local {
         Ok(Some((document, bytes)))
     }
 
+    /// The files of what delegated roles signed.
+    fn delegated(&self) -> Result<Vec<String>, TufError> {
+        let entries = match std::fs::read_dir(self.folder.join(DELEGATED)) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(self.failed("read", DELEGATED)(error)),
+        };
+        let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+        Ok(names.map(|name| format!("{DELEGATED}/{name}")).collect())
+    }
+
+    /// Removes what is kept of delegated roles but these files.
+    fn keep_delegated(&self, kept: &BTreeSet<String>) -> Result<(), TufError> {
+        let others = self.delegated()?.into_iter().filter(|name| !kept.contains(name));
+        others.into_iter().try_for_each(|name| self.remove(&name))
+    }
+
     fn write(&self, name: &str, bytes: &[u8]) -> Result<(), TufError> {
+        if name.starts_with(DELEGATED) {
+            std::fs::create_dir_all(self.folder.join(DELEGATED))
+                .map_err(self.failed("write", DELEGATED))?;
+        }
         palisade_base::fs::write_atomic(&self.folder.join(name), bytes, 0o644)
             .map_err(self.failed("write", name))
     }
@@ -155,6 +197,31 @@ impl Local {
             }
             _ => Ok(()),
         }
+    }
+}
+
+/// A file that is in the list of some role.
+struct Found {
+    target: Target,
+    /// Version of the role `targets`.
+    version: u64,
+    /// When the first document expires that was read on the way.
+    expires: (String, i64),
+}
+
+/// One role of the way to a file.
+struct Step<'w> {
+    name: &'w str,
+    signers: Signers<'w>,
+}
+
+impl Root {
+    fn step<'w>(&'w self, name: &'static str) -> Result<Step<'w>, TufError> {
+        let signers = self.signers(name).ok_or_else(|| TufError::Malformed {
+            role: Self::NAME.into(),
+            problem: format!("it does not say who signs `{name}`"),
+        })?;
+        Ok(Step { name, signers })
     }
 }
 
@@ -197,7 +264,7 @@ impl Client<'_> {
             next.verify_itself()?;
             if next.version != expected {
                 return Err(TufError::WrongVersion {
-                    role: Root::NAME,
+                    role: Root::NAME.into(),
                     expected,
                     found: next.version,
                 });
@@ -239,34 +306,34 @@ impl Client<'_> {
         Ok(new)
     }
 
-    /// A document that another one announces: what is here, if it is that, or a new one.
+    /// The document of a role that another one announces: what is kept in the file `local`, if
+    /// it is that, or a new one.
     fn announced<T: Role>(
         &self,
         root: &Root,
-        name: &'static str,
+        role: &Step<'_>,
+        local: &str,
         announced: &Announced,
     ) -> Result<(Document<T>, Option<Vec<u8>>), TufError> {
-        let known = self.local.document::<T>(name)?;
+        let name = format!("{}.json", file_name(role.name));
+        let known = self.local.document::<T>(local)?;
         if let Some((known, bytes)) = known
             && known.version == announced.version
-            && announced.check(name, &bytes).is_ok()
-            && known.verify(root).is_ok()
+            && announced.check(&name, &bytes).is_ok()
+            && known.verify_by(Some(role.signers), true).is_ok()
         {
             known.check_expiry(self.now)?;
             return Ok((known, None));
         }
-        let path = if root.consistent_snapshot {
-            format!("{}.{name}", announced.version)
-        } else {
-            name.to_string()
-        };
+        let path =
+            if root.consistent_snapshot { format!("{}.{name}", announced.version) } else { name };
         let bytes = self.needed(&path, announced.limit())?;
         announced.check(&path, &bytes)?;
-        let new = Document::<T>::parse(&bytes)?;
-        new.verify(root)?;
+        let new = Document::<T>::parse_of(role.name, &bytes)?;
+        new.verify_by(Some(role.signers), true)?;
         if new.version != announced.version {
             return Err(TufError::WrongVersion {
-                role: T::NAME,
+                role: role.name.to_string(),
                 expected: announced.version,
                 found: new.version,
             });
@@ -276,7 +343,8 @@ impl Client<'_> {
     }
 
     fn snapshot(&self, root: &Root, announced: &Announced) -> Result<Document<Snapshot>, TufError> {
-        let (new, bytes) = self.announced::<Snapshot>(root, SNAPSHOT, announced)?;
+        let role = root.step(Snapshot::NAME)?;
+        let (new, bytes) = self.announced::<Snapshot>(root, &role, SNAPSHOT, announced)?;
         let Some(bytes) = bytes else { return Ok(new) };
         if let Some((known, _)) = self.local.document::<Snapshot>(SNAPSHOT)? {
             for (role, known) in &known.body.meta {
@@ -291,12 +359,89 @@ impl Client<'_> {
         Ok(new)
     }
 
-    fn targets(&self, root: &Root, announced: &Announced) -> Result<Document<Targets>, TufError> {
-        let (new, bytes) = self.announced::<Targets>(root, TARGETS, announced)?;
+    /// The list of a role that has files.
+    fn targets(
+        &self,
+        root: &Root,
+        role: &Step<'_>,
+        local: &str,
+        announced: &Announced,
+    ) -> Result<Document<Targets>, TufError> {
+        let (new, bytes) = self.announced::<Targets>(root, role, local, announced)?;
         if let Some(bytes) = bytes {
-            self.local.write(TARGETS, &bytes)?;
+            self.local.write(local, &bytes)?;
         }
         Ok(new)
+    }
+
+    /// Looks for a file in the lists of `targets` and those to whom it delegates, one after the
+    /// other, each before those to whom it delegates itself (specification, 5.6.7).
+    fn find(&self, root: &Root, snapshot: &Snapshot, name: &str) -> Result<Found, TufError> {
+        let none = || TufError::NoTarget { name: name.to_string() };
+        let role = root.step(Targets::NAME)?;
+        let top = self.targets(root, &role, TARGETS, snapshot.targets(Targets::NAME)?)?;
+        let (version, mut expires) = (top.version, top.expires.clone());
+        let mut kept = BTreeSet::new();
+        let found = match top.body.file(name) {
+            Some(target) => Some(target.clone()),
+            None => self.descend(root, snapshot, name, top, &mut expires, &mut kept)?,
+        };
+        self.local.keep_delegated(&kept)?;
+        Ok(Found { target: found.ok_or_else(none)?, version, expires })
+    }
+
+    /// The part of [`find`](Self::find) below `top`: a walk without recursion, over at most
+    /// [`DELEGATED_MAX`] roles, each of them once.
+    fn descend(
+        &self,
+        root: &Root,
+        snapshot: &Snapshot,
+        name: &str,
+        top: Document<Targets>,
+        expires: &mut (String, i64),
+        kept: &mut BTreeSet<String>,
+    ) -> Result<Option<Target>, TufError> {
+        let mut parents = vec![top];
+        // Roles that are still to be asked, the next one last, each with its parent.
+        let mut open: Vec<(usize, String)> = Vec::new();
+        Self::push_branches(&parents, name, &mut open);
+        let mut seen = BTreeSet::new();
+        while let Some((parent, role)) = open.pop() {
+            if !seen.insert(role.clone()) {
+                continue;
+            }
+            if seen.len() > DELEGATED_MAX {
+                return Err(TufError::TooManyRoles { name: name.to_string() });
+            }
+            let delegations = parents.get(parent).and_then(|it| it.body.delegations.as_ref());
+            let branches = delegations.map(|it| it.of(name)).unwrap_or_default();
+            let Some(branch) = branches.into_iter().find(|it| it.name == role) else { continue };
+            let step = Step { name: &role, signers: branch.signers };
+            let local = format!("{DELEGATED}/{}.json", file_name(&role));
+            let found = self.targets(root, &step, &local, snapshot.targets(&role)?)?;
+            if found.expires.1 < expires.1 {
+                expires.clone_from(&found.expires);
+            }
+            kept.insert(local);
+            if let Some(target) = found.body.file(name) {
+                return Ok(Some(target.clone()));
+            }
+            parents.push(found);
+            Self::push_branches(&parents, name, &mut open);
+        }
+        Ok(None)
+    }
+
+    /// Adds the roles to which the last of `parents` delegates the file; one that ends the
+    /// search takes all that were still open.
+    fn push_branches(parents: &[Document<Targets>], name: &str, open: &mut Vec<(usize, String)>) {
+        let Some((last, others)) = parents.split_last() else { return };
+        let Some(delegations) = &last.body.delegations else { return };
+        let branches = delegations.of(name);
+        if branches.last().is_some_and(|branch| branch.is_terminating) {
+            open.clear();
+        }
+        open.extend(branches.into_iter().rev().map(|branch| (others.len(), branch.name)));
     }
 
     fn target(&self, root: &Root, name: &str, target: &Target) -> Result<Vec<u8>, TufError> {

@@ -53,7 +53,7 @@ pub enum TufError {
     #[error("`{role}` metadata is malformed: {problem}")]
     Malformed {
         /// The role.
-        role: &'static str,
+        role: String,
         /// What is wrong.
         problem: String,
     },
@@ -61,7 +61,7 @@ pub enum TufError {
     #[error("`{role}` metadata has {found} of {needed} signatures{}", if *by_known { " by the keys that are trusted" } else { " by its own keys" })]
     Unsigned {
         /// The role.
-        role: &'static str,
+        role: String,
         /// Signatures that verify, each by another key.
         found: u32,
         /// As many are needed.
@@ -73,7 +73,7 @@ pub enum TufError {
     #[error("`{role}` metadata has version {found} where {expected} is announced")]
     WrongVersion {
         /// The role.
-        role: &'static str,
+        role: String,
         /// What was announced.
         expected: u64,
         /// What it is.
@@ -93,7 +93,7 @@ pub enum TufError {
     #[error("`{role}` metadata expired at {when}")]
     Expired {
         /// The role.
-        role: &'static str,
+        role: String,
         /// When.
         when: String,
     },
@@ -104,6 +104,12 @@ pub enum TufError {
         path: String,
         /// `length`, `digest`.
         what: &'static str,
+    },
+    /// The file was looked for in as many delegated roles as may be asked.
+    #[error("`{name}` is in none of the first {} delegated roles", super::DELEGATED_MAX)]
+    TooManyRoles {
+        /// The file.
+        name: String,
     },
     /// The repository offers no such file.
     #[error("the repository offers no `{name}`")]
@@ -141,8 +147,10 @@ impl Explain for TufError {
                 }
                 Self::Fetch { .. } => "nothing was found out and nothing was changed: try again",
                 Self::Missing { .. } | Self::NoTarget { .. } => {
-                    "check the address: `timestamp.json` must be there; files of delegated roles \
-                     are not found"
+                    "check the address, where `timestamp.json` must be, and the file's name"
+                }
+                Self::TooManyRoles { .. } => {
+                    "nothing was taken: the repository delegates more widely than a client follows"
                 }
                 Self::TooLarge { .. } | Self::Malformed { .. } | Self::Mismatch { .. } => {
                     "the repository is damaged, or somebody else answers for it: nothing was taken"

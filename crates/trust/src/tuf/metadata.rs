@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::canonical::canonical;
+use super::delegation::Delegations;
 use super::error::TufError;
 use crate::json;
 use crate::pki::{Hash, Key};
@@ -17,7 +18,7 @@ use crate::{VerificationKey, pem};
 /// Largest document, in bytes; a list may announce less.
 pub const METADATA_BYTES_MAX: u64 = 8 << 20;
 /// Keys of a root, signatures of a document, files of a list.
-const KEYS_MAX: usize = 256;
+pub(super) const KEYS_MAX: usize = 256;
 const SIGNATURES_MAX: usize = 256;
 const FILES_MAX: usize = 65_536;
 /// SubjectPublicKeyInfo of a P-256 point, and of an Ed25519 key, up to their bytes (RFC 5480,
@@ -51,7 +52,7 @@ struct Head {
 
 /// A document of one role, read and not yet verified.
 pub(super) struct Document<T> {
-    role: &'static str,
+    role: String,
     /// What is signed.
     message: Vec<u8>,
     signatures: Vec<Signature>,
@@ -80,7 +81,7 @@ pub(super) struct Root {
 }
 
 #[derive(Deserialize, Clone, Debug, PartialEq, Eq)]
-struct KeyDocument {
+pub(super) struct KeyDocument {
     scheme: String,
     keyval: KeyValue,
 }
@@ -112,6 +113,16 @@ pub(super) struct Snapshot {
 #[derive(Deserialize)]
 pub(super) struct Targets {
     targets: BTreeMap<String, Target>,
+    /// Who has further files.
+    pub(super) delegations: Option<Delegations>,
+}
+
+/// Who must sign a document, and how many of them.
+#[derive(Clone, Copy)]
+pub(super) struct Signers<'k> {
+    pub(super) keys: &'k BTreeMap<String, KeyDocument>,
+    pub(super) keyids: &'k [String],
+    pub(super) threshold: u32,
 }
 
 /// What a list says of a document.
@@ -174,15 +185,22 @@ impl Role for Targets {
     const NAME: &'static str = "targets";
 
     fn problem(&self) -> Option<String> {
-        let n = self.targets.len();
-        (n > FILES_MAX).then(|| format!("it has more than {FILES_MAX} files"))
+        if self.targets.len() > FILES_MAX {
+            return Some(format!("it has more than {FILES_MAX} files"));
+        }
+        self.delegations.as_ref().and_then(Delegations::problem)
     }
 }
 
 impl<T: Role> Document<T> {
     /// Reads a document.
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, TufError> {
-        let bad = |problem: String| TufError::Malformed { role: T::NAME, problem };
+        Self::parse_of(T::NAME, bytes)
+    }
+
+    /// Reads the document of the role `name`, which is of this kind.
+    pub(super) fn parse_of(name: &str, bytes: &[u8]) -> Result<Self, TufError> {
+        let bad = |problem: String| TufError::Malformed { role: name.to_string(), problem };
         let envelope: Envelope =
             json::parse(bytes, METADATA_BYTES_MAX).map_err(|error| bad(error.to_string()))?;
         if envelope.signatures.len() > SIGNATURES_MAX {
@@ -209,7 +227,7 @@ impl<T: Role> Document<T> {
             return Err(bad(problem));
         }
         Ok(Self {
-            role: T::NAME,
+            role: name.to_string(),
             message,
             signatures: envelope.signatures,
             version: head.version,
@@ -220,15 +238,22 @@ impl<T: Role> Document<T> {
 
     /// Whether as many keys have signed it as `root` asks of its role.
     pub(super) fn verify(&self, root: &Root) -> Result<(), TufError> {
-        self.verify_by(root, true)
+        self.verify_by(root.signers(T::NAME), true)
     }
 
-    fn verify_by(&self, root: &Root, by_known: bool) -> Result<(), TufError> {
-        let (found, needed) = root.count(self.role, &self.message, &self.signatures);
+    /// Whether as many of those who sign it have done so.
+    pub(super) fn verify_by(
+        &self,
+        signers: Option<Signers<'_>>,
+        by_known: bool,
+    ) -> Result<(), TufError> {
+        let (found, needed) = signers.map_or((0, 0), |signers| {
+            (signers.count(&self.message, &self.signatures), signers.threshold)
+        });
         if needed > 0 && found >= needed {
             return Ok(());
         }
-        Err(TufError::Unsigned { role: self.role, found, needed, by_known })
+        Err(TufError::Unsigned { role: self.role.clone(), found, needed, by_known })
     }
 
     /// Whether it is still valid at `now`, in seconds since the epoch.
@@ -238,23 +263,30 @@ impl<T: Role> Document<T> {
         if now < *at {
             return Ok(());
         }
-        Err(TufError::Expired { role: self.role, when: when.clone() })
+        Err(TufError::Expired { role: self.role.clone(), when: when.clone() })
     }
 }
 
 impl Document<Root> {
     /// Whether a root is signed by its own keys.
     pub(super) fn verify_itself(&self) -> Result<(), TufError> {
-        self.verify_by(&self.body, false)
+        self.verify_by(self.body.signers(Root::NAME), false)
     }
 }
 
 impl Root {
-    /// Signatures of a role's document, each by another key, and how many are needed.
-    fn count(&self, role: &str, message: &[u8], signatures: &[Signature]) -> (u32, u32) {
-        let Some(keys) = self.roles.get(role) else { return (0, 0) };
+    /// Who signs a role's documents.
+    pub(super) fn signers(&self, role: &str) -> Option<Signers<'_>> {
+        let RoleKeys { keyids, threshold } = self.roles.get(role)?;
+        Some(Signers { keys: &self.keys, keyids, threshold: *threshold })
+    }
+}
+
+impl Signers<'_> {
+    /// Signatures of a document, each by another key.
+    fn count(&self, message: &[u8], signatures: &[Signature]) -> u32 {
         let mut signed: Vec<Vec<u8>> = Vec::new();
-        for signature in signatures.iter().filter(|one| keys.keyids.contains(&one.keyid)) {
+        for signature in signatures.iter().filter(|one| self.keyids.contains(&one.keyid)) {
             let Some(document) = self.keys.get(&signature.keyid) else { continue };
             let Some((key, scheme)) = document.key() else { continue };
             let Ok(bytes) = hex::decode(&signature.sig) else { continue };
@@ -264,9 +296,11 @@ impl Root {
                 signed.push(spki);
             }
         }
-        (u32::try_from(signed.len()).unwrap_or(u32::MAX), keys.threshold)
+        u32::try_from(signed.len()).unwrap_or(u32::MAX)
     }
+}
 
+impl Root {
     /// Whether the same keys sign `role` as in `other`.
     pub(super) fn signs_as(&self, other: &Self, role: &str) -> bool {
         let of = |root: &Self| {
@@ -336,18 +370,18 @@ impl Timestamp {
     /// The snapshot that it announces.
     pub(super) fn snapshot(&self) -> Result<&Announced, TufError> {
         self.meta.get("snapshot.json").ok_or(TufError::Malformed {
-            role: Self::NAME,
+            role: Self::NAME.into(),
             problem: "it announces no snapshot".into(),
         })
     }
 }
 
 impl Snapshot {
-    /// The list of files that it announces.
-    pub(super) fn targets(&self) -> Result<&Announced, TufError> {
-        self.meta.get("targets.json").ok_or(TufError::Malformed {
-            role: Self::NAME,
-            problem: "it announces no targets".into(),
+    /// What it announces of a role that has files.
+    pub(super) fn targets(&self, role: &str) -> Result<&Announced, TufError> {
+        self.meta.get(&format!("{role}.json")).ok_or_else(|| TufError::Malformed {
+            role: Self::NAME.into(),
+            problem: format!("it announces no `{role:.60}`"),
         })
     }
 }
@@ -434,6 +468,7 @@ pub fn check(bytes: &[u8]) -> Result<u64, TufError> {
         for (name, target) in &targets.body.targets {
             let _ = target.check(name, bytes);
             let _ = target.digest();
+            let _ = targets.body.delegations.as_ref().map(|it| it.of(name));
         }
         Ok(targets.version)
     })

@@ -9,15 +9,18 @@
 //! Every document is taken over only once everything about it was verified, and the file that
 //! is wanted last of all; whoever stops half-way goes on the next time.
 //!
-//! Not done: delegated roles are not followed, so that files of theirs are not found;
-//! no mirror list is read.
+//! Delegated roles are followed in their order, by patterns of paths, hashes of paths and bins,
+//! up to [`DELEGATED_MAX`] of them.
+//!
+//! Not done: no mirror list is read.
 
 mod canonical;
 mod client;
+mod delegation;
 mod error;
 mod metadata;
 
-pub use client::{Refreshed, Repository, begin, held, refresh};
+pub use client::{DELEGATED_MAX, Refreshed, Repository, begin, expires, held, refresh};
 pub use error::TufError;
 pub use metadata::{METADATA_BYTES_MAX, check};
 

@@ -12,6 +12,8 @@ use serde_json::{Value, json};
 use super::canonical::canonical;
 use super::*;
 
+mod delegated;
+
 const NOW: i64 = 1_800_000_000;
 const LATE: &str = "2030-01-01T00:00:00Z";
 const EARLY: &str = "2026-01-01T00:00:00Z";
@@ -207,8 +209,13 @@ fn the_newest_file_is_taken_over_and_what_is_known_is_not_fetched_again() {
     assert_eq!(bench.refresh().unwrap(), first);
     // The next root, the timestamp, the file.
     assert_eq!(bench.site.n_asked.get(), 3);
-    bench.publish(2, b"two", LATE);
+    let late = LATE.parse::<jiff::Timestamp>().unwrap().as_second();
+    assert_eq!(expires(bench.folder.path()), Some(late));
+    bench.publish(2, b"two", "2029-01-01T00:00:00Z");
     assert_eq!(bench.refresh().unwrap().target, b"two");
+    let first = "2029-01-01T00:00:00Z".parse::<jiff::Timestamp>().unwrap().as_second();
+    assert_eq!(expires(bench.folder.path()), Some(first));
+    assert_eq!(expires(tempfile::tempdir().unwrap().path()), None);
     assert_eq!(held(bench.folder.path()).unwrap(), Some(1));
     assert!(matches!(
         begin(bench.folder.path(), &bench.file("1.root.json"), false),

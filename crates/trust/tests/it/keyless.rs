@@ -33,12 +33,12 @@ pub(crate) fn wrap(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     out
 }
 
-fn name(text: &str) -> Vec<u8> {
+pub(crate) fn name(text: &str) -> Vec<u8> {
     let pair = wrap(0x30, &[&[6, 3, 0x55, 4, 3], &wrap(0x0c, &[text.as_bytes()])]);
     wrap(0x30, &[&wrap(0x31, &[&pair])])
 }
 
-fn extension(oid: &[u8], critical: bool, value: &[u8]) -> Vec<u8> {
+pub(crate) fn extension(oid: &[u8], critical: bool, value: &[u8]) -> Vec<u8> {
     let flag: &[u8] = if critical { &[1, 1, 0xff] } else { &[] };
     wrap(0x30, &[&wrap(6, &[oid]), flag, &wrap(4, &[value])])
 }
@@ -53,7 +53,7 @@ pub(crate) fn sign(key: &PrivateKey, bytes: &[u8]) -> Vec<u8> {
     key.sign(&Digest::of(bytes)).unwrap()
 }
 
-fn tbs(
+pub(crate) fn tbs(
     issuer: &str,
     subject: &str,
     of: &PrivateKey,
@@ -76,7 +76,7 @@ fn tbs(
     )
 }
 
-fn certificate(tbs: &[u8], by: &PrivateKey) -> Vec<u8> {
+pub(crate) fn certificate(tbs: &[u8], by: &PrivateKey) -> Vec<u8> {
     wrap(0x30, &[tbs, ECDSA_SHA256, &wrap(3, &[&[0], &sign(by, tbs)])])
 }
 

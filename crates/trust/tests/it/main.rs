@@ -3,6 +3,7 @@
 #![expect(clippy::print_stderr, reason = "the reason of a skipped test")]
 
 mod bounds;
+mod bundle_rules;
 mod conformance;
 mod containers;
 mod fixture;

@@ -3,23 +3,28 @@
 
 use super::be32;
 
-pub(super) const NAME: u32 = 1000;
+/// Name of the package.
+pub const NAME: u32 = 1000;
 pub(super) const VERSION: u32 = 1001;
 pub(super) const RELEASE: u32 = 1002;
 pub(super) const EPOCH: u32 = 1003;
 pub(super) const VENDOR: u32 = 1011;
 pub(super) const LICENSE: u32 = 1014;
 pub(super) const PACKAGER: u32 = 1015;
-pub(super) const ARCH: u32 = 1022;
+/// Architecture.
+pub const ARCH: u32 = 1022;
 const OLDFILENAMES: u32 = 1027;
 pub(super) const SOURCERPM: u32 = 1044;
 const DIRINDEXES: u32 = 1116;
 const BASENAMES: u32 = 1117;
 const DIRNAMES: u32 = 1118;
-pub(super) const MODULARITYLABEL: u32 = 5096;
+/// `NAME:STREAM:VERSION:CONTEXT` of a build in a module.
+pub const MODULARITYLABEL: u32 = 5096;
 
+const INT16: u32 = 3;
 const INT32: u32 = 4;
 const STRING: u32 = 6;
+const BIN: u32 = 7;
 const STRING_ARRAY: u32 = 8;
 const I18N_STRING: u32 = 9;
 
@@ -29,7 +34,8 @@ const TAGS_MAX: u32 = 0xffff;
 const PATHS_BYTES_MAX: usize = 64 << 20;
 
 /// A header, whose data is looked up when asked for.
-pub(super) struct Header<'b> {
+#[derive(Debug, Clone, Copy)]
+pub struct Header<'b> {
     index: &'b [u8],
     store: &'b [u8],
 }
@@ -42,7 +48,12 @@ struct Entry<'b> {
 
 impl<'b> Header<'b> {
     /// Takes a blob apart; nothing when its lengths are not its own.
-    pub(super) fn parse(blob: &'b [u8]) -> Option<Self> {
+    pub fn parse(blob: &'b [u8]) -> Option<Self> {
+        Some(Self::parse_prefix(blob)?.0)
+    }
+
+    /// The same for what a blob begins with; gives its length in bytes as well.
+    pub fn parse_prefix(blob: &'b [u8]) -> Option<(Self, usize)> {
         let n_tags = be32(blob, 0)?;
         if n_tags == 0 || n_tags > TAGS_MAX {
             return None;
@@ -51,7 +62,7 @@ impl<'b> Header<'b> {
         let index_bytes = usize::try_from(n_tags).ok()? * 16;
         let index = blob.get(8..8 + index_bytes)?;
         let store = blob.get(8 + index_bytes..)?.get(..store_bytes)?;
-        Some(Self { index, store })
+        Some((Self { index, store }, 8 + index_bytes + store_bytes))
     }
 
     fn entry(&self, tag: u32) -> Option<Entry<'b>> {
@@ -64,8 +75,52 @@ impl<'b> Header<'b> {
         })
     }
 
+    /// Whether the header has a tag, whatever its data.
+    pub fn has(&self, tag: u32) -> bool {
+        self.entry(tag).is_some()
+    }
+
+    /// Texts in their order. Those that the header does not hold whole are left out.
+    pub fn texts(&self, tag: u32) -> Vec<String> {
+        let is_text = |entry: &Entry<'_>| matches!(entry.kind, STRING | STRING_ARRAY | I18N_STRING);
+        let Some(entry) = self.entry(tag).filter(is_text) else { return Vec::new() };
+        let all = texts(entry.data).take(entry.n);
+        all.map(|text| String::from_utf8_lossy(text).into_owned()).collect()
+    }
+
+    /// Numbers in their order, of two or four bytes.
+    pub fn numbers(&self, tag: u32) -> Vec<u32> {
+        let Some(entry) = self.entry(tag) else { return Vec::new() };
+        match entry.kind {
+            INT32 => {
+                entry.data.chunks_exact(4).take(entry.n).filter_map(|it| be32(it, 0)).collect()
+            }
+            INT16 => {
+                let pairs = entry.data.chunks_exact(2).take(entry.n);
+                pairs
+                    .filter_map(|it| Some(u16::from_be_bytes(it.try_into().ok()?).into()))
+                    .collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Bytes.
+    pub fn bytes(&self, tag: u32) -> Option<&'b [u8]> {
+        let entry = self.entry(tag).filter(|entry| entry.kind == BIN)?;
+        entry.data.get(..entry.n)
+    }
+
+    /// `[EPOCH:]VERSION-RELEASE`; an epoch of 0 is left out.
+    pub fn version(&self) -> Option<String> {
+        let (version, release) = (self.text(VERSION)?, self.text(RELEASE)?);
+        let epoch = self.number(EPOCH).filter(|epoch| *epoch > 0);
+        let prefix = epoch.map(|epoch| format!("{epoch}:")).unwrap_or_default();
+        Some(format!("{prefix}{version}-{release}"))
+    }
+
     /// A text; the first of several. Not empty.
-    pub(super) fn text(&self, tag: u32) -> Option<String> {
+    pub fn text(&self, tag: u32) -> Option<String> {
         let entry = self.entry(tag)?;
         if !matches!(entry.kind, STRING | STRING_ARRAY | I18N_STRING) {
             return None;
@@ -75,13 +130,13 @@ impl<'b> Header<'b> {
     }
 
     /// A number.
-    pub(super) fn number(&self, tag: u32) -> Option<u32> {
+    pub fn number(&self, tag: u32) -> Option<u32> {
         let entry = self.entry(tag).filter(|entry| entry.kind == INT32 && entry.n > 0)?;
         be32(entry.data, 0)
     }
 
     /// The package's files. A header that lies about them has none.
-    pub(super) fn files(&self) -> Vec<String> {
+    pub fn files(&self) -> Vec<String> {
         self.split_files().or_else(|| self.whole_files()).unwrap_or_default()
     }
 
@@ -154,6 +209,14 @@ mod tests {
         assert_eq!(found.number(NAME), None);
         assert_eq!(found.text(VERSION), None);
         assert_eq!(found.files(), ["/usr/bin/bash", "/etc/profile"]);
+        assert_eq!(found.texts(BASENAMES), ["bash", "profile"]);
+        assert_eq!((found.numbers(DIRINDEXES), found.numbers(NAME)), (vec![0, 1], Vec::new()));
+        assert!(found.has(EPOCH) && !found.has(ARCH) && found.bytes(NAME).is_none());
+        assert_eq!(Header::parse_prefix(&[&blob[..], b"more"].concat()).unwrap().1, blob.len());
+        // More texts, numbers and bytes than there are.
+        let short = header(&[(ARCH, BIN, 9, b"1234"), (EPOCH, INT16, 9, &[0, 1, 0, 2, 3])]);
+        let short = Header::parse(&short).unwrap();
+        assert_eq!((short.bytes(ARCH), short.numbers(EPOCH)), (None, vec![1, 2]));
     }
 
     #[test]

@@ -15,14 +15,15 @@ use palisade_model::package::SourcePackage;
 
 use super::{CatalogFile, Cataloger, FilePath, file_name};
 use crate::Sink;
-use header::Header;
+pub use header::{ARCH, Header, MODULARITYLABEL, NAME};
 
 /// The cataloger of RPM packages.
 pub(super) struct Rpm;
 
 /// Largest database that is read, in bytes. A workstation's with 3,000 packages has 200 MiB.
-const DATABASE_BYTES_MAX: u64 = 256 << 20;
-const FOLDERS: [&str; 3] = ["var/lib/rpm/", "usr/lib/sysimage/rpm/", "usr/share/rpm/"];
+pub const DATABASE_BYTES_MAX: u64 = 256 << 20;
+/// Folders that may have the database, each with a slash at its end.
+pub const FOLDERS: [&str; 3] = ["var/lib/rpm/", "usr/lib/sysimage/rpm/", "usr/share/rpm/"];
 const MANIFEST: &str = "var/lib/rpmmanifest/container-manifest-2";
 /// A log of SQLite with nothing in it has its header alone.
 const EMPTY_LOG_BYTES: usize = 32;
@@ -46,10 +47,9 @@ impl Cataloger for Rpm {
 
     fn catalog(&self, file: &CatalogFile<'_>, sink: &mut Sink) {
         let mut found = Found { n_bad: 0, file, sink };
-        let outcome = match file_name(file.path) {
-            "rpmdb.sqlite" => sqlite::blobs(file.bytes, "Packages", |blob| found.blob(blob)),
-            "Packages.db" => ndb::blobs(file.bytes, |blob| found.blob(blob)),
-            "Packages" => bdb::blobs(file.bytes, |blob| found.blob(blob)),
+        let name = file_name(file.path);
+        let outcome = match name {
+            _ if FILES.contains(&name) => blobs(name, file.bytes, |blob| found.blob(blob)),
             "rpmdb.sqlite-wal" if file.bytes.len() > EMPTY_LOG_BYTES => {
                 Err("changes that are not in the database yet, and are not read")
             }
@@ -66,6 +66,20 @@ impl Cataloger for Rpm {
         if n_bad > 0 {
             sink.gap(file.path, format!("{n_bad} entries cannot be read as RPM's"));
         }
+    }
+}
+
+/// Names of the database, of which an image has one: of SQLite, of RPM's own form and of Berkeley
+/// DB.
+pub const FILES: [&str; 3] = ["rpmdb.sqlite", "Packages.db", "Packages"];
+
+/// Calls `each` with the header of every package of a database whose file is called `name`, one
+/// of [`FILES`]. [`Header::parse`] reads what it is given.
+pub fn blobs(name: &str, bytes: &[u8], each: impl FnMut(&[u8])) -> Result<(), &'static str> {
+    match name {
+        "rpmdb.sqlite" => sqlite::blobs(bytes, "Packages", each),
+        "Packages.db" => ndb::blobs(bytes, each),
+        _ => bdb::blobs(bytes, each),
     }
 }
 
@@ -90,15 +104,10 @@ impl Found<'_> {
         if name == "gpg-pubkey" {
             return Some(());
         }
-        let version = header.text(header::VERSION)?;
-        let release = header.text(header::RELEASE)?;
+        let version = header.version()?;
         let epoch = header.number(header::EPOCH).filter(|epoch| *epoch > 0);
         let prefix = epoch.map(|epoch| format!("{epoch}:")).unwrap_or_default();
-        let mut package = self.file.package(
-            PackageKind::Rpm,
-            name.as_str(),
-            format!("{prefix}{version}-{release}"),
-        );
+        let mut package = self.file.package(PackageKind::Rpm, name.as_str(), version);
         package.architecture = header.text(header::ARCH).filter(|arch| arch != "(none)");
         package.source = header
             .text(header::SOURCERPM)

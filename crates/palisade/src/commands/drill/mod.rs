@@ -192,6 +192,8 @@ impl<'a> Field<'a> {
             field.data = folder.path().join("data");
             field.run = Path::new("/run").join(format!("palisade-{}", field.name));
             field.own = Some((folder, field.run.clone()));
+            std::fs::create_dir_all(&field.data).context("make the drill's folder")?;
+            context.lend_database(&field.data).context("lend the advisory database")?;
             field.start_watch()?;
         }
         field.start_container()?;
@@ -207,7 +209,6 @@ impl<'a> Field<'a> {
 
     /// A watch that only looks: whatever it sees elsewhere on this host, it does nothing.
     fn start_watch(&mut self) -> Result<(), Failure> {
-        std::fs::create_dir_all(&self.data).context("make the drill's folder")?;
         let ready = self.data.join("ready");
         let child = self
             .command()

@@ -9,7 +9,9 @@ use palisade_base::{Digest, Timestamp};
 use palisade_image::{Amendment, HistoryStep, Image, OpenOptions, WrittenImage};
 use palisade_model::Target;
 use palisade_model::finding::Vulnerability;
-use palisade_patch::{Built, Difference, Files, Plan, Remaining, Scripts, Upgraded};
+use palisade_patch::{
+    Built, Difference, Files, KeptConffile, Plan, Remaining, Scripts, Transaction, Upgraded,
+};
 use palisade_scan::db::Database;
 use serde::Serialize;
 
@@ -91,7 +93,9 @@ pub(super) fn build(context: &Context<'_>, args: &cli::PatchBuild) -> Result<Exi
             .with_hint("what stays, and why, is in the result; `patch plan` lists it as well"));
     }
     let mut by_scripts = BTreeSet::new();
-    if !built.steps.is_empty() {
+    if let Some(transaction) = built.transaction.take() {
+        (layer, by_scripts) = with_rpm(context, &planned, &mut built, &transaction, work.path())?;
+    } else if !built.steps.is_empty() {
         let scripted = with_scripts(context, &planned, &mut built, time, work.path(), &layer)?;
         (layer, by_scripts) = scripted;
     }
@@ -167,19 +171,11 @@ fn with_scripts(
     work: &Path,
     packages: &Path,
 ) -> Result<(PathBuf, BTreeSet<String>), Failure> {
-    let amend = |image: &Image, name: &str, layer: &Path| {
-        let (layer, step) = (layer.to_path_buf(), HistoryStep::default());
-        let amendment = Amendment { tag: None, layer, step, annotations: Vec::new() };
-        let draft = work.join(name);
-        let written = image.amend(&draft, &amendment).or_exit(Exit::Incomplete)?;
-        open_draft(planned, &draft, &written)
-    };
+    let amend = |image: &Image, name: &str, layer: &Path| draft(planned, image, work, name, layer);
     let (mut layers, mut changed, mut base) = (Vec::new(), BTreeSet::new(), None);
     if !built.steps.before.is_empty() {
-        let (empty, before) = (work.join("empty.tar"), work.join("before.tar"));
-        // Two blocks of zeros: an archive of nothing.
-        std::fs::write(&empty, [0; 1024]).context("write a layer")?;
-        let image = amend(&planned.image, "draft-0", &empty)?;
+        let before = work.join("before.tar");
+        let image = copy(planned, work)?;
         let steps = &built.steps.before;
         changed.extend(sandbox::execute(context, image, &planned.files, steps, &before)?);
         if !changed.is_empty() {
@@ -210,6 +206,53 @@ fn with_scripts(
     palisade_patch::merge_layers(&planned.files, &layers, std::io::BufWriter::new(file))
         .or_exit(Exit::Incomplete)?;
     Ok((merged, changed))
+}
+
+/// Has the image's rpm upgrade the packages; gives the layer of what it changed, and the paths that
+/// its scripts may have changed.
+fn with_rpm(
+    context: &Context<'_>,
+    planned: &Planned,
+    built: &mut Built,
+    transaction: &Transaction,
+    work: &Path,
+) -> Result<(PathBuf, BTreeSet<String>), Failure> {
+    let image = copy(planned, work)?;
+    let layer = work.join("rpm.tar");
+    let changed = sandbox::upgrade(context, image, &planned.files, transaction, &layer)?;
+    let kept = KeptConffile::of_rpm(changed.iter().map(String::as_str));
+    for one in kept {
+        let owner = transaction.configuration.get(&one.path);
+        let is_owner = |it: &&mut Upgraded| owner.is_none_or(|owner| it.package == *owner);
+        if let Some(upgraded) = built.upgraded.iter_mut().find(is_owner) {
+            upgraded.kept.push(one);
+        }
+    }
+    // Nothing but files of packages changes where no script was executed.
+    Ok((layer, if transaction.has_scripts { changed } else { BTreeSet::new() }))
+}
+
+/// The image with another layer, in a layout of its own.
+fn draft(
+    planned: &Planned,
+    image: &Image,
+    work: &Path,
+    name: &str,
+    layer: &Path,
+) -> Result<Image, Failure> {
+    let (layer, step) = (layer.to_path_buf(), HistoryStep::default());
+    let amendment = Amendment { tag: None, layer, step, annotations: Vec::new() };
+    let draft = work.join(name);
+    let written = image.amend(&draft, &amendment).or_exit(Exit::Incomplete)?;
+    open_draft(planned, &draft, &written)
+}
+
+/// The image itself, in a layout of its own.
+fn copy(planned: &Planned, work: &Path) -> Result<Image, Failure> {
+    let empty = work.join("empty.tar");
+    // Two blocks of zeros: an archive of nothing.
+    std::fs::write(&empty, [0; 1024]).context("write a layer")?;
+    draft(planned, &planned.image, work, "draft-0", &empty)
 }
 
 fn open_draft(planned: &Planned, draft: &Path, written: &WrittenImage) -> Result<Image, Failure> {
@@ -353,13 +396,14 @@ fn table(report: &Report<'_>, plan: &Plan) -> String {
     let rows: Vec<Vec<String>> = report.upgraded.iter().map(row).collect();
     let mut text = columns(&["UPGRADED", "FROM", "TO", "FILES", "NOT EXECUTED"], &rows) + "\n";
     for kept in report.upgraded.iter().flat_map(|one| &one.kept) {
-        let beside = kept.new_form.as_ref().map(|path| format!("; the new form is {path}"));
-        let _ = writeln!(
-            text,
-            "{} stays as the image has it{}",
-            safe(&kept.path),
-            safe(&beside.unwrap_or_default())
-        );
+        let line = match (&kept.new_form, &kept.old_form) {
+            (_, Some(old)) => format!("{} is replaced; the image's form is {old}", kept.path),
+            (Some(new), None) => {
+                format!("{} stays as the image has it; the new form is {new}", kept.path)
+            }
+            (None, None) => format!("{} stays as the image has it", kept.path),
+        };
+        let _ = writeln!(text, "{}", safe(&line));
     }
     for one in report.upgraded.iter().filter(|one| !one.executed.is_empty()) {
         let _ = writeln!(text, "executed     {}: {}", one.package, safe(&one.executed.join(", ")));

@@ -104,6 +104,7 @@ pub(super) fn safe(text: &str) -> String {
 fn table(report: &Report<'_>) -> String {
     let mut text = String::new();
     let plan = report.plan;
+    let has_notices = plan.upgrades.iter().any(|upgrade| !upgrade.notices.is_empty());
     if !plan.upgrades.is_empty() {
         let rows: Vec<Vec<String>> = plan
             .upgrades
@@ -120,10 +121,15 @@ fn table(report: &Report<'_>) -> String {
                     &upgrade.suite,
                     &fixes,
                 ];
-                cells.map(|cell| safe(cell)).to_vec()
+                let mut row = cells.map(|cell| safe(cell)).to_vec();
+                // Where no package has any there is no column for them.
+                row.extend(has_notices.then(|| safe(&upgrade.notices.join(" "))));
+                row
             })
             .collect();
-        text += &columns(&["PACKAGE", "INSTALLED", "AVAILABLE", "SUITE", "FIXES"], &rows);
+        let heads = ["PACKAGE", "INSTALLED", "AVAILABLE", "SUITE", "FIXES", "NOTICES"];
+        let n_heads = if has_notices { heads.len() } else { heads.len() - 1 };
+        text += &columns(heads.get(..n_heads).unwrap_or_default(), &rows);
         text.push('\n');
     }
     text += &staying(plan);

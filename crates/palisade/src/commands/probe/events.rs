@@ -129,6 +129,10 @@ fn read(
 fn event(alert: &Value) -> Option<Event> {
     let text = |pointer: &str| alert.pointer(pointer).and_then(Value::as_str);
     let detail = match text("/output_fields/evt.args") {
+        // What follows a program's arguments are ids, limits, memory and all control groups.
+        Some(args) if matches!(text("/event_type"), Some("execve" | "execveat")) => {
+            args.split(" tid=").next().unwrap_or(args).to_string()
+        }
         Some(args) => args.to_string(),
         None => format!("{}: {}", text("/rule")?, text("/output")?),
     };
@@ -162,6 +166,10 @@ mod tests {
             (read.fatal_signal(), read.pid, read.process.as_str()),
             (Some("SIGSEGV"), 7, "srv")
         );
+        let mut started = alert.clone();
+        started["event_type"] = json!("execve");
+        started["output_fields"]["evt.args"] = json!("res=0 exe=/bin/a args=b. tid=7(a) pid=7(a)");
+        assert_eq!(event(&started).unwrap().detail, "res=0 exe=/bin/a args=b.");
         let mut other = alert.clone();
         other["output_fields"] = json!({});
         assert_eq!(event(&other).unwrap().detail, "r: o");

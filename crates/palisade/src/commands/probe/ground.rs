@@ -1,6 +1,7 @@
 //! A container of the probe's own.
 
 use std::cell::RefCell;
+use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -18,7 +19,8 @@ use serde_json::json;
 
 use super::Interruption;
 use super::events::Sensor;
-use super::running::{finished, tables, tail};
+use super::keeper::{self, Keeper};
+use super::running::{finished, pulse, tables, tail};
 use crate::cli;
 use crate::commands::Context;
 use crate::exit::{Exit, Failure, OrExit as _};
@@ -26,6 +28,8 @@ use crate::exit::{Exit, Failure, OrExit as _};
 /// An address beside loopback, of the range for tests of networks (RFC 2544), so that a server
 /// takes the probe for somebody from outside.
 const OUTSIDE: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
+/// The address from which the probe comes to it.
+const VISITOR: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);
 /// How long a command in the container may take.
 const EXECUTE_DEADLINE: Duration = Duration::from_secs(20);
 /// How long it may take to start and to stop.
@@ -48,6 +52,8 @@ pub(super) struct Ground<'a> {
     program: PathBuf,
     /// Goes last: everything is in it.
     folder: tempfile::TempDir,
+    /// Takes everything away should this process be killed.
+    _keeper: Keeper,
     run: PathBuf,
     name: String,
     target: String,
@@ -67,11 +73,9 @@ impl<'a> Ground<'a> {
         let program = std::env::current_exe().context("find this program")?;
         let hierarchies = Hierarchies::detect().or_exit(Exit::Incomplete)?;
         let name = format!("probe-{:x}", Timestamp::now().as_nanos());
-        let folder = tempfile::Builder::new()
-            .prefix("palisade-probe-")
-            .tempdir_in("/var/tmp")
-            .context("make the probe's folder")?;
-        let run = Path::new("/run").join(format!("palisade-{name}"));
+        let folder = keeper::folder(&name)?;
+        let keeper = Keeper::start(&program, folder.path())?;
+        let run = keeper::run_folder(&name);
         let target = image(context, args, folder.path())?;
         let policy = policy(args, folder.path())?;
         if context.load_policy(&policy)?.policy.containers.network == palisade_policy::Network::Host
@@ -83,6 +87,7 @@ impl<'a> Ground<'a> {
             interruption,
             program,
             folder,
+            _keeper: keeper,
             run,
             name,
             target,
@@ -92,6 +97,7 @@ impl<'a> Ground<'a> {
             current: RefCell::new(None),
         };
         std::fs::create_dir_all(ground.data()).context("make the probe's folder")?;
+        context.lend_database(&ground.data()).context("lend the advisory database")?;
         let chosen = format!("container.name={}", ground.name);
         let name = ground.name.clone();
         let belongs = move |alert: &serde_json::Value| {
@@ -132,6 +138,8 @@ impl<'a> Ground<'a> {
         if !self.args.command.is_empty() {
             command.arg("--").args(&self.args.command);
         }
+        // Otherwise a killed probe's container would come up when the keeper has looked already.
+        palisade_sys::process::die_with_caller(&mut command);
         let done = finished(command, START_DEADLINE).map_err(|why| {
             Failure::message(Exit::Incomplete, format!("start the probe's container: {why}"))
         })?;
@@ -189,23 +197,32 @@ fn on_the_host() -> Failure {
     Failure::message(Exit::Usage, message).with_hint("probe it under a policy with `network: none`")
 }
 
-/// Gives the loopback device an address more; whether it has it.
+/// Gives the loopback device two addresses more, of which what connects to one comes from the
+/// other; whether it has them. Servers trust who comes from their own address, too.
 fn add_outside() -> bool {
-    Command::new("ip")
-        .args(["address", "add", &format!("{OUTSIDE}/32"), "dev", "lo"])
-        .env_clear()
-        .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .is_ok_and(|status| status.success())
+    let script = format!(
+        "address add {OUTSIDE}/32 dev lo\naddress add {VISITOR}/32 dev lo\n\
+         route replace local {OUTSIDE} dev lo table local proto kernel scope host src {VISITOR}\n"
+    );
+    let ip = || -> std::io::Result<bool> {
+        let mut child = Command::new("ip")
+            .args(["-batch", "-"])
+            .env_clear()
+            .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let written = child.stdin.take().map(|mut stdin| stdin.write_all(script.as_bytes()));
+        Ok(child.wait()?.success() && written.is_some_and(|written| written.is_ok()))
+    };
+    ip().unwrap_or(false)
 }
 
 /// What `run` takes as image. A folder becomes one.
 fn image(context: &Context<'_>, args: &cli::Probe, folder: &Path) -> Result<String, Failure> {
-    let target: Target = args.target.parse().or_exit(Exit::Usage)?;
-    let Target::Folder(root) = target else { return Ok(args.target.clone()) };
+    let target: Target = args.target().parse().or_exit(Exit::Usage)?;
+    let Target::Folder(root) = target else { return Ok(args.target().to_string()) };
     if args.command.is_empty() && args.entrypoint.is_none() {
         return Err(Failure::message(Exit::Usage, "a folder does not say which program it is for")
             .with_hint("palisade probe dir:ROOT -- /usr/bin/program --argument"));
@@ -270,13 +287,9 @@ impl Subject for Ground<'_> {
     fn pulse(&self) -> Pulse {
         let current = self.current.borrow();
         let Some(current) = current.as_ref() else {
-            return Pulse { is_running: false, n_out_of_memory: 0 };
+            return Pulse { is_running: false, n_out_of_memory: 0, cpu: None };
         };
-        let group = palisade_respond::Target::resolve(&current.container, &self.hierarchies).ok();
-        Pulse {
-            is_running: current.init.wait_ended(Duration::ZERO).is_ok_and(|ended| !ended),
-            n_out_of_memory: group.and_then(|target| target.group().n_oom_kills()).unwrap_or(0),
-        }
+        pulse(&current.container, &self.hierarchies, &current.init)
     }
 
     fn events(&self) -> Vec<Event> {

@@ -5,6 +5,7 @@
 
 mod events;
 mod ground;
+mod keeper;
 mod running;
 
 use std::cell::Cell;
@@ -30,6 +31,9 @@ const DEFAULT_POLICY: &str = "restricted, without its demands on the image";
 
 /// Carries out `palisade probe`.
 pub(crate) fn probe(context: &Context<'_>, args: &cli::Probe) -> Result<Exit, Failure> {
+    if let Some(folder) = &args.keep {
+        return keeper::keep(context, folder);
+    }
     let settings = settings(args)?;
     let started = Timestamp::now();
     // Not the end of this process at once: its container and its watch would be left behind.
@@ -46,7 +50,7 @@ pub(crate) fn probe(context: &Context<'_>, args: &cli::Probe) -> Result<Exit, Fa
         (found, Some(args.policy.as_deref().unwrap_or(DEFAULT_POLICY)))
     };
     let report = Report {
-        target: &args.target,
+        target: args.target(),
         policy,
         started,
         ended: Timestamp::now(),
@@ -153,7 +157,7 @@ fn running<'a>(
     args: &cli::Probe,
     interruption: &'a Interruption,
 ) -> Result<Option<Running<'a>>, Failure> {
-    let name = match args.target.parse::<Target>() {
+    let name = match args.target().parse::<Target>() {
         Ok(Target::Container(name)) => Some(name),
         _ => None,
     };
@@ -163,7 +167,7 @@ fn running<'a>(
             None => Ok(None),
         };
     };
-    let name = name.unwrap_or_else(|| args.target.clone());
+    let name = name.unwrap_or_else(|| args.target().to_string());
     if *consent != name {
         return Err(unasked(&name));
     }

@@ -12,10 +12,11 @@ use palisade_probe::listen::Transport;
 use palisade_probe::{Dial, Event, Executed, Here, Pulse, Subject};
 use palisade_respond::Target;
 use palisade_sys::namespace::NetworkNamespace;
-use palisade_sys::{Hierarchies, ProcessHandle};
+use palisade_sys::{Group, Hierarchies, ProcessHandle};
 
 use super::Interruption;
 use super::events::Sensor;
+use super::keeper::{self, Keeper};
 use crate::commands::Context;
 use crate::commands::respond::by_hand::container;
 use crate::exit::{Exit, Failure, OrExit as _};
@@ -71,6 +72,21 @@ pub(super) fn finished(mut command: Command, deadline: Duration) -> Result<Finis
     Ok(Finished { code: status.code().unwrap_or(-1), stdout: text(stdout), stderr: text(stderr) })
 }
 
+/// How a container is whose first process is `init`.
+pub(super) fn pulse(
+    container: &Container,
+    hierarchies: &Hierarchies,
+    init: &ProcessHandle,
+) -> Pulse {
+    let target = Target::resolve(container, hierarchies).ok();
+    let group = target.as_ref().map(Target::group);
+    Pulse {
+        is_running: init.wait_ended(Duration::ZERO).is_ok_and(|ended| !ended),
+        n_out_of_memory: group.and_then(Group::n_oom_kills).unwrap_or(0),
+        cpu: group.and_then(Group::cpu_time),
+    }
+}
+
 /// The tables of sockets of a process's network namespace. None when it has ended: its number
 /// may be another's by now.
 pub(super) fn tables(init: &ProcessHandle) -> Vec<(Transport, String)> {
@@ -120,6 +136,8 @@ pub(super) struct Running<'a> {
     program: std::path::PathBuf,
     folders: [std::path::PathBuf; 2],
     sensor: Sensor,
+    /// Takes the folder away should this process be killed.
+    _keeper: Keeper,
     /// The sensor's folder, which goes with it.
     _folder: tempfile::TempDir,
 }
@@ -150,11 +168,9 @@ impl<'a> Running<'a> {
                 .with_hint("probe its image, in a container of the probe's own"));
         }
         let address = network.enter(own_address).ok().flatten();
-        let folder = tempfile::Builder::new()
-            .prefix("palisade-probe-")
-            .tempdir_in("/var/tmp")
-            .context("make the probe's folder")?;
+        let folder = keeper::folder("")?;
         let program = std::env::current_exe().context("find this program")?;
+        let keeper = Keeper::start(&program, folder.path())?;
         let mut command = Command::new(&program);
         // Two watches cannot have one control socket, so this one has a folder of its own, with
         // the record by which it knows the container.
@@ -187,6 +203,7 @@ impl<'a> Running<'a> {
             program,
             folders,
             sensor,
+            _keeper: keeper,
             _folder: folder,
         })
     }
@@ -207,11 +224,7 @@ impl Dial for Running<'_> {
 
 impl Subject for Running<'_> {
     fn pulse(&self) -> Pulse {
-        let group = Target::resolve(&self.container, &self.hierarchies).ok();
-        Pulse {
-            is_running: self.init.wait_ended(Duration::ZERO).is_ok_and(|ended| !ended),
-            n_out_of_memory: group.and_then(|target| target.group().n_oom_kills()).unwrap_or(0),
-        }
+        pulse(&self.container, &self.hierarchies, &self.init)
     }
 
     fn events(&self) -> Vec<Event> {

@@ -4,10 +4,10 @@ use std::net::Ipv4Addr;
 use std::process::{Child, Command, Stdio};
 
 use super::bed::{Bed, SOON};
-use crate::support::{Ended, finish, wait_for};
+use crate::support::{Ended, Running, finish, wait_for};
 
 /// A network namespace, which ends with this value.
-struct Namespace(Child);
+pub(super) struct Namespace(Child);
 
 impl Namespace {
     fn new() -> Self {
@@ -23,7 +23,7 @@ impl Namespace {
     }
 
     /// `command` in this namespace.
-    fn within(&self, command: &Command) -> Command {
+    pub(super) fn within(&self, command: &Command) -> Command {
         let mut entered = Command::new("nsenter");
         entered.arg(format!("--net=/proc/{}/ns/net", self.0.id()));
         entered.arg(command.get_program()).args(command.get_args());
@@ -36,7 +36,7 @@ impl Namespace {
 
     /// Runs a script of the shell's here; its output.
     #[track_caller]
-    fn run(&self, script: &str) -> String {
+    pub(super) fn run(&self, script: &str) -> String {
         let mut shell = Command::new("/bin/sh");
         shell.args(["-c", script]);
         finish(self.within(&shell)).expect(0).stdout
@@ -79,18 +79,18 @@ while True:
     c.close()
 ";
 
-const HOST: &str = "198.51.100.2";
-const WORLD: &str = "198.51.100.1";
+pub(super) const HOST: &str = "198.51.100.2";
+pub(super) const WORLD: &str = "198.51.100.1";
 
 /// A host, a world beyond it with a server, and one server on the host.
-struct Stage {
-    host: Namespace,
-    world: Namespace,
+pub(super) struct Stage {
+    pub(super) host: Namespace,
+    pub(super) world: Namespace,
     servers: Vec<Child>,
 }
 
 impl Stage {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let (host, world) = (Namespace::new(), Namespace::new());
         host.run(&format!(
             "ip link add out type veth peer name in netns {} && ip address add {HOST}/24 dev out && \
@@ -256,6 +256,94 @@ fn a_network_is_at_most_the_policys() {
 }
 
 #[test]
+fn containers_of_one_network_reach_each_other_and_no_others() {
+    let Some(bed) = Bed::new() else { return };
+    policy(&bed, &[]);
+    let path = bed.path().join("net.yaml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let text = text.replace("containers:\n", "containers:\n  shared_networks: [back, front]\n");
+    std::fs::write(&path, text).unwrap();
+    let stage = Stage::new();
+    // What somebody who was killed while making a network leaves.
+    stage.host.run("ip link add pal-old type bridge");
+    let (back, front) = (&["--network", "bridge:back"][..], &["--network", "bridge:front"][..]);
+    let db = stage.serve(&bed, "db", back);
+    let web = stage.serve(&bed, "web", &[back, &["-p", "8080:80"]].concat());
+    let shop = stage.serve(&bed, "shop", front);
+    let alone = stage.serve(&bed, "alone", &[]);
+    let links = |kind: &str| stage.host.run(&format!("ip -o link show type {kind}"));
+    let bridges = links("bridge");
+    for (name, is_there) in [("pal-back", true), ("pal-front", true), ("pal-old", false)] {
+        assert_eq!(bridges.contains(name), is_there, "{name}: {bridges}");
+    }
+    let at = |name: &str| address_of(&bed, name).to_string();
+    assert!(at("db").starts_with("10.215.0.") && at("web").starts_with("10.215.0."));
+    assert!(at("shop").starts_with("10.215.1."));
+
+    // By name, by address and by the beginning of the id; also who came first knows the other.
+    for (from, to, name) in [
+        ("web", "db".to_string(), "db"),
+        ("db", "web".to_string(), "web"),
+        ("db", at("web"), "web"),
+        ("web", db[..12].to_string(), "db"),
+    ] {
+        wait_for(&format!("{from} to {to}"), SOON, || {
+            (stage.told(&bed, from, &to, 80) == name).then_some(())
+        });
+    }
+    // No other network, no host, no way around; by its published port as everybody.
+    for (from, to, port) in [
+        ("web", at("shop"), 80),
+        ("shop", at("db"), 80),
+        ("alone", at("db"), 80),
+        ("web", at("alone"), 80),
+        ("web", HOST.to_string(), 7000),
+        ("web", "10.215.0.1".to_string(), 7000),
+        ("shop", "db".to_string(), 80),
+    ] {
+        assert_eq!(stage.told(&bed, from, &to, port), "no", "{from} to {to}");
+    }
+    answers(&stage.world, HOST, 8080, "web");
+    wait_for("the world", SOON, || (stage.told(&bed, "db", WORLD, 7000) == HOST).then_some(()));
+
+    let list = stage.palisade(&bed, &["network", "list", "--format", "json"]).expect(0).stdout;
+    let list: serde_json::Value = serde_json::from_str(&list).unwrap();
+    let networks = list["networks"].as_array().unwrap();
+    let members = |n: usize| networks[n]["members"].as_array().unwrap().len();
+    assert_eq!((networks.len(), members(0), members(1)), (2, 2, 1), "{list}");
+    let rows = stage.palisade(&bed, &["network", "list", "--format", "tsv"]).expect(0).stdout;
+    let of = |id: &str| rows.lines().find(|line| line.contains(&id[..12])).unwrap().to_string();
+    for (id, network) in [(&db, "back"), (&web, "back"), (&shop, "front"), (&alone, "-")] {
+        assert!(of(id).ends_with(&format!("\t{network}")), "{rows}");
+    }
+
+    // One goes, and its name with it; the last takes the network away.
+    stage.palisade(&bed, &["stop", "--grace", "0", "db"]).expect(0);
+    let hosts = stage.palisade(&bed, &["exec", "web", "--", "/bin/cat", "/etc/hosts"]).stdout;
+    assert!(hosts.contains("web") && !hosts.contains("db"), "{hosts}");
+    assert!(links("bridge").contains("pal-back"));
+    stage.palisade(&bed, &["stop", "--grace", "0", "web", "shop", "alone"]).expect(0);
+    let bridges = links("bridge");
+    assert!(!bridges.contains("pal-") && bridges.contains("palisade0"), "{bridges}");
+    let rules = stage.host.run("nft list ruleset");
+    assert!(!rules.contains("_back") && !rules.contains("_front"), "{rules}");
+    for id in [&db, &web, &shop, &alone] {
+        bed.expect_nothing_left(id);
+    }
+
+    // What the policy does not name, and what is no name.
+    let run = |network: &str| {
+        let args = ["run", "--policy", "net.yaml", "--network", network, "oci:box"];
+        stage.palisade(&bed, &args)
+    };
+    run("bridge:other").expect_error(1, "allows no shared network `other`");
+    for wrong in ["bridge:", "bridge:A", "bridge:a/b", "bridge:twelve-chars", "bridges", "user:a"] {
+        run(wrong).expect(2);
+    }
+    run("user").expect_error(2, "no such network");
+}
+
+#[test]
 fn bandwidth_and_input_are_limited() {
     let Some(bed) = Bed::new() else { return };
     policy(&bed, &[("network", "1Mi"), ("io", "20Mi")]);
@@ -279,4 +367,78 @@ fn bandwidth_and_input_are_limited() {
     .collect();
     let all = limits.concat();
     assert_eq!(all.matches("20971520").count(), 2, "{limits:?}");
+}
+
+/// The guarded ports in `host`, and the frames with another MAC address that were refused there.
+fn guarded(bed: &Bed, host: &Namespace) -> Vec<(String, u64)> {
+    let list = bed.command(&["network", "list", "--format", "tsv"]);
+    let text = finish(host.within(&list)).expect(0).stdout;
+    let row = |line: &str| {
+        let mut fields = line.split('\t');
+        (fields.next().unwrap().to_string(), fields.next().unwrap().parse().unwrap())
+    };
+    text.lines().map(row).collect()
+}
+
+/// A guest on `bridge` of `host`, whose port there is `device`.
+fn guest(host: &Namespace, bridge: &str, device: &str, address: &str) -> Namespace {
+    let guest = Namespace::new();
+    host.run(&format!(
+        "ip link add {device} type veth peer name eth0 netns {} && \
+         ip link set {device} master {bridge} up",
+        guest.0.id()
+    ));
+    guest.run(&format!("ip address add {address}/24 dev eth0 && ip link set eth0 up"));
+    guest
+}
+
+#[test]
+fn ports_of_the_bridges_that_the_policy_names_are_guarded_as_they_come() {
+    let Some(bed) = Bed::new() else { return };
+    let host = Namespace::new();
+    for bridge in ["br-a", "br-b"] {
+        host.run(&format!("ip link add {bridge} type bridge && ip link set {bridge} up"));
+    }
+    host.run("ip address add 10.99.0.1/24 dev br-a");
+    let policy = |network: &str| {
+        let text = format!(
+            "version: 1\nname: guards\nruntime:\n  rules: [rules.yaml]\n  builtin_rules: false\n\
+             network:\n  {network}\n"
+        );
+        std::fs::write(bed.path().join("policy.yaml"), text).unwrap();
+    };
+    let rule = "- rule: Nothing\n  desc: Nobody asks for it.\n  condition: >\n    \
+        evt.type=open and fd.name=/tmp/canary-of-guards\n  output: x\n  priority: NOTICE\n";
+    std::fs::write(bed.path().join("rules.yaml"), rule).unwrap();
+    policy("{bridges: [\"br-a*\"], ports: [\"va*\"]}");
+    let _first = guest(&host, "br-a", "va1", "10.99.0.2");
+    let flags = ["watch", "--policy", "policy.yaml", "--respond", "on", "--ready-file", "ready"];
+    let mut watch = Running::start(host.within(&bed.command(&flags)), b"");
+    let ports = || guarded(&bed, &host).into_iter().map(|(port, _)| port).collect::<Vec<_>>();
+    wait_for("the guard of a port that was there", SOON, || {
+        assert!(!watch.has_ended(), "{}", watch.stderr());
+        ports().contains(&"va1".into()).then_some(())
+    });
+    let second = guest(&host, "br-a", "va2", "10.99.0.3");
+    let _other_device = guest(&host, "br-a", "tap1", "10.99.0.4");
+    let _other_bridge = guest(&host, "br-b", "va3", "10.99.0.5");
+    wait_for("the guard of a port that came", SOON, || {
+        ports().contains(&"va2".into()).then_some(())
+    });
+    assert!(watch.stderr().contains("port va2 of br-a guarded: "), "{}", watch.stderr());
+    let reaches = "busybox ping -c 1 -W 2 10.99.0.1 >/dev/null && echo yes || echo no";
+    assert_eq!(second.run(reaches), "yes\n");
+    second.run("ip link set eth0 down; ip link set eth0 address 02:00:00:00:00:99 up");
+    assert_eq!(second.run(reaches), "no\n");
+    assert!(guarded(&bed, &host).iter().any(|(port, n_mac)| port == "va2" && *n_mac > 0));
+    assert_eq!(ports().len(), 2, "{:?}", ports());
+    // Another choice holds after a reload; guards that there are stay.
+    policy("{bridges: [br-b]}");
+    watch.signal(rustix::process::Signal::HUP);
+    wait_for("the guard of the other bridge", SOON, || {
+        ports().contains(&"va3".into()).then_some(())
+    });
+    assert_eq!(ports().len(), 3, "{:?}", ports());
+    watch.signal(rustix::process::Signal::TERM);
+    watch.wait(SOON).expect(0);
 }

@@ -185,8 +185,6 @@ fn restricted_stops_what_it_must_and_the_rest_is_seen() {
     let mut drill = bed.command(&["drill", "run", "--image", "oci:box", "--policy", "restricted"]);
     drill.args(["--key", "signer.pub", "--format", "json", "--output", "drill.json"]);
     drill.args(["--patience", "6000"]);
-    // The drill's container has a data folder of its own.
-    drill.env("PALISADE_RUN_DB", bed.data().join("advisories.db"));
     let ended = crate::support::finish(drill).expect(0);
     let text = std::fs::read_to_string(bed.path().join("drill.json")).unwrap();
     let report: Value = serde_json::from_str(&text).unwrap();

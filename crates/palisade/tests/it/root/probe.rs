@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::bed::Bed;
-use crate::support::{Ended, Running};
+use super::bed::{Bed, SOON};
+use crate::support::{Ended, Running, wait_for};
 
 /// A probe starts a sensor and a container, on a machine that does other things too.
 const PROBE_DEADLINE: Duration = Duration::from_mins(4);
@@ -38,7 +38,7 @@ fn root(folder: &Path, programs: &[&str]) -> PathBuf {
 }
 
 /// Copies a file, whatever links lead to it.
-fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to.parent().unwrap()).unwrap();
     std::fs::copy(from, to).unwrap();
 }
@@ -48,12 +48,12 @@ fn probe(bed: &Bed, args: &[&str]) -> Ended {
 }
 
 /// The report of a probe that ends with `code`.
-fn report(bed: &Bed, code: i32, args: &[&str]) -> Value {
+pub(crate) fn report(bed: &Bed, code: i32, args: &[&str]) -> Value {
     let ended = probe(bed, &[&["--format", "json", "--fail-on", "high"], args].concat());
     serde_json::from_str(&ended.expect(code).stdout).unwrap()
 }
 
-fn ids(report: &Value) -> Vec<&str> {
+pub(crate) fn ids(report: &Value) -> Vec<&str> {
     let findings = report["findings"].as_array().unwrap();
     findings.iter().map(|finding| finding["check"].as_str().unwrap()).collect()
 }
@@ -251,4 +251,72 @@ fn what_cannot_be_probed_says_why() {
     probe(&bed, &["--openapi", "none.yaml", "oci:box"]).expect_error(3, "none.yaml");
     std::fs::write(bed.path().join("bad.yaml"), "openapi: 9.9\npaths: {}\n").unwrap();
     probe(&bed, &["--openapi", "bad.yaml", "oci:box"]).expect_error(2, "OpenAPI");
+}
+
+/// The folders that are left of the probe that was process `pid`, and processes of its container.
+fn left_of(pid: u32) -> Vec<String> {
+    let mut left = Vec::new();
+    for entry in std::fs::read_dir("/var/tmp").unwrap().flatten() {
+        let Ok(text) = std::fs::read(entry.path().join("owner.json")) else { continue };
+        let Ok(owner) = serde_json::from_slice::<Value>(&text) else { continue };
+        if owner["pid"] != pid {
+            continue;
+        }
+        left.push(entry.path().display().to_string());
+        let run = Path::new("/run").join(format!("palisade-{}", owner["name"].as_str().unwrap()));
+        left.extend(run.exists().then(|| run.display().to_string()));
+        for record in std::fs::read_dir(run.join("containers")).into_iter().flatten().flatten() {
+            let id = record.file_name().to_string_lossy().trim_end_matches(".json").to_string();
+            left.extend(super::bed::processes_of(&id).iter().map(|pid| format!("{id} {pid}")));
+        }
+    }
+    left
+}
+
+/// The child of `pid` that takes away what it leaves.
+fn keeper_of(pid: u32) -> Option<u32> {
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
+    children.split_whitespace().map(|child| child.parse().unwrap()).find(|child| {
+        let words = std::fs::read(format!("/proc/{child}/cmdline")).unwrap_or_default();
+        words.split(|byte| *byte == 0).any(|word| word == b"--keep")
+    })
+}
+
+fn kill(pid: u32) {
+    let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+}
+
+#[test]
+fn a_probe_that_is_killed_leaves_nothing() {
+    let Some(bed) = Bed::new() else { return };
+    let flags = ["probe", "--no-attempts", "--requests", "100000", "--entrypoint", "/bin/httpd"];
+    let start = || bed.start(&[&flags[..], &["oci:box", "--", "-f", "-p", "80"]].concat());
+    // Killed as it starts, and while its container runs.
+    for n_wanted in [1, 3] {
+        let probe = start();
+        let pid = probe.pid();
+        wait_for("its folders and container", SOON, || {
+            let n = left_of(pid).len();
+            (n >= n_wanted && keeper_of(pid).is_some()).then_some(())
+        });
+        let left = left_of(pid);
+        probe.signal(rustix::process::Signal::KILL);
+        wait_for("nothing of it", SOON, || left_of(pid).is_empty().then_some(()));
+        for path in left.iter().filter(|path| path.starts_with('/')) {
+            wait_for("no such folder", SOON, || (!Path::new(path).exists()).then_some(()));
+        }
+        let id = left.iter().find_map(|text| text.split_once(' ')).map(|(id, _)| id);
+        id.into_iter().for_each(|id| bed.expect_nothing_left(id));
+    }
+    // Killed with its keeper: the next one takes it away.
+    let probe = start();
+    let pid = probe.pid();
+    wait_for("its container", SOON, || (left_of(pid).len() >= 3).then_some(()));
+    kill(wait_for("its keeper", SOON, || keeper_of(pid)));
+    probe.signal(rustix::process::Signal::KILL);
+    drop(probe);
+    assert!(left_of(pid).len() >= 3, "{:?}", left_of(pid));
+    self::probe(&bed, &["dir:/etc"]).expect_error(2, "does not say which program");
+    assert_eq!(left_of(pid), Vec::<String>::new());
 }

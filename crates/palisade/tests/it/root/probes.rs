@@ -36,14 +36,14 @@ pub(crate) fn build(target: &Path) -> Option<()> {
 }
 
 /// Answers of one run, in the order of the questions.
-struct Column {
+pub(crate) struct Column {
     name: &'static str,
     answers: Vec<(String, String)>,
 }
 
 impl Column {
     #[track_caller]
-    fn of(name: &'static str, output: &str) -> Self {
+    pub(crate) fn of(name: &'static str, output: &str) -> Self {
         let answer = |line: &str| {
             let (question, answer) = line.split_once('\t')?;
             Some((question.to_string(), answer.to_string()))
@@ -56,7 +56,7 @@ impl Column {
         column
     }
 
-    fn reached(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn reached(&self) -> impl Iterator<Item = &str> {
         let reached = self.answers.iter().filter(|(_, answer)| answer == "reached");
         reached.map(|(question, _)| question.as_str())
     }
@@ -130,23 +130,31 @@ fn unconfined(folder: &Path, cgroup: &str) -> String {
     finish(command).expect(0).stdout
 }
 
-/// The program's own engine, with the policy `restricted` but for what it asks of images.
-fn own_engine(folder: &Path) -> String {
+/// The policy `restricted` but for what it asks of images.
+pub(crate) fn restricted(folder: &Path) -> String {
     let mut restricted = palisade(folder);
     restricted.args(["policy", "show", "restricted"]);
     let text = finish(restricted).expect(0).stdout;
     let (head, rest) = text.split_once("images:\n").unwrap();
     let containers = rest.find("containers:\n").unwrap();
-    let text = format!("{head}images: {{verify: off}}\n\n{}", &rest[containers..]);
-    std::fs::write(folder.join("restricted.yaml"), text).unwrap();
-    let probe = std::fs::read(folder.join("root/bin/probe")).unwrap();
+    format!("{head}images: {{verify: off}}\n\n{}", &rest[containers..])
+}
+
+/// An image of the probe, which is built already.
+pub(crate) fn image(folder: &Path, probe: &Path) -> Layout {
     let layer = Layer::new()
         .folder("bin/", 0o755)
         .folder("tmp/", 0o1777)
         .folder("etc/", 0o755)
         .file("etc/hosts", 0o644, "")
-        .file("bin/probe", 0o755, probe);
-    Layout::write(&folder.join("probe"), vec![layer], &json!({"Cmd": ["/bin/probe"]}));
+        .file("bin/probe", 0o755, std::fs::read(probe).unwrap());
+    Layout::write(folder, vec![layer], &json!({"Cmd": ["/bin/probe"]}))
+}
+
+/// The program's own engine, with the policy `restricted` but for what it asks of images.
+fn own_engine(folder: &Path) -> String {
+    std::fs::write(folder.join("restricted.yaml"), restricted(folder)).unwrap();
+    image(&folder.join("probe"), &folder.join("root/bin/probe"));
     // Mappings of ids need a path that others may walk.
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o711);
     std::fs::set_permissions(folder, mode).unwrap();

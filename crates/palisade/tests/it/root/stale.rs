@@ -193,7 +193,7 @@ fn containers_that_are_behind_their_tag_or_can_be_patched() {
     }
     let problems = row(&document, "old")["problems"].to_string();
     assert!(
-        problems.contains("no plan: ") && problems.contains("neither dpkg nor apk"),
+        problems.contains("no plan: ") && problems.contains("no database of dpkg, apk or rpm"),
         "{problems}"
     );
     let problems = row(&document, "new")["problems"].to_string();

@@ -1,0 +1,190 @@
+//! Guards for the ports of whole bridges: each port that comes to one of them is guarded.
+//!
+//! Nobody tells in time that an engine has connected a container, so the devices are looked at
+//! again and again; only when another one is there does a look cost more than one small file.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt as _;
+
+use serde::Deserialize;
+
+use super::guard::Guard;
+use super::tools::{ip, nft};
+use super::{NetworkError, ports, refuse_advertisements, sweep};
+
+/// Devices that are remembered and looked for.
+const PORTS_MAX: usize = 16_384;
+/// Namespaces that one look enters.
+const NAMESPACES_MAX: usize = 4096;
+/// Processes that one look considers.
+const PROCESSES_MAX: usize = 131_072;
+/// Looks after which a port is guarded with the addresses that it has, be they none.
+const LOOKS_FOR_ADDRESSES: u32 = 5;
+/// Looks after which a port is given up whose container is not found.
+const LOOKS_MAX: u32 = 60;
+
+/// A device of this host that may be a port of a bridge.
+#[derive(Debug, Deserialize)]
+struct HostLink {
+    ifindex: u32,
+    #[serde(default)]
+    ifname: String,
+    /// The bridge, of a port of one.
+    #[serde(default)]
+    master: Option<String>,
+}
+
+/// What came of a port.
+#[derive(Debug)]
+pub enum Kept {
+    /// It is guarded from now on.
+    Guarded {
+        /// Its bridge.
+        bridge: String,
+        /// How.
+        guard: Guard,
+    },
+    /// It is not.
+    Failed {
+        /// Its bridge.
+        bridge: String,
+        /// The device on the host.
+        device: String,
+        /// Why not.
+        why: String,
+    },
+}
+
+/// The ports of bridges, and which of them are guarded.
+#[derive(Debug, Default)]
+pub struct Keeper {
+    /// The kernel's list of devices at the last look.
+    devices: String,
+    /// Ports that need no look any more, by index.
+    done: BTreeSet<u32>,
+    /// Ports that are to be guarded, with the number of looks.
+    waiting: BTreeMap<u32, u32>,
+}
+
+impl Keeper {
+    /// Forgets what is guarded, for another choice of bridges.
+    pub fn begin_anew(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Guards the ports for which `is_wanted` says so of their bridge and device. Others are
+    /// guarded by nobody here, and guards that there are stay.
+    ///
+    /// # Errors
+    ///
+    /// The devices of this host cannot be listed.
+    pub fn look(
+        &mut self,
+        is_wanted: impl Fn(&str, &str) -> bool,
+    ) -> Result<Vec<Kept>, NetworkError> {
+        let devices = devices();
+        if devices == self.devices && self.waiting.is_empty() {
+            return Ok(Vec::new());
+        }
+        let links: Vec<HostLink> = ip(&["-json", "link", "show", "type", "veth"])?;
+        let is_new = |link: &&HostLink| !self.done.contains(&link.ifindex);
+        let is_ours = |link: &&HostLink| {
+            link.master.as_ref().is_some_and(|bridge| is_wanted(bridge, &link.ifname))
+        };
+        let new: Vec<&HostLink> =
+            links.iter().filter(is_new).filter(is_ours).take(PORTS_MAX).collect();
+        let kept = if new.is_empty() { Vec::new() } else { self.guard(&new)? };
+        // A device that joins its bridge later must not be forgotten, so one without is new again.
+        let there = |index: &u32| links.iter().any(|link| link.ifindex == *index);
+        self.done.retain(there);
+        self.waiting.retain(|index, _| new.iter().any(|link| link.ifindex == *index));
+        // What has no bridge yet gets one without another device coming.
+        let is_settled = links.iter().all(|link| link.master.is_some());
+        self.devices = if is_settled { devices } else { String::new() };
+        Ok(kept)
+    }
+
+    fn guard(&mut self, new: &[&HostLink]) -> Result<Vec<Kept>, NetworkError> {
+        sweep()?;
+        let found = owners(new);
+        let mut kept = Vec::new();
+        for link in new {
+            let bridge = link.master.clone().unwrap_or_default();
+            let n_looks = self.waiting.entry(link.ifindex).or_default();
+            *n_looks += 1;
+            let result = match found.iter().find(|(_, _, guard)| guard.device == link.ifname) {
+                // An engine gives the address after the device.
+                Some((_, _, guard)) if !has_address(guard) && *n_looks < LOOKS_FOR_ADDRESSES => {
+                    continue;
+                }
+                Some((pid, inner, guard)) => nft(&guard.script())
+                    .and_then(|()| refuse_advertisements(Some(*pid), inner))
+                    .map(|()| Kept::Guarded { bridge: bridge.clone(), guard: guard.clone() })
+                    .map_err(|error| palisade_base::render_chain(&error, None)),
+                None if *n_looks < LOOKS_MAX => continue,
+                None => Err("no container has its other end".to_string()),
+            };
+            self.waiting.remove(&link.ifindex);
+            self.done.insert(link.ifindex);
+            let device = link.ifname.clone();
+            kept.push(result.unwrap_or_else(|why| Kept::Failed { bridge, device, why }));
+        }
+        Ok(kept)
+    }
+}
+
+/// Whether a guard knows an address that was given, and does not follow from the device's own.
+fn has_address(guard: &Guard) -> bool {
+    guard.addresses.iter().any(|address| match address {
+        IpAddr::V4(_) => true,
+        IpAddr::V6(address) => !address.is_unicast_link_local(),
+    })
+}
+
+/// The names and counters are the kernel's; here the names alone tell whether something came.
+fn devices() -> String {
+    let text = std::fs::read_to_string("/proc/thread-self/net/dev").unwrap_or_default();
+    text.lines().filter_map(|line| line.split_once(':')).map(|(name, _)| name).collect()
+}
+
+/// The processes in whose namespaces the other ends of `links` are, with the device there and its
+/// guard.
+fn owners(links: &[&HostLink]) -> Vec<(u32, String, Guard)> {
+    let inode = |path: String| std::fs::metadata(path).ok().map(|entry| entry.ino());
+    let own = inode("/proc/thread-self/ns/net".into());
+    let mut seen: BTreeSet<u64> = own.into_iter().collect();
+    let mut found: Vec<(u32, String, Guard)> = Vec::new();
+    let Ok(processes) = std::fs::read_dir("/proc") else { return found };
+    for process in processes.take(PROCESSES_MAX).flatten() {
+        let Ok(pid) = process.file_name().to_string_lossy().parse::<u32>() else { continue };
+        let Some(namespace) = inode(format!("/proc/{pid}/ns/net")) else { continue };
+        if !seen.insert(namespace) {
+            continue;
+        }
+        // One that has just ended, or whose devices have no other end here, is nobody's.
+        let of_it = ports(pid).unwrap_or_default().into_iter();
+        let is_ours = |guard: &Guard| links.iter().any(|link| link.ifname == guard.device);
+        found.extend(
+            of_it.filter(|(_, guard)| is_ours(guard)).map(|(inner, guard)| (pid, inner, guard)),
+        );
+        if found.len() >= links.len() || seen.len() > NAMESPACES_MAX {
+            break;
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_one_that_was_given() {
+        let mac = [2, 0x42, 0xac, 0x11, 0, 2];
+        let own = Guard::new("veth1", mac, Vec::new()).unwrap();
+        assert!(!has_address(&own));
+        let given = Guard::new("veth1", mac, vec!["172.17.0.2".parse().unwrap()]).unwrap();
+        assert!(has_address(&given));
+    }
+}
