@@ -47,6 +47,11 @@ conformance: ## Run the conformance material in $PALISADE_SHARED/conformance
 	@scripts/install-deps.sh build
 	@scripts/conformance.sh
 
+.PHONY: uses
+uses: build ## Compare what Docker is used for with plain runC and with the runtime in front of it, use by use
+	@scripts/install-deps.sh build test
+	@$(SUDO) scripts/engine-uses.sh --install --palisade $(PALISADE)
+
 .PHONY: interop
 interop: build ## Sign and verify both ways with cosign, notation, skopeo and gpg (the first two are put aside)
 	@scripts/interop.sh --install --palisade $(PALISADE)

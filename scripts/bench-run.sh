@@ -83,6 +83,11 @@ run_palisade() { "$palisade" run --policy "$work/policy.yaml" oci:"$work/layout"
 docker_of() { docker --host "unix://$work/sock" run --rm --network none --ulimit nofile=1024:1024 --ulimit nproc=1024:1024 "$@" box /bin/true; }
 docker_plain() { docker_of --runtime runc; }
 docker_ours() { docker_of --runtime palisade; }
+# An image that must have been signed; that it was is decided and remembered.
+signed=bench.example/box:1
+docker_signed() { docker --host "unix://$work/sock" run --rm --network none --ulimit nofile=1024:1024 --ulimit nproc=1024:1024 --runtime "$1" "$signed" /bin/true; }
+docker_unasked() { docker_signed runc; }
+docker_trusted() { docker_signed trusted; }
 
 # --- the same files as an image
 . scripts/layout.sh
@@ -101,7 +106,8 @@ fi
 cat >"$work/daemon.json" <<JSON
 {"data-root": "$work/docker", "exec-root": "$work/exec", "pidfile": "$work/pid", "hosts": ["unix://$work/sock"],
  "storage-driver": "vfs", "bridge": "none", "iptables": false, "cgroup-parent": "/$(basename "$work")",
- "runtimes": {"palisade": {"path": "$work/links/palisade-runtime"}}}
+ "runtimes": {"palisade": {"path": "$work/links/palisade-runtime"},
+  "trusted": {"path": "$work/links/palisade-runtime", "runtimeArgs": ["--palisade-config", "$work/trusted.json"]}}}
 JSON
 unshare --mount --pid --fork --kill-child --mount-proc --propagation private sh -c \
     "mkdir -p /run/docker; mount -t tmpfs tmpfs /run/docker; dockerd --config-file $work/daemon.json >$work/dockerd.log 2>&1; true" &
@@ -109,3 +115,25 @@ engine=$!
 for _ in $(seq 120); do docker --host "unix://$work/sock" version >/dev/null 2>&1 && break; sleep 0.25; done
 docker --host "unix://$work/sock" import "$work/layout.tar" box >/dev/null
 pair "\`docker run\`, and with \`--runtime palisade\` (\`baseline\`)" docker_plain docker_ours
+
+if ! command -v skopeo >/dev/null; then
+    echo "skopeo is not installed (scripts/install-deps.sh test): the row with signatures is left out" >&2
+    exit 0
+fi
+cd "$work"
+skopeo --insecure-policy copy --quiet oci:layout "docker-archive:signed.tar:$signed" >/dev/null
+docker --host "unix://$work/sock" load --quiet --input signed.tar >/dev/null
+"$palisade" sign --generate-key "$work/key" >/dev/null
+"$palisade" sign --key "$work/key.key" oci:layout >/dev/null
+cat >signed.yaml <<YAML
+version: 1
+name: signed
+images:
+  verify: required
+  remember_minutes: 600
+  trust:
+    - {name: bench, images: ["bench.example/*"], keys: [key.pub]}
+YAML
+"$palisade" verify --policy signed.yaml --reference "$signed" oci:layout >/dev/null
+echo "{\"policy\": \"$work/signed.yaml\", \"state\": \"$work/state\", \"decisions\": \"$work/data/decisions\", \"verifier\": \"/bin/false\"}" >trusted.json
+pair "\`docker run\`, and with signatures required and known" docker_unasked docker_trusted

@@ -25,6 +25,7 @@ docker.io|dockerd|test|is another, started by the tests with everything of its o
 containerd|containerd|test|is a third
 containernetworking-plugins|/usr/lib/cni/bridge|test|gives the pods of containerd's Kubernetes interface a network
 python3-grpcio|/usr/lib/python3/dist-packages/grpc/__init__.py|test|speaks to that interface
+lxc|lxc-start|test|is the engine of whole systems, started as it was and hardened
 crun|crun|test|is the other runtime that is handed over to
 docker-compose|docker-compose|test|starts a project of two services
 iptables|iptables|test|publishes the ports of Docker's containers

@@ -19,7 +19,7 @@ use palisade_base::Explain;
 use palisade_policy::Containers;
 use serde::Serialize;
 
-pub use usernet::audit_usernet;
+pub use usernet::{Usernet, harden_usernet};
 
 /// Bytes of a configuration.
 pub const CONFIG_BYTES_MAX: usize = 1 << 20;
@@ -88,6 +88,10 @@ pub struct LxcFacts {
     pub first_id: u32,
     /// Where the list of closed calls will be.
     pub seccomp_path: String,
+    /// `/etc/subuid`, where `newuidmap` is installed: LXC then maps ids by it, for root, too.
+    pub subuid: Option<String>,
+    /// `/etc/subgid`, where `newgidmap` is installed.
+    pub subgid: Option<String>,
     /// `net.ipv6.conf.LINK.accept_ra` of this machine's bridges, where it has them.
     pub accept_ra: BTreeMap<String, u8>,
 }
@@ -104,6 +108,8 @@ pub struct LxcHardened {
     pub filter: String,
     /// Settings for `sysctl.d`: bridges believe no router advertisements.
     pub sysctl: String,
+    /// Lines that `/etc/subuid` and `/etc/subgid` lack, where LXC maps ids by them.
+    pub subids: String,
     /// What was found, in the order of the rules.
     pub findings: Vec<LxcFinding>,
 }
@@ -181,6 +187,7 @@ pub fn harden_lxc(
     work.limits(policy);
     work.elsewhere();
     let (filter, sysctl) = work.network(facts);
+    let subids = work.delegation(facts);
     let mut config = String::new();
     for line in work
         .lines
@@ -199,7 +206,7 @@ pub fn harden_lxc(
     for (call, reason) in CLOSED_CALLS {
         let _ = writeln!(seccomp, "# {reason}\n{call} errno 1");
     }
-    Ok(LxcHardened { config, seccomp, filter, sysctl, findings: work.findings })
+    Ok(LxcHardened { config, seccomp, filter, sysctl, subids, findings: work.findings })
 }
 
 fn read(text: &str) -> Result<Vec<Line>, LxcError> {
@@ -241,9 +248,18 @@ impl Work {
         self.findings.push(LxcFinding { line, key, level, message, fix });
     }
 
-    /// Lines of `key` that are still there: index, number and value.
+    /// Lines of `key` that are still there: index, number and value. An empty value takes back
+    /// what was said before of its key and of those below it, and is none itself.
     fn of(&self, key: &str) -> Vec<(usize, usize, String)> {
-        let all = self.lines.iter().enumerate();
+        let takes_back = |line: &Line| {
+            let rest = key.strip_prefix(line.key.as_str());
+            line.text.is_some()
+                && line.value.is_empty()
+                && !line.key.is_empty()
+                && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        let from = self.lines.iter().rposition(takes_back).map_or(0, |at| at + 1);
+        let all = self.lines.iter().enumerate().skip(from);
         let kept = all.filter(|(_, line)| line.key == key && line.text.is_some());
         kept.map(|(i, line)| (i, line.number, line.value.clone())).collect()
     }

@@ -40,6 +40,15 @@ impl Work {
                     let fix = "use a veth on a bridge if it is not meant so";
                     self.find(number, &key, LxcLevel::Note, [message, fix]);
                 }
+                Some((_, number, kind @ ("macvlan" | "ipvlan" | "vlan"))) => {
+                    let message = format!(
+                        "`{kind}` speaks to the host's network beside the host: no filter of a \
+                         bridge sees what it forges"
+                    );
+                    let key = format!("lxc.net.{i}.type");
+                    let fix = "use a veth on a bridge if the network is not the container's alone";
+                    self.find(number, &key, LxcLevel::Note, [&message, fix]);
+                }
                 Some((_, _, "veth")) => {
                     if let Some((_, _, link)) = value(self, "link")
                         && is_name(&link)

@@ -1,5 +1,7 @@
 //! The rules, one function each: what is found, and what is written instead.
 
+use std::fmt::Write as _;
+
 use palisade_policy::Containers;
 
 use super::{LxcFacts, LxcLevel, Work};
@@ -21,6 +23,19 @@ const HARMLESS_DEVICES: [&str; 9] = [
     "c 5:2 rwm",
     "c 136:* rwm",
 ];
+
+/// Mappings of ids that are looked at: the kernel takes no more (`user_namespaces(7)`).
+const IDMAPS_MAX: usize = 2 * 340;
+
+/// The ranges of `/etc/subuid` that are root's: first and count.
+fn ranges_of_root(text: &str) -> impl Iterator<Item = (u32, u32)> {
+    text.lines().filter_map(|line| {
+        let mut parts = line.trim().splitn(3, ':');
+        let who = parts.next()?;
+        let (first, count) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+        matches!(who, "root" | "0").then_some((first, count))
+    })
+}
 
 impl Work {
     /// Root inside must be nobody outside.
@@ -65,6 +80,42 @@ impl Work {
         for kind in ["u", "g"] {
             self.add("lxc.idmap", &format!("{kind} 0 {} {IDS}", facts.first_id));
         }
+    }
+
+    /// `newuidmap`, where it is installed, gives root no ids either but those of `/etc/subuid`:
+    /// the ranges that are missing there, as its lines.
+    pub(super) fn delegation(&mut self, facts: &LxcFacts) -> String {
+        let mut missing = std::collections::BTreeSet::new();
+        let added = self.added.iter().filter_map(|line| line.strip_prefix("lxc.idmap = "));
+        let maps = self.of("lxc.idmap").into_iter().map(|(_, _, value)| value);
+        for value in maps.chain(added.map(str::to_string)).take(IDMAPS_MAX) {
+            let words: Vec<&str> = value.split_whitespace().collect();
+            let [kind, _, host, n] = words.as_slice() else { continue };
+            let (Ok(host), Ok(n)) = (host.parse::<u32>(), n.parse::<u32>()) else { continue };
+            let kinds = [("u", &facts.subuid), ("g", &facts.subgid)];
+            for (_, file) in kinds.iter().filter(|(name, _)| name == kind || *kind == "b") {
+                let is_given = |text: &String| {
+                    ranges_of_root(text).any(|(first, count)| {
+                        first <= host
+                            && u64::from(host) + u64::from(n) <= u64::from(first) + u64::from(count)
+                    })
+                };
+                if n > 0 && file.as_ref().is_some_and(|text| !is_given(text)) {
+                    missing.insert((host, n));
+                }
+            }
+        }
+        let mut lines = String::new();
+        for (host, n) in &missing {
+            let _ = writeln!(lines, "root:{host}:{n}");
+        }
+        if !missing.is_empty() {
+            let message = "newuidmap gives root these ids only by /etc/subuid and /etc/subgid: \
+                           without that the container does not start";
+            let fix = format!("add to both: {}", lines.trim_end().replace('\n', ", "));
+            self.find(0, "lxc.idmap", LxcLevel::Note, [message, &fix]);
+        }
+        lines
     }
 
     /// The policy's capabilities at most; LXC takes a list to keep or one to drop, not both.
@@ -230,7 +281,6 @@ impl Work {
     }
 
     pub(super) fn devices(&mut self) {
-        let mut is_closed = false;
         for key in ["lxc.cgroup2.devices.allow", "lxc.cgroup.devices.allow"] {
             for (index, number, value) in self.of(key) {
                 if value.split_whitespace().next() == Some("a") {
@@ -248,16 +298,18 @@ impl Work {
                 }
             }
         }
-        for key in ["lxc.cgroup2.devices.deny", "lxc.cgroup.devices.deny"] {
-            is_closed |= self.of(key).iter().any(|(_, _, value)| value == "a");
-        }
-        if !is_closed {
-            let key = "lxc.cgroup2.devices.deny";
+        // LXC passes over what is written for the version of control groups that it does not
+        // find, so both are written: a machine with either closes them.
+        for group in ["lxc.cgroup2", "lxc.cgroup"] {
+            let key = format!("{group}.devices.deny");
+            if self.of(&key).iter().any(|(_, _, value)| value == "a") {
+                continue;
+            }
             let message = "devices are not closed";
-            self.find(0, key, LxcLevel::Medium, [message, "all but the harmless ones"]);
-            self.add(key, "a");
+            self.find(0, &key, LxcLevel::Medium, [message, "all but the harmless ones"]);
+            self.add(&key, "a");
             for device in HARMLESS_DEVICES {
-                self.add("lxc.cgroup2.devices.allow", device);
+                self.add(&format!("{group}.devices.allow"), device);
             }
         }
     }
@@ -270,6 +322,10 @@ impl Work {
             .map(|line| line.key.clone())
             .collect();
         for key in keys {
+            // Several lines of one key are judged at once, and those that were taken back not.
+            if self.of(&key).is_empty() {
+                continue;
+            }
             // The container's own are what `clone` names.
             if key == "lxc.namespace.clone" {
                 let message = "namespaces that are not named are the host's";
@@ -288,36 +344,69 @@ impl Work {
         }
     }
 
+    /// Each limit for both versions of control groups; one that is there for one of them holds
+    /// for the other, too.
     pub(super) fn limits(&mut self, policy: &Containers) {
         let limits = &policy.limits;
-        let cpu = limits
-            .cpu_millis
-            .map(|millis| format!("{} {CPU_PERIOD_US}", u64::from(millis) * CPU_PERIOD_US / 1000));
-        for (key, older, limit, message) in [
+        for (keys, limit, message) in [
             (
-                "lxc.cgroup2.memory.max",
-                "lxc.cgroup.memory.limit_in_bytes",
+                ["lxc.cgroup2.memory.max", "lxc.cgroup.memory.limit_in_bytes"],
                 limits.memory_bytes.map(|bytes| bytes.to_string()),
                 "it can take all memory of the host",
             ),
             (
-                "lxc.cgroup2.pids.max",
-                "lxc.cgroup.pids.max",
+                ["lxc.cgroup2.pids.max", "lxc.cgroup.pids.max"],
                 limits.pids.map(|n| n.to_string()),
                 "a fork bomb takes the host along",
             ),
-            (
-                "lxc.cgroup2.cpu.max",
-                "lxc.cgroup.cpu.cfs_quota_us",
-                cpu,
-                "it can take every processor of the host",
-            ),
         ] {
-            let Some(limit) = limit else { continue };
-            if self.last(key).is_none() && self.last(older).is_none() {
-                self.find(0, key, LxcLevel::Low, [message, &limit]);
-                self.add(key, &limit);
+            let known = keys.iter().find_map(|key| self.last(key)).map(|(_, _, value)| value);
+            // The one that was written is its owner's; without any it is the policy's.
+            let Some(value) = known.or(limit) else { continue };
+            for key in keys {
+                if self.last(key).is_none() {
+                    self.find(0, key, LxcLevel::Low, [message, &value]);
+                    self.add(key, &value);
+                }
             }
+        }
+        self.limit_of_processors(policy);
+    }
+
+    fn limit_of_processors(&mut self, policy: &Containers) {
+        let (one, quota) = ("lxc.cgroup2.cpu.max", "lxc.cgroup.cpu.cfs_quota_us");
+        let period = "lxc.cgroup.cpu.cfs_period_us";
+        let newer = self.last(one).map(|(_, _, value)| value);
+        let older = self.last(quota).map(|(_, _, value)| value);
+        let of_policy =
+            policy.limits.cpu_millis.map(|millis| u64::from(millis) * CPU_PERIOD_US / 1000);
+        // As `QUOTA PERIOD`, microseconds.
+        let value = match (&newer, &older, of_policy) {
+            (Some(newer), ..) => newer.clone(),
+            (None, Some(older), _) => {
+                let period = self.last(period).map(|(_, _, value)| value);
+                format!("{older} {}", period.unwrap_or_else(|| CPU_PERIOD_US.to_string()))
+            }
+            (None, None, Some(quota)) => format!("{quota} {CPU_PERIOD_US}"),
+            (None, None, None) => return,
+        };
+        let mut words = value.split_whitespace();
+        let Some(micros) = words.next().filter(|word| word.bytes().all(|b| b.is_ascii_digit()))
+        else {
+            // `max`, or `-1`: its owner wants none.
+            return;
+        };
+        let of_period = words.next().map_or_else(|| CPU_PERIOD_US.to_string(), str::to_string);
+        let message = "it can take every processor of the host";
+        if newer.is_none() {
+            self.find(0, one, LxcLevel::Low, [message, &value]);
+            self.add(one, &value);
+        }
+        if older.is_none() {
+            self.find(0, quota, LxcLevel::Low, [message, &value]);
+            // The period first: a quota is a part of it.
+            self.add(period, &of_period);
+            self.add(quota, micros);
         }
     }
 

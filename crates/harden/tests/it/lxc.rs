@@ -1,6 +1,6 @@
 //! Configurations of LXC: what is found in them, and what is written instead.
 
-use palisade_harden::lxc::{LxcError, LxcFacts, LxcHardened, LxcLevel, audit_usernet, harden_lxc};
+use palisade_harden::lxc::{LxcError, LxcFacts, LxcHardened, LxcLevel, harden_lxc, harden_usernet};
 
 use super::restricted as containers;
 
@@ -10,6 +10,7 @@ fn facts() -> LxcFacts {
         first_id: 16_777_216,
         seccomp_path: "/var/lib/lxc/web/config.seccomp".into(),
         accept_ra: [("lxcbr0".to_string(), 1)].into(),
+        ..LxcFacts::default()
     }
 }
 
@@ -163,10 +164,94 @@ fn names_in_a_configuration_never_become_rules() {
     assert!(hardened.sysctl.is_empty());
 }
 
+/// LXC passes over the keys of the version of control groups that a machine does not have.
+#[test]
+fn limits_are_written_for_both_versions_of_control_groups() {
+    let check = |text: &str, expected: &[&str]| {
+        let hardened = harden(text);
+        for line in expected {
+            let n = hardened.config.lines().filter(|known| known == line).count();
+            assert_eq!(n, 1, "{text}: `{line}` in {}", hardened.config);
+        }
+        let again = harden(&hardened.config);
+        assert_eq!(again.config, hardened.config, "{text}");
+    };
+    check("", &["lxc.cgroup2.pids.max = 512", "lxc.cgroup.pids.max = 512"]);
+    check("", &["lxc.cgroup.devices.deny = a", "lxc.cgroup.devices.allow = c 1:3 rwm"]);
+    check("lxc.cgroup2.devices.deny = a", &["lxc.cgroup.devices.deny = a"]);
+    // Its owner's limit holds for both.
+    check("lxc.cgroup2.pids.max = 99", &["lxc.cgroup.pids.max = 99"]);
+    check("lxc.cgroup.memory.limit_in_bytes = 1G", &["lxc.cgroup2.memory.max = 1G"]);
+    check(
+        "lxc.cgroup2.cpu.max = 30000 50000",
+        &["lxc.cgroup.cpu.cfs_quota_us = 30000", "lxc.cgroup.cpu.cfs_period_us = 50000"],
+    );
+    check("lxc.cgroup.cpu.cfs_quota_us = 7000", &["lxc.cgroup2.cpu.max = 7000 100000"]);
+    check("lxc.cgroup2.cpu.max = max", &["lxc.cgroup2.cpu.max = max"]);
+}
+
+/// An empty value takes back what was said before, of the keys below as well.
+#[test]
+fn what_is_taken_back_does_not_count() {
+    let ids = "lxc.idmap = u 0 100000 65536\nlxc.idmap = g 0 100000 65536\n";
+    assert!(!harden(ids).config.contains("lxc.idmap = u 0 16777216"));
+    let check = |text: &str, written: &str| {
+        let config = harden(text).config;
+        assert!(config.lines().any(|line| line == written), "{text}: {config}");
+    };
+    check(&format!("{ids}lxc.idmap ="), "lxc.idmap = u 0 16777216 65536");
+    check("lxc.cap.keep = chown\nlxc.cap.keep =", "lxc.cap.keep = chown net_bind_service setuid");
+    for key in ["lxc.cgroup2.devices.deny", "lxc.cgroup2"] {
+        let text = format!("lxc.cgroup2.devices.deny = a\n{key} =");
+        check(&text, "lxc.cgroup2.devices.deny = a");
+        check(&text, "lxc.cgroup2.devices.allow = c 1:3 rwm");
+    }
+}
+
+#[test]
+fn ids_that_root_may_not_map_are_named() {
+    let check = |text: &str, list: Option<&str>, expected: &str| {
+        let list = list.map(str::to_string);
+        let facts = LxcFacts { subuid: list.clone(), subgid: list, ..facts() };
+        let hardened = harden_lxc(text, &containers(), &facts).unwrap();
+        assert_eq!(hardened.subids, expected, "{text}");
+    };
+    let ours = "root:16777216:65536\n";
+    check("", None, "");
+    check("", Some(""), ours);
+    check("", Some("alice:16777216:65536\nroot:16777217:65536\nroot:16777216:65535"), ours);
+    check("", Some("# x\nroot:x\nroot:16777216:65536"), "");
+    check("", Some("0:16000000:6000000"), "");
+    let own = "lxc.idmap = u 0 100000 65536\nlxc.idmap = g 0 200000 65536\n";
+    check(own, Some("root:100000:65536"), "root:200000:65536\n");
+    // The last id is the last.
+    let last = "lxc.idmap = u 0 4294901759 65536\nlxc.idmap = g 0 4294901759 65536\n";
+    check(last, Some("root:4294901759:65536"), "");
+}
+
+#[test]
+fn the_table_of_users_is_written_anew() {
+    let check = |text: &str, expected: &str| {
+        let written = harden_usernet(text).unwrap().text;
+        assert_eq!(written, expected);
+        assert_eq!(harden_usernet(&written).unwrap().text, expected, "once more");
+    };
+    let out = "# Taken out by palisade harden: ";
+    check("# who\nalice veth lxcbr0 10\n\n", "# who\nalice veth lxcbr0 10\n\n");
+    check("@all  veth lxcbr0 5000", "@all veth lxcbr0 100\n");
+    check("bob veth", &format!("{out}bob veth\n"));
+    check(
+        "bob phys eth0 1\nroot veth lxcbr0 1",
+        &format!("{out}bob phys eth0 1\n{out}root veth lxcbr0 1\n"),
+    );
+    assert_eq!(harden_usernet(&"#\n".repeat(10_001)), Err(LxcError::TooLarge));
+}
+
 #[test]
 fn the_table_of_users_is_audited() {
     let check = |line: &str, expected: Option<LxcLevel>| {
-        let level = audit_usernet(line).into_iter().map(|finding| finding.level).max();
+        let level =
+            harden_usernet(line).unwrap().findings.into_iter().map(|finding| finding.level).max();
         assert_eq!(level, expected, "{line}");
     };
     check("# user type bridge number\n\n", None);
@@ -176,4 +261,77 @@ fn the_table_of_users_is_audited() {
     check("alice phys lxcbr0 1", Some(LxcLevel::Low));
     check("@staff veth lxcbr0 2", Some(LxcLevel::Note));
     check("alice veth", Some(LxcLevel::Low));
+}
+
+/// Lines of many configurations in any order, cut and joined anywhere.
+#[test]
+fn hardening_again_changes_nothing() {
+    let lines = [
+        "lxc.idmap = u 0 100000 65536",
+        "lxc.idmap = g 0 100000 65536",
+        "lxc.idmap = b 0 0 1",
+        "lxc.idmap =",
+        "lxc.cap.keep = chown sys_admin",
+        "lxc.cap.keep = none",
+        "lxc.cap.drop = sys_module",
+        "lxc.cap =",
+        "lxc.apparmor.profile = unconfined",
+        "lxc.apparmor.profile =",
+        "lxc.apparmor.allow_nesting = 1",
+        "lxc.seccomp.profile = /x",
+        "lxc.no_new_privs = 0",
+        "lxc.mount.auto = proc:rw sys cgroup-full",
+        "lxc.mount.entry = / host none bind 0 0",
+        "lxc.mount.entry = /srv srv none rbind,suid 0 0",
+        "lxc.cgroup.devices.allow = a",
+        "lxc.cgroup2.devices.deny = a",
+        "lxc.cgroup2 =",
+        "lxc.cgroup =",
+        "lxc.cgroup.pids.max = 7",
+        "lxc.cgroup2.cpu.max = 1 2",
+        "lxc.cgroup.cpu.cfs_quota_us = -1",
+        "lxc.cgroup.cpu.cfs_period_us = 5",
+        "lxc.namespace.clone = user",
+        "lxc.namespace.share.pid = 1",
+        "lxc.net.0.type = none",
+        "lxc.net.0.type = veth",
+        "lxc.net.0.link = lxcbr0",
+        "lxc.net.0.hwaddr = x",
+        "lxc.net.0.veth.pair = v\" accept",
+        "lxc.net.0.ipv4.address = 10.0.0.1/8",
+        "lxc.net =",
+        "lxc.net.1.type = macvlan",
+        "lxc.include = /y",
+        "lxc =",
+        "# a comment",
+    ];
+    let mut state = 7_u64;
+    let mut next = |below: usize| {
+        // A linear congruential generator, after Knuth.
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(state >> 33).unwrap() % below
+    };
+    for _ in 0..3000 {
+        let n = next(12);
+        let mut text = String::new();
+        for _ in 0..n {
+            text.push_str(lines[next(lines.len())]);
+            text.push('\n');
+        }
+        if next(4) == 0 && !text.is_empty() {
+            let at = next(text.len());
+            text.replace_range(at..=at, ["\n", "=", " ", ""][next(4)]);
+        }
+        let mut policy = containers();
+        policy.limits.memory_bytes = Some(1 << 30);
+        let Ok(first) = harden_lxc(&text, &policy, &facts()) else { continue };
+        let again = harden_lxc(&first.config, &policy, &facts()).unwrap();
+        assert_eq!(again.config, first.config, "{text}");
+        for finding in &again.findings {
+            let elsewhere = finding.message.contains("accept_ra");
+            assert!(finding.level == LxcLevel::Note || elsewhere, "{finding:?}: {text}");
+        }
+        assert!(!first.filter.contains("accept\n    "), "{}", first.filter);
+    }
 }

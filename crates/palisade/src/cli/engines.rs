@@ -191,7 +191,7 @@ pub(crate) enum HardenKind {
 #[command(after_help = "Examples:\n  \
     palisade harden lxc /var/lib/lxc/web/config              # what it opens\n  \
     palisade harden lxc /var/lib/lxc/web/config --diff --policy restricted\n  \
-    palisade harden lxc /var/lib/lxc/web/config --in-place   # with config.seccomp, .nft and .sysctl beside it")]
+    palisade harden lxc /var/lib/lxc/web/config --in-place   # with config.seccomp, .nft, .sysctl, .subids beside it")]
 pub(crate) struct HardenLxc {
     /// The container's configuration (lxc.container.conf(5))
     pub(crate) config: PathBuf,
@@ -208,6 +208,9 @@ pub(crate) struct HardenLxc {
     /// Which users may put interfaces on which bridges
     #[arg(long, default_value = "/etc/lxc/lxc-usernet", value_name = "FILE")]
     pub(crate) usernet: PathBuf,
+    /// Write that file anew: without lines that are none, and with at most 100 interfaces a user
+    #[arg(long)]
+    pub(crate) usernet_in_place: bool,
     /// Show the change as a unified diff
     #[arg(long, conflicts_with = "format")]
     pub(crate) diff: bool,

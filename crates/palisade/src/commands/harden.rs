@@ -50,7 +50,7 @@ pub(crate) fn harden(context: &Context<'_>, args: &cli::Harden) -> Result<Exit, 
     }
     show(context, args, spec, &document.value, &hardened)?;
     if args.in_place && !hardened.changes.is_empty() {
-        document.replace(&hardened.spec).or_exit(Exit::Incomplete)?;
+        document.rewrite(&hardened.spec).or_exit(Exit::Incomplete)?;
         context.terminal.progress(&format!("wrote {}", spec.display()));
     }
     Ok(Exit::Clean)

@@ -202,6 +202,19 @@ impl Document {
         })
     }
 
+    /// Puts `value` in place of a file that a person keeps: it is there at every moment, the old
+    /// one or the new, and on disk. Killed meanwhile, we leave a temporary file beside it.
+    pub fn rewrite(&self, value: &Value) -> Result<(), DocumentError> {
+        let bytes = serde_json::to_vec(value)
+            .map_err(|source| DocumentError::Json { path: self.path.clone(), source })?;
+        let io = |source| DocumentError::Io { action: "replace", path: self.path.clone(), source };
+        palisade_base::fs::write_atomic(&self.path, &bytes, self.mode).map_err(io)?;
+        // Only root can give a file away; who cannot owns it already.
+        let (uid, gid) = self.owner;
+        let _ = std::os::unix::fs::lchown(&self.path, Some(uid), Some(gid));
+        Ok(())
+    }
+
     /// Puts `value` in its place: the runtime reads the old file or the new one.
     ///
     /// Through a file without a name, because an engine may kill us here and removes what it
@@ -264,6 +277,9 @@ mod tests {
         let document = Document::read(&path).unwrap();
         document.replace(&json!({"z": 2})).unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), r#"{"z":2}"#);
+        assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o640);
+        Document::read(&path).unwrap().rewrite(&json!({"z": 3})).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), r#"{"z":3}"#);
         assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o640);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }

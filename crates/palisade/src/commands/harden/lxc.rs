@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use palisade_harden::lxc::{
-    CONFIG_BYTES_MAX, LxcFacts, LxcFinding, LxcHardened, audit_usernet, harden_lxc,
+    CONFIG_BYTES_MAX, LxcFacts, LxcHardened, Usernet, harden_lxc, harden_usernet,
 };
 use palisade_runtime::{IdLedger, IdSpace};
 use serde_json::json;
@@ -26,14 +26,18 @@ pub(super) fn harden(context: &Context<'_>, args: &cli::HardenLxc) -> Result<Exi
     let text = read(&args.config).with_context(|| format!("read `{}`", args.config.display()))?;
     let facts = facts(context, args)?;
     let hardened = harden_lxc(&text, &policy.containers, &facts).or_exit(Exit::Incomplete)?;
-    let usernet = match read(&args.usernet) {
-        Ok(text) => audit_usernet(&text),
-        // Without the file nobody but root may have any.
-        Err(_) => Vec::new(),
-    };
+    // Without the file nobody but root may have any.
+    let before = read(&args.usernet).unwrap_or_default();
+    let usernet = harden_usernet(&before).or_exit(Exit::Incomplete)?;
     show(context, args, &text, &hardened, &usernet)?;
     if args.in_place && hardened.config != text {
         write(context, args, &facts, &hardened)?;
+    }
+    if args.usernet_in_place && usernet.text != before {
+        let path = &args.usernet;
+        palisade_base::fs::write_atomic(path, usernet.text.as_bytes(), 0o644)
+            .with_context(|| format!("write `{}`", path.display()))?;
+        context.terminal.progress(&format!("wrote {}", path.display()));
     }
     Ok(Exit::Clean)
 }
@@ -68,7 +72,15 @@ fn facts(context: &Context<'_>, args: &cli::HardenLxc) -> Result<LxcFacts, Failu
             accept_ra.insert(entry.file_name().to_string_lossy().into_owned(), value);
         }
     }
+    // What newuidmap and newgidmap read, where LXC finds them.
+    let given = |program: &str, file: &str| {
+        let found = ["/usr/bin", "/bin", "/usr/sbin", "/usr/local/bin"];
+        let is_there = found.iter().any(|folder| Path::new(folder).join(program).is_file());
+        is_there.then(|| read(Path::new(file)).unwrap_or_default())
+    };
     Ok(LxcFacts {
+        subuid: given("newuidmap", "/etc/subuid"),
+        subgid: given("newgidmap", "/etc/subgid"),
         name: args.name.clone().unwrap_or(folder),
         first_id,
         seccomp_path: beside(&config, "seccomp").display().to_string(),
@@ -103,6 +115,7 @@ fn write(
         ("seccomp", &hardened.seccomp, "the closed system calls"),
         ("nft", &hardened.filter, "load it when the container starts: nft -f"),
         ("sysctl", &hardened.sysctl, "copy it to /etc/sysctl.d"),
+        ("subids", &hardened.subids, "append it to /etc/subuid and /etc/subgid"),
     ];
     for (suffix, text, what) in files {
         if text.is_empty() {
@@ -125,11 +138,12 @@ fn show(
     args: &cli::HardenLxc,
     before: &str,
     hardened: &LxcHardened,
-    usernet: &[LxcFinding],
+    usernet: &Usernet,
 ) -> Result<(), Failure> {
-    let all = hardened.findings.iter().chain(usernet);
-    let level = |finding: &LxcFinding| format!("{:?}", finding.level).to_lowercase();
-    let row = |finding: &LxcFinding| {
+    let all = hardened.findings.iter().chain(&usernet.findings);
+    let level =
+        |finding: &palisade_harden::lxc::LxcFinding| format!("{:?}", finding.level).to_lowercase();
+    let row = |finding: &palisade_harden::lxc::LxcFinding| {
         let line = if finding.line == 0 { "-".into() } else { finding.line.to_string() };
         vec![
             level(finding),
@@ -149,7 +163,8 @@ fn show(
             let document = json!({
                 "schema": "palisade.dev/harden-lxc/v1",
                 "findings": hardened.findings,
-                "usernet": usernet,
+                "usernet": usernet.findings,
+                "subids": hardened.subids,
                 "config": hardened.config,
                 "seccomp": hardened.seccomp,
                 "filter": hardened.filter,

@@ -21,6 +21,7 @@ mod ima;
 mod image;
 mod incident;
 mod labels;
+mod lxc;
 mod network;
 mod networks;
 mod orders;
