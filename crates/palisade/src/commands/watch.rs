@@ -158,7 +158,7 @@ pub(crate) fn watch(context: &Context<'_>, args: &cli::Watch) -> Result<Exit, Fa
     let duration = args.duration.map(Duration::from_secs);
     let status = std::thread::scope(|scope| {
         scope.spawn(|| wait_for_end(&signals, duration, &reloads, &stop));
-        scope.spawn(|| guards::keep(&terminal, &inputs, args.respond, &stop));
+        scope.spawn(|| guards::keep(terminal, &inputs, args.respond, &stop));
         if let Some(runner) = playbooks {
             scope.spawn(|| runner.run(&mut playbooks::WatchTools { context }));
         }

@@ -16,7 +16,6 @@ use palisade_runtime::{IdSpace, Runc, Runtime, RuntimePaths};
 use palisade_sys::process::start_ticks;
 use serde::{Deserialize, Serialize};
 
-use crate::commands::Context;
 use crate::exit::{Exit, Failure};
 
 /// Where probes have their folders, and how these begin.
@@ -111,14 +110,14 @@ impl Drop for Keeper {
 
 /// Carries out `palisade probe --keep FOLDER`: waits for the end of the probe that started this,
 /// then clears its folder.
-pub(super) fn keep(_: &Context<'_>, folder: &Path) -> Result<Exit, Failure> {
+pub(super) fn keep(folder: &Path) -> Exit {
     let mut input = std::io::stdin().lock();
     let mut buffer = [0; 64];
     while input.read(&mut buffer).is_ok_and(|n| n > 0) {}
     if is_ours(folder) {
         clear(folder);
     }
-    Ok(Exit::Clean)
+    Exit::Clean
 }
 
 /// Clears the folders of probes that are no more.

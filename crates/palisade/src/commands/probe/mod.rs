@@ -32,7 +32,7 @@ const DEFAULT_POLICY: &str = "restricted, without its demands on the image";
 /// Carries out `palisade probe`.
 pub(crate) fn probe(context: &Context<'_>, args: &cli::Probe) -> Result<Exit, Failure> {
     if let Some(folder) = &args.keep {
-        return keeper::keep(context, folder);
+        return Ok(keeper::keep(folder));
     }
     let settings = settings(args)?;
     let started = Timestamp::now();

@@ -16,7 +16,7 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 const STOP_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Guards each port that comes to one of the policy's bridges, until `stop`.
-pub(super) fn keep(terminal: &Terminal, inputs: &Inputs, respond: RespondMode, stop: &AtomicBool) {
+pub(super) fn keep(terminal: Terminal, inputs: &Inputs, respond: RespondMode, stop: &AtomicBool) {
     let mut keeper = Keeper::default();
     let mut wanted = NetworkGuards::default();
     let mut last_failure = String::new();
@@ -50,7 +50,7 @@ pub(super) fn keep(terminal: &Terminal, inputs: &Inputs, respond: RespondMode, s
     }
 }
 
-fn tell(terminal: &Terminal, kept: &Kept) {
+fn tell(terminal: Terminal, kept: &Kept) {
     match kept {
         Kept::Guarded { bridge, guard } => {
             let addresses: Vec<String> = guard.addresses.iter().map(ToString::to_string).collect();

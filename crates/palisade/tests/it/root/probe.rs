@@ -306,8 +306,9 @@ fn a_probe_that_is_killed_leaves_nothing() {
         for path in left.iter().filter(|path| path.starts_with('/')) {
             wait_for("no such folder", SOON, || (!Path::new(path).exists()).then_some(()));
         }
-        let id = left.iter().find_map(|text| text.split_once(' ')).map(|(id, _)| id);
-        id.into_iter().for_each(|id| bed.expect_nothing_left(id));
+        if let Some((id, _)) = left.iter().find_map(|text| text.split_once(' ')) {
+            bed.expect_nothing_left(id);
+        }
     }
     // Killed with its keeper: the next one takes it away.
     let probe = start();
