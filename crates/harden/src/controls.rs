@@ -253,20 +253,17 @@ impl Work {
     fn rlimits(&mut self, at: &str, policy: &Containers, facts: &Facts) -> Result<(), Malformed> {
         let path = format!("{at}/rlimits");
         let mut list = self.patch.list(&path)?;
-        let mut wanted = Vec::new();
-        if let Some(files) = policy.limits.open_files {
-            let max = facts.machine.open_files_max.unwrap_or(u64::MAX);
-            if files > max {
-                self.warnings.push(format!(
-                    "open files are limited to {max}, which this shell cannot raise to {files}"
-                ));
+        for (kind, wanted) in policy.limits.rlimits() {
+            let max = facts.machine.rlimit_max(kind);
+            if wanted > max {
+                self.warnings.push(match kind {
+                    "RLIMIT_NOFILE" => format!(
+                        "open files are limited to {max}, which this shell cannot raise to {wanted}"
+                    ),
+                    kind => format!("{kind} is {max}, which this shell cannot raise to {wanted}"),
+                });
             }
-            wanted.push(("RLIMIT_NOFILE", files.min(max)));
-        }
-        if let Some(bytes) = policy.limits.core_bytes {
-            wanted.push(("RLIMIT_CORE", bytes));
-        }
-        for (kind, value) in wanted {
+            let value = wanted.min(max);
             list.retain(|entry| entry.get("type").and_then(Value::as_str) != Some(kind));
             list.push(json!({"type": kind, "hard": value, "soft": value}));
         }

@@ -1,5 +1,7 @@
 //! What hardening must know besides the spec and the policy.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use crate::User;
@@ -18,13 +20,20 @@ pub struct ImageFacts {
 pub struct Machine {
     /// As `uname -m` says: `x86_64`, `aarch64`.
     pub architecture: String,
-    /// The caller's hard limit on open files, when it may not be exceeded.
-    pub open_files_max: Option<u64>,
+    /// The caller's hard limits by name (`RLIMIT_NOFILE`), when they may not be exceeded.
+    pub rlimits_max: BTreeMap<String, u64>,
     /// Whether swap can be limited together with memory.
     pub can_limit_swap: bool,
     /// The disk of the container's files, as the kernel numbers it (major, minor); `None` when it is
     /// not known or none.
     pub disk: Option<(u32, u32)>,
+}
+
+impl Machine {
+    /// The most that the limit of this name may be set to.
+    pub fn rlimit_max(&self, name: &str) -> u64 {
+        self.rlimits_max.get(name).copied().unwrap_or(u64::MAX)
+    }
 }
 
 /// Everything that [`crate::harden`] must know besides the spec and the policy.

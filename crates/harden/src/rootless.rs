@@ -49,7 +49,8 @@ impl Rootless {
     pub fn fit(&self, hardened: Hardened) -> Result<Hardened, Refusal> {
         let Hardened { spec, mut changes, mut warnings } = hardened;
         let mut patch = Patch::new(spec)?;
-        let lost = self.resources(&mut patch)?;
+        let pids = patch.get("/linux/resources/pids/limit").and_then(Value::as_u64);
+        let mut lost = self.resources(&mut patch)?;
         if !lost.is_empty() && self.limits == RootlessLimits::Require {
             let reason = |(limit, controller): &(&str, &str)| RefusalReason {
                 control: "limits",
@@ -61,6 +62,7 @@ impl Rootless {
             };
             return Err(Refusal { reasons: lost.iter().map(reason).collect() });
         }
+        Self::nproc(&mut patch, pids, &mut lost, &mut warnings)?;
         if !lost.is_empty() {
             let what = |(limit, controller): &(&str, &str)| format!("{limit} (`{controller}`)");
             let all: Vec<String> = lost.iter().map(what).collect();
@@ -73,6 +75,35 @@ impl Rootless {
         changes.extend(more);
         self.map_ids(&mut spec, &mut changes);
         Ok(Hardened { spec, changes, warnings })
+    }
+
+    /// Where no group counts processes, the kernel does for each user of the container: in a user
+    /// namespace of its own it counts those of the container alone (Linux 5.14).
+    fn nproc(
+        patch: &mut Patch,
+        pids: Option<u64>,
+        lost: &mut Vec<(&'static str, &'static str)>,
+        warnings: &mut Vec<String>,
+    ) -> Result<(), Refusal> {
+        let Some(at) = lost.iter().position(|(_, controller)| *controller == "pids") else {
+            return Ok(());
+        };
+        let Some(pids) = pids else { return Ok(()) };
+        lost.remove(at);
+        let mut list = patch.list("/process/rlimits")?;
+        let is_it =
+            |entry: &Value| entry.get("type").and_then(Value::as_str) == Some("RLIMIT_NPROC");
+        if !list.iter().any(is_it) {
+            list.push(json!({"type": "RLIMIT_NPROC", "hard": pids, "soft": pids}));
+            let why = "without root: each user of the container has as many processes as a \
+                       control group would have let all have together";
+            patch.set("/process/rlimits", Value::Array(list), why)?;
+        }
+        warnings.push(format!(
+            "processes are counted for each user of the container, as the controller `pids` was \
+             not delegated to this user: {DELEGATION}"
+        ));
+        Ok(())
     }
 
     /// Takes out what control groups would hold and nobody does; says which limits those are.
@@ -202,7 +233,8 @@ mod tests {
                 other => panic!("{other:?}"),
             }
         };
-        check(None, Warn, Ok("memory (`memory`), processes (`pids`)"));
+        check(None, Warn, Ok("(`memory`);"));
+        check(None, Warn, Ok("processes are counted for each user"));
         check(None, Require, Err(&["limits memory", "limits processes"]));
         check(Some(&["pids"]), Warn, Ok("memory (`memory`);"));
         check(Some(&["pids"]), Require, Err(&["controller `memory`"]));
@@ -214,6 +246,8 @@ mod tests {
         let fitted = rootless(None, RootlessLimits::Warn).fit(hardened()).unwrap();
         assert_eq!(fitted.spec.pointer("/linux/resources"), None);
         assert_eq!(fitted.spec.pointer("/linux/cgroupsPath"), None);
+        let nproc = json!([{"type": "RLIMIT_NPROC", "hard": 5, "soft": 5}]);
+        assert_eq!(fitted.spec["process"]["rlimits"], nproc);
         assert_eq!(fitted.spec["mounts"], json!([{"destination": "/proc", "type": "proc"}]));
         let why = fitted.changes.iter().find(|it| it.path == "/linux/uidMappings").unwrap();
         assert!(why.reason.contains("is 100000 of the machine"), "{why:?}");

@@ -51,6 +51,7 @@ mod signing;
 mod sink;
 mod status;
 mod stored;
+mod supervise;
 mod top;
 mod trust;
 mod trust_change;

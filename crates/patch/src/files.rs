@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use palisade_base::read_bounded;
 use palisade_image::{FileKind, Image, Visit};
+use palisade_packages::rpm;
 
 use crate::PatchError;
 
@@ -12,7 +13,7 @@ pub(crate) const ENTRIES_MAX: u64 = 2_000_000;
 /// Content of one file, in bytes.
 const FILE_BYTES_MAX: u64 = 64 << 20;
 /// Content of all files that are held, in bytes.
-const CONTENT_BYTES_MAX: u64 = 256 << 20;
+const CONTENT_BYTES_MAX: u64 = 512 << 20;
 /// Links that are followed for one path.
 const LINKS_MAX: usize = 40;
 
@@ -32,6 +33,12 @@ const WANTED: &[&str] = &[
 
 /// Keys may lie anywhere (`Signed-By`); larger ones elsewhere are not held.
 const KEY_BYTES_MAX: u64 = 1 << 20;
+
+/// How large a file may be whose content is held.
+fn bytes_max(path: &str) -> u64 {
+    let is_database = rpm::FOLDERS.iter().any(|folder| path.starts_with(folder));
+    if is_database { rpm::DATABASE_BYTES_MAX } else { FILE_BYTES_MAX }
+}
 
 fn is_key(path: &str) -> bool {
     let extension = std::path::Path::new(path).extension().and_then(|it| it.to_str());
@@ -89,14 +96,15 @@ impl Files {
             if is_wanted && entry.kind == FileKind::HardLink {
                 return Visit::Follow;
             }
-            if is_wanted && entry.kind == FileKind::Regular && entry.size <= FILE_BYTES_MAX {
+            if is_wanted && entry.kind == FileKind::Regular && entry.size <= bytes_max(&entry.path)
+            {
                 n_bytes += entry.size;
                 if n_bytes > CONTENT_BYTES_MAX {
                     let what = "bytes below etc and in databases of packages";
                     failure = Some(PatchError::TooMuch { what, limit: CONTENT_BYTES_MAX });
                     return Visit::Stop;
                 }
-                match read_bounded(content, "file", FILE_BYTES_MAX) {
+                match read_bounded(content, "file", bytes_max(&entry.path)) {
                     Ok(bytes) => node.content = Some(bytes),
                     Err(error) => {
                         failure = Some(PatchError::document(&entry.path, error.to_string()));

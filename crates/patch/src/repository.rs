@@ -95,6 +95,8 @@ pub struct Repository {
     pub(crate) elsewhere: BTreeMap<String, Vec<Elsewhere>>,
     /// Of RPM, what the image says of each repository.
     pub(crate) sources: Vec<RpmSource>,
+    /// Of RPM, the architecture of the image.
+    pub(crate) architecture: String,
     /// When it was gathered: signatures of packages are judged by that time.
     pub(crate) time: Timestamp,
 }
@@ -118,6 +120,7 @@ impl Repository {
             packages: BTreeMap::new(),
             elsewhere: BTreeMap::new(),
             sources: Vec::new(),
+            architecture: String::new(),
             time: Timestamp::from_nanos(0),
         }
     }
@@ -165,7 +168,12 @@ impl Repository {
         let fits = |one: &&Available| match self.kind {
             // An image of apk has one architecture, and its indices are of that.
             PackageKind::Apk => true,
-            PackageKind::Rpm => one.architecture == architecture || one.architecture == "noarch",
+            // A package may become one of the image's architecture, or of none.
+            PackageKind::Rpm => {
+                one.architecture == architecture
+                    || one.architecture == "noarch"
+                    || (architecture == "noarch" && one.architecture == self.architecture)
+            }
             _ => one.architecture == architecture || one.architecture == "all",
         };
         all.filter(fits).max_by(|a, b| {

@@ -214,12 +214,16 @@ pub struct Containers {
     pub seccomp: Seccomp,
     /// Network.
     pub network: Network,
+    /// Shared networks that it may be in.
+    pub shared_networks: Vec<String>,
     /// Resource limits.
     pub limits: Limits,
     /// Whether the paths that the runtime masks by default stay masked.
     pub mask_paths: bool,
     /// Whether AppArmor confines it too.
     pub security_module: SecurityModule,
+    /// Whether programs that are not the image's are refused.
+    pub deny_drift: bool,
     /// What holds where an ordinary user runs it.
     pub rootless: Rootless,
 }
@@ -332,10 +336,34 @@ pub struct Limits {
     pub open_files: Option<u64>,
     /// Core file size in bytes (`RLIMIT_CORE`).
     pub core_bytes: Option<u64>,
+    /// Processes and threads of each user (`RLIMIT_NPROC`).
+    pub nproc: Option<u64>,
+    /// Locked memory in bytes (`RLIMIT_MEMLOCK`).
+    pub memlock_bytes: Option<u64>,
+    /// Stack of the first thread in bytes (`RLIMIT_STACK`).
+    pub stack_bytes: Option<u64>,
+    /// Size of a file in bytes (`RLIMIT_FSIZE`).
+    pub fsize_bytes: Option<u64>,
     /// What it reads of its disk in a second, and as much that it writes, in bytes.
     pub io_bytes_per_second: Option<u64>,
     /// What it sends over its bridge in a second, and as much that it receives, in bytes.
     pub network_bytes_per_second: Option<u64>,
+}
+
+impl Limits {
+    /// Limits of each process as the kernel and OCI name them, with the most that the policy allows.
+    pub fn rlimits(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        [
+            ("RLIMIT_NOFILE", self.open_files),
+            ("RLIMIT_CORE", self.core_bytes),
+            ("RLIMIT_NPROC", self.nproc),
+            ("RLIMIT_MEMLOCK", self.memlock_bytes),
+            ("RLIMIT_STACK", self.stack_bytes),
+            ("RLIMIT_FSIZE", self.fsize_bytes),
+        ]
+        .into_iter()
+        .filter_map(|(name, most)| Some((name, most?)))
+    }
 }
 
 /// What is watched.

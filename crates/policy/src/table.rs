@@ -542,6 +542,18 @@ const KEYS: &[Key] = &[
               host's.",
         example: "bridge",
     },
+    Key {
+        path: "containers.shared_networks",
+        kind: Kind::Texts {
+            rule: TextRule::Name,
+            n_max: ITEMS_MAX,
+            set: |p, texts| p.containers.shared_networks = texts,
+        },
+        default: Default::Values(&[]),
+        doc: "Networks that a container of `palisade run` may share with others of the same \
+              network (`--network bridge:NAME`), where `network` allows a bridge.",
+        example: "[backend]",
+    },
     section("containers.limits", "Resource limits; `none` leaves a resource to the engine."),
     Key {
         path: "containers.limits.memory",
@@ -600,6 +612,55 @@ const KEYS: &[Key] = &[
         example: "0",
     },
     Key {
+        path: "containers.limits.nproc",
+        kind: Kind::Integer {
+            min: 1,
+            max: 4_194_304,
+            optional: true,
+            set: |p, n| p.containers.limits.nproc = n,
+        },
+        default: Default::Value("none"),
+        doc: "Processes and threads of each user of the container (`RLIMIT_NPROC`). With ids of its \
+              own they are counted within the container (Linux 5.14).",
+        example: "64",
+    },
+    Key {
+        path: "containers.limits.memlock",
+        kind: Kind::Size {
+            min: 0,
+            max: TIB,
+            optional: true,
+            set: |p, n| p.containers.limits.memlock_bytes = n,
+        },
+        default: Default::Value("none"),
+        doc: "Memory that a process may lock (`RLIMIT_MEMLOCK`).",
+        example: "64Ki",
+    },
+    Key {
+        path: "containers.limits.stack",
+        kind: Kind::Size {
+            min: 128 * KIB,
+            max: TIB,
+            optional: true,
+            set: |p, n| p.containers.limits.stack_bytes = n,
+        },
+        default: Default::Value("none"),
+        doc: "Stack of a process's first thread (`RLIMIT_STACK`).",
+        example: "8Mi",
+    },
+    Key {
+        path: "containers.limits.fsize",
+        kind: Kind::Size {
+            min: 0,
+            max: TIB,
+            optional: true,
+            set: |p, n| p.containers.limits.fsize_bytes = n,
+        },
+        default: Default::Value("none"),
+        doc: "Size of a file that a process writes (`RLIMIT_FSIZE`).",
+        example: "1Gi",
+    },
+    Key {
         path: "containers.limits.io",
         kind: Kind::Size {
             min: MIB,
@@ -639,6 +700,14 @@ const KEYS: &[Key] = &[
         doc: "Whether containers of `palisade run` get an AppArmor profile of their own, which holds \
               the same limits in another part of the kernel.",
         example: "required",
+    },
+    Key {
+        path: "containers.deny_drift",
+        kind: Kind::Bool(|p, on| p.containers.deny_drift = on),
+        default: Default::Value("false"),
+        doc: "Whether programs that are not the image's are refused in containers of `palisade run` \
+              while they run: added or changed since, or on another file system. Root's alone.",
+        example: "true",
     },
     section("containers.rootless", "Containers of `palisade run` that an ordinary user starts."),
     Key {

@@ -161,7 +161,7 @@ impl Runtime {
         if self.rootless.is_some() {
             usermode::detach(&self.paths.bundle(id), id);
         }
-        if let Err(error) = bridge::detach(&self.paths.networks(), id) {
+        if let Err(error) = bridge::detach(&self.paths.networks(), &self.paths.bundles(), id) {
             failures.push(format!("disconnect it: {error}"));
         }
         for folder in [self.paths.bundle(id), self.paths.written(id)] {

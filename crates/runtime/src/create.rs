@@ -136,7 +136,7 @@ impl Runtime {
             nosuid: request.policy.containers.no_new_privileges,
             rootless: stage.as_deref().map(|stage| (share.outer(0), stage)),
         };
-        let lease = self.reserve_network(request, &id)?;
+        let lease = self.reserve_network(request, &id, &name)?;
         let warnings = std::mem::take(&mut share.warnings);
         let files = stage.as_deref().unwrap_or(&bundle);
         let making =
@@ -176,6 +176,7 @@ impl Runtime {
         &self,
         request: &RunRequest<'_>,
         id: &str,
+        name: &str,
     ) -> Result<Option<Lease>, RunError> {
         if request.policy.containers.network != Network::Bridge {
             return Ok(None);
@@ -183,7 +184,7 @@ impl Runtime {
         if self.rootless.is_some() {
             return Ok(None);
         }
-        Ok(Some(bridge::reserve(&self.paths.networks(), id, &wanted_network(request))?))
+        Ok(Some(bridge::reserve(&self.paths.networks(), id, name, &wanted_network(request))?))
     }
 
     /// What hardening would change in the container of `request`, without running it or
@@ -290,6 +291,7 @@ fn wanted_network(request: &RunRequest<'_>) -> Wanted {
     Wanted {
         published: request.published.clone(),
         bytes_per_second: request.policy.containers.limits.network_bytes_per_second,
+        network: request.network.clone(),
     }
 }
 
@@ -341,7 +343,14 @@ impl Making<'_> {
         }
         if let Some(lease) = &self.lease {
             let wanted = wanted_network(self.request);
-            bridge::attach(&paths.networks(), self.id, init.pid(), lease, &wanted)?;
+            bridge::attach(
+                &paths.networks(),
+                &paths.bundles(),
+                self.id,
+                init.pid(),
+                lease,
+                &wanted,
+            )?;
         }
         check_interrupt(signals)?;
         let layers = plan.layers.to_vec();

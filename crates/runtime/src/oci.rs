@@ -23,6 +23,7 @@ mod settings;
 mod state;
 mod trust;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -173,7 +174,14 @@ pub fn machine_facts(policy: &Policy) -> Result<Facts, String> {
         image: ImageFacts::default(),
         machine: Machine {
             architecture: facts::kernel().machine,
-            open_files_max: if may_raise { None } else { facts::open_files_hard_max() },
+            rlimits_max: if may_raise {
+                BTreeMap::new()
+            } else {
+                facts::rlimits_hard()
+                    .into_iter()
+                    .map(|(name, max)| (name.to_string(), max))
+                    .collect()
+            },
             can_limit_swap,
             disk: None,
         },

@@ -14,7 +14,7 @@ use crate::create::Created;
 use crate::drift::{DriftGate, DriftReport};
 use crate::error::RunError;
 use crate::io::{Pumps, Stdio};
-use crate::network::Published;
+use crate::network::{NetworkName, Published};
 use crate::record::{LogFile, Record};
 
 /// How often it is looked at whether a guard of programs still stands.
@@ -42,6 +42,8 @@ pub struct RunRequest<'a> {
     pub seccomp_document: Option<serde_json::Value>,
     /// Ports of the host that lead to it, when the policy gives it a bridge.
     pub published: Vec<Published>,
+    /// The network that it shares with other containers, when the policy gives it a bridge.
+    pub network: Option<NetworkName>,
     /// Judges the image before anything is made of it.
     pub admit: &'a (dyn Fn(&Image) -> Result<(), Refusal> + Sync),
     /// Whether the program gets a terminal of its own, to which `stdin` and `stdout` of the
@@ -104,7 +106,7 @@ impl Runtime {
         let begun = Instant::now();
         if request.deny_drift && self.rootless.is_some() {
             let what = "ask the kernel about every program that starts (--deny-drift)";
-            let hint = "leave out --deny-drift; a read-only root file system and `noexec` on \
+            let hint = "leave out --deny-drift, and `deny_drift` of the policy; a read-only root file system and `noexec` on \
                         what is writable keep most programs out (`read_only_root: true`)";
             return Err(RunError::NeedsRoot { what: what.into(), hint });
         }

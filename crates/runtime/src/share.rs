@@ -1,5 +1,6 @@
 //! Which ids a container has, and the layers that belong to them.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use palisade_harden::{IdRange, Machine, Rootless as Fit};
@@ -140,7 +141,14 @@ impl Runtime {
         let disk = facts::disk_of(&self.paths.data);
         Machine {
             architecture: facts::kernel().machine,
-            open_files_max: if may_raise { None } else { facts::open_files_hard_max() },
+            rlimits_max: if may_raise {
+                BTreeMap::new()
+            } else {
+                facts::rlimits_hard()
+                    .into_iter()
+                    .map(|(name, max)| (name.to_string(), max))
+                    .collect()
+            },
             can_limit_swap: self.hierarchies.can_limit_swap(),
             // Without the controller the limit is lost or refused wherever the files are.
             disk: if self.delegation.is_some() || self.rootless.is_none() {

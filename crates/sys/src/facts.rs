@@ -82,10 +82,21 @@ pub fn is_privileged() -> bool {
             .is_ok_and(|privileges| privileges.effective.has("SYS_ADMIN"))
 }
 
-/// The hard limit on open files of the caller, which only `CAP_SYS_RESOURCE` can exceed.
-/// `None` when it is unlimited.
-pub fn open_files_hard_max() -> Option<u64> {
-    rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum
+/// The caller's hard limits of processes by name (`getrlimit(2)`), which only `CAP_SYS_RESOURCE`
+/// can exceed; those that are unlimited are left out.
+pub fn rlimits_hard() -> Vec<(&'static str, u64)> {
+    use rustix::process::{Resource, getrlimit};
+    [
+        ("RLIMIT_NOFILE", Resource::Nofile),
+        ("RLIMIT_CORE", Resource::Core),
+        ("RLIMIT_NPROC", Resource::Nproc),
+        ("RLIMIT_MEMLOCK", Resource::Memlock),
+        ("RLIMIT_STACK", Resource::Stack),
+        ("RLIMIT_FSIZE", Resource::Fsize),
+    ]
+    .into_iter()
+    .filter_map(|(name, resource)| Some((name, getrlimit(resource).maximum?)))
+    .collect()
 }
 
 /// The numbers of the calling user and its group, effective ones.

@@ -22,7 +22,7 @@ pub fn judge_asked(asked: &[Asking], policy: &Policy, engine: &EngineFacts) -> V
     // No machine decides about a name.
     let machine = Machine {
         architecture: String::new(),
-        open_files_max: None,
+        rlimits_max: std::collections::BTreeMap::new(),
         can_limit_swap: false,
         disk: None,
     };

@@ -55,12 +55,8 @@ impl Confine<'_> {
         let path = format!("{at}/rlimits");
         let old = work.patch.list(&path)?;
         let mut list = old.clone();
-        let limits = &self.containers.limits;
-        let open_files = limits
-            .open_files
-            .map(|files| files.min(self.facts.machine.open_files_max.unwrap_or(u64::MAX)));
-        for (kind, most) in [("RLIMIT_NOFILE", open_files), ("RLIMIT_CORE", limits.core_bytes)] {
-            let Some(most) = most else { continue };
+        for (kind, most) in self.containers.limits.rlimits() {
+            let most = most.min(self.facts.machine.rlimit_max(kind));
             let is_it = |entry: &Value| entry.get("type").and_then(Value::as_str) == Some(kind);
             let number = |key: &str| {
                 list.iter().find(|e| is_it(e)).and_then(|e| e.get(key)).and_then(Value::as_u64)

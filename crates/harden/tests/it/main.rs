@@ -21,6 +21,7 @@ fn restricted() -> Containers {
         no_new_privileges: true,
         seccomp: Seccomp::Strict,
         network: Network::None,
+        shared_networks: Vec::new(),
         limits: Limits {
             memory_bytes: Some(64 << 20),
             cpu_millis: Some(500),
@@ -31,6 +32,7 @@ fn restricted() -> Containers {
         },
         mask_paths: true,
         security_module: palisade_policy::SecurityModule::Auto,
+        deny_drift: false,
         rootless: palisade_policy::Rootless::default(),
     }
 }
@@ -40,7 +42,7 @@ fn facts() -> Facts {
         image: ImageFacts::default(),
         machine: Machine {
             architecture: "x86_64".into(),
-            open_files_max: None,
+            rlimits_max: std::collections::BTreeMap::new(),
             can_limit_swap: true,
             disk: None,
         },

@@ -174,7 +174,7 @@ fn volumes_stay_writable_for_their_user_and_odd_ones_are_reported() {
 fn a_machine_that_cannot_is_a_warning_not_a_failure() {
     let mut facts = facts();
     facts.machine.can_limit_swap = false;
-    facts.machine.open_files_max = Some(512);
+    facts.machine.rlimits_max.insert("RLIMIT_NOFILE".into(), 512);
     let hardened = harden(base(), &restricted(), &facts, Some(IDS)).unwrap();
     assert_eq!(hardened.warnings.len(), 2);
     assert_eq!(hardened.spec.pointer("/linux/resources/memory/swap"), None);

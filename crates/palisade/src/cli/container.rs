@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
-use palisade_runtime::network::Published;
+use clap::Args;
+use palisade_runtime::network::{NetworkName, Published};
 
 use super::{ImageSource, ListFormat};
 
@@ -44,8 +44,9 @@ pub(crate) struct Run {
     /// Name of the container [default: made from the image and the id]
     #[arg(long)]
     pub(crate) name: Option<String>,
-    /// Its network, as narrow as the policy's or narrower [default: the policy's]
-    #[arg(long, value_enum, value_name = "NETWORK")]
+    /// Its network, as narrow as the policy's or narrower: none, bridge, bridge:NAME (shared with
+    /// the other containers of that name), user (without root), host [default: the policy's]
+    #[arg(long, value_name = "NETWORK")]
     pub(crate) network: Option<ContainerNetwork>,
     /// Have a port of the host lead to one of the container on the bridge; may be repeated
     #[arg(long, short, value_name = "[ADDRESS:]HOST:CONTAINER[/udp]")]
@@ -63,7 +64,7 @@ pub(crate) struct Run {
     #[arg(long, short)]
     pub(crate) detach: bool,
     /// Refuse programs that are not the image's: added or changed since, or on another file system
-    #[arg(long, conflicts_with = "detach")]
+    #[arg(long)]
     pub(crate) deny_drift: bool,
     /// Show what the policy changes and why, and run nothing
     #[arg(long)]
@@ -79,16 +80,35 @@ pub(crate) struct Run {
 }
 
 /// Network of a container.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ContainerNetwork {
-    /// Loopback only
+    /// Loopback only.
     None,
-    /// One of its own: on a bridge of containers, and without root by `pasta` or `slirp4netns`
+    /// One of its own: on a bridge of containers, and without root by `pasta` or `slirp4netns`.
     Bridge,
-    /// One of its own by `pasta` or `slirp4netns`, without root
+    /// One that it shares with others.
+    Shared(NetworkName),
+    /// One of its own by `pasta` or `slirp4netns`, without root.
     User,
-    /// The host's
+    /// The host's.
     Host,
+}
+
+impl std::str::FromStr for ContainerNetwork {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Ok(match text {
+            "none" => Self::None,
+            "bridge" => Self::Bridge,
+            "user" => Self::User,
+            "host" => Self::Host,
+            other => match other.strip_prefix("bridge:") {
+                Some(name) => Self::Shared(name.parse()?),
+                None => return Err("it is none, bridge, bridge:NAME, user or host".into()),
+            },
+        })
+    }
 }
 
 /// `palisade ps`.

@@ -2,7 +2,7 @@
 
 use anyhow::Context as _;
 use palisade_respond::Target;
-use palisade_runtime::network::{self, Connection, Guard, Port, Subnet};
+use palisade_runtime::network::{self, Connection, Guard, Member, Port, Subnet};
 use palisade_sys::Hierarchies;
 use serde_json::json;
 
@@ -67,18 +67,26 @@ fn say(context: &Context<'_>, guards: &[Guard]) -> Result<(), Failure> {
 
 fn list(context: &Context<'_>, format: ListFormat) -> Result<Exit, Failure> {
     let ports = network::list().or_exit(Exit::Incomplete)?;
+    let leases = super::run::paths(context).networks();
+    let networks = network::shared_networks(&leases).or_exit(Exit::Incomplete)?;
+    let of_port = |port: &Port| {
+        let has = |member: &Member| port.device == network::device_of(&member.container);
+        networks.iter().find(|network| network.members.iter().any(has))
+    };
     let row = |port: &Port| {
         let r = port.refused;
         let counts = [r.mac, r.arp, r.address, r.dhcp, r.router, r.neighbour, r.other];
         std::iter::once(port.device.clone())
             .chain(counts.iter().map(ToString::to_string))
+            .chain([of_port(port).map_or_else(|| "-".into(), |it| it.name.to_string())])
             .collect::<Vec<String>>()
     };
     let rows: Vec<Vec<String>> = ports.iter().map(row).collect();
-    let header = ["PORT", "MAC", "ARP", "ADDRESS", "DHCP", "ROUTER", "NEIGHBOUR", "OTHER"];
+    let header =
+        ["PORT", "MAC", "ARP", "ADDRESS", "DHCP", "ROUTER", "NEIGHBOUR", "OTHER", "NETWORK"];
     let text = match format {
         ListFormat::Json => {
-            let document = json!({"schema": SCHEMA, "ports": ports});
+            let document = json!({"schema": SCHEMA, "ports": ports, "networks": networks});
             serde_json::to_string_pretty(&document).context("write the list")? + "\n"
         }
         ListFormat::Tsv => tsv(&rows),

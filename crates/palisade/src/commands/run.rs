@@ -8,7 +8,7 @@ use palisade_harden::Change;
 use palisade_image::Image;
 use palisade_model::Target;
 use palisade_policy::{Admission, Network, Policy, Seccomp};
-use palisade_runtime::network::PUBLISHED_MAX;
+use palisade_runtime::network::{NetworkName, PUBLISHED_MAX};
 use palisade_runtime::{
     DriftDenial, DriftReport, ExecRequest, Found, IdSpace, Input, LogFile, Output, Record,
     RunError, RunRequest, Runc, Runtime, RuntimePaths, Stdio,
@@ -17,7 +17,7 @@ use palisade_scan::db::Database;
 
 use super::admission::Admitter;
 use super::look::Looks;
-use super::{Context, logs};
+use super::{Context, logs, supervise};
 use crate::cli::{self, ListFormat};
 use crate::exit::{Exit, Failure, OrExit as _};
 use crate::terminal::{columns, tsv};
@@ -29,6 +29,15 @@ const SECCOMP_BYTES_MAX: u64 = 1 << 20;
 pub(crate) fn run(context: &Context<'_>, args: &cli::Run) -> Result<Exit, Failure> {
     let loaded = context.load_policy(&args.policy)?;
     let mut policy = loaded.policy;
+    let deny_drift = args.deny_drift || policy.containers.deny_drift;
+    if context.global.supervised {
+        supervise::leave_terminal();
+    }
+    let detach = args.detach && !context.global.supervised;
+    if detach && deny_drift && !args.explain && context.rootless.is_none() {
+        // Somebody has to answer for the container's programs as long as it runs.
+        return supervise::start(context, args.name.as_deref());
+    }
     policy.images.keys.extend(args.key.iter().cloned());
     if let Some(file) = &args.seccomp {
         policy.containers.seccomp = Seccomp::File(file.clone());
@@ -92,12 +101,13 @@ pub(crate) fn run(context: &Context<'_>, args: &cli::Run) -> Result<Exit, Failur
         policy: &policy,
         seccomp_document: seccomp_document(&policy)?,
         published: args.publish.clone(),
+        network: shared(args).cloned(),
         admit: &|image| admitter.judge(image),
         terminal: args.tty,
-        detach: args.detach,
+        detach,
         log,
-        forward_signals: !args.detach,
-        deny_drift: args.deny_drift,
+        forward_signals: !detach,
+        deny_drift,
         stop_grace: Duration::from_secs(10),
         started: &started,
     };
@@ -137,9 +147,11 @@ fn narrow_network(policy: &mut Policy, args: &cli::Run, is_rootless: bool) -> Re
             .with_hint("take --network bridge"));
     }
     let allowed = policy.containers.network;
-    let wanted = args.network.map_or(allowed, |network| match network {
+    let wanted = args.network.as_ref().map_or(allowed, |network| match network {
         cli::ContainerNetwork::None => Network::None,
-        cli::ContainerNetwork::Bridge | cli::ContainerNetwork::User => Network::Bridge,
+        cli::ContainerNetwork::Bridge
+        | cli::ContainerNetwork::Shared(_)
+        | cli::ContainerNetwork::User => Network::Bridge,
         cli::ContainerNetwork::Host => Network::Host,
     });
     let refused = |message: String, hint: &str| {
@@ -149,9 +161,22 @@ fn narrow_network(policy: &mut Policy, args: &cli::Run, is_rootless: bool) -> Re
         let message = format!("policy `{}` allows no such network", policy.name);
         return refused(message, "set `containers.network` in the policy");
     }
+    if let Some(name) = shared(args) {
+        if is_rootless {
+            return refused(
+                "only root can make networks that containers share".into(),
+                "take --network user, or run as root",
+            );
+        }
+        if !policy.containers.shared_networks.contains(&name.to_string()) {
+            let message = format!("policy `{}` allows no shared network `{name}`", policy.name);
+            return refused(message, "name it in `containers.shared_networks` of the policy");
+        }
+    }
     policy.containers.network = wanted;
     if !args.publish.is_empty() && wanted != Network::Bridge {
-        let message = "only a container with a network of its own can publish ports".into();
+        let message =
+            "only a container on the bridge, or with `--network user`, can publish ports".into();
         return refused(message, "set `containers.network: bridge` in the policy");
     }
     if args.publish.len() > PUBLISHED_MAX {
@@ -159,6 +184,14 @@ fn narrow_network(policy: &mut Policy, args: &cli::Run, is_rootless: bool) -> Re
         return refused(message, "publish fewer");
     }
     Ok(())
+}
+
+/// The network that the container is to share.
+fn shared(args: &cli::Run) -> Option<&NetworkName> {
+    match &args.network {
+        Some(cli::ContainerNetwork::Shared(name)) => Some(name),
+        _ => None,
+    }
 }
 
 /// What was refused of a container's programs.

@@ -114,6 +114,7 @@ pub(crate) fn gather(
         }
     }
     repository.sources = sources;
+    repository.architecture = repos::architecture(installed);
     Ok(repository)
 }
 

@@ -125,9 +125,8 @@ impl Installed {
             let of_new = new.files.iter().map(|(path, _)| path);
             of_new.chain(old.iter().flat_map(|one| &one.files))
         };
-        let own = Triggers::of(&new.header);
         let others = self.triggers.iter().filter(|one| one.package != name);
-        for one in others.chain([&own]) {
+        for one in others {
             if one.names.iter().any(|other| other == name) {
                 all.push(format!("the trigger of {}", one.package));
             }
@@ -136,8 +135,8 @@ impl Installed {
                 all.push(format!("the file trigger of {} on {prefix}", one.package));
             }
         }
-        // A new version is told of what is there already.
-        if !own.is_empty() && !all.iter().any(|it| it.ends_with(&own.package)) {
+        // A new version is told of what is there already: which of its triggers that is, rpm says.
+        if !Triggers::of(&new.header).is_empty() {
             all.push("its own triggers".to_string());
         }
         all

@@ -196,6 +196,7 @@ fn shop() -> Shop {
         simple(&shop, "tool", "1-1", "ModularityLabel: tool:1:7:abc\n"),
         simple(&shop, "plain", "1-1", "BuildArch: noarch\n"),
         simple(&shop, "needy", "1-1", ""),
+        simple(&shop, "native", "1-1", "BuildArch: noarch\n"),
     ];
     shop.rpm("image", &["--initdb"], &[]);
     shop.rpm("image", &["-U", "--nodeps", "--noscripts"], &old);
@@ -213,6 +214,7 @@ fn shop() -> Shop {
         simple(&shop, "tool", "2-1", "ModularityLabel: tool:2:8:abc\n"),
         simple(&shop, "plain", "1-2", "BuildArch: noarch\n"),
         simple(&shop, "needy", "1-2", "Requires: newcomer\n"),
+        simple(&shop, "native", "1-2", ""),
     ];
     shop.write("image/etc/dnf/plugins/versionlock.list", "# mine\nlocked-0:1-1.*\n");
     shop.write("image/etc/dnf/dnf.conf", "[main]\nexcludepkgs=exc*\n");
@@ -246,6 +248,7 @@ fn all() -> Vec<Vulnerability> {
         Vulnerability { installed: "1-1".into(), ..of_rpm("needy", "CVE-2025-7", "1-2") },
         Vulnerability { installed: "1.0-1".into(), ..of_rpm("libshop", "CVE-2025-8", "1.0-9") },
         finding("shop", "CVE-2025-9", Some("1:1.0-2")),
+        Vulnerability { installed: "1-1".into(), ..of_rpm("native", "CVE-2025-10", "1-2") },
     ]
 }
 
@@ -256,7 +259,7 @@ fn a_plan_says_what_dnf_would_do() {
     let suite = &repository.suites[0];
     assert_eq!((suite.problem.as_deref(), suite.note.as_deref()), (None, None));
     assert!(suite.signed_by.is_some() && suite.date.is_some());
-    assert_eq!(suite.n_packages, 8);
+    assert_eq!(suite.n_packages, 9);
     let plan = Plan::new(&shop.files(), &all(), &repository);
     let upgrades: Vec<(&str, &str, &[String], Option<&str>)> = plan
         .upgrades
@@ -267,13 +270,14 @@ fn a_plan_says_what_dnf_would_do() {
         upgrades,
         [
             ("libshop", "1.0-2", &[][..], Some("shop")),
+            ("native", "1-2", &["CVE-2025-10".to_string()][..], None),
             ("plain", "1-2", &["CVE-2025-6".to_string()][..], None),
             ("shop", "1:1.0-2", &["CVE-2025-1".to_string()][..], None),
             ("tool", "1-2", &["CVE-2025-4".to_string()][..], None),
         ]
     );
-    assert_eq!(plan.upgrades[2].notices, ["SHSA-2026:1"]);
-    assert_eq!(plan.upgrades[3].module.as_deref(), Some("tool:1"));
+    assert_eq!(plan.upgrades[3].notices, ["SHSA-2026:1"]);
+    assert_eq!(plan.upgrades[4].module.as_deref(), Some("tool:1"));
     let why: Vec<(&str, &str)> = plan.remaining.iter().map(|one| (&*one.id, &*one.why)).collect();
     assert_eq!(
         why,
@@ -385,7 +389,7 @@ fn indices_may_have_any_usual_compression() {
         std::fs::write(folder.join("repomd.xml"), text.replace(location, &name)).unwrap();
         shop.sign_index();
         let suite = &shop.gather().suites[0];
-        assert_eq!((suite.problem.as_deref(), suite.n_packages), (None, 8), "{kind}");
+        assert_eq!((suite.problem.as_deref(), suite.n_packages), (None, 9), "{kind}");
     }
 }
 
@@ -403,7 +407,7 @@ fn a_list_of_mirrors_is_named_or_replaced() {
              --repository-mirror named=ADDRESS"
         )
     );
-    assert_eq!((listed.problem.as_deref(), listed.n_packages), (None, 8));
+    assert_eq!((listed.problem.as_deref(), listed.n_packages), (None, 9));
     assert!(listed.signed_by.is_some());
 }
 

@@ -10,7 +10,8 @@ use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::Path;
 
-use super::lease::{Lease, Leases, Protocol, Published};
+use super::lease::{Applicant, Lease, Leases, Protocol, Published};
+use super::shared::{self, NetworkName};
 use super::tools::{Link, Route, ip, ip_do, nft, nft_json, within};
 use super::{Connection, INNER, NetworkError, Subnet, connect_as};
 
@@ -34,6 +35,27 @@ pub struct Wanted {
     pub published: Vec<Published>,
     /// Bytes a second in each direction; `None`: as many as there are.
     pub bytes_per_second: Option<u64>,
+    /// The network that it shares with others; without one it is alone.
+    pub network: Option<NetworkName>,
+}
+
+/// Network of which the shared ones have a 256th each.
+const SHARED: &str = "10.215.0.0/16";
+
+/// A bridge, and how its packet filters are called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Bridge {
+    device: String,
+    suffix: String,
+}
+
+impl Bridge {
+    fn of(network: Option<&NetworkName>) -> Self {
+        match network {
+            None => Self { device: BRIDGE.into(), suffix: String::new() },
+            Some(name) => Self { device: name.device(), suffix: name.suffix() },
+        }
+    }
 }
 
 /// Takes an address and the ports for container `id`, and makes the bridge if it is not there.
@@ -41,24 +63,40 @@ pub struct Wanted {
 /// # Errors
 ///
 /// A port is in use, no address is free, or `ip` and `nft` refuse.
-pub(crate) fn reserve(folder: &Path, id: &str, wanted: &Wanted) -> Result<Lease, NetworkError> {
+pub(crate) fn reserve(
+    folder: &Path,
+    id: &str,
+    name: &str,
+    wanted: &Wanted,
+) -> Result<Lease, NetworkError> {
     let leases = Leases::hold(folder)?;
-    let gateway = match existing()? {
+    shared::sweep(&leases)?;
+    let network = wanted.network.as_ref();
+    let bridge = Bridge::of(network);
+    let gateway = match existing(&bridge.device)? {
         Some(gateway) => gateway,
-        None => free_network()?,
+        None if network.is_none() => free_network(&leases, &CANDIDATES)?,
+        None => free_network(&leases, &shared_candidates())?,
     };
-    let device = format!("pal{}", id.get(..ID_DIGITS).unwrap_or(id));
-    let lease = leases.grant(id, gateway, device, &wanted.published)?;
+    let device = device_of(id);
+    let published = &wanted.published;
+    let lease = leases.grant(&Applicant { id, name, device, network, published }, gateway)?;
     // Looked at only now: what others of ours have was refused with a better reason.
     let taken = wanted.published.iter().find(|port| !is_free(port));
     let result = match taken {
         Some(port) => Err(NetworkError::PortTaken(*port)),
-        None => set_up(gateway),
+        None => set_up(&bridge, gateway),
     };
     if result.is_err() {
         leases.revoke(id)?;
+        shared::sweep(&leases)?;
     }
     result.map(|()| lease)
+}
+
+/// The host's device of container `id`.
+pub fn device_of(id: &str) -> String {
+    format!("pal{}", id.get(..ID_DIGITS).unwrap_or(id))
 }
 
 /// Connects the container whose first process is `pid` as its lease says.
@@ -68,15 +106,20 @@ pub(crate) fn reserve(folder: &Path, id: &str, wanted: &Wanted) -> Result<Lease,
 /// `ip` and `nft` refuse.
 pub(crate) fn attach(
     folder: &Path,
+    bundles: &Path,
     id: &str,
     pid: u32,
     lease: &Lease,
     wanted: &Wanted,
 ) -> Result<(), NetworkError> {
-    let _leases = Leases::hold(folder)?;
+    let leases = Leases::hold(folder)?;
     let address = Subnet { address: lease.address.into(), prefix: lease.prefix };
-    let connection = Connection { bridge: BRIDGE.into(), address, gateway: lease.gateway.into() };
-    connect_as(pid, &connection, &lease.device)?;
+    let bridge = Bridge::of(lease.network.as_ref()).device;
+    let connection = Connection { bridge, address, gateway: lease.gateway.into() };
+    connect_as(pid, &connection, &lease.device, lease.network.is_none())?;
+    if let Some(network) = &lease.network {
+        shared::tell_names(&leases, bundles, network)?;
+    }
     if let Some(rate) = wanted.bytes_per_second {
         shape(&lease.device, rate)?;
         within(pid, || shape(INNER, rate))??;
@@ -89,7 +132,7 @@ pub(crate) fn attach(
 /// # Errors
 ///
 /// `nft` refuses, or the lease cannot be removed.
-pub(crate) fn detach(folder: &Path, id: &str) -> Result<(), NetworkError> {
+pub(crate) fn detach(folder: &Path, bundles: &Path, id: &str) -> Result<(), NetworkError> {
     if !folder.join(format!("{id}.json")).exists() {
         return Ok(());
     }
@@ -102,30 +145,46 @@ pub(crate) fn detach(folder: &Path, id: &str) -> Result<(), NetworkError> {
     ))?;
     // The pair goes with the container's namespace, a little later than its last process.
     let _gone = ip_do(&["link", "delete", &lease.device]);
-    leases.revoke(id)
+    leases.revoke(id)?;
+    let Some(network) = &lease.network else { return Ok(()) };
+    shared::sweep(&leases)?;
+    shared::tell_names(&leases, bundles, network)
+}
+
+/// Networks of which the first free one becomes a shared one's.
+fn shared_candidates() -> Vec<String> {
+    let prefix = SHARED.trim_end_matches("0.0/16");
+    (0..shared::NETWORKS_MAX).map(|n| format!("{prefix}{n}.1/24")).collect()
 }
 
 /// The host's address on the bridge, when there is one.
-fn existing() -> Result<Option<Subnet>, NetworkError> {
+fn existing(device: &str) -> Result<Option<Subnet>, NetworkError> {
     let links: Vec<Link> = ip(&["-json", "address", "show"])?;
-    let bridge = links.iter().find(|link| link.ifname == BRIDGE);
+    let bridge = links.iter().find(|link| link.ifname == device);
     Ok(bridge.and_then(|link| link.subnets().find(|subnet| subnet.address.is_ipv4())))
 }
 
-/// The first candidate that no address and no route of the host touches.
-fn free_network() -> Result<Subnet, NetworkError> {
+/// The first candidate that no address, no route and no lease of the host touches.
+fn free_network<T: AsRef<str>>(leases: &Leases, candidates: &[T]) -> Result<Subnet, NetworkError> {
     let links: Vec<Link> = ip(&["-json", "address", "show"])?;
     let routes: Vec<Route> = ip(&["-json", "-4", "route", "show", "table", "all"])?;
     let routes = routes.iter().filter_map(Route::subnet);
-    let taken: Vec<Subnet> = links.iter().flat_map(Link::subnets).chain(routes).collect();
-    let candidates = CANDIDATES.iter().filter_map(|text| text.parse::<Subnet>().ok());
+    let leased = leases.all()?.into_iter();
+    let leased =
+        leased.map(|(_, lease)| Subnet { address: lease.gateway.into(), prefix: lease.prefix });
+    let taken: Vec<Subnet> =
+        links.iter().flat_map(Link::subnets).chain(routes).chain(leased).collect();
+    let first = candidates.first().map(AsRef::as_ref).unwrap_or_default().to_string();
+    let candidates = candidates.iter().filter_map(|text| text.as_ref().parse::<Subnet>().ok());
     let overlaps = |one: &Subnet, two: &Subnet| {
         let wider = if one.prefix < two.prefix { (one, two) } else { (two, one) };
         wider.0.contains(wider.1.address)
     };
     let mut free = candidates.filter(|one| !taken.iter().any(|other| overlaps(one, other)));
     free.next().ok_or_else(|| {
-        NetworkError::Unusable(format!("the host uses all networks of {}", CANDIDATES.join(", ")))
+        NetworkError::Unusable(format!(
+            "the host uses all networks that containers could have, from {first} on"
+        ))
     })
 }
 
@@ -139,19 +198,20 @@ fn is_free(port: &Published) -> bool {
 }
 
 /// The bridge with its filters, forwarding, and loopback of the host as a source.
-fn set_up(gateway: Subnet) -> Result<(), NetworkError> {
-    super::make_bridge(BRIDGE, gateway)?;
+fn set_up(bridge: &Bridge, gateway: Subnet) -> Result<(), NetworkError> {
+    let device = bridge.device.as_str();
+    super::make_bridge(device, gateway)?;
     // A process that was killed while it made the bridge may have left it without an address, and
     // nobody would give it one later.
-    if existing()?.is_none() {
-        ip_do(&["address", "add", &gateway.to_string(), "dev", BRIDGE])?;
+    if existing(device)?.is_none() {
+        ip_do(&["address", "add", &gateway.to_string(), "dev", device])?;
     }
-    ip_do(&["link", "set", BRIDGE, "up"])?;
-    nft(&bridge_script(gateway))?;
+    ip_do(&["link", "set", device, "up"])?;
+    nft(&bridge_script(bridge, gateway))?;
     for (setting, value) in [
         ("net/ipv4/ip_forward".to_string(), "1"),
         // For connections from the host to `localhost:PORT`; the filter lets nobody else use it.
-        (format!("net/ipv4/conf/{BRIDGE}/route_localnet"), "1"),
+        (format!("net/ipv4/conf/{device}/route_localnet"), "1"),
     ] {
         let path = format!("/proc/sys/{setting}");
         if std::fs::read_to_string(&path).is_ok_and(|text| text.trim() == value) {
@@ -185,30 +245,38 @@ pub(crate) fn warnings() -> Vec<String> {
 }
 
 /// The filters of the bridge, as one transaction that replaces those before.
-fn bridge_script(gateway: Subnet) -> String {
+fn bridge_script(bridge: &Bridge, gateway: Subnet) -> String {
+    let Bridge { device, suffix } = bridge;
+    // Members of a shared network meet on its bridge, whose frames come by here where the kernel
+    // filters bridges as well (`br_netfilter`).
+    let between = if suffix.is_empty() {
+        "counter drop comment \"container to container\""
+    } else {
+        "accept comment \"member to member\""
+    };
     format!(
-        "add table inet palisade_net\ndelete table inet palisade_net\ntable inet palisade_net {{
+        "add table inet palisade_net{suffix}\ndelete table inet palisade_net{suffix}\ntable inet palisade_net{suffix} {{
   chain forward {{
     type filter hook forward priority -5; policy accept;
-    iifname \"{BRIDGE}\" oifname \"{BRIDGE}\" counter drop comment \"container to container\"
-    iifname \"{BRIDGE}\" ip daddr 169.254.0.0/16 counter drop comment \"metadata of the cloud\"
-    oifname \"{BRIDGE}\" ct state established,related accept
-    oifname \"{BRIDGE}\" ct status dnat accept
-    oifname \"{BRIDGE}\" counter drop comment \"what is not published\"
+    iifname \"{device}\" oifname \"{device}\" {between}
+    iifname \"{device}\" ip daddr 169.254.0.0/16 counter drop comment \"metadata of the cloud\"
+    oifname \"{device}\" ct state established,related accept
+    oifname \"{device}\" ct status dnat accept
+    oifname \"{device}\" counter drop comment \"what is not published\"
   }}
   chain input {{
     type filter hook input priority -5; policy accept;
-    iifname \"{BRIDGE}\" ct state established,related accept
-    iifname \"{BRIDGE}\" icmp type echo-request accept
-    iifname \"{BRIDGE}\" icmpv6 type {{ nd-neighbor-solicit, nd-neighbor-advert }} accept
-    iifname \"{BRIDGE}\" counter drop comment \"services of the host\"
+    iifname \"{device}\" ct state established,related accept
+    iifname \"{device}\" icmp type echo-request accept
+    iifname \"{device}\" icmpv6 type {{ nd-neighbor-solicit, nd-neighbor-advert }} accept
+    iifname \"{device}\" counter drop comment \"services of the host\"
   }}
 }}
-add table ip palisade_nat\ndelete table ip palisade_nat\ntable ip palisade_nat {{
+add table ip palisade_nat{suffix}\ndelete table ip palisade_nat{suffix}\ntable ip palisade_nat{suffix} {{
   chain postrouting {{
     type nat hook postrouting priority 100; policy accept;
-    ip saddr {network} oifname != \"{BRIDGE}\" masquerade
-    ip saddr 127.0.0.0/8 oifname \"{BRIDGE}\" masquerade
+    ip saddr {network} oifname != \"{device}\" masquerade
+    ip saddr 127.0.0.0/8 oifname \"{device}\" masquerade
   }}
 }}
 ",
@@ -297,6 +365,8 @@ mod tests {
             gateway: Ipv4Addr::new(10, 213, 0, 1),
             device: "pal0".into(),
             published: published.iter().map(|port| port.parse().unwrap()).collect(),
+            network: None,
+            name: "shop".into(),
         };
         let script = ports_script("0123456789abcdef", &lease);
         assert_eq!(script.matches("table ip palisade_ports_0123456789ab").count(), 3);
@@ -306,7 +376,13 @@ mod tests {
         ] {
             assert_eq!(script.matches(rule).count(), 2, "{script}");
         }
-        assert!(bridge_script("10.213.0.1/22".parse().unwrap()).contains("saddr 10.213.0.0/22"));
+        let script = |network: Option<&str>| {
+            let name: Option<NetworkName> = network.map(|it| it.parse().unwrap());
+            bridge_script(&Bridge::of(name.as_ref()), "10.213.0.1/22".parse().unwrap())
+        };
+        assert!(script(None).contains("saddr 10.213.0.0/22"));
+        assert!(script(Some("back")).contains("oifname \"pal-back\" counter drop"));
+        assert!(!script(Some("back")).contains(BRIDGE));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::shared::NetworkName;
 use super::{NetworkError, Subnet};
 use crate::lock::Lock;
 
@@ -116,6 +117,27 @@ pub struct Lease {
     /// Its ports of the host.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub published: Vec<Published>,
+    /// The shared network, if it is in one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<NetworkName>,
+    /// The container's name.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub name: String,
+}
+
+/// What a container is given an address and ports for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Applicant<'a> {
+    /// Its id.
+    pub(super) id: &'a str,
+    /// Its name.
+    pub(super) name: &'a str,
+    /// Its device on the host.
+    pub(super) device: String,
+    /// The shared network.
+    pub(super) network: Option<&'a NetworkName>,
+    /// Its ports of the host.
+    pub(super) published: &'a [Published],
 }
 
 /// The leases of this machine, held alone.
@@ -145,11 +167,18 @@ impl Leases {
         self.folder.join(format!("{id}.json"))
     }
 
-    fn all(&self) -> Result<Vec<Lease>, NetworkError> {
+    /// All leases, with the ids of their containers.
+    pub(super) fn all(&self) -> Result<Vec<(String, Lease)>, NetworkError> {
         let entries = std::fs::read_dir(&self.folder).map_err(damaged("read", &self.folder))?;
         let paths = entries.flatten().map(|entry| entry.path());
         let leases = paths.filter(|path| path.extension().is_some_and(|it| it == "json"));
-        leases.map(|path| read(&path).map_err(damaged("read", &path))).collect()
+        let id = |path: &Path| path.file_stem().map(|it| it.to_string_lossy().into_owned());
+        leases
+            .map(|path| {
+                let lease = read(&path).map_err(damaged("read", &path))?;
+                Ok((id(&path).unwrap_or_default(), lease))
+            })
+            .collect()
     }
 
     /// The lease of container `id`, if it has one.
@@ -162,16 +191,15 @@ impl Leases {
         }
     }
 
-    /// Gives container `id` the first free address behind `gateway`, and its ports.
+    /// Gives a container the first free address behind `gateway`, and its ports.
     pub(super) fn grant(
         &self,
-        id: &str,
+        applicant: &Applicant<'_>,
         gateway: Subnet,
-        device: String,
-        published: &[Published],
     ) -> Result<Lease, NetworkError> {
+        let published = applicant.published;
         let others = self.all()?;
-        let taken = others.iter().flat_map(|lease| &lease.published);
+        let taken = others.iter().flat_map(|(_, lease)| &lease.published);
         for (n, port) in published.iter().enumerate() {
             let before = published.iter().take(n);
             if taken.clone().chain(before).any(|other| other.overlaps(port)) {
@@ -185,10 +213,20 @@ impl Leases {
             }
         };
         let address = hosts(gateway, prefix)
-            .find(|address| *address != gateway && others.iter().all(|it| it.address != *address))
+            .find(|address| {
+                *address != gateway && others.iter().all(|(_, it)| it.address != *address)
+            })
             .ok_or_else(|| NetworkError::Exhausted(Subnet { address: gateway.into(), prefix }))?;
-        let lease = Lease { address, prefix, gateway, device, published: published.to_vec() };
-        let path = self.path(id);
+        let lease = Lease {
+            address,
+            prefix,
+            gateway,
+            device: applicant.device.clone(),
+            published: published.to_vec(),
+            network: applicant.network.cloned(),
+            name: applicant.name.to_string(),
+        };
+        let path = self.path(applicant.id);
         serde_json::to_vec(&lease)
             .map_err(std::io::Error::from)
             .and_then(|text| palisade_base::fs::write_atomic(&path, &text, 0o600))
@@ -248,7 +286,9 @@ mod tests {
         let grant = |id: &str, ports: &[&str]| {
             let ports: Vec<Published> = ports.iter().map(|port| port.parse().unwrap()).collect();
             let leases = Leases::hold(folder.path()).unwrap();
-            leases.grant(id, gateway, "d".into(), &ports).map(|lease| lease.address.to_string())
+            let device = "d".to_string();
+            let applicant = Applicant { id, name: id, device, network: None, published: &ports };
+            leases.grant(&applicant, gateway).map(|lease| lease.address.to_string())
         };
         assert_eq!(grant("a", &["8080:80", "53:53/udp"]).unwrap(), "10.9.0.2");
         assert_eq!(grant("b", &["127.0.0.1:81:80", "53:53"]).unwrap(), "10.9.0.3");

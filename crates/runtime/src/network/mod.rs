@@ -19,6 +19,7 @@ pub(crate) mod bridge;
 mod guard;
 mod keep;
 mod lease;
+pub(crate) mod shared;
 mod tools;
 pub(crate) mod usermode;
 
@@ -30,10 +31,11 @@ use serde::Serialize;
 
 use self::tools::{Link, ip, nft, within};
 
-pub use bridge::{BRIDGE, Wanted};
+pub use bridge::{BRIDGE, Wanted, device_of};
 pub use guard::{Guard, Refused, Subnet};
 pub use keep::{Keeper, Kept};
 pub use lease::{Lease, PUBLISHED_MAX, Protocol, Published};
+pub use shared::{Member, NETWORKS_MAX, NetworkName, SharedNetwork};
 
 /// Longest name of a device (`IFNAMSIZ` less the NUL).
 const DEVICE_BYTES_MAX: usize = 15;
@@ -212,6 +214,18 @@ pub fn unguard(pid: u32) -> Result<usize, NetworkError> {
     Ok(n)
 }
 
+/// The networks that containers share, by the leases in `folder`.
+///
+/// # Errors
+///
+/// A lease cannot be read.
+pub fn shared_networks(folder: &Path) -> Result<Vec<SharedNetwork>, NetworkError> {
+    if !folder.is_dir() {
+        return Ok(Vec::new());
+    }
+    Ok(shared::networks(&lease::Leases::hold(folder)?.all()?))
+}
+
 /// All guarded ports of this host, and what was refused at each.
 ///
 /// # Errors
@@ -247,10 +261,16 @@ fn sweep() -> Result<(), NetworkError> {
 /// The container has a device of that name already, shares the host's network, or `ip` and `nft`
 /// refuse; what was made by then is taken away.
 pub fn connect(pid: u32, connection: &Connection) -> Result<Guard, NetworkError> {
-    connect_as(pid, connection, &format!("pali{pid}"))
+    connect_as(pid, connection, &format!("pali{pid}"), true)
 }
 
-fn connect_as(pid: u32, connection: &Connection, device: &str) -> Result<Guard, NetworkError> {
+/// As [`connect`]; `isolated` says whether the other ports of the bridge cannot be reached.
+fn connect_as(
+    pid: u32,
+    connection: &Connection,
+    device: &str,
+    isolated: bool,
+) -> Result<Guard, NetworkError> {
     let Connection { bridge, address, gateway } = connection;
     check_device(bridge)?;
     if address.address.is_ipv4() != gateway.is_ipv4() || !address.contains(*gateway) {
@@ -273,7 +293,7 @@ fn connect_as(pid: u32, connection: &Connection, device: &str) -> Result<Guard, 
         "netns",
         &pid.to_string(),
     ])?;
-    let made = finish(pid, connection, device);
+    let made = finish(pid, connection, device, isolated);
     if made.is_err() {
         // The pair goes with its one end.
         let _gone = tools::ip_do(&["link", "delete", device]);
@@ -293,7 +313,12 @@ fn make_bridge(bridge: &str, host: Subnet) -> Result<(), NetworkError> {
     tools::ip_do(&["link", "set", bridge, "up"])
 }
 
-fn finish(pid: u32, connection: &Connection, device: &str) -> Result<Guard, NetworkError> {
+fn finish(
+    pid: u32,
+    connection: &Connection,
+    device: &str,
+    isolated: bool,
+) -> Result<Guard, NetworkError> {
     let Connection { bridge, address, gateway } = connection;
     let gateway = gateway.to_string();
     refuse_advertisements(Some(pid), INNER)?;
@@ -308,7 +333,8 @@ fn finish(pid: u32, connection: &Connection, device: &str) -> Result<Guard, Netw
     nft(&guard.script())?;
     // Only now does the bridge hear of it.
     tools::ip_do(&["link", "set", device, "master", bridge])?;
-    tools::ip_do(&["link", "set", device, "type", "bridge_slave", "isolated", "on"])?;
+    let isolated = if isolated { "on" } else { "off" };
+    tools::ip_do(&["link", "set", device, "type", "bridge_slave", "isolated", isolated])?;
     tools::ip_do(&["link", "set", device, "up"])?;
     Ok(guard)
 }

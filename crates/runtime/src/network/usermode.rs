@@ -115,6 +115,8 @@ impl UserNetwork {
                 Kind::Slirp => "slirp4netns".into(),
             },
             published: wanted.published.clone(),
+            network: None,
+            name: String::new(),
         })
     }
 

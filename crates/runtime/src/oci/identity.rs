@@ -201,16 +201,68 @@ fn docker(out: &mut EngineFacts, root: &Path) {
     out.image = Some(text("/Config/Image").to_string()).filter(|image| !image.is_empty());
     digests_of(out, [text("/Image"), text("/ImageManifest/digest"), text("/Config/Image")]);
     labels_of(out, config.pointer("/Config/Labels"));
-    // The classic builder starts its steps from an image's id, without a health check and
-    // without a log.
+    // The classic builder has no mark of its own. It starts its steps from an image's id, without
+    // a health check and without a log, which whoever may use the engine's socket can ask for too;
+    // so what counts as a build has nothing that a build cannot have, and pretending to be one
+    // gives no more than building gives.
     let no_check = config.pointer("/Config/Healthcheck/Test/0").and_then(Value::as_str);
     if text("/Config/Image").starts_with("sha256:") && no_check == Some("NONE") {
         let host = read_json(&folder.join("hostconfig.json"));
-        let log = host.as_ref().and_then(|host| host.pointer("/LogConfig/Type")?.as_str());
-        if log == Some("none") {
+        if host.is_some_and(|host| has_only_what_a_build_has(&host, &config)) {
             out.kind = ContainerKind::Build;
         }
     }
+}
+
+/// Whether a container has nothing that a step of Docker's classic builder has not: the builder
+/// sets limits, the network and hosts, and neither mounts, nor ports, devices or rights, and
+/// nobody is at its terminal.
+fn has_only_what_a_build_has(host: &Value, config: &Value) -> bool {
+    let is_nothing = |value: &Value| match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::String(text) => text.is_empty() || text == "no",
+        Value::Array(list) => list.is_empty(),
+        Value::Object(map) => map.is_empty(),
+        _ => false,
+    };
+    let lists = [
+        "Binds",
+        "Mounts",
+        "VolumesFrom",
+        "Tmpfs",
+        "PortBindings",
+        "Links",
+        "CapAdd",
+        "GroupAdd",
+        "Devices",
+        "DeviceRequests",
+        "DeviceCgroupRules",
+        "Sysctls",
+        "SecurityOpt",
+        "StorageOpt",
+    ];
+    let words = [
+        "Privileged",
+        "PublishAllPorts",
+        "AutoRemove",
+        "PidMode",
+        "UTSMode",
+        "UsernsMode",
+        "ContainerIDFile",
+        "VolumeDriver",
+    ];
+    let bare = lists.iter().chain(&words).all(|key| host.get(key).is_none_or(is_nothing));
+    let restarts = host.pointer("/RestartPolicy/Name").is_some_and(|name| !is_nothing(name));
+    let shares = |key: &str| {
+        host.get(key)
+            .and_then(Value::as_str)
+            .is_some_and(|mode| mode == "host" || mode.starts_with("container:"))
+    };
+    let attended = ["/Config/OpenStdin", "/Config/Tty"]
+        .iter()
+        .any(|at| config.pointer(at).is_some_and(|value| !is_nothing(value)));
+    let log = host.pointer("/LogConfig/Type").and_then(Value::as_str);
+    log == Some("none") && bare && !restarts && !attended && !shares("IpcMode")
 }
 
 /// Podman's store, in which the bundle is `STORE/overlay-containers/ID/userdata`: the folder of
@@ -333,8 +385,56 @@ mod tests {
         std::fs::write(folder.join("config.v2.json"), config.to_string()).unwrap();
         let host = json!({"LogConfig": {"Type": "none"}});
         std::fs::write(folder.join("hostconfig.json"), host.to_string()).unwrap();
-        let facts = engine_facts(&spec, Path::new("/b"), "0123", now()).unwrap();
-        assert_eq!(facts.kind, ContainerKind::Build);
+        let kind = || engine_facts(&spec, Path::new("/b"), "0123", now()).unwrap().kind;
+        assert_eq!(kind(), ContainerKind::Build);
+        // A container that looks like a build and has what no build has is none.
+        let with = |at: &str, value: Value| {
+            let mut host = json!({"LogConfig": {"Type": "none"}, "Binds": null, "Devices": [],
+                "PortBindings": {}, "Privileged": false, "PidMode": "", "IpcMode": "private",
+                "RestartPolicy": {"Name": "no"}, "NetworkMode": "default", "ExtraHosts": ["a:1"],
+                "Memory": 1_000_000, "ShmSize": 67_108_864, "CgroupParent": "x",
+                "CgroupnsMode": "host"});
+            let mut config = config.clone();
+            let of_config = at.starts_with("/Config");
+            let document = if of_config { &mut config } else { &mut host };
+            if let Some((parent, key)) = at.rsplit_once('/') {
+                document.pointer_mut(parent).unwrap()[key] = value;
+            }
+            std::fs::write(folder.join("config.v2.json"), config.to_string()).unwrap();
+            std::fs::write(folder.join("hostconfig.json"), host.to_string()).unwrap();
+            kind()
+        };
+        assert_eq!(with("", json!(null)), ContainerKind::Build);
+        assert_eq!(with("/NetworkMode", json!("host")), ContainerKind::Build);
+        for (at, value) in [
+            ("/Binds", json!(["/:/host"])),
+            ("/Mounts", json!([{"Type": "bind", "Source": "/", "Target": "/host"}])),
+            ("/VolumesFrom", json!(["other"])),
+            ("/Tmpfs", json!({"/run": ""})),
+            ("/PortBindings", json!({"80/tcp": [{"HostPort": "80"}]})),
+            ("/PublishAllPorts", json!(true)),
+            ("/CapAdd", json!(["SYS_ADMIN"])),
+            ("/Devices", json!([{"PathOnHost": "/dev/sda"}])),
+            ("/DeviceRequests", json!([{"Count": -1}])),
+            ("/SecurityOpt", json!(["seccomp=unconfined"])),
+            ("/Sysctls", json!({"net.ipv4.ip_forward": "1"})),
+            ("/GroupAdd", json!(["docker"])),
+            ("/Privileged", json!(true)),
+            ("/AutoRemove", json!(true)),
+            ("/PidMode", json!("host")),
+            ("/UTSMode", json!("host")),
+            ("/UsernsMode", json!("host")),
+            ("/IpcMode", json!("host")),
+            ("/IpcMode", json!("container:0")),
+            ("/RestartPolicy/Name", json!("always")),
+            ("/LogConfig/Type", json!("json-file")),
+            ("/Config/OpenStdin", json!(true)),
+            ("/Config/Tty", json!(true)),
+            ("/Config/Image", json!("shop:1")),
+            ("/Config/Healthcheck/Test", json!(["CMD", "true"])),
+        ] {
+            assert_eq!(with(at, value), ContainerKind::Workload, "{at}");
+        }
         // An id is never a way out of the folder.
         let facts = engine_facts(&spec, Path::new("/b"), "../containers/0123", now()).unwrap();
         assert_eq!(facts.image, None);

@@ -1,5 +1,5 @@
 //! Containers of an ordinary user: the user's own user namespace, in which the user is root and the
-//! ranges of `/etc/subuid` and `/etc/subgid` are further ids (ADR 31).
+//! ranges of `/etc/subuid` and `/etc/subgid` are further ids (ADR 32).
 //!
 //! Everything of a user's happens in one namespace: a command goes into the one in which the user's
 //! other commands and containers are, or makes it. Within it the same code runs as for root. A

@@ -193,6 +193,7 @@ pub(crate) fn request<'a>(
         policy,
         seccomp_document: None,
         published: Vec::new(),
+        network: None,
         admit: &admit_all,
         terminal: false,
         detach: false,
@@ -264,6 +265,7 @@ pub(crate) fn restricted() -> Policy {
             no_new_privileges: true,
             seccomp: Seccomp::Strict,
             network: Network::None,
+            shared_networks: Vec::new(),
             limits: Limits {
                 memory_bytes: Some(48 << 20),
                 cpu_millis: Some(1000),
@@ -274,6 +276,7 @@ pub(crate) fn restricted() -> Policy {
             },
             mask_paths: true,
             security_module: palisade_policy::SecurityModule::Auto,
+            deny_drift: false,
             rootless: palisade_policy::Rootless::default(),
         },
         runtime: palisade_policy::Runtime {

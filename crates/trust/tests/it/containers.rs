@@ -293,6 +293,190 @@ fn policies_that_could_be_misread_are_refused() {
     }
 }
 
+/// One whole requirement of each kind and form, with its optional members.
+fn whole_requirements() -> Vec<Value> {
+    let identity =
+        || json!({"type": "remapIdentity", "prefix": "a.example/x", "signedPrefix": "b.example"});
+    let mut out = vec![json!({"type": "insecureAcceptAnything"}), json!({"type": "reject"})];
+    out.push(json!({"type": "signedBaseLayer", "baseLayerIdentity": {"type": "matchExact"}}));
+    let one = |key: &str| if key.ends_with("Data") { json!("AA==") } else { json!("/k") };
+    let many = |key: &str| {
+        if key.ends_with("Datas") { json!(["AA==", "AQ=="]) } else { json!(["/k", "/l"]) }
+    };
+    let source = |key: &str| if key.ends_with('s') { many(key) } else { one(key) };
+    for key in ["keyPath", "keyPaths", "keyData"] {
+        out.push(json!({"type": "signedBy", "keyType": "GPGKeys", key: source(key), "signedIdentity": identity()}));
+    }
+    for key in ["keyPath", "keyPaths", "keyData", "keyDatas"] {
+        let rekor = format!("rekorPublicKey{}", &key[3..]);
+        out.push(json!({"type": "sigstoreSigned", key: source(key), "signedIdentity": identity()}));
+        out.push(json!({"type": "sigstoreSigned", key: source(key), &rekor: source(key)}));
+    }
+    for key in ["caPath", "caData"] {
+        out.push(json!({"type": "sigstoreSigned", "rekorPublicKeyPath": "/r", "fulcio":
+            {key: one(key), "oidcIssuer": "https://i", "subjectEmail": "a@b"}}));
+    }
+    for (roots, between) in
+        [("caRootsPath", "caIntermediatesData"), ("caRootsData", "caIntermediatesPath")]
+    {
+        for subject in ["subjectEmail", "subjectHostname"] {
+            out.push(json!({"type": "sigstoreSigned", "pki":
+                {roots: one(roots), between: one(between), subject: "a@b"}}));
+        }
+    }
+    for identity in [
+        json!({"type": "matchExact"}),
+        json!({"type": "matchRepoDigestOrExact"}),
+        json!({"type": "matchRepository"}),
+        json!({"type": "exactReference", "dockerReference": "h.example/a:1"}),
+        json!({"type": "exactRepository", "dockerRepository": "h.example/a"}),
+    ] {
+        out.push(json!({"type": "sigstoreSigned", "keyPath": "/k", "signedIdentity": identity}));
+    }
+    out
+}
+
+/// Where each member of an object is, the objects within included.
+fn members(value: &Value, at: &str, out: &mut Vec<String>) {
+    for (key, value) in value.as_object().into_iter().flatten() {
+        let at = format!("{at}/{key}");
+        members(value, &at, out);
+        out.push(at);
+    }
+}
+
+/// Every requirement in every malformed form: a member of another type, missing where it must
+/// be, twice, unknown, or beside one that excludes it.
+#[test]
+fn no_requirement_is_obeyed_in_another_form() {
+    let is_read = |requirement: &Value| {
+        let text = json!({"default": [requirement]}).to_string();
+        let policy = ContainersPolicy::parse(text.as_bytes());
+        if let Err(error) = &policy {
+            use palisade_base::Explain as _;
+            assert!(error.hint().is_some() && !error.to_string().is_empty());
+        }
+        policy.is_ok()
+    };
+    let optional = ["signedIdentity", "rekorPublicKey", "caIntermediates"];
+    let mut n_refused = 0;
+    for whole in whole_requirements() {
+        assert!(is_read(&whole), "{whole}");
+        let mut all = Vec::new();
+        members(&whole, "", &mut all);
+        for at in &all {
+            let (parent, key) = at.rsplit_once('/').unwrap();
+            let mut without = whole.clone();
+            without.pointer_mut(parent).unwrap().as_object_mut().unwrap().remove(key);
+            let may_lack = optional.iter().any(|it| key.starts_with(it));
+            // With `fulcio` a log's key is no choice.
+            let may_lack = may_lack && !(key.starts_with("rekor") && whole.get("fulcio").is_some());
+            assert_eq!(is_read(&without), may_lack, "{whole} without {at}");
+            for other in [
+                json!(null),
+                json!(7),
+                json!(true),
+                json!(""),
+                json!([]),
+                json!({}),
+                json!([7]),
+                json!([null]),
+            ] {
+                let mut changed = whole.clone();
+                *changed.pointer_mut(at).unwrap() = other.clone();
+                assert!(!is_read(&changed), "{changed}");
+                n_refused += 1;
+            }
+            let mut renamed = without;
+            let parent = renamed.pointer_mut(parent).unwrap().as_object_mut().unwrap();
+            parent.insert(key.to_uppercase(), whole.pointer(at).unwrap().clone());
+            assert!(!is_read(&renamed), "{renamed}");
+            if key.ends_with("Data") {
+                let mut changed = whole.clone();
+                *changed.pointer_mut(at).unwrap() = json!("*");
+                assert!(!is_read(&changed), "{changed}");
+            }
+        }
+        for at in all.iter().map(String::as_str).chain([""]) {
+            let mut more = whole.clone();
+            if let Some(object) = more.pointer_mut(at).and_then(Value::as_object_mut) {
+                object.insert("more".into(), json!("x"));
+                assert!(!is_read(&more), "{more}");
+            }
+        }
+        // The same member twice, wherever it is.
+        let text = whole.to_string();
+        for at in &all {
+            let key = at.rsplit_once('/').unwrap().1;
+            let twice =
+                text.replacen(&format!("\"{key}\":"), &format!("\"{key}\":\"\",\"{key}\":"), 1);
+            assert_ne!(twice, text);
+            let policy = format!("{{\"default\":[{twice}]}}");
+            assert!(ContainersPolicy::parse(policy.as_bytes()).is_err(), "{policy}");
+        }
+        // Beside each source another one, and what only other kinds have.
+        for key in [
+            "keyPath",
+            "keyPaths",
+            "keyData",
+            "keyDatas",
+            "rekorPublicKeyPath",
+            "rekorPublicKeyDatas",
+            "fulcio",
+            "pki",
+            "keyType",
+            "baseLayerIdentity",
+        ] {
+            if whole.get(key).is_some() {
+                continue;
+            }
+            let with_log = whole["type"] == "sigstoreSigned"
+                && whole.get("pki").is_none()
+                && key.starts_with("rekor")
+                && !all.iter().any(|it| it.starts_with("/rekor"));
+            let mut more = whole.clone();
+            more[key] = match key {
+                "keyPaths" => json!(["/k"]),
+                "keyDatas" | "rekorPublicKeyDatas" => json!(["AA=="]),
+                "keyData" => json!("AA=="),
+                "fulcio" => json!({"caPath": "/c", "oidcIssuer": "i", "subjectEmail": "a@b"}),
+                "pki" => json!({"caRootsPath": "/c", "subjectEmail": "a@b"}),
+                "baseLayerIdentity" => json!({"type": "matchExact"}),
+                _ => json!("/k"),
+            };
+            assert_eq!(is_read(&more), with_log, "{more}");
+        }
+        // One that is good beside one that is not makes the policy no better.
+        let text = json!({"default": [whole, {"type": "other"}]}).to_string();
+        assert!(ContainersPolicy::parse(text.as_bytes()).is_err());
+    }
+    assert!(n_refused > 500, "{n_refused}");
+}
+
+/// Keys and certificates that are none never satisfy a requirement, beside good ones or alone.
+#[test]
+fn material_that_is_none_satisfies_nothing() {
+    let image = Image::docker(Reference::parse("h.example/a:1").unwrap(), Some(Digest::of(b"m")));
+    for data in ["AA==", "LS0tLS1CRUdJTiBQVUJMSUMgS0VZLS0tLS0K"] {
+        for requirement in [
+            json!({"type": "signedBy", "keyType": "GPGKeys", "keyData": data}),
+            json!({"type": "sigstoreSigned", "keyData": data}),
+            json!({"type": "sigstoreSigned", "keyDatas": [data, data]}),
+            json!({"type": "sigstoreSigned", "keyData": data, "rekorPublicKeyData": data}),
+            json!({"type": "sigstoreSigned", "rekorPublicKeyData": data, "fulcio":
+                {"caData": data, "oidcIssuer": "i", "subjectEmail": "a@b"}}),
+            json!({"type": "sigstoreSigned", "pki": {"caRootsData": data, "subjectEmail": "a@b"}}),
+            json!({"type": "signedBy", "keyType": "GPGKeys", "keyPath": "/nowhere"}),
+            json!({"type": "sigstoreSigned", "keyPaths": ["/nowhere"]}),
+            json!({"type": "signedBaseLayer", "baseLayerIdentity": {"type": "matchExact"}}),
+            json!({"type": "reject"}),
+        ] {
+            let found = policy(&requirement).evaluate(&image, now() as i64);
+            assert!(found.is_err(), "{requirement}: {found:?}");
+        }
+    }
+}
+
 /// A key and a message that GnuPG made: Ed25519, compressed.
 #[test]
 fn gnupgs_ed25519_is_verified() {

@@ -172,6 +172,7 @@ fn within(
         policy: &policy,
         seccomp_document: None,
         published: Vec::new(),
+        network: None,
         admit: &|_| Ok(()),
         deny_drift: false,
         terminal: false,

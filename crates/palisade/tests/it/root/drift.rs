@@ -96,8 +96,6 @@ fn only_the_images_own_programs_start_where_drift_is_denied() {
     let ended = bed.run(&[&args[..], &[race]].concat());
     assert_eq!((ended.code, ended.stdout.as_str()), (5, ""), "{}", ended.stderr);
 
-    // By name only in the foreground: somebody has to answer.
-    bed.run(&["run", "--detach", "--deny-drift", "oci:drift"]).expect(2);
     assert_eq!(bed.run(&["ps", "--format", "tsv"]).expect(0).stdout, "");
 }
 
@@ -126,4 +124,32 @@ fn a_rule_refuses_a_program_that_is_not_the_images_before_it_starts() {
     );
     end(watch);
     bed.run(&["stop", "--all", "--grace", "0"]).expect(0);
+}
+
+#[test]
+fn a_detached_container_is_guarded_by_a_process_of_its_own() {
+    let Some(bed) = Bed::new() else { return };
+    let text = format!("{POLICY}  deny_drift: true\n");
+    std::fs::write(bed.path().join("guarded.yaml"), text).unwrap();
+    let script = "cp /bin/busybox /tmp/new; cp /bin/busybox /new; while :; do sleep 0.1; done";
+    let id = bed.detach("box", &["--policy", "guarded.yaml"], script);
+    let inside = |program: &str| {
+        bed.run(&["exec", "box", "--", "/bin/sh", "-c", &format!("{program} true || echo no")])
+    };
+    wait_for("the copy", SOON, || {
+        let there = bed.run(&["exec", "box", "--", "/bin/sh", "-c", "test -s /new"]);
+        (there.code == 0).then_some(())
+    });
+    assert_eq!(inside("/bin/busybox").expect(0).stdout, "");
+    assert_eq!(inside("/new").expect(0).stdout, "no\n");
+    bed.run(&["stop", "box", "--grace", "0"]).expect(0);
+    bed.expect_nothing_left(&id);
+    let said = bed.data().join("logs/box.supervisor.log");
+    wait_for("what was refused", SOON, || {
+        let text = std::fs::read_to_string(&said).unwrap_or_default();
+        text.contains("refused to start /new").then_some(())
+    });
+    // What is wrong is said by the command that was given.
+    let args = ["run", "--detach", "--policy", "guarded.yaml", "oci:box", "--", "/bin/nosuch"];
+    bed.run(&args).expect_error_with_output(3, "/bin/nosuch");
 }

@@ -7,7 +7,7 @@ use super::bed::{Bed, SOON};
 use crate::support::{Ended, Running, finish, wait_for};
 
 /// A network namespace, which ends with this value.
-struct Namespace(Child);
+pub(super) struct Namespace(Child);
 
 impl Namespace {
     fn new() -> Self {
@@ -23,7 +23,7 @@ impl Namespace {
     }
 
     /// `command` in this namespace.
-    fn within(&self, command: &Command) -> Command {
+    pub(super) fn within(&self, command: &Command) -> Command {
         let mut entered = Command::new("nsenter");
         entered.arg(format!("--net=/proc/{}/ns/net", self.0.id()));
         entered.arg(command.get_program()).args(command.get_args());
@@ -36,7 +36,7 @@ impl Namespace {
 
     /// Runs a script of the shell's here; its output.
     #[track_caller]
-    fn run(&self, script: &str) -> String {
+    pub(super) fn run(&self, script: &str) -> String {
         let mut shell = Command::new("/bin/sh");
         shell.args(["-c", script]);
         finish(self.within(&shell)).expect(0).stdout
@@ -79,18 +79,18 @@ while True:
     c.close()
 ";
 
-const HOST: &str = "198.51.100.2";
-const WORLD: &str = "198.51.100.1";
+pub(super) const HOST: &str = "198.51.100.2";
+pub(super) const WORLD: &str = "198.51.100.1";
 
 /// A host, a world beyond it with a server, and one server on the host.
-struct Stage {
-    host: Namespace,
-    world: Namespace,
+pub(super) struct Stage {
+    pub(super) host: Namespace,
+    pub(super) world: Namespace,
     servers: Vec<Child>,
 }
 
 impl Stage {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let (host, world) = (Namespace::new(), Namespace::new());
         host.run(&format!(
             "ip link add out type veth peer name in netns {} && ip address add {HOST}/24 dev out && \
@@ -253,6 +253,94 @@ fn a_network_is_at_most_the_policys() {
     run(&["-p", "80:80"]).expect_error(1, "only a container on the bridge");
     run(&["--policy", "net.yaml", "-p", "80"]).expect(2);
     run(&["--policy", "net.yaml", "--network", "none"]).expect(0);
+}
+
+#[test]
+fn containers_of_one_network_reach_each_other_and_no_others() {
+    let Some(bed) = Bed::new() else { return };
+    policy(&bed, &[]);
+    let path = bed.path().join("net.yaml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let text = text.replace("containers:\n", "containers:\n  shared_networks: [back, front]\n");
+    std::fs::write(&path, text).unwrap();
+    let stage = Stage::new();
+    // What somebody who was killed while making a network leaves.
+    stage.host.run("ip link add pal-old type bridge");
+    let (back, front) = (&["--network", "bridge:back"][..], &["--network", "bridge:front"][..]);
+    let db = stage.serve(&bed, "db", back);
+    let web = stage.serve(&bed, "web", &[back, &["-p", "8080:80"]].concat());
+    let shop = stage.serve(&bed, "shop", front);
+    let alone = stage.serve(&bed, "alone", &[]);
+    let links = |kind: &str| stage.host.run(&format!("ip -o link show type {kind}"));
+    let bridges = links("bridge");
+    for (name, is_there) in [("pal-back", true), ("pal-front", true), ("pal-old", false)] {
+        assert_eq!(bridges.contains(name), is_there, "{name}: {bridges}");
+    }
+    let at = |name: &str| address_of(&bed, name).to_string();
+    assert!(at("db").starts_with("10.215.0.") && at("web").starts_with("10.215.0."));
+    assert!(at("shop").starts_with("10.215.1."));
+
+    // By name, by address and by the beginning of the id; also who came first knows the other.
+    for (from, to, name) in [
+        ("web", "db".to_string(), "db"),
+        ("db", "web".to_string(), "web"),
+        ("db", at("web"), "web"),
+        ("web", db[..12].to_string(), "db"),
+    ] {
+        wait_for(&format!("{from} to {to}"), SOON, || {
+            (stage.told(&bed, from, &to, 80) == name).then_some(())
+        });
+    }
+    // No other network, no host, no way around; by its published port as everybody.
+    for (from, to, port) in [
+        ("web", at("shop"), 80),
+        ("shop", at("db"), 80),
+        ("alone", at("db"), 80),
+        ("web", at("alone"), 80),
+        ("web", HOST.to_string(), 7000),
+        ("web", "10.215.0.1".to_string(), 7000),
+        ("shop", "db".to_string(), 80),
+    ] {
+        assert_eq!(stage.told(&bed, from, &to, port), "no", "{from} to {to}");
+    }
+    answers(&stage.world, HOST, 8080, "web");
+    wait_for("the world", SOON, || (stage.told(&bed, "db", WORLD, 7000) == HOST).then_some(()));
+
+    let list = stage.palisade(&bed, &["network", "list", "--format", "json"]).expect(0).stdout;
+    let list: serde_json::Value = serde_json::from_str(&list).unwrap();
+    let networks = list["networks"].as_array().unwrap();
+    let members = |n: usize| networks[n]["members"].as_array().unwrap().len();
+    assert_eq!((networks.len(), members(0), members(1)), (2, 2, 1), "{list}");
+    let rows = stage.palisade(&bed, &["network", "list", "--format", "tsv"]).expect(0).stdout;
+    let of = |id: &str| rows.lines().find(|line| line.contains(&id[..12])).unwrap().to_string();
+    for (id, network) in [(&db, "back"), (&web, "back"), (&shop, "front"), (&alone, "-")] {
+        assert!(of(id).ends_with(&format!("\t{network}")), "{rows}");
+    }
+
+    // One goes, and its name with it; the last takes the network away.
+    stage.palisade(&bed, &["stop", "--grace", "0", "db"]).expect(0);
+    let hosts = stage.palisade(&bed, &["exec", "web", "--", "/bin/cat", "/etc/hosts"]).stdout;
+    assert!(hosts.contains("web") && !hosts.contains("db"), "{hosts}");
+    assert!(links("bridge").contains("pal-back"));
+    stage.palisade(&bed, &["stop", "--grace", "0", "web", "shop", "alone"]).expect(0);
+    let bridges = links("bridge");
+    assert!(!bridges.contains("pal-") && bridges.contains("palisade0"), "{bridges}");
+    let rules = stage.host.run("nft list ruleset");
+    assert!(!rules.contains("_back") && !rules.contains("_front"), "{rules}");
+    for id in [&db, &web, &shop, &alone] {
+        bed.expect_nothing_left(id);
+    }
+
+    // What the policy does not name, and what is no name.
+    let run = |network: &str| {
+        let args = ["run", "--policy", "net.yaml", "--network", network, "oci:box"];
+        stage.palisade(&bed, &args)
+    };
+    run("bridge:other").expect_error(1, "allows no shared network `other`");
+    for wrong in ["bridge:", "bridge:A", "bridge:a/b", "bridge:twelve-chars", "bridges", "user:a"] {
+        run(wrong).expect(2);
+    }
+    run("user").expect_error(2, "no such network");
 }
 
 #[test]

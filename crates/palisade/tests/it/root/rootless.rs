@@ -11,6 +11,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::bed::{SOON, busybox};
+use super::networks::{HOST, Namespace, Stage, WORLD};
 use super::{alone, is_root, probes};
 use crate::support::{Ended, Running, finish, wait_for};
 
@@ -214,7 +215,11 @@ fn a_user_s_container_is_confined_by_ids_of_the_user_s_range() {
     for line in ["NoNewPrivs:\t1", "Seccomp:\t2"] {
         assert!(ended.stdout.contains(line), "{}", ended.stdout);
     }
-    assert!(ended.stderr.contains("processes (`pids`)"), "a lost limit is said: {}", ended.stderr);
+    assert!(
+        ended.stderr.contains("counted for each user"),
+        "what is lost is said: {}",
+        ended.stderr
+    );
     expect_nothing_left(&user);
 
     // Outside, its root is nobody; the user's own id is not among its ids.
@@ -239,6 +244,36 @@ fn a_user_s_container_is_confined_by_ids_of_the_user_s_range() {
     assert!(begun.elapsed() < SOON);
     expect_nothing_left(&user);
     ground.run(&user, &["stop", "box"]).expect_error(3, "box");
+}
+
+#[test]
+fn limits_of_processes_are_held_without_control_groups() {
+    let Some(ground) = Ground::new() else { return };
+    let user = ground.user(true);
+    let policy = ground.policy(
+        "limits.yaml",
+        "limits: {pids: 9, open_files: 33, core: 0, memlock: 16Ki, stack: 1Mi, fsize: 4096}",
+    );
+    let script = "cat /proc/self/limits; ulimit -f; \
+                  for i in 1 2 3 4 5 6 7 8 9 10 11 12; do sleep 9 & done; echo all";
+    let ended = ground.shell(&user, &["--policy", &policy], script);
+    assert!(!ended.stdout.contains("all\n"), "more processes than allowed: {}", ended.stdout);
+    for (name, value) in [
+        ("Max processes", "9"),
+        ("Max open files", "33"),
+        ("Max core file size", "0"),
+        ("Max locked memory", "16384"),
+        ("Max stack size", "1048576"),
+        ("Max file size", "4096"),
+    ] {
+        let line = ended.stdout.lines().find(|line| line.starts_with(name)).unwrap();
+        let words: Vec<&str> = line[name.len()..].split_whitespace().collect();
+        assert_eq!(words[..2], [value, value], "{line}");
+    }
+    let script = "echo x >/new && cat /bin/busybox >/more";
+    let large = ground.shell(&user, &["--policy", &policy], script);
+    assert_ne!(large.code, 0, "a file grew beyond its limit");
+    expect_nothing_left(&user);
 }
 
 #[test]
@@ -359,6 +394,128 @@ fn what_restricted_keeps_from_root_s_containers_it_keeps_from_users() {
     let explained = ground.run(&user, &["run", "--policy", &policy, "--explain", &image]).expect(0);
     for text in ["without root: no control group was delegated", &user.first_id().to_string()] {
         assert!(explained.stdout.contains(text), "{}", explained.stdout);
+    }
+}
+
+#[test]
+fn a_delegated_group_holds_the_container() {
+    let Some(ground) = Ground::new() else { return };
+    let user = ground.user(true);
+    let name = &user.name;
+    // A view of control groups of version 2 alone, in which a group was given to the user.
+    let script = format!(
+        "set -e; umount -R /sys/fs/cgroup; mount -t cgroup2 none /sys/fs/cgroup; \
+         cd /sys/fs/cgroup; echo '+pids +memory' >cgroup.subtree_control 2>/dev/null || :; \
+         mkdir -p {name}/sub; chown -R {uid} {name}; echo $$ >{name}/sub/cgroup.procs; cd /; \
+         setpriv --reuid {uid} --regid {uid} --clear-groups \"$@\"; code=$?; \
+         echo $$ >/sys/fs/cgroup/cgroup.procs; \
+         find /sys/fs/cgroup/{name} -depth -type d -exec rmdir {{}} \\; ; exit $code",
+        uid = user.uid
+    );
+    let image = ground.image();
+    let inner = format!(
+        "{0} run -d --name box {image} -- /bin/sleep 60 && {0} ps --format tsv && \
+         cat /sys/fs/cgroup/{name}/palisade/*/cgroup.procs && \
+         {{ cat /sys/fs/cgroup/{name}/palisade/*/pids.max 2>/dev/null || echo none; }} && \
+         {0} stop box --grace 0 && ls /sys/fs/cgroup/{name}/palisade 2>/dev/null | grep -c box",
+        ground.program.display()
+    );
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "/bin/sh", "-c", &script, "sh", "/bin/sh", "-c", &inner]);
+    for (name, value) in user.command(&ground.program, &[]).get_envs() {
+        command.env(name, value.unwrap_or_default());
+    }
+    command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").current_dir(&user.home);
+    let ended = finish(command);
+    let lines: Vec<&str> = ended.stdout.lines().collect();
+    assert_eq!(lines.len(), 6, "{}{}", ended.stdout, ended.stderr);
+    let id = lines[0];
+    let row: Vec<&str> = lines[1].split('\t').collect();
+    assert_eq!((row[2], row[5]), ("running", format!("/{name}/palisade/{id}").as_str()));
+    assert_eq!(lines[2], row[3], "its first process is in its group");
+    match lines[3] {
+        "none" => assert!(ended.stderr.contains("counted for each user"), "{}", ended.stderr),
+        limit => assert_eq!(limit, "1024"),
+    }
+    expect_nothing_left(&user);
+}
+
+#[test]
+fn a_user_s_container_reaches_the_world_and_not_the_host() {
+    let Some(ground) = Ground::new() else { return };
+    let programs = ["/usr/bin/pasta", "/usr/bin/slirp4netns"];
+    if !programs.iter().any(|program| Path::new(program).is_file()) {
+        eprintln!("skipped: neither pasta nor slirp4netns is installed");
+        return;
+    }
+    let tun = ground.at("tun");
+    let made = Command::new("mknod").args(["-m", "666", &tun, "c", "10", "200"]).output().unwrap();
+    assert!(made.status.success(), "{made:?}");
+    let user = ground.user(true);
+    let stage = Stage::new();
+    stage.host.run("ip address add 203.0.113.9/32 dev lo");
+    let path = ground.policy("net.yaml", "user: image, network: bridge");
+    // On the stage's host, and with a device that is open to users, as udev makes it.
+    let run = |args: &[&str]| {
+        let uid = user.uid.to_string();
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "/bin/sh", "-c"]);
+        command.arg(
+            "mount --bind \"$1\" /dev/net/tun && shift && uid=$1 && shift && exec setpriv \
+             --reuid \"$uid\" --regid \"$uid\" --clear-groups \"$@\"",
+        );
+        command.args(["sh", &tun, &uid]).arg(&ground.program).args(args);
+        for (name, value) in user.command(&ground.program, &[]).get_envs() {
+            command.env(name, value.unwrap_or_default());
+        }
+        command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").current_dir(&user.home);
+        finish(stage.host.within(&command))
+    };
+    let image = ground.image();
+    // A server that waits for a question: what one says before, old versions of pasta lose.
+    let serve = ["--", "/bin/httpd", "-f", "-p", "80", "-h", "/etc"];
+    let flags = ["run", "-d", "--name", "web", "--policy", &path, "--network", "user"];
+    let args = [&flags[..], &["-p", "8080:80", &image], &serve].concat();
+    run(&args).expect(0);
+    let fetch = |from: &Namespace, address: &str| {
+        let script = format!(
+            "import urllib.request as u\n\
+             try: print(u.urlopen('http://{address}:8080/passwd', timeout=3).read())\n\
+             except OSError as error: print('no:', error)"
+        );
+        let mut python = Command::new("python3");
+        python.args(["-c", &script]);
+        finish(from.within(&python)).stdout
+    };
+    for (from, address) in [(&stage.world, HOST), (&stage.host, "127.0.0.1")] {
+        wait_for(address, SOON, || fetch(from, address).contains("root:x:0:0").then_some(()));
+    }
+    let told = |address: &str, port: &str| {
+        let script = format!("nc -w 2 {address} {port} </dev/null || echo no");
+        run(&["exec", "web", "--", "/bin/sh", "-c", &script]).stdout.trim().to_string()
+    };
+    wait_for("the world", SOON, || (told(WORLD, "7000") == HOST).then_some(()));
+    for address in [HOST, "203.0.113.9", "127.0.0.1", "169.254.169.254"] {
+        assert_eq!(told(address, "7000"), "no", "{address}");
+    }
+    let json = run(&["ps", "--format", "json"]).expect(0).stdout;
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["containers"][0]["network"]["published"][0]["host"], 8080, "{json}");
+    let args = ["run", "--policy", &path, "-p", "8080:80", &image];
+    run(&args).expect_error(3, "is in use");
+    let args = ["run", "--policy", &path, "-p", "80:80", &image];
+    run(&args).expect_error(3, "is root's to give");
+    run(&["stop", "web", "--grace", "0"]).expect(0);
+    expect_nothing_left(&user);
+    wait_for("the end of the port", SOON, || {
+        fetch(&stage.host, "127.0.0.1").starts_with("no:").then_some(())
+    });
+
+    // Without the device that udev opens.
+    let mut command = user.command(&ground.program, &["run", "--policy", &path, &image]);
+    if std::fs::metadata("/dev/net/tun").is_ok_and(|it| it.permissions().mode() & 0o006 == 0) {
+        command.env("PATH", "/usr/bin:/bin");
+        finish(command).expect_error(3, "/dev/net/tun");
     }
 }
 
