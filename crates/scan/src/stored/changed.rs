@@ -85,16 +85,17 @@ impl<'a> Changed<'a> {
         Ok(Self { keys, scores, database })
     }
 
-    /// What changed in `stored`, of which `before` was said since it was written; none where all of
-    /// it must be matched.
+    /// What changed in `groups` of `stored`, of which `before` was said since it was written; none
+    /// where all of it must be matched.
     pub(super) fn judge(
         &self,
         stored: &Stored,
+        groups: &[usize],
         entry: &Entry,
         before: Option<Answer>,
     ) -> Result<Option<Judged>, Trouble> {
         let mut touched: Vec<(usize, u64, Cell)> = Vec::new();
-        for group in stored.groups_with(&self.keys) {
+        for &group in groups {
             for cell in stored.cells(group)? {
                 if let Some(key) = cell.key_if_among(&self.keys) {
                     touched.push((group, key, cell));

@@ -40,7 +40,7 @@ pub const FILE_BYTES_MAX: u64 = 64 << 20;
 /// Largest part after it is inflated.
 const PART_BYTES_MAX: u64 = 256 << 20;
 /// Packages from which on a group is closed: what is read for one package that changed.
-const GROUP_PACKAGES: usize = 8;
+const GROUP_PACKAGES: usize = 4;
 /// Bytes in the index of each of a group's two parts, and of a key.
 const PART_BYTES: usize = 4 + 32;
 const KEY_BYTES: usize = 8 + 4;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use palisade_base::{Explain, Timestamp};
 use palisade_model::Inventory;
@@ -15,6 +15,9 @@ use super::{CHAIN_MAX, State, Store, Unreadable, digest_of, note};
 use crate::db::{Database, ReadDatabaseError};
 use crate::matching::{self, Matches};
 
+/// Inventories that are looked at before the first of them is given away, and by how many threads.
+const BATCH: usize = 16;
+const THREADS_MAX: usize = 4;
 /// What is noted beside an inventory however small that is, in bytes.
 const NOTED_MIN: u64 = 4096;
 
@@ -165,29 +168,34 @@ impl Store {
         let look =
             Look { store: self, database, options, state: &state, changed: changed.as_ref() };
         let mut writer = Writer::new(&self.folder, self.answers_max);
-        for path in &files {
-            let known = answers.take(digest_of(path)).map_err(io_error)?;
-            let since = match look.at(path, known.as_ref(), &writer) {
-                Ok(looked) => {
+        for batch in files.chunks(BATCH) {
+            let known = batch.iter().map(|path| answers.take(digest_of(path)));
+            let known = known.collect::<io::Result<Vec<_>>>().map_err(io_error)?;
+            let looked = look.batch(batch, &known);
+            for ((path, known), looked) in batch.iter().zip(known).zip(looked) {
+                let mut is_readable = true;
+                let looked = looked.and_then(|looked| {
                     summary.n_inventories += 1;
                     summary.n_matched += u64::from(looked.is_matched);
                     each(looked.seen);
-                    looked.since
+                    match looked.since {
+                        Since::AsBefore => look.keep(path, known.as_ref(), &mut writer),
+                        Since::Noted(raw) => look.keep(path, Some(&raw), &mut writer),
+                        Since::Nothing => Ok(()),
+                    }
+                });
+                match looked {
+                    Ok(()) => {}
+                    Err(Trouble::Look(error)) => return Err(error),
+                    Err(Trouble::File(reason)) => {
+                        note(&mut summary.unreadable, &mut summary.n_unreadable, path, reason);
+                        is_readable = false;
+                    }
                 }
-                Err(Trouble::Look(error)) => return Err(error),
-                Err(Trouble::File(reason)) => {
-                    note(&mut summary.unreadable, &mut summary.n_unreadable, path, reason);
-                    // It may be readable again.
-                    Since::AsBefore
+                // It may be readable again.
+                if let (false, Some(known)) = (is_readable, known) {
+                    writer.push(&known).map_err(io_error)?;
                 }
-            };
-            let noted = match since {
-                Since::AsBefore => known,
-                Since::Noted(raw) => Some(*raw),
-                Since::Nothing => None,
-            };
-            if let Some(raw) = noted {
-                writer.push(&raw).map_err(io_error)?;
             }
         }
         if files.is_empty() {
@@ -260,9 +268,49 @@ impl Store {
 }
 
 impl Look<'_> {
+    /// Looks at some inventories, of which `known` was written since, with a thread for each
+    /// processor; in their order.
+    fn batch(&self, paths: &[PathBuf], known: &[Option<Raw>]) -> Vec<Result<Looked, Trouble>> {
+        let n_threads =
+            std::thread::available_parallelism().map_or(1, |n| n.get().min(THREADS_MAX));
+        let share = paths.len().div_ceil(n_threads).max(1);
+        let some = &|(paths, known): (&[PathBuf], &[Option<Raw>])| -> Vec<_> {
+            paths.iter().zip(known).map(|(path, known)| self.at(path, known.as_ref())).collect()
+        };
+        std::thread::scope(|scope| {
+            let shares = paths.chunks(share).zip(known.chunks(share));
+            let threads: Vec<_> = shares.map(|share| scope.spawn(move || some(share))).collect();
+            let looked = threads.into_iter().flat_map(|thread| match thread.join() {
+                Ok(looked) => looked,
+                Err(panic) => std::panic::resume_unwind(panic),
+            });
+            looked.collect()
+        })
+    }
+
+    /// Notes what is known of the inventory at `path` since its file was written, or writes that
+    /// anew where there is no room.
+    fn keep(&self, path: &Path, raw: Option<&Raw>, writer: &mut Writer) -> Result<(), Trouble> {
+        let Some(raw) = raw else { return Ok(()) };
+        if writer.has_room(raw) {
+            return writer.push(raw).map_err(|error| self.io(error));
+        }
+        let fold = || {
+            let stored = self.store.stored(path)?;
+            let answer = raw.answer().map_err(|error| self.io(error))?;
+            let (evaluation, inventory) = stored.whole(Some(&answer))?;
+            self.write(path, &stored, &raw.head.entry, &evaluation, &inventory)
+        };
+        match fold() {
+            // It was readable a moment ago: rather more than there is room for than forgotten.
+            Err(Trouble::File(_)) => writer.push(raw).map_err(|error| self.io(error)),
+            other => other,
+        }
+    }
+
     /// Looks at the inventory at `path`, of which `known` was written since, unless it is another
     /// by now.
-    fn at(&self, path: &Path, known: Option<&Raw>, writer: &Writer) -> Result<Looked, Trouble> {
+    fn at(&self, path: &Path, known: Option<&Raw>) -> Result<Looked, Trouble> {
         let stored = self.store.stored(path)?;
         let known = known.filter(|raw| raw.head.file == stored.digest);
         let entry = known.map_or(&stored.entry, |raw| &raw.head.entry).clone();
@@ -271,18 +319,21 @@ impl Look<'_> {
         let answer = known.map(Raw::answer).transpose().map_err(|error| self.io(error))?;
         match self.changed {
             Some(changed) if self.is_of_the_chain(&entry) => {
-                let is_current = entry.database == Some(self.database.digest())
-                    || stored.groups_with(&changed.keys).is_empty();
-                if is_current {
+                let groups = if entry.database == Some(self.database.digest()) {
+                    Vec::new()
+                } else {
+                    stored.groups_with(&changed.keys)
+                };
+                if groups.is_empty() {
                     let seen = self.unchanged(&stored, entry, answer.as_ref(), is_untold)?;
                     let since = known.map_or(Since::Nothing, |_| Since::AsBefore);
                     return Ok(Looked { seen, is_matched: false, since });
                 }
                 // What was found and nobody was told is compared as a whole.
                 if !is_untold
-                    && let Some(judged) = changed.judge(&stored, &entry, answer.clone())?
+                    && let Some(judged) = changed.judge(&stored, &groups, &entry, answer.clone())?
                 {
-                    return self.changed(path, &stored, entry, judged, writer);
+                    return self.changed(path, &stored, entry, judged);
                 }
             }
             _ => {}
@@ -331,7 +382,6 @@ impl Look<'_> {
         stored: &Stored,
         mut entry: Entry,
         mut judged: Judged,
-        writer: &Writer,
     ) -> Result<Looked, Trouble> {
         entry.database = Some(self.database.digest());
         judged.finish(&mut entry, self.options.now);
@@ -339,7 +389,7 @@ impl Look<'_> {
         let head = AnswerHead { file: stored.digest, entry: entry.clone() };
         let raw = Raw::new(head, &answer).map_err(|error| self.io(error))?;
         // More than the inventory itself is not kept beside it.
-        let is_noted = writer.has_room(&raw) && raw.n_bytes() <= stored.status.len().max(NOTED_MIN);
+        let is_noted = raw.n_bytes() <= stored.status.len().max(NOTED_MIN);
         let mut details = None;
         if self.options.details || !is_noted {
             let whole = stored.whole(Some(&answer))?;
