@@ -14,7 +14,7 @@ fuzz_target!(|data: &[u8]| {
     let policy = Policy::builtin(name).expect("a built-in policy").policy;
     let machine = Machine {
         architecture: "x86_64".into(),
-        open_files_max: Some(1024),
+        rlimits_max: [("RLIMIT_NOFILE".to_string(), 1024)].into(),
         can_limit_swap: true,
         disk: None,
     };
