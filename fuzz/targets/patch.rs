@@ -45,7 +45,11 @@ fuzz_target!(|data: &[u8]| {
             let (n_records, once) = rewrite_apk_installed(&text);
             assert!(n_records <= text.len());
             let (_, twice) = rewrite_apk_installed(&once);
-            assert_eq!(once.replace("\n\n", "\n").trim(), twice.replace("\n\n", "\n").trim());
+            // Of a record without folders an empty line is written, which is no record.
+            let lines = |text: &str| {
+                text.lines().map(str::to_string).filter(|it| !it.is_empty()).collect::<Vec<_>>()
+            };
+            assert_eq!(lines(&once), lines(&twice));
         }
         7 => {
             let Ok(once) = rewrite_apk_scripts(rest) else { return };
