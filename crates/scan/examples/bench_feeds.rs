@@ -30,22 +30,42 @@ type AnyError = Box<dyn std::error::Error>;
 type Known = (PackageKind, String);
 
 fn main() -> Result<(), AnyError> {
-    let feeds = PathBuf::from(std::env::args().nth(1).ok_or("usage: bench_feeds FEEDS_DIR")?);
+    let args: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
+    let [feeds] = &args[..] else {
+        let [part, feeds, folder] = &args[..] else {
+            return Err("usage: bench_feeds FEEDS_DIR".into());
+        };
+        return match part.to_str() {
+            Some("compile") => compiled(feeds, folder),
+            Some("match") => matched(folder),
+            _ => looked(folder),
+        };
+    };
+    // A process for each part, so that the memory of one is not counted for another.
     let folder = tempfile::tempdir()?;
-    let older = folder.path().join("older.db");
+    for part in ["compile", "match", "look"] {
+        let mut command = std::process::Command::new(std::env::current_exe()?);
+        if !command.arg(part).arg(feeds).arg(folder.path()).status()?.success() {
+            return Err(part.into());
+        }
+    }
+    Ok(())
+}
 
+/// Compiles the feeds, and twice with some advisories more.
+fn compiled(feeds: &Path, folder: &Path) -> Result<(), AnyError> {
+    let older = folder.join("older.db");
     let started = cpu()?;
-    let mut builder = compile(&feeds)?;
+    let mut builder = compile(feeds)?;
     let n_bytes = builder.write(&older, NOW)?;
     let what = format!("all feeds compiled, {} records: CPU, size", builder.n_records());
     let mib = n_bytes as f64 / f64::from(1 << 20);
     row(&what, &format!("{:.1} s, {mib:.1} MiB", cpu()?.saturating_sub(started).as_secs_f64()));
-    row("resident memory until then, peak", &format!("{} MiB", peak_mib()?));
+    row("its peak memory", &format!("{} MiB", peak_mib()?));
 
-    let known = known(&older, folder.path())?;
+    let known = known(&older, folder)?;
     let (common, rare) = known.split_at(known.len() - DELTA);
-    let rarely = folder.path().join("rarely.db");
-    let everywhere = folder.path().join("everywhere.db");
+    let (rarely, everywhere) = (folder.join("rarely.db"), folder.join("everywhere.db"));
     for (path, of, year) in [(&rarely, rare, 2026), (&everywhere, common, 2027)] {
         for index in 0..DELTA {
             let (kind, name) = &of[index * of.len() / DELTA];
@@ -56,12 +76,16 @@ fn main() -> Result<(), AnyError> {
         }
         builder.write(path, NOW)?;
     }
-    drop(builder);
+    Ok(())
+}
 
+/// Opens the database, and matches one huge inventory.
+fn matched(folder: &Path) -> Result<(), AnyError> {
+    let older = folder.join("older.db");
     let opened = median(101, || Database::open(&older).map(drop))?;
     row("database opened, median of 101", &format!("{:.2} ms", opened.as_secs_f64() * 1e3));
-
     let database = Database::open(&older)?;
+    let known = known(&older, folder)?;
     let many = inventory("many", known.iter().cycle().take(10_000), 20);
     let mut n = 0;
     let matched = median(5, || {
@@ -69,14 +93,17 @@ fn main() -> Result<(), AnyError> {
     })?;
     let what = format!("10,000 packages matched ({n} findings), median of 5");
     row(&what, &format!("{:.0} ms", matched.as_secs_f64() * 1e3));
-    drop(many);
-    row("resident memory with all of them, peak", &format!("{} MiB", peak_mib()?));
-    let newer = [
-        ("one image of twenty", Database::open(&rarely)?),
-        ("every image", Database::open(&everywhere)?),
-    ];
-    stored(folder.path(), (common, rare), &database, &newer)?;
+    row("its peak memory", &format!("{} MiB", peak_mib()?));
     Ok(())
+}
+
+/// Looks at stored inventories.
+fn looked(folder: &Path) -> Result<(), AnyError> {
+    let open = |name: &str| Database::open(&folder.join(name));
+    let known = known(&folder.join("older.db"), folder)?;
+    let newer =
+        [("one image of twenty", open("rarely.db")?), ("every image", open("everywhere.db")?)];
+    stored(folder, known.split_at(known.len() - DELTA), &open("older.db")?, &newer)
 }
 
 /// Stores the inventories, judges them by the older database, and asks the newer ones about them,
