@@ -152,6 +152,10 @@ impl Runtime {
             Ok(_) => {}
             Err(error) => failures.push(error.to_string()),
         }
+        if self.rootless.is_some() && !failures.is_empty() {
+            // What may still run keeps its ids: they would be given to another container.
+            return Collected { id: id.to_string(), failures };
+        }
         self.forget_in_runc(id, &mut failures);
         if let Ok(group) = &group
             && let Err(error) = group.remove(REMOVE_DEADLINE)
@@ -177,7 +181,8 @@ impl Runtime {
         if !state.exists() {
             return;
         }
-        if state.join("state.json").exists() {
+        // runC's, and crun's.
+        if ["state.json", "status"].iter().any(|file| state.join(file).exists()) {
             let log = self.paths.bundle(id).join("runc.log");
             let mut call = self.runc.call(&self.paths.runc_state(), &log);
             call.args(["delete", "--force"]).arg(id);

@@ -55,8 +55,8 @@ pub struct RunRequest<'a> {
     pub log: Option<LogFile>,
     /// Whether this process's signals go to the container while it runs.
     pub forward_signals: bool,
-    /// Whether programs that are not the image's are refused while the container runs; not for what
-    /// is detached, because this process answers.
+    /// Whether programs that are not the image's are refused while the container runs; not with
+    /// `detach`, for the process that answers must stay.
     pub deny_drift: bool,
     /// How long the program has after a termination signal before it is killed.
     pub stop_grace: Duration,
@@ -248,17 +248,21 @@ impl Runtime {
     /// Kills a container by its first process, with which all of its pid namespace end: where no
     /// control group holds it.
     pub(crate) fn kill_init(&self, id: &str) -> Result<(), palisade_sys::cgroup::CgroupError> {
-        let record = Record::read(&self.paths.record(id)).ok().filter(Record::is_alive);
-        let pid = record
-            .and_then(|record| record.container.init_pid)
-            .or_else(|| crate::rootless::init_of_state(&self.paths.runc_state().join(id)));
-        let Some(pid) = pid else { return Ok(()) };
+        let record = Record::read(&self.paths.record(id)).ok();
+        let of_record = record.and_then(|it| it.container.init_pid.zip(it.run.init_start_ticks));
+        let state = self.paths.runc_state().join(id);
+        let of_state = || crate::rootless::init_of_state(&state);
+        let Some((pid, ticks)) = of_record.or_else(of_state) else { return Ok(()) };
         let io = |source| palisade_sys::cgroup::CgroupError::Io {
             action: "kill the first process of",
             path: self.paths.record(id),
             source,
         };
         let Ok(init) = palisade_sys::ProcessHandle::open(pid) else { return Ok(()) };
+        // Asked once it is held: until then the number may have become another process's.
+        if palisade_sys::process::start_ticks(pid) != Some(ticks) {
+            return Ok(());
+        }
         init.signal(rustix::process::Signal::KILL.as_raw()).map_err(io)?;
         let waited = crate::cleanup::KILL_DEADLINE;
         if init.wait_ended(waited).map_err(io)? {

@@ -77,6 +77,11 @@ impl Runtime {
         let root_is_user = matches!(request.image.target, Target::Folder(_));
         let mut warnings = Vec::new();
         let (ids, ownership, name) = if !is_private {
+            warnings.push(
+                "`containers.user_namespace: host` without root: the container's root is your own \
+                 user, and may act on your files that are mounted and on your other containers"
+                    .to_string(),
+            );
             let length = rootless.n_ids.saturating_add(1);
             (None, Ownership::Shift(IdShift { start: 0, length }), "layers-own".to_string())
         } else if let Some(slot) = self.slot(rootless, id, keep)? {

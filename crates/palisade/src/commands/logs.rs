@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -21,6 +22,16 @@ const CHUNK_BYTES: u64 = 64 << 10;
 /// The file that takes the output of a detached container `name`.
 pub(super) fn path(paths: &RuntimePaths, name: &str) -> PathBuf {
     paths.data.join("logs").join(format!("{}.log", name.replace('/', "_")))
+}
+
+/// Makes the folder of logs, which nobody else may enter, with those above it.
+pub(super) fn make_folder(folder: &Path) -> io::Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}
+
+/// Opens a log to append to it. What containers say may be anybody's secret.
+pub(super) fn open_to_append(path: &Path) -> io::Result<File> {
+    File::options().create(true).append(true).mode(0o600).open(path)
 }
 
 /// Prints what a container has written.

@@ -290,8 +290,8 @@ fn stdio(
     let path = logs::path(runtime.paths(), &name);
     let shown = || format!("open log `{}`", path.display());
     let folder = path.parent().unwrap_or(Path::new("/"));
-    std::fs::create_dir_all(folder).with_context(shown)?;
-    let open = || std::fs::OpenOptions::new().create(true).append(true).open(&path);
+    logs::make_folder(folder).with_context(shown)?;
+    let open = || logs::open_to_append(&path);
     let (stdout, stderr) = (open().with_context(shown)?, open().with_context(shown)?);
     let offset = stdout.metadata().with_context(shown)?.len();
     context.terminal.progress(&format!("output goes to {}", path.display()));

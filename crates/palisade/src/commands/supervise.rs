@@ -25,8 +25,8 @@ pub(super) fn start(context: &Context<'_>, name: Option<&str>) -> Result<Exit, F
     let path = logs::path(&run::paths(context), &format!("{name}.supervisor"));
     let shown = || format!("open log `{}`", path.display());
     let folder = path.parent().unwrap_or(std::path::Path::new("/"));
-    std::fs::create_dir_all(folder).with_context(shown)?;
-    let said = std::fs::OpenOptions::new().create(true).append(true).open(&path);
+    logs::make_folder(folder).with_context(shown)?;
+    let said = logs::open_to_append(&path);
     let said = said.with_context(shown)?;
     let begin = said.metadata().with_context(shown)?.len();
     let mut child = Command::new("/proc/self/exe")
@@ -42,13 +42,13 @@ pub(super) fn start(context: &Context<'_>, name: Option<&str>) -> Result<Exit, F
         let mut first = BufReader::new(stdout.take(SAID_BYTES_MAX));
         first.read_line(&mut id).context("wait for the container")?;
     }
-    let mut said = String::new();
+    let mut said = Vec::new();
     if let Ok(mut file) = std::fs::File::open(&path) {
         use std::io::Seek as _;
         file.seek(std::io::SeekFrom::Start(begin)).with_context(shown)?;
-        file.take(SAID_BYTES_MAX).read_to_string(&mut said).with_context(shown)?;
+        file.take(SAID_BYTES_MAX).read_to_end(&mut said).with_context(shown)?;
     }
-    context.terminal.error(&said);
+    context.terminal.error(&String::from_utf8_lossy(&said));
     if id.trim().is_empty() {
         let status = child.wait().context("wait for the container")?;
         let code = status.code().and_then(|code| u8::try_from(code).ok());

@@ -85,7 +85,7 @@ pub(crate) fn reserve(
     let taken = wanted.published.iter().find(|port| !is_free(port));
     let result = match taken {
         Some(port) => Err(NetworkError::PortTaken(*port)),
-        None => set_up(&bridge, gateway),
+        None => set_up(&bridge, gateway, network.map(|_| &leases)),
     };
     if result.is_err() {
         leases.revoke(id)?;
@@ -198,8 +198,15 @@ fn is_free(port: &Published) -> bool {
 }
 
 /// The bridge with its filters, forwarding, and loopback of the host as a source.
-fn set_up(bridge: &Bridge, gateway: Subnet) -> Result<(), NetworkError> {
+/// That of a shared network is marked as one of `leases`.
+fn set_up(bridge: &Bridge, gateway: Subnet, leases: Option<&Leases>) -> Result<(), NetworkError> {
     let device = bridge.device.as_str();
+    if let Some(leases) = leases {
+        shared::claim(leases, device)?;
+        if super::add_bridge(device)? {
+            ip_do(&["link", "set", device, "alias", &leases.mark()])?;
+        }
+    }
     super::make_bridge(device, gateway)?;
     // A process that was killed while it made the bridge may have left it without an address, and
     // nobody would give it one later.

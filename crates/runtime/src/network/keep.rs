@@ -113,7 +113,14 @@ impl Keeper {
             let bridge = link.master.clone().unwrap_or_default();
             let n_looks = self.waiting.entry(link.ifindex).or_default();
             *n_looks += 1;
-            let result = match found.iter().find(|(_, _, guard)| guard.device == link.ifname) {
+            let mut claims = found.iter().filter(|(_, _, guard)| guard.device == link.ifname);
+            let claim = claims.next();
+            let result = match claim {
+                // Numbers of devices are each namespace's own, and whoever makes a device chooses
+                // them: who is meant cannot be told.
+                Some(_) if claims.next().is_some() => {
+                    Err("more than one network namespace claims its other end".to_string())
+                }
                 // An engine gives the address after the device.
                 Some((_, _, guard)) if !has_address(guard) && *n_looks < LOOKS_FOR_ADDRESSES => {
                     continue;
@@ -168,7 +175,7 @@ fn owners(links: &[&HostLink]) -> Vec<(u32, String, Guard)> {
         found.extend(
             of_it.filter(|(_, guard)| is_ours(guard)).map(|(inner, guard)| (pid, inner, guard)),
         );
-        if found.len() >= links.len() || seen.len() > NAMESPACES_MAX {
+        if seen.len() > NAMESPACES_MAX {
             break;
         }
     }

@@ -163,6 +163,13 @@ impl Leases {
         Ok(Self { folder: folder.to_path_buf(), _lock: lock })
     }
 
+    /// What the bridges of shared networks bear that belong to these leases.
+    pub(super) fn mark(&self) -> String {
+        // Aliases of devices are short.
+        let folder = palisade_base::Digest::of(self.folder.as_os_str().as_encoded_bytes());
+        format!("palisade:{}", &folder.hex()[..32])
+    }
+
     fn path(&self, id: &str) -> PathBuf {
         self.folder.join(format!("{id}.json"))
     }

@@ -301,14 +301,22 @@ fn connect_as(
     made
 }
 
-/// Makes a bridge with the host's address on it, unless it is there.
-fn make_bridge(bridge: &str, host: Subnet) -> Result<(), NetworkError> {
+/// Adds a bridge that says nothing and has no address; false if there is one of that name.
+fn add_bridge(bridge: &str) -> Result<bool, NetworkError> {
     let links: Vec<Link> = ip(&["-json", "link", "show"])?;
     if links.iter().any(|link| link.ifname == *bridge) {
-        return Ok(());
+        return Ok(false);
     }
     tools::ip_do(&["link", "add", bridge, "type", "bridge"])?;
     refuse_advertisements(None, bridge)?;
+    Ok(true)
+}
+
+/// Makes a bridge with the host's address on it, unless it is there.
+fn make_bridge(bridge: &str, host: Subnet) -> Result<(), NetworkError> {
+    if !add_bridge(bridge)? {
+        return Ok(());
+    }
     tools::ip_do(&["address", "add", &host.to_string(), "dev", bridge])?;
     tools::ip_do(&["link", "set", bridge, "up"])
 }

@@ -134,6 +134,26 @@ pub(super) fn networks(leases: &[(String, Lease)]) -> Vec<SharedNetwork> {
     networks
 }
 
+/// Marks the bridge of a shared network as that of these leases.
+///
+/// # Errors
+///
+/// There is a bridge of that name which is somebody else's.
+pub(super) fn claim(leases: &Leases, device: &str) -> Result<(), NetworkError> {
+    let links: Vec<Link> = ip(&["-json", "address", "show"])?;
+    let Some(link) = links.into_iter().find(|link| link.ifname == device) else { return Ok(()) };
+    // A process that was killed while it made the bridge left it without a mark and an address.
+    let is_half_made = link.ifalias.is_empty() && link.subnets().all(|it| !it.address.is_ipv4());
+    match link.ifalias == leases.mark() {
+        true => Ok(()),
+        false if is_half_made => ip_do(&["link", "set", device, "alias", &leases.mark()]),
+        false => Err(NetworkError::Unusable(format!(
+            "the bridge `{device}` was not made by this palisade (`--run-dir`); \
+             choose another name for the network"
+        ))),
+    }
+}
+
 /// Takes away networks that no lease names.
 pub(super) fn sweep(leases: &Leases) -> Result<(), NetworkError> {
     let all = leases.all()?;
@@ -141,7 +161,11 @@ pub(super) fn sweep(leases: &Leases) -> Result<(), NetworkError> {
     for link in links {
         let Some(name) = link.ifname.strip_prefix(PREFIX) else { continue };
         let Ok(name) = name.parse::<NetworkName>() else { continue };
-        if !all.iter().any(|(_, lease)| lease.network.as_ref() == Some(&name)) {
+        // Bridges are the whole machine's, leases are of one folder: what another one, or somebody
+        // else, has made is not ours to take away.
+        if link.ifalias == leases.mark()
+            && !all.iter().any(|(_, lease)| lease.network.as_ref() == Some(&name))
+        {
             let suffix = name.suffix();
             let (net, nat) = (format!("palisade_net{suffix}"), format!("palisade_nat{suffix}"));
             nft(&format!(

@@ -26,6 +26,8 @@ pub(super) struct Link {
     #[serde(default, rename = "link_index")]
     pub(super) peer: Option<u32>,
     #[serde(default)]
+    pub(super) ifalias: String,
+    #[serde(default)]
     address: String,
     #[serde(default)]
     addr_info: Vec<Address>,

@@ -163,6 +163,8 @@ impl UserNetwork {
         let file = std::fs::File::create(&log).map_err(failed)?;
         let mut command = self.command();
         command.args(["--configure", "--disable-host-loopback", "--mtu", "65520"]);
+        // It reads the container's packets with all that the user has.
+        command.args(["--enable-sandbox", "--enable-seccomp"]);
         command.arg("--api-socket").arg(&socket).arg(pid.to_string()).arg(INNER);
         command.stdout(Stdio::null()).stderr(file).process_group(0);
         let mut child = command.spawn().map_err(failed)?;

@@ -155,16 +155,25 @@ fn containers(paths: &RuntimePaths) -> Vec<Holder> {
 
 /// The first process of a container, as the OCI runtime knows it in its folder `state`.
 fn runc_init(state: &Path) -> Option<Holder> {
-    let bytes = read_bounded(&state.join("state.json"))?;
-    let state: serde_json::Value = serde_json::from_slice(&bytes).ok()?;
-    let number = |key: &str| state.get(key).and_then(serde_json::Value::as_u64);
-    let pid = u32::try_from(number("init_process_pid")?).ok()?;
-    Some(Holder { pid, ticks: number("init_process_start")? })
+    // runC's, and crun's.
+    let files = [
+        ("state.json", "init_process_pid", "init_process_start"),
+        ("status", "pid", "process-start-time"),
+    ];
+    files.iter().find_map(|(file, pid, start)| {
+        let bytes = read_bounded(&state.join(file))?;
+        let state: serde_json::Value = serde_json::from_slice(&bytes).ok()?;
+        let number = |key: &str| state.get(key).and_then(serde_json::Value::as_u64);
+        let pid = u32::try_from(number(pid)?).ok()?;
+        Some(Holder { pid, ticks: number(start)? })
+    })
 }
 
-/// The living first process of a container without a record, by the OCI runtime's `state`.
-pub(crate) fn init_of_state(state: &Path) -> Option<u32> {
-    runc_init(state).filter(|holder| holder.is_alive()).map(|holder| holder.pid)
+/// The living first process of a container without a record, by the OCI runtime's `state`, with
+/// when it started.
+pub(crate) fn init_of_state(state: &Path) -> Option<(u32, u64)> {
+    let holder = runc_init(state).filter(|holder| holder.is_alive())?;
+    Some((holder.pid, holder.ticks))
 }
 
 fn read_bounded(path: &Path) -> Option<Vec<u8>> {
@@ -271,6 +280,7 @@ mod tests {
         let state = folder.path().join("state.json");
         let check = |text: String, expected: Option<u32>| {
             std::fs::write(&state, &text).unwrap();
+            let expected = expected.map(|pid| (pid, ticks));
             assert_eq!(init_of_state(folder.path()), expected, "{text}");
         };
         let text = |pid: u64, ticks: u64| {
@@ -281,5 +291,10 @@ mod tests {
         check(text(1 << 40, ticks), None);
         check("{".into(), None);
         check("[]".into(), None);
+        // crun's form, in a file of its own.
+        std::fs::remove_file(&state).unwrap();
+        let text = format!(r#"{{"pid":{pid},"process-start-time":{ticks}}}"#);
+        std::fs::write(folder.path().join("status"), text).unwrap();
+        assert_eq!(init_of_state(folder.path()), Some((pid, ticks)));
     }
 }
