@@ -202,7 +202,7 @@ fn is_free(port: &Published) -> bool {
 fn set_up(bridge: &Bridge, gateway: Subnet, leases: Option<&Leases>) -> Result<(), NetworkError> {
     let device = bridge.device.as_str();
     if let Some(leases) = leases {
-        shared::claim(leases, device)?;
+        shared::claim(leases, device, existing(device)?.is_some())?;
         if super::add_bridge(device)? {
             ip_do(&["link", "set", device, "alias", &leases.mark()])?;
         }

@@ -134,16 +134,17 @@ pub(super) fn networks(leases: &[(String, Lease)]) -> Vec<SharedNetwork> {
     networks
 }
 
-/// Marks the bridge of a shared network as that of these leases.
+/// Marks the bridge of a shared network as that of these leases, where it is there.
 ///
 /// # Errors
 ///
 /// There is a bridge of that name which is somebody else's.
-pub(super) fn claim(leases: &Leases, device: &str) -> Result<(), NetworkError> {
-    let links: Vec<Link> = ip(&["-json", "address", "show"])?;
+pub(super) fn claim(leases: &Leases, device: &str, has_address: bool) -> Result<(), NetworkError> {
+    // Aliases are shown of links alone, not with addresses.
+    let links: Vec<Link> = ip(&["-json", "link", "show"])?;
     let Some(link) = links.into_iter().find(|link| link.ifname == device) else { return Ok(()) };
     // A process that was killed while it made the bridge left it without a mark and an address.
-    let is_half_made = link.ifalias.is_empty() && link.subnets().all(|it| !it.address.is_ipv4());
+    let is_half_made = link.ifalias.is_empty() && !has_address;
     match link.ifalias == leases.mark() {
         true => Ok(()),
         false if is_half_made => ip_do(&["link", "set", device, "alias", &leases.mark()]),

@@ -16,7 +16,7 @@ use crate::db::{Database, ReadDatabaseError};
 use crate::matching::{self, Matches};
 
 /// Inventories that are looked at before the first of them is given away, and by how many threads.
-const BATCH: usize = 16;
+const BATCH: usize = 4;
 const THREADS_MAX: usize = 4;
 /// What is noted beside an inventory however small that is, in bytes.
 const NOTED_MIN: u64 = 4096;

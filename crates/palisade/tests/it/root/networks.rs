@@ -264,16 +264,21 @@ fn containers_of_one_network_reach_each_other_and_no_others() {
     let text = text.replace("containers:\n", "containers:\n  shared_networks: [back, front]\n");
     std::fs::write(&path, text).unwrap();
     let stage = Stage::new();
-    // What somebody who was killed while making a network leaves.
-    stage.host.run("ip link add pal-old type bridge");
+    // A bridge of somebody else, who likes the same names.
+    stage.host.run("ip link add pal-other type bridge");
     let (back, front) = (&["--network", "bridge:back"][..], &["--network", "bridge:front"][..]);
     let db = stage.serve(&bed, "db", back);
+    // What somebody of ours who was killed leaves.
+    let mark = stage.host.run("ip link show pal-back | sed -n 's/.*alias //p'");
+    stage.host.run(&format!("ip link add pal-old type bridge && ip link set pal-old alias {mark}"));
     let web = stage.serve(&bed, "web", &[back, &["-p", "8080:80"]].concat());
     let shop = stage.serve(&bed, "shop", front);
     let alone = stage.serve(&bed, "alone", &[]);
     let links = |kind: &str| stage.host.run(&format!("ip -o link show type {kind}"));
     let bridges = links("bridge");
-    for (name, is_there) in [("pal-back", true), ("pal-front", true), ("pal-old", false)] {
+    for (name, is_there) in
+        [("pal-back", true), ("pal-front", true), ("pal-old", false), ("pal-other", true)]
+    {
         assert_eq!(bridges.contains(name), is_there, "{name}: {bridges}");
     }
     let at = |name: &str| address_of(&bed, name).to_string();
@@ -324,7 +329,10 @@ fn containers_of_one_network_reach_each_other_and_no_others() {
     assert!(links("bridge").contains("pal-back"));
     stage.palisade(&bed, &["stop", "--grace", "0", "web", "shop", "alone"]).expect(0);
     let bridges = links("bridge");
-    assert!(!bridges.contains("pal-") && bridges.contains("palisade0"), "{bridges}");
+    assert!(
+        !bridges.replace("pal-other", "").contains("pal-") && bridges.contains("palisade0"),
+        "{bridges}"
+    );
     let rules = stage.host.run("nft list ruleset");
     assert!(!rules.contains("_back") && !rules.contains("_front"), "{rules}");
     for id in [&db, &web, &shop, &alone] {

@@ -23,6 +23,22 @@ struct User {
     name: String,
     uid: u32,
     home: PathBuf,
+    /// Processes that had ids of its range before it had them: of a test that was killed.
+    others: Vec<PathBuf>,
+}
+
+/// Processes whose user is among these.
+fn processes_of(range: std::ops::Range<u32>) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let status = std::fs::read_to_string(entry.path().join("status")).unwrap_or_default();
+        let uid = status.lines().find_map(|line| line.strip_prefix("Uid:\t"));
+        let uid = uid.and_then(|line| line.split('\t').next()?.parse().ok());
+        if uid.is_some_and(|uid: u32| range.contains(&uid)) && !status.contains("State:\tZ") {
+            found.push(entry.path());
+        }
+    }
+    found
 }
 
 impl User {
@@ -45,7 +61,10 @@ impl User {
                 run("sed", &["-i", &format!("/^{name}:/d"), file]);
             }
         }
-        let user = Self { name, uid, home };
+        let mut user = Self { name, uid, home, others: Vec::new() };
+        if range {
+            user.others = user.processes();
+        }
         for folder in ["run", "data"] {
             let path = user.home.join(folder);
             std::fs::create_dir(&path).unwrap();
@@ -71,6 +90,13 @@ impl User {
         command
     }
 
+    /// Processes of its containers.
+    fn processes(&self) -> Vec<PathBuf> {
+        let mut all = processes_of(self.first_id()..self.first_id() + 65_536);
+        all.retain(|path| !self.others.contains(path));
+        all
+    }
+
     /// First ids of its ranges in the machine's files.
     fn first_id(&self) -> u32 {
         let text = std::fs::read_to_string("/etc/subuid").unwrap();
@@ -81,6 +107,16 @@ impl User {
 
 impl Drop for User {
     fn drop(&mut self) {
+        // What a failed test leaves running would be in the next one's way.
+        let has_range = std::fs::read_to_string("/etc/subuid").is_ok_and(|text| {
+            text.lines().any(|line| line.starts_with(&format!("{}:", self.name)))
+        });
+        if has_range {
+            for path in self.processes() {
+                let pid = path.file_name().unwrap_or_default();
+                let _ = Command::new("kill").arg("-9").arg(pid).output();
+            }
+        }
         let _ = Command::new("userdel").arg("--force").arg("--remove").arg(&self.name).output();
         for file in ["/etc/subuid", "/etc/subgid"] {
             let expression = format!("/^{}:/d", self.name);
@@ -189,15 +225,7 @@ fn left(user: &User) -> Vec<String> {
         let entries = std::fs::read_dir(user.home.join(folder)).into_iter().flatten().flatten();
         left.extend(entries.map(|entry| entry.path().display().to_string()));
     }
-    let range = user.first_id()..user.first_id() + 65_536;
-    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
-        let status = std::fs::read_to_string(entry.path().join("status")).unwrap_or_default();
-        let uid = status.lines().find_map(|line| line.strip_prefix("Uid:\t"));
-        let uid = uid.and_then(|line| line.split('\t').next()?.parse().ok());
-        if uid.is_some_and(|uid: u32| range.contains(&uid)) && !status.contains("State:\tZ") {
-            left.push(entry.path().display().to_string());
-        }
-    }
+    left.extend(user.processes().iter().map(|path| path.display().to_string()));
     left
 }
 
