@@ -214,7 +214,7 @@ mod tests {
         assert!(found.has(EPOCH) && !found.has(ARCH) && found.bytes(NAME).is_none());
         assert_eq!(Header::parse_prefix(&[&blob[..], b"more"].concat()).unwrap().1, blob.len());
         // More texts, numbers and bytes than there are.
-        let short = header(&[(ARCH, BIN, 9, b"1234"), (EPOCH, INT16, 9, &[0, 1, 0, 2, 3])]);
+        let short = header(&[(ARCH, BIN, 10, b"1234"), (EPOCH, INT16, 9, &[0, 1, 0, 2, 3])]);
         let short = Header::parse(&short).unwrap();
         assert_eq!((short.bytes(ARCH), short.numbers(EPOCH)), (None, vec![1, 2]));
     }
