@@ -215,6 +215,8 @@ fn read(text: &str) -> Result<Vec<Line>, LxcError> {
     }
     let mut lines = Vec::new();
     for (i, raw) in text.lines().enumerate() {
+        // At the end of a text without an end of line too, where `lines` leaves it.
+        let raw = raw.trim_end_matches('\r');
         let number = i + 1;
         let trimmed = raw.trim();
         let (key, value) = if trimmed.is_empty() || trimmed.starts_with('#') {

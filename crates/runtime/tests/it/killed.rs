@@ -9,7 +9,7 @@ use serde_json::json;
 const CALLS: [&str; 8] =
     ["openat", "write", "fchmod", "fchown", "unlink", "linkat", "renameat2", "rename"];
 /// More of one kind than one call of the program makes.
-const TIMES_MAX: usize = 200;
+const TIMES_MAX: usize = 2000;
 
 /// Names in a folder, which need not be there.
 fn names(folder: &Path) -> Vec<String> {
