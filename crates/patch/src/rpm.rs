@@ -40,6 +40,9 @@ pub use repos::{RpmSource, read_repos};
 const PACKAGES_MAX: usize = 100_000;
 /// Relations of one kind of one package; kernels provide some thousands.
 const RELATIONS_MAX: usize = 100_000;
+/// Keys of one entry of the database, and lines of a list of locks.
+const KEYS_MAX: usize = 100;
+const LOCKS_MAX: usize = 1_000;
 
 /// Name of the entries that are keys.
 const KEY: &str = "gpg-pubkey";
@@ -107,8 +110,8 @@ pub(crate) fn stream_of(label: &str) -> &str {
 }
 
 fn relations(header: &Header<'_>, [names, flags, versions]: [u32; 3]) -> Vec<Relation> {
-    let (flags, versions) = (header.numbers(flags), header.texts(versions));
-    let names = header.texts(names).into_iter().take(RELATIONS_MAX).enumerate();
+    let (flags, versions) = (header.numbers(flags), header.texts(versions, RELATIONS_MAX));
+    let names = header.texts(names, RELATIONS_MAX).into_iter().enumerate();
     let read = |(at, name): (usize, String)| {
         let operator = match flags.get(at).copied().unwrap_or(0) & 0x0e {
             0x02 => "<",
@@ -131,7 +134,7 @@ pub(crate) fn imported_keys(files: &Files, ring: &mut Keyring) {
         if header.text(NAME).as_deref() != Some(KEY) {
             return;
         }
-        for text in header.texts(PUBKEYS) {
+        for text in header.texts(PUBKEYS, KEYS_MAX) {
             let text: String = text.split_whitespace().collect();
             match base64::engine::general_purpose::STANDARD.decode(text) {
                 Ok(bytes) => ring.add(&bytes),
@@ -148,6 +151,11 @@ pub(crate) fn held(files: &Files, installed: &[Installed]) -> BTreeMap<String, S
     for path in ["etc/dnf/plugins/versionlock.list", "etc/yum/pluginconf.d/versionlock.list"] {
         let text = String::from_utf8_lossy(files.content(path).unwrap_or_default());
         let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+        if text.lines().nth(LOCKS_MAX).is_some() {
+            let why = format!("`/{path}` has more than {LOCKS_MAX} lines and is not read");
+            held.extend(installed.iter().map(|one| (one.name.clone(), why.clone())));
+            continue;
+        }
         for line in lines.filter(|line| !line.starts_with(['#', '!'])) {
             for one in installed.iter().filter(|one| is_locked(line, one)) {
                 held.insert(one.name.clone(), format!("`/{path}` locks its version"));
@@ -202,5 +210,12 @@ mod tests {
         check("shop-lib-2.0-4.el9.*", false);
         assert_eq!(stream_of("nodejs:18:8090:abc"), "nodejs:18");
         assert_eq!(stream_of("nodejs"), "nodejs");
+        let mut files = Files::default();
+        let text = "other\n".repeat(LOCKS_MAX);
+        files.put("etc/dnf/plugins/versionlock.list", Some(text.clone().into_bytes()));
+        assert!(held(&files, std::slice::from_ref(&one)).is_empty());
+        let more = text + "other\n";
+        files.put("etc/dnf/plugins/versionlock.list", Some(more.into_bytes()));
+        assert!(held(&files, &[one])["shop-lib"].contains("more than 1000 lines"));
     }
 }

@@ -100,7 +100,9 @@ pub fn read_sources_list(
             None => ("", rest),
         };
         let mut words = rest.split_whitespace().map(str::to_string);
-        let (Some(address), Some(suite)) = (words.next(), words.next()) else {
+        let address = words.next().map(|it| it.trim_end_matches('/').to_string());
+        let (Some(address), Some(suite)) = (address.filter(|it| !it.is_empty()), words.next())
+        else {
             problems.push(format!("{path}:{number}: no address and suite"));
             continue;
         };
@@ -109,7 +111,7 @@ pub fn read_sources_list(
         };
         sources.push(AptSource {
             file: path.to_string(),
-            address: address.trim_end_matches('/').to_string(),
+            address,
             suite,
             components: words.collect(),
             architectures: list(option("arch").unwrap_or_default()),
@@ -150,10 +152,14 @@ fn read_stanzas(text: &str, path: &str, sources: &mut Vec<AptSource>, problems: 
         if addresses.is_empty() || suites.is_empty() {
             problems.push(format!("{path}: a stanza without URIs or Suites"));
         }
-        for address in &addresses {
+        for address in addresses.iter().map(|it| it.trim_end_matches('/')) {
+            if address.is_empty() {
+                problems.push(format!("{path}: a stanza with an address that is none"));
+                continue;
+            }
             sources.extend(suites.iter().map(|suite| AptSource {
                 file: path.to_string(),
-                address: address.trim_end_matches('/').to_string(),
+                address: address.to_string(),
                 suite: suite.clone(),
                 components: list(&field("Components")),
                 architectures: list(&field("Architectures")),
@@ -171,9 +177,9 @@ mod tests {
     fn reads_both_forms() {
         let (mut sources, mut problems) = (Vec::new(), Vec::new());
         let text = "# c\ndeb [arch=amd64 signed-by=/k.gpg] http://a/debian/ s main contrib\n\
-                    deb-src http://a s main\nnonsense\ndeb http://flat ./\n";
+                    deb-src http://a s main\nnonsense\ndeb http://flat ./\ndeb / s\n";
         read_sources_list(text, "l", &mut sources, &mut problems);
-        assert_eq!(problems, ["l:4: no line of sources.list(5)"]);
+        assert_eq!(problems, ["l:4: no line of sources.list(5)", "l:6: no address and suite"]);
         assert_eq!(sources[0].address, "http://a/debian");
         assert_eq!(sources[0].components, ["main", "contrib"]);
         assert_eq!(sources[0].signed_by, Some(SignedBy::Files(vec!["/k.gpg".into()])));

@@ -224,11 +224,17 @@ impl<'a> Resolver<'a> {
             if relation.iter().any(|choice| self.holds(choice)) || !self.held_before(relation) {
                 continue;
             }
-            let cause = self
-                .resolution
-                .chosen
-                .keys()
-                .find(|new| relation.iter().any(|c| c.name == new.0))?;
+            // What met it until now, by its own name or by one that it provides.
+            let met = |choice: &Choice, key: &Key, one: &Installed| {
+                choice.is_met_by(&key.0, &one.version, &one.provides)
+            };
+            let mut before = relation.iter().flat_map(|choice| {
+                let all = self.providers(choice);
+                all.filter(move |(key, one)| met(choice, key, one)).map(|(key, _)| key)
+            });
+            let Some(cause) = before.find(|key| self.resolution.chosen.contains_key(key)) else {
+                continue;
+            };
             return Some(self.together(
                 key,
                 cause,

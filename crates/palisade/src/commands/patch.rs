@@ -17,7 +17,7 @@ use palisade_scan::{matching, scan};
 use super::Context;
 use crate::cli;
 use crate::exit::{Exit, Failure, OrExit as _};
-use fetch::Fetcher;
+use fetch::{Fetcher, Folders};
 
 /// A file of sources, or a keyring.
 const SOURCES_BYTES_MAX: u64 = 16 << 20;
@@ -38,6 +38,7 @@ struct Planned {
     files: Files,
     repository: Repository,
     plan: Plan,
+    folders: Folders,
 }
 
 /// The database; without one there is nothing to plan for.
@@ -68,7 +69,12 @@ fn prepare(
     let found = vulnerabilities(&image, database)?;
     let files = Files::read(&image).or_exit(Exit::Incomplete)?;
     context.terminal.progress("asking the image's repositories");
-    let fetcher = Fetcher::new(context);
+    // Whose sources these are may have files of this machine read.
+    let folders = match args.apt_sources {
+        Some(_) => Folders::All,
+        None => Folders::of(&mirrors),
+    };
+    let fetcher = Fetcher::new(context, &folders);
     let with_sources = match &args.apt_sources {
         Some(path) => Some(with_sources(&files, path)?),
         None => None,
@@ -77,7 +83,7 @@ fn prepare(
     let repository =
         Repository::gather(asked, &mirrors, &fetcher, now).or_exit(Exit::Incomplete)?;
     let plan = Plan::new(&files, &found, &repository);
-    Ok(Planned { image, found, files, repository, plan })
+    Ok(Planned { image, found, files, repository, plan, folders })
 }
 
 /// The image's files with sources, and keyrings, of this machine.

@@ -92,19 +92,22 @@ pub(crate) fn gather(
     }
     let selection = Selection { installed, states: repos::module_states(gathering.files), modules };
     let mut best: BTreeMap<String, u32> = BTreeMap::new();
-    for (at, package) in &all {
-        let priority = sources.get(*at).map_or(u32::MAX, |source| source.priority);
-        let entry = best.entry(package.name.clone()).or_insert(priority);
-        *entry = priority.min(*entry);
-    }
+    let mut judged = Vec::with_capacity(all.len());
     for (at, mut package) in all {
+        let Some(source) = sources.get(at) else { continue };
+        let why = selection.hidden(source, &mut package);
+        // What is not taken does not keep others from being taken.
+        if why.is_none() {
+            let entry = best.entry(package.name.clone()).or_insert(source.priority);
+            *entry = source.priority.min(*entry);
+        }
+        judged.push((source.priority, package, why));
+    }
+    for (priority, package, why) in judged {
         let name = package.name.clone();
-        let why = sources.get(at).and_then(|source| {
-            if best.get(&name).is_some_and(|priority| *priority < source.priority) {
-                return Some("of a repository of a lower priority".to_string());
-            }
-            selection.hidden(source, &mut package)
-        });
+        let is_lower = || best.get(&name).is_some_and(|best| *best < priority);
+        let lower = || is_lower().then(|| "of a repository of a lower priority".to_string());
+        let why = why.or_else(lower);
         match why {
             None => repository.packages.entry(name).or_default().push(package),
             Some(why) => {

@@ -14,6 +14,8 @@ pub(crate) const MODULES_BYTES_MAX: u64 = 256 << 20;
 const DOCUMENTS_MAX: usize = 10_000;
 /// Builds that are kept.
 const BUILDS_MAX: usize = 1_000_000;
+/// Bytes of a stream's name, which is kept for each of its builds.
+const STREAM_BYTES_MAX: usize = 1 << 10;
 
 const DIALECT: Dialect = Dialect {
     name: "a description of modules",
@@ -98,6 +100,10 @@ impl Modules {
                     return Err(format!("its document {number} names no stream"));
                 };
                 let stream = format!("{name}:{stream}");
+                if stream.len() > STREAM_BYTES_MAX {
+                    let why = format!("names a stream in more than {STREAM_BYTES_MAX} bytes");
+                    return Err(format!("its document {number} {why}"));
+                }
                 let builds = get(data, "artifacts").and_then(|it| get(it, "rpms"));
                 let Some(Node { value: Value::List(builds), .. }) = builds else { return Ok(()) };
                 for build in builds {
@@ -196,6 +202,9 @@ mod tests {
         for bad in ["a: [\n", "document: modulemd\ndata: {name: x}\n", "a: b: c\n"] {
             assert!(read_modules(bad, &|_| true).is_err(), "{bad}");
         }
+        let long = "x".repeat(STREAM_BYTES_MAX);
+        let long = format!("document: modulemd\ndata: {{name: a, stream: {long}}}\n");
+        assert!(read_modules(&long, &|_| true).unwrap_err().contains("1024 bytes"));
         let many = "---\na: b\n".repeat(DOCUMENTS_MAX + 1);
         assert!(read_modules(&many, &|_| true).unwrap_err().contains("10000 documents"));
     }

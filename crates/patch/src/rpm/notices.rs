@@ -9,6 +9,8 @@ use super::primary::version;
 
 /// Packages of all notices that are kept.
 const ENTRIES_MAX: usize = 200_000;
+/// Bytes of a notice's name, which is kept for each of its packages.
+const ID_BYTES_MAX: usize = 1 << 10;
 
 /// Name, version and architecture.
 pub(crate) type Build = (String, String, String);
@@ -46,7 +48,13 @@ pub fn read_notices(
                 }
             }
             Node::Text(more) if text.len() < EVENT_BYTES_MAX => text.push_str(more),
-            Node::Close("id") if !in_packages && id.is_empty() => id = text.trim().to_string(),
+            Node::Close("id") if !in_packages && id.is_empty() => {
+                if text.len() > ID_BYTES_MAX {
+                    let why = format!("a notice's name has more than {ID_BYTES_MAX} bytes");
+                    return Err(io::Error::other(why));
+                }
+                id = text.trim().to_string();
+            }
             Node::Close("pkglist") => in_packages = false,
             Node::Text(_) | Node::Close(_) => {}
         }
@@ -78,5 +86,8 @@ mod tests {
         let many = "<package name='a'/>".repeat(ENTRIES_MAX + 1);
         let many = format!("<updates><update>{many}</update></updates>");
         assert!(read_notices(many.as_bytes(), &|_| true).is_err());
+        let long = "x".repeat(ID_BYTES_MAX + 1);
+        let long = format!("<updates><update><id>{long}</id></update></updates>");
+        assert!(read_notices(long.as_bytes(), &|_| true).is_err());
     }
 }

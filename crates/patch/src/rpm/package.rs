@@ -19,6 +19,8 @@ const LEAD_MAGIC: &[u8] = &[0xed, 0xab, 0xee, 0xdb];
 const HEADER_MAGIC: &[u8] = &[0x8e, 0xad, 0xe8, 0x01, 0, 0, 0, 0];
 /// Headers beyond this many bytes are refused (`hdrchkData`).
 const HEADER_BYTES_MAX: usize = 256 << 20;
+/// Signatures of one package that are tried.
+const SIGNATURES_MAX: usize = 100;
 
 // Of the header with signatures.
 const SIG_DSA: u32 = 267;
@@ -125,7 +127,7 @@ impl Rpm<'_> {
             .filter_map(|tag| self.signatures.bytes(*tag).map(<[u8]>::to_vec))
             .collect();
         // Since RPM 6 they are texts.
-        for text in self.signatures.texts(SIG_OPENPGP) {
+        for text in self.signatures.texts(SIG_OPENPGP, SIGNATURES_MAX) {
             let text: String = text.split_whitespace().collect();
             signatures.extend(base64::engine::general_purpose::STANDARD.decode(text).ok());
         }

@@ -11,6 +11,9 @@ use super::sum::Sum;
 use crate::index::{Available, PACKAGES_MAX};
 use crate::relation::{Relation, rpm_choice};
 
+/// Relations of all packages of an index that are kept.
+const INDEX_RELATIONS_MAX: usize = 5_000_000;
+
 /// A package while it is read.
 #[derive(Default)]
 struct Entry {
@@ -100,7 +103,7 @@ pub struct Primary {
 /// Reads an index, and keeps the packages whose names are wanted.
 pub fn read_primary(input: impl BufRead, wanted: &dyn Fn(&str) -> bool) -> io::Result<Primary> {
     let (mut found, mut entry, mut list) = (Primary::default(), None::<Entry>, String::new());
-    let (mut text, mut is_primary) = (String::new(), false);
+    let (mut text, mut is_primary, mut n_relations) = (String::new(), false, 0);
     xml::each(input, |error| error, &mut |node| {
         match node {
             Node::Open(element, attributes) => {
@@ -126,6 +129,11 @@ pub fn read_primary(input: impl BufRead, wanted: &dyn Fn(&str) -> bool) -> io::R
                     ("entry", Some(entry))
                         if entry.n_relations <= RELATIONS_MAX && wanted(&entry.name) =>
                     {
+                        n_relations += 1;
+                        if n_relations > INDEX_RELATIONS_MAX {
+                            let why = format!("it has more than {INDEX_RELATIONS_MAX} relations");
+                            return Err(io::Error::other(why));
+                        }
                         entry.relation(&list, attributes);
                     }
                     _ => {}

@@ -1,7 +1,7 @@
 //! The repositories of an image of RPM: `.repo` files of dnf, yum and zypper (`dnf.conf(5)`,
 //! "Repo Options"), and their variables.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use palisade_packages::os_release;
@@ -15,6 +15,8 @@ const REPOSITORIES_MAX: usize = 1_000;
 const LINES_MAX: usize = 100_000;
 /// Values of variables that are put in while one text is filled.
 const FILLED_MAX: usize = 100;
+/// Bytes of a text that is filled.
+const FILLED_BYTES_MAX: usize = 8 << 10;
 /// Steps while a pattern is compared.
 const STEPS_MAX: usize = 100_000;
 
@@ -99,6 +101,11 @@ pub(crate) fn module_states(files: &Files) -> BTreeMap<String, (String, String)>
 
 fn is_on(value: &str) -> bool {
     matches!(value.to_ascii_lowercase().as_str(), "1" | "yes" | "true" | "on")
+}
+
+/// Whether a check is switched off: by a plain word alone, for what cannot be read must not.
+fn is_off(value: &str) -> bool {
+    matches!(value.to_ascii_lowercase().as_str(), "0" | "no" | "false" | "off")
 }
 
 fn list(value: &str) -> Vec<String> {
@@ -189,6 +196,9 @@ pub(crate) fn fill(text: &str, variables: &BTreeMap<String, String>) -> Result<S
         // zypper's variables are of any case.
         let value = variables.get(name).or_else(|| variables.get(&name.to_ascii_lowercase()));
         out += value.ok_or_else(|| format!("the variable `${name}` has no value in the image"))?;
+        if out.len() > FILLED_BYTES_MAX {
+            return Err(format!("its variables make more than {FILLED_BYTES_MAX} bytes of a text"));
+        }
         rest = more;
     }
     Err(format!("`{text}` has more than {FILLED_MAX} variables"))
@@ -208,15 +218,24 @@ pub(crate) fn sources(
         let found = sections(&text).into_iter().find(|(name, _)| name == "main");
         main.extend(found.map(|(_, settings)| settings).unwrap_or_default());
     }
-    let (mut all, mut problems) = (Vec::new(), Vec::new());
+    let (mut all, mut problems) = (Vec::<RpmSource>::new(), Vec::new());
+    let mut ids = BTreeSet::new();
     for (path, _) in FOLDERS.iter().flat_map(|folder| files.below(folder)) {
         if Path::new(path).extension().is_none_or(|it| it != "repo") {
             continue;
         }
         let text = String::from_utf8_lossy(files.content(path).unwrap_or_default());
         let (found, bad) = read_with(&text, path, &main, &variables, own);
-        all.extend(found);
         problems.extend(bad);
+        for source in found {
+            // By its id a package is held against its repository's keys and settings, so there is
+            // one of each, as there is for dnf.
+            if ids.insert(source.id.clone()) {
+                all.push(source);
+            } else {
+                problems.push(format!("{path}: [{}]: there is another of this id", source.id));
+            }
+        }
         if all.len() > REPOSITORIES_MAX {
             let why = format!("more than {REPOSITORIES_MAX} repositories");
             return Err(PatchError::document(path, why));
@@ -278,8 +297,8 @@ fn read_with(
                 addresses,
                 list: list_of,
                 keys: filled("gpgkey")?,
-                is_index_signed: get("repo_gpgcheck").is_some_and(is_on),
-                are_packages_signed: get("gpgcheck").is_none_or(is_on),
+                is_index_signed: get("repo_gpgcheck").is_some_and(|it| !is_off(it)),
+                are_packages_signed: !get("gpgcheck").is_some_and(is_off),
                 has_hotfixes: get("module_hotfixes").is_some_and(is_on),
                 priority,
                 excluded: words(&["excludepkgs", "exclude"]),
@@ -370,6 +389,41 @@ mod tests {
             (&["file:///m/9".to_string()][..], &None)
         );
         assert!(fill(&"$x".repeat(FILLED_MAX + 1), &vars).is_err());
+        let long = BTreeMap::from([("x".to_string(), "9".repeat(FILLED_BYTES_MAX / 2 + 1))]);
+        assert!(fill("$x", &long).is_ok() && fill("$x$x", &long).is_err());
+    }
+
+    #[test]
+    fn a_check_is_off_by_a_plain_word_alone() {
+        let check = |line: &str, expected: (bool, bool)| {
+            let (all, _) = read_repos(&format!("[a]\nbaseurl=https://a.example\n{line}\n"));
+            assert_eq!((all[0].are_packages_signed, all[0].is_index_signed), expected, "{line}");
+        };
+        check("", (true, false));
+        for off in ["0", "no", "False", "OFF"] {
+            check(&format!("gpgcheck={off}\nrepo_gpgcheck={off}"), (false, false));
+        }
+        for on in ["1", "yes", "enabled", "0 # so", "-1", "", "nope"] {
+            check(&format!("gpgcheck={on}\nrepo_gpgcheck={on}"), (true, true));
+        }
+    }
+
+    #[test]
+    fn of_two_repositories_with_one_id_the_first_counts() {
+        let mut files = Files::default();
+        files.put(
+            "etc/yum.repos.d/a.repo",
+            Some(b"[x]\nbaseurl=https://a.example\ngpgcheck=0\n".to_vec()),
+        );
+        files.put(
+            "etc/yum.repos.d/b.repo",
+            Some(b"[x]\nbaseurl=https://b.example\n[y]\nbaseurl=https://c.example\n".to_vec()),
+        );
+        let (all, problems) = sources(&files, &[], &BTreeMap::new()).unwrap();
+        let found: Vec<(&str, &str)> =
+            all.iter().map(|one| (&*one.id, &*one.addresses[0])).collect();
+        assert_eq!(found, [("x", "https://a.example"), ("y", "https://c.example")]);
+        assert_eq!(problems, ["etc/yum.repos.d/b.repo: [x]: there is another of this id"]);
     }
 
     #[test]

@@ -28,6 +28,9 @@ const FILE_FLAGS: u32 = 1037;
 const IS_CONFIGURATION: u32 = 1;
 const FILE_TRIGGER_NAMES: [u32; 2] = [5069, 5079];
 
+/// Names and prefixes of one package.
+const TRIGGERS_MAX: usize = 10_000;
+
 /// The triggers of a package.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Triggers {
@@ -42,8 +45,11 @@ impl Triggers {
     fn of(header: &Header<'_>) -> Self {
         Self {
             package: header.text(NAME).unwrap_or_default(),
-            names: header.texts(TRIGGER_NAMES),
-            prefixes: FILE_TRIGGER_NAMES.iter().flat_map(|tag| header.texts(*tag)).collect(),
+            names: header.texts(TRIGGER_NAMES, TRIGGERS_MAX),
+            prefixes: FILE_TRIGGER_NAMES
+                .iter()
+                .flat_map(|tag| header.texts(*tag, TRIGGERS_MAX))
+                .collect(),
         }
     }
 
@@ -121,16 +127,20 @@ impl Installed {
             scripts(&new.header, &OF_NEW).into_iter().map(str::to_string).collect();
         let of_old = old.iter().flat_map(|one| &one.scripts);
         all.extend(of_old.map(|script| format!("{script} of the old version")));
-        let paths = || {
-            let of_new = new.files.iter().map(|(path, _)| path);
-            of_new.chain(old.iter().flat_map(|one| &one.files))
-        };
+        let of_new = new.files.iter().map(|(path, _)| path);
+        let mut paths: Vec<&str> =
+            of_new.chain(old.iter().flat_map(|one| &one.files)).map(String::as_str).collect();
+        // In order, so that a prefix is looked up and not compared with each.
+        paths.sort_unstable();
         let others = self.triggers.iter().filter(|one| one.package != name);
         for one in others {
             if one.names.iter().any(|other| other == name) {
                 all.push(format!("the trigger of {}", one.package));
             }
-            let fires = |prefix: &&String| paths().any(|path| path.starts_with(prefix.as_str()));
+            let fires = |prefix: &&String| {
+                let first = paths.partition_point(|path| *path < prefix.as_str());
+                paths.get(first).is_some_and(|path| path.starts_with(prefix.as_str()))
+            };
             if let Some(prefix) = one.prefixes.iter().find(fires) {
                 all.push(format!("the file trigger of {} on {prefix}", one.package));
             }

@@ -163,6 +163,31 @@ fn upgrades_of_alpine_that_fix() {
 }
 
 #[test]
+fn an_upgrade_does_not_take_away_what_others_need() {
+    let alpine = Alpine::new();
+    let installed = "P:libshop\nV:1.0-r0\nA:x86_64\np:so:libshop.so.1=1.0\n\n\
+                     P:app\nV:1-r0\nA:x86_64\nD:so:libshop.so.1\n\n";
+    alpine.write("image/lib/apk/db/installed", installed.as_bytes());
+    alpine.write("image/etc/apk/world", b"app\n");
+    let lib = "P:libshop\nV:1.0-r2\nA:x86_64\nS:10\np:so:libshop.so.2=2.0\n\n";
+    let app = "P:app\nV:2-r0\nA:x86_64\nS:10\nD:so:libshop.so.2\n\n";
+    let mut found = finding("libshop", "CVE-2025-1", Some("1.0-r1"));
+    found.purl = "pkg:apk/alpine/libshop".into();
+    found.installed = "1.0-r0".into();
+    let plan = |index: &str| {
+        alpine.publish_index(index, ".SIGN.RSA256.owner.rsa.pub", "-sha256", "owner");
+        Plan::new(&alpine.files(), std::slice::from_ref(&found), &alpine.gather())
+    };
+    let alone = plan(lib);
+    assert!(alone.upgrades.is_empty(), "{alone:?}");
+    let why = &alone.remaining[0].why;
+    assert_eq!(why, "app needs so:libshop.so.1 and cannot be upgraded with it");
+    let both = plan(&format!("{lib}{app}"));
+    let upgrades: Vec<&str> = both.upgrades.iter().map(|one| &*one.package).collect();
+    assert_eq!((upgrades, both.remaining.len()), (vec!["app", "libshop"], 0));
+}
+
+#[test]
 fn an_index_of_alpine_is_signed_by_a_key_of_the_image() {
     let alpine = Alpine::new();
     let check = |expected: &str| {

@@ -411,6 +411,21 @@ fn a_list_of_mirrors_is_named_or_replaced() {
     assert!(listed.signed_by.is_some());
 }
 
+#[test]
+fn what_is_excluded_keeps_no_other_repository_from_being_asked() {
+    let shop = shop();
+    let place = "baseurl=http://shop.example/$releasever/$basearch/\n";
+    let repo = |more: &str| {
+        let text = format!("[first]\npriority=1\n{place}{more}[second]\n{place}");
+        shop.write("image/etc/yum.repos.d/shop.repo", &text);
+        let found = of_rpm("shop", "CVE-2025-1", "1:1.0-2");
+        let found = [Vulnerability { installed: "1:1.0-1".into(), ..found }];
+        Plan::new(&shop.files(), &found, &shop.gather()).upgrades.len()
+    };
+    assert_eq!(repo(""), 2);
+    assert_eq!(repo("excludepkgs=shop,libshop\n"), 2);
+}
+
 /// An image with one package and rpm, and a newer one of that with scripts, signed.
 fn signed() -> (Shop, PathBuf) {
     let shop = Shop::empty();

@@ -32,6 +32,8 @@ const I18N_STRING: u32 = 9;
 const TAGS_MAX: u32 = 0xffff;
 /// Bytes of the paths of one package: names of folders repeat for each file in them.
 const PATHS_BYTES_MAX: usize = 64 << 20;
+/// What a path takes besides its text.
+const PATH_BYTES: usize = 24;
 
 /// A header, whose data is looked up when asked for.
 #[derive(Debug, Clone, Copy)]
@@ -80,11 +82,11 @@ impl<'b> Header<'b> {
         self.entry(tag).is_some()
     }
 
-    /// Texts in their order. Those that the header does not hold whole are left out.
-    pub fn texts(&self, tag: u32) -> Vec<String> {
+    /// Texts in their order, at most `n_max`. Those that the header does not hold whole are left out.
+    pub fn texts(&self, tag: u32, n_max: usize) -> Vec<String> {
         let is_text = |entry: &Entry<'_>| matches!(entry.kind, STRING | STRING_ARRAY | I18N_STRING);
         let Some(entry) = self.entry(tag).filter(is_text) else { return Vec::new() };
-        let all = texts(entry.data).take(entry.n);
+        let all = texts(entry.data).take(entry.n.min(n_max));
         all.map(|text| String::from_utf8_lossy(text).into_owned()).collect()
     }
 
@@ -145,12 +147,14 @@ impl<'b> Header<'b> {
         let folders = self.entry(DIRNAMES).filter(|entry| entry.kind == STRING_ARRAY)?;
         let indexes = self.entry(DIRINDEXES).filter(|entry| entry.kind == INT32)?;
         let names = self.entry(BASENAMES).filter(|entry| entry.kind == STRING_ARRAY)?;
-        let folders: Vec<&[u8]> = texts(folders.data).take(folders.n).collect();
+        let folders: Vec<&[u8]> =
+            texts(folders.data).take(folders.n.min(PATHS_BYTES_MAX / PATH_BYTES)).collect();
         let mut bytes_left = PATHS_BYTES_MAX;
         let mut files = Vec::new();
         for (name, index) in texts(names.data).take(names.n).zip(indexes.data.chunks_exact(4)) {
             let folder = folders.get(usize::try_from(be32(index, 0)?).ok()?)?;
-            bytes_left = bytes_left.checked_sub(folder.len() + name.len())?;
+            // An empty name takes memory too.
+            bytes_left = bytes_left.checked_sub(folder.len() + name.len() + PATH_BYTES)?;
             let folder = String::from_utf8_lossy(folder);
             files.push(format!("{folder}{}", String::from_utf8_lossy(name)));
         }
@@ -160,7 +164,7 @@ impl<'b> Header<'b> {
     /// Whole paths, as RPM 3 wrote them.
     fn whole_files(&self) -> Option<Vec<String>> {
         let names = self.entry(OLDFILENAMES).filter(|entry| entry.kind == STRING_ARRAY)?;
-        let names = texts(names.data).take(names.n);
+        let names = texts(names.data).take(names.n.min(PATHS_BYTES_MAX / PATH_BYTES));
         Some(names.map(|name| String::from_utf8_lossy(name).into_owned()).collect())
     }
 }
@@ -209,7 +213,8 @@ mod tests {
         assert_eq!(found.number(NAME), None);
         assert_eq!(found.text(VERSION), None);
         assert_eq!(found.files(), ["/usr/bin/bash", "/etc/profile"]);
-        assert_eq!(found.texts(BASENAMES), ["bash", "profile"]);
+        assert_eq!(found.texts(BASENAMES, 9), ["bash", "profile"]);
+        assert_eq!(found.texts(BASENAMES, 1), ["bash"]);
         assert_eq!((found.numbers(DIRINDEXES), found.numbers(NAME)), (vec![0, 1], Vec::new()));
         assert!(found.has(EPOCH) && !found.has(ARCH) && found.bytes(NAME).is_none());
         assert_eq!(Header::parse_prefix(&[&blob[..], b"more"].concat()).unwrap().1, blob.len());

@@ -153,7 +153,7 @@ fn write_layer(
         files,
         &planned.found,
         &planned.repository,
-        &Fetcher::new(context),
+        &Fetcher::new(context, &planned.folders),
         scripts,
         i64::try_from(time.as_nanos() / 1_000_000_000).unwrap_or(0),
         std::io::BufWriter::new(file),

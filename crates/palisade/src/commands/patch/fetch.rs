@@ -1,10 +1,13 @@
 //! Brings what is at an address of a repository: over HTTP, or from a folder.
 
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::time::Duration;
 
 use palisade_base::read_bounded;
 use palisade_http::{ClientOptions, TlsOptions};
-use palisade_patch::{Fetch, FetchError};
+use palisade_patch::{Fetch, FetchError, Mirror};
 
 use super::Context;
 
@@ -18,6 +21,30 @@ const ATTEMPTS_MAX: u32 = 3;
 /// which Debian's repositories use, is as good as TLS.
 pub(super) struct Fetcher<'c> {
     context: &'c Context<'c>,
+    folders: &'c Folders,
+}
+
+/// Folders of this machine in which files are opened. An image says where its repositories are,
+/// and `file:` there means a folder of the image; what is opened here is for the caller to say.
+#[derive(Debug)]
+pub(super) enum Folders {
+    All,
+    /// Addresses of the caller, `file:` in front.
+    Of(Vec<String>),
+}
+
+impl Folders {
+    pub(super) fn of(mirrors: &[Mirror]) -> Self {
+        let all = mirrors.iter().map(|mirror| mirror.to.clone());
+        Self::Of(all.filter(|to| to.starts_with("file:")).collect())
+    }
+
+    /// Whether the file at `address` may be opened. What follows the caller's part is the image's.
+    fn allow(&self, address: &str) -> bool {
+        let Self::Of(all) = self else { return true };
+        let rest = all.iter().find_map(|own| address.strip_prefix(own.as_str()));
+        rest.is_some_and(|rest| rest.split('/').all(|part| part != ".."))
+    }
 }
 
 enum Failed {
@@ -26,8 +53,8 @@ enum Failed {
 }
 
 impl<'c> Fetcher<'c> {
-    pub(super) fn new(context: &'c Context<'c>) -> Self {
-        Self { context }
+    pub(super) fn new(context: &'c Context<'c>, folders: &'c Folders) -> Self {
+        Self { context, folders }
     }
 
     fn client(&self, url: &str) -> Result<ureq::Agent, String> {
@@ -89,9 +116,15 @@ impl<'c> Fetcher<'c> {
 impl Fetch for Fetcher<'_> {
     fn fetch(&self, address: &str, limit: u64) -> Result<Vec<u8>, FetchError> {
         if let Some(path) = address.strip_prefix("file:") {
+            if !self.folders.allow(address) {
+                let why = "it is a folder of the image, and no file of this machine is opened for \
+                           it; --repository-mirror FROM=file:///DIR names one";
+                return Err(FetchError(why.to_string()));
+            }
             let path = path.strip_prefix("//").unwrap_or(path);
-            let read = std::fs::File::open(path).and_then(|file| read_bounded(file, "file", limit));
-            return read.map_err(|error| FetchError(error.to_string()));
+            return open(path)
+                .and_then(|file| read_bounded(file, "file", limit))
+                .map_err(|error| FetchError(error.to_string()));
         }
         let mut last = String::new();
         for n in 1..=ATTEMPTS_MAX {
@@ -105,5 +138,34 @@ impl Fetch for Fetcher<'_> {
             }
         }
         Err(FetchError(last))
+    }
+}
+
+/// Opens a plain file, and waits for nobody: a pipe's writer may never come.
+fn open(path: &str) -> io::Result<File> {
+    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let file = File::options().read(true).custom_flags(flags).open(path)?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is no file")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_opened_where_the_caller_says() {
+        let mirror = |to: &str| Mirror { from: "http://a".into(), to: to.into() };
+        let some = Folders::of(&[mirror("file:///srv/mirror"), mirror("https://b")]);
+        let check = |address: &str, expected: bool| {
+            assert_eq!(some.allow(address), expected, "{address}");
+        };
+        check("file:///srv/mirror/dists/x/InRelease", true);
+        check("file:///srv/mirror/../../etc/shadow", false);
+        check("file:///etc/shadow", false);
+        check("file:/srv/mirror/x", false);
+        assert!(!Folders::of(&[]).allow("file:///etc/shadow"));
+        assert!(Folders::All.allow("file:///etc/shadow"));
+        let folder = tempfile::tempdir().unwrap();
+        assert!(open(folder.path().to_str().unwrap()).is_err());
     }
 }
