@@ -123,8 +123,8 @@ fn stored(
         store.put(&inventory, &Evaluation::default(), None, ("bench", NOW))?;
     }
     let (started, mut n_found) = (Instant::now(), 0);
-    store.look(older, &options, &mut |seen| n_found += seen.new.len())?;
-    store.acknowledge(NOW)?;
+    let summary = store.look(older, &options, &mut |seen| n_found += seen.new.len())?;
+    store.acknowledge(summary.time)?;
     let what = format!(
         "{INVENTORIES} stored inventories of {PACKAGES} packages and {} findings, all matched",
         n_found / INVENTORIES
@@ -137,7 +137,7 @@ fn stored(
         let mut n_new = 0;
         let summary = store.look(database, &options, &mut |seen| n_new += seen.new.len())?;
         let (took, used) = (started.elapsed(), cpu()?.saturating_sub(from));
-        store.acknowledge(NOW)?;
+        store.acknowledge(summary.time)?;
         if !summary.is_delta {
             return Err("everything was matched anew instead of what changed".into());
         }

@@ -161,7 +161,7 @@ pub(super) fn look(
     // Only now: what nobody was told stays new.
     if !images.is_empty() {
         store
-            .acknowledge(judging.now)
+            .acknowledge(summary.time)
             .context("note that the stored inventories were looked at")?;
     }
     Ok(match exit {

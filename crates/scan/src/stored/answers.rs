@@ -5,14 +5,20 @@
 //! ```text
 //! magic and version  8 bytes
 //! answers            for each u32 length, u32 length, little endian, and two documents
+//! seen               digests of the files that the look found, 32 bytes each, sorted
+//! their number       u32
 //! ```
+//!
+//! What a look did not find, because it could not be read or was away, is not among the seen, and
+//! is matched as a whole when it is there again.
 //!
 //! The state names the file by its SHA-256, and a look that ends writes another under another
 //! name: the state and the file that it names always belong together.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Read, Seek as _, Write as _};
+use std::io::{self, BufReader, BufWriter, Read, Seek as _, Take, Write as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use palisade_base::Digest;
@@ -28,6 +34,9 @@ pub(super) const ANSWERS_BYTES_MAX: u64 = 256 << 20;
 /// Largest document in it.
 const DOCUMENT_BYTES_MAX: usize = 16 << 20;
 const SUFFIX: &str = ".answers";
+const DIGEST_BYTES: usize = 32;
+/// Largest list of what was seen, on top of the answers.
+const SEEN_BYTES_MAX: u64 = (super::INVENTORIES_MAX as u64 + 1) * DIGEST_BYTES as u64;
 
 /// What is known of an inventory since its file was written.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -97,22 +106,27 @@ fn path(folder: &Path, digest: Digest) -> PathBuf {
 /// Reads answers in their order.
 #[derive(Debug)]
 pub(super) struct Reader {
-    file: Option<BufReader<File>>,
+    file: Option<BufReader<Take<File>>>,
     next: Option<Raw>,
+    seen: HashSet<Digest>,
 }
 
 impl Reader {
     /// Of no answers.
     pub(super) fn none() -> Self {
-        Self { file: None, next: None }
+        Self { file: None, next: None, seen: HashSet::new() }
+    }
+
+    /// The digests of the files that the look found whose answers these are.
+    pub(super) fn seen(&self) -> &HashSet<Digest> {
+        &self.seen
     }
 
     /// Opens the file `digest` in `folder` once all of it was compared with the digest.
     pub(super) fn open(folder: &Path, digest: Digest) -> io::Result<Self> {
         let (mut file, status) =
             super::Store::open(&path(folder, digest)).map_err(io::Error::other)?;
-        // What is known of files that could not be read may have come on top.
-        if status.len() > 2 * ANSWERS_BYTES_MAX {
+        if status.len() > ANSWERS_BYTES_MAX + SEEN_BYTES_MAX {
             return Err(io::Error::other("it is too large"));
         }
         let mut hasher = sha2::Sha256::new();
@@ -126,14 +140,15 @@ impl Reader {
         if Digest::from_bytes(hasher.finalize().into()) != digest {
             return Err(io::Error::other("it does not match its digest"));
         }
+        let (seen, end) = seen(&file, status.len())?;
         file.rewind()?;
-        let mut file = BufReader::with_capacity(1 << 16, file);
+        let mut file = BufReader::with_capacity(1 << 16, file.take(end));
         let mut magic = [0; MAGIC.len()];
         file.read_exact(&mut magic)?;
         if magic != MAGIC {
             return Err(io::Error::other("it is of another release"));
         }
-        let mut reader = Self { file: Some(file), next: None };
+        let mut reader = Self { file: Some(file), next: None, seen };
         reader.advance()?;
         Ok(reader)
     }
@@ -180,6 +195,23 @@ impl Reader {
     }
 }
 
+/// The list of what was seen at the end of a file of `n_file` bytes, and where it begins.
+fn seen(file: &File, n_file: u64) -> io::Result<(HashSet<Digest>, u64)> {
+    let short = || io::Error::other("it is too short");
+    let mut number = [0; 4];
+    let end = n_file.checked_sub(4).ok_or_else(short)?;
+    file.read_exact_at(&mut number, end)?;
+    let n_bytes = u64::from(u32::from_le_bytes(number)) * DIGEST_BYTES as u64;
+    let begin = end.checked_sub(n_bytes).ok_or_else(short)?;
+    if n_bytes > SEEN_BYTES_MAX || begin < MAGIC.len() as u64 {
+        return Err(short());
+    }
+    let mut bytes = vec![0; usize::try_from(n_bytes).map_err(|_| short())?];
+    file.read_exact_at(&mut bytes, begin)?;
+    let digests = bytes.chunks_exact(DIGEST_BYTES).filter_map(|it| it.try_into().ok());
+    Ok((digests.map(Digest::from_bytes).collect(), begin))
+}
+
 /// Writes the answers of a look.
 #[derive(Debug)]
 pub(super) struct Writer {
@@ -203,14 +235,19 @@ impl Writer {
         is_small && self.n_bytes + raw.n_bytes() <= self.max
     }
 
-    /// Appends an answer. They come in the order of the inventories' digests.
-    pub(super) fn push(&mut self, raw: &Raw) -> io::Result<()> {
+    fn begin(&mut self) -> io::Result<()> {
         if self.file.is_none() {
             // As private as the inventories: `tempfile` makes it with mode 0600.
             let file = tempfile::NamedTempFile::new_in(&self.folder)?;
             self.file = Some(BufWriter::with_capacity(1 << 16, file));
             self.put(&MAGIC)?;
         }
+        Ok(())
+    }
+
+    /// Appends an answer. They come in the order of the inventories' digests.
+    pub(super) fn push(&mut self, raw: &Raw) -> io::Result<()> {
+        self.begin()?;
         let lengths = [raw.head_bytes.len() as u32, raw.body.len() as u32];
         for length in lengths {
             self.put(&length.to_le_bytes())?;
@@ -226,8 +263,14 @@ impl Writer {
         self.file.as_mut().map_or(Ok(()), |file| file.write_all(bytes))
     }
 
-    /// Makes the file durable; its digest, or none where there is no answer.
-    pub(super) fn finish(self) -> io::Result<Option<Digest>> {
+    /// Notes the files that were `seen`, and makes the whole durable; its digest.
+    pub(super) fn finish(mut self, seen: &BTreeSet<Digest>) -> io::Result<Option<Digest>> {
+        self.begin()?;
+        for digest in seen {
+            self.put(digest.as_bytes())?;
+        }
+        let n = u32::try_from(seen.len()).map_err(io::Error::other)?;
+        self.put(&n.to_le_bytes())?;
         let Some(file) = self.file else { return Ok(None) };
         let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
         file.as_file().sync_all()?;

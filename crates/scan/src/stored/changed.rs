@@ -154,6 +154,7 @@ impl<'a> Changed<'a> {
         let kept = kept.and_then(|difference| difference.advisories.as_ref());
         let Some(by_name) = kept.or(read.as_ref()) else { return Ok(false) };
         let is_other = |source: &u64| !matches!(self.keys.get(source), Some(Some(_)));
+        let mut is_looked_up = answer.is_some();
         for held in &cell.packages {
             let source = file::source_name(&held.package);
             let key = source.as_ref().map(|source| file::key(&cell.ecosystem, source));
@@ -161,6 +162,7 @@ impl<'a> Changed<'a> {
                 Some(source) if key.as_ref().is_some_and(is_other) => looked_up(source)?,
                 _ => None,
             };
+            is_looked_up |= answer.is_some();
             let read = answer.as_ref().map(db::Answer::advisories).transpose()?;
             let kept = key.and_then(|key| self.keys.get(&key)?.as_ref()?.advisories.as_ref());
             let of_source = kept.or(read.as_ref()).map_or(&[][..], Vec::as_slice);
@@ -168,7 +170,7 @@ impl<'a> Changed<'a> {
         }
         let found = &mut judge.matches.vulnerabilities;
         let more;
-        let scores = if answer.is_some() {
+        let scores = if is_looked_up {
             more = matching::scores(found.iter().flat_map(matching::names), database)?;
             &more
         } else {

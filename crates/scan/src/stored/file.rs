@@ -310,12 +310,12 @@ fn grouped(
     (groups, keys.into_iter().collect(), loose)
 }
 
-/// The bytes of a file.
+/// The bytes of a file, and its digest.
 pub(super) fn encode(
     entry: &Entry,
     evaluation: &Evaluation,
     inventory: &Inventory,
-) -> io::Result<Vec<u8>> {
+) -> io::Result<(Vec<u8>, Digest)> {
     let too_large = || io::Error::other("it is too large");
     let length = |n: usize| u32::try_from(n).map(u32::to_le_bytes).map_err(|_| too_large());
     let (groups, keys, loose) = grouped(inventory, &evaluation.vulnerabilities);
@@ -351,7 +351,7 @@ pub(super) fn encode(
     }
     let digest = Digest::of(&[&bytes[..], &document, &index].concat());
     bytes.extend(digest.as_bytes());
-    Ok([bytes, document, index, rest, bodies].concat())
+    Ok(([bytes, document, index, rest, bodies].concat(), digest))
 }
 
 /// Takes the next parts of an index from `bytes`.

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use palisade_base::{Explain, Timestamp};
+use palisade_base::{Digest, Explain, Timestamp};
 use palisade_model::Inventory;
 use palisade_model::finding::Vulnerability;
 
@@ -80,6 +80,9 @@ pub struct Summary {
     pub is_delta: bool,
     /// When the last look was.
     pub last: Option<Timestamp>,
+    /// The time of this one, by which it is acknowledged: the present, but never before an earlier
+    /// look's.
+    pub time: Timestamp,
     /// Inventories that made room for others, ever.
     pub n_evicted: u64,
     /// The first [`super::NAMED_MAX`] files that could not be read.
@@ -105,10 +108,10 @@ struct Looked {
 /// What is known of an inventory since its file was written.
 enum Since {
     /// What was known before the look.
-    AsBefore,
+    AsBefore(Digest),
     Noted(Box<Raw>),
-    /// Nothing: the file itself says it.
-    Nothing,
+    /// Nothing: the file itself says it, which has this digest.
+    Nothing(Digest),
 }
 
 /// One look at the whole store.
@@ -117,6 +120,8 @@ struct Look<'a> {
     database: &'a Database,
     options: &'a LookOptions<'a>,
     state: &'a State,
+    /// Files that the last look found as they are now.
+    seen: &'a HashSet<Digest>,
     /// What differs; none where everything is matched.
     changed: Option<&'a Changed<'a>>,
 }
@@ -136,6 +141,12 @@ impl Store {
         // Without a folder there is nothing to look at, and nothing is made.
         let _lock = if self.folder.is_dir() { Some(self.lock().map_err(io_error)?) } else { None };
         let mut state = self.state();
+        // What is noted by a look must be after what was told before it, whatever the clock says
+        // and whoever waited for whom.
+        let after = |time: Timestamp| Timestamp::from_nanos(time.as_nanos().saturating_add(1));
+        let earlier = [state.looked, state.begun].into_iter().flatten().map(after);
+        let time = earlier.fold(options.now, Timestamp::max);
+        let options = &LookOptions { now: time, ..*options };
         let mut scope = self.scope(database, options, &state.chain, &state.program)?;
         let mut answers = Reader::none();
         if let Some(digest) = state.answers {
@@ -148,9 +159,12 @@ impl Store {
             }
         }
         let files = self.files().map_err(io_error)?;
-        if matches!(scope, Scope::All) && !files.is_empty() {
-            // Interrupted, it begins anew: nothing is known to be up to date until the end.
-            state.chain.clear();
+        if !files.is_empty() {
+            if matches!(scope, Scope::All) {
+                // Interrupted, it begins anew: nothing is known to be up to date until the end.
+                state.chain.clear();
+            }
+            state.begun = Some(time);
             self.write_state(&state).map_err(io_error)?;
         }
         let (pairs, older) = match scope {
@@ -162,46 +176,66 @@ impl Store {
         let mut summary = Summary {
             is_delta: changed.is_some(),
             last: state.looked,
+            time,
             n_evicted: state.n_evicted,
             ..Summary::default()
         };
-        let look =
-            Look { store: self, database, options, state: &state, changed: changed.as_ref() };
+        let before = answers.seen().clone();
+        let look = Look {
+            store: self,
+            database,
+            options,
+            state: &state,
+            seen: &before,
+            changed: changed.as_ref(),
+        };
         let mut writer = Writer::new(&self.folder, self.answers_max);
+        let mut seen = BTreeSet::new();
         for batch in files.chunks(BATCH) {
             let known = batch.iter().map(|path| answers.take(digest_of(path)));
-            let known = known.collect::<io::Result<Vec<_>>>().map_err(io_error)?;
+            let known = match known.collect::<io::Result<Vec<_>>>() {
+                Ok(known) => known,
+                Err(error) => {
+                    // The next look does without them.
+                    let state = State { chain: Vec::new(), answers: None, ..state };
+                    self.write_state(&state).map_err(io_error)?;
+                    return Err(io_error(error));
+                }
+            };
             let looked = look.batch(batch, &known);
             for ((path, known), looked) in batch.iter().zip(known).zip(looked) {
-                let mut is_readable = true;
-                let looked = looked.and_then(|looked| {
-                    summary.n_inventories += 1;
-                    summary.n_matched += u64::from(looked.is_matched);
-                    each(looked.seen);
-                    match looked.since {
-                        Since::AsBefore => look.keep(path, known.as_ref(), &mut writer),
-                        Since::Noted(raw) => look.keep(path, Some(&raw), &mut writer),
-                        Since::Nothing => Ok(()),
-                    }
-                });
                 match looked {
-                    Ok(()) => {}
+                    Ok(looked) => {
+                        summary.n_inventories += 1;
+                        summary.n_matched += u64::from(looked.is_matched);
+                        each(looked.seen);
+                        let kept = match looked.since {
+                            Since::AsBefore(digest) => {
+                                look.keep(path, digest, known.as_ref(), &mut writer)?
+                            }
+                            Since::Noted(raw) => {
+                                look.keep(path, raw.head.file, Some(&raw), &mut writer)?
+                            }
+                            Since::Nothing(digest) => Some(digest),
+                        };
+                        seen.extend(kept);
+                    }
                     Err(Trouble::Look(error)) => return Err(error),
                     Err(Trouble::File(reason)) => {
                         note(&mut summary.unreadable, &mut summary.n_unreadable, path, reason);
-                        is_readable = false;
+                        // It may be readable again, and is matched as a whole then; what was told
+                        // of it is not news.
+                        if let Some(known) = known.filter(|known| writer.has_room(known)) {
+                            writer.push(&known).map_err(io_error)?;
+                        }
                     }
-                }
-                // It may be readable again.
-                if let (false, Some(known)) = (is_readable, known) {
-                    writer.push(&known).map_err(io_error)?;
                 }
             }
         }
         if files.is_empty() {
             return Ok(summary);
         }
-        state.answers = writer.finish().map_err(io_error)?;
+        state.answers = writer.finish(&seen).map_err(io_error)?;
         let digest = database.digest();
         if state.chain.last() != Some(&digest) {
             state.chain.push(digest);
@@ -220,7 +254,7 @@ impl Store {
         &self,
         database: &Database,
         options: &LookOptions<'_>,
-        chain: &[palisade_base::Digest],
+        chain: &[Digest],
         program: &str,
     ) -> Result<Scope, LookError> {
         if options.full || program != options.program {
@@ -288,12 +322,20 @@ impl Look<'_> {
         })
     }
 
-    /// Notes what is known of the inventory at `path` since its file was written, or writes that
-    /// anew where there is no room.
-    fn keep(&self, path: &Path, raw: Option<&Raw>, writer: &mut Writer) -> Result<(), Trouble> {
-        let Some(raw) = raw else { return Ok(()) };
+    /// Notes what is known of the inventory at `path` since its file `digest` was written, or
+    /// writes that anew where there is no room; the digest of the file that is there then, or none
+    /// where it can no longer be read: it is matched as a whole when it can.
+    fn keep(
+        &self,
+        path: &Path,
+        digest: Digest,
+        raw: Option<&Raw>,
+        writer: &mut Writer,
+    ) -> Result<Option<Digest>, LookError> {
+        let Some(raw) = raw else { return Ok(Some(digest)) };
         if writer.has_room(raw) {
-            return writer.push(raw).map_err(|error| self.io(error));
+            writer.push(raw).map_err(|error| self.failed(error))?;
+            return Ok(Some(digest));
         }
         let fold = || {
             let stored = self.store.stored(path)?;
@@ -302,9 +344,9 @@ impl Look<'_> {
             self.write(path, &stored, &raw.head.entry, &evaluation, &inventory)
         };
         match fold() {
-            // It was readable a moment ago: rather more than there is room for than forgotten.
-            Err(Trouble::File(_)) => writer.push(raw).map_err(|error| self.io(error)),
-            other => other,
+            Ok(digest) => Ok(Some(digest)),
+            Err(Trouble::File(_)) => Ok(None),
+            Err(Trouble::Look(error)) => Err(error),
         }
     }
 
@@ -318,7 +360,7 @@ impl Look<'_> {
             entry.look.is_some_and(|look| self.state.looked.is_none_or(|told| look > told));
         let answer = known.map(Raw::answer).transpose().map_err(|error| self.io(error))?;
         match self.changed {
-            Some(changed) if self.is_of_the_chain(&entry) => {
+            Some(changed) if self.is_of_the_chain(&entry, stored.digest) => {
                 let groups = if entry.database == Some(self.database.digest()) {
                     Vec::new()
                 } else {
@@ -326,7 +368,10 @@ impl Look<'_> {
                 };
                 if groups.is_empty() {
                     let seen = self.unchanged(&stored, entry, answer.as_ref(), is_untold)?;
-                    let since = known.map_or(Since::Nothing, |_| Since::AsBefore);
+                    let since = match known {
+                        Some(_) => Since::AsBefore(stored.digest),
+                        None => Since::Nothing(stored.digest),
+                    };
                     return Ok(Looked { seen, is_matched: false, since });
                 }
                 // What was found and nobody was told is compared as a whole.
@@ -341,15 +386,25 @@ impl Look<'_> {
         self.anew(path, &stored, entry, answer.as_ref(), is_untold)
     }
 
-    /// Whether what `entry` says was found is what the last database finds.
-    fn is_of_the_chain(&self, entry: &Entry) -> bool {
-        let is_known = |known| known == self.database.digest() || self.state.chain.contains(&known);
+    /// Whether what `entry` of the file `digest` says was found is what the last database finds: by
+    /// that it was evaluated, or by an earlier one of the chain, and each look since has found it.
+    fn is_of_the_chain(&self, entry: &Entry, digest: Digest) -> bool {
+        let chain = &self.state.chain;
+        let is_known = |known| {
+            known == self.database.digest()
+                || chain.last() == Some(&known)
+                || (chain.contains(&known) && self.seen.contains(&digest))
+        };
         // Whether it has the functions of its programs is asked once.
         entry.functions.is_some() && entry.database.is_some_and(is_known)
     }
 
+    fn failed(&self, error: io::Error) -> LookError {
+        LookError::Store(self.store.folder.clone(), error)
+    }
+
     fn io(&self, error: io::Error) -> Trouble {
-        Trouble::Look(LookError::Store(self.store.folder.clone(), error))
+        Trouble::Look(self.failed(error))
     }
 
     /// What is said of an inventory of which nothing changed; `is_untold`: since a look whose
@@ -390,17 +445,16 @@ impl Look<'_> {
         let raw = Raw::new(head, &answer).map_err(|error| self.io(error))?;
         // More than the inventory itself is not kept beside it.
         let is_noted = raw.n_bytes() <= stored.status.len().max(NOTED_MIN);
-        let mut details = None;
+        let (mut details, mut since) = (None, Since::Noted(Box::new(raw)));
         if self.options.details || !is_noted {
             let whole = stored.whole(Some(&answer))?;
             if !is_noted {
-                self.write(path, stored, &entry, &whole.0, &whole.1)?;
+                since = Since::Nothing(self.write(path, stored, &entry, &whole.0, &whole.1)?);
             }
             details = self.options.details.then_some(whole);
         }
-        let n_still = entry.n_vulnerabilities - new.len() as u64;
+        let n_still = entry.n_vulnerabilities.saturating_sub(new.len() as u64);
         let seen = Seen { entry, new, gone, n_still, details };
-        let since = if is_noted { Since::Noted(Box::new(raw)) } else { Since::Nothing };
         Ok(Looked { seen, is_matched: true, since })
     }
 
@@ -434,14 +488,14 @@ impl Look<'_> {
         entry.functions.get_or_insert_with(|| file::has_functions(&inventory));
         entry.look = (!new.is_empty() || !gone.is_empty()).then_some(self.options.now);
         entry.n_vulnerabilities = now.vulnerabilities.len() as u64;
-        self.write(path, stored, &entry, &now, &inventory)?;
-        let n_still = entry.n_vulnerabilities - new.len() as u64;
+        let written = self.write(path, stored, &entry, &now, &inventory)?;
+        let n_still = entry.n_vulnerabilities.saturating_sub(new.len() as u64);
         let details = self.options.details.then_some((now, inventory));
         let seen = Seen { entry, new, gone, n_still, details };
-        Ok(Looked { seen, is_matched: true, since: Since::Nothing })
+        Ok(Looked { seen, is_matched: true, since: Since::Nothing(written) })
     }
 
-    /// Writes the inventory anew.
+    /// Writes the inventory anew; the digest of the file.
     fn write(
         &self,
         path: &Path,
@@ -449,12 +503,13 @@ impl Look<'_> {
         entry: &Entry,
         evaluation: &Evaluation,
         inventory: &Inventory,
-    ) -> Result<(), Trouble> {
+    ) -> Result<Digest, Trouble> {
         let write = || {
-            let bytes = file::encode(entry, evaluation, inventory)?;
+            let (bytes, digest) = file::encode(entry, evaluation, inventory)?;
             palisade_base::fs::write_atomic(path, &bytes, 0o600)?;
             // Room is made by when an image was scanned, not by when it was looked at.
-            std::fs::File::open(path)?.set_modified(stored.status.modified()?)
+            std::fs::File::open(path)?.set_modified(stored.status.modified()?)?;
+            Ok(digest)
         };
         write().map_err(|error| self.io(error))
     }

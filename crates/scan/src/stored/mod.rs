@@ -3,8 +3,8 @@
 //!
 //! Invariants: a file is whole or refused, and one that is refused is named and stops nothing;
 //! the store is bounded ([`INVENTORIES_MAX`], [`BYTES_MAX`]) and says what it evicts; an
-//! inventory whose evaluation names a database of the state's chain is up to date with the last
-//! database of that chain.
+//! inventory whose evaluation names a database of the state's chain, and which the last look found
+//! as it is now, is up to date with the last database of that chain.
 
 mod answers;
 mod changed;
@@ -56,6 +56,9 @@ pub(crate) struct State {
     /// The last look whose answers were passed on ([`Store::acknowledge`]).
     #[serde(default)]
     looked: Option<Timestamp>,
+    /// When the last look began, whose answers may not have been passed on.
+    #[serde(default)]
+    begun: Option<Timestamp>,
     /// The file of what looks found since the inventories were written, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     answers: Option<Digest>,
@@ -124,9 +127,12 @@ impl Store {
         // A look that began before would write what it read over it.
         let _lock = self.lock()?;
         let mut state = self.state();
-        // An evaluation by a database that was replaced since is not up to date with the chain.
-        let stale =
-            |digest: &Digest| state.chain.contains(digest) && state.chain.last() != Some(digest);
+        // An evaluation by a database that was replaced since is not up to date with the chain, nor
+        // is one by another release than the one that looked.
+        let is_ours = state.program.is_empty() || state.program == program;
+        let stale = |digest: &Digest| {
+            !is_ours || (state.chain.contains(digest) && state.chain.last() != Some(digest))
+        };
         let entry = Entry {
             subject: inventory.subject.clone(),
             stored: now,
@@ -137,7 +143,7 @@ impl Store {
             n_packages: inventory.packages.len() as u64,
             n_vulnerabilities: evaluation.vulnerabilities.len() as u64,
         };
-        let bytes = file::encode(&entry, evaluation, &file::compact(inventory))?;
+        let (bytes, _) = file::encode(&entry, evaluation, &file::compact(inventory))?;
         palisade_base::fs::write_atomic(&self.path(digest), &bytes, 0o600)?;
         let n_evicted = self.make_room(digest)?;
         if n_evicted > 0 {
@@ -147,13 +153,13 @@ impl Store {
         Ok(n_evicted)
     }
 
-    /// Notes that the answers of the look at `time` were passed on. What was new in a look that was
-    /// not acknowledged, because it was interrupted or nobody could be told, is new again in the
-    /// next one.
+    /// Notes that the answers of the look at `time` ([`Summary::time`]) were passed on. What was
+    /// new in a look that was not acknowledged, because it was interrupted or nobody could be told,
+    /// is new again in the next one.
     pub fn acknowledge(&self, time: Timestamp) -> io::Result<()> {
         let _lock = self.lock()?;
         let mut state = self.state();
-        state.looked = Some(time);
+        state.looked = state.looked.max(Some(time));
         self.write_state(&state)
     }
 
@@ -179,7 +185,8 @@ impl Store {
         };
         let mut listing = Listing { n_evicted: state.n_evicted, ..Listing::default() };
         for path in self.files()? {
-            let raw = answers.take(digest_of(&path))?;
+            // As above: what cannot be read of them is said anew.
+            let raw = answers.take(digest_of(&path)).unwrap_or_default();
             match self.stored(&path) {
                 Ok(stored) => {
                     let since = raw.filter(|raw| raw.head.file == stored.digest);

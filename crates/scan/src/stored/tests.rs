@@ -57,9 +57,9 @@ fn look_untold(store: &Store, database: &Database, now: Timestamp) -> (Vec<Seen>
 }
 
 fn look(store: &Store, database: &Database) -> (Vec<Seen>, Summary) {
-    let answers = look_untold(store, database, NOW);
-    store.acknowledge(NOW).unwrap();
-    answers
+    let (seen, summary) = look_untold(store, database, NOW);
+    store.acknowledge(summary.time).unwrap();
+    (seen, summary)
 }
 
 fn ids(list: &[palisade_model::finding::Vulnerability]) -> Vec<&str> {
@@ -152,9 +152,9 @@ fn what_nobody_was_told_is_new_again() {
     let path = folder.path().join("a.db");
     let at = |seconds| NOW + std::time::Duration::from_secs(seconds);
     let new = |database: &Database, seconds, is_told| -> Vec<String> {
-        let (seen, _) = look_untold(&store, database, at(seconds));
+        let (seen, summary) = look_untold(&store, database, at(seconds));
         if is_told {
-            store.acknowledge(at(seconds)).unwrap();
+            store.acknowledge(summary.time).unwrap();
         }
         ids(&seen[0].new).into_iter().map(String::from).collect()
     };
@@ -254,7 +254,7 @@ fn what_was_stored_before_functions_were_kept_wants_another_scan() {
         let path = store.path(inventory.subject.digest.unwrap());
         let mut entry = store.stored(&path).unwrap().entry;
         entry.functions = None;
-        let bytes = file::encode(&entry, &Evaluation::default(), inventory).unwrap();
+        let (bytes, _) = file::encode(&entry, &Evaluation::default(), inventory).unwrap();
         std::fs::write(&path, bytes).unwrap();
     };
     put_old(&Inventory { programs: vec![], ..image.clone() });
@@ -319,7 +319,7 @@ fn ten_thousand_inventories_after_a_hundred_advisories() {
             functions: Some(true),
         };
         // Written at once: what puts one in is not what is measured.
-        let bytes = file::encode(&entry, &Evaluation::default(), &inventory).unwrap();
+        let (bytes, _) = file::encode(&entry, &Evaluation::default(), &inventory).unwrap();
         std::fs::write(store.path(inventory.subject.digest.unwrap()), bytes).unwrap();
     }
     // As if the old database had been asked: all evaluations by it count.
@@ -580,18 +580,22 @@ fn what_looks_found_is_never_lost_nor_taken_for_another_images() {
     assert_eq!((listed(a), listed(1 - a)), (0, 2));
     assert_eq!(n_still(&second)[1 - a], 2);
 
-    // A file that cannot be read for once keeps what was said of it.
+    // A file that cannot be read for once keeps what was said of it, and misses nothing that it was
+    // not compared with.
     let path = store.path(Digest::of(b"b"));
     let bytes = std::fs::read(&path).unwrap();
     std::fs::write(&path, b"damaged").unwrap();
-    let (_, summary) = look(&store, &base("3", &[1, 2, 50]));
+    let (_, summary) = look(&store, &base("3", &[1, 2, 5]));
     assert_eq!(summary.n_unreadable, 1);
     std::fs::write(&path, &bytes).unwrap();
     assert_eq!(listed(1 - a), 2);
+    let (seen, summary) = look(&store, &base("4", &[1, 2, 3, 5]));
+    assert!(summary.is_delta);
+    assert_eq!(ids(&seen[1 - a].new), ["CVE-2026-00003", "CVE-2026-00005"]);
 
     // Damaged, it costs a whole evaluation and no finding.
-    let fourth = base("4", &[1, 2, 3]);
-    assert_eq!(n_still(&fourth)[1 - a], 3);
+    let fifth = base("5", &[1, 2, 3, 4, 5]);
+    assert_eq!(n_still(&fifth)[1 - a], 5);
     let [file] = &answers()[..] else { panic!("one file of answers") };
     let bytes = std::fs::read(file).unwrap();
     let stored: Vec<(PathBuf, Vec<u8>)> =
@@ -606,16 +610,60 @@ fn what_looks_found_is_never_lost_nor_taken_for_another_images() {
     };
     for damage in [&bytes[..bytes.len() - 1], b"", b"PALANS\0\x01"] {
         std::fs::write(file, damage).unwrap();
-        let (seen, summary) = look(&store, &fourth);
+        let (seen, summary) = look(&store, &fifth);
         assert!(!summary.is_delta);
         // What was noted in it alone is told once more.
         let told = &seen[1 - a];
-        assert_eq!(
-            (told.n_still, ids(&told.new), told.gone.len()),
-            (1, vec!["CVE-2026-00002", "CVE-2026-00003"], 0)
-        );
-        // All of it is in the inventories now.
-        assert!(answers().is_empty());
+        assert_eq!((told.n_still, ids(&told.new), told.gone.len()), (4, vec!["CVE-2026-00004"], 0));
+        // All of it is in the inventories now, and of the answers only what was seen is left.
+        let n_bytes = std::fs::metadata(&answers()[0]).unwrap().len();
+        assert_eq!((answers().len(), n_bytes), (1, 8 + 2 * 32 + 4));
         restore(&stored);
     }
+}
+
+/// A clock that goes back, or a look that waited for another, does not make what was told new
+/// again, nor what was not told old.
+#[test]
+fn looks_have_an_order_that_no_clock_gives_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::new(&folder.path().join("store"));
+    let base = |name: &str, hit: &[usize]| database(&folder.path().join(name), hit.iter().copied());
+    store.put(&inventory("a", 0..9), &Evaluation::default(), None, ("1", NOW)).unwrap();
+    let (first, second) = (base("1", &[1]), base("2", &[1, 2]));
+    let ago = |n| Timestamp::from_nanos(NOW.as_nanos() - n);
+    let (seen, summary) = look_untold(&store, &first, NOW);
+    assert_eq!((ids(&seen[0].new), summary.time), (vec!["CVE-2026-00001"], NOW));
+    store.acknowledge(summary.time).unwrap();
+
+    // Two looks by a clock that went back; only the first of them is passed on.
+    let (seen, one) = look_untold(&store, &second, ago(5));
+    assert_eq!(ids(&seen[0].new), ["CVE-2026-00002"]);
+    let third = base("3", &[1, 2, 3]);
+    let (seen, other) = look_untold(&store, &third, ago(9));
+    assert_eq!(ids(&seen[0].new), ["CVE-2026-00002", "CVE-2026-00003"]);
+    assert!(NOW < one.time && one.time < other.time);
+    store.acknowledge(one.time).unwrap();
+    let (seen, last) = look_untold(&store, &third, ago(2));
+    assert!(ids(&seen[0].new).contains(&"CVE-2026-00003"), "{:?}", ids(&seen[0].new));
+    store.acknowledge(last.time).unwrap();
+    // An acknowledgement that comes late takes nothing back.
+    store.acknowledge(one.time).unwrap();
+    assert_eq!(ids(&look_untold(&store, &third, ago(1)).0[0].new), [""; 0]);
+}
+
+#[test]
+fn what_another_release_found_is_matched_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::new(&folder.path().join("store"));
+    let database = database(&folder.path().join("1"), 1..2);
+    store.put(&inventory("a", 0..5), &Evaluation::default(), None, ("1", NOW)).unwrap();
+    look(&store, &database);
+    // Another release, which found nothing, stores another image by the same database.
+    let b = inventory("b", 0..5);
+    store.put(&b, &Evaluation::default(), Some(database.digest()), ("2", NOW)).unwrap();
+    let (seen, summary) = look(&store, &database);
+    assert!(summary.is_delta);
+    let b = seen.iter().find(|seen| seen.entry.subject.name == "b").unwrap();
+    assert_eq!(ids(&b.new), ["CVE-2026-00001"]);
 }
