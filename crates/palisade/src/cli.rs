@@ -64,7 +64,8 @@ pub(crate) use watch::*;
     subcommand_required = true,
     arg_required_else_help = true,
     after_help = "Exit codes: 0 clean, 1 refused by a gate or policy, 2 usage or configuration,\n\
-                  3 could not complete, 4 partly completed.\n\n\
+                  3 could not complete, 4 partly completed, 5 a signature could not be verified for\n\
+                  the network's sake.\n\n\
                   Every flag can be set by PALISADE_<COMMAND>_<FLAG> and in palisade.yaml."
 )]
 pub(crate) struct Cli {

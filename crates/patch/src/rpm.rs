@@ -7,6 +7,7 @@
 
 mod build;
 mod gather;
+mod locks;
 mod modules;
 mod notices;
 mod package;
@@ -40,9 +41,8 @@ pub use repos::{RpmSource, read_repos};
 const PACKAGES_MAX: usize = 100_000;
 /// Relations of one kind of one package; kernels provide some thousands.
 const RELATIONS_MAX: usize = 100_000;
-/// Keys of one entry of the database, and lines of a list of locks.
+/// Keys of one entry of the database.
 const KEYS_MAX: usize = 100;
-const LOCKS_MAX: usize = 1_000;
 
 /// Name of the entries that are keys.
 const KEY: &str = "gpg-pubkey";
@@ -144,24 +144,10 @@ pub(crate) fn imported_keys(files: &Files, ring: &mut Keyring) {
     });
 }
 
-/// Packages that configuration keeps from being upgraded, with the reason: dnf's plugin
-/// `versionlock`, and names of which several versions are installed side by side.
+/// Packages that configuration keeps from being upgraded, with the reason, and names of which
+/// several versions are installed side by side.
 pub(crate) fn held(files: &Files, installed: &[Installed]) -> BTreeMap<String, String> {
-    let mut held = BTreeMap::new();
-    for path in ["etc/dnf/plugins/versionlock.list", "etc/yum/pluginconf.d/versionlock.list"] {
-        let text = String::from_utf8_lossy(files.content(path).unwrap_or_default());
-        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-        if text.lines().nth(LOCKS_MAX).is_some() {
-            let why = format!("`/{path}` has more than {LOCKS_MAX} lines and is not read");
-            held.extend(installed.iter().map(|one| (one.name.clone(), why.clone())));
-            continue;
-        }
-        for line in lines.filter(|line| !line.starts_with(['#', '!'])) {
-            for one in installed.iter().filter(|one| is_locked(line, one)) {
-                held.insert(one.name.clone(), format!("`/{path}` locks its version"));
-            }
-        }
-    }
+    let mut held = locks::held(files, installed);
     let mut seen: BTreeMap<(&str, &str), &str> = BTreeMap::new();
     for one in installed {
         let key = (one.name.as_str(), one.architecture.as_str());
@@ -172,50 +158,13 @@ pub(crate) fn held(files: &Files, installed: &[Installed]) -> BTreeMap<String, S
     held
 }
 
-/// Whether `[EPOCH:]NAME-VERSION-RELEASE[.ARCH]`, whose parts may be patterns, means a package.
-fn is_locked(line: &str, one: &Installed) -> bool {
-    let (epoch, plain) = one.version.split_once(':').unwrap_or(("0", &one.version));
-    let (name, architecture) = (&one.name, &one.architecture);
-    [
-        name.clone(),
-        format!("{name}-{plain}"),
-        format!("{epoch}:{name}-{plain}"),
-        format!("{name}-{epoch}:{plain}"),
-    ]
-    .iter()
-    .flat_map(|form| [form.clone(), format!("{form}.*"), format!("{form}.{architecture}")])
-    .any(|form| repos::is_match(line, &form) || form == line)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn locks_and_labels() {
-        let one = Installed {
-            name: "shop-lib".into(),
-            version: "1:2.0-3.el9".into(),
-            architecture: "x86_64".into(),
-            ..Installed::default()
-        };
-        let check =
-            |line: &str, expected: bool| assert_eq!(is_locked(line, &one), expected, "{line}");
-        check("shop-lib-1:2.0-3.el9.*", true);
-        check("1:shop-lib-2.0-3.el9.*", true);
-        check("shop-lib", true);
-        check("shop-*", true);
-        check("shop-lib-2.0-3.el9.x86_64", true);
-        check("shop", false);
-        check("shop-lib-2.0-4.el9.*", false);
+    fn labels_of_modules() {
         assert_eq!(stream_of("nodejs:18:8090:abc"), "nodejs:18");
         assert_eq!(stream_of("nodejs"), "nodejs");
-        let mut files = Files::default();
-        let text = "other\n".repeat(LOCKS_MAX);
-        files.put("etc/dnf/plugins/versionlock.list", Some(text.clone().into_bytes()));
-        assert!(held(&files, std::slice::from_ref(&one)).is_empty());
-        let more = text + "other\n";
-        files.put("etc/dnf/plugins/versionlock.list", Some(more.into_bytes()));
-        assert!(held(&files, &[one])["shop-lib"].contains("more than 1000 lines"));
     }
 }

@@ -261,8 +261,12 @@ fn has_only_what_a_build_has(host: &Value, config: &Value) -> bool {
     let attended = ["/Config/OpenStdin", "/Config/Tty"]
         .iter()
         .any(|at| config.pointer(at).is_some_and(|value| !is_nothing(value)));
+    // A step's paths are masked as the engine does it; `systempaths=unconfined` leaves empty lists.
+    let masked = ["MaskedPaths", "ReadonlyPaths"]
+        .iter()
+        .all(|key| host.get(key).is_none_or(|paths| !is_nothing(paths)));
     let log = host.pointer("/LogConfig/Type").and_then(Value::as_str);
-    log == Some("none") && bare && !restarts && !attended && !shares("IpcMode")
+    log == Some("none") && bare && masked && !restarts && !attended && !shares("IpcMode")
 }
 
 /// Podman's store, in which the bundle is `STORE/overlay-containers/ID/userdata`: the folder of
@@ -393,7 +397,8 @@ mod tests {
                 "PortBindings": {}, "Privileged": false, "PidMode": "", "IpcMode": "private",
                 "RestartPolicy": {"Name": "no"}, "NetworkMode": "default", "ExtraHosts": ["a:1"],
                 "Memory": 1_000_000, "ShmSize": 67_108_864, "CgroupParent": "x",
-                "CgroupnsMode": "host"});
+                "CgroupnsMode": "host", "MaskedPaths": ["/proc/acpi"],
+                "ReadonlyPaths": ["/proc/sys"]});
             let mut config = config.clone();
             let of_config = at.starts_with("/Config");
             let document = if of_config { &mut config } else { &mut host };
@@ -417,6 +422,9 @@ mod tests {
             ("/Devices", json!([{"PathOnHost": "/dev/sda"}])),
             ("/DeviceRequests", json!([{"Count": -1}])),
             ("/SecurityOpt", json!(["seccomp=unconfined"])),
+            ("/MaskedPaths", json!([])),
+            ("/MaskedPaths", json!(null)),
+            ("/ReadonlyPaths", json!([])),
             ("/Sysctls", json!({"net.ipv4.ip_forward": "1"})),
             ("/GroupAdd", json!(["docker"])),
             ("/Privileged", json!(true)),

@@ -93,7 +93,9 @@ pub fn expires(folder: &Path) -> Option<i64> {
     let snapshot = local.document::<Snapshot>(SNAPSHOT).ok()??.0.expires.1;
     let targets = local.document::<Targets>(TARGETS).ok()??.0.expires.1;
     let mut first = [root, timestamp, snapshot, targets].into_iter().min()?;
-    for name in local.delegated().ok()? {
+    // What a process that was killed left half written has another ending.
+    let documents = local.delegated().ok()?.into_iter().filter(|name| name.ends_with(".json"));
+    for name in documents {
         first = first.min(local.document::<Targets>(&name).ok()??.0.expires.1);
     }
     Some(first)

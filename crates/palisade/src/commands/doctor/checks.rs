@@ -30,7 +30,7 @@ fn kernel_checks(kernel: &facts::KernelFacts) -> Vec<Check> {
             .remedy("use a distribution's kernel: CONFIG_DEBUG_INFO_BTF=y"),
         Check::required("kernel", "id-mapped layers", kernel.release.at_least(5, 19))
             .detail("a container's root with owners of its own, without a copy")
-            .remedy("`run` needs Linux 5.19 or later, and 6.3 for layers on a tmpfs; the other commands do not"),
+            .remedy("`run` as root needs Linux 5.19 or later, and 6.3 for layers on a tmpfs; as an ordinary user 5.11; the other commands do not"),
         Check::required("kernel", "overlay file system", kernel.overlay)
             .remedy("load it: modprobe overlay"),
         Check::required("kernel", "seccomp filters", !kernel.seccomp_actions.is_empty())
