@@ -94,8 +94,8 @@ pub fn expires(folder: &Path) -> Option<i64> {
     let targets = local.document::<Targets>(TARGETS).ok()??.0.expires.1;
     let mut first = [root, timestamp, snapshot, targets].into_iter().min()?;
     // What a process that was killed left half written has another ending.
-    let documents = local.delegated().ok()?.into_iter().filter(|name| name.ends_with(".json"));
-    for name in documents {
+    let is_whole = |name: &String| Path::new(name).extension().is_some_and(|it| it == "json");
+    for name in local.delegated().ok()?.into_iter().filter(is_whole) {
         first = first.min(local.document::<Targets>(&name).ok()??.0.expires.1);
     }
     Some(first)

@@ -320,6 +320,10 @@ fn what_is_known_of_roles_is_kept_and_goes_with_them() {
     assert_eq!(kept(), ["A.json", "B.json"]);
     let at = soon.parse::<jiff::Timestamp>().unwrap().as_second();
     assert_eq!(expires(bench.folder.path()), Some(at));
+    // A document that was never written whole is none.
+    std::fs::write(bench.folder.path().join("delegated/.tmpAbCdEf"), "{").unwrap();
+    assert_eq!(expires(bench.folder.path()), Some(at));
+    std::fs::remove_file(bench.folder.path().join("delegated/.tmpAbCdEf")).unwrap();
     // What is known is not fetched again: the next root, the timestamp, the file.
     bench.site.n_asked.set(0);
     refresh(bench.folder.path(), &bench.site, "a/f", NOW).unwrap();
