@@ -1,5 +1,6 @@
 //! What one port lets through, as packet filters. Pure.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
@@ -189,21 +190,19 @@ fn link_local(mac: [u8; 6]) -> Ipv6Addr {
     Ipv6Addr::from_bits((0xfe80_u128 << 112) | u128::from(tail))
 }
 
-/// The guarded ports in what `nft --json list counters` says.
+/// The devices that are guarded by what `nft --json list chains` says. Kernels before 6.16 take the
+/// chain away with its device and leave the table, and another device can have got the name.
+pub(super) fn read_guarded(document: &Value) -> Result<BTreeSet<String>, NetworkError> {
+    let chains = entries(document, "chains")?.filter_map(|entry| entry.get("chain"));
+    Ok(chains.filter_map(guarded_device).collect())
+}
+
+/// The ports of which there are counters in what `nft --json list counters` says.
 pub(super) fn read_ports(document: &Value) -> Result<Vec<Port>, NetworkError> {
-    let unknown = || NetworkError::Program {
-        program: "nft",
-        reason: "its list of counters cannot be understood".into(),
-    };
-    let entries = document.get("nftables").and_then(Value::as_array).ok_or_else(unknown)?;
     let mut ports: Vec<Port> = Vec::new();
-    for counter in entries.iter().filter_map(|entry| entry.get("counter")) {
+    for counter in entries(document, "counters")?.filter_map(|entry| entry.get("counter")) {
         let text = |key: &str| counter.get(key).and_then(Value::as_str).unwrap_or_default();
-        let Some(spelt) = text("table").strip_prefix(TABLE) else { continue };
-        if text("family") != "netdev" {
-            continue;
-        }
-        let device = spelt.replace("_d", ".").replace("_m", "-").replace("_u", "_");
+        let Some(device) = guarded_device(counter) else { continue };
         let at = ports.iter().position(|port| port.device == device).unwrap_or_else(|| {
             ports.push(Port { device, refused: Refused::default() });
             ports.len() - 1
@@ -222,6 +221,27 @@ pub(super) fn read_ports(document: &Value) -> Result<Vec<Port>, NetworkError> {
         }
     }
     Ok(ports)
+}
+
+/// What a list of `nft --json` holds.
+fn entries<'a>(
+    document: &'a Value,
+    what: &str,
+) -> Result<impl Iterator<Item = &'a Value>, NetworkError> {
+    let unknown = || NetworkError::Program {
+        program: "nft",
+        reason: format!("its list of {what} cannot be understood"),
+    };
+    let entries = document.get("nftables").and_then(Value::as_array).ok_or_else(unknown)?;
+    Ok(entries.iter())
+}
+
+/// The device whose guard has this part.
+fn guarded_device(part: &Value) -> Option<String> {
+    let text = |key: &str| part.get(key).and_then(Value::as_str).unwrap_or_default();
+    let spelt = text("table").strip_prefix(TABLE)?;
+    (text("family") == "netdev")
+        .then(|| spelt.replace("_d", ".").replace("_m", "-").replace("_u", "_"))
 }
 
 #[cfg(test)]
@@ -290,5 +310,13 @@ mod tests {
         assert_eq!(ports.len(), 1);
         assert_eq!((ports[0].device.as_str(), ports[0].refused.arp), ("ve-th_0.1", 7));
         assert!(read_ports(&serde_json::json!([])).is_err());
+        // What a guard has left whose device is gone has no chain.
+        let document = serde_json::json!({"nftables": [
+            {"chain": {"family": "netdev", "name": "from", "table": "palisade_guard_ve_mth1"}},
+            {"chain": {"family": "inet", "name": "from", "table": "palisade_guard_x"}},
+            {"chain": {"family": "netdev", "name": "from", "table": "another"}},
+        ]});
+        assert_eq!(read_guarded(&document).unwrap(), BTreeSet::from(["ve-th1".to_string()]));
+        assert!(read_guarded(&serde_json::json!([])).is_err());
     }
 }

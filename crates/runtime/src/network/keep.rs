@@ -1,7 +1,8 @@
 //! Guards for the ports of whole bridges: each port that comes to one of them is guarded.
 //!
-//! Nobody tells in time that an engine has connected a container, so the devices are looked at
-//! again and again; only when another one is there does a look cost more than one small file.
+//! Each look asks the kernel whether any device has changed since the last one (one read of a
+//! socket), and looks at the devices only then: names alone would not tell that a container was
+//! restarted whose port has the name of the one before.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -10,8 +11,9 @@ use std::os::unix::fs::MetadataExt as _;
 use serde::Deserialize;
 
 use super::guard::Guard;
-use super::tools::{ip, nft};
-use super::{NetworkError, ports, refuse_advertisements, sweep};
+use super::netlink::{Listener, News};
+use super::tools::{Namespace, ip, nft};
+use super::{NetworkError, list, ports_in, refuse_advertisements, sweep};
 
 /// Devices that are remembered and looked for.
 const PORTS_MAX: usize = 16_384;
@@ -33,6 +35,16 @@ struct HostLink {
     /// The bridge, of a port of one.
     #[serde(default)]
     master: Option<String>,
+    /// What the host calls the namespace of its other end.
+    #[serde(default, rename = "link_netnsid")]
+    peer_namespace: Option<i32>,
+}
+
+impl HostLink {
+    /// What a guard is for: a device of this name as a port of this bridge.
+    fn port(&self) -> Option<(String, String)> {
+        Some((self.ifname.clone(), self.master.clone()?))
+    }
 }
 
 /// What came of a port.
@@ -59,10 +71,15 @@ pub enum Kept {
 /// The ports of bridges, and which of them are guarded.
 #[derive(Debug, Default)]
 pub struct Keeper {
-    /// The kernel's list of devices at the last look.
-    devices: String,
-    /// Ports that need no look any more, by index.
-    done: BTreeSet<u32>,
+    /// Who hears of changes; `None` before the first look, and where nobody can.
+    listener: Option<Listener>,
+    /// Whether the last look was a whole one, after which only what is heard of is new.
+    is_settled: bool,
+    /// Whether something was not heard.
+    is_unsure: bool,
+    /// Ports that need no look any more, by index, with their names and bridges: each of the three
+    /// can be another's by now.
+    done: BTreeMap<u32, (String, String)>,
     /// Ports that are to be guarded, with the number of looks.
     waiting: BTreeMap<u32, u32>,
 }
@@ -83,26 +100,48 @@ impl Keeper {
         &mut self,
         is_wanted: impl Fn(&str, &str) -> bool,
     ) -> Result<Vec<Kept>, NetworkError> {
-        let devices = devices();
-        if devices == self.devices && self.waiting.is_empty() {
+        let news = self.news();
+        self.is_unsure |= news.is_incomplete;
+        for index in &news.gone {
+            self.done.remove(index);
+            self.waiting.remove(index);
+        }
+        if self.is_settled && !news.any && self.waiting.is_empty() {
             return Ok(Vec::new());
         }
+        // What fails now is done at the next look.
+        self.is_settled = false;
+        if self.is_unsure {
+            // A guard that stands is not made again: by now the container may have taken addresses
+            // that it was not given.
+            let ports = list()?;
+            let guarded: BTreeSet<&str> = ports.iter().map(|port| port.device.as_str()).collect();
+            self.done.retain(|_, (device, _)| guarded.contains(device.as_str()));
+            self.is_unsure = false;
+        }
         let links: Vec<HostLink> = ip(&["-json", "link", "show", "type", "veth"])?;
-        let is_new = |link: &&HostLink| !self.done.contains(&link.ifindex);
+        let is_new = |link: &&HostLink| self.done.get(&link.ifindex) != link.port().as_ref();
         let is_ours = |link: &&HostLink| {
             link.master.as_ref().is_some_and(|bridge| is_wanted(bridge, &link.ifname))
         };
         let new: Vec<&HostLink> =
             links.iter().filter(is_new).filter(is_ours).take(PORTS_MAX).collect();
         let kept = if new.is_empty() { Vec::new() } else { self.guard(&new)? };
-        // A device that joins its bridge later must not be forgotten, so one without is new again.
-        let there = |index: &u32| links.iter().any(|link| link.ifindex == *index);
-        self.done.retain(there);
+        self.done.retain(|index, _| links.iter().any(|link| link.ifindex == *index));
         self.waiting.retain(|index, _| new.iter().any(|link| link.ifindex == *index));
-        // What has no bridge yet gets one without another device coming.
-        let is_settled = links.iter().all(|link| link.master.is_some());
-        self.devices = if is_settled { devices } else { String::new() };
+        self.is_settled = self.listener.is_some();
         Ok(kept)
+    }
+
+    /// What has changed since the last look. Without a listener nobody knows.
+    fn news(&mut self) -> News {
+        let unknown = || News { is_incomplete: true, any: true, ..News::default() };
+        let Some(listener) = &self.listener else {
+            // From now on, before the devices are looked at for the first time.
+            self.listener = Listener::new().ok();
+            return News { any: true, ..News::default() };
+        };
+        listener.take().unwrap_or_else(|_| unknown())
     }
 
     fn guard(&mut self, new: &[&HostLink]) -> Result<Vec<Kept>, NetworkError> {
@@ -113,14 +152,8 @@ impl Keeper {
             let bridge = link.master.clone().unwrap_or_default();
             let n_looks = self.waiting.entry(link.ifindex).or_default();
             *n_looks += 1;
-            let mut claims = found.iter().filter(|(_, _, guard)| guard.device == link.ifname);
-            let claim = claims.next();
+            let claim = found.iter().find(|(_, _, guard)| guard.device == link.ifname);
             let result = match claim {
-                // Numbers of devices are each namespace's own, and whoever makes a device chooses
-                // them: who is meant cannot be told.
-                Some(_) if claims.next().is_some() => {
-                    Err("more than one network namespace claims its other end".to_string())
-                }
                 // An engine gives the address after the device.
                 Some((_, _, guard)) if !has_address(guard) && *n_looks < LOOKS_FOR_ADDRESSES => {
                     continue;
@@ -133,7 +166,7 @@ impl Keeper {
                 None => Err("no container has its other end".to_string()),
             };
             self.waiting.remove(&link.ifindex);
-            self.done.insert(link.ifindex);
+            self.done.extend(link.port().map(|port| (link.ifindex, port)));
             let device = link.ifname.clone();
             kept.push(result.unwrap_or_else(|why| Kept::Failed { bridge, device, why }));
         }
@@ -147,12 +180,6 @@ fn has_address(guard: &Guard) -> bool {
         IpAddr::V4(_) => true,
         IpAddr::V6(address) => !address.is_unicast_link_local(),
     })
-}
-
-/// The names and counters are the kernel's; here the names alone tell whether something came.
-fn devices() -> String {
-    let text = std::fs::read_to_string("/proc/thread-self/net/dev").unwrap_or_default();
-    text.lines().filter_map(|line| line.split_once(':')).map(|(name, _)| name).collect()
 }
 
 /// The processes in whose namespaces the other ends of `links` are, with the device there and its
@@ -170,7 +197,12 @@ fn owners(links: &[&HostLink]) -> Vec<(u32, String, Guard)> {
             continue;
         }
         // One that has just ended, or whose devices have no other end here, is nobody's.
-        let of_it = ports(pid).unwrap_or_default().into_iter();
+        let Ok(namespace) = Namespace::of(pid) else { continue };
+        let Ok(Some(id)) = namespace.id() else { continue };
+        if !links.iter().any(|link| link.peer_namespace == Some(id)) {
+            continue;
+        }
+        let of_it = ports_in(&namespace).unwrap_or_default().into_iter();
         let is_ours = |guard: &Guard| links.iter().any(|link| link.ifname == guard.device);
         found.extend(
             of_it.filter(|(_, guard)| is_ours(guard)).map(|(inner, guard)| (pid, inner, guard)),

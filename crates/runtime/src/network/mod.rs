@@ -19,6 +19,7 @@ pub(crate) mod bridge;
 mod guard;
 mod keep;
 mod lease;
+mod netlink;
 pub(crate) mod shared;
 mod tools;
 pub(crate) mod usermode;
@@ -29,7 +30,7 @@ use std::path::{Path, PathBuf};
 use palisade_base::Explain;
 use serde::Serialize;
 
-use self::tools::{Link, ip, nft, within};
+use self::tools::{Link, Namespace, ip, nft, within};
 
 pub use bridge::{BRIDGE, Wanted, device_of};
 pub use guard::{Guard, Refused, Subnet};
@@ -184,16 +185,24 @@ pub fn guard(pid: u32) -> Result<Vec<Guard>, NetworkError> {
 
 /// The container's devices whose other end is on the host, with their guards.
 fn ports(pid: u32) -> Result<Vec<(String, Guard)>, NetworkError> {
-    let inside: Vec<Link> = within(pid, || ip(&["-json", "address", "show"]))??;
+    ports_in(&Namespace::of(pid)?)
+}
+
+fn ports_in(namespace: &Namespace) -> Result<Vec<(String, Guard)>, NetworkError> {
     let outside: Vec<Link> = ip(&["-json", "link", "show"])?;
     let of = |link: &Link| {
-        let peer = outside.iter().find(|host| Some(host.ifindex) == link.peer)?;
+        let is_peer =
+            |host: &&Link| host.peer == Some(link.ifindex) && host.peer_namespace == Some(id);
+        let peer = outside.iter().find(is_peer)?;
         Some((link.ifname.clone(), peer.ifname.clone(), link.mac()?, link.addresses()))
     };
     inside
         .iter()
         .filter_map(of)
         .map(|(inner, device, mac, addresses)| Ok((inner, Guard::new(&device, mac, addresses)?)))
+///
+/// The host's end says where the other one is. What the container's says is not asked: whoever
+/// rules over a namespace chooses the numbers of its devices, and what they are connected to.
         .collect()
 }
 
@@ -236,12 +245,16 @@ pub fn list() -> Result<Vec<Port>, NetworkError> {
 }
 
 /// Guarded ports, and the tables that guards of devices have left which are gone: with a device
-/// the kernel takes the chain away, and leaves the table with its counters.
+/// the kernel takes the chain away, or leaves it for the next one of that name (since Linux 6.16),
+/// and leaves the table with its counters.
 fn tables() -> Result<(Vec<Port>, Vec<Port>), NetworkError> {
     let all = guard::read_ports(&tools::nft_json(&["list", "counters"])?)?;
     // Not from /sys, which may show another namespace's devices.
     let links: Vec<Link> = ip(&["-json", "link", "show"])?;
-    Ok(all.into_iter().partition(|port| links.iter().any(|link| link.ifname == port.device)))
+    let is_guarded = |port: &Port| {
+        guarded.contains(&port.device) && links.iter().any(|link| link.ifname == port.device)
+    };
+    Ok(all.into_iter().partition(is_guarded))
 }
 
 /// Takes away what guards have left whose device is gone.
@@ -253,6 +266,7 @@ fn sweep() -> Result<(), NetworkError> {
     Ok(())
 }
 
+    let guarded = guard::read_guarded(&tools::nft_json(&["list", "chains"])?)?;
 /// Connects the container in which `pid` runs to a bridge of untrusted containers: a pair of
 /// devices, guarded before its first frame, isolated from the other ports of the bridge.
 ///

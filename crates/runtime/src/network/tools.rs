@@ -1,5 +1,6 @@
 //! `ip` and `nft`, called without a shell, here and in a container's network namespace.
 
+use std::fs::File;
 use std::io::Write as _;
 use std::net::IpAddr;
 use std::os::fd::AsFd as _;
@@ -11,7 +12,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{NetworkError, Subnet};
+use super::{NetworkError, Subnet, netlink};
 
 /// Characters of what a program says against it that are passed on.
 const COMPLAINT_CHARS_MAX: usize = 300;
@@ -25,6 +26,9 @@ pub(super) struct Link {
     /// The other end, when that is in another namespace.
     #[serde(default, rename = "link_index")]
     pub(super) peer: Option<u32>,
+    /// What the namespace of this end calls that of the other.
+    #[serde(default, rename = "link_netnsid")]
+    pub(super) peer_namespace: Option<i32>,
     #[serde(default)]
     pub(super) ifalias: String,
     #[serde(default)]
@@ -83,29 +87,58 @@ impl Link {
     }
 }
 
+/// The network namespace of a process, held open: it stays the same when the process is gone.
+#[derive(Debug)]
+pub(super) struct Namespace {
+    pid: u32,
+    file: File,
+}
+
+impl Namespace {
+    /// That of `pid`, which must not be ours.
+    pub(super) fn of(pid: u32) -> Result<Self, NetworkError> {
+        let failed = |source| NetworkError::Enter { pid, source };
+        let file = File::open(format!("/proc/{pid}/ns/net")).map_err(failed)?;
+        let own = std::fs::metadata("/proc/thread-self/ns/net").map_err(failed)?;
+        let theirs = file.metadata().map_err(failed)?;
+        if (own.dev(), own.ino()) == (theirs.dev(), theirs.ino()) {
+            return Err(NetworkError::HostNetwork(pid));
+        }
+        Ok(Self { pid, file })
+    }
+
+    /// What ours calls it, if any device has one end here and one there.
+    pub(super) fn id(&self) -> Result<Option<i32>, NetworkError> {
+        let failed = |source| NetworkError::Enter { pid: self.pid, source };
+        netlink::namespace_id(self.file.as_fd()).map_err(failed)
+    }
+
+    /// Does `work` in it, on a thread of its own.
+    pub(super) fn enter<T: Send>(
+        &self,
+        work: impl FnOnce() -> T + Send,
+    ) -> Result<T, NetworkError> {
+        let failed = |source| NetworkError::Enter { pid: self.pid, source };
+        std::thread::scope(|scope| {
+            let call = scope.spawn(move || {
+                move_into_link_name_space(self.file.as_fd(), Some(LinkNameSpaceType::Network))
+                    .map_err(std::io::Error::from)?;
+                Ok(work())
+            });
+            match call.join() {
+                Ok(result) => result.map_err(failed),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        })
+    }
+}
+
 /// Does `work` in the network namespace of `pid`, on a thread of its own.
 pub(super) fn within<T: Send>(
     pid: u32,
     work: impl FnOnce() -> T + Send,
 ) -> Result<T, NetworkError> {
-    let failed = |source| NetworkError::Enter { pid, source };
-    let namespace = std::fs::File::open(format!("/proc/{pid}/ns/net")).map_err(failed)?;
-    let inode = |path: &str| std::fs::metadata(path).map(|entry| (entry.dev(), entry.ino()));
-    let theirs = namespace.metadata().map(|entry| (entry.dev(), entry.ino())).map_err(failed)?;
-    if inode("/proc/thread-self/ns/net").map_err(failed)? == theirs {
-        return Err(NetworkError::HostNetwork(pid));
-    }
-    std::thread::scope(|scope| {
-        let call = scope.spawn(move || {
-            move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
-                .map_err(std::io::Error::from)?;
-            Ok(work())
-        });
-        match call.join() {
-            Ok(result) => result.map_err(failed),
-            Err(panic) => std::panic::resume_unwind(panic),
-        }
-    })
+    Namespace::of(pid)?.enter(work)
 }
 
 fn run(program: &'static str, args: &[&str], input: &str) -> Result<Vec<u8>, NetworkError> {

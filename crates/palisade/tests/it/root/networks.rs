@@ -10,7 +10,7 @@ use crate::support::{Ended, Running, finish, wait_for};
 pub(super) struct Namespace(Child);
 
 impl Namespace {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let args = ["--net", "sleep", "600"];
         let this = Self(Command::new("unshare").args(args).stdin(Stdio::null()).spawn().unwrap());
         let own = std::fs::read_link("/proc/self/ns/net").unwrap();
@@ -400,6 +400,24 @@ fn guest(host: &Namespace, bridge: &str, device: &str, address: &str) -> Namespa
     guest
 }
 
+/// Writes a policy with this section `network` that looks for nothing in particular besides.
+fn guards(bed: &Bed, network: &str) {
+    let text = format!(
+        "version: 1\nname: guards\nruntime:\n  rules: [rules.yaml]\n  builtin_rules: false\n\
+         network:\n  {network}\n"
+    );
+    std::fs::write(bed.path().join("policy.yaml"), text).unwrap();
+    let rule = "- rule: Nothing\n  desc: Nobody asks for it.\n  condition: >\n    \
+        evt.type=open and fd.name=/tmp/canary-of-guards\n  output: x\n  priority: NOTICE\n";
+    std::fs::write(bed.path().join("rules.yaml"), rule).unwrap();
+}
+
+/// Watches in `host` by that policy.
+fn watch(bed: &Bed, host: &Namespace) -> Running {
+    let flags = ["watch", "--policy", "policy.yaml", "--respond", "on", "--ready-file", "ready"];
+    Running::start(host.within(&bed.command(&flags)), b"")
+}
+
 #[test]
 fn ports_of_the_bridges_that_the_policy_names_are_guarded_as_they_come() {
     let Some(bed) = Bed::new() else { return };
@@ -408,20 +426,9 @@ fn ports_of_the_bridges_that_the_policy_names_are_guarded_as_they_come() {
         host.run(&format!("ip link add {bridge} type bridge && ip link set {bridge} up"));
     }
     host.run("ip address add 10.99.0.1/24 dev br-a");
-    let policy = |network: &str| {
-        let text = format!(
-            "version: 1\nname: guards\nruntime:\n  rules: [rules.yaml]\n  builtin_rules: false\n\
-             network:\n  {network}\n"
-        );
-        std::fs::write(bed.path().join("policy.yaml"), text).unwrap();
-    };
-    let rule = "- rule: Nothing\n  desc: Nobody asks for it.\n  condition: >\n    \
-        evt.type=open and fd.name=/tmp/canary-of-guards\n  output: x\n  priority: NOTICE\n";
-    std::fs::write(bed.path().join("rules.yaml"), rule).unwrap();
-    policy("{bridges: [\"br-a*\"], ports: [\"va*\"]}");
+    guards(&bed, "{bridges: [\"br-a*\"], ports: [\"va*\"]}");
     let _first = guest(&host, "br-a", "va1", "10.99.0.2");
-    let flags = ["watch", "--policy", "policy.yaml", "--respond", "on", "--ready-file", "ready"];
-    let mut watch = Running::start(host.within(&bed.command(&flags)), b"");
+    let mut watch = watch(&bed, &host);
     let ports = || guarded(&bed, &host).into_iter().map(|(port, _)| port).collect::<Vec<_>>();
     wait_for("the guard of a port that was there", SOON, || {
         assert!(!watch.has_ended(), "{}", watch.stderr());
@@ -441,12 +448,100 @@ fn ports_of_the_bridges_that_the_policy_names_are_guarded_as_they_come() {
     assert!(guarded(&bed, &host).iter().any(|(port, n_mac)| port == "va2" && *n_mac > 0));
     assert_eq!(ports().len(), 2, "{:?}", ports());
     // Another choice holds after a reload; guards that there are stay.
-    policy("{bridges: [br-b]}");
+    guards(&bed, "{bridges: [br-b]}");
     watch.signal(rustix::process::Signal::HUP);
     wait_for("the guard of the other bridge", SOON, || {
         ports().contains(&"va3".into()).then_some(())
     });
     assert_eq!(ports().len(), 3, "{:?}", ports());
+    watch.signal(rustix::process::Signal::TERM);
+    watch.wait(SOON).expect(0);
+}
+
+#[test]
+fn a_port_that_gets_the_name_or_the_bridge_of_another_is_guarded_anew() {
+    let Some(bed) = Bed::new() else { return };
+    let host = Namespace::new();
+    for bridge in ["br-a", "br-b"] {
+        host.run(&format!("ip link add {bridge} type bridge && ip link set {bridge} up"));
+    }
+    host.run("ip address add 10.99.0.1/24 dev br-a");
+    guards(&bed, "{bridges: [br-a]}");
+    let inside = guest(&host, "br-a", "va1", "10.99.0.2");
+    let _moves = guest(&host, "br-b", "vb1", "10.99.0.3");
+    let mut watch = watch(&bed, &host);
+    let said = |watch: &Running, port: &str| {
+        watch.stderr().matches(&format!("port {port} of br-a guarded: ")).count()
+    };
+    wait_for("the guard of a port that was there", SOON, || {
+        assert!(!watch.has_ended(), "{}", watch.stderr());
+        (said(&watch, "va1") == 1).then_some(())
+    });
+    let reaches = "busybox ping -c 1 -W 2 10.99.0.1 >/dev/null && echo yes || echo no";
+    assert_eq!(inside.run(reaches), "yes\n");
+    // A container that is restarted gets a new pair of devices, of new addresses and with the
+    // name of the one before, between two looks.
+    host.run(&format!(
+        "ip link delete va1 && ip link add va1 type veth peer name eth0 netns {} && \
+         ip link set va1 master br-a up",
+        inside.0.id()
+    ));
+    inside.run("ip address add 10.99.0.2/24 dev eth0 && ip link set eth0 up");
+    wait_for("the guard of the port that replaced it", SOON, || {
+        (said(&watch, "va1") == 2).then_some(())
+    });
+    let mac = inside.run("ip -o link show eth0");
+    let mac = mac.split("link/ether ").nth(1).unwrap().split(' ').next().unwrap();
+    let last = watch.stderr();
+    let last = last.lines().rfind(|line| line.starts_with("port va1 ")).unwrap().to_string();
+    assert!(last.contains(mac), "{last}, and it is {mac}");
+    assert_eq!(inside.run(reaches), "yes\n");
+    // One that was there already comes to a bridge that is looked after.
+    host.run("ip link set vb1 master br-a");
+    wait_for("the guard of the port that came from another bridge", SOON, || {
+        (said(&watch, "vb1") == 1).then_some(())
+    });
+    // And one that takes another's number.
+    let index = host.run("ip -o link show vb1 | cut -d: -f1").trim().to_string();
+    host.run(&format!(
+        "ip link delete vb1 && ip link add vb1 index {index} type veth peer name eth1 netns {} && \
+         ip link set vb1 master br-a up",
+        inside.0.id()
+    ));
+    inside.run("ip address add 10.99.0.4/24 dev eth1 && ip link set eth1 up");
+    wait_for("the guard of the port with the other's number", SOON, || {
+        (said(&watch, "vb1") == 2).then_some(())
+    });
+    watch.signal(rustix::process::Signal::TERM);
+    watch.wait(SOON).expect(0);
+}
+
+#[test]
+fn a_namespace_that_claims_another_s_port_does_not_keep_the_guard_from_it() {
+    let Some(bed) = Bed::new() else { return };
+    let host = Namespace::new();
+    host.run("ip link add br-a type bridge && ip link set br-a up");
+    let inside = guest(&host, "br-a", "va1", "10.99.0.2");
+    let index = host.run("ip -o link show va1 | cut -d: -f1").trim().to_string();
+    // Whoever rules over a namespace chooses where its devices seem to lead: one end here says that
+    // the other has the number of the host's port, and is in a namespace of the same one's making.
+    let (claims, made) = (Namespace::new(), Namespace::new());
+    claims.run(&format!(
+        "ip link add eth0 index 777 address 02:00:00:00:00:66 type veth peer name x index {index} netns {} && \
+         ip address add 10.99.0.66/24 dev eth0 && ip link set eth0 up",
+        made.0.id()
+    ));
+    assert!(claims.run("ip -o link show eth0").contains(&format!("eth0@if{index}:")));
+    let mac = inside.run("ip -o link show eth0");
+    let mac = mac.split("link/ether ").nth(1).unwrap().split(' ').next().unwrap().to_string();
+    guards(&bed, "{bridges: [br-a]}");
+    let mut watch = watch(&bed, &host);
+    wait_for("the guard", SOON, || {
+        assert!(!watch.has_ended(), "{}", watch.stderr());
+        watch.stderr().contains("port va1 of br-a").then_some(())
+    });
+    let said = watch.stderr();
+    assert!(said.contains(&format!("port va1 of br-a guarded: {mac}, 10.99.0.2")), "{said}");
     watch.signal(rustix::process::Signal::TERM);
     watch.wait(SOON).expect(0);
 }
