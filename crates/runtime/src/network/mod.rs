@@ -53,10 +53,20 @@ pub enum NetworkError {
     /// A program is missing or was refused.
     #[error("{program}: {reason}")]
     Program {
-        /// `ip` or `nft`.
+        /// `ip`, `nft` or `tc`.
         program: &'static str,
         /// What it said.
         reason: String,
+    },
+    /// A program did not connect an ordinary user's container.
+    #[error("{program} did not connect the container: {reason}")]
+    UserMode {
+        /// `pasta`, `slirp4netns`, or what they need besides.
+        program: &'static str,
+        /// What it said last.
+        reason: String,
+        /// What helps.
+        hint: String,
     },
     /// The container's namespace cannot be entered.
     #[error("enter the network namespace of process {pid}")]
@@ -124,6 +134,7 @@ impl Explain for NetworkError {
                 "install iproute2 and nftables (apt install iproute2 nftables), and run as root"
                     .into()
             }
+            Self::UserMode { hint, .. } => hint.clone(),
             Self::Enter { .. } => "the container must be running; run as root".into(),
             Self::HostNetwork(_) => "give the container a network of its own".into(),
             Self::NoPort(_) => "connect it first: palisade network connect CONTAINER".into(),
@@ -184,12 +195,18 @@ pub fn guard(pid: u32) -> Result<Vec<Guard>, NetworkError> {
 }
 
 /// The container's devices whose other end is on the host, with their guards.
+///
+/// The host's end says where the other one is. What the container's says is not asked: whoever
+/// rules over a namespace chooses the numbers of its devices, and what they are connected to.
 fn ports(pid: u32) -> Result<Vec<(String, Guard)>, NetworkError> {
     ports_in(&Namespace::of(pid)?)
 }
 
 fn ports_in(namespace: &Namespace) -> Result<Vec<(String, Guard)>, NetworkError> {
     let outside: Vec<Link> = ip(&["-json", "link", "show"])?;
+    // Asked after the list, by which the kernel gives numbers to namespaces.
+    let Some(id) = namespace.id()? else { return Ok(Vec::new()) };
+    let inside: Vec<Link> = namespace.enter(|| ip(&["-json", "address", "show"]))??;
     let of = |link: &Link| {
         let is_peer =
             |host: &&Link| host.peer == Some(link.ifindex) && host.peer_namespace == Some(id);
@@ -200,9 +217,6 @@ fn ports_in(namespace: &Namespace) -> Result<Vec<(String, Guard)>, NetworkError>
         .iter()
         .filter_map(of)
         .map(|(inner, device, mac, addresses)| Ok((inner, Guard::new(&device, mac, addresses)?)))
-///
-/// The host's end says where the other one is. What the container's says is not asked: whoever
-/// rules over a namespace chooses the numbers of its devices, and what they are connected to.
         .collect()
 }
 
@@ -249,6 +263,7 @@ pub fn list() -> Result<Vec<Port>, NetworkError> {
 /// and leaves the table with its counters.
 fn tables() -> Result<(Vec<Port>, Vec<Port>), NetworkError> {
     let all = guard::read_ports(&tools::nft_json(&["list", "counters"])?)?;
+    let guarded = guard::read_guarded(&tools::nft_json(&["list", "chains"])?)?;
     // Not from /sys, which may show another namespace's devices.
     let links: Vec<Link> = ip(&["-json", "link", "show"])?;
     let is_guarded = |port: &Port| {
@@ -266,7 +281,6 @@ fn sweep() -> Result<(), NetworkError> {
     Ok(())
 }
 
-    let guarded = guard::read_guarded(&tools::nft_json(&["list", "chains"])?)?;
 /// Connects the container in which `pid` runs to a bridge of untrusted containers: a pair of
 /// devices, guarded before its first frame, isolated from the other ports of the bridge.
 ///

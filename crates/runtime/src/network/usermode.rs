@@ -9,15 +9,17 @@
 //! The program stays as long as the container; whoever removes the container ends it, by the file
 //! with its process id in the bundle.
 
+use std::fs::File;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::os::fd::AsRawFd as _;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use palisade_sys::ProcessHandle;
+use palisade_sys::{ProcessHandle, process};
 
 use super::bridge::{Wanted, shape};
 use super::lease::{Lease, Protocol, Published};
@@ -31,6 +33,14 @@ const PLACES: [&str; 3] = ["/usr/bin", "/usr/local/bin", "/bin"];
 const TUN: &str = "/dev/net/tun";
 /// File of the program's process id, in the bundle.
 const PID_FILE: &str = "network.pid";
+/// File of what the program says, in the bundle.
+const LOG_FILE: &str = "network.log";
+/// Bytes of it that are read.
+const LOG_BYTES_MAX: u64 = 1 << 20;
+/// Characters of what the program said last that are passed on.
+const SAID_CHARS_MAX: usize = 300;
+/// Socket of `slirp4netns`, in the bundle.
+const SOCKET: &str = "slirp.sock";
 /// How long the program may take.
 const DEADLINE: Duration = Duration::from_secs(10);
 /// How often it is looked at.
@@ -49,6 +59,15 @@ pub(crate) enum Kind {
     Pasta,
     /// `slirp4netns`.
     Slirp,
+}
+
+impl Kind {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Pasta => "pasta",
+            Self::Slirp => "slirp4netns",
+        }
+    }
 }
 
 /// A program that connects containers without privilege.
@@ -99,21 +118,12 @@ impl UserNetwork {
             Kind::Pasta => self.pasta(bundle, pid, wanted)?,
             Kind::Slirp => self.slirp(bundle, pid, wanted)?,
         }
-        let address = address(pid)?.ok_or(NetworkError::NoPort(pid))?;
-        let host: Vec<Link> = ip(&["-json", "-4", "address", "show"])?;
-        let closed = closed(host.iter().flat_map(Link::addresses), address.0);
-        within(pid, || {
-            closed.iter().try_for_each(|to| ip_do(&["route", "add", "blackhole", to]))?;
-            wanted.bytes_per_second.map_or(Ok(()), |rate| shape(INNER, rate))
-        })??;
+        let address = close(pid, wanted).map_err(without_root)?;
         Ok(Lease {
             address: address.0,
             prefix: address.1,
             gateway: address.0,
-            device: match self.kind {
-                Kind::Pasta => "pasta".into(),
-                Kind::Slirp => "slirp4netns".into(),
-            },
+            device: self.kind.name().into(),
             published: wanted.published.clone(),
             network: None,
             name: String::new(),
@@ -144,52 +154,71 @@ impl UserNetwork {
         };
         command.args(["--userns", "/proc/self/fd/0", "--netns", "/proc/self/fd/1"]);
         command.arg("--no-netns-quit").stdin(open("user")?).stdout(open("net")?);
-        command.stderr(Stdio::piped());
-        let output = command
-            .spawn()
-            .and_then(std::process::Child::wait_with_output)
-            .map_err(|error| self.failed(&error.to_string()))?;
-        if output.status.success() {
-            return Ok(());
+        self.start(command, &bundle.join(LOG_FILE), DEADLINE)
+    }
+
+    /// Waits for a program that goes on in the background when it is ready, at most `deadline`.
+    fn start(
+        &self,
+        mut command: Command,
+        log: &Path,
+        deadline: Duration,
+    ) -> Result<(), NetworkError> {
+        let failed = |error: std::io::Error| self.failed(&error.to_string());
+        // A pipe would be waited for as long as anybody has its other end.
+        command.stderr(File::create(log).map_err(failed)?).process_group(0);
+        let mut child = command.spawn().map_err(failed)?;
+        let handle = ProcessHandle::open(child.id()).map_err(failed)?;
+        if handle.wait_ended(deadline).map_err(failed)? {
+            let is_ready = child.wait().map_err(failed)?.success();
+            return if is_ready { Ok(()) } else { Err(self.failed(&said(log))) };
         }
-        Err(self.failed(&String::from_utf8_lossy(&output.stderr)))
+        let group = rustix::process::Pid::from_child(&child);
+        let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+        let _ = child.wait();
+        let said = said(log);
+        let late = format!("it was not ready within {} s", deadline.as_secs());
+        Err(self.failed(&if said.is_empty() { late } else { format!("{late}: {said}") }))
     }
 
     /// `slirp4netns(1)` stays in the foreground; ports are published by its socket.
     fn slirp(&self, bundle: &Path, pid: u32, wanted: &Wanted) -> Result<(), NetworkError> {
-        let socket = bundle.join("slirp.sock");
-        let log = bundle.join("slirp.log");
+        let (socket, log) = (bundle.join(SOCKET), bundle.join(LOG_FILE));
         let failed = |error: std::io::Error| self.failed(&error.to_string());
-        let file = std::fs::File::create(&log).map_err(failed)?;
+        let file = File::create(&log).map_err(failed)?;
+        let folder = File::open(bundle).map_err(failed)?;
         let mut command = self.command();
         command.args(["--configure", "--disable-host-loopback", "--mtu", "65520"]);
         // It reads the container's packets with all that the user has.
         command.args(["--enable-sandbox", "--enable-seccomp"]);
-        command.arg("--api-socket").arg(&socket).arg(pid.to_string()).arg(INNER);
+        // A socket's path has 107 bytes, and the bundle's may have more.
+        command.arg("--api-socket").arg(Path::new("/proc/self/fd/0").join(SOCKET));
+        command.arg(pid.to_string()).arg(INNER);
+        command.stdin(folder.try_clone().map_err(failed)?);
         command.stdout(Stdio::null()).stderr(file).process_group(0);
         let mut child = command.spawn().map_err(failed)?;
-        palisade_base::fs::write_atomic(
-            &bundle.join(PID_FILE),
-            child.id().to_string().as_bytes(),
-            0o600,
-        )
-        .map_err(failed)?;
+        // Its arguments do not tell whose it is; nobody else's of this number began at that time.
+        let ticks = process::start_ticks(child.id()).unwrap_or(0);
+        let whose = format!("{} {ticks}", child.id());
+        palisade_base::fs::write_atomic(&bundle.join(PID_FILE), whose.as_bytes(), 0o600)
+            .map_err(failed)?;
         let end = Instant::now() + DEADLINE;
-        while address(pid)?.is_none() || !socket.exists() {
+        while address(pid).map_err(without_root)?.is_none() || !socket.exists() {
             if child.try_wait().map_err(failed)?.is_some() || Instant::now() > end {
                 let _ = child.kill();
-                let said = std::fs::read_to_string(&log).unwrap_or_default();
-                return Err(self.failed(&said));
+                let _ = child.wait();
+                return Err(self.failed(&said(&log)));
             }
             std::thread::sleep(LOOK);
         }
         for port in &wanted.published {
-            self.publish(&socket, port)?;
+            self.publish(&folder, port)?;
         }
         Ok(())
     }
 
-    fn publish(&self, socket: &Path, port: &Published) -> Result<(), NetworkError> {
+    fn publish(&self, bundle: &File, port: &Published) -> Result<(), NetworkError> {
+        let socket = format!("/proc/self/fd/{}/{SOCKET}", bundle.as_raw_fd());
         let failed = |error: std::io::Error| self.failed(&error.to_string());
         let mut stream = UnixStream::connect(socket).map_err(failed)?;
         stream.set_read_timeout(Some(DEADLINE)).map_err(failed)?;
@@ -205,7 +234,10 @@ impl UserNetwork {
         let mut answer = String::new();
         let mut reader = BufReader::new(std::io::Read::take(stream, 64 << 10));
         reader.read_line(&mut answer).map_err(failed)?;
-        if answer.contains("\"error\"") { Err(self.failed(&answer)) } else { Ok(()) }
+        match refusal(&answer) {
+            Some(why) => Err(self.failed(&format!("publish {port}: {why}"))),
+            None => Ok(()),
+        }
     }
 
     fn command(&self) -> Command {
@@ -215,25 +247,105 @@ impl UserNetwork {
     }
 
     fn failed(&self, said: &str) -> NetworkError {
-        let reason = said.split_whitespace().collect::<Vec<_>>().join(" ");
-        // The last words say what went wrong; before them it says what it did.
-        let skipped = reason.chars().count().saturating_sub(300);
-        let program = match self.kind {
-            Kind::Pasta => "pasta",
-            Kind::Slirp => "slirp4netns",
-        };
-        NetworkError::Program { program, reason: reason.chars().skip(skipped).collect() }
+        let reason = last_words(said);
+        let hint = remedy(self.kind, &reason);
+        NetworkError::UserMode { program: self.kind.name(), reason, hint }
     }
+}
+
+/// What a program has said so far.
+fn said(log: &Path) -> String {
+    let bytes = File::open(log)
+        .and_then(|file| palisade_base::read_bounded(file, "log", LOG_BYTES_MAX))
+        .unwrap_or_default();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// The last line that says what went wrong: before it the programs say what they do, and after it
+/// some say that they end, or that nobody keeps their log.
+fn last_words(said: &str) -> String {
+    let is_noise =
+        |line: &&str| line.starts_with("child failed(") || line.starts_with("Failed to send ");
+    let lines = || said.lines().map(str::trim).filter(|line| !line.is_empty());
+    let last = lines().rfind(|line| !is_noise(line)).or_else(|| lines().next_back());
+    last.unwrap_or("it gave no reason").chars().take(SAID_CHARS_MAX).collect()
+}
+
+/// Why `slirp4netns` publishes no port, by its answer.
+fn refusal(answer: &str) -> Option<String> {
+    let document: serde_json::Value = match serde_json::from_str(answer) {
+        Ok(document) => document,
+        Err(error) => return Some(format!("its answer cannot be understood: {error}")),
+    };
+    let error = document.get("error")?;
+    let text = error.get("desc").and_then(serde_json::Value::as_str);
+    Some(text.map_or_else(|| error.to_string(), str::to_string))
+}
+
+/// What helps against what the program said.
+fn remedy(kind: Kind, said: &str) -> String {
+    let said = said.to_lowercase();
+    let says = |words: &[&str]| words.iter().any(|word| said.contains(word));
+    let (package, other) = match kind {
+        Kind::Pasta => {
+            ("passt", "slirp4netns in its place: apt install slirp4netns, apt remove passt")
+        }
+        Kind::Slirp => ("slirp4netns", "pasta in its place: apt install passt"),
+    };
+    if says(&["/dev/net/tun", "tuntap"]) {
+        "have root open the device to users: modprobe tun; chmod 666 /dev/net/tun".into()
+    } else if says(&["add_hostfwd", "bind port", "address already in use", "invalid port"]) {
+        "publish another port, from 1024 on and in use by nobody".into()
+    } else if says(&["routable interface", "external interface"]) {
+        "this machine has no way out over IPv4: give it a default route, or take `--network none`"
+            .into()
+    } else if says(&["(os error"]) {
+        format!("install it anew: apt install --reinstall {package}")
+    } else if says(&["permission denied", "not permitted"]) {
+        format!(
+            "a security module may forbid it (journalctl -k): let its profile allow it, or have \
+             {other}"
+        )
+    } else {
+        format!("have {other}; or take `--network none`")
+    }
+}
+
+/// Programs that connect root's containers as well fail for other reasons here: nobody is to run
+/// this as root for them.
+fn without_root(error: NetworkError) -> NetworkError {
+    let NetworkError::Program { program, reason } = error else { return error };
+    let hint = "install iproute2 (apt install iproute2), or take `--network none`".into();
+    NetworkError::UserMode { program, reason, hint }
+}
+
+/// Closes what the container is not to reach, and limits what it sends; returns its address.
+fn close(pid: u32, wanted: &Wanted) -> Result<(Ipv4Addr, u8), NetworkError> {
+    let address = address(pid)?.ok_or(NetworkError::NoPort(pid))?;
+    let host: Vec<Link> = ip(&["-json", "-4", "address", "show"])?;
+    let closed = closed(host.iter().flat_map(Link::addresses), address.0);
+    within(pid, || {
+        closed.iter().try_for_each(|to| ip_do(&["route", "add", "blackhole", to]))?;
+        wanted.bytes_per_second.map_or(Ok(()), |rate| shape(INNER, rate))
+    })??;
+    Ok(address)
 }
 
 /// Ends the program of the container `id` with this bundle. Does no harm twice.
 pub(crate) fn detach(bundle: &Path, id: &str) {
     let text = std::fs::read_to_string(bundle.join(PID_FILE)).unwrap_or_default();
-    let Ok(pid) = text.trim().parse::<u32>() else { return };
-    // The number may be another process's by now; ours was started with the container's id.
+    let mut words = text.split_whitespace();
+    let Some(pid) = words.next().and_then(|pid| pid.parse::<u32>().ok()) else { return };
+    // The number may be another process's by now, which began at another time, or, where the
+    // program wrote the file itself, was not started with the container's id.
     let Ok(process) = ProcessHandle::open(pid) else { return };
-    let arguments = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    if String::from_utf8_lossy(&arguments).contains(id) {
+    let is_ours = if let Some(ticks) = words.next() {
+        process::start_ticks(pid).is_some_and(|it| it.to_string() == ticks)
+    } else {
+        let arguments = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&arguments).contains(id)
+    };
+    if is_ours {
         let _ = process.signal(rustix::process::Signal::KILL.as_raw());
         let _ = process.wait_ended(DEADLINE);
     }
@@ -284,6 +396,82 @@ mod tests {
     }
 
     #[test]
+    fn what_failed_is_said_with_its_last_words_and_what_helps() {
+        let check = |kind: Kind, said: &str, reason: &str, hint: &str| {
+            let network = UserNetwork { program: "/x".into(), kind };
+            let error = network.failed(said);
+            let expected = format!("{} did not connect the container: {reason}", kind.name());
+            assert_eq!(error.to_string(), expected);
+            let found = palisade_base::Explain::hint(&error).unwrap();
+            assert!(found.contains(hint), "{said}: {found}");
+            assert!(!found.contains("nftables") && !found.contains("as root"), "{found}");
+        };
+        // As they say it.
+        let said = "No routable interface for IPv4: IPv4 is disabled\n\
+                    Failed to send 36 bytes to syslog\nExternal interface not usable\n\n";
+        check(Kind::Pasta, said, "External interface not usable", "default route");
+        let said = "WARNING: Support for seccomp is experimental\n\
+                    cannot open /dev/net/tun: Permission denied\nchild failed(1)\n";
+        check(Kind::Slirp, said, "cannot open /dev/net/tun: Permission denied", "chmod 666");
+        let said = "Failed to bind port 8080 (Address already in use) for option '-t'";
+        check(Kind::Pasta, said, said, "publish another port");
+        let said = "setns(CLONE_NEWUSER): Operation not permitted";
+        check(Kind::Slirp, said, said, "apt install passt");
+        check(
+            Kind::Pasta,
+            "Permission denied (os error 13)",
+            "Permission denied (os error 13)",
+            "--reinstall passt",
+        );
+        check(Kind::Pasta, "child failed(1)", "child failed(1)", "slirp4netns");
+        check(Kind::Slirp, " \n", "it gave no reason", "--network none");
+        let long = "x".repeat(2 * SAID_CHARS_MAX);
+        assert_eq!(last_words(&long).len(), SAID_CHARS_MAX);
+
+        assert_eq!(refusal(r#"{"return":{"id":1}}"#), None);
+        let answer = r#"{"error":{"desc":"bad request: add_hostfwd: slirp_add_hostfwd failed"}}"#;
+        assert!(refusal(answer).unwrap().starts_with("bad request: add_hostfwd"));
+        assert!(refusal("").is_some() && refusal(r#"{"error":1}"#).is_some());
+    }
+
+    #[test]
+    fn a_program_that_never_gets_ready_is_ended() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let script = format!("echo $$ >{}; echo waits >&2; sleep 60 & wait", at("pid").display());
+        crate::runc::write_script(&at("pasta"), &script);
+        let network = UserNetwork { program: at("pasta"), kind: Kind::Pasta };
+        let begun = Instant::now();
+        // Long enough for the shell to say so.
+        let waited = Duration::from_secs(2);
+        let error = network.start(network.command(), &at("log"), waited).unwrap_err();
+        assert!(begun.elapsed() < Duration::from_secs(30));
+        assert!(error.to_string().ends_with("it was not ready within 2 s: waits"), "{error}");
+        let group = std::fs::read_to_string(at("pid")).unwrap();
+        let members = || {
+            let all = std::fs::read_dir("/proc").unwrap().flatten();
+            all.filter(|entry| {
+                let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+                let fields = stat.rsplit(") ").next().unwrap_or_default();
+                let mut fields = fields.split(' ');
+                let is_dead = fields.next() == Some("Z");
+                !is_dead && fields.nth(1) == Some(group.trim())
+            })
+            .count()
+        };
+        let end = Instant::now() + DEADLINE;
+        while members() > 0 {
+            assert!(Instant::now() < end, "its processes are left");
+            std::thread::sleep(LOOK);
+        }
+        crate::runc::write_script(&at("pasta"), "echo no >&2; exit 3");
+        let error = network.start(network.command(), &at("log"), DEADLINE).unwrap_err();
+        assert!(error.to_string().ends_with(": no"), "{error}");
+        crate::runc::write_script(&at("pasta"), "exit 0");
+        network.start(network.command(), &at("log"), DEADLINE).unwrap();
+    }
+
+    #[test]
     fn a_process_of_somebody_else_is_left_alone() {
         let folder = tempfile::tempdir().unwrap();
         let id = "0".repeat(64);
@@ -307,6 +495,16 @@ mod tests {
         let mut ours = start(&id);
         detach(folder.path(), &id);
         assert!(ours.try_wait().unwrap().is_some());
+        // By when it began, where its arguments do not tell.
+        let mut other = start("other");
+        let ticks = process::start_ticks(other.id()).unwrap();
+        let pid_file = folder.path().join(PID_FILE);
+        std::fs::write(&pid_file, format!("{} {}", other.id(), ticks + 1)).unwrap();
+        detach(folder.path(), &id);
+        assert!(other.try_wait().unwrap().is_none());
+        std::fs::write(&pid_file, format!("{} {ticks}", other.id())).unwrap();
+        detach(folder.path(), &id);
+        assert!(other.try_wait().unwrap().is_some());
         detach(folder.path(), &id);
         std::fs::write(folder.path().join(PID_FILE), "rubbish").unwrap();
         detach(folder.path(), &id);

@@ -36,6 +36,7 @@ mod record;
 mod refusal;
 mod reload;
 mod rootless;
+mod rootless_network;
 mod run;
 mod selinux;
 mod servers;

@@ -11,7 +11,6 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::bed::{SOON, busybox};
-use super::networks::{HOST, Namespace, Stage, WORLD};
 use super::{alone, is_root, probes};
 use crate::support::{Ended, Running, finish, wait_for};
 
@@ -19,10 +18,10 @@ use crate::support::{Ended, Running, finish, wait_for};
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
 /// A user of this machine, taken away again.
-struct User {
-    name: String,
-    uid: u32,
-    home: PathBuf,
+pub(super) struct User {
+    pub(super) name: String,
+    pub(super) uid: u32,
+    pub(super) home: PathBuf,
     /// Processes that had ids of its range before it had them: of a test that was killed.
     others: Vec<PathBuf>,
 }
@@ -75,7 +74,7 @@ impl User {
     }
 
     /// `program` as this user, with nothing of ours.
-    fn command(&self, program: &Path, args: &[&str]) -> Command {
+    pub(super) fn command(&self, program: &Path, args: &[&str]) -> Command {
         let mut command = Command::new(program);
         command
             .args(args)
@@ -126,15 +125,15 @@ impl Drop for User {
 }
 
 /// A place for users, with an image and the program where they reach them.
-struct Ground {
+pub(super) struct Ground {
     folder: tempfile::TempDir,
-    program: PathBuf,
+    pub(super) program: PathBuf,
     _alone: MutexGuard<'static, ()>,
 }
 
 impl Ground {
     /// `None`, and said why, where users cannot have containers.
-    fn new() -> Option<Self> {
+    pub(super) fn new() -> Option<Self> {
         if !is_root() {
             return None;
         }
@@ -169,15 +168,15 @@ impl Ground {
         Some(ground)
     }
 
-    fn user(&self, range: bool) -> User {
+    pub(super) fn user(&self, range: bool) -> User {
         User::new(self.folder.path(), range)
     }
 
-    fn at(&self, name: &str) -> String {
+    pub(super) fn at(&self, name: &str) -> String {
         self.folder.path().join(name).display().to_string()
     }
 
-    fn image(&self) -> String {
+    pub(super) fn image(&self) -> String {
         format!("archive:{}", self.at("box.tar"))
     }
 
@@ -193,7 +192,7 @@ impl Ground {
     }
 
     /// Writes a policy with these controls of containers.
-    fn policy(&self, name: &str, containers: &str) -> String {
+    pub(super) fn policy(&self, name: &str, containers: &str) -> String {
         let path = self.at(name);
         let text =
             format!("version: 1\nname: p\nimages: {{verify: off}}\ncontainers: {{{containers}}}\n");
@@ -229,7 +228,7 @@ fn left(user: &User) -> Vec<String> {
     left
 }
 
-fn expect_nothing_left(user: &User) {
+pub(super) fn expect_nothing_left(user: &User) {
     wait_for("end of everything", SOON, || left(user).is_empty().then_some(()));
 }
 
@@ -466,87 +465,6 @@ fn a_delegated_group_holds_the_container() {
         limit => assert_eq!(limit, "1024"),
     }
     expect_nothing_left(&user);
-}
-
-#[test]
-fn a_user_s_container_reaches_the_world_and_not_the_host() {
-    let Some(ground) = Ground::new() else { return };
-    let programs = ["/usr/bin/pasta", "/usr/bin/slirp4netns"];
-    if !programs.iter().any(|program| Path::new(program).is_file()) {
-        eprintln!("skipped: neither pasta nor slirp4netns is installed");
-        return;
-    }
-    let tun = ground.at("tun");
-    let made = Command::new("mknod").args(["-m", "666", &tun, "c", "10", "200"]).output().unwrap();
-    assert!(made.status.success(), "{made:?}");
-    let user = ground.user(true);
-    let stage = Stage::new();
-    stage.host.run("ip address add 203.0.113.9/32 dev lo");
-    let path = ground.policy("net.yaml", "user: image, network: bridge");
-    // On the stage's host, and with a device that is open to users, as udev makes it.
-    let run = |args: &[&str]| {
-        let uid = user.uid.to_string();
-        let mut command = Command::new("unshare");
-        command.args(["--mount", "/bin/sh", "-c"]);
-        command.arg(
-            "mount --bind \"$1\" /dev/net/tun && shift && uid=$1 && shift && exec setpriv \
-             --reuid \"$uid\" --regid \"$uid\" --clear-groups \"$@\"",
-        );
-        command.args(["sh", &tun, &uid]).arg(&ground.program).args(args);
-        for (name, value) in user.command(&ground.program, &[]).get_envs() {
-            command.env(name, value.unwrap_or_default());
-        }
-        command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").current_dir(&user.home);
-        finish(stage.host.within(&command))
-    };
-    let image = ground.image();
-    // A server that waits for a question: what one says before, old versions of pasta lose.
-    let serve = ["--", "/bin/httpd", "-f", "-p", "80", "-h", "/etc"];
-    let flags = ["run", "-d", "--name", "web", "--policy", &path, "--network", "user"];
-    let args = [&flags[..], &["-p", "8080:80", &image], &serve].concat();
-    run(&args).expect(0);
-    let fetch = |from: &Namespace, address: &str| {
-        let script = format!(
-            "import urllib.request as u\n\
-             try: print(u.urlopen('http://{address}:8080/passwd', timeout=3).read())\n\
-             except OSError as error: print('no:', error)"
-        );
-        let mut python = Command::new("python3");
-        python.args(["-c", &script]);
-        finish(from.within(&python)).stdout
-    };
-    for (from, address) in [(&stage.world, HOST), (&stage.host, "127.0.0.1")] {
-        wait_for(address, SOON, || fetch(from, address).contains("root:x:0:0").then_some(()));
-    }
-    let reaches = |address: &str, port: &str| {
-        // A connection may stay silent, see above; one that was refused is said.
-        let script = format!("/bin/busybox timeout 4 nc -w 2 {address} {port} </dev/null 2>&1");
-        let said = run(&["exec", "web", "--", "/bin/sh", "-c", &script]).stdout;
-        !said.contains("nc: ")
-    };
-    wait_for("the world", SOON, || reaches(WORLD, "7000").then_some(()));
-    for address in [HOST, "203.0.113.9", "127.0.0.1", "169.254.169.254"] {
-        assert!(!reaches(address, "7000"), "{address}");
-    }
-    let json = run(&["ps", "--format", "json"]).expect(0).stdout;
-    let json: Value = serde_json::from_str(&json).unwrap();
-    assert_eq!(json["containers"][0]["network"]["published"][0]["host"], 8080, "{json}");
-    let args = ["run", "--policy", &path, "-p", "8080:80", &image];
-    run(&args).expect_error(3, "is in use");
-    let args = ["run", "--policy", &path, "-p", "80:80", &image];
-    run(&args).expect_error(3, "is root's to give");
-    run(&["stop", "web", "--grace", "0"]).expect(0);
-    expect_nothing_left(&user);
-    wait_for("the end of the port", SOON, || {
-        fetch(&stage.host, "127.0.0.1").starts_with("no:").then_some(())
-    });
-
-    // Without the device that udev opens.
-    let mut command = user.command(&ground.program, &["run", "--policy", &path, &image]);
-    if std::fs::metadata("/dev/net/tun").is_ok_and(|it| it.permissions().mode() & 0o006 == 0) {
-        command.env("PATH", "/usr/bin:/bin");
-        finish(command).expect_error(3, "/dev/net/tun");
-    }
 }
 
 #[test]
