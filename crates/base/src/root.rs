@@ -7,7 +7,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
@@ -33,6 +33,17 @@ impl Root {
     /// The folder as the caller named it, for messages.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Where the folder can be reached as long as this value lives, whatever has its name by then.
+    pub fn handle(&self) -> PathBuf {
+        format!("/proc/self/fd/{}", self.folder.as_raw_fd()).into()
+    }
+
+    /// Which folder it is: device and inode. Nobody else has both while it is open.
+    pub fn identity(&self) -> io::Result<(u64, u64)> {
+        let stat = rustix::fs::fstat(&self.folder)?;
+        Ok((stat.st_dev, stat.st_ino))
     }
 
     /// Opens the regular file at `path`, read only; links are followed inside the root.
@@ -103,6 +114,21 @@ mod tests {
         assert_eq!(root.read(Path::new("../../etc/passwd"), 64).unwrap(), b"image");
         let error = root.read(Path::new("escape"), 64).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn an_open_folder_stays_what_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let (one, two) = (folder.path().join("one"), folder.path().join("two"));
+        std::fs::create_dir(&one).unwrap();
+        std::fs::write(one.join("a"), "first").unwrap();
+        let root = Root::open(&one).unwrap();
+        std::fs::rename(&one, &two).unwrap();
+        std::fs::create_dir(&one).unwrap();
+        assert_eq!(std::fs::read(root.handle().join("a")).unwrap(), b"first");
+        let identity = |path: &Path| Root::open(path).unwrap().identity().unwrap();
+        assert_eq!(root.identity().unwrap(), identity(&two));
+        assert_ne!(root.identity().unwrap(), identity(&one));
     }
 
     #[test]

@@ -177,6 +177,14 @@ impl Image {
         }
     }
 
+    /// The folder, opened when the target was, if that is one; not the machine's own root.
+    pub fn folder(&self) -> Option<&Root> {
+        match &self.source {
+            Source::Folder { root, is_host: false } => Some(root),
+            _ => None,
+        }
+    }
+
     /// Whether the target is a folder or the machine, not an image.
     pub fn is_folder(&self) -> bool {
         matches!(self.source, Source::Folder { .. })

@@ -133,6 +133,7 @@ impl Runtime {
             written: &written,
             layers: &prepared.folders,
             ids: share.ids,
+            folder: request.image.folder(),
             nosuid: request.policy.containers.no_new_privileges,
             rootless: stage.as_deref().map(|stage| (share.outer(0), stage)),
         };
@@ -202,8 +203,15 @@ impl Runtime {
         // Nothing runs here, so nothing has to belong to the range.
         let stage = self.stage(layers)?;
         let rootless = stage.as_deref().map(|stage| (share.outer(0), stage));
-        let plan =
-            Plan { bundle: &bundle, written: &written, layers, ids: None, nosuid: true, rootless };
+        let plan = Plan {
+            bundle: &bundle,
+            written: &written,
+            layers,
+            folder: request.image.folder(),
+            ids: None,
+            nosuid: true,
+            rootless,
+        };
         let files = stage.as_deref().unwrap_or(&bundle);
         let making = Making {
             runtime: self,
@@ -353,7 +361,11 @@ impl Making<'_> {
             )?;
         }
         check_interrupt(signals)?;
-        let layers = plan.layers.to_vec();
+        // For whoever looks into them later, from outside of these mounts.
+        let layers = match plan.folder {
+            Some(folder) => vec![folder.handle()],
+            None => plan.layers.to_vec(),
+        };
         Ok(Created { record, init, hardened, pumps, layers })
     }
 

@@ -7,17 +7,18 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use palisade_base::Explain as _;
+use palisade_base::{Explain as _, Root};
 use palisade_image::{
     EXTRACT_PREFIX, ExtractError, ExtractOptions, ExtractReport, Image, extract_layer,
 };
-use palisade_model::Target;
 use palisade_sys::mount::OVERLAY_LOWERS_MAX;
 
 use crate::error::LayerError;
 
 /// Age at which a half-unpacked layer cannot belong to a process that still works.
 const LEFTOVER_AGE: Duration = Duration::from_hours(1);
+/// What keeps a folder from being a container's root.
+const MACHINES: &str = "it is this machine's own";
 /// Bytes of a layer's notes that are read.
 const NOTES_BYTES_MAX: u64 = 64 << 10;
 
@@ -51,12 +52,11 @@ impl LayerStore {
 
     /// The layers of `image`, unpacking those that are missing.
     pub fn prepare(&self, image: &Image) -> Result<Prepared, LayerError> {
-        if let Target::Folder(path) = &image.target {
-            return Ok(Prepared { folders: vec![checked_folder(path)?], warnings: Vec::new() });
+        if let Some(folder) = image.folder() {
+            return Ok(Prepared { folders: vec![checked(folder)?], warnings: Vec::new() });
         }
-        if matches!(image.target, Target::Host) {
-            let problem = "it is this machine's own";
-            return Err(LayerError::Folder { path: "/".into(), problem });
+        if image.is_folder() {
+            return Err(LayerError::Folder { path: "/".into(), problem: MACHINES });
         }
         let n = image.layers.len();
         if n == 0 || n > OVERLAY_LOWERS_MAX {
@@ -148,19 +148,49 @@ fn read_notes(place: &Path) -> Vec<String> {
         .unwrap_or_else(|| vec!["something: its notes cannot be read".into()])
 }
 
-/// A folder that may serve as a root file system: absolute, real, and not the machine's.
-fn checked_folder(path: &Path) -> Result<PathBuf, LayerError> {
-    let bad = |problem| LayerError::Folder { path: path.to_path_buf(), problem };
-    let real = std::fs::canonicalize(path).map_err(|source| LayerError::Io {
-        action: "open",
-        path: path.to_path_buf(),
-        source,
-    })?;
-    if !real.is_dir() {
-        return Err(bad("it is not a folder"));
+/// The name of an open folder that may serve as a root file system: not the machine's. Whether it
+/// still has that name is to be asked of whoever uses it ([`same`]).
+fn checked(folder: &Root) -> Result<PathBuf, LayerError> {
+    let io = |source| LayerError::Io { action: "open", path: folder.path().into(), source };
+    let machine = Root::open(Path::new("/")).and_then(|root| root.identity()).map_err(io)?;
+    if folder.identity().map_err(io)? == machine {
+        return Err(LayerError::Folder { path: folder.path().into(), problem: MACHINES });
     }
-    if real == Path::new("/") {
-        return Err(bad("it is this machine's own"));
+    std::fs::read_link(folder.handle()).map_err(io)
+}
+
+/// Opens what has the name `path`, in the mount namespace in which it is to be mounted, and sees
+/// that it is the folder that was judged.
+pub(crate) fn same(path: &Path, judged: &Root) -> Result<Root, LayerError> {
+    let io = |source| LayerError::Io { action: "open", path: path.into(), source };
+    let now = Root::open(path).map_err(io)?;
+    if now.identity().map_err(io)? == judged.identity().map_err(io)? {
+        return Ok(now);
     }
-    Ok(real)
+    let problem = "another folder has taken its place since it was judged";
+    Err(LayerError::Folder { path: path.into(), problem })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_a_folders_name_may_be_another_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let (one, two) = (folder.path().join("one"), folder.path().join("two"));
+        std::fs::create_dir(&one).unwrap();
+        let judged = Root::open(&one).unwrap();
+        let path = checked(&judged).unwrap();
+        assert_eq!(same(&path, &judged).unwrap().identity().unwrap(), judged.identity().unwrap());
+        std::fs::rename(&one, &two).unwrap();
+        assert!(matches!(same(&path, &judged), Err(LayerError::Io { .. })));
+        std::fs::create_dir(&one).unwrap();
+        assert!(matches!(same(&path, &judged), Err(LayerError::Folder { .. })));
+        std::fs::remove_dir(&one).unwrap();
+        std::os::unix::fs::symlink(&two, &one).unwrap();
+        assert!(same(&path, &judged).is_ok(), "by another name the same");
+        let machine = Root::open(Path::new("/usr/..")).unwrap();
+        assert!(matches!(checked(&machine), Err(LayerError::Folder { .. })));
+    }
 }

@@ -10,6 +10,7 @@ use rustix::fs::{Gid, Uid};
 use serde_json::Value;
 
 use crate::RunError;
+use crate::layers::same;
 use crate::paths::make_folder;
 
 /// Bytes of `/etc/passwd` and `/etc/group` that are read.
@@ -24,6 +25,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) written: &'a Path,
     /// Folders of the layers, top first.
     pub(crate) layers: &'a [PathBuf],
+    /// The folder that was judged and that the one layer is, if it is one.
+    pub(crate) folder: Option<&'a Root>,
     /// Its own range of host ids.
     pub(crate) ids: Option<IdRange>,
     /// Whether setuid bits have no effect.
@@ -100,10 +103,13 @@ impl Plan<'_> {
             let relative = PathBuf::from(format!("l/{i}"));
             let target = self.bundle.join(&relative);
             make_folder(&target, 0o700)?;
+            // A folder of somebody's can be exchanged at any time; layers of ours cannot.
+            let held = self.folder.map(|judged| same(layer, judged)).transpose()?;
+            let source = held.as_ref().map_or_else(|| layer.clone(), Root::handle);
             if let Some(mapping) = &mapping {
-                mapping.bind(layer, &target).map_err(|error| explain_idmap(error, layer))?;
+                mapping.bind(&source, &target).map_err(|error| explain_idmap(error, layer))?;
             } else {
-                mount::bind(layer, &target)?;
+                mount::bind(&source, &target)?;
             }
             lowers.push(relative);
         }

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 use palisade_harden::{IdRange, Machine, Rootless as Fit};
 use palisade_image::{ExtractOptions, IdShift, Ownership};
-use palisade_model::Target;
 use palisade_policy::{RootlessIds, UserNamespace};
 use palisade_sys::facts;
 
@@ -74,7 +73,7 @@ impl Runtime {
                 warnings: Vec::new(),
             });
         };
-        let root_is_user = matches!(request.image.target, Target::Folder(_));
+        let root_is_user = request.image.folder().is_some();
         let mut warnings = Vec::new();
         let (ids, ownership, name) = if !is_private {
             warnings.push(

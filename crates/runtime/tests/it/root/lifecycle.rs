@@ -4,8 +4,10 @@ use std::time::{Duration, Instant};
 
 use palisade_base::Explain as _;
 use palisade_harden::{Refusal, RefusalReason};
+use palisade_image::{Image, OpenOptions};
+use palisade_model::Target;
 use palisade_policy::{Seccomp, UserMode};
-use palisade_runtime::{ExecRequest, ManageError, Output, RunError, Status, Stdio};
+use palisade_runtime::{ExecRequest, ManageError, Output, RunError, RunRequest, Status, Stdio};
 use palisade_sys::process::Exit;
 
 use crate::bench::{Bench, Captured, can_run, restricted, value};
@@ -129,11 +131,42 @@ fn failures_leave_nothing_behind() {
         assert!(matches!(error, RunError::Name { .. }), "{name}: {error}");
     }
 
-    bench.image.target = palisade_model::Target::Folder("/".into());
-    assert!(matches!(bench.run(&policy, "true"), Err(RunError::Layer(_))));
-    bench.image.target = palisade_model::Target::Host;
-    assert!(matches!(bench.run(&policy, "true"), Err(RunError::Layer(_))));
+    for target in [Target::Folder("/".into()), Target::Folder("/usr/..".into()), Target::Host] {
+        bench.image = Image::open(&target, &OpenOptions::default()).unwrap();
+        let result = bench.run(&policy, "true");
+        assert!(matches!(result, Err(RunError::Layer(_))), "{target}: {result:?}");
+    }
     assert_eq!(bench.traces(), before, "nothing is left after any failure");
+}
+
+#[test]
+fn a_folder_that_is_exchanged_after_it_was_judged_is_no_root_file_system() {
+    if !can_run() {
+        return;
+    }
+    let bench = Bench::new();
+    let before = bench.traces();
+    let policy = restricted();
+    let (folder, aside) = (bench.folder.path().join("image"), bench.folder.path().join("aside"));
+    let exchange = |_: &Image| {
+        std::fs::rename(&folder, &aside).unwrap();
+        let copied = std::process::Command::new("cp").arg("-a").args([&aside, &folder]).status();
+        assert!(copied.unwrap().success());
+        std::fs::write(folder.join("etc/planted"), "").unwrap();
+        Ok(())
+    };
+    let output = Captured::default();
+    let stdio = Stdio { stdout: Output::Writer(Box::new(output.clone())), ..Stdio::default() };
+    let request = RunRequest { admit: &exchange, ..bench.request(&policy, &["/bin/ls", "/etc"]) };
+    let outcome = bench.runtime.run(&request, stdio).unwrap();
+    assert_eq!(outcome.exit, Some(Exit::Code(0)));
+    let listed = output.text();
+    assert!(listed.contains("passwd") && !listed.contains("planted"), "{listed}");
+    // Taken away altogether.
+    std::fs::remove_dir_all(&aside).unwrap();
+    let error = bench.run_command(&policy, &["/bin/true"]).unwrap_err();
+    assert!(matches!(error, RunError::Layer(_)), "{error}");
+    assert_eq!(bench.traces(), before);
 }
 
 #[test]
