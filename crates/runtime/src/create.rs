@@ -122,8 +122,9 @@ impl Runtime {
         let id = random_id()?;
         let name = self.name_for(request, &id)?;
         let guard = self.reserve(&id)?;
-        let mut share = self.share(request, &id, true)?;
+        let share = self.share(request, &id, true)?;
         let prepared = share.store.prepare(request.image)?;
+        share.warnings.iter().chain(&prepared.warnings).for_each(|text| (request.warn)(text));
         check_interrupt(signals)?;
         let bundle = self.paths.bundle(&id);
         let written = self.paths.written(&id);
@@ -138,13 +139,11 @@ impl Runtime {
             rootless: stage.as_deref().map(|stage| (share.outer(0), stage)),
         };
         let lease = self.reserve_network(request, &id, &name)?;
-        let warnings = std::mem::take(&mut share.warnings);
         let files = stage.as_deref().unwrap_or(&bundle);
         let making =
             Making { runtime: self, request, id: &id, name, share: &share, files, lease, usermode };
         let mut created = in_private_mounts(|| making.make(&plan, stdio, signals))
             .map_err(RunError::io("make a mount namespace for", &bundle))??;
-        created.hardened.warnings.splice(0..0, warnings.into_iter().chain(prepared.warnings));
         if created.record.run.network.is_some() && self.rootless.is_none() {
             created.hardened.warnings.extend(bridge::warnings());
         }

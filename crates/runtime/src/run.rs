@@ -60,6 +60,8 @@ pub struct RunRequest<'a> {
     pub deny_drift: bool,
     /// How long the program has after a termination signal before it is killed.
     pub stop_grace: Duration,
+    /// Told what the user should know, as it comes: of the making before the program starts.
+    pub warn: &'a (dyn Fn(&str) + Sync),
     /// Told of the container as soon as its program runs.
     pub started: &'a (dyn Fn(&Record, &[Change]) + Sync),
 }
@@ -86,8 +88,6 @@ pub struct Outcome {
     pub out_of_memory: bool,
     /// What hardening changed in its spec.
     pub changes: Vec<Change>,
-    /// What the user should know.
-    pub warnings: Vec<String>,
     /// Output that the caller's writers did not take, in bytes.
     pub output_bytes_lost: u64,
     /// What was refused of its programs, where that was asked for.
@@ -110,8 +110,9 @@ impl Runtime {
                         what is writable keep most programs out (`read_only_root: true`)";
             return Err(RunError::NeedsRoot { what: what.into(), hint });
         }
-        let mut warnings = self.runc.warnings();
-        warnings.extend(self.collect_garbage().failures());
+        let warn = |warnings: Vec<String>| warnings.iter().for_each(|text| (request.warn)(text));
+        warn(self.runc.warnings());
+        warn(self.collect_garbage().failures());
         let caught = match (request.forward_signals, request.terminal) {
             (false, _) => None,
             (true, false) => Some(SignalPipe::install()),
@@ -126,7 +127,7 @@ impl Runtime {
         }
         let (created, guard) = self.create(request, stdio, signals.as_ref())?;
         let Created { record, init, hardened, pumps, layers } = created;
-        warnings.extend(hardened.warnings);
+        warn(hardened.warnings);
         // Its program has not been executed, and its mounts are there.
         let drift = (request.deny_drift && !request.detach)
             .then(|| {
@@ -144,7 +145,6 @@ impl Runtime {
                 exit: None,
                 out_of_memory: false,
                 changes: hardened.changes,
-                warnings,
                 output_bytes_lost: 0,
                 drift: None,
                 start_time,
@@ -159,14 +159,13 @@ impl Runtime {
         let drift = drift.map(DriftGate::finish);
         let group = self.hierarchies.group(&self.group_path(&record.container.id))?;
         let out_of_memory = group.n_oom_kills().is_some_and(|n| n > 0);
-        warnings.extend(guard.finish());
+        warn(guard.finish());
         let changes = hardened.changes;
         Ok(Outcome {
             record,
             exit: Some(exit),
             out_of_memory,
             changes,
-            warnings,
             output_bytes_lost,
             drift,
             start_time,

@@ -76,13 +76,17 @@ pub(crate) fn run(context: &Context<'_>, args: &cli::Run) -> Result<Exit, Failur
         command.insert(0, program.clone());
     }
     let terminal = context.terminal;
-    let started = |record: &Record, _: &[Change]| {
-        // Said while the container starts, not when a server ends days later.
+    // Said before the container starts, not when a server ends days later.
+    let admit = |image: &Image| {
+        let judged = admitter.judge(image);
         if let Some(Admission::Admitted { warnings }) = admitter.verdict() {
             for warning in &warnings {
                 terminal.error(&format!("warning: {warning}\n"));
             }
         }
+        judged
+    };
+    let started = |record: &Record, _: &[Change]| {
         if args.detach {
             let _ = terminal.result(&format!("{}\n", record.container.id));
         }
@@ -102,13 +106,14 @@ pub(crate) fn run(context: &Context<'_>, args: &cli::Run) -> Result<Exit, Failur
         seccomp_document: seccomp_document(&policy)?,
         published: args.publish.clone(),
         network: shared(args).cloned(),
-        admit: &|image| admitter.judge(image),
+        admit: &admit,
         terminal: args.tty,
         detach,
         log,
         forward_signals: !detach,
         deny_drift,
         stop_grace: Duration::from_secs(10),
+        warn: &|text| terminal.progress(&format!("warning: {text}")),
         started: &started,
     };
     if args.explain {
@@ -120,9 +125,6 @@ pub(crate) fn run(context: &Context<'_>, args: &cli::Run) -> Result<Exit, Failur
     let outcome = runtime.run(&request, stdio).map_err(|error| refusal(error, &admitter))?;
     if outcome.out_of_memory {
         context.terminal.error("warning: the container reached its memory limit, and was killed\n");
-    }
-    for warning in &outcome.warnings {
-        context.terminal.progress(&format!("warning: {warning}"));
     }
     if outcome.output_bytes_lost > 0 {
         context.terminal.error(&format!(

@@ -201,6 +201,7 @@ pub(crate) fn request<'a>(
         forward_signals: false,
         deny_drift: false,
         stop_grace: Duration::from_secs(2),
+        warn: &|_| {},
         started: &|_, _| {},
     }
 }

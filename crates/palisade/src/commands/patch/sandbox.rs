@@ -180,6 +180,7 @@ fn within(
         log: None,
         forward_signals: false,
         stop_grace: Duration::ZERO,
+        warn: &|_| {},
         started: &|_, _| {},
     };
     let outcome = runtime.run(&request, Stdio::default()).or_exit(Exit::Incomplete)?;

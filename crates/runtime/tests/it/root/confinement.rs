@@ -182,7 +182,7 @@ fn a_container_runs_under_each_policy_that_comes_with_the_product() {
                       echo volume: $(stat -c %u /data/file); \
                       echo x > /tmp/file && echo tmp: yes; grep CapEff: /proc/self/status";
         let (outcome, output) = bench.run(&policy, script).unwrap();
-        eprintln!("{name}: {:?} {output:?} {:?}", outcome.exit, outcome.warnings);
+        eprintln!("{name}: {:?} {output:?}", outcome.exit);
         assert_eq!(outcome.exit, Some(Exit::Code(0)), "{name}: {output}");
         assert_eq!(value(&output, "tmp"), Some("yes"), "{name}: {output}");
         if policy.containers.read_only_root {
