@@ -140,8 +140,19 @@ impl Runtime {
         };
         let lease = self.reserve_network(request, &id, &name)?;
         let files = stage.as_deref().unwrap_or(&bundle);
-        let making =
-            Making { runtime: self, request, id: &id, name, share: &share, files, lease, usermode };
+        let groups = self.groups(true);
+        groups.failures.iter().for_each(|text| (request.warn)(text));
+        let making = Making {
+            runtime: self,
+            request,
+            id: &id,
+            name,
+            share: &share,
+            controllers: groups.controllers,
+            files,
+            lease,
+            usermode,
+        };
         let mut created = in_private_mounts(|| making.make(&plan, stdio, signals))
             .map_err(RunError::io("make a mount namespace for", &bundle))??;
         if created.record.run.network.is_some() && self.rootless.is_none() {
@@ -212,12 +223,15 @@ impl Runtime {
             rootless,
         };
         let files = stage.as_deref().unwrap_or(&bundle);
+        let groups = self.groups(false);
+        groups.failures.iter().for_each(|text| (request.warn)(text));
         let making = Making {
             runtime: self,
             request,
             id: &id,
             name,
             share: &share,
+            controllers: groups.controllers,
             files,
             lease: None,
             usermode: None,
@@ -286,6 +300,8 @@ struct Making<'a> {
     id: &'a str,
     name: String,
     share: &'a Share,
+    /// What an ordinary user's control groups hold.
+    controllers: Option<Vec<String>>,
     /// Where files for the container are put.
     files: &'a Path,
     lease: Option<Lease>,
@@ -428,7 +444,7 @@ impl Making<'_> {
             return Err(Refusal { reasons: vec![reason] }.into());
         }
         let mut hardened = harden(spec, &request.policy.containers, &facts, self.share.ids)?;
-        if let Some(fit) = self.runtime.fit(request, self.share) {
+        if let Some(fit) = self.runtime.fit(request, self.share, self.controllers.clone()) {
             hardened = fit.fit(hardened)?;
         }
         self.security_module(hardened)

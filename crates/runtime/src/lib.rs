@@ -100,7 +100,8 @@ impl Runtime {
     ) -> Result<Self, RunError> {
         paths.make()?;
         let hierarchies = palisade_sys::Hierarchies::detect()?;
-        let delegation = rootless::delegation::Delegation::find(&hierarchies);
+        let delegation = rootless::delegation::Delegation::find(&hierarchies)
+            .map_err(RunError::io("read", rootless::delegation::OWN.as_ref()))?;
         if let Some(delegation) = &delegation {
             paths.cgroup_parent = delegation.parent();
         }

@@ -11,7 +11,7 @@ use palisade_sys::facts;
 use crate::error::RunError;
 use crate::layers::LayerStore;
 use crate::paths::make_folder;
-use crate::rootless::delegation::Delegation;
+use crate::rootless::delegation::{Delegation, Groups};
 use crate::rootless::{NoRange, Rootless, Slot};
 use crate::{RunRequest, Runtime};
 
@@ -116,18 +116,26 @@ impl Runtime {
         Ok(if keep { slots.take(id, exists)? } else { slots.next(exists)? })
     }
 
-    /// How the spec is fitted to what the user may do; `None` for root.
-    pub(crate) fn fit(&self, request: &RunRequest<'_>, share: &Share) -> Option<Fit> {
-        self.rootless.as_ref()?;
-        let delegated = self.delegation.as_ref().map(Delegation::prepare);
-        let controllers = match delegated {
-            Some(Ok(controllers)) => Some(controllers),
-            Some(Err(error)) => {
-                tracing::debug!("control groups: {error}");
-                None
-            }
-            None => None,
+    /// What the container gets of the user's control groups; `prepare` says whether they are made
+    /// ready for it.
+    pub(crate) fn groups(&self, prepare: bool) -> Groups {
+        let delegation = self.delegation.as_ref();
+        let found = if prepare {
+            delegation.map(Delegation::prepare)
+        } else {
+            delegation.map(Delegation::look)
         };
+        found.unwrap_or_default()
+    }
+
+    /// How the spec is fitted to what the user may do; `None` for root.
+    pub(crate) fn fit(
+        &self,
+        request: &RunRequest<'_>,
+        share: &Share,
+        controllers: Option<Vec<String>>,
+    ) -> Option<Fit> {
+        self.rootless.as_ref()?;
         Some(Fit {
             controllers,
             limits: request.policy.containers.rootless.limits,

@@ -9,6 +9,15 @@ use palisade_sys::{Hierarchies, Layout};
 
 /// Groups above one that are looked at.
 const DEPTH_MAX: usize = 32;
+/// Bytes of a group's file that are read.
+const GROUP_BYTES_MAX: u64 = 4 << 20;
+/// Controllers that containers use.
+const CONTROLLERS: [&str; 4] = ["memory", "cpu", "pids", "io"];
+/// What has a group pass controllers on.
+const PASSED_ON: &str = "cgroup.subtree_control";
+
+/// Where the kernel says in which groups a process is.
+pub(crate) const OWN: &str = "/proc/self/cgroup";
 
 /// A group of the user's own.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,15 +28,28 @@ pub(crate) struct Delegation {
     folder: PathBuf,
 }
 
+/// What containers get of a user's groups.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Groups {
+    /// The controllers; `None` where no group can be used.
+    pub(crate) controllers: Option<Vec<String>>,
+    /// What could not be had though it was delegated, and why.
+    pub(crate) failures: Vec<String>,
+}
+
 impl Delegation {
     /// The topmost group of the user's that the caller is in or below.
-    pub(crate) fn find(hierarchies: &Hierarchies) -> Option<Self> {
+    ///
+    /// # Errors
+    ///
+    /// The kernel does not say in which group the caller is.
+    pub(crate) fn find(hierarchies: &Hierarchies) -> std::io::Result<Option<Self>> {
         if hierarchies.layout() != Layout::V2 {
-            return None;
+            return Ok(None);
         }
-        let own = std::fs::read_to_string("/proc/self/cgroup").ok()?;
-        let own = own.lines().find_map(|line| line.strip_prefix("0::"))?;
-        Self::topmost(hierarchies.unified()?, own)
+        let own = std::fs::read_to_string(OWN)?;
+        let own = own.lines().find_map(|line| line.strip_prefix("0::"));
+        Ok(hierarchies.unified().zip(own).and_then(|(mount, own)| Self::topmost(mount, own)))
     }
 
     fn topmost(mount: &Path, own: &str) -> Option<Self> {
@@ -50,23 +72,52 @@ impl Delegation {
         found
     }
 
-    /// Makes the group above the containers' and has it pass controllers on; returns those that
-    /// containers get. The caller leaves the delegated group when it is alone in it, because only
-    /// an empty one can pass controllers on.
-    pub(crate) fn prepare(&self) -> std::io::Result<Vec<String>> {
+    /// Makes the group above the containers' and has it pass controllers on. The caller leaves
+    /// the delegated group when it is alone in it, because only an empty one can pass
+    /// controllers on.
+    pub(crate) fn prepare(&self) -> Groups {
+        let mut failures = Vec::new();
+        let controllers = self.prepare_into(&mut failures);
+        let controllers = controllers.map_err(|(what, path, error)| {
+            let path = path.display();
+            failures.push(format!("{what} `{path}` of the delegated control group: {error}"));
+        });
+        Groups { controllers: controllers.ok(), failures }
+    }
+
+    fn prepare_into(&self, failures: &mut Vec<String>) -> Result<Vec<String>, Failed> {
         let pid = std::process::id().to_string();
-        let members = std::fs::read_to_string(self.folder.join("cgroup.procs"))?;
-        if members.split_whitespace().eq([pid.as_str()]) {
+        if words(&self.folder.join("cgroup.procs"))?.iter().eq([&pid]) {
             let aside = self.folder.join("palisade-command");
             make(&aside)?;
-            std::fs::write(aside.join("cgroup.procs"), &pid)?;
+            let procs = aside.join("cgroup.procs");
+            std::fs::write(&procs, &pid).map_err(|error| ("write", procs, error))?;
         }
         let parent = self.folder.join("palisade");
-        pass_on(&self.folder);
+        pass_on(&self.folder, failures)?;
         make(&parent)?;
-        pass_on(&parent);
-        let passed = std::fs::read_to_string(parent.join("cgroup.subtree_control"))?;
-        Ok(passed.split_whitespace().map(str::to_string).collect())
+        pass_on(&parent, failures)?;
+        words(&parent.join(PASSED_ON))
+    }
+
+    /// What [`Self::prepare`] would give, without changing anything.
+    pub(crate) fn look(&self) -> Groups {
+        let read = |file: &str| words(&self.folder.join(file));
+        let controllers = || {
+            let (has, passed, members) =
+                (read("cgroup.controllers")?, read(PASSED_ON)?, read("cgroup.procs")?);
+            // One in which somebody else is cannot pass on what it does not pass on yet.
+            let is_free = members.iter().all(|pid| *pid == std::process::id().to_string());
+            let has = has.into_iter().filter(|it| CONTROLLERS.contains(&it.as_str()));
+            Ok(has.filter(|it| is_free || passed.contains(it)).collect())
+        };
+        controllers().map_or_else(
+            |(what, path, error): Failed| Groups {
+                controllers: None,
+                failures: vec![format!("{what} `{}`: {error}", path.display())],
+            },
+            |found| Groups { controllers: Some(found), failures: Vec::new() },
+        )
     }
 
     /// The path of the group above the containers'.
@@ -75,18 +126,48 @@ impl Delegation {
     }
 }
 
-fn make(folder: &Path) -> std::io::Result<()> {
+/// What was done to which file, and why it failed.
+type Failed = (&'static str, PathBuf, std::io::Error);
+
+fn make(folder: &Path) -> Result<(), Failed> {
     match std::fs::create_dir(folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(error),
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+            Err(("make", folder.to_path_buf(), error))
+        }
         _ => Ok(()),
     }
 }
 
-/// Passes on to the groups below what this one has; what cannot be is seen later.
-fn pass_on(folder: &Path) {
-    for controller in ["memory", "cpu", "pids", "io"] {
-        let _ = std::fs::write(folder.join("cgroup.subtree_control"), format!("+{controller}"));
+/// The words of a group's file.
+fn words(path: &Path) -> Result<Vec<String>, Failed> {
+    let bytes = std::fs::File::open(path)
+        .and_then(|file| palisade_base::read_bounded(file, "control group", GROUP_BYTES_MAX))
+        .map_err(|error| ("read", path.to_path_buf(), error))?;
+    Ok(String::from_utf8_lossy(&bytes).split_whitespace().map(str::to_string).collect())
+}
+
+/// Passes on to the groups below what this one has of use; what cannot be is a failure.
+fn pass_on(folder: &Path, failures: &mut Vec<String>) -> Result<(), Failed> {
+    let to = folder.join(PASSED_ON);
+    let (has, passed) = (words(&folder.join("cgroup.controllers"))?, words(&to)?);
+    let missing =
+        has.iter().filter(|it| CONTROLLERS.contains(&it.as_str()) && !passed.contains(it));
+    for controller in missing {
+        if let Err(error) = std::fs::write(&to, format!("+{controller}")) {
+            // A group with processes passes nothing on.
+            let hint = if error.kind() == std::io::ErrorKind::ResourceBusy {
+                "; other processes are in the group: give the command a scope of its own \
+                 (systemd-run --user --scope -p Delegate=yes palisade run …)"
+            } else {
+                ""
+            };
+            failures.push(format!(
+                "pass the controller `{controller}` on by `{}`: {error}{hint}",
+                to.display()
+            ));
+        }
     }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -117,5 +198,35 @@ mod tests {
         check("/a/x/d", None);
         check("/a", None);
         check("/", None);
+    }
+
+    #[test]
+    fn a_look_changes_nothing_and_failures_are_said() {
+        let folder = tempfile::tempdir().unwrap();
+        let write =
+            |file: &str, text: &str| std::fs::write(folder.path().join(file), text).unwrap();
+        let delegation = Delegation { path: "/x".into(), folder: folder.path().into() };
+        assert!(delegation.look().failures[0].contains("cgroup.controllers"));
+        assert!(delegation.prepare().failures[0].contains("cgroup.procs"));
+        let own = std::process::id();
+        write("cgroup.controllers", "cpuset cpu io memory pids\n");
+        write("cgroup.procs", &format!("{own}\n"));
+        write(PASSED_ON, "pids\n");
+        let strings = |words: &[&str]| Some(words.iter().map(ToString::to_string).collect());
+        let expect = |expected: Option<Vec<String>>| {
+            assert_eq!(delegation.look(), Groups { controllers: expected, failures: Vec::new() });
+        };
+        expect(strings(&["cpu", "io", "memory", "pids"]));
+        write("cgroup.procs", &format!("{own}\n1\n"));
+        expect(strings(&["pids"]));
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3);
+        assert_eq!(std::fs::read_to_string(folder.path().join(PASSED_ON)).unwrap(), "pids\n");
+        // A file that can be read, and not written by anybody.
+        std::fs::remove_file(folder.path().join(PASSED_ON)).unwrap();
+        std::os::unix::fs::symlink("/proc/version", folder.path().join(PASSED_ON)).unwrap();
+        std::fs::write(folder.path().join("cgroup.controllers"), "pids\n").unwrap();
+        let failures = delegation.prepare().failures;
+        let expected = format!("pass the controller `pids` on by `{}", folder.path().display());
+        assert!(failures.iter().any(|it| it.starts_with(&expected)), "{failures:?}");
     }
 }

@@ -455,7 +455,9 @@ fn a_delegated_group_holds_the_container() {
     );
     let image = ground.image();
     let inner = format!(
-        "{0} run -d --name box {image} -- /bin/sleep 60 && {0} ps --format tsv && \
+        "before=$(stat -c %y /sys/fs/cgroup/{name}) && {0} run --explain {image} >/dev/null && \
+         {{ [ \"$before\" != \"$(stat -c %y /sys/fs/cgroup/{name})\" ] || echo untouched; }} && \
+         {0} run -d --name box {image} -- /bin/sleep 60 && {0} ps --format tsv && \
          cat /sys/fs/cgroup/{name}/palisade/*/cgroup.procs && \
          {{ cat /sys/fs/cgroup/{name}/palisade/*/pids.max 2>/dev/null || echo none; }} && \
          {0} stop box --grace 0 && ls /sys/fs/cgroup/{name}/palisade 2>/dev/null | grep -c box",
@@ -469,7 +471,9 @@ fn a_delegated_group_holds_the_container() {
     command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").current_dir(&user.home);
     let ended = finish(command);
     let lines: Vec<&str> = ended.stdout.lines().collect();
-    assert_eq!(lines.len(), 6, "{}{}", ended.stdout, ended.stderr);
+    assert_eq!(lines.len(), 7, "{}{}", ended.stdout, ended.stderr);
+    assert_eq!(lines[0], "untouched", "an explanation changes nothing");
+    let lines = &lines[1..];
     let id = lines[0];
     let row: Vec<&str> = lines[1].split('\t').collect();
     assert_eq!((row[2], row[5]), ("running", format!("/{name}/palisade/{id}").as_str()));
