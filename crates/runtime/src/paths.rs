@@ -8,6 +8,7 @@
 //! | `state/runc/` | the OCI runtime's own state | while the container exists |
 //! | `data/containers/ID/` | what the container wrote | while the container exists |
 //! | `data/layers/HEX/` | unpacked layers, shared | until removed |
+//! | `data/layers-of-IDS/HEX/` | the same, of an ordinary user's ids | until removed |
 //! | `data/ids/ledger.json` | the ledger of id ranges | for ever |
 
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
@@ -82,6 +83,11 @@ impl RuntimePaths {
         self.data.join("layers")
     }
 
+    /// Folder of unpacked layers whose files belong to those ids of the machine that `ids` names.
+    pub(crate) fn layers_of(&self, ids: &str) -> PathBuf {
+        self.data.join(format!("layers-of-{ids}"))
+    }
+
     /// The ledger of id ranges.
     pub fn ledger(&self) -> PathBuf {
         self.data.join("ids").join("ledger.json")
@@ -118,6 +124,7 @@ impl RuntimePaths {
     /// ordinary id here) must walk it; nothing in it can be listed or read.
     pub(crate) fn prepare(&self) -> Result<(), RunError> {
         self.make()?;
+        make_folder(&self.layers(), 0o700)?;
         let bundles = self.bundles();
         for folder in bundles.ancestors().filter(|folder| !folder.as_os_str().is_empty()) {
             let metadata = std::fs::metadata(folder).map_err(RunError::io("examine", folder))?;
@@ -138,7 +145,6 @@ impl RuntimePaths {
             (&self.networks(), 0o700),
             (&self.data, 0o700),
             (&self.writes(), 0o700),
-            (&self.layers(), 0o700),
             (&self.data.join("ids"), 0o700),
         ] {
             make_folder(folder, mode)?;

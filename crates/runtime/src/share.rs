@@ -75,36 +75,37 @@ impl Runtime {
         };
         let root_is_user = request.image.folder().is_some();
         let mut warnings = Vec::new();
-        let (ids, ownership, name) = if !is_private {
+        let (ids, files) = if !is_private {
             warnings.push(
                 "`containers.user_namespace: host` without root: the container's root is your own \
                  user, and may act on your files that are mounted and on your other containers"
                     .to_string(),
             );
-            let length = rootless.n_ids.saturating_add(1);
-            (None, Ownership::Shift(IdShift { start: 0, length }), "layers-own".to_string())
+            (None, IdRange { first: 0, count: rootless.n_ids.saturating_add(1) })
         } else if let Some(slot) = self.slot(rootless, id, keep)? {
             warnings.extend(sharing(slot));
-            let ids = slot.ids();
-            let shift = IdShift { start: ids.first, length: ids.count };
-            let name = match slot.number {
-                0 => "layers".to_string(),
-                n => format!("layers-{n}"),
-            };
-            (Some(ids), Ownership::Shift(shift), name)
+            (Some(slot.ids()), slot.ids())
         } else if request.policy.containers.rootless.ids == RootlessIds::Single {
-            (Some(IdRange { first: 0, count: 1 }), Ownership::Ignore, "layers-single".to_string())
+            let single = IdRange { first: 0, count: 1 };
+            (Some(single), single)
         } else {
             return Err(RunError::NoRange(rootless.no_range.clone().unwrap_or(NoRange::Earlier)));
         };
-        let ownership = if rootless.n_ids == 0 { Ownership::Ignore } else { ownership };
-        let folder = self.paths.data.join(name);
+        // By the machine's ids, not by ours: these mean others once root has changed the user's
+        // range, and the files that are there belong to those of before.
+        let (ownership, name) = if files.count == 1 {
+            (Ownership::Ignore, "single".to_string())
+        } else {
+            let shift = IdShift { start: files.first, length: files.count };
+            (Ownership::Shift(shift), rootless.maps.name_of(files))
+        };
+        let folder = self.paths.layers_of(&name);
         make_folder(&folder, 0o700)?;
         let options =
             ExtractOptions { ownership, user_overlay_xattrs: true, ..ExtractOptions::default() };
         let first_host_id = match ids {
             Some(IdRange { first: 0, .. }) | None => rootless.uid,
-            Some(ids) => rootless.first_host_id.saturating_add(ids.first - 1),
+            Some(ids) => rootless.maps.host_user(ids.first).unwrap_or(rootless.uid),
         };
         let store = LayerStore::new(folder).with_options(options);
         Ok(Share { ids, first_host_id, root_is_user, store, warnings })

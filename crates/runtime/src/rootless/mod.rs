@@ -10,6 +10,7 @@
 
 pub(crate) mod delegation;
 mod error;
+mod maps;
 mod slots;
 mod subids;
 
@@ -27,6 +28,7 @@ use crate::paths::make_folder;
 use crate::record::Record;
 
 pub use error::{NoRange, RootlessError};
+pub use maps::IdMaps;
 pub(crate) use slots::{Slot, Slots};
 pub use subids::SubIds;
 
@@ -48,8 +50,8 @@ pub struct Rootless {
     pub gid: u32,
     /// Ids besides the user's own; as the namespace numbers them, they begin with 1.
     pub n_ids: u32,
-    /// What the machine calls the first of them.
-    pub first_host_id: u32,
+    /// What the machine calls them.
+    pub maps: IdMaps,
     /// Why there are none, where there are none.
     pub no_range: Option<NoRange>,
 }
@@ -110,7 +112,7 @@ impl Rootless {
             (0, some) => some,
             _ => None,
         };
-        Ok(Self { uid, gid, n_ids, first_host_id: first_host_id(), no_range })
+        Ok(Self { uid, gid, n_ids, maps: IdMaps::of_own()?, no_range })
     }
 }
 
@@ -237,16 +239,6 @@ fn map(new: &NewUserNamespace, ids: &SubIds) -> Result<(), NoRange> {
         }
     }
     Ok(())
-}
-
-/// What the namespace above calls our id 1.
-fn first_host_id() -> u32 {
-    let text = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    let outer = text.lines().find_map(|line| {
-        let mut fields = line.split_whitespace();
-        (fields.next()? == "1").then(|| fields.next()?.parse().ok())?
-    });
-    outer.unwrap_or(0)
 }
 
 #[cfg(test)]

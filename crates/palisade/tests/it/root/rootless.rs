@@ -319,12 +319,42 @@ fn output_is_kept_and_layers_are_unpacked_once() {
     ground.run(&user, &["rm", "--force", "--logs", "box"]).expect(0);
     expect_nothing_left(&user);
     // Files of the image belong to the image's users, as the container sees them.
-    let layers = user.home.join("data/palisade/layers");
+    let layers = user.home.join(format!("data/palisade/layers-of-{}", user.first_id()));
     let layer = std::fs::read_dir(&layers).unwrap().flatten().next().unwrap();
     let before = layer.metadata().unwrap().modified().unwrap();
     ground.shell(&user, &[], "test -O / && test ! -e /dev/kmsg").expect(0);
     let layer = std::fs::read_dir(&layers).unwrap().flatten().next().unwrap();
     assert_eq!(layer.metadata().unwrap().modified().unwrap(), before);
+}
+
+#[test]
+fn layers_are_those_of_the_ids_that_the_user_has_now() {
+    let Some(ground) = Ground::new() else { return };
+    let user = ground.user(true);
+    let give = |first: u32| {
+        let expression = format!("s/^{}:[0-9]*:/{}:{first}:/", user.name, user.name);
+        for file in ["/etc/subuid", "/etc/subgid"] {
+            let changed = Command::new("sed").args(["-i", &expression, file]).output().unwrap();
+            assert!(changed.status.success(), "{changed:?}");
+        }
+    };
+    let stores = || {
+        let entries = std::fs::read_dir(user.home.join("data/palisade")).unwrap().flatten();
+        let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        names.filter(|name| name.starts_with("layers")).count()
+    };
+    // The files of the image are its root's, and not nobody's.
+    let script = "test -O /bin/busybox && exit 4";
+    let before = user.first_id();
+    ground.shell(&user, &[], script).expect(4);
+    expect_nothing_left(&user);
+    // Root gives the user other ids; those of before are somebody else's.
+    for (first, n_stores) in [(before + 0x7000_0000, 2), (before, 2)] {
+        give(first);
+        ground.shell(&user, &[], script).expect(4);
+        expect_nothing_left(&user);
+        assert_eq!(stores(), n_stores);
+    }
 }
 
 #[test]
