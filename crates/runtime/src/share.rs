@@ -12,7 +12,7 @@ use crate::error::RunError;
 use crate::layers::LayerStore;
 use crate::paths::make_folder;
 use crate::rootless::delegation::{Delegation, Groups};
-use crate::rootless::{NoRange, Rootless, Slot};
+use crate::rootless::{NoRange, Rootless, Slot, SubIds};
 use crate::{RunRequest, Runtime};
 
 /// Folders over which the place is mounted where a root file system is put together for somebody
@@ -83,7 +83,7 @@ impl Runtime {
             );
             (None, IdRange { first: 0, count: rootless.n_ids.saturating_add(1) })
         } else if let Some(slot) = self.slot(rootless, id, keep)? {
-            warnings.extend(sharing(slot));
+            warnings.extend(sharing(slot, || SubIds::line_for_more(rootless.uid)));
             (Some(slot.ids()), slot.ids())
         } else if request.policy.containers.rootless.ids == RootlessIds::Single {
             let single = IdRange { first: 0, count: 1 };
@@ -191,12 +191,14 @@ impl Runtime {
 }
 
 /// Containers of the same ids are no strangers to each other.
-fn sharing(slot: Slot) -> Option<String> {
+fn sharing(slot: Slot, line: impl Fn() -> String) -> Option<String> {
     (slot.n_others > 0).then(|| {
         format!(
             "{} other container(s) of this user have the same ids, as there are no further ones: \
-             give the user more in /etc/subuid and /etc/subgid to keep them apart by ids too",
-            slot.n_others
+             to keep them apart by ids too, have root add the line `{}` to /etc/subuid and to \
+             /etc/subgid, then stop them all",
+            slot.n_others,
+            line()
         )
     })
 }
@@ -220,7 +222,10 @@ mod tests {
 
     #[test]
     fn shared_ids_are_said() {
-        assert_eq!(sharing(Slot { number: 0, n_others: 0 }), None);
-        assert!(sharing(Slot { number: 0, n_others: 2 }).unwrap().starts_with("2 other"));
+        let sharing =
+            |n_others| sharing(Slot { number: 0, n_others }, || "ann:196608:65536".to_string());
+        assert_eq!(sharing(0), None);
+        let said = sharing(2).unwrap();
+        assert!(said.starts_with("2 other") && said.contains("`ann:196608:65536` to"), "{said}");
     }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use palisade_base::Explain;
 
 use crate::RunError;
+use crate::ids::IDS_PER_CONTAINER;
 
 /// An ordinary user's namespace could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -81,25 +82,13 @@ impl Explain for RootlessError {
 /// Why the user's namespace has the user's own id alone.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NoRange {
-    /// The file gives the user nothing.
-    #[error("`{file}` gives user `{user}` no ids")]
-    None {
-        /// `/etc/subuid` or `/etc/subgid`.
-        file: &'static str,
+    /// The files do not give the user the ids of one container.
+    #[error("{}", few(user, missing))]
+    Few {
         /// The user.
         user: String,
-        /// Where a range would begin that is nobody's.
-        free: u32,
-    },
-    /// What it gives does not make a range for a container.
-    #[error("`{file}` gives user `{user}` {count} ids that can be used, and a container has 65536")]
-    Small {
-        /// `/etc/subuid` or `/etc/subgid`.
-        file: &'static str,
-        /// The user.
-        user: String,
-        /// How many.
-        count: u64,
+        /// The files, each with how many of its ids can be used.
+        missing: Vec<(&'static str, u64)>,
         /// Where a range would begin that is nobody's.
         free: u32,
     },
@@ -114,9 +103,6 @@ pub enum NoRange {
         /// What it said.
         reason: String,
     },
-    /// The number of the user has no name, so no file can speak of it.
-    #[error("user {0} is not in /etc/passwd")]
-    NoName(u32),
     /// The namespace was made before there was a range.
     #[error("containers of this user run that were started before the user had a range of ids")]
     Earlier,
@@ -127,15 +113,42 @@ impl Explain for NoRange {
         let without = "set `containers.rootless.ids: single` in the policy to run images whose \
                        program is root with the user's own id alone";
         Some(match self {
-            Self::None { file, user, free } | Self::Small { file, user, free, .. } => {
-                format!("have root add the line `{user}:{free}:65536` to {file}; or {without}")
+            Self::Few { user, missing, free } => {
+                let files: Vec<&str> = missing.iter().map(|(file, _)| *file).collect();
+                let line = range_line(user, *free);
+                format!(
+                    "have root add the line `{line}` to {}; or {without}",
+                    files.join(" and to ")
+                )
             }
             Self::Program(_) => format!("apt install uidmap; or {without}"),
+            Self::Refused { reason, .. } if reason.contains("not allowed") => format!(
+                "take what `subid` in /etc/nsswitch.conf names out, if it is not `files`: ranges \
+                 are then not those of /etc/subuid and /etc/subgid; or {without}"
+            ),
             Self::Refused { .. } => {
-                format!("reinstall uidmap, whose programs are setuid; or {without}")
+                format!(
+                    "see that the programs are setuid (apt install --reinstall uidmap); or \
+                     {without}"
+                )
             }
-            Self::NoName(_) => without.into(),
             Self::Earlier => format!("stop them (palisade stop --all); or {without}"),
         })
     }
+}
+
+/// The line that gives `user` the ids of one container more, from `first` on.
+pub(crate) fn range_line(user: &str, first: u32) -> String {
+    format!("{user}:{first}:{IDS_PER_CONTAINER}")
+}
+
+fn few(user: &str, missing: &[(&'static str, u64)]) -> String {
+    let one = |(file, count): &(&str, u64)| match count {
+        0 => format!("`{file}` gives user `{user}` no ids"),
+        n => format!(
+            "`{file}` gives user `{user}` {n} ids that can be used, and a container has \
+             {IDS_PER_CONTAINER}"
+        ),
+    };
+    missing.iter().map(one).collect::<Vec<_>>().join(", and ")
 }

@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use super::NoRange;
+use super::error::range_line;
 use crate::ids::IDS_PER_CONTAINER;
 
 /// Bytes of a file that are read.
@@ -12,6 +13,11 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 const RANGES_MAX: usize = 32;
 /// Lowest id that a range may hold: those below are the system's.
 const LOWEST: u32 = 1000;
+/// The files.
+const SUBUID: &str = "/etc/subuid";
+const SUBGID: &str = "/etc/subgid";
+/// Where the last range begins: of the one after it the last id is nobody's to give.
+const LAST: u32 = u32::MAX - 2 * IDS_PER_CONTAINER + 1;
 /// Where ranges of users begin, as distributions give them.
 const FREE_FROM: u32 = 100_000;
 
@@ -31,44 +37,60 @@ impl SubIds {
     ///
     /// There are not enough for one container.
     pub fn of_user(uid: u32) -> Result<Self, NoRange> {
-        let read = |path: &str| {
-            let bytes = std::fs::File::open(Path::new(path))
-                .and_then(|file| palisade_base::read_bounded(file, "accounts", FILE_BYTES_MAX));
-            String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()
-        };
-        let name = name_of(&read("/etc/passwd"), uid).ok_or(NoRange::NoName(uid))?;
-        Self::read(&read("/etc/subuid"), &read("/etc/subgid"), &name, uid)
+        let [passwd, subuid, subgid] = files();
+        Self::read(&subuid, &subgid, &passwd, uid)
     }
 
-    /// Those of user `name` by the texts of both files.
+    /// Those of user `uid` by the texts of both files and of the accounts.
     ///
     /// # Errors
     ///
     /// There are not enough for one container.
-    pub fn read(subuid: &str, subgid: &str, name: &str, uid: u32) -> Result<Self, NoRange> {
-        let ranges = |text: &str, file: &'static str| {
-            let found = of_user(text, name, uid);
-            let count: u64 = found.iter().map(|it| u64::from(it.end - it.start)).sum();
-            let user = name.to_string();
-            if found.is_empty() {
-                Err(NoRange::None { file, user, free: free(text) })
-            } else if count < IDS_PER_CONTAINER.into() {
-                Err(NoRange::Small { file, user, count, free: free(text) })
-            } else {
-                Ok(found)
-            }
+    pub fn read(subuid: &str, subgid: &str, passwd: &str, uid: u32) -> Result<Self, NoRange> {
+        let user = name_of(passwd, uid);
+        let (users, groups) = (of_user(subuid, &user, uid), of_user(subgid, &user, uid));
+        let count = |found: &[Range<u32>]| -> u64 {
+            found.iter().map(|it| u64::from(it.end - it.start)).sum()
         };
-        Ok(Self { users: ranges(subuid, "/etc/subuid")?, groups: ranges(subgid, "/etc/subgid")? })
+        let mut missing = vec![(SUBUID, count(&users)), (SUBGID, count(&groups))];
+        missing.retain(|(_, count)| *count < IDS_PER_CONTAINER.into());
+        if missing.is_empty() {
+            return Ok(Self { users, groups });
+        }
+        Err(NoRange::Few { user, missing, free: free(&[subuid, subgid], passwd) })
+    }
+
+    /// The line for both files that gives user `uid` the ids of one container more.
+    pub(crate) fn line_for_more(uid: u32) -> String {
+        let [passwd, subuid, subgid] = files();
+        range_line(&name_of(&passwd, uid), free(&[&subuid, &subgid], &passwd))
     }
 }
 
-/// The name of user `uid` in the text of `passwd(5)`.
-fn name_of(passwd: &str, uid: u32) -> Option<String> {
-    passwd.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let name = fields.next()?;
-        (fields.nth(1)?.parse() == Ok(uid) && !name.is_empty()).then(|| name.to_string())
+/// The accounts and both files; what cannot be read says nothing.
+fn files() -> [String; 3] {
+    ["/etc/passwd", SUBUID, SUBGID].map(|path| {
+        let bytes = std::fs::File::open(Path::new(path))
+            .and_then(|file| palisade_base::read_bounded(file, "accounts", FILE_BYTES_MAX));
+        String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()
     })
+}
+
+/// The name of user `uid` in the text of `passwd(5)`, or the number, by which the files may call
+/// those whose accounts are kept elsewhere.
+fn name_of(passwd: &str, uid: u32) -> String {
+    let name = passwd.lines().find_map(|line| {
+        let (name, of) = account(line)?;
+        (of == uid && !name.is_empty()).then(|| name.to_string())
+    });
+    name.unwrap_or_else(|| uid.to_string())
+}
+
+/// The name and the number of an account.
+fn account(line: &str) -> Option<(&str, u32)> {
+    let mut fields = line.split(':');
+    let name = fields.next()?;
+    Some((name, fields.nth(1)?.parse().ok()?))
 }
 
 /// A line of the file: whose, and from where to where.
@@ -96,21 +118,38 @@ fn of_user(text: &str, name: &str, uid: u32) -> Vec<Range<u32>> {
     found
 }
 
-/// Where a range of one container would begin that the file gives to nobody.
-fn free(text: &str) -> u32 {
-    let end = text.lines().filter_map(line).map(|(_, range)| range.end).max().unwrap_or(0);
-    end.max(FREE_FROM).checked_next_multiple_of(IDS_PER_CONTAINER).unwrap_or(FREE_FROM)
+/// Where a range of one container would begin that the files give to nobody, and in which no
+/// account is. Where there is no such place, it is the last one.
+fn free(files: &[&str], passwd: &str) -> u32 {
+    let given = files.iter().flat_map(|text| text.lines()).filter_map(line).map(|(_, it)| it);
+    let accounts = passwd.lines().filter_map(account);
+    let accounts = accounts.map(|(_, uid)| uid..uid.saturating_add(1));
+    let mut taken: Vec<Range<u32>> = given.chain(accounts).collect();
+    taken.sort_unstable_by_key(|range| range.start);
+    let next = |id: u32| id.checked_next_multiple_of(IDS_PER_CONTAINER).unwrap_or(LAST);
+    let mut first = next(FREE_FROM);
+    for range in taken {
+        if range.start >= first.saturating_add(IDS_PER_CONTAINER) {
+            break;
+        }
+        if range.end > first {
+            first = next(range.end);
+        }
+    }
+    first.min(LAST)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const PASSWD: &str = "root:x:0:0::/:/bin/sh\nann:x:1000:1000:,:/home/ann:/bin/sh\nx:y\n";
+
     #[test]
     fn what_the_files_give_is_found_or_the_line_to_add_is_named() {
         let whole = "ann:100000:65536\n";
         let check = |subuid: &str, subgid: &str, expected: Result<usize, &str>| {
-            let found = SubIds::read(subuid, subgid, "ann", 1000);
+            let found = SubIds::read(subuid, subgid, PASSWD, 1000);
             let found = found.map(|ids| ids.users.len()).map_err(|missing| {
                 use palisade_base::Explain as _;
                 format!("{missing}; {}", missing.hint().unwrap())
@@ -126,14 +165,15 @@ mod tests {
         check("# x\n1000:100000:65536\n", whole, Ok(1));
         check("ann:200000:40000\nbob:1:2\nann:300000:40000\n", whole, Ok(2));
         check("ann:100000:65536\nann:100100:5\n", whole, Ok(1));
+        // One line for both, which neither gives to somebody.
         check(
             "",
-            whole,
-            Err(
-                "`/etc/subuid` gives user `ann` no ids; have root add the line `ann:131072:65536` to /etc/subuid",
-            ),
+            "bob:131072:65536\n",
+            Err("`/etc/subuid` gives user `ann` no ids, and `/etc/subgid` gives user `ann` no \
+                 ids; have root add the line `ann:196608:65536` to /etc/subuid and to /etc/subgid"),
         );
-        check(whole, "", Err("/etc/subgid"));
+        check("", whole, Err("`ann:196608:65536` to /etc/subuid; or"));
+        check(whole, "", Err("to /etc/subgid; or"));
         check(whole, "bob:131072:65536\n", Err("`ann:196608:65536` to /etc/subgid"));
         check("ann:100000:1000\n", whole, Err("gives user `ann` 1000 ids"));
         // The system's ids, the user's own, an end beyond all ids.
@@ -145,9 +185,27 @@ mod tests {
     }
 
     #[test]
+    fn a_free_range_is_nobodys() {
+        let check = |files: &[&str], passwd: &str, expected: u32| {
+            assert_eq!(free(files, passwd), expected, "{files:?} {passwd}");
+        };
+        check(&[], PASSWD, 131_072);
+        check(&["a:100000:65536\n"], "", 196_608);
+        check(&["a:100000:31072\n"], "", 131_072);
+        check(&["a:131072:1\n", "b:262144:65536\n"], "", 196_608);
+        // Between ranges that are far up, and not over an account of a large number.
+        check(&["a:4000000000:65536\n"], "", 131_072);
+        check(&[], "ann:x:131073:1::/:\n", 196_608);
+        // No place is left.
+        let all = "a:100000:4294867295\n";
+        check(&[all], "", LAST);
+    }
+
+    #[test]
     fn names_come_from_the_accounts() {
-        let passwd = "root:x:0:0::/:/bin/sh\nann:x:1000:1000:,:/home/ann:/bin/sh\nx:y\n";
-        assert_eq!(name_of(passwd, 1000).as_deref(), Some("ann"));
-        assert_eq!(name_of(passwd, 7), None);
+        assert_eq!(name_of(PASSWD, 1000), "ann");
+        assert_eq!(name_of(PASSWD, 7), "7");
+        let own = SubIds::read("7:100000:65536\n", "7:100000:65536\n", PASSWD, 7).unwrap();
+        assert_eq!((own.users.len(), own.groups.len()), (1, 1));
     }
 }

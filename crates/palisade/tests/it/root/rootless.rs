@@ -380,6 +380,20 @@ fn a_folder_is_a_root_file_system() {
 }
 
 #[test]
+fn what_is_to_be_said_is_said_before_the_container_speaks() {
+    let Some(ground) = Ground::new() else { return };
+    let user = ground.user(true);
+    let image = ground.image();
+    let program = ground.program.to_str().unwrap();
+    let args =
+        ["-c", "exec \"$@\" 2>&1", "sh", program, "run", &image, "--", "/bin/echo", "speaks"];
+    let said = finish(user.command(Path::new("/bin/sh"), &args)).expect(0).stdout;
+    let at = |text: &str| said.find(text).unwrap_or_else(|| panic!("{text}: {said}"));
+    assert!(at("warning: processes are counted") < at("speaks"), "{said}");
+    expect_nothing_left(&user);
+}
+
+#[test]
 fn users_do_not_see_each_other_s_containers() {
     let Some(ground) = Ground::new() else { return };
     let (ann, bob) = (ground.user(true), ground.user(true));
@@ -409,20 +423,6 @@ fn users_do_not_see_each_other_s_containers() {
 fn what_a_killed_command_left_is_collected() {
     let Some(ground) = Ground::new() else { return };
     let user = ground.user(true);
-#[test]
-fn what_is_to_be_said_is_said_before_the_container_speaks() {
-    let Some(ground) = Ground::new() else { return };
-    let user = ground.user(true);
-    let image = ground.image();
-    let program = ground.program.to_str().unwrap();
-    let args =
-        ["-c", "exec \"$@\" 2>&1", "sh", program, "run", &image, "--", "/bin/echo", "speaks"];
-    let said = finish(user.command(Path::new("/bin/sh"), &args)).expect(0).stdout;
-    let at = |text: &str| said.find(text).unwrap_or_else(|| panic!("{text}: {said}"));
-    assert!(at("warning: processes are counted") < at("speaks"), "{said}");
-    expect_nothing_left(&user);
-}
-
     let image = ground.image();
     let args = ["run", "--name", "box", &image, "--", "/bin/sh", "-c", "echo up; sleep 60"];
     let running = Running::start(user.command(&ground.program, &args), b"");
