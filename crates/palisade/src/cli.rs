@@ -101,9 +101,10 @@ pub(crate) struct Global {
     /// Folder for what must not: running containers
     #[arg(long, global = true, default_value = RUN_DIR, value_name = "DIR")]
     pub(crate) run_dir: PathBuf,
-    /// Run a detached container in the foreground for the command that was given
-    #[arg(long, hide = true)]
-    pub(crate) supervised: bool,
+    /// Run a detached container in the foreground for the command that was given, and say in this
+    /// file what is to be said
+    #[arg(long, hide = true, value_name = "FILE")]
+    pub(crate) supervised: Option<PathBuf>,
     /// Ed25519 public key that must have signed the advisory database
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) db_key: Option<PathBuf>,

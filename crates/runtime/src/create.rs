@@ -133,8 +133,8 @@ impl Runtime {
             bundle: &bundle,
             written: &written,
             layers: &prepared.folders,
-            ids: share.ids,
             folder: request.image.folder(),
+            ids: share.ids,
             nosuid: request.policy.containers.no_new_privileges,
             rootless: stage.as_deref().map(|stage| (share.outer(0), stage)),
         };

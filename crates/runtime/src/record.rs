@@ -68,6 +68,9 @@ pub struct LogFile {
     /// Where this container's output begins, in bytes: an earlier one of the same name has
     /// written what is before.
     pub offset: u64,
+    /// What the process says that watches over it, if one does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub supervisor: Option<PathBuf>,
 }
 
 impl Record {

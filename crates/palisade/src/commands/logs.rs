@@ -52,7 +52,7 @@ pub(crate) fn logs(context: &Context<'_>, args: &cli::Logs) -> Result<Exit, Fail
             if !path.is_file() {
                 return Err(Failure::from_explained(error, Exit::Incomplete));
             }
-            (LogFile { path, offset: 0 }, true)
+            (LogFile { path, offset: 0, supervisor: None }, true)
         }
         Err(error) => return Err(Failure::from_explained(error, Exit::Incomplete)),
     };

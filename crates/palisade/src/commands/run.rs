@@ -30,10 +30,10 @@ pub(crate) fn run(context: &Context<'_>, args: &cli::Run) -> Result<Exit, Failur
     let loaded = context.load_policy(&args.policy)?;
     let mut policy = loaded.policy;
     let deny_drift = args.deny_drift || policy.containers.deny_drift;
-    if context.global.supervised {
+    if context.global.supervised.is_some() {
         supervise::leave_terminal();
     }
-    let detach = args.detach && !context.global.supervised;
+    let detach = args.detach && context.global.supervised.is_none();
     if detach && deny_drift && !args.explain && context.rootless.is_none() {
         // Somebody has to answer for the container's programs as long as it runs.
         return supervise::start(context, args.name.as_deref());
@@ -299,7 +299,7 @@ fn stdio(
     context.terminal.progress(&format!("output goes to {}", path.display()));
     let stdio =
         Stdio { stdin: Input::Null, stdout: Output::File(stdout), stderr: Output::File(stderr) };
-    Ok((stdio, Some(LogFile { path, offset })))
+    Ok((stdio, Some(LogFile { path, offset, supervisor: context.global.supervised.clone() })))
 }
 
 /// The profile that the policy names by file, read.
@@ -468,6 +468,7 @@ pub(crate) fn rm(context: &Context<'_>, args: &cli::Rm) -> Result<Exit, Failure>
         }
         if let (true, Some(log)) = (args.logs, &found.record.run.log) {
             logs::remove(&log.path)?;
+            log.supervisor.as_deref().map_or(Ok(()), logs::remove)?;
         }
     }
     Ok(exit)

@@ -31,6 +31,7 @@ pub(super) fn start(context: &Context<'_>, name: Option<&str>) -> Result<Exit, F
     let begin = said.metadata().with_context(shown)?.len();
     let mut child = Command::new("/proc/self/exe")
         .arg("--supervised")
+        .arg(&path)
         .args(std::env::args_os().skip(1))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

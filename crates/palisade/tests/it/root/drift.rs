@@ -8,7 +8,7 @@ use super::bed::{Bed, SOON};
 use super::enforce::{PROGRAMS, alerts_of, end, rule, shell, unique, watch};
 use super::watch::IDLE;
 use crate::layout::{Layer, Layout};
-use crate::support::wait_for;
+use crate::support::{listing, wait_for};
 
 /// A container that may write wherever it wants and execute what it wrote.
 const POLICY: &str = "version: 1
@@ -149,6 +149,25 @@ fn a_detached_container_is_guarded_by_a_process_of_its_own() {
         let text = std::fs::read_to_string(&said).unwrap_or_default();
         text.contains("refused to start /new").then_some(())
     });
+    // What is to be said at all is said by the command that was given, and what goes with the
+    // container goes with its logs, also of one whose name is made up.
+    let rest = ["--policy", "guarded.yaml", "oci:box", "--", "/bin/sleep", "60"];
+    let logs = || listing(&bed.data().join("logs"));
+    let before = logs();
+    for name in [&["--name", "again"][..], &[]] {
+        let args = [&["run", "--detach"][..], name, &rest].concat();
+        let started = bed.run(&args).expect(0);
+        assert_eq!(logs().len(), before.len() + 2, "{:?}", logs());
+        let id = started.stdout.trim();
+        bed.run(&["rm", "--force", "--logs", id]).expect(0);
+        assert_eq!(logs(), before);
+        bed.expect_nothing_left(id);
+        let args = ["run", "--policy", "guarded.yaml", "oci:box", "--", "/bin/true"];
+        let warnings = bed.run(&args).expect(0).stderr;
+        for line in warnings.lines().filter(|line| line.starts_with("warning: ")) {
+            assert!(started.stderr.contains(line), "{line}: {}", started.stderr);
+        }
+    }
     // What is wrong is said by the command that was given.
     let args = ["run", "--detach", "--policy", "guarded.yaml", "oci:box", "--", "/bin/nosuch"];
     bed.run(&args).expect_error_with_output(3, "/bin/nosuch");
