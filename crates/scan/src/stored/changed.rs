@@ -96,11 +96,8 @@ impl<'a> Changed<'a> {
     ) -> Result<Option<Judged>, Trouble> {
         let mut touched: Vec<(usize, u64, Cell)> = Vec::new();
         for &group in groups {
-            for cell in stored.cells(group)? {
-                if let Some(key) = cell.key_if_among(&self.keys) {
-                    touched.push((group, key, cell));
-                }
-            }
+            let cells = stored.cells_among(group, &self.keys)?;
+            touched.extend(cells.into_iter().map(|(key, cell)| (group, key, cell)));
         }
         let is_kept = |(_, key, _): &(usize, u64, Cell)| !matches!(self.keys.get(key), Some(None));
         if !touched.iter().all(is_kept) {

@@ -25,6 +25,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::answers::Answer;
+use super::cells;
 use crate::files::normal_path;
 use crate::{ecosystem, matching};
 
@@ -237,18 +238,21 @@ fn pack(document: &impl Serialize) -> io::Result<Vec<u8>> {
     encoder.finish()
 }
 
-fn unpack<T: DeserializeOwned>(bytes: &[u8], digest: Digest) -> Result<T, ReadStoredError> {
+const NONSENSE: ReadStoredError = ReadStoredError::Damage("a part makes no sense");
+
+/// The document of a part.
+fn unpack(bytes: &[u8], digest: Digest) -> Result<Vec<u8>, ReadStoredError> {
     if Digest::of(bytes) != digest {
         return Err(ReadStoredError::Damage("a part does not match its digest"));
     }
-    let mut raw = Vec::new();
+    // Three times as long, usually.
+    let mut raw = Vec::with_capacity((4 * bytes.len()).min(1 << 20));
     let decoder = flate2::read::DeflateDecoder::new(bytes);
     match decoder.take(PART_BYTES_MAX + 1).read_to_end(&mut raw) {
-        Ok(n) if n as u64 <= PART_BYTES_MAX => {}
-        Ok(_) => return Err(ReadStoredError::Damage("a part is too large")),
-        Err(_) => return Err(ReadStoredError::Damage("a part cannot be inflated")),
+        Ok(n) if n as u64 <= PART_BYTES_MAX => Ok(raw),
+        Ok(_) => Err(ReadStoredError::Damage("a part is too large")),
+        Err(_) => Err(ReadStoredError::Damage("a part cannot be inflated")),
     }
-    serde_json::from_slice(&raw).map_err(|_| ReadStoredError::Damage("a part makes no sense"))
 }
 
 /// A group before it is packed.
@@ -437,11 +441,15 @@ impl Stored {
         Ok(Self { file, status, entry, digest, rest, groups, keys })
     }
 
-    fn part<T: DeserializeOwned>(&self, part: Part) -> Result<T, ReadStoredError> {
+    fn document(&self, part: Part) -> Result<Vec<u8>, ReadStoredError> {
         // The parts lie within the file, whose size is bounded.
         let mut bytes = vec![0; part.n_bytes];
         self.file.read_exact_at(&mut bytes, part.offset)?;
         unpack(&bytes, part.digest)
+    }
+
+    fn part<T: DeserializeOwned>(&self, part: Part) -> Result<T, ReadStoredError> {
+        serde_json::from_slice(&self.document(part)?).map_err(|_| NONSENSE)
     }
 
     /// The groups with a package whose name or source is among `changed`, each once.
@@ -460,8 +468,18 @@ impl Stored {
         groups
     }
 
+    /// Of a group the packages under names that `changed`, with their keys.
+    pub(super) fn cells_among<V>(
+        &self,
+        group: usize,
+        changed: &HashMap<u64, V>,
+    ) -> Result<Vec<(u64, Cell)>, ReadStoredError> {
+        let document = self.document(self.groups.get(group).ok_or(SHORT)?[0])?;
+        cells::among(&document, changed).map_err(|_| NONSENSE)
+    }
+
     /// The packages of a group.
-    pub(super) fn cells(&self, group: usize) -> Result<Vec<Cell>, ReadStoredError> {
+    fn cells(&self, group: usize) -> Result<Vec<Cell>, ReadStoredError> {
         self.part(self.groups.get(group).ok_or(SHORT)?[0])
     }
 

@@ -11,12 +11,12 @@ use palisade_model::finding::Vulnerability;
 use super::answers::{self, Answer, AnswerHead, Raw, Reader, Writer};
 use super::changed::{Changed, Judged, Pairs, ids};
 use super::file::{self, Entry, Evaluation, ReadStoredError, Stored};
+use super::in_order::in_order;
 use super::{CHAIN_MAX, State, Store, Unreadable, digest_of, note};
 use crate::db::{Database, ReadDatabaseError};
 use crate::matching::{self, Matches};
 
-/// Inventories that are looked at before the first of them is given away, and by how many threads.
-const BATCH: usize = 4;
+/// Threads that look, at most.
 const THREADS_MAX: usize = 4;
 /// What is noted beside an inventory however small that is, in bytes.
 const NOTED_MIN: u64 = 4096;
@@ -114,6 +114,19 @@ enum Since {
     Nothing(Digest),
 }
 
+/// Why a look ended before its end.
+enum Ended {
+    /// What earlier looks found makes no sense.
+    Answers(io::Error),
+    Look(LookError),
+}
+
+impl From<LookError> for Ended {
+    fn from(error: LookError) -> Self {
+        Self::Look(error)
+    }
+}
+
 /// One look at the whole store.
 struct Look<'a> {
     store: &'a Store,
@@ -191,19 +204,17 @@ impl Store {
         };
         let mut writer = Writer::new(&self.folder, self.answers_max);
         let mut seen = BTreeSet::new();
-        for batch in files.chunks(BATCH) {
-            let known = batch.iter().map(|path| answers.take(digest_of(path)));
-            let known = match known.collect::<io::Result<Vec<_>>>() {
-                Ok(known) => known,
-                Err(error) => {
-                    // The next look does without them.
-                    let state = State { chain: Vec::new(), answers: None, ..state };
-                    self.write_state(&state).map_err(io_error)?;
-                    return Err(io_error(error));
-                }
-            };
-            let looked = look.batch(batch, &known);
-            for ((path, known), looked) in batch.iter().zip(known).zip(looked) {
+        let n_threads =
+            std::thread::available_parallelism().map_or(1, |n| n.get().min(THREADS_MAX));
+        let things = files.iter().map(|path| match answers.take(digest_of(path)) {
+            Ok(known) => Ok((path, known)),
+            Err(error) => Err(Ended::Answers(error)),
+        });
+        let ended = in_order(
+            n_threads,
+            things,
+            |(path, known): &(&PathBuf, Option<Raw>)| look.at(path, known.as_ref()),
+            |(path, known), looked| {
                 match looked {
                     Ok(looked) => {
                         summary.n_inventories += 1;
@@ -220,7 +231,7 @@ impl Store {
                         };
                         seen.extend(kept);
                     }
-                    Err(Trouble::Look(error)) => return Err(error),
+                    Err(Trouble::Look(error)) => return Err(error.into()),
                     Err(Trouble::File(reason)) => {
                         note(&mut summary.unreadable, &mut summary.n_unreadable, path, reason);
                         // It may be readable again, and is matched as a whole then; what was told
@@ -230,6 +241,17 @@ impl Store {
                         }
                     }
                 }
+                Ok(())
+            },
+        );
+        match ended {
+            Ok(()) => {}
+            Err(Ended::Look(error)) => return Err(error),
+            Err(Ended::Answers(error)) => {
+                // The next look does without them.
+                let state = State { chain: Vec::new(), answers: None, ..state };
+                self.write_state(&state).map_err(io_error)?;
+                return Err(io_error(error));
             }
         }
         if files.is_empty() {
@@ -302,26 +324,6 @@ impl Store {
 }
 
 impl Look<'_> {
-    /// Looks at some inventories, of which `known` was written since, with a thread for each
-    /// processor; in their order.
-    fn batch(&self, paths: &[PathBuf], known: &[Option<Raw>]) -> Vec<Result<Looked, Trouble>> {
-        let n_threads =
-            std::thread::available_parallelism().map_or(1, |n| n.get().min(THREADS_MAX));
-        let share = paths.len().div_ceil(n_threads).max(1);
-        let some = &|(paths, known): (&[PathBuf], &[Option<Raw>])| -> Vec<_> {
-            paths.iter().zip(known).map(|(path, known)| self.at(path, known.as_ref())).collect()
-        };
-        std::thread::scope(|scope| {
-            let shares = paths.chunks(share).zip(known.chunks(share));
-            let threads: Vec<_> = shares.map(|share| scope.spawn(move || some(share))).collect();
-            let looked = threads.into_iter().flat_map(|thread| match thread.join() {
-                Ok(looked) => looked,
-                Err(panic) => std::panic::resume_unwind(panic),
-            });
-            looked.collect()
-        })
-    }
-
     /// Notes what is known of the inventory at `path` since its file `digest` was written, or
     /// writes that anew where there is no room; the digest of the file that is there then, or none
     /// where it can no longer be read: it is matched as a whole when it can.

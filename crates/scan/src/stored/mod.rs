@@ -7,8 +7,10 @@
 //! as it is now, is up to date with the last database of that chain.
 
 mod answers;
+mod cells;
 mod changed;
 mod file;
+mod in_order;
 mod look;
 
 use std::fs::File;
