@@ -27,6 +27,9 @@ containernetworking-plugins|/usr/lib/cni/bridge|test|gives the pods of container
 python3-grpcio|/usr/lib/python3/dist-packages/grpc/__init__.py|test|speaks to that interface
 lxc|lxc-start|test|is the engine of whole systems, started as it was and hardened
 crun|crun|test|is the other runtime that is handed over to
+uidmap|newuidmap|test|maps the ids of an ordinary user's containers
+passt|pasta|test|is the network of an ordinary user's containers
+slirp4netns|slirp4netns|test|is the other one
 docker-compose|docker-compose|test|starts a project of two services
 iptables|iptables|test|publishes the ports of Docker's containers
 iproute2|ip|test|brings the loopback of Docker's namespace up
