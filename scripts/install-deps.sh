@@ -136,6 +136,16 @@ if [ "$needs_clang" = yes ]; then
 fi
 echo "==> Installing, by apt, what is missing:" >&2
 printf '      %s\n' "${reasons[@]}" >&2
+# Older releases lack some (passt): the tests that need it say that they are skipped.
+found=()
+for package in "${missing[@]}"; do
+    if apt-cache show "$package" >/dev/null 2>&1; then
+        found+=("$package")
+    else
+        echo "warning: this release has no package $package" >&2
+    fi
+done
+[ ${#found[@]} -eq 0 ] && exit 0
 # Nothing that is there is taken away for it.
 as_root env DEBIAN_FRONTEND=noninteractive \
-    apt-get -qq install -y --no-install-recommends --no-remove "${missing[@]}" >/dev/null
+    apt-get -qq install -y --no-install-recommends --no-remove "${found[@]}" >/dev/null
