@@ -51,6 +51,10 @@ const SAFE_SYSCTLS: [&str; 12] = [
     "net.ipv4.tcp_wmem",
 ];
 
+/// Who a pod's sandbox runs as where the policy wants no root and names nobody: whom Kubernetes'
+/// own pause runs as.
+const PAUSE_USER: u32 = 65_535;
+
 /// What a container of an engine is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum ContainerKind {
@@ -78,6 +82,8 @@ pub struct EngineFacts {
     pub labels: Vec<String>,
     /// What it is for.
     pub kind: ContainerKind,
+    /// Whether a kubelet asked for it: its labels and settings are the cluster's.
+    pub kubernetes: bool,
     /// Kinds of namespaces that the spec joins by a path, and which are the host's own.
     pub host_namespaces: Vec<String>,
     /// Where sources of mounts lead once links are followed, by the source as written.
@@ -102,6 +108,7 @@ impl EngineFacts {
             image_digests: Vec::new(),
             labels: Vec::new(),
             kind: ContainerKind::Workload,
+            kubernetes: false,
             host_namespaces: Vec::new(),
             sources: BTreeMap::new(),
             engine_folders: Vec::new(),
@@ -336,10 +343,13 @@ impl<'a> Confine<'a> {
             None | Some(Value::Null) => 0,
             Some(uid) => uid.as_u64().ok_or_else(|| Malformed(format!("{path}/uid")))?,
         };
-        if uid != 0 || self.engine.kind == ContainerKind::Sandbox || self.allows(&Allowance::Root) {
+        if uid != 0 || self.allows(&Allowance::Root) {
             return Ok(());
         }
+        let is_sandbox = self.engine.kind == ContainerKind::Sandbox;
         match self.containers.user {
+            // CRI-O starts a pause as root whatever its image says, and nobody could ask for less.
+            UserMode::RequireNonRoot if is_sandbox => self.another_user(work, at, PAUSE_USER),
             UserMode::Image => Ok(()),
             UserMode::RequireNonRoot => {
                 let fix = format!(
@@ -350,18 +360,21 @@ impl<'a> Confine<'a> {
                 work.refuse("user", "the program would run as root".into(), &fix);
                 Ok(())
             }
-            UserMode::Fallback(id) => {
-                let why = format!("the program would run as root; the policy runs it as {id}");
-                work.patch.set(&format!("{path}/uid"), json!(id), why.as_str())?;
-                work.patch.set(&format!("{path}/gid"), json!(id), why.as_str())?;
-                work.patch.remove(&format!("{path}/additionalGids"), &why)?;
-                // Only the program's own capabilities: another user than root has none.
-                for set in ["effective", "permitted", "inheritable", "ambient"] {
-                    work.patch.set(&format!("{at}/capabilities/{set}"), json!([]), why.as_str())?;
-                }
-                Ok(())
-            }
+            UserMode::Fallback(id) => self.another_user(work, at, id),
         }
+    }
+
+    fn another_user(&self, work: &mut Work, at: &str, id: u32) -> Result<(), Malformed> {
+        let path = format!("{at}/user");
+        let why = format!("the program would run as root; the policy runs it as {id}");
+        work.patch.set(&format!("{path}/uid"), json!(id), why.as_str())?;
+        work.patch.set(&format!("{path}/gid"), json!(id), why.as_str())?;
+        work.patch.remove(&format!("{path}/additionalGids"), &why)?;
+        // Only the program's own capabilities: another user than root has none.
+        for set in ["effective", "permitted", "inheritable", "ambient"] {
+            work.patch.set(&format!("{at}/capabilities/{set}"), json!([]), why.as_str())?;
+        }
+        Ok(())
     }
 
     fn root(&self, work: &mut Work) -> Result<(), Malformed> {
@@ -377,7 +390,7 @@ impl<'a> Confine<'a> {
                 );
             }
         }
-        if self.allows(&Allowance::WritableRoot) || self.engine.kind != ContainerKind::Workload {
+        if self.allows(&Allowance::WritableRoot) || self.engine.kind == ContainerKind::Build {
             return Ok(());
         }
         work.root(&self.containers)

@@ -16,6 +16,7 @@ mod arguments;
 mod document;
 mod fitness;
 mod identity;
+mod keeper;
 mod log;
 mod origin;
 mod program;
@@ -353,7 +354,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().join("overlay2/f/merged");
         let docker = folder.path().join("containers/c1");
-        let bundle = folder.path().join("bundle");
+        let bundle = folder.path().join("io.containerd.runtime.v2.task/moby/c1");
         for path in [&root, &docker, &bundle] {
             std::fs::create_dir_all(path).unwrap();
         }

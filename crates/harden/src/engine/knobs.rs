@@ -41,9 +41,9 @@ impl Confine<'_> {
     fn memory_shortage(&self, work: &mut Work) -> Result<(), Malformed> {
         let path = "/process/oomScoreAdj";
         let score = work.patch.get(path).and_then(Value::as_i64).unwrap_or(0);
-        // A pod's sandbox is the engine's, and kubelets give it -998.
-        let is_workload = self.engine.kind == super::ContainerKind::Workload;
-        if score < -998 || (score < 0 && is_workload && self.engine_gives_no_score()) {
+        // Kubelets give sandboxes -998, and guaranteed pods little more; other engines give a score
+        // below zero only when asked.
+        if score < -998 || (score < 0 && !self.engine.kubernetes) {
             let what = "the kernel would kill others first when memory is short".to_string();
             if self.asked(work, "limits", what, &Allowance::Limits) {
                 work.patch.set(path, json!(0), "it is killed like any other")?;
@@ -57,11 +57,6 @@ impl Confine<'_> {
             }
         }
         Ok(())
-    }
-
-    /// Kubelets give guaranteed pods a score below zero; other engines only when asked.
-    fn engine_gives_no_score(&self) -> bool {
-        !self.engine.labels.iter().any(|label| label.starts_with("io.kubernetes."))
     }
 
     /// The place in the tree of control groups, and limits that are written by their file.

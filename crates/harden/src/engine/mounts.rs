@@ -223,10 +223,12 @@ impl Confine<'_> {
         let writable = !options(mount).any(|option| matches!(option, "ro" | "rro"));
         let is_sys = source == "/sys" && destination == "/sys" && !writable;
         let of_host = self.policy.engines.host_paths == HostPaths::Volumes
-            && self.engine.kind == ContainerKind::Workload
+            && self.engine.kind != ContainerKind::Build
             && !self.is_engines(&source);
+        let of_pause = self.engine.kind == ContainerKind::Sandbox && !self.is_engines(&source);
         let why = sensitive(&source, writable)
-            .or_else(|| of_host.then_some("only the engine's volumes may be mounted"));
+            .or_else(|| of_host.then_some("only the engine's volumes may be mounted"))
+            .or_else(|| of_pause.then_some("a pod's sandbox needs nothing of the host"));
         let Some(why) = why.filter(|_| !is_sys) else {
             // What was looked at is what is mounted, if a link is exchanged meanwhile.
             if self.engine.sources.contains_key(text(mount, "source"))

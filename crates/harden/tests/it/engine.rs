@@ -288,6 +288,44 @@ fn builds_have_their_own_policy() {
     assert_eq!(out["process"]["capabilities"]["bounding"], json!([]));
 }
 
+/// A pod's sandbox has the engine's limits; all else holds for it.
+#[test]
+fn a_sandbox_keeps_all_but_limits() {
+    let sandbox = EngineFacts { kind: ContainerKind::Sandbox, kubernetes: true, ..known() };
+    let harden =
+        |spec: &Value, policy: &Policy| harden_container(spec.clone(), policy, &facts(), &sandbox);
+    let must = policy(
+        "containers: {user: non_root, read_only_root: true, limits: {memory: 8Mi, pids: 9}}\n",
+    );
+    let mut spec = docker();
+    put(&mut spec, "/process/oomScoreAdj", json!(-998));
+    let out = harden(&spec, &must).unwrap().spec;
+    assert_eq!(out["process"]["user"], json!({"uid": 65_535, "gid": 65_535}));
+    assert_eq!(out["process"]["capabilities"]["effective"], json!([]));
+    assert_eq!(out["root"]["readonly"], json!(true));
+    assert_eq!(out["process"]["noNewPrivileges"], json!(true));
+    assert_eq!(out["process"]["oomScoreAdj"], json!(-998));
+    assert_eq!(out.pointer("/linux/resources/memory/limit"), None);
+    assert_eq!(out.pointer("/linux/resources/pids/limit"), None);
+    // Nothing of the host is mounted into it, whatever the policy lets others have.
+    let bind = |source: &str| json!({"destination": "/x", "type": "bind", "source": source});
+    let mut theirs = spec.clone();
+    put(&mut theirs, "/mounts/-", bind("/srv/data"));
+    let refusal = harden(&theirs, &must).unwrap_err();
+    assert!(refusal.to_string().contains("a pod's sandbox needs nothing"), "{refusal}");
+    put(&mut spec, "/mounts/-", bind("/run/containerd/io.containerd.grpc.v1.cri/sandboxes/1/shm"));
+    assert!(harden(&spec, &must).is_ok());
+    put(&mut spec, "/process/capabilities/bounding/-", json!("CAP_SYS_ADMIN"));
+    assert!(harden(&spec, &must).unwrap_err().to_string().contains("SYS_ADMIN"));
+    // A label that anybody may write makes nobody a kubelet.
+    let mut spec = docker();
+    put(&mut spec, "/process/oomScoreAdj", json!(-10));
+    let labelled = EngineFacts { labels: vec!["io.kubernetes.pod.name=x".into()], ..known() };
+    let baseline = Policy::builtin("baseline").unwrap().policy;
+    let refusal = harden_container(spec, &baseline, &facts(), &labelled).unwrap_err();
+    assert!(refusal.to_string().contains("memory is short"), "{refusal}");
+}
+
 #[test]
 fn exec_regains_nothing() {
     let baseline = Policy::builtin("baseline").unwrap().policy;

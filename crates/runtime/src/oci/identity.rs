@@ -13,6 +13,8 @@ use palisade_harden::{ContainerKind, EngineFacts};
 use serde_json::Value;
 
 use super::Document;
+use super::keeper::{Keeper, podman_text, root_of};
+use super::origin::store_of;
 
 /// Mounts of a container that are looked at.
 const MOUNTS_MAX: usize = 4096;
@@ -20,8 +22,6 @@ const MOUNTS_MAX: usize = 4096;
 const LABELS_MAX: usize = 1024;
 /// Bytes of an engine's file that are read.
 const FILE_BYTES_MAX: u64 = 16 << 20;
-/// Folders above a root file system in which Docker's own folder is looked for.
-const ANCESTORS_MAX: usize = 6;
 
 /// Whether `id` may be part of a path.
 pub(super) fn is_id(id: &str) -> bool {
@@ -49,14 +49,18 @@ pub fn engine_facts(
     }
     out.sources = sources(spec, mounts, bundle);
     out.host_devices = host_devices(spec);
-    annotations(&mut out, spec);
-    if is_id(id) {
-        let root = spec.pointer("/root/path").and_then(Value::as_str).unwrap_or("rootfs");
-        docker(&mut out, &bundle.join(root));
-        podman(&mut out, bundle);
-    }
-    if is_build(bundle, id) {
-        out.kind = ContainerKind::Build;
+    let keeper = Keeper::of(spec, bundle, id);
+    annotations(&mut out, spec, &keeper);
+    match &keeper {
+        Keeper::Docker(folder) => docker(&mut out, folder),
+        Keeper::Podman { containers, entry } => podman(&mut out, containers, entry.as_ref()),
+        Keeper::Builder => out.kind = ContainerKind::Build,
+        Keeper::Kubernetes(state) => {
+            let store = store_of(&bundle.join(root_of(spec)));
+            let folders = [Some(state.clone()), store].into_iter().flatten();
+            out.engine_folders.extend(folders.filter_map(|path| path.to_str().map(str::to_string)));
+        }
+        Keeper::Containerd | Keeper::Nobody => {}
     }
     Ok(out)
 }
@@ -117,20 +121,27 @@ fn host_devices(spec: &Value) -> BTreeMap<String, (String, i64, i64)> {
     paths.filter(|path| path.starts_with("/dev/")).filter_map(numbers).collect()
 }
 
-/// Annotations, and what containerd's and CRI-O's Kubernetes plugins say in them.
-fn annotations(out: &mut EngineFacts, spec: &Value) {
+/// Annotations: as labels of anybody's, and as an engine's word where it is the engine that
+/// writes them.
+fn annotations(out: &mut EngineFacts, spec: &Value, keeper: &Keeper) {
     let Some(map) = spec.pointer("/annotations").and_then(Value::as_object) else { return };
     let text = |key: &str| map.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
     let label = |(name, value): (&String, &Value)| Some(format!("{name}={}", value.as_str()?));
     out.labels = map.iter().filter_map(label).take(LABELS_MAX).collect();
-    let first = |keys: [&str; 3]| keys.into_iter().find_map(text).map(str::to_string);
-    out.image = first([
-        "io.kubernetes.cri.image-name",
-        "io.kubernetes.cri-o.ImageName",
-        "nerdctl/image-name",
-    ]);
-    out.name =
-        first(["io.kubernetes.cri.container-name", "io.kubernetes.cri-o.Name", "nerdctl/name"]);
+    let first = |keys: &[&str]| keys.iter().find_map(|key| text(key)).map(str::to_string);
+    match keeper {
+        Keeper::Kubernetes(_) => {}
+        Keeper::Containerd => {
+            out.image = first(&["nerdctl/image-name"]);
+            out.name = first(&["nerdctl/name"]);
+            return;
+        }
+        _ => return,
+    }
+    // Both plugins write these after what a pod's owner may hand on.
+    out.kubernetes = true;
+    out.image = first(&["io.kubernetes.cri.image-name", "io.kubernetes.cri-o.ImageName"]);
+    out.name = first(&["io.kubernetes.cri.container-name", "io.kubernetes.cri-o.Name"]);
     digests_of(
         out,
         [
@@ -140,17 +151,20 @@ fn annotations(out: &mut EngineFacts, spec: &Value) {
         ]
         .map(|key| text(key).unwrap_or_default()),
     );
-    let kind = first([
-        "io.kubernetes.cri.container-type",
-        "io.kubernetes.cri-o.ContainerType",
-        "io.kubernetes.container.type",
-    ]);
-    if kind.as_deref() == Some("sandbox") {
+    let kind = first(&["io.kubernetes.cri.container-type", "io.kubernetes.cri-o.ContainerType"]);
+    if kind.as_deref() == Some("sandbox") && is_pause(spec) {
         out.kind = ContainerKind::Sandbox;
     }
     if let Some(labels) = text("io.kubernetes.cri-o.Labels") {
         labels_of(out, serde_json::from_str(labels).ok().as_ref());
     }
+}
+
+/// Whether a container runs the program that holds a pod's namespaces and does nothing else.
+fn is_pause(spec: &Value) -> bool {
+    let arguments = spec.pointer("/process/args").and_then(Value::as_array);
+    let Some([program]) = arguments.map(Vec::as_slice) else { return false };
+    program.as_str().and_then(|path| path.rsplit('/').next()) == Some("pause")
 }
 
 /// Notes the digests that an engine's texts end in: `sha256:…`, `NAME@sha256:…`, or the 64 digits
@@ -178,19 +192,8 @@ pub(super) fn read_json(path: &Path) -> Option<Value> {
     serde_json::from_slice(&bytes).ok()
 }
 
-/// The folder with Docker's own files of a container, which lies where its root file system
-/// lies, too.
-pub(super) fn docker_folder(root: &Path, id: &str) -> Option<PathBuf> {
-    root.ancestors()
-        .skip(1)
-        .take(ANCESTORS_MAX)
-        .map(|ancestor| ancestor.join("containers").join(id))
-        .find(|folder| folder.join("config.v2.json").is_file())
-}
-
 /// Docker's own files.
-fn docker(out: &mut EngineFacts, root: &Path) {
-    let Some(folder) = docker_folder(root, &out.id) else { return };
+fn docker(out: &mut EngineFacts, folder: &Path) {
     for name in ["volumes", "containers"] {
         let kept = folder.ancestors().nth(2).map(|data| data.join(name));
         out.engine_folders.extend(kept.and_then(|path| Some(path.to_str()?.to_string())));
@@ -240,6 +243,7 @@ fn has_only_what_a_build_has(host: &Value, config: &Value) -> bool {
         "Sysctls",
         "SecurityOpt",
         "StorageOpt",
+        "Annotations",
     ];
     let words = [
         "Privileged",
@@ -269,54 +273,15 @@ fn has_only_what_a_build_has(host: &Value, config: &Value) -> bool {
     log == Some("none") && bare && masked && !restarts && !attended && !shares("IpcMode")
 }
 
-/// Podman's store, in which the bundle is `STORE/overlay-containers/ID/userdata`: the folder of
-/// its containers.
-pub(super) fn podman_folder<'b>(bundle: &'b Path, id: &str) -> Option<&'b Path> {
-    let is_userdata = bundle.file_name().is_some_and(|name| name == "userdata");
-    let folder = bundle.parent().filter(|_| is_userdata)?;
-    folder.file_name().filter(|name| name.to_string_lossy() == id)?;
-    folder.parent()
-}
-
-/// What the store says of one container.
-pub(super) fn podman_entry(containers: &Path, id: &str) -> Option<Value> {
-    // Containers of `--rm` and of older stores are in one of two lists.
-    let lists = ["containers.json", "volatile-containers.json"];
-    lists.iter().find_map(|name| {
-        let list = read_json(&containers.join(name))?;
-        let is_it = |entry: &&Value| entry.get("id").and_then(Value::as_str) == Some(id);
-        list.as_array()?.iter().find(is_it).cloned()
-    })
-}
-
-/// A text of the metadata that Podman puts into its store.
-pub(super) fn podman_text(entry: &Value, key: &str) -> Option<String> {
-    let metadata = entry.get("metadata").and_then(Value::as_str);
-    let metadata: Value = metadata.and_then(|text| serde_json::from_str(text).ok())?;
-    let value = metadata.get(key)?.as_str()?;
-    Some(value.to_string()).filter(|value| !value.is_empty())
-}
-
 /// What Podman says of its container.
-fn podman(out: &mut EngineFacts, bundle: &Path) {
-    let Some(containers) = podman_folder(bundle, &out.id) else { return };
+fn podman(out: &mut EngineFacts, containers: &Path, entry: Option<&Value>) {
     out.engine_folders
         .extend(containers.parent().and_then(|store| Some(store.to_str()?.to_string())));
-    let Some(entry) = podman_entry(containers, &out.id) else { return };
-    let text = |key: &str| podman_text(&entry, key);
+    let Some(entry) = entry else { return };
     digests_of(out, [entry.get("image").and_then(Value::as_str).unwrap_or_default()]);
-    out.image = text("image-name").or_else(|| out.image.take());
-    out.name = text("name").or_else(|| out.name.take());
-}
-
-/// BuildKit's executor and Buildah make bundles in folders of their own.
-fn is_build(bundle: &Path, id: &str) -> bool {
-    let names: Vec<_> = bundle.iter().map(|part| part.to_string_lossy()).collect();
-    let executor = names.iter().position(|name| name == "executor");
-    let is_buildkit = executor.is_some_and(|at| names[..at].iter().any(|name| name == "buildkit"));
-    let is_buildah =
-        names.last().is_some_and(|name| name.starts_with("buildah")) && id.starts_with("buildah-");
-    is_buildkit || is_buildah
+    // One of `--rootfs` has no image.
+    out.image = podman_text(entry, "image-name");
+    out.name = podman_text(entry, "name");
 }
 
 /// A container's spec and where it lies.
@@ -377,10 +342,11 @@ mod tests {
         let folder = data.path().join("containers/0123");
         std::fs::create_dir_all(&root).unwrap();
         std::fs::create_dir_all(&folder).unwrap();
+        let bundle = Path::new("/run/io.containerd.runtime.v2.task/moby/0123");
         let config = json!({"Name": "/web", "Config": {"Image": "shop:1", "Labels": {"a": "b"}}});
         std::fs::write(folder.join("config.v2.json"), config.to_string()).unwrap();
         let spec = json!({"root": {"path": root}, "annotations": {"k": "v"}});
-        let facts = engine_facts(&spec, Path::new("/b"), "0123", now()).unwrap();
+        let facts = engine_facts(&spec, bundle, "0123", now()).unwrap();
         assert_eq!((facts.name.as_deref(), facts.image.as_deref()), (Some("web"), Some("shop:1")));
         assert_eq!(facts.labels, ["k=v", "a=b"]);
         assert_eq!(facts.kind, ContainerKind::Workload);
@@ -389,7 +355,7 @@ mod tests {
         std::fs::write(folder.join("config.v2.json"), config.to_string()).unwrap();
         let host = json!({"LogConfig": {"Type": "none"}});
         std::fs::write(folder.join("hostconfig.json"), host.to_string()).unwrap();
-        let kind = || engine_facts(&spec, Path::new("/b"), "0123", now()).unwrap().kind;
+        let kind = || engine_facts(&spec, bundle, "0123", now()).unwrap().kind;
         assert_eq!(kind(), ContainerKind::Build);
         // A container that looks like a build and has what no build has is none.
         let with = |at: &str, value: Value| {
@@ -427,6 +393,7 @@ mod tests {
             ("/ReadonlyPaths", json!([])),
             ("/Sysctls", json!({"net.ipv4.ip_forward": "1"})),
             ("/GroupAdd", json!(["docker"])),
+            ("/Annotations", json!({"k": "v"})),
             ("/Privileged", json!(true)),
             ("/AutoRemove", json!(true)),
             ("/PidMode", json!("host")),
@@ -444,22 +411,62 @@ mod tests {
             assert_eq!(with(at, value), ContainerKind::Workload, "{at}");
         }
         // An id is never a way out of the folder.
-        let facts = engine_facts(&spec, Path::new("/b"), "../containers/0123", now()).unwrap();
+        let facts = engine_facts(&spec, bundle, "../containers/0123", now()).unwrap();
         assert_eq!(facts.image, None);
+        // A bundle of another engine's, whose user named the root, finds no records beside it.
+        let theirs = Path::new("/var/lib/containers/storage/overlay-containers/0123/userdata");
+        let facts = engine_facts(&spec, theirs, "0123", now()).unwrap();
+        assert_eq!((facts.image, facts.kind), (None, ContainerKind::Workload));
     }
 
     #[test]
-    fn kubernetes_tells_by_annotations() {
-        let spec = json!({"annotations": {
+    fn kubernetes_tells_by_annotations_and_nobody_else_does() {
+        let task = |namespace: &str| {
+            PathBuf::from(format!("/run/c/io.containerd.runtime.v2.task/{namespace}/1"))
+        };
+        let facts = |spec: &Value, bundle: &Path| engine_facts(spec, bundle, "1", now()).unwrap();
+        let digest = "a".repeat(64);
+        let of_containerd = json!({"process": {"args": ["/pause"]}, "annotations": {
             "io.kubernetes.cri.container-type": "container",
-            "io.kubernetes.cri.image-name": "registry.example/a:1",
+            "io.kubernetes.cri.image-name": format!("registry.example/a@sha256:{digest}"),
             "io.kubernetes.cri.container-name": "a",
         }});
-        let facts = engine_facts(&spec, Path::new("/b"), "1", now()).unwrap();
-        assert_eq!(facts.image.as_deref(), Some("registry.example/a:1"));
-        let spec = json!({"annotations": {"io.kubernetes.cri.container-type": "sandbox"}});
-        let facts = engine_facts(&spec, Path::new("/b"), "1", now()).unwrap();
-        assert_eq!(facts.kind, ContainerKind::Sandbox);
+        let found = facts(&of_containerd, &task("k8s.io"));
+        assert!(found.kubernetes && found.image.unwrap().starts_with("registry.example/a@"));
+        assert_eq!((found.name.as_deref(), found.image_digests.len()), (Some("a"), 1));
+        let of_crio = json!({"process": {"args": ["/pause"]}, "annotations": {
+            "io.kubernetes.cri-o.ContainerType": "sandbox", "io.kubernetes.cri-o.ImageRef": digest,
+            "io.kubernetes.cri-o.ImageName": "pause:3", "io.kubernetes.cri-o.Name": "p"}});
+        let crio = Path::new("/run/containers/storage/none-containers/1/userdata");
+        let found = facts(&of_crio, crio);
+        assert_eq!((found.kind, found.image.as_deref()), (ContainerKind::Sandbox, Some("pause:3")));
+        // One who may write annotations is not taken for Kubernetes.
+        let store = tempfile::tempdir().unwrap();
+        let podman = store.path().join("vfs-containers/1/userdata");
+        for path in [&podman, &store.path().join("vfs-images")] {
+            std::fs::create_dir_all(path).unwrap();
+        }
+        for bundle in [task("moby"), task("default"), podman, "/b".into()] {
+            for spec in [&of_crio, &of_containerd] {
+                let found = facts(spec, &bundle);
+                assert_eq!(
+                    (found.kind, found.name, found.image, found.image_digests.len()),
+                    (ContainerKind::Workload, None, None, 0),
+                    "{}",
+                    bundle.display()
+                );
+                assert!(!found.kubernetes && found.labels.len() >= 3);
+            }
+        }
+        // What runs a program of somebody's is no sandbox.
+        for arguments in [json!(["/bin/sh"]), json!(["/pause", "-x"]), json!([]), json!(null)] {
+            let mut spec = of_crio.clone();
+            spec["process"]["args"] = arguments;
+            assert_eq!(facts(&spec, crio).kind, ContainerKind::Workload);
+        }
+        let nerdctl = json!({"annotations": {"nerdctl/name": "n", "nerdctl/image-name": "i"}});
+        let found = facts(&nerdctl, &task("default"));
+        assert_eq!((found.name.as_deref(), found.image.as_deref()), (Some("n"), Some("i")));
     }
 
     #[test]
@@ -481,18 +488,5 @@ mod tests {
         assert_eq!(facts.sources.get("link").map(String::as_str), Some("/etc"));
         let many = json!({"mounts": vec![json!({}); MOUNTS_MAX + 1]});
         assert!(engine_facts(&many, folder.path(), "1", now()).is_err());
-    }
-
-    #[test]
-    fn builders_are_known_by_their_bundles() {
-        let check = |bundle: &str, id: &str, expected: bool| {
-            assert_eq!(is_build(Path::new(bundle), id), expected, "{bundle}");
-        };
-        check("/var/lib/docker/buildkit/executor/x1", "x1", true);
-        check("/var/lib/buildkit/runc-overlayfs/executor/x1", "x1", true);
-        check("/var/tmp/buildah123", "buildah-buildah123", true);
-        check("/run/containerd/io.containerd.runtime.v2.task/moby/0123", "0123", false);
-        check("/var/tmp/buildah123", "0123", false);
-        check("/srv/executor/x1", "x1", false);
     }
 }

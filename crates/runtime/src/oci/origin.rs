@@ -1,7 +1,7 @@
 //! Which image a container is made of: what its engine's own records say of it.
 //!
-//! Annotations are believed only where no engine keeps records of the container here: whoever
-//! starts one with Docker or Podman may write what they like into them.
+//! Annotations are believed of Kubernetes' plugins alone: whoever starts a container with
+//! another engine may write what they like into them.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -10,14 +10,13 @@ use palisade_base::Digest;
 use palisade_model::Reference;
 use serde_json::Value;
 
-use super::identity::{docker_folder, is_id, podman_entry, podman_folder, podman_text, read_json};
+use super::identity::{is_id, read_json};
+use super::keeper::{Keeper, namespace_of, podman_text, root_of};
 
 /// Names of one image, and places with its signatures, that are tried.
 const NAMES_MAX: usize = 8;
 /// Where containerd keeps its store, unless its mounts say otherwise.
 const CONTAINERD: &str = "/var/lib/containerd";
-/// The folder of bundles of containerd's shim.
-const SHIM_FOLDER: &str = "io.containerd.runtime.v2.task";
 /// Bytes of the list of mounts that are read.
 const MOUNTS_BYTES_MAX: u64 = 4 << 20;
 
@@ -34,21 +33,16 @@ pub(super) struct Origin {
 
 /// The image of the container `id` with this spec in `bundle`.
 pub(super) fn origin(spec: &Value, bundle: &Path, id: &str) -> Origin {
-    if !is_id(id) {
-        return Origin::default();
+    let containerd = || containerd(bundle, id, &bundle.join(root_of(spec)));
+    match Keeper::of(spec, bundle, id) {
+        Keeper::Docker(folder) => docker(&folder).unwrap_or_default(),
+        Keeper::Podman { containers, entry: Some(entry) } => {
+            podman(&containers, &entry).unwrap_or_default()
+        }
+        Keeper::Kubernetes(_) => containerd().unwrap_or_else(|| annotated(spec)),
+        Keeper::Containerd => containerd().unwrap_or_default(),
+        Keeper::Podman { entry: None, .. } | Keeper::Builder | Keeper::Nobody => Origin::default(),
     }
-    let root = spec.pointer("/root/path").and_then(Value::as_str).unwrap_or("rootfs");
-    let root = bundle.join(root);
-    if let Some(folder) = docker_folder(&root, id) {
-        return docker(&folder).unwrap_or_default();
-    }
-    if let Some(entry) = podman_folder(bundle, id).and_then(|it| podman_entry(it, id)) {
-        return podman(bundle, id, &entry).unwrap_or_default();
-    }
-    if let Some(found) = containerd(bundle, id, &root) {
-        return found;
-    }
-    annotated(spec)
 }
 
 impl Origin {
@@ -115,12 +109,11 @@ fn docker(folder: &Path) -> Option<Origin> {
 }
 
 /// A container of Podman's.
-fn podman(bundle: &Path, id: &str, entry: &Value) -> Option<Origin> {
+fn podman(containers: &Path, entry: &Value) -> Option<Origin> {
     let image = entry.get("image").and_then(Value::as_str)?;
     let mut found = Origin::default();
     found.digests.extend(digest(image));
     // `overlay-containers` is beside `overlay-images`.
-    let containers = podman_folder(bundle, id)?;
     let driver = containers.file_name()?.to_str()?.strip_suffix("-containers")?;
     let list = containers.with_file_name(format!("{driver}-images")).join("images.json");
     let list = read_json(&list);
@@ -149,14 +142,10 @@ fn podman(bundle: &Path, id: &str, entry: &Value) -> Option<Origin> {
     Some(found)
 }
 
-/// A container of containerd's, in `…/io.containerd.runtime.v2.task/NAMESPACE/ID`.
+/// A container of containerd's.
 fn containerd(bundle: &Path, id: &str, root: &Path) -> Option<Origin> {
     let bundle = std::fs::canonicalize(bundle).ok()?;
-    let namespace = bundle.parent()?;
-    if bundle.file_name()? != id || namespace.parent()?.file_name()? != SHIM_FOLDER {
-        return None;
-    }
-    let namespace = namespace.file_name()?.to_str()?;
+    let namespace = namespace_of(&bundle, id)?;
     let store = store_of(root).unwrap_or_else(|| CONTAINERD.into());
     let (name, target) = palisade_image::containerd_image_of(&store, namespace, id).ok()??;
     let mut found = Origin { digests: vec![target], ..Origin::default() };
@@ -165,7 +154,7 @@ fn containerd(bundle: &Path, id: &str, root: &Path) -> Option<Origin> {
 }
 
 /// containerd's store, by where the mount at `root` has its files from.
-fn store_of(root: &Path) -> Option<PathBuf> {
+pub(super) fn store_of(root: &Path) -> Option<PathBuf> {
     let file = std::fs::File::open("/proc/self/mountinfo").ok()?;
     let bytes = palisade_base::read_bounded(file, "list of mounts", MOUNTS_BYTES_MAX).ok()?;
     let root = std::fs::canonicalize(root).ok()?;
@@ -220,6 +209,7 @@ mod tests {
         let data = tempfile::tempdir().unwrap();
         let root = data.path().join("overlay2/f/merged");
         std::fs::create_dir_all(&root).unwrap();
+        let bundle = Path::new("/run/io.containerd.runtime.v2.task/moby/c1");
         let (image, pulled) = (Digest::of(b"image"), Digest::of(b"index"));
         let config = data.path().join("containers/c1/config.v2.json");
         let list = data.path().join("image/overlay2/repositories.json");
@@ -237,7 +227,7 @@ mod tests {
                 &config,
                 &json!({"Image": image, "Driver": "overlay2", "Config": {"Image": called}}),
             );
-            let found = origin(&spec, Path::new("/b"), "c1");
+            let found = origin(&spec, bundle, "c1");
             assert_eq!(found.digests, [image]);
             assert_eq!(
                 (found.names, found.places),
@@ -257,11 +247,19 @@ mod tests {
                 &config,
                 &json!({"Image": image, "Driver": "overlay2", "Config": {"Image": image}}),
             );
-            origin(&spec, Path::new("/b"), "c1")
+            origin(&spec, bundle, "c1")
         };
         assert!(found.names.iter().any(|name| name == tag), "{found:?}");
         write(&config, &json!({"Config": {"Image": "r.example/shop:1"}}));
-        assert_eq!(origin(&spec, Path::new("/b"), "c1"), Origin::default());
+        assert_eq!(origin(&spec, bundle, "c1"), Origin::default());
+        // Under a root that somebody named, with a bundle of Podman's, it is nobody's record.
+        write(&config, &json!({"Image": image, "Config": {"Image": "r.example/shop:1"}}));
+        let store = tempfile::tempdir().unwrap();
+        let theirs = store.path().join("vfs-containers/c1/userdata");
+        for path in [&theirs, &store.path().join("vfs-images")] {
+            std::fs::create_dir_all(path).unwrap();
+        }
+        assert_eq!(origin(&spec, &theirs, "c1"), Origin::default());
     }
 
     #[test]
@@ -291,22 +289,28 @@ mod tests {
     }
 
     #[test]
-    fn without_an_engines_records_annotations_tell() {
+    fn of_kubernetes_annotations_tell_where_there_are_no_records() {
         let good = Digest::of(b"good");
         let name = format!("r.example/shop:1@{good}");
-        let spec = json!({"annotations": {"io.kubernetes.cri.image-name": name}});
-        let found = origin(&spec, Path::new("/b"), "c1");
-        assert_eq!(found.digests, [good]);
-        assert_eq!(found.names.len(), 1);
-        let spec = json!({"annotations": {"io.kubernetes.cri-o.ImageRef": good.hex(),
+        let crio = Path::new("/run/nowhere/overlay-containers/c1/userdata");
+        let task = Path::new("/run/nowhere/io.containerd.runtime.v2.task/k8s.io/c1");
+        let of_containerd = json!({"annotations": {"io.kubernetes.cri.image-name": name}});
+        let found = origin(&of_containerd, task, "c1");
+        assert_eq!((found.digests, found.names.len()), (vec![good], 1));
+        let of_crio = json!({"annotations": {"io.kubernetes.cri-o.ImageRef": good.hex(),
             "io.kubernetes.cri-o.ImageName": "r.example/shop:1"}});
-        let found = origin(&spec, Path::new("/b"), "c1");
+        let found = origin(&of_crio, crio, "c1");
         assert_eq!(
             (found.digests, found.names),
             (vec![good], vec!["r.example/shop:1".to_string()])
         );
-        assert_eq!(origin(&spec, Path::new("/b"), "../c1"), Origin::default());
-        assert_eq!(origin(&json!({}), Path::new("/b"), "c1"), Origin::default());
+        for spec in [&of_containerd, &of_crio] {
+            assert_eq!(origin(spec, task, "../c1"), Origin::default());
+            for bundle in ["/b", "/run/nowhere/io.containerd.runtime.v2.task/moby/c1"] {
+                assert_eq!(origin(spec, Path::new(bundle), "c1"), Origin::default(), "{bundle}");
+            }
+        }
+        assert_eq!(origin(&json!({}), crio, "c1"), Origin::default());
     }
 
     #[test]

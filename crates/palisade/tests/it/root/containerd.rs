@@ -130,10 +130,12 @@ pub(crate) fn import(path: &std::path::Path, ctr: &dyn Fn(&[&str]) -> Ended) {
     let mut layer = Layer::new().folder("bin/", 0o755).folder("tmp/", 0o1777);
     let busybox = std::fs::read("/bin/busybox").unwrap();
     layer = layer.file("bin/busybox", 0o755, busybox);
+    // What a pod's sandbox runs.
+    layer = layer.file("pause", 0o755, "#!/bin/sh\nexec /bin/sleep 1000\n");
     for name in ["sh", "grep", "sleep", "true"] {
         layer = layer.link(&format!("bin/{name}"), "busybox");
     }
-    let config = serde_json::json!({ "Cmd": ["/bin/sleep", "1000"] });
+    let config = serde_json::json!({ "Cmd": ["/pause"] });
     Layout::write(&path.join("layout"), vec![layer], &config);
     let tar = Command::new("tar")
         .current_dir(path)

@@ -169,6 +169,10 @@ fn pods_of_our_class_are_confined_or_refused_and_others_are_as_they_were() {
     for expected in [r#""name":"one""#, r#""image":"docker.io/library/box:latest""#, "baseline"] {
         assert!(record.contains(expected), "{expected} is not in {record}");
     }
+    // The policy's limit is the container's, and a sandbox has what the kubelet gives.
+    let sandbox = std::fs::read_to_string(node.path().join(format!("state/{ours}.json"))).unwrap();
+    let limit = "/linux/resources/pids/limit";
+    assert_eq!((record.contains(limit), sandbox.contains(limit)), (true, false), "{sandbox}");
     // The kubelet's user reads why.
     refused(
         &node.container(&ours, "two", &["cap=SYS_ADMIN"]),
@@ -184,6 +188,14 @@ fn pods_of_our_class_are_confined_or_refused_and_others_are_as_they_were() {
     for pod in [ours, mighty] {
         node.cri(&["remove", &pod]).expect(0);
     }
+    // The files that the plugin makes are the engine's where nothing of the host may be mounted.
+    let policy = "version: 1\nname: strict\ncontainers: {user: non_root, read_only_root: true}\n\
+        engines: {host_paths: volumes}\n";
+    std::fs::write(node.path().join("strict.yaml"), policy).unwrap();
+    node.set(serde_json::json!({ "policy": node.path().join("strict.yaml") }));
+    let strict = pod("palisade", "strict", &[]);
+    refused(&node.container(&strict, "one", &[]), &["would run as root"]);
+    node.cri(&["remove", &strict]).expect(0);
     let state = node.path().join("state");
     let kept = std::fs::read_dir(state).unwrap().flatten();
     let kept: Vec<_> =
