@@ -7,6 +7,7 @@
 //! the policy says so. Networks and user ids stay the engine's: its ports, volumes and
 //! layers depend on them.
 
+mod annotations;
 mod asking;
 mod capabilities;
 mod devices;
@@ -161,6 +162,7 @@ pub fn harden_container(
     confine.devices(&mut work, privileged)?;
     confine.paths(&mut work)?;
     confine.sysctls(&mut work)?;
+    confine.annotations(&mut work)?;
     confine.knobs(&mut work)?;
     confine.limits(&mut work)?;
     confine.seccomp(&mut work)?;

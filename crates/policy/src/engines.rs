@@ -165,6 +165,8 @@ pub enum Allowance {
     Mount(String),
     /// Kernel settings whose name matches.
     Sysctl(String),
+    /// Annotations whose name matches, of those that runtimes obey.
+    Annotation(String),
 }
 
 /// The words and what they mean; `host-user` is not among them, since an engine's
@@ -187,7 +189,7 @@ pub(crate) const WORDS: [&str; 14] = [
 ];
 const LSM: &str = "security-module";
 /// Words that are followed by `:` and what exactly is allowed.
-pub(crate) const PREFIXES: [&str; 4] = ["capability", "device", "mount", "sysctl"];
+pub(crate) const PREFIXES: [&str; 5] = ["annotation", "capability", "device", "mount", "sysctl"];
 
 impl FromStr for Allowance {
     type Err = String;
@@ -216,6 +218,7 @@ impl FromStr for Allowance {
                 Some(("device", path)) if path.starts_with("/dev/") => Self::Device(path.into()),
                 Some(("mount", path)) if path.starts_with('/') => Self::Mount(path.into()),
                 Some(("sysctl", name)) if !name.is_empty() => Self::Sysctl(name.into()),
+                Some(("annotation", name)) if !name.is_empty() => Self::Annotation(name.into()),
                 Some(("device" | "mount", path)) => {
                     return Err(format!("`{path}` is not an absolute path of the right kind"));
                 }
@@ -243,6 +246,7 @@ impl fmt::Display for Allowance {
             Self::Device(path) => write!(f, "device:{path}"),
             Self::Mount(path) => write!(f, "mount:{path}"),
             Self::Sysctl(name) => write!(f, "sysctl:{name}"),
+            Self::Annotation(name) => write!(f, "annotation:{name}"),
         }
     }
 }
@@ -466,7 +470,8 @@ pub(crate) const KEYS: &[Key] = &[
               `host-ipc`, `host-uts`, `host-cgroup`, `root`, `writable-root`, `new-privileges`, \
               `seccomp`, `unmasked-paths`, `limits`, `propagation`, `security-module`, \
               `unsigned-image`, \
-              `capability:NAME`, `device:PATH`, `mount:PATH`, `sysctl:NAME`.",
+              `capability:NAME`, `device:PATH`, `mount:PATH`, `sysctl:NAME`, `annotation:NAME` (one \
+              that the runtime obeys, `run.oci.*`).",
         example: "[host-pid, \"capability:SYS_PTRACE\"]",
     },
     Key {
@@ -514,14 +519,21 @@ mod tests {
 
     #[test]
     fn allowances_are_read_as_they_are_written() {
-        let prefixed =
-            ["capability:SYS_PTRACE", "device:/dev/fuse", "mount:/etc/*", "sysctl:net.*"];
+        let prefixed = [
+            "capability:SYS_PTRACE",
+            "device:/dev/fuse",
+            "mount:/etc/*",
+            "sysctl:net.*",
+            "annotation:run.oci.keep_original_groups",
+        ];
         for text in WORDS.into_iter().chain([LSM]).chain(prefixed) {
             assert_eq!(text.parse::<Allowance>().unwrap().to_string(), text);
         }
         let short: Allowance = "capability:cap_net_admin".parse().unwrap();
         assert_eq!(short, Allowance::Capability("NET_ADMIN".into()));
-        for text in ["", "priviliged", "capability:X", "device:fuse", "mount:etc", "sysctl:"] {
+        for text in
+            ["", "priviliged", "capability:X", "device:fuse", "mount:etc", "sysctl:", "annotation:"]
+        {
             assert!(text.parse::<Allowance>().is_err(), "{text}");
         }
     }

@@ -34,6 +34,7 @@ pub fn judge_asked(asked: &[Asking], policy: &Policy, engine: &EngineFacts) -> V
             || confine.allows(&asking.allowance)
             || match &asking.allowance {
                 Allowance::Device(path) => confine.may_have_device(path),
+                Allowance::Annotation(name) => confine.may_have_annotation(name),
                 Allowance::Seccomp => {
                     confine.containers.seccomp == palisade_policy::Seccomp::Unconfined
                 }

@@ -288,6 +288,47 @@ fn builds_have_their_own_policy() {
     assert_eq!(out["process"]["capabilities"]["bounding"], json!([]));
 }
 
+#[test]
+fn annotations_that_runtimes_obey_are_refused_or_taken_away() {
+    let baseline = Policy::builtin("baseline").unwrap().policy;
+    for name in [
+        "run.oci.seccomp_bpf_data",
+        "run.oci.seccomp.plugins",
+        "run.oci.seccomp.receiver",
+        "run.oci.keep_original_groups",
+        "run.oci.handler",
+        "run.oci.hooks.stdout",
+        "run.oci.future",
+        "org.criu.config",
+        "org.systemd.property.DeviceAllow",
+        "org.systemd.property.MemoryMax",
+        "module.wasm.image/variant",
+        "krun.cpus",
+    ] {
+        let mut spec = docker();
+        spec["annotations"] = json!({name: "x", "com.example.a": "b"});
+        let refusal = harden(spec.clone(), &baseline).unwrap_err();
+        assert_eq!(refusal.reasons.len(), 1, "{refusal}");
+        assert!(refusal.to_string().contains(name), "{refusal}");
+        assert!(refusal.reasons[0].fix.contains(&format!("`annotation:{name}`")), "{refusal:?}");
+        let remove = policy("engines: {asked: remove}\n");
+        let out = harden(spec.clone(), &remove).unwrap();
+        assert_eq!(out.spec["annotations"], json!({"com.example.a": "b"}), "{name}");
+        assert!(out.warnings[0].contains("taken away"), "{:?}", out.warnings);
+        let excepted = policy(&format!(
+            "engines: {{exceptions: [{{containers: [web-1], allow: [\"annotation:{name}\"], \
+             reason: r, expires: \"2099-01-01\"}}]}}\n"
+        ));
+        assert_eq!(harden(spec, &excepted).unwrap().spec["annotations"][name], json!("x"));
+    }
+    let mut spec = docker();
+    spec["annotations"] = json!({"run.oci.seccomp_fail_unknown_syscall": "1", "run.ocix": "1",
+        "org.systemd.property.TimeoutStopUSec": "uint64 1", "org.opencontainers.image.title": "x",
+        "io.kubernetes.cri.container-type": "sandbox"});
+    let kept = spec["annotations"].clone();
+    assert_eq!(harden(spec, &baseline).unwrap().spec["annotations"], kept);
+}
+
 /// A pod's sandbox has the engine's limits; all else holds for it.
 #[test]
 fn a_sandbox_keeps_all_but_limits() {
@@ -368,6 +409,7 @@ fn malformed_specs_of_engines_are_refused_without_a_panic() {
         ("/linux/sysctl", json!([])),
         ("/linux/seccomp", json!([])),
         ("/linux/maskedPaths", json!(1)),
+        ("/annotations", json!([])),
         ("/mounts", json!([1])),
         ("/mounts", json!([{"destination": "/x", "type": "bind", "source": "/srv", "options": 1}])),
     ] {

@@ -31,6 +31,7 @@ pub(super) struct Asked {
     mounts: Vec<Value>,
     devices: Vec<Value>,
     sysctls: Vec<(String, String)>,
+    annotations: Vec<(String, String)>,
 }
 
 impl Asked {
@@ -127,6 +128,15 @@ impl Asked {
         }
         for (name, value) in host.get("Sysctls")?.pairs()? {
             self.sysctls.push((name.to_string(), value.to_string()));
+        }
+        for (name, value) in host.get("Annotations")?.pairs()? {
+            // Docker's containers are no kubelet's.
+            if name.starts_with("io.kubernetes.") {
+                let shown: String = name.chars().take(80).collect();
+                let what = format!("an annotation of Kubernetes was asked for (`{shown}`)");
+                self.ask("annotations", &what, Allowance::Annotation(shown));
+            }
+            self.annotations.push((name.to_string(), value.to_string()));
         }
         self.security(host)
     }
@@ -331,7 +341,10 @@ impl Asked {
         bounding.extend(named.map(|name| format!("CAP_{name}")));
         let sysctls: serde_json::Map<String, Value> =
             self.sysctls.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
+        let annotations: serde_json::Map<String, Value> =
+            self.annotations.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
         json!({
+            "annotations": annotations,
             // Who the program runs as is the image's; the runtime sees it.
             "process": {"user": {"uid": 1, "gid": 1}, "capabilities": {"bounding": bounding}},
             "root": {"path": "rootfs"},

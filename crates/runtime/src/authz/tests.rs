@@ -52,7 +52,7 @@ const ORDINARY: &str = r#"{"Hostname":"","Image":"box","Cmd":["sh"],"Labels":{"a
     "NetworkMode":"default","PidMode":"","IpcMode":"","UTSMode":"","UsernsMode":"",
     "CgroupnsMode":"","Runtime":"","Privileged":false,"CapAdd":null,"CapDrop":["ALL"],
     "Devices":[],"DeviceRequests":null,"DeviceCgroupRules":null,"SecurityOpt":null,
-    "MaskedPaths":null,"ReadonlyPaths":null,"OomKillDisable":false,"OomScoreAdj":0,
+    "MaskedPaths":null,"ReadonlyPaths":null,"OomKillDisable":false,"OomScoreAdj":0,"Annotations":{"com.example.a":"b"},
     "PortBindings":{"80/tcp":[{"HostIp":"","HostPort":"80"}]},"CgroupParent":"",
     "Mounts":[{"Type":"volume","Source":"v","Target":"/v"},{"Type":"tmpfs","Target":"/t"}]}}"#;
 
@@ -119,6 +119,9 @@ fn every_way_to_the_host_is_refused() {
         (r#""ReadonlyPaths":[]"#, "engines hide"),
         (r#""OomKillDisable":true"#, "memory is short"),
         (r#""OomScoreAdj":-1000"#, "memory is short"),
+        (r#""Annotations":{"io.kubernetes.cri.container-type":"sandbox"}"#, "of Kubernetes"),
+        (r#""Annotations":{"run.oci.seccomp_bpf_data":"x"}"#, "`run.oci.seccomp_bpf_data`"),
+        (r#""Annotations":{"org.systemd.property.DevicePolicy":"x"}"#, "DevicePolicy"),
     ] {
         plugin.refuses(CREATE, &format!(r#"{{"Image":"b","HostConfig":{{{host}}}}}"#), what);
         // Docker still reads the host's part from the top of the body.

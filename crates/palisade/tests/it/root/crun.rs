@@ -166,6 +166,27 @@ fn podman_that_took_crun_takes_it_through_us() {
         &start(&["--rm", "--cap-add", "SYS_ADMIN"], &["/bin/true"]),
         &["policy `baseline` refuses this container", "SYS_ADMIN", "engines.exceptions"],
     );
+    // crun would take this for the filter, and it allows every call.
+    let open = ["--rm", "--annotation", "run.oci.seccomp_bpf_data=BgAAAAAA/38="];
+    let apart = ["/bin/busybox", "unshare", "-U", "/bin/true"];
+    refused(&start(&open, &apart), &["annotation `run.oci.seccomp_bpf_data`", "annotation:run"]);
+    let settings = |policy: &str| {
+        let settings = serde_json::json!({"policy": policy, "state": path.join("state")});
+        std::fs::write(path.join("runtime.json"), settings.to_string()).unwrap();
+    };
+    let remove = path.join("remove.yaml");
+    std::fs::write(&remove, "version: 1\nname: remove\nengines: {asked: remove}\n").unwrap();
+    settings(&remove.display().to_string());
+    refused(&start(&open, &apart), &["unshare"]);
+    // What it does where it is allowed.
+    let allowed = path.join("allowed.yaml");
+    let policy = "version: 1\nname: allowed\nengines:\n  exceptions:\n  - containers: [\"*\"]\n    \
+        allow: [\"annotation:run.oci.seccomp_bpf_data\"]\n    reason: test\n    \
+        expires: \"2099-01-01\"\n";
+    std::fs::write(&allowed, policy).unwrap();
+    settings(&allowed.display().to_string());
+    start(&open, &apart).expect(0);
+    settings("baseline");
     start(&["--detach", "--name", "web"], &["/bin/sleep", "100"]).expect(0);
     assert_eq!(podman(&["exec", "web", "/bin/sh", "-c", STATUS]).expect(0).stdout, CONFINED);
     refused(
