@@ -170,10 +170,11 @@ pub fn harden_container(
 }
 
 /// Confines one more process in a container (`exec`): it gets no more than `policy` allows
-/// and no more than the container's first process, whose `process` object is `first`.
+/// and no more than the container's first process, whose `process` object is `first`, if it is
+/// known.
 pub fn harden_exec(
     process: Value,
-    first: &Value,
+    first: Option<&Value>,
     policy: &Policy,
     facts: &Facts,
     engine: &EngineFacts,
@@ -184,8 +185,11 @@ pub fn harden_exec(
         return work.finish();
     }
     confine.capabilities(&mut work, "", false)?;
-    within(&mut work, first)?;
-    confine.process(&mut work, "", true)?;
+    if let Some(first) = first {
+        within(&mut work, first)?;
+    }
+    confine.process(&mut work, "", false)?;
+    confine.before_others(&mut work, "")?;
     work.finish()
 }
 

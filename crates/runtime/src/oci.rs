@@ -51,6 +51,14 @@ const SECCOMP_BYTES_MAX: u64 = 1 << 20;
 const REASONS_SHOWN_MAX: usize = 6;
 /// Flag of `exec` that runC and crun both know.
 const NO_NEW_PRIVILEGES: &str = "--no-new-privs";
+/// What flags of `exec` say of a process.
+const FLAGGED: [&str; 5] = [
+    "/user/uid",
+    "/user/additionalGids",
+    "/capabilities/bounding",
+    "/apparmorProfile",
+    "/selinuxLabel",
+];
 /// Exit code of a refused `exec`, as runC's own failures have.
 const EXEC_FAILED: u8 = 255;
 
@@ -281,18 +289,23 @@ fn exec(invocation: &Invocation, settings: &Settings) -> Result<Option<OsString>
     let engine = engine_facts(&spec, &bundle, id, now)?;
     let harden = |process: Value| -> Result<Hardened, Refusal> {
         // Nothing is known of a container whose state lies elsewhere; the policy holds.
-        let first = spec.pointer("/process").cloned().unwrap_or_else(|| process.clone());
-        harden_exec(process, &first, policy, &facts, &engine)
+        harden_exec(process, spec.pointer("/process"), policy, &facts, &engine)
     };
     let Some(path) = &invocation.process else {
         // The runtime takes the container's own process and adds what these flags say.
         let process = flags_as_process(invocation, &spec);
         let hardened = harden(process.clone());
+        let leaves = |path: &String| path.split(['/', ':']).any(|part| part == "..");
         return match hardened {
             _ if policy.engines.mode == EngineMode::Report => Ok(None),
+            _ if invocation.cgroups.iter().any(leaves) => Err(format!(
+                "palisade: policy `{}` refuses this process: it would be in a control group that \
+                 is not the container's (leave `..` out of --cgroup)",
+                policy.name
+            )),
             Err(refusal) => Err(refusal_text(&refusal, policy, "process")),
             Ok(hardened)
-                if ["/user/uid", "/capabilities/bounding"]
+                if FLAGGED
                     .iter()
                     .any(|path| hardened.spec.pointer(path) != process.pointer(path)) =>
             {
@@ -331,6 +344,18 @@ fn flags_as_process(invocation: &Invocation, spec: &Value) -> Value {
     if let Some(user) = &invocation.user {
         let uid = user.split(':').next().unwrap_or_default().parse::<u32>().unwrap_or(0);
         process["user"] = json!({"uid": uid});
+    }
+    let groups = invocation.groups.iter().flat_map(|list| list.split(','));
+    let groups: Vec<Value> = groups.filter_map(|id| Some(json!(id.parse::<u32>().ok()?))).collect();
+    if !groups.is_empty() {
+        process["user"]["additionalGids"] = json!(groups);
+    }
+    for (key, value) in
+        [("apparmorProfile", &invocation.apparmor), ("selinuxLabel", &invocation.label)]
+    {
+        if let Some(value) = value {
+            process[key] = json!(value);
+        }
     }
     let mut bounding: Vec<Value> = process
         .pointer("/capabilities/bounding")
@@ -402,6 +427,52 @@ mod tests {
         check("baseline", line, expected);
         check("audit", line, line);
         check("baseline", "--root /nowhere kill c1 9", "--root /nowhere kill c1 9");
+    }
+
+    /// What flags say is judged as what a file says: runtimes take the rest from the container.
+    #[test]
+    fn a_process_given_by_flags_has_no_more_than_the_container() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name).display().to_string();
+        let bundle = folder.path().join("bundle");
+        for path in [&bundle, &folder.path().join("root/c1")] {
+            std::fs::create_dir_all(path).unwrap();
+        }
+        let label = "system_u:system_r:container_t:s0:c1,c2";
+        let spec = json!({"process": {"user": {"uid": 5}, "apparmorProfile": "docker-default",
+            "selinuxLabel": label, "capabilities": {"bounding": ["CAP_CHOWN"]}}});
+        std::fs::write(bundle.join("config.json"), spec.to_string()).unwrap();
+        let status = json!({ "bundle": bundle });
+        std::fs::write(folder.path().join("root/c1/status"), status.to_string()).unwrap();
+        let settings = json!({"policy": "baseline", "runtime": "/bin/true", "state": at("state")});
+        std::fs::write(at("runtime.json"), settings.to_string()).unwrap();
+        let call = |flags: &str| {
+            let line = format!("--root {} exec {flags} c1 sh", at("root"));
+            let words: Vec<OsString> = line.split_whitespace().map(OsString::from).collect();
+            take("palisade-runtime", &words, Path::new(&at("runtime.json")), Path::new("/nowhere"))
+        };
+        for flags in [
+            "",
+            "--user 6",
+            "--cap CAP_CHOWN",
+            "--apparmor docker-default",
+            "--cgroup x/y",
+            "-tg 7",
+        ] {
+            assert!(matches!(call(flags), Handover::Exec { .. }), "{flags}: {:?}", call(flags));
+        }
+        for (flags, expected) in [
+            ("--apparmor unconfined", "its flags ask for more"),
+            ("-a other", "its flags ask for more"),
+            ("--process-label system_u:system_r:spc_t:s0", "its flags ask for more"),
+            ("-c CAP_KILL", "its flags ask for more"),
+            ("-tcCAP_SYS_ADMIN", "SYS_ADMIN"),
+            ("--cgroup ../../x", "control group"),
+            ("--cgroup cpu:../x", "control group"),
+        ] {
+            let Handover::Refused { message, code } = call(flags) else { panic!("{flags}") };
+            assert!(message.contains(expected) && code == EXEC_FAILED, "{flags}: {message}");
+        }
     }
 
     #[test]

@@ -32,14 +32,24 @@ impl Confine<'_> {
         if self.allows(&Allowance::Limits) {
             return Ok(());
         }
-        self.memory_shortage(work)?;
+        self.no_killer(work)?;
         self.cgroups(work)?;
-        self.priority(work)
+        self.before_others(work, "/process")
     }
 
-    /// What is killed when memory is short.
-    fn memory_shortage(&self, work: &mut Work) -> Result<(), Malformed> {
-        let path = "/process/oomScoreAdj";
+    /// What lets the process at `at` go before others: of a container's first one, and of each
+    /// that is started in it later.
+    pub(super) fn before_others(&self, work: &mut Work, at: &str) -> Result<(), Malformed> {
+        if self.allows(&Allowance::Limits) {
+            return Ok(());
+        }
+        self.score(work, at)?;
+        self.priority(work, at)
+    }
+
+    /// Who is killed first when memory is short.
+    fn score(&self, work: &mut Work, at: &str) -> Result<(), Malformed> {
+        let path = &format!("{at}/oomScoreAdj");
         let score = work.patch.get(path).and_then(Value::as_i64).unwrap_or(0);
         // Kubelets give sandboxes -998, and guaranteed pods little more; other engines give a score
         // below zero only when asked.
@@ -49,6 +59,10 @@ impl Confine<'_> {
                 work.patch.set(path, json!(0), "it is killed like any other")?;
             }
         }
+        Ok(())
+    }
+
+    fn no_killer(&self, work: &mut Work) -> Result<(), Malformed> {
         let path = "/linux/resources/memory/disableOOMKiller";
         if work.patch.get(path).and_then(Value::as_bool) == Some(true) {
             let what = "the kernel could not kill the container when memory is short".to_string();
@@ -111,15 +125,16 @@ impl Confine<'_> {
     }
 
     /// Scheduling before others.
-    fn priority(&self, work: &mut Work) -> Result<(), Malformed> {
-        let policy = work.patch.get("/process/scheduler/policy").and_then(Value::as_str);
+    fn priority(&self, work: &mut Work, at: &str) -> Result<(), Malformed> {
+        let (scheduler, io) = (format!("{at}/scheduler"), format!("{at}/ioPriority"));
+        let policy = work.patch.get(&format!("{scheduler}/policy")).and_then(Value::as_str);
         let real_time =
             policy.is_some_and(|p| matches!(p, "SCHED_FIFO" | "SCHED_RR" | "SCHED_DEADLINE"));
-        let nice = work.patch.get("/process/scheduler/nice").and_then(Value::as_i64).unwrap_or(0);
-        let class = work.patch.get("/process/ioPriority/class").and_then(Value::as_str);
+        let nice = work.patch.get(&format!("{scheduler}/nice")).and_then(Value::as_i64);
+        let class = work.patch.get(&format!("{io}/class")).and_then(Value::as_str);
         let first = class == Some("IOPRIO_CLASS_RT");
         for (is_asked, path) in
-            [(real_time || nice < 0, "/process/scheduler"), (first, "/process/ioPriority")]
+            [(real_time || nice.is_some_and(|nice| nice < 0), &scheduler), (first, &io)]
         {
             if is_asked {
                 let what = "the container would run before everything else".to_string();

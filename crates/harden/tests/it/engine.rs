@@ -372,7 +372,7 @@ fn exec_regains_nothing() {
     let baseline = Policy::builtin("baseline").unwrap().policy;
     let container = harden(docker(), &baseline).unwrap().spec;
     let exec = |process: &Value| {
-        harden_exec(process.clone(), &container["process"], &baseline, &facts(), &known())
+        harden_exec(process.clone(), Some(&container["process"]), &baseline, &facts(), &known())
     };
     // As Docker makes the process of `docker exec`: its defaults, and nothing of the policy.
     let process = json!({"user": {"uid": 0}, "args": ["sh"],
@@ -386,7 +386,8 @@ fn exec_regains_nothing() {
     assert!(exec(&all).unwrap_err().to_string().contains("SYS_ADMIN"));
     // A container that was started with less stays at less.
     let first = json!({"capabilities": {"bounding": []}, "apparmorProfile": "docker-default"});
-    let out = harden_exec(process, &first, &baseline, &facts(), &known()).unwrap().spec;
+    let out =
+        harden_exec(process.clone(), Some(&first), &baseline, &facts(), &known()).unwrap().spec;
     assert_eq!(out["capabilities"]["bounding"], json!([]));
     assert_eq!(out["apparmorProfile"], json!("docker-default"));
 }
@@ -438,6 +439,25 @@ fn less_usual_ways_to_others_are_closed() {
     check("/linux/netDevices", json!({"eth0": {}}), "network device");
     check("/process/scheduler", json!({"policy": "SCHED_FIFO", "priority": 99}), "before");
     check("/process/scheduler", json!({"policy": "SCHED_OTHER", "nice": -20}), "before");
+    // It goes before nobody, whatever the first one may.
+    for (key, value, expected) in [
+        ("oomScoreAdj", json!(-1000), "memory is short"),
+        ("scheduler", json!({"policy": "SCHED_FIFO", "priority": 99}), "before everything"),
+        ("scheduler", json!({"policy": "SCHED_OTHER", "nice": -5}), "before everything"),
+        ("ioPriority", json!({"class": "IOPRIO_CLASS_RT"}), "before everything"),
+        ("selinuxLabel", json!("system_u:system_r:spc_t:s0"), "SELinux"),
+    ] {
+        let mut asking = process.clone();
+        asking[key] = value;
+        assert!(exec(&asking).unwrap_err().to_string().contains(expected), "{key}");
+        let unknown = harden_exec(asking.clone(), None, &baseline, &facts(), &known());
+        assert!(unknown.unwrap_err().to_string().contains(expected), "{key}");
+        if key != "selinuxLabel" {
+            let remove = policy("engines: {asked: remove}\n");
+            let out = harden_exec(asking, None, &remove, &facts(), &known()).unwrap().spec;
+            assert!(out.get(key).is_none_or(|score| *score == json!(0)), "{out}");
+        }
+    }
     check("/process/ioPriority", json!({"class": "IOPRIO_CLASS_RT"}), "before");
     check("/process/selinuxLabel", json!("system_u:system_r:spc_t:s0"), "SELinux");
     check("/process/selinuxLabel", json!("unconfined_u:unconfined_r:unconfined_t:s0"), "SELinux");

@@ -32,7 +32,8 @@ pub(crate) fn harden(context: &Context<'_>, args: &cli::Harden) -> Result<Exit, 
     let whole = first.as_ref().map_or(&document.value, |document| &document.value);
     let path = args.exec_in.as_deref().unwrap_or(spec);
     let bundle = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut engine = engine_facts(whole, bundle, "", Timestamp::now()).map_err(message)?;
+    let id = id_of(bundle);
+    let mut engine = engine_facts(whole, bundle, &id, Timestamp::now()).map_err(message)?;
     engine.image = args.image.clone().or(engine.image);
     engine.name = args.name.clone().or(engine.name);
     engine.labels.extend(args.label.iter().cloned());
@@ -40,8 +41,8 @@ pub(crate) fn harden(context: &Context<'_>, args: &cli::Harden) -> Result<Exit, 
     let hardened = match &first {
         None => harden_container(document.value.clone(), &policy, &facts, &engine),
         Some(first) => {
-            let first = first.value.get("process").cloned().unwrap_or_else(|| json!({}));
-            harden_exec(document.value.clone(), &first, &policy, &facts, &engine)
+            let first = first.value.get("process");
+            harden_exec(document.value.clone(), first, &policy, &facts, &engine)
         }
     };
     let hardened = hardened.or_exit(Exit::Refused)?;
@@ -54,6 +55,15 @@ pub(crate) fn harden(context: &Context<'_>, args: &cli::Harden) -> Result<Exit, 
         context.terminal.progress(&format!("wrote {}", spec.display()));
     }
     Ok(Exit::Clean)
+}
+
+/// The container whose bundle this is, as engines name bundles: `ID`, or `ID/userdata`.
+fn id_of(bundle: &Path) -> String {
+    let real = std::fs::canonicalize(bundle);
+    let bundle = real.as_deref().unwrap_or(bundle);
+    let is_userdata = bundle.file_name().is_some_and(|name| name == "userdata");
+    let folder = bundle.parent().filter(|_| is_userdata).unwrap_or(bundle);
+    folder.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 fn pretty(value: &Value) -> String {

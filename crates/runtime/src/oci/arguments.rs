@@ -47,6 +47,11 @@ const COMMAND_VALUES: [&str; 35] = [
     "resources",
 ];
 
+/// Letters of `exec` that are followed by a value, and those that may stand before them in one
+/// word: crun takes `-tu0` and `-a PROFILE`, which runC has not.
+const EXEC_LETTERS: [char; 6] = ['a', 'c', 'e', 'g', 'p', 'u'];
+const EXEC_SWITCHES: [char; 2] = ['d', 't'];
+
 /// Commands that start something.
 const STARTING: [&str; 4] = ["create", "run", "restore", "exec"];
 
@@ -71,6 +76,14 @@ pub struct Invocation {
     pub user: Option<String>,
     /// `--cap` of `exec`.
     pub capabilities: Vec<String>,
+    /// `--additional-gids` of `exec`.
+    pub groups: Vec<String>,
+    /// `--apparmor` of `exec`.
+    pub apparmor: Option<String>,
+    /// `--process-label` of `exec`.
+    pub label: Option<String>,
+    /// `--cgroup` of `exec`.
+    pub cgroups: Vec<String>,
     /// The container.
     pub id: Option<String>,
     /// Everything, to be shown.
@@ -106,6 +119,21 @@ impl Invocation {
             .as_deref()
             .is_none_or(|command| KNOWN.contains(&command) || STARTING.contains(&command));
         !known && self.words.iter().any(|word| STARTING.contains(&word.as_str()))
+    }
+
+    /// Takes the value of a flag of the command.
+    fn set(&mut self, name: &str, value: String) {
+        match name {
+            "bundle" | "b" => self.bundle = Some(value.into()),
+            "process" | "p" => self.process = Some(value.into()),
+            "user" | "u" => self.user = Some(value),
+            "cap" | "c" => self.capabilities.push(value),
+            "additional-gids" | "g" => self.groups.push(value),
+            "apparmor" | "a" => self.apparmor = Some(value),
+            "process-label" => self.label = Some(value),
+            "cgroup" => self.cgroups.push(value),
+            _ => {}
+        }
     }
 
     /// The call, shortened.
@@ -145,6 +173,18 @@ pub fn parse(arguments: &[OsString]) -> Invocation {
             None => (flag.to_string(), None),
         };
         let values: &[&str] = if out.command.is_none() { &GLOBAL_VALUES } else { &COMMAND_VALUES };
+        let is_exec = out.command.as_deref() == Some("exec");
+        if is_exec
+            && !word.starts_with("--")
+            && !values.contains(&name.as_str())
+            && let Some((letter, attached)) = letter_of(flag)
+        {
+            let value = if attached.is_empty() { rest.next() } else { Some(attached.to_string()) };
+            if let Some(value) = value {
+                out.set(&letter.to_string(), value);
+            }
+            continue;
+        }
         if value.is_none() && values.contains(&name.as_str()) {
             value = rest.next();
         }
@@ -153,14 +193,18 @@ pub fn parse(arguments: &[OsString]) -> Invocation {
             (false, "log") => out.log = Some(value.into()),
             (false, "log-format") => out.log_json = value == "json",
             (false, "root") => out.root = Some(value.into()),
-            (true, "bundle" | "b") => out.bundle = Some(value.into()),
-            (true, "process" | "p") => out.process = Some(value.into()),
-            (true, "user" | "u") => out.user = Some(value),
-            (true, "cap" | "c") => out.capabilities.push(value),
-            _ => {}
+            (false, _) => {}
+            (true, name) => out.set(name, value),
         }
     }
     out
+}
+
+/// A letter with a value in a word of letters, and what stands behind it.
+fn letter_of(flag: &str) -> Option<(char, &str)> {
+    let at = flag.find(|letter| !EXEC_SWITCHES.contains(&letter))?;
+    let letter = flag[at..].chars().next().filter(|letter| EXEC_LETTERS.contains(letter))?;
+    Some((letter, &flag[at + letter.len_utf8()..]))
 }
 
 #[cfg(test)]
@@ -197,6 +241,15 @@ mod tests {
         assert_eq!((call.user.as_deref(), call.id.as_deref()), (Some("0:0"), Some("web")));
         assert_eq!(call.capabilities, ["CAP_SYS_ADMIN"]);
         assert!(!call.is_doubtful());
+        for line in [
+            "exec -tu0 -a p -g 5 --cgroup=x --process-label l -detach web sh -u 1",
+            "exec -t -u 0 --apparmor p -g5 --cgroup x --process-label=l -d web sh",
+        ] {
+            let call = of(line);
+            assert_eq!((call.user.as_deref(), call.apparmor.as_deref()), (Some("0"), Some("p")));
+            assert_eq!((call.label.as_deref(), call.id.as_deref()), (Some("l"), Some("web")));
+            assert_eq!((call.groups, call.cgroups), (vec!["5".to_string()], vec!["x".to_string()]));
+        }
         assert_eq!((call.before_command, of("--root /r exec x y").before_command), (0, 2));
         assert_eq!(of("--version").command, None);
         assert_eq!(of("delete --force 01").id.as_deref(), Some("01"));
