@@ -68,6 +68,19 @@ pub enum ContainerKind {
     Sandbox,
 }
 
+/// Whose a container's root file system is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub enum Root {
+    /// A folder that somebody may have named.
+    #[default]
+    Named,
+    /// Made by the engine of the container's image.
+    Engines,
+    /// Made by the engine over these folders, which somebody may have named; none are known where
+    /// it is empty.
+    Over(Vec<String>),
+}
+
 /// What is known of a container besides its spec.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EngineFacts {
@@ -89,6 +102,8 @@ pub struct EngineFacts {
     pub host_namespaces: Vec<String>,
     /// Where sources of mounts lead once links are followed, by the source as written.
     pub sources: BTreeMap<String, String>,
+    /// Whose its root file system is.
+    pub root: Root,
     /// Folders that the engine keeps its own things in, besides the usual ones.
     pub engine_folders: Vec<String>,
     /// The host's devices by the paths that the spec gives them, with type and numbers.
@@ -112,6 +127,7 @@ impl EngineFacts {
             kubernetes: false,
             host_namespaces: Vec::new(),
             sources: BTreeMap::new(),
+            root: Root::Named,
             engine_folders: Vec::new(),
             host_devices: BTreeMap::new(),
             apparmor: false,
@@ -384,22 +400,11 @@ impl<'a> Confine<'a> {
     }
 
     fn root(&self, work: &mut Work) -> Result<(), Malformed> {
-        let path = work.patch.get("/root/path").and_then(Value::as_str).unwrap_or_default();
-        let resolved = self.engine.sources.get(path).map_or(path, String::as_str).to_string();
-        if resolved == "/" {
-            let word = Allowance::Mount("/".into());
-            if !self.allows(&word) {
-                work.refuse(
-                    "mounts",
-                    "the host's root would be the container's".into(),
-                    "give the container a root file system of its own",
-                );
-            }
+        if !self.allows(&Allowance::WritableRoot) && self.engine.kind != ContainerKind::Build {
+            work.root(&self.containers)?;
         }
-        if self.allows(&Allowance::WritableRoot) || self.engine.kind == ContainerKind::Build {
-            return Ok(());
-        }
-        work.root(&self.containers)
+        self.whose_root(work);
+        Ok(())
     }
 
     fn paths(&self, work: &mut Work) -> Result<(), Malformed> {

@@ -23,7 +23,7 @@ mod user;
 
 pub use controls::{Hardened, Refusal, RefusalReason, harden, harden_process};
 pub use engine::{
-    Asking, ContainerKind, ENGINE_CAPABILITIES, EngineFacts, harden_container, harden_exec,
+    Asking, ContainerKind, ENGINE_CAPABILITIES, EngineFacts, Root, harden_container, harden_exec,
     host_path_exposes, is_harmless_device, judge_asked, narrow,
 };
 pub use facts::{Facts, ImageFacts, Machine};

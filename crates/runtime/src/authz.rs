@@ -22,7 +22,7 @@ use std::path::PathBuf;
 
 use base64::Engine as _;
 use palisade_base::Timestamp;
-use palisade_harden::{ContainerKind, EngineFacts, harden_container, judge_asked};
+use palisade_harden::{ContainerKind, EngineFacts, Root, harden_container, judge_asked};
 use palisade_policy::{Allowance, EngineMode, Policy};
 use serde::Deserialize;
 use serde_json::json;
@@ -212,6 +212,7 @@ fn refuse(policy: &Policy, engine: &EngineFacts, asked: &Asked, what: &str) -> R
     if policy.engines.mode == EngineMode::Enforce {
         let mut engine = engine.clone();
         asked.resolve(&mut engine);
+        engine.root = Root::Engines;
         let facts = machine_facts(policy)?;
         let mut refusals = judge_asked(&asked.by_name, policy, &engine);
         if let Err(refusal) = harden_container(asked.spec(), policy, &facts, &engine) {

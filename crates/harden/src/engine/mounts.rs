@@ -3,7 +3,7 @@
 use palisade_policy::{Allowance, HostPaths};
 use serde_json::{Value, json};
 
-use super::{Confine, ContainerKind};
+use super::{Confine, ContainerKind, Root};
 use crate::Malformed;
 use crate::controls::{Work, add_tmpfs, restrict_mount};
 
@@ -222,13 +222,7 @@ impl Confine<'_> {
         let source = self.resolved(text(mount, "source"));
         let writable = !options(mount).any(|option| matches!(option, "ro" | "rro"));
         let is_sys = source == "/sys" && destination == "/sys" && !writable;
-        let of_host = self.policy.engines.host_paths == HostPaths::Volumes
-            && self.engine.kind != ContainerKind::Build
-            && !self.is_engines(&source);
-        let of_pause = self.engine.kind == ContainerKind::Sandbox && !self.is_engines(&source);
-        let why = sensitive(&source, writable)
-            .or_else(|| of_host.then_some("only the engine's volumes may be mounted"))
-            .or_else(|| of_pause.then_some("a pod's sandbox needs nothing of the host"));
+        let why = sensitive(&source, writable).or_else(|| self.is_of_host(&source));
         let Some(why) = why.filter(|_| !is_sys) else {
             // What was looked at is what is mounted, if a link is exchanged meanwhile.
             if self.engine.sources.contains_key(text(mount, "source"))
@@ -245,6 +239,53 @@ impl Confine<'_> {
         let what = format!("`{}` of the host was asked for: {why}", cut(&source));
         self.asked(work, "mounts", what, &word);
         Judgement::Gone
+    }
+
+    /// Refuses a folder of the host as the root file system, if what lies there is nothing for a
+    /// container. It cannot be taken away.
+    pub(super) fn whose_root(&self, work: &mut Work) {
+        let path = work.patch.get("/root/path").and_then(Value::as_str).unwrap_or_default();
+        let writable = work.patch.get("/root/readonly").and_then(Value::as_bool) != Some(true);
+        let folders = match &self.engine.root {
+            Root::Engines => return,
+            Root::Named if path.is_empty() => return,
+            Root::Named => vec![(self.resolved(path), writable)],
+            Root::Over(folders) if folders.is_empty() => {
+                let what = "nobody here knows of which folders its root file system is made";
+                let fix = "name the folder itself, or give the container an image";
+                return work.refuse("mounts", what.into(), fix);
+            }
+            // What is written there lies elsewhere.
+            Root::Over(folders) => folders.iter().map(|path| (plain(path), false)).collect(),
+        };
+        for (path, writable) in folders {
+            let Some(why) = sensitive(&path, writable).or_else(|| self.is_of_host(&path)) else {
+                continue;
+            };
+            let word = Allowance::Mount(cut(&path));
+            if self.may_mount(&Allowance::Mount(path.clone())) {
+                continue;
+            }
+            let what = format!("`{}` of the host would be the container's root: {why}", cut(&path));
+            let fix = format!(
+                "give the container a root file system of its own, or have policy `{}` allow \
+                 `{word}` (engines.exceptions)",
+                self.policy.name
+            );
+            work.refuse("mounts", what, &fix);
+        }
+    }
+
+    /// Whether `path` is none of the engine's where the policy lets nothing else be mounted.
+    fn is_of_host(&self, path: &str) -> Option<&'static str> {
+        if self.engine.kind == ContainerKind::Build || self.is_engines(path) {
+            return None;
+        }
+        if self.policy.engines.host_paths == HostPaths::Volumes {
+            return Some("only the engine's volumes may be mounted");
+        }
+        (self.engine.kind == ContainerKind::Sandbox)
+            .then_some("a pod's sandbox needs nothing of the host")
     }
 
     /// Whether what lies at `path` is a volume or a file of the engine's own.

@@ -2,7 +2,7 @@
 
 use palisade_base::Timestamp;
 use palisade_harden::{
-    ContainerKind, ENGINE_CAPABILITIES, EngineFacts, Hardened, Refusal, harden_container,
+    ContainerKind, ENGINE_CAPABILITIES, EngineFacts, Hardened, Refusal, Root, harden_container,
     harden_exec,
 };
 use palisade_policy::Policy;
@@ -62,6 +62,7 @@ fn known() -> EngineFacts {
         name: Some("web-1".into()),
         image: Some("registry.example/web:1".into()),
         labels: vec!["role=web".into()],
+        root: Root::Engines,
         ..EngineFacts::unknown("0123456789abcdef", now)
     }
 }
@@ -164,7 +165,6 @@ fn what_was_asked_for_is_refused_with_its_reason() {
     check("/linux/resources/devices/-", rule, "devices of the host");
     check("/linux/sysctl/kernel.core_pattern", json!("|/x"), "kernel.core_pattern");
     check("/linux/sysctl/net.ipv4.x+kernel.y", json!("1"), "net.ipv4.x+kernel.y");
-    check("/root/path", json!("/"), "host's root");
     for kind in ["pid", "ipc", "uts", "network"] {
         let mut spec = docker();
         spec["linux"]["namespaces"].as_array_mut().unwrap().retain(|entry| entry["type"] != kind);
@@ -329,6 +329,55 @@ fn annotations_that_runtimes_obey_are_refused_or_taken_away() {
     assert_eq!(harden(spec, &baseline).unwrap().spec["annotations"], kept);
 }
 
+#[test]
+fn no_folder_of_the_hosts_system_is_a_root() {
+    let baseline = Policy::builtin("baseline").unwrap().policy;
+    let restricted = Policy::builtin("restricted").unwrap().policy;
+    let harden = |policy: &Policy, path: &str, read_only: bool, root: Root| {
+        let mut spec = docker();
+        spec["root"] = json!({"path": path, "readonly": read_only});
+        let mut engine = EngineFacts { root, ..known() };
+        engine.sources.insert("/srv/link".into(), "/usr".into());
+        harden_container(spec, policy, &facts(), &engine).map_err(|refusal| refusal.to_string())
+    };
+    let over = |paths: &[&str]| Root::Over(paths.iter().map(ToString::to_string).collect());
+    for (path, read_only, root) in [
+        ("/", true, Root::Named),
+        ("/usr", false, Root::Named),
+        ("/usr", true, Root::Named),
+        ("/etc/skel", false, Root::Named),
+        ("/srv/link", false, Root::Named),
+        ("/var/lib/docker/overlay2/x/merged", false, Root::Named),
+        ("/s/merge", false, over(&["/usr"])),
+        ("/s/merge", false, over(&["/srv/fs", "/"])),
+        ("/s/merge", false, over(&[])),
+    ] {
+        let refused = harden(&baseline, path, read_only, root.clone()).unwrap_err();
+        assert!(refused.contains("root"), "{path} {root:?}: {refused}");
+    }
+    for (path, read_only, root) in [
+        ("/usr/share/box", true, Root::Named),
+        ("/srv/fs", false, Root::Named),
+        ("rootfs", false, Root::Named),
+        ("/var/lib/docker/overlay2/x/merged", false, Root::Engines),
+        ("/s/merge", false, over(&["/srv/fs"])),
+        ("/s/merge", false, over(&["/usr/share/box"])),
+    ] {
+        assert!(harden(&baseline, path, read_only, root.clone()).is_ok(), "{path} {root:?}");
+    }
+    // Where no folder of the host may be given, it is no root either; read-only by policy.
+    assert!(harden(&restricted, "/srv/fs", false, Root::Named).is_err());
+    assert!(harden(&restricted, "/s/merge", false, over(&["/srv/fs"])).is_err());
+    assert!(harden(&restricted, "/x/merged", false, Root::Engines).is_ok());
+    let mine = policy(
+        "containers: {read_only_root: true}\nengines: {exceptions: [{containers: [web-1], \
+         allow: [\"mount:/usr\"], reason: r, expires: \"2099-01-01\"}]}\n",
+    );
+    assert!(harden(&mine, "/usr", false, Root::Named).is_ok());
+    assert!(harden(&mine, "/etc/skel", false, Root::Named).is_ok());
+    assert!(harden(&mine, "/etc", false, Root::Named).is_err());
+}
+
 /// A pod's sandbox has the engine's limits; all else holds for it.
 #[test]
 fn a_sandbox_keeps_all_but_limits() {
@@ -390,6 +439,25 @@ fn exec_regains_nothing() {
         harden_exec(process.clone(), Some(&first), &baseline, &facts(), &known()).unwrap().spec;
     assert_eq!(out["capabilities"]["bounding"], json!([]));
     assert_eq!(out["apparmorProfile"], json!("docker-default"));
+    // It goes before nobody, whatever the first one may.
+    for (key, value, expected) in [
+        ("oomScoreAdj", json!(-1000), "memory is short"),
+        ("scheduler", json!({"policy": "SCHED_FIFO", "priority": 99}), "before everything"),
+        ("scheduler", json!({"policy": "SCHED_OTHER", "nice": -5}), "before everything"),
+        ("ioPriority", json!({"class": "IOPRIO_CLASS_RT"}), "before everything"),
+        ("selinuxLabel", json!("system_u:system_r:spc_t:s0"), "SELinux"),
+    ] {
+        let mut asking = process.clone();
+        asking[key] = value;
+        assert!(exec(&asking).unwrap_err().to_string().contains(expected), "{key}");
+        let unknown = harden_exec(asking.clone(), None, &baseline, &facts(), &known());
+        assert!(unknown.unwrap_err().to_string().contains(expected), "{key}");
+        if key != "selinuxLabel" {
+            let remove = policy("engines: {asked: remove}\n");
+            let out = harden_exec(asking, None, &remove, &facts(), &known()).unwrap().spec;
+            assert!(out.get(key).is_none_or(|score| *score == json!(0)), "{out}");
+        }
+    }
 }
 
 #[test]
@@ -439,25 +507,6 @@ fn less_usual_ways_to_others_are_closed() {
     check("/linux/netDevices", json!({"eth0": {}}), "network device");
     check("/process/scheduler", json!({"policy": "SCHED_FIFO", "priority": 99}), "before");
     check("/process/scheduler", json!({"policy": "SCHED_OTHER", "nice": -20}), "before");
-    // It goes before nobody, whatever the first one may.
-    for (key, value, expected) in [
-        ("oomScoreAdj", json!(-1000), "memory is short"),
-        ("scheduler", json!({"policy": "SCHED_FIFO", "priority": 99}), "before everything"),
-        ("scheduler", json!({"policy": "SCHED_OTHER", "nice": -5}), "before everything"),
-        ("ioPriority", json!({"class": "IOPRIO_CLASS_RT"}), "before everything"),
-        ("selinuxLabel", json!("system_u:system_r:spc_t:s0"), "SELinux"),
-    ] {
-        let mut asking = process.clone();
-        asking[key] = value;
-        assert!(exec(&asking).unwrap_err().to_string().contains(expected), "{key}");
-        let unknown = harden_exec(asking.clone(), None, &baseline, &facts(), &known());
-        assert!(unknown.unwrap_err().to_string().contains(expected), "{key}");
-        if key != "selinuxLabel" {
-            let remove = policy("engines: {asked: remove}\n");
-            let out = harden_exec(asking, None, &remove, &facts(), &known()).unwrap().spec;
-            assert!(out.get(key).is_none_or(|score| *score == json!(0)), "{out}");
-        }
-    }
     check("/process/ioPriority", json!({"class": "IOPRIO_CLASS_RT"}), "before");
     check("/process/selinuxLabel", json!("system_u:system_r:spc_t:s0"), "SELinux");
     check("/process/selinuxLabel", json!("unconfined_u:unconfined_r:unconfined_t:s0"), "SELinux");

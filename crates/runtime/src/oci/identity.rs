@@ -9,12 +9,12 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use palisade_base::Timestamp;
-use palisade_harden::{ContainerKind, EngineFacts};
+use palisade_harden::{ContainerKind, EngineFacts, Root};
 use serde_json::Value;
 
 use super::Document;
 use super::keeper::{Keeper, podman_text, root_of};
-use super::origin::store_of;
+use super::origin::{laid_over, store_of};
 
 /// Mounts of a container that are looked at.
 const MOUNTS_MAX: usize = 4096;
@@ -50,6 +50,7 @@ pub fn engine_facts(
     out.sources = sources(spec, mounts, bundle);
     out.host_devices = host_devices(spec);
     let keeper = Keeper::of(spec, bundle, id);
+    out.root = root(spec, bundle, &keeper);
     annotations(&mut out, spec, &keeper);
     match &keeper {
         Keeper::Docker(folder) => docker(&mut out, folder),
@@ -97,6 +98,42 @@ fn sources(spec: &Value, mounts: &[Value], bundle: &Path) -> BTreeMap<String, St
         Some((path.to_string(), real.to_str()?.to_string()))
     };
     named.chain(root).filter_map(real).collect()
+}
+
+/// Whose the root file system is: engines make it in the bundle or in their store, and Podman
+/// takes any folder of the host for it (`--rootfs`), or lays something over one (`--rootfs …:O`).
+fn root(spec: &Value, bundle: &Path, keeper: &Keeper) -> Root {
+    let real = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+    let bundle = real(bundle);
+    let root = real(&bundle.join(root_of(spec)));
+    let in_bundle = root != bundle && root.starts_with(&bundle);
+    match keeper {
+        Keeper::Builder | Keeper::Kubernetes(_) => Root::Engines,
+        Keeper::Docker(folder) => match folder.ancestors().nth(2) {
+            Some(data) if root.starts_with(real(data)) => Root::Engines,
+            _ => Root::Named,
+        },
+        Keeper::Podman { containers, entry } => {
+            let layer = entry.as_ref().and_then(|entry| entry.get("layer")?.as_str());
+            let store = containers.parent().map(real);
+            let is_layer = layer.is_some_and(|layer| root.iter().any(|part| part == layer));
+            if is_layer && store.is_some_and(|store| root.starts_with(store)) {
+                Root::Engines
+            } else if in_bundle {
+                let folders = laid_over(&root).unwrap_or_default();
+                Root::Over(
+                    folders
+                        .iter()
+                        .filter_map(|path| real(path).to_str().map(str::to_string))
+                        .collect(),
+                )
+            } else {
+                Root::Named
+            }
+        }
+        Keeper::Containerd | Keeper::Nobody if in_bundle => Root::Engines,
+        Keeper::Containerd | Keeper::Nobody => Root::Named,
+    }
 }
 
 /// What the host has at the paths that the spec gives devices.

@@ -153,23 +153,71 @@ fn containerd(bundle: &Path, id: &str, root: &Path) -> Option<Origin> {
     Some(found)
 }
 
-/// containerd's store, by where the mount at `root` has its files from.
-pub(super) fn store_of(root: &Path) -> Option<PathBuf> {
+/// What is mounted here (`proc_pid_mountinfo(5)`), and where `root` really is.
+fn mounts(root: &Path) -> Option<(String, PathBuf)> {
     let file = std::fs::File::open("/proc/self/mountinfo").ok()?;
     let bytes = palisade_base::read_bounded(file, "list of mounts", MOUNTS_BYTES_MAX).ok()?;
-    let root = std::fs::canonicalize(root).ok()?;
-    store_in(&String::from_utf8_lossy(&bytes), root.to_str()?)
+    Some((String::from_utf8_lossy(&bytes).into_owned(), std::fs::canonicalize(root).ok()?))
 }
 
-/// The same, in the text of `proc_pid_mountinfo(5)`.
+/// The mount at `root` that is on top.
+fn mount_at<'m>(mounts: &'m str, root: &str) -> Option<&'m str> {
+    mounts.lines().rfind(|line| line.split(' ').nth(4).is_some_and(|at| unescaped(at) == root))
+}
+
+/// containerd's store, by where the mount at `root` has its files from.
+pub(super) fn store_of(root: &Path) -> Option<PathBuf> {
+    let (mounts, root) = mounts(root)?;
+    store_in(&mounts, root.to_str()?)
+}
+
 fn store_in(mounts: &str, root: &str) -> Option<PathBuf> {
-    let is_it = |line: &&str| line.split(' ').nth(4) == Some(root);
-    let line = mounts.lines().rfind(is_it)?;
+    let line = mount_at(mounts, root)?;
     let at = line.find("/io.containerd.snapshotter.")?;
     let before = line.get(..at)?;
     let start = before.rfind([' ', ',', '=', ':'])? + 1;
     let path = before.get(start..)?;
     path.starts_with('/').then(|| PathBuf::from(path))
+}
+
+/// The folders over which the overlay at `root` is laid. `None`: there is none, or one of them
+/// does not stand there whole.
+pub(super) fn laid_over(root: &Path) -> Option<Vec<PathBuf>> {
+    let (mounts, root) = mounts(root)?;
+    layers_in(&mounts, root.to_str()?)
+}
+
+fn layers_in(mounts: &str, root: &str) -> Option<Vec<PathBuf>> {
+    let (_, source) = mount_at(mounts, root)?.split_once(" - ")?;
+    let mut fields = source.split(' ');
+    if fields.next() != Some("overlay") {
+        return None;
+    }
+    let options = fields.nth(1)?.split(',');
+    let keys = ["lowerdir", "lowerdir+", "datadir+"];
+    let values = options.filter_map(|it| it.split_once('=')).filter(|(key, _)| keys.contains(key));
+    let folders = values.flat_map(|(_, value)| value.split(':')).filter(|path| !path.is_empty());
+    let folders: Vec<PathBuf> = folders.map(|path| unescaped(path).into()).collect();
+    folders.iter().all(|path| path.is_absolute()).then_some(folders)
+}
+
+/// A path without the escapes by which it is written there: `\\040` for a space.
+fn unescaped(text: &str) -> String {
+    let mut parts = text.split('\\');
+    let mut out = parts.next().unwrap_or_default().as_bytes().to_vec();
+    for part in parts {
+        match part.get(..3).and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
+            Some(byte) => {
+                out.push(byte);
+                out.extend_from_slice(&part.as_bytes()[3..]);
+            }
+            None => {
+                out.push(b'\\');
+                out.extend_from_slice(part.as_bytes());
+            }
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
 }
 
 /// What Kubernetes' plugins of containerd and CRI-O say.
@@ -324,5 +372,26 @@ mod tests {
         let found = store_in(&mounts, "/run/b/rootfs");
         assert_eq!(found.as_deref(), Some(Path::new("/srv/c")));
         assert_eq!(store_in(&mounts, "/run/c/rootfs"), None);
+    }
+
+    #[test]
+    fn an_overlay_is_laid_over_what_its_mount_says() {
+        let line = |kind: &str, options: &str| {
+            format!("36 35 0:9 / /s/a\\040b/merge rw - {kind} overlay rw,{options}\n")
+        };
+        let check = |line: &str, expected: Option<&[&str]>| {
+            let expected: Option<Vec<PathBuf>> =
+                expected.map(|list| list.iter().map(PathBuf::from).collect());
+            assert_eq!(layers_in(line, "/s/a b/merge"), expected, "{line}");
+        };
+        check(&line("overlay", "lowerdir=/usr,upperdir=/u,workdir=/w"), Some(&["/usr"]));
+        check(&line("overlay", "lowerdir=/a\\134x:/b\\040c"), Some(&["/a\\x", "/b c"]));
+        check(&line("overlay", "lowerdir+=/a,lowerdir+=/b"), Some(&["/a", "/b"]));
+        check(&line("overlay", "lowerdir=l/ABC:/usr"), None);
+        check(&line("fuse.fuse-overlayfs", "lowerdir=/usr"), None);
+        check("36 35 0:9 / /other rw - overlay overlay rw,lowerdir=/usr\n", None);
+        // The one on top counts.
+        let two = line("overlay", "lowerdir=/a") + &line("ext4", "x");
+        check(&two, None);
     }
 }
