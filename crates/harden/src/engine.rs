@@ -13,6 +13,7 @@ mod capabilities;
 mod devices;
 mod knobs;
 mod limits;
+mod modules;
 mod mounts;
 mod narrow;
 
@@ -110,6 +111,14 @@ pub struct EngineFacts {
     pub host_devices: BTreeMap<String, (String, i64, i64)>,
     /// Whether this machine's kernel runs AppArmor.
     pub apparmor: bool,
+    /// The mode of the profile that its first process names, as the kernel says it.
+    pub apparmor_mode: Option<String>,
+    /// The loaded profile by which an engine confines containers unless asked for another.
+    pub apparmor_default: Option<String>,
+    /// Whether this machine's kernel runs SELinux.
+    pub selinux: bool,
+    /// Whether its engine's user asked for no label.
+    pub label_disabled: bool,
     /// Now, for the expiry of exceptions.
     pub now: Timestamp,
 }
@@ -131,6 +140,10 @@ impl EngineFacts {
             engine_folders: Vec::new(),
             host_devices: BTreeMap::new(),
             apparmor: false,
+            apparmor_mode: None,
+            apparmor_default: None,
+            selinux: false,
+            label_disabled: false,
             now,
         }
     }
@@ -172,9 +185,10 @@ pub fn harden_container(
     let privileged = confine.privileged(&mut work)?;
     confine.namespaces(&mut work)?;
     confine.capabilities(&mut work, "/process", privileged)?;
-    confine.process(&mut work, "/process", privileged)?;
+    confine.process(&mut work, "/process", true)?;
     confine.root(&mut work)?;
     confine.mounts(&mut work)?;
+    confine.mount_label(&mut work)?;
     confine.devices(&mut work, privileged)?;
     confine.paths(&mut work)?;
     confine.sysctls(&mut work)?;
@@ -268,6 +282,13 @@ impl<'a> Confine<'a> {
             work.warnings.push(format!("{what}: taken away"));
             return true;
         }
+        let fix = self.fix(word);
+        work.refuse(control, what, &fix);
+        false
+    }
+
+    /// What to do to have what `word` allows.
+    fn fix(&self, word: &Allowance) -> String {
         let mut fix = format!(
             "ask for less, or have policy `{}` allow `{word}` (engines.exceptions)",
             self.policy.name
@@ -277,8 +298,7 @@ impl<'a> Confine<'a> {
             let day = day.split('T').next().unwrap_or_default();
             fix = format!("{fix}; the exception `{}` ended on {day}", ended.reason);
         }
-        work.refuse(control, what, &fix);
-        false
+        fix
     }
 
     /// Whether everything was asked for at once, as by `--privileged`; said once.
@@ -333,28 +353,15 @@ impl<'a> Confine<'a> {
         work.patch.set("/linux/namespaces", Value::Array(list), why)
     }
 
-    /// User, no-new-privileges, security module, limits of the process at `at`. `quiet`: what
-    /// was said of the container already is not said again.
-    fn process(&self, work: &mut Work, at: &str, quiet: bool) -> Result<(), Malformed> {
+    /// User, no-new-privileges, security module, limits of the process at `at`. `first`: it is
+    /// the container's first one.
+    fn process(&self, work: &mut Work, at: &str, first: bool) -> Result<(), Malformed> {
         self.user(work, at)?;
         if self.containers.no_new_privileges && !self.allows(&Allowance::NewPrivileges) {
             let why = "setuid files and file capabilities gain nothing";
             work.patch.set(&format!("{at}/noNewPrivileges"), json!(true), why)?;
         }
-        let text = |work: &Work, key: &str| -> String {
-            let value = work.patch.get(&format!("{at}/{key}"));
-            value.and_then(Value::as_str).unwrap_or_default().to_string()
-        };
-        let unconfined = self.engine.apparmor && text(work, "apparmorProfile") == "unconfined";
-        let label = text(work, "selinuxLabel");
-        // `user:role:type:level`; the types of containers (Pod Security Standards, baseline).
-        let kind = label.split(':').nth(2).unwrap_or_default();
-        let free =
-            !label.is_empty() && !["container_", "svirt_"].iter().any(|p| kind.starts_with(p));
-        if (unconfined || free) && !quiet && !self.allows(&Allowance::SecurityModule) {
-            let what = "AppArmor or SELinux would not confine the container".to_string();
-            self.asked(work, "security_module", what, &Allowance::SecurityModule);
-        }
+        self.modules(work, at, first)?;
         self.rlimits(work, at)
     }
 

@@ -378,6 +378,48 @@ fn no_folder_of_the_hosts_system_is_a_root() {
     assert!(harden(&mine, "/etc", false, Root::Named).is_err());
 }
 
+#[test]
+fn a_security_module_that_would_not_confine_is_refused_or_said() {
+    let baseline = Policy::builtin("baseline").unwrap().policy;
+    let remove = policy("engines: {asked: remove}\n");
+    let check = |policy: &Policy, engine: &EngineFacts, profile: &str| {
+        let mut spec = docker();
+        if !profile.is_empty() {
+            put(&mut spec, "/process/apparmorProfile", json!(profile));
+        }
+        harden_container(spec, policy, &facts(), engine)
+            .map(|hardened| {
+                (hardened.spec["process"]["apparmorProfile"].clone(), hardened.warnings)
+            })
+            .map_err(|refusal| refusal.to_string())
+    };
+    let plain = EngineFacts { apparmor: true, ..known() };
+    let of_mode =
+        |mode: &str| EngineFacts { apparmor_mode: Some(mode.to_string()), ..plain.clone() };
+    assert!(check(&baseline, &known(), "unconfined").is_ok(), "there is no AppArmor");
+    assert!(check(&baseline, &plain, "unconfined").unwrap_err().contains("AppArmor"));
+    // A profile of that name that keeps nobody from anything.
+    for mode in ["complain", "unconfined", "prompt"] {
+        assert!(check(&baseline, &of_mode(mode), "crun").unwrap_err().contains("AppArmor"));
+    }
+    assert_eq!(check(&baseline, &of_mode("enforce"), "mine").unwrap().1, Vec::<String>::new());
+    let (_, warnings) = check(&baseline, &plain, "").unwrap();
+    assert!(warnings[0].contains("no profile"), "{warnings:?}");
+    // Taken away where there is something to put in its place.
+    assert!(check(&remove, &plain, "unconfined").unwrap_err().contains("AppArmor"));
+    let loaded = EngineFacts { apparmor_default: Some("docker-default".into()), ..plain };
+    let (profile, warnings) = check(&remove, &loaded, "unconfined").unwrap();
+    assert_eq!(profile, json!("docker-default"));
+    assert!(warnings[0].contains("taken away"), "{warnings:?}");
+    let selinux = EngineFacts { selinux: true, ..known() };
+    let (_, warnings) = check(&baseline, &selinux, "").unwrap();
+    assert!(warnings[0].contains("no label"), "{warnings:?}");
+    let disabled = EngineFacts { label_disabled: true, ..selinux };
+    for policy in [&baseline, &remove] {
+        assert!(check(policy, &disabled, "").unwrap_err().contains("SELinux"));
+    }
+}
+
 /// A pod's sandbox has the engine's limits; all else holds for it.
 #[test]
 fn a_sandbox_keeps_all_but_limits() {
@@ -479,6 +521,7 @@ fn malformed_specs_of_engines_are_refused_without_a_panic() {
         ("/linux/seccomp", json!([])),
         ("/linux/maskedPaths", json!(1)),
         ("/annotations", json!([])),
+        ("/linux/mountLabel", json!(1)),
         ("/mounts", json!([1])),
         ("/mounts", json!([{"destination": "/x", "type": "bind", "source": "/srv", "options": 1}])),
     ] {
@@ -510,6 +553,8 @@ fn less_usual_ways_to_others_are_closed() {
     check("/process/ioPriority", json!({"class": "IOPRIO_CLASS_RT"}), "before");
     check("/process/selinuxLabel", json!("system_u:system_r:spc_t:s0"), "SELinux");
     check("/process/selinuxLabel", json!("unconfined_u:unconfined_r:unconfined_t:s0"), "SELinux");
+    check("/process/selinuxLabel", json!("system_u:system_r:container_runtime_t:s0"), "SELinux");
+    check("/linux/mountLabel", json!("system_u:object_r:etc_t:s0"), "files for others");
     check(
         "/linux/sysctl",
         json!({"kernel.shm_rmid_forced": "1+kernel.core_pattern=|/x"}),
@@ -558,6 +603,7 @@ fn less_usual_ways_to_others_are_closed() {
     assert_eq!(spec["linux"]["seccomp"]["flags"], json!([]));
 }
 
+    put(&mut spec, "/linux/mountLabel", json!("system_u:object_r:container_file_t:s0:c1,c2"));
 #[test]
 fn restricted_gives_no_folder_of_the_host_but_the_engines_volumes() {
     let restricted = Policy::builtin("restricted").unwrap().policy;

@@ -20,6 +20,11 @@ use super::origin::{laid_over, store_of};
 const MOUNTS_MAX: usize = 4096;
 /// Labels of a container that are looked at.
 const LABELS_MAX: usize = 1024;
+/// Profiles of AppArmor that are loaded, with their modes.
+const APPARMOR_PROFILES: &str = "/sys/kernel/security/apparmor/profiles";
+/// Profiles that engines load and give to their containers.
+const APPARMOR_DEFAULTS: [&str; 3] =
+    ["docker-default", "cri-containerd.apparmor.d", "crio-default"];
 /// Bytes of an engine's file that are read.
 const FILE_BYTES_MAX: u64 = 16 << 20;
 
@@ -39,9 +44,7 @@ pub fn engine_facts(
     now: Timestamp,
 ) -> Result<EngineFacts, String> {
     let mut out = EngineFacts::unknown(id, now);
-    out.apparmor = Path::new("/sys/kernel/security/apparmor").is_dir()
-        || std::fs::read("/sys/module/apparmor/parameters/enabled")
-            .is_ok_and(|bytes| bytes.starts_with(b"Y"));
+    security_modules(&mut out, spec);
     out.host_namespaces = host_namespaces(spec);
     let mounts = spec.pointer("/mounts").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     if mounts.len() > MOUNTS_MAX {
@@ -64,6 +67,33 @@ pub fn engine_facts(
         Keeper::Containerd | Keeper::Nobody => {}
     }
     Ok(out)
+}
+
+/// What of AppArmor and SELinux this machine's kernel runs.
+fn security_modules(out: &mut EngineFacts, spec: &Value) {
+    out.selinux = Path::new("/sys/fs/selinux/enforce").exists();
+    out.apparmor = Path::new("/sys/kernel/security/apparmor").is_dir()
+        || std::fs::read("/sys/module/apparmor/parameters/enabled")
+            .is_ok_and(|bytes| bytes.starts_with(b"Y"));
+    if !out.apparmor {
+        return;
+    }
+    let Ok(file) = std::fs::File::open(APPARMOR_PROFILES) else { return };
+    let Ok(bytes) = palisade_base::read_bounded(file, "list of profiles", FILE_BYTES_MAX) else {
+        return;
+    };
+    let list = String::from_utf8_lossy(&bytes);
+    let profile = spec.pointer("/process/apparmorProfile").and_then(Value::as_str);
+    out.apparmor_mode = profile.and_then(|name| mode_in(&list, name)).map(str::to_string);
+    let mut defaults = APPARMOR_DEFAULTS.iter();
+    out.apparmor_default =
+        defaults.find(|name| mode_in(&list, name) == Some("enforce")).map(ToString::to_string);
+}
+
+/// The mode of a profile in the kernel's list: `NAME (MODE)`, a line for each.
+fn mode_in<'l>(list: &'l str, profile: &str) -> Option<&'l str> {
+    let line = |line: &'l str| line.strip_suffix(')')?.rsplit_once(" (");
+    list.lines().filter_map(line).find(|(name, _)| *name == profile).map(|(_, mode)| mode)
 }
 
 /// Kinds of namespaces that are joined by a path and are this process's own.
@@ -235,6 +265,13 @@ fn docker(out: &mut EngineFacts, folder: &Path) {
         let kept = folder.ancestors().nth(2).map(|data| data.join(name));
         out.engine_folders.extend(kept.and_then(|path| Some(path.to_str()?.to_string())));
     }
+    if out.selinux {
+        let host = read_json(&folder.join("hostconfig.json"));
+        let options = host.as_ref().and_then(|host| host.get("SecurityOpt")?.as_array());
+        let is_off =
+            |option: &Value| matches!(option.as_str(), Some("label=disable" | "label:disable"));
+        out.label_disabled = options.is_some_and(|options| options.iter().any(is_off));
+    }
     let Some(config) = read_json(&folder.join("config.v2.json")) else { return };
     let text = |pointer: &str| config.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
     out.name = Some(text("/Name").trim_start_matches('/').to_string()).filter(|n| !n.is_empty());
@@ -314,6 +351,8 @@ fn has_only_what_a_build_has(host: &Value, config: &Value) -> bool {
 fn podman(out: &mut EngineFacts, containers: &Path, entry: Option<&Value>) {
     out.engine_folders
         .extend(containers.parent().and_then(|store| Some(store.to_str()?.to_string())));
+    // Podman gives a label unless it is told not to.
+    out.label_disabled = out.selinux;
     let Some(entry) = entry else { return };
     digests_of(out, [entry.get("image").and_then(Value::as_str).unwrap_or_default()]);
     // One of `--rootfs` has no image.
@@ -504,6 +543,59 @@ mod tests {
         let nerdctl = json!({"annotations": {"nerdctl/name": "n", "nerdctl/image-name": "i"}});
         let found = facts(&nerdctl, &task("default"));
         assert_eq!((found.name.as_deref(), found.image.as_deref()), (Some("n"), Some("i")));
+    }
+
+    #[test]
+    fn modes_of_profiles_are_those_of_the_kernels_list() {
+        let list =
+            "docker-default (enforce)\n/usr/bin/man (a) (complain)\nchrome (unconfined)\nx\n";
+        for (name, mode) in [
+            ("docker-default", Some("enforce")),
+            ("/usr/bin/man (a)", Some("complain")),
+            ("chrome", Some("unconfined")),
+            ("docker", None),
+            ("x", None),
+        ] {
+            assert_eq!(mode_in(list, name), mode, "{name}");
+        }
+    }
+
+    /// Whose a root is: what the engine made, what somebody named, what is laid over that.
+    #[test]
+    fn roots_that_somebody_named_are_known() {
+        let folder = tempfile::tempdir().unwrap();
+        let make = |name: &str| {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(&path).unwrap();
+            path
+        };
+        let bundle = make("store/vfs-containers/1/userdata");
+        let entry = json!([{"id": "1", "layer": "abc", "image": ""}]);
+        std::fs::write(
+            folder.path().join("store/vfs-containers/containers.json"),
+            entry.to_string(),
+        )
+        .unwrap();
+        let of = |root: &Path| {
+            let spec = json!({ "root": { "path": root } });
+            engine_facts(&spec, &bundle, "1", now()).unwrap().root
+        };
+        assert_eq!(of(&make("store/vfs/dir/abc")), Root::Engines);
+        assert_eq!(of(&make("store/vfs/dir/other")), Root::Named);
+        assert_eq!(of(&make("mine/abc")), Root::Named);
+        std::os::unix::fs::symlink("/usr", folder.path().join("abc")).unwrap();
+        assert_eq!(of(&folder.path().join("abc")), Root::Named);
+        assert_eq!(
+            of(&make("store/vfs-containers/1/userdata/overlay/1/merge")),
+            Root::Over(vec![])
+        );
+        let task = make("run/io.containerd.runtime.v2.task/default/1");
+        let of_containerd =
+            |root: &str| engine_facts(&json!({"root": {"path": root}}), &task, "1", now()).unwrap();
+        assert_eq!(of_containerd("rootfs").root, Root::Engines);
+        assert_eq!(of_containerd("/usr").root, Root::Named);
+        assert_eq!(of_containerd(".").root, Root::Named);
+        assert_eq!(of_containerd("../../../../mine").root, Root::Named);
     }
 
     #[test]
