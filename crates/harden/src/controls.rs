@@ -464,10 +464,11 @@ pub(crate) fn restrict_mount(mount: &mut Value, policy: &Containers) -> Result<(
     }
     let options = options.as_array_mut().ok_or_else(bad)?;
     let opposite = |option: &str| match option {
-        "suid" => Some("nosuid"),
-        "dev" => Some("nodev"),
-        "exec" => Some("noexec"),
-        "rw" => Some("ro"),
+        // The second of each holds for what is mounted below as well.
+        "suid" | "rsuid" => Some("nosuid"),
+        "dev" | "rdev" => Some("nodev"),
+        "exec" | "rexec" => Some("noexec"),
+        "rw" | "rrw" => Some("ro"),
         _ => None,
     };
     options.retain(|option| {

@@ -28,6 +28,7 @@ impl Confine<'_> {
     /// Everything of this kind.
     pub(super) fn knobs(&self, work: &mut Work) -> Result<(), Malformed> {
         hooks(work)?;
+        personality(work)?;
         self.net_devices(work)?;
         if self.allows(&Allowance::Limits) {
             return Ok(());
@@ -159,6 +160,16 @@ impl Confine<'_> {
         }
         Ok(())
     }
+}
+
+/// Flags of a personality take guards of the memory's layout away; no engine gives them, and only
+/// newer runtimes than the specification obey them.
+fn personality(work: &mut Work) -> Result<(), Malformed> {
+    let path = "/linux/personality/flags";
+    if work.patch.list(path)?.is_empty() {
+        return Ok(());
+    }
+    work.patch.remove(path, "the memory of programs is laid out at random")
 }
 
 /// Hooks are the engine's and run as root of the host; what the container's image says must

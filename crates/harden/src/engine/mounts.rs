@@ -138,6 +138,44 @@ fn options(mount: &Value) -> impl Iterator<Item = &str> {
     mount.get("options").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
 }
 
+/// Whether a mount can be written to. The last word of each kind counts, and what is said for all
+/// that is mounted below goes over what is said for itself.
+fn is_writable(mount: &Value) -> bool {
+    let (mut read_only, mut all) = (false, None);
+    for option in options(mount) {
+        match option {
+            "ro" => read_only = true,
+            "rw" => read_only = false,
+            "rro" => all = Some(true),
+            "rrw" => all = Some(false),
+            _ => {}
+        }
+    }
+    !all.unwrap_or(read_only)
+}
+
+/// Whether a mount maps ids otherwise than the container does: who is nobody in it could own files
+/// as the host's root then. Kubernetes maps volumes as the pod is mapped.
+fn changes_owners(work: &Work, mount: &Value) -> bool {
+    ["uidMappings", "gidMappings"].into_iter().any(|key| {
+        let is_some = |map: &&Value| !map.is_null() && map.as_array().is_none_or(|l| !l.is_empty());
+        let map = mount.get(key).filter(is_some);
+        map.is_some() && map != work.patch.get(&format!("/linux/{key}"))
+    })
+}
+
+/// `ro` makes nothing read-only that is mounted below: where writing would be refused, it is not
+/// mounted along.
+fn without_others(mount: &mut Value) {
+    if options(mount).any(|option| option == "rro") {
+        return;
+    }
+    let list = mount.get_mut("options").and_then(Value::as_array_mut);
+    for option in list.into_iter().flatten().filter(|option| *option == "rbind") {
+        *option = json!("bind");
+    }
+}
+
 impl Confine<'_> {
     /// Refuses or removes what shows the host, and restricts the rest.
     pub(super) fn mounts(&self, work: &mut Work) -> Result<(), Malformed> {
@@ -220,10 +258,15 @@ impl Confine<'_> {
             return Judgement::Gone;
         }
         let source = self.resolved(text(mount, "source"));
-        let writable = !options(mount).any(|option| matches!(option, "ro" | "rro"));
+        let writable = is_writable(mount);
         let is_sys = source == "/sys" && destination == "/sys" && !writable;
         let why = sensitive(&source, writable).or_else(|| self.is_of_host(&source));
+        let others = Some("its files would have other owners than on the host");
+        let why = why.or_else(|| others.filter(|_| changes_owners(work, mount)));
         let Some(why) = why.filter(|_| !is_sys) else {
+            if !writable && !is_sys && sensitive(&source, true).is_some() {
+                without_others(mount);
+            }
             // What was looked at is what is mounted, if a link is exchanged meanwhile.
             if self.engine.sources.contains_key(text(mount, "source"))
                 && text(mount, "source") != source
@@ -371,6 +414,21 @@ mod tests {
         check("/var/lib/docker", true, true);
         check("/var/lib/kubelet/pods/u/volumes/x", false, false);
         check("/run/containers/storage/overlay-containers/0/userdata/hosts", false, false);
+    }
+
+    #[test]
+    fn the_last_word_about_writing_counts() {
+        for (options, expected) in [
+            (&[][..], true),
+            (&["rbind", "ro"], false),
+            (&["ro", "rw"], true),
+            (&["rro"], false),
+            (&["rro", "rw"], false),
+            (&["ro", "rrw"], true),
+            (&["rrw", "rro"], false),
+        ] {
+            assert_eq!(is_writable(&json!({ "options": options })), expected, "{options:?}");
+        }
     }
 
     #[test]

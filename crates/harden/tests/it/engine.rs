@@ -581,9 +581,29 @@ fn less_usual_ways_to_others_are_closed() {
     put(&mut spec, "/linux/devices", device(1));
     assert!(harden_container(spec, &fuse, &facts(), &engine).is_err());
 
+    let share = |options: &[&str]| {
+        json!({"destination": "/x", "type": "bind",
+        "source": "/usr/share/x", "options": options})
+    };
+    check("/mounts/-", share(&["rbind", "ro", "rrw"]), "changes the host's system");
+    check("/mounts/-", share(&["rbind", "ro", "rw"]), "changes the host's system");
+    // A program that is not root would own files of the host as root.
+    let map = |inside: u32| json!([{"containerID": inside, "hostID": 0, "size": 1}]);
+    let mut idmapped = share(&["rbind", "idmap"]);
+    idmapped["source"] = json!("/srv/data");
+    idmapped["uidMappings"] = map(1000);
+    check("/mounts/-", idmapped.clone(), "other owners");
+    let mut spec = docker();
+    put(&mut spec, "/mounts/-", idmapped);
+    for key in ["uidMappings", "gidMappings"] {
+        spec["linux"][key] = map(1000);
+    }
+    assert!(harden(spec, &baseline).is_ok(), "as a pod with ids of its own has its volumes");
+
     // What is taken without a word.
     let mut spec = docker();
     put(&mut spec, "/process/selinuxLabel", json!("system_u:system_r:container_t:s0:c1,c2"));
+    put(&mut spec, "/linux/mountLabel", json!("system_u:object_r:container_file_t:s0:c1,c2"));
     put(&mut spec, "/linux/cgroupsPath", json!("/docker/0123"));
     put(&mut spec, "/process/oomScoreAdj", json!(500));
     put(
@@ -597,13 +617,23 @@ fn less_usual_ways_to_others_are_closed() {
         json!({"createContainer": [{"path": "/h", "env": ["A=1", "LD_PRELOAD=/x.so"]}]}),
     );
     put(&mut spec, "/linux/seccomp/flags", json!(["SECCOMP_FILTER_FLAG_SPEC_ALLOW"]));
+    put(
+        &mut spec,
+        "/linux/personality",
+        json!({"domain": "LINUX32", "flags": ["ADDR_NO_RANDOMIZE"]}),
+    );
+    put(&mut spec, "/mounts/-", share(&["rbind", "ro"]));
+    put(&mut spec, "/mounts/-", share(&["rbind", "rro", "rsuid", "rdev"]));
     let spec = harden(spec, &baseline).unwrap().spec;
+    assert_eq!(spec["linux"]["personality"], json!({"domain": "LINUX32"}));
+    let options = |at: usize| spec["mounts"][at]["options"].clone();
+    assert_eq!(options(3), json!(["bind", "ro", "nosuid", "nodev"]));
+    assert_eq!(options(4), json!(["rbind", "rro", "nosuid", "nodev"]));
     assert_eq!(spec["linux"]["resources"]["unified"], json!({"memory.low": "1"}));
     assert_eq!(spec["hooks"]["createContainer"][0]["env"], json!(["A=1"]));
     assert_eq!(spec["linux"]["seccomp"]["flags"], json!([]));
 }
 
-    put(&mut spec, "/linux/mountLabel", json!("system_u:object_r:container_file_t:s0:c1,c2"));
 #[test]
 fn restricted_gives_no_folder_of_the_host_but_the_engines_volumes() {
     let restricted = Policy::builtin("restricted").unwrap().policy;

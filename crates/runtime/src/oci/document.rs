@@ -65,7 +65,7 @@ impl Explain for DocumentError {
 }
 
 /// Keys of the OCI runtime specification that decide about confinement.
-const KEYS: [&str; 86] = [
+const KEYS: [&str; 93] = [
     "ociVersion",
     "process",
     "root",
@@ -152,6 +152,13 @@ const KEYS: [&str; 86] = [
     "listenerPath",
     "names",
     "action",
+    "flags",
+    "policy",
+    "nice",
+    "class",
+    "disableOOMKiller",
+    "unified",
+    "domain",
 ];
 
 /// Objects whose keys are chosen by people.
