@@ -177,3 +177,60 @@ fn what_podmans_user_writes_into_annotations_is_not_believed() {
     assert_eq!(ended.stdout, "64\n");
     podman.run(&["rm", "--all", "--force", "--time", "0"]).expect(0);
 }
+
+/// Podman makes a container of any folder, or lays one over it.
+#[test]
+fn a_root_file_system_of_podmans_user_is_judged_as_a_mount_is() {
+    let Some(podman) = Podman::start("baseline") else { return };
+    let start = |root: &str| {
+        let flags = [&["run", "--rm"][..], &LIMITS, &["--rootfs", root]].concat();
+        podman.run(&[&flags[..], &["/bin/sh", "-c", "echo started"]].concat())
+    };
+    let own = podman.path().join("root").display().to_string();
+    for root in [own.clone(), format!("{own}:O")] {
+        assert_eq!(start(&root).expect(0).stdout, "started\n", "{root}");
+    }
+    for root in ["/usr", "/usr:O", "/:O"] {
+        let ended = start(root);
+        assert_ne!(ended.code, 0, "{root} {}", ended.stdout);
+        assert!(ended.stderr.contains("of the host would be the container's root"), "{ended:?}");
+    }
+    // Read-only, it is as a mount of the same is.
+    podman.set_policy("version: 1\nname: strict\nengines:\n  host_paths: volumes\n");
+    let ended = start(&own);
+    assert!(ended.code != 0 && ended.stderr.contains("only the engine's volumes"), "{ended:?}");
+    assert_eq!(podman.container(&["--rm"], &["/bin/sh", "-c", "echo x"]).expect(0).stdout, "x\n");
+    podman.run(&["rm", "--all", "--force", "--time", "0"]).expect(0);
+}
+
+/// What no engine's client asks for by a flag: by the call that an engine makes.
+#[test]
+fn a_further_process_goes_before_nobody() {
+    let Some(podman) = Podman::start("baseline") else { return };
+    let id = podman.container(&["--detach"], &["/bin/sleep", "100"]).expect(0).stdout;
+    let path = podman.path();
+    let exec = |process: serde_json::Value| {
+        let mut process = process;
+        process["args"] = serde_json::json!(["/bin/cat", "/proc/self/oom_score_adj"]);
+        process["cwd"] = serde_json::json!("/");
+        process["user"] = serde_json::json!({"uid": 0, "gid": 0});
+        std::fs::write(path.join("process.json"), process.to_string()).unwrap();
+        let mut command = Command::new(path.join("palisade-runtime"));
+        command.arg(format!("--palisade-config={}", path.join("runtime.json").display()));
+        command.args(["exec", "--process"]).arg(path.join("process.json")).arg(id.trim());
+        finish(command)
+    };
+    let score = exec(serde_json::json!({"oomScoreAdj": 7})).expect(0).stdout;
+    assert_eq!(score, "7\n");
+    for (process, expected) in [
+        (serde_json::json!({"oomScoreAdj": -1000}), "memory is short"),
+        (serde_json::json!({"scheduler": {"policy": "SCHED_FIFO", "priority": 99}}), "run before"),
+        (serde_json::json!({"ioPriority": {"class": "IOPRIO_CLASS_RT"}}), "run before"),
+    ] {
+        let ended = exec(process);
+        assert_ne!(ended.code, 0, "{}", ended.stdout);
+        assert!(ended.stderr.contains("refuses this process"), "{}", ended.stderr);
+        assert!(ended.stderr.contains(expected), "{}", ended.stderr);
+    }
+    podman.run(&["rm", "--force", "--time", "0", id.trim()]).expect(0);
+}
