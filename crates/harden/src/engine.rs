@@ -33,7 +33,7 @@ use crate::{Facts, Malformed};
 pub use asking::{Asking, judge_asked};
 pub use capabilities::ENGINE_CAPABILITIES;
 pub use devices::is_harmless_device;
-pub use mounts::host_path_exposes;
+pub use mounts::{host_path_exposes, mount_sources};
 pub use narrow::narrow;
 
 /// Kernel settings that Kubernetes calls safe (Pod Security Standards, baseline): they are
@@ -93,6 +93,8 @@ pub struct EngineFacts {
     pub image: Option<String>,
     /// Digests by which the engine knows the image: of its manifest, its configuration.
     pub image_digests: Vec<String>,
+    /// The digest by which the engine's user named it.
+    pub asked_digests: Vec<String>,
     /// Labels and annotations, `name=value`.
     pub labels: Vec<String>,
     /// What it is for.
@@ -105,7 +107,8 @@ pub struct EngineFacts {
     pub sources: BTreeMap<String, String>,
     /// Whose its root file system is.
     pub root: Root,
-    /// Folders that the engine keeps its own things in, besides the usual ones.
+    /// Folders in which the engine keeps images and containers, besides the usual ones; of a build
+    /// those in which BuildKit keeps what it mounts.
     pub engine_folders: Vec<String>,
     /// The host's devices by the paths that the spec gives them, with type and numbers.
     pub host_devices: BTreeMap<String, (String, i64, i64)>,
@@ -131,6 +134,7 @@ impl EngineFacts {
             name: None,
             image: None,
             image_digests: Vec::new(),
+            asked_digests: Vec::new(),
             labels: Vec::new(),
             kind: ContainerKind::Workload,
             kubernetes: false,
@@ -154,6 +158,7 @@ impl EngineFacts {
             id: &self.id,
             name: self.name.as_deref(),
             image: self.image.as_deref(),
+            digests: &self.image_digests,
             labels: &self.labels,
         }
     }

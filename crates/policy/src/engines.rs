@@ -89,7 +89,7 @@ pub enum HostPaths {
 /// Containers that may have more than the policy says.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct EngineException {
-    /// References of images; `*` stands for any text.
+    /// References or digests of images; `*` stands for any text.
     pub images: Vec<String>,
     /// Names or ids of containers; `*` stands for any text.
     pub containers: Vec<String>,
@@ -112,6 +112,8 @@ pub struct Subject<'a> {
     pub name: Option<&'a str>,
     /// Reference of its image, when the engine keeps one.
     pub image: Option<&'a str>,
+    /// Digests of its image by the engine's records: who may tag images gives them no other.
+    pub digests: &'a [String],
     /// Labels and annotations, `name=value`.
     pub labels: &'a [String],
 }
@@ -126,7 +128,8 @@ impl EngineException {
         };
         let short = subject.id.get(..12).unwrap_or(subject.id);
         let names: Vec<&str> = subject.name.into_iter().chain([subject.id, short]).collect();
-        let images: Vec<&str> = subject.image.into_iter().collect();
+        let digests = subject.digests.iter().map(String::as_str);
+        let images: Vec<&str> = subject.image.into_iter().chain(digests).collect();
         let labels: Vec<&str> = subject.labels.iter().map(String::as_str).collect();
         any(&self.images, &images) && any(&self.containers, &names) && any(&self.labels, &labels)
     }
@@ -417,7 +420,8 @@ pub(crate) const KEYS: &[Key] = &[
         },
         default: Fallback::Nothing,
         doc: "Containers that may have more. All that an entry names must be true of a \
-              container; labels are chosen by whoever starts it, so name the image as well.",
+              container; names and labels are chosen by whoever starts it, so name the image as \
+              well, and by its digest where they may tag images.",
         example: "[{images: [\"registry.example/agent:*\"], allow: [host-pid], reason: monitoring \
                   agent, expires: \"2027-06-30\"}]",
     },
@@ -429,7 +433,8 @@ pub(crate) const KEYS: &[Key] = &[
             set: |p, texts| exception(p, |item| item.images = texts),
         },
         default: Fallback::Values(&[]),
-        doc: "References of images; `*` stands for any text.",
+        doc: "References of images, or digests by which the engine knows them \
+              (`sha256:…`); `*` stands for any text.",
         example: "[\"registry.example/agent:*\"]",
     },
     Key {
@@ -541,10 +546,12 @@ mod tests {
     #[test]
     fn every_criterion_of_an_exception_must_be_met() {
         let labels = ["role=agent".to_string()];
+        let digests = ["sha256:0123".to_string()];
         let subject = Subject {
             id: "0123456789abcdef",
             name: Some("agent-1"),
             image: Some("registry.example/agent:2"),
+            digests: &digests,
             labels: &labels,
         };
         let check = |images: &[&str], containers: &[&str], wanted: &[&str], expected: bool| {
@@ -565,6 +572,8 @@ mod tests {
         check(&["registry.example/agent:*"], &["agent-*"], &["role=*"], true);
         check(&["registry.example/agent:*"], &["other"], &[], false);
         check(&["other"], &["agent-1"], &["role=agent"], false);
+        check(&["sha256:0123"], &[], &[], true);
+        check(&["sha256:4567"], &[], &[], false);
         check(&[], &["0123456789ab"], &[], true);
         check(&[], &[], &["role=agents"], false);
     }

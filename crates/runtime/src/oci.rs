@@ -30,10 +30,11 @@ use std::path::{Path, PathBuf};
 
 use palisade_base::{Digest, Timestamp};
 use palisade_harden::{
-    ContainerKind, Facts, Hardened, ImageFacts, Machine, Refusal, harden_container, harden_exec,
+    ContainerKind, EngineFacts, Facts, Hardened, ImageFacts, Machine, Refusal, harden_container,
+    harden_exec,
 };
 use palisade_policy::standing::Standing;
-use palisade_policy::{EngineMode, LoadedPolicy, Policy, Seccomp};
+use palisade_policy::{Allowance, EngineMode, LoadedPolicy, Policy, Seccomp};
 use palisade_sys::facts;
 use serde_json::{Value, json};
 
@@ -214,7 +215,10 @@ fn start(
     let id = invocation.id.as_deref().unwrap_or_default();
     let engine = engine_facts(&document.value, &bundle, id, Timestamp::now())?;
     let origin = || origin::origin(&document.value, &bundle, id);
-    quarantine(settings, &engine.image_digests, origin)?;
+    if invocation.command.as_deref() == Some("restore") {
+        restored(policy, &engine)?;
+    }
+    quarantine(settings, &engine, origin)?;
     let verdict = trust::judge(policy, &engine, origin, settings, own);
     if let (trust::Verdict::Refused(reason), EngineMode::Enforce) = (&verdict, policy.engines.mode)
     {
@@ -252,18 +256,37 @@ fn start(
     Ok(())
 }
 
+/// Refuses a container that comes out of a checkpoint: user, capabilities, filter and
+/// `no_new_privs` of its processes are in CRIU's files, which its engine's user may bring along,
+/// and the configuration says nothing of them.
+fn restored(policy: &Policy, engine: &EngineFacts) -> Result<(), String> {
+    let mut about = policy.engines.exceptions.iter().filter(|it| it.is_about(engine.subject()));
+    let is_excepted =
+        about.any(|it| engine.now <= it.expires && it.allow.contains(&Allowance::Privileged));
+    if is_excepted || policy.engines.mode == EngineMode::Report {
+        return Ok(());
+    }
+    Err(format!(
+        "palisade: policy `{name}` refuses this container: what its processes may do comes out of \
+         a checkpoint, which nobody here can judge [restore]: start it anew, or have policy \
+         `{name}` allow `privileged` (engines.exceptions)",
+        name = policy.name
+    ))
+}
+
 /// Refuses an image that a response has put into quarantine, whatever the policy's mode: it was
 /// ordered for this image. What cannot be read refuses as well.
 fn quarantine(
     settings: &Settings,
-    digests: &[String],
+    engine: &EngineFacts,
     origin: impl FnOnce() -> origin::Origin,
 ) -> Result<(), String> {
     let standing = Standing::read(&settings.standing).map_err(|error| why(&error))?;
     if standing.images.is_empty() {
         return Ok(());
     }
-    let mut digests: Vec<Digest> = digests.iter().filter_map(|text| text.parse().ok()).collect();
+    let known = engine.image_digests.iter().chain(&engine.asked_digests);
+    let mut digests: Vec<Digest> = known.filter_map(|text| text.parse().ok()).collect();
     // containerd's containers have names alone; its database has the digests.
     digests.extend(origin().digests);
     match standing.image(&digests) {
@@ -376,6 +399,11 @@ mod tests {
 
     /// What becomes of `create` for a container of Docker's whose image is `digest`.
     fn create(standing: &Standing, digest: &str) -> Handover {
+        call("create", "audit", standing, digest)
+    }
+
+    /// The same, of another command and policy.
+    fn call(command: &str, policy: &str, standing: &Standing, digest: &str) -> Handover {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().join("overlay2/f/merged");
         let docker = folder.path().join("containers/c1");
@@ -391,11 +419,17 @@ mod tests {
         std::fs::write(bundle.join("config.json"), spec.to_string()).unwrap();
         let path = folder.path().join(standing::FILE);
         standing.write(&path).unwrap();
-        let settings = json!({"policy": "audit", "runtime": "/bin/true", "standing": path,
+        let mut name = policy.to_string();
+        if policy.contains('\n') {
+            let file = folder.path().join("policy.yaml");
+            std::fs::write(&file, policy).unwrap();
+            name = file.display().to_string();
+        }
+        let settings = json!({"policy": name, "runtime": "/bin/true", "standing": path,
             "state": folder.path().join("state")});
         let settings_path = folder.path().join("runtime.json");
         std::fs::write(&settings_path, settings.to_string()).unwrap();
-        let arguments: Vec<OsString> = ["create", "--bundle", bundle.to_str().unwrap(), "c1"]
+        let arguments: Vec<OsString> = [command, "--bundle", bundle.to_str().unwrap(), "c1"]
             .into_iter()
             .map(OsString::from)
             .collect();
@@ -473,6 +507,31 @@ mod tests {
             let Handover::Refused { message, code } = call(flags) else { panic!("{flags}") };
             assert!(message.contains(expected) && code == EXEC_FAILED, "{flags}: {message}");
         }
+    }
+
+    /// Rights are in a checkpoint's files.
+    #[test]
+    fn no_container_comes_out_of_a_checkpoint() {
+        let image = Digest::of(b"image").to_string();
+        let policy = |rest: &str| format!("version: 1\nname: mine\n{rest}");
+        let excepted = format!(
+            "engines:\n  exceptions:\n  - images: [\"{image}\"]\n    allow: [privileged]\n    \
+             reason: r\n    expires: \"2099-01-01\"\n"
+        );
+        let restore = |policy: &str| call("restore", policy, &Standing::default(), &image);
+        for text in [policy(""), policy("engines: {asked: remove}\n")] {
+            let Handover::Refused { message, .. } = restore(&text) else { panic!("{text}") };
+            assert!(message.contains("[restore]") && message.contains("`privileged`"), "{message}");
+        }
+        for text in [policy("engines: {mode: report}\n"), policy(&excepted)] {
+            assert!(
+                matches!(restore(&text), Handover::Exec { .. }),
+                "{text}: {:?}",
+                restore(&text)
+            );
+        }
+        let created = call("create", &policy(""), &Standing::default(), &image);
+        assert!(matches!(created, Handover::Exec { .. }), "{created:?}");
     }
 
     #[test]

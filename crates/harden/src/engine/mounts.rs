@@ -21,7 +21,7 @@ const SOCKETS: [&str; 8] = [
 
 /// Folders that are refused whole, as is every folder above them (CIS Docker 5.5 and what
 /// engines keep).
-const WHOLE: [&str; 24] = [
+const WHOLE: [&str; 25] = [
     "/boot",
     "/dev",
     "/etc",
@@ -43,6 +43,7 @@ const WHOLE: [&str; 24] = [
     "/var/lib/containerd",
     "/var/lib/containers",
     "/var/lib/kubelet",
+    "/var/lib/kubelet/pods",
     "/var/lib/palisade",
     "/run/palisade",
     "/etc/palisade",
@@ -72,22 +73,85 @@ const NEVER: [&str; 17] = [
 /// Below these nothing may be mounted writable.
 const READ_ONLY: [&str; 6] = ["/etc", "/usr", "/bin", "/sbin", "/lib", "/lib64"];
 
-/// Where engines keep volumes and files of containers.
-const ENGINES: [&str; 9] = [
-    "/var/lib/docker/volumes",
-    "/var/lib/docker/containers",
+/// Where kubelets and CRI-O keep volumes and files of containers.
+const ENGINES: [&str; 2] = ["/var/lib/kubelet/pods", "/run/crio"];
+
+/// Where engines keep images, containers and what they know of them: whoever writes there writes
+/// other containers, and the engine's own word about them.
+const STORES: [&str; 5] = [
+    "/var/lib/docker",
     "/var/lib/containers/storage",
     "/run/containers/storage",
-    "/var/run/containers/storage",
     "/var/lib/containerd",
     "/run/containerd",
-    "/var/lib/kubelet/pods",
-    "/run/crio",
 ];
+
+/// Files beside Podman's and CRI-O's own of a container that are no container's.
+const PRIVATE: [&str; 8] =
+    ["config.json", "ctl", "attach", "winsz", "oci-log", "artifacts", "exec", "conmon.pid"];
+
+/// Whether a path within a store is what engines make to be mounted: volumes, and files for one
+/// container.
+fn is_given(within: &str) -> bool {
+    match within.split('/').collect::<Vec<_>>().as_slice() {
+        ["volumes", _, "_data", ..]
+        | ["containers", _, "hosts" | "hostname" | "resolv.conf"]
+        | ["containers", _, "mounts", _, ..]
+        | ["plugins", _, "propagated-mount", ..]
+        | ["io.containerd.grpc.v1.cri" | "io.containerd.cri.v1.runtime", _, ..] => true,
+        [folder, _, "userdata", file, ..] => {
+            folder.ends_with("-containers") && !PRIVATE.contains(file)
+        }
+        _ => false,
+    }
+}
+
+/// Whether a path within a store is a root file system, of an image or of a container.
+fn is_layer(within: &str) -> bool {
+    matches!(
+        within.split('/').collect::<Vec<_>>().as_slice(),
+        [_, _, "merged" | "diff"] | ["vfs", "dir", _]
+    )
+}
+
+/// `path` from within `folder`; nothing is no path.
+fn within<'p>(path: &'p str, folder: &str) -> Option<&'p str> {
+    path.strip_prefix(folder)?.strip_prefix('/')
+}
 
 /// Types of mounts that show nothing of the host when they are where they belong.
 const OWN_TYPES: [&str; 9] =
     ["proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup", "cgroup2", "ramfs", "overlay"];
+
+const OF_ENGINE: &str = "it holds the engine's images and containers";
+
+/// Folders of the host that a mount shows, as the spec writes them, and whether it can write to
+/// them: a bind's source, and what an overlay is made of.
+pub fn mount_sources(mount: &Value) -> Vec<(String, bool)> {
+    if is_bind(mount) {
+        return vec![(text(mount, "source").to_string(), is_writable(mount))];
+    }
+    if text(mount, "type") != "overlay" {
+        return Vec::new();
+    }
+    let mut out = Vec::new();
+    for option in options(mount) {
+        let Some((key, value)) = option.split_once('=') else { continue };
+        match key {
+            "lowerdir" | "lowerdir+" | "datadir+" => {
+                out.extend(value.split(':').map(|folder| (folder.to_string(), false)));
+            }
+            "upperdir" | "workdir" => out.push((value.to_string(), true)),
+            _ => {}
+        }
+    }
+    out.retain(|(folder, _)| !folder.is_empty());
+    out
+}
+
+fn is_bind(mount: &Value) -> bool {
+    text(mount, "type") == "bind" || options(mount).any(|o| matches!(o, "bind" | "rbind"))
+}
 
 /// Why a container must not have what lies at `path` of the host; `None`: it may.
 pub fn host_path_exposes(path: &str, writable: bool) -> Option<&'static str> {
@@ -110,6 +174,10 @@ fn sensitive(path: &str, writable: bool) -> Option<&'static str> {
     }
     if NEVER.iter().any(|folder| is_or_in(folder)) {
         return Some("it is the host's kernel, devices or secrets");
+    }
+    let in_store = |store: &&str| within(path, store).is_some_and(|path| !is_given(path));
+    if STORES.iter().any(|store| path == *store || is_above(store) || in_store(store)) {
+        return Some(OF_ENGINE);
     }
     (writable && READ_ONLY.iter().any(|folder| is_or_in(folder)))
         .then_some("writing there changes the host's system; mount it read-only")
@@ -235,32 +303,38 @@ impl Confine<'_> {
     fn judge(&self, work: &mut Work, mount: &mut Value) -> Judgement {
         let kind = text(mount, "type").to_string();
         let destination = plain(text(mount, "destination"));
-        let is_bind = kind == "bind" || options(mount).any(|o| matches!(o, "bind" | "rbind"));
-        if !is_bind {
+        if !is_bind(mount) {
             let belongs = match kind.as_str() {
                 "proc" => destination == "/proc",
                 "sysfs" => destination == "/sys",
                 other => OWN_TYPES.contains(&other),
             };
-            let lower = options(mount).filter_map(|o| o.strip_prefix("lowerdir="));
-            let lower = lower.flat_map(|dirs| dirs.split(':')).map(plain).find(|folder| {
-                kind == "overlay" && sensitive(&self.resolved(folder), false).is_some()
+            let exposed = mount_sources(mount).into_iter().find_map(|(folder, writable)| {
+                let folder = self.resolved(&folder);
+                let is_layer = || !writable && self.in_stores(&folder).any(is_layer);
+                (self.exposes(&folder, writable).is_some() && !is_layer()).then_some(folder)
             });
-            if belongs && lower.is_none() {
+            if belongs && exposed.is_none() {
                 return Judgement::Ordinary;
             }
-            let word = Allowance::Mount(lower.unwrap_or_else(|| plain(text(mount, "source"))));
+            let word = Allowance::Mount(exposed.unwrap_or_else(|| plain(text(mount, "source"))));
             if self.may_mount(&word) {
                 return Judgement::Excepted;
             }
-            let what = format!("a mount of type `{}` at `{}`", cut(&kind), cut(&destination));
+            let what = match &word {
+                Allowance::Mount(folder) if belongs => {
+                    let folder = cut(folder);
+                    format!("`{folder}` of the host was asked for, below `{}`", cut(&destination))
+                }
+                _ => format!("a mount of type `{}` at `{}`", cut(&kind), cut(&destination)),
+            };
             self.asked(work, "mounts", what, &word);
             return Judgement::Gone;
         }
         let source = self.resolved(text(mount, "source"));
         let writable = is_writable(mount);
         let is_sys = source == "/sys" && destination == "/sys" && !writable;
-        let why = sensitive(&source, writable).or_else(|| self.is_of_host(&source));
+        let why = self.exposes(&source, writable).filter(|_| !self.is_builders(&source, writable));
         let others = Some("its files would have other owners than on the host");
         let why = why.or_else(|| others.filter(|_| changes_owners(work, mount)));
         let Some(why) = why.filter(|_| !is_sys) else {
@@ -302,9 +376,7 @@ impl Confine<'_> {
             Root::Over(folders) => folders.iter().map(|path| (plain(path), false)).collect(),
         };
         for (path, writable) in folders {
-            let Some(why) = sensitive(&path, writable).or_else(|| self.is_of_host(&path)) else {
-                continue;
-            };
+            let Some(why) = self.exposes(&path, writable) else { continue };
             let word = Allowance::Mount(cut(&path));
             if self.may_mount(&Allowance::Mount(path.clone())) {
                 continue;
@@ -317,6 +389,34 @@ impl Confine<'_> {
             );
             work.refuse("mounts", what, &fix);
         }
+    }
+
+    /// Why the container must not have what lies at `path` of the host.
+    fn exposes(&self, path: &str, writable: bool) -> Option<&'static str> {
+        let mut named = self.engine.engine_folders.iter();
+        let in_named = named.any(|folder| {
+            path == folder
+                || within(folder, path).is_some()
+                || within(path, folder).is_some_and(|path| !is_given(path))
+        });
+        sensitive(path, writable)
+            .or_else(|| in_named.then_some(OF_ENGINE))
+            .or_else(|| self.is_of_host(path))
+    }
+
+    /// `path` from within each store that it is in.
+    fn in_stores<'p>(&'p self, path: &'p str) -> impl Iterator<Item = &'p str> {
+        let named = self.engine.engine_folders.iter().map(String::as_str);
+        STORES.into_iter().chain(named).filter_map(move |store| within(path, store))
+    }
+
+    /// Whether a build may have it: what BuildKit keeps, whose user names nothing of the host, and
+    /// files of images to read.
+    fn is_builders(&self, path: &str, writable: bool) -> bool {
+        let is_in = |folder: &String| within(path, folder).is_some();
+        self.engine.kind == ContainerKind::Build
+            && (self.engine.engine_folders.iter().any(is_in)
+                || (!writable && self.in_stores(path).any(is_layer)))
     }
 
     /// Whether `path` is none of the engine's where the policy lets nothing else be mounted.
@@ -333,12 +433,8 @@ impl Confine<'_> {
 
     /// Whether what lies at `path` is a volume or a file of the engine's own.
     fn is_engines(&self, path: &str) -> bool {
-        let is_in =
-            |folder: &str| path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
-        let named = self.engine.engine_folders.iter().map(String::as_str);
-        // Podman and others keep what is one container's in folders of its id.
-        let by_id = self.engine.id.len() >= 32 && path.split('/').any(|p| p == self.engine.id);
-        by_id || ENGINES.into_iter().chain(named).any(is_in)
+        ENGINES.iter().any(|folder| within(path, folder).is_some())
+            || self.in_stores(path).any(is_given)
     }
 
     /// Where `source` leads.
@@ -412,6 +508,24 @@ mod tests {
         check("/var/lib/docker/volumes/v/_data", false, false);
         check("/var/lib/docker/containers/0123/hosts", false, false);
         check("/var/lib/docker", true, true);
+        // What engines know of others.
+        check("/var/lib/docker/containers", true, true);
+        check("/var/lib/docker/containers/0123", true, true);
+        check("/var/lib/docker/containers/0123/config.v2.json", true, true);
+        check("/var/lib/docker/containers/0123/mounts/shm", false, false);
+        check("/var/lib/docker/runtimes", true, true);
+        check("/var/lib/docker/volumes", true, true);
+        check("/var/lib/docker/volumes/v", true, true);
+        check("/var/lib/docker/volumes/v/_data/x", false, false);
+        check("/var/lib/containers/storage", true, true);
+        check("/var/lib/containers/storage/overlay/0/merged", true, true);
+        check("/var/lib/containers/storage/volumes/v/_data", false, false);
+        check("/var/lib/containers/storage/overlay-containers/0/userdata", true, true);
+        check("/var/lib/containers/storage/overlay-containers/0/userdata/config.json", true, true);
+        check("/var/lib/containerd/io.containerd.metadata.v1.bolt", true, true);
+        check("/run/containerd/io.containerd.grpc.v1.cri/sandboxes/0/shm", false, false);
+        check("/run/containerd/io.containerd.runtime.v2.task", true, true);
+        check("/var/lib/kubelet/pods", true, true);
         check("/var/lib/kubelet/pods/u/volumes/x", false, false);
         check("/run/containers/storage/overlay-containers/0/userdata/hosts", false, false);
     }

@@ -420,6 +420,50 @@ fn a_security_module_that_would_not_confine_is_refused_or_said() {
     }
 }
 
+/// Podman's `-v FOLDER:/x:O`, whose upper folder may be named as well.
+#[test]
+fn what_an_overlay_is_made_of_is_judged() {
+    let baseline = Policy::builtin("baseline").unwrap().policy;
+    let restricted = Policy::builtin("restricted").unwrap().policy;
+    let harden = |policy: &Policy, options: &str, kind: ContainerKind| {
+        let options: Vec<&str> = options.split(',').collect();
+        let mut spec = docker();
+        let mount = json!({"destination": "/x", "type": "overlay", "source": "overlay",
+            "options": options});
+        put(&mut spec, "/mounts/-", mount);
+        let mut engine = EngineFacts { kind, ..known() };
+        engine.sources.insert("/srv/link".into(), "/etc".into());
+        engine.engine_folders.push("/srv/store".into());
+        harden_container(spec, policy, &facts(), &engine).map(|_| ()).map_err(|r| r.to_string())
+    };
+    let workload = ContainerKind::Workload;
+    for options in [
+        "lowerdir=/,upperdir=/srv/u,workdir=/srv/w",
+        "lowerdir=/srv/a:/etc",
+        "lowerdir=/srv/link",
+        "lowerdir=/srv/a,upperdir=/etc/x,workdir=/srv/w",
+        "lowerdir=/srv/a,upperdir=/srv/u,workdir=/usr/w",
+        "lowerdir=/srv/a,upperdir=/srv/store/vfs/dir/1,workdir=/srv/w",
+        "lowerdir=/srv/store",
+        "lowerdir+=/etc",
+    ] {
+        let refused = harden(&baseline, options, workload).unwrap_err();
+        assert!(refused.contains("of the host was asked for, below `/x`"), "{refused}");
+    }
+    let own = "upperdir=/srv/store/vfs-containers/1/userdata/overlay/2/upper,\
+               workdir=/srv/store/vfs-containers/1/userdata/overlay/2/work";
+    for lower in
+        ["/srv/store/vfs/dir/1", "/srv/store/overlay/1/merged", "/srv/store/volumes/v/_data"]
+    {
+        let options = format!("lowerdir={lower},{own}");
+        for policy in [&baseline, &restricted] {
+            assert_eq!(harden(policy, &options, workload), Ok(()), "{options}");
+        }
+    }
+    assert_eq!(harden(&baseline, "lowerdir=/srv/a", workload), Ok(()));
+    assert!(harden(&restricted, "lowerdir=/srv/a", workload).is_err());
+}
+
 /// A pod's sandbox has the engine's limits; all else holds for it.
 #[test]
 fn a_sandbox_keeps_all_but_limits() {
@@ -642,7 +686,7 @@ fn restricted_gives_no_folder_of_the_host_but_the_engines_volumes() {
         let mut spec = docker();
         put(&mut spec, "/mounts/-", mount(source));
         let mut engine = known();
-        engine.engine_folders.push("/srv/docker/volumes".into());
+        engine.engine_folders.push("/srv/docker".into());
         let result = harden_container(spec, &restricted, &facts(), &engine);
         assert_eq!(result.is_ok(), allowed, "{source}: {result:?}");
     };
@@ -651,6 +695,10 @@ fn restricted_gives_no_folder_of_the_host_but_the_engines_volumes() {
     check("/var/lib/docker/volumes/v/_data", true);
     check("/srv/docker/volumes/v/_data", true);
     check("/srv/docker/volumes/../secret", false);
+    check("/srv/docker/containers/0123/hosts", true);
+    check("/srv/docker/containers", false);
+    // A folder of one's own that bears the container's id is no engine's.
+    check("/srv/0123456789abcdef0123456789abcdef/x", false);
     check("/var/lib/kubelet/pods/u/volumes/kubernetes.io~empty-dir/v", true);
     check("/run/docker.sock", false);
     let mine = policy(

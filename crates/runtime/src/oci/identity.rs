@@ -9,7 +9,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use palisade_base::Timestamp;
-use palisade_harden::{ContainerKind, EngineFacts, Root};
+use palisade_harden::{ContainerKind, EngineFacts, Root, mount_sources};
 use serde_json::Value;
 
 use super::Document;
@@ -18,6 +18,8 @@ use super::origin::{laid_over, store_of};
 
 /// Mounts of a container that are looked at.
 const MOUNTS_MAX: usize = 4096;
+/// Folders of the host in them.
+const SOURCES_MAX: usize = 4 * MOUNTS_MAX;
 /// Labels of a container that are looked at.
 const LABELS_MAX: usize = 1024;
 /// Profiles of AppArmor that are loaded, with their modes.
@@ -50,7 +52,7 @@ pub fn engine_facts(
     if mounts.len() > MOUNTS_MAX {
         return Err(format!("palisade: the container has more than {MOUNTS_MAX} mounts"));
     }
-    out.sources = sources(spec, mounts, bundle);
+    out.sources = sources(spec, mounts, bundle)?;
     out.host_devices = host_devices(spec);
     let keeper = Keeper::of(spec, bundle, id);
     out.root = root(spec, bundle, &keeper);
@@ -58,11 +60,14 @@ pub fn engine_facts(
     match &keeper {
         Keeper::Docker(folder) => docker(&mut out, folder),
         Keeper::Podman { containers, entry } => podman(&mut out, containers, entry.as_ref()),
-        Keeper::Builder => out.kind = ContainerKind::Build,
+        Keeper::Builder => {
+            out.kind = ContainerKind::Build;
+            out.engine_folders.extend(buildkit_folder(bundle));
+        }
         Keeper::Kubernetes(state) => {
             let store = store_of(&bundle.join(root_of(spec)));
             let folders = [Some(state.clone()), store].into_iter().flatten();
-            out.engine_folders.extend(folders.filter_map(|path| path.to_str().map(str::to_string)));
+            out.engine_folders.extend(folders.filter_map(|path| text_of(&path)));
         }
         Keeper::Containerd | Keeper::Nobody => {}
     }
@@ -114,20 +119,25 @@ fn host_namespaces(spec: &Value) -> Vec<String> {
     list.into_iter().flatten().filter_map(same).collect()
 }
 
-/// Where the sources of bind mounts and the root lead.
-fn sources(spec: &Value, mounts: &[Value], bundle: &Path) -> BTreeMap<String, String> {
-    let is_bind = |mount: &&Value| {
-        let options = mount.get("options").and_then(Value::as_array).into_iter().flatten();
-        mount.get("type").and_then(Value::as_str) == Some("bind")
-            || options.filter_map(Value::as_str).any(|o| matches!(o, "bind" | "rbind"))
-    };
-    let named = mounts.iter().filter(is_bind).filter_map(|mount| mount.get("source")?.as_str());
+/// Where the root leads, and what of the host mounts show.
+fn sources(
+    spec: &Value,
+    mounts: &[Value],
+    bundle: &Path,
+) -> Result<BTreeMap<String, String>, String> {
+    let named = mounts.iter().flat_map(mount_sources).map(|(path, _)| path);
+    let named: Vec<String> = named.take(SOURCES_MAX + 1).collect();
+    if named.len() > SOURCES_MAX {
+        return Err(format!(
+            "palisade: the container's mounts are of more than {SOURCES_MAX} folders"
+        ));
+    }
     let root = spec.pointer("/root/path").and_then(Value::as_str);
     let real = |path: &str| {
         let real = std::fs::canonicalize(bundle.join(path)).ok()?;
         Some((path.to_string(), real.to_str()?.to_string()))
     };
-    named.chain(root).filter_map(real).collect()
+    Ok(named.iter().map(String::as_str).chain(root).filter_map(real).collect())
 }
 
 /// Whose the root file system is: engines make it in the bundle or in their store, and Podman
@@ -209,15 +219,10 @@ fn annotations(out: &mut EngineFacts, spec: &Value, keeper: &Keeper) {
     out.kubernetes = true;
     out.image = first(&["io.kubernetes.cri.image-name", "io.kubernetes.cri-o.ImageName"]);
     out.name = first(&["io.kubernetes.cri.container-name", "io.kubernetes.cri-o.Name"]);
-    digests_of(
-        out,
-        [
-            "io.kubernetes.cri.image-name",
-            "io.kubernetes.cri-o.ImageRef",
-            "io.kubernetes.cri-o.Image",
-        ]
-        .map(|key| text(key).unwrap_or_default()),
-    );
+    let digest = |key: &str| digest_in(text(key).unwrap_or_default());
+    let kept = ["io.kubernetes.cri-o.ImageRef", "io.kubernetes.cri-o.Image"];
+    out.image_digests.extend(kept.into_iter().filter_map(digest));
+    out.asked_digests.extend(digest("io.kubernetes.cri.image-name"));
     let kind = first(&["io.kubernetes.cri.container-type", "io.kubernetes.cri-o.ContainerType"]);
     if kind.as_deref() == Some("sandbox") && is_pause(spec) {
         out.kind = ContainerKind::Sandbox;
@@ -234,16 +239,36 @@ fn is_pause(spec: &Value) -> bool {
     program.as_str().and_then(|path| path.rsplit('/').next()) == Some("pause")
 }
 
-/// Notes the digests that an engine's texts end in: `sha256:…`, `NAME@sha256:…`, or the 64 digits
+/// The digest that a text of an engine's ends in: `sha256:…`, `NAME@sha256:…`, or the 64 digits
 /// alone, as Podman and CRI-O write the id of an image.
-fn digests_of<const N: usize>(out: &mut EngineFacts, texts: [&str; N]) {
-    for text in texts {
-        let digest = text.rsplit('@').next().unwrap_or(text);
-        let hex = digest.strip_prefix("sha256:").unwrap_or(digest);
-        if hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit()) {
-            out.image_digests.push(format!("sha256:{}", hex.to_ascii_lowercase()));
-        }
-    }
+fn digest_in(text: &str) -> Option<String> {
+    let digest = text.rsplit('@').next().unwrap_or(text);
+    let hex = digest.strip_prefix("sha256:").unwrap_or(digest);
+    (hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit()))
+        .then(|| format!("sha256:{}", hex.to_ascii_lowercase()))
+}
+
+fn text_of(path: impl AsRef<Path>) -> Option<String> {
+    let path = path.as_ref();
+    std::fs::canonicalize(path).as_deref().unwrap_or(path).to_str().map(str::to_string)
+}
+
+/// Where Podman keeps what ends with the machine, by a file of the container `id` in it: in a
+/// folder of that name that is this process's own, which nobody else can have made.
+fn run_root(source: &str, id: &str) -> Option<String> {
+    let (before, _) = source.split_once(&format!("/{id}/userdata/"))?;
+    let (root, containers) = before.rsplit_once('/').filter(|(root, _)| !root.is_empty())?;
+    let owner = std::fs::metadata(format!("{before}/{id}")).ok()?.uid();
+    let is_own = owner == rustix::process::geteuid().as_raw();
+    (is_own && containers.ends_with("-containers")).then(|| root.to_string())
+}
+
+/// What BuildKit keeps: its folder, and the data of the Docker that it is part of.
+fn buildkit_folder(bundle: &Path) -> Option<String> {
+    let real = std::fs::canonicalize(bundle).unwrap_or_else(|_| bundle.to_path_buf());
+    let folder = real.ancestors().find(|path| path.file_name().is_some_and(|n| n == "buildkit"))?;
+    let data = folder.parent().filter(|data| data.join("containers").is_dir());
+    text_of(data.unwrap_or(folder))
 }
 
 fn labels_of(out: &mut EngineFacts, labels: Option<&Value>) {
@@ -261,10 +286,7 @@ pub(super) fn read_json(path: &Path) -> Option<Value> {
 
 /// Docker's own files.
 fn docker(out: &mut EngineFacts, folder: &Path) {
-    for name in ["volumes", "containers"] {
-        let kept = folder.ancestors().nth(2).map(|data| data.join(name));
-        out.engine_folders.extend(kept.and_then(|path| Some(path.to_str()?.to_string())));
-    }
+    out.engine_folders.extend(folder.ancestors().nth(2).and_then(text_of));
     if out.selinux {
         let host = read_json(&folder.join("hostconfig.json"));
         let options = host.as_ref().and_then(|host| host.get("SecurityOpt")?.as_array());
@@ -276,7 +298,9 @@ fn docker(out: &mut EngineFacts, folder: &Path) {
     let text = |pointer: &str| config.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
     out.name = Some(text("/Name").trim_start_matches('/').to_string()).filter(|n| !n.is_empty());
     out.image = Some(text("/Config/Image").to_string()).filter(|image| !image.is_empty());
-    digests_of(out, [text("/Image"), text("/ImageManifest/digest"), text("/Config/Image")]);
+    let kept = [text("/Image"), text("/ImageManifest/digest")];
+    out.image_digests.extend(kept.into_iter().filter_map(digest_in));
+    out.asked_digests.extend(digest_in(text("/Config/Image")));
     labels_of(out, config.pointer("/Config/Labels"));
     // The classic builder has no mark of its own. It starts its steps from an image's id, without
     // a health check and without a log, which whoever may use the engine's socket can ask for too;
@@ -349,12 +373,12 @@ fn has_only_what_a_build_has(host: &Value, config: &Value) -> bool {
 
 /// What Podman says of its container.
 fn podman(out: &mut EngineFacts, containers: &Path, entry: Option<&Value>) {
-    out.engine_folders
-        .extend(containers.parent().and_then(|store| Some(store.to_str()?.to_string())));
+    let runs = out.sources.values().filter_map(|source| run_root(source, &out.id)).next();
+    out.engine_folders.extend(containers.parent().and_then(text_of).into_iter().chain(runs));
     // Podman gives a label unless it is told not to.
     out.label_disabled = out.selinux;
     let Some(entry) = entry else { return };
-    digests_of(out, [entry.get("image").and_then(Value::as_str).unwrap_or_default()]);
+    out.image_digests.extend(entry.get("image").and_then(Value::as_str).and_then(digest_in));
     // One of `--rootfs` has no image.
     out.image = podman_text(entry, "image-name");
     out.name = podman_text(entry, "name");
@@ -509,7 +533,8 @@ mod tests {
         }});
         let found = facts(&of_containerd, &task("k8s.io"));
         assert!(found.kubernetes && found.image.unwrap().starts_with("registry.example/a@"));
-        assert_eq!((found.name.as_deref(), found.image_digests.len()), (Some("a"), 1));
+        assert_eq!((found.name.as_deref(), found.image_digests.len()), (Some("a"), 0));
+        assert_eq!(found.asked_digests.len(), 1);
         let of_crio = json!({"process": {"args": ["/pause"]}, "annotations": {
             "io.kubernetes.cri-o.ContainerType": "sandbox", "io.kubernetes.cri-o.ImageRef": digest,
             "io.kubernetes.cri-o.ImageName": "pause:3", "io.kubernetes.cri-o.Name": "p"}});
