@@ -415,7 +415,8 @@ mod tests {
         std::fs::write(docker.join("config.v2.json"), config.to_string()).unwrap();
         let spec = json!({"ociVersion": "1.0.2", "root": {"path": root}, "process": {
             "args": ["x"], "cwd": "/", "user": {"uid": 0, "gid": 0}, "capabilities": {}},
-            "linux": {}});
+            "linux": {"namespaces": ["mount", "pid", "ipc", "uts", "network"]
+                .map(|kind| json!({ "type": kind }))}});
         std::fs::write(bundle.join("config.json"), spec.to_string()).unwrap();
         let path = folder.path().join(standing::FILE);
         standing.write(&path).unwrap();

@@ -158,17 +158,14 @@ fn root(spec: &Value, bundle: &Path, keeper: &Keeper) -> Root {
             let store = containers.parent().map(real);
             let is_layer = layer.is_some_and(|layer| root.iter().any(|part| part == layer));
             if is_layer && store.is_some_and(|store| root.starts_with(store)) {
-                Root::Engines
-            } else if in_bundle {
-                let folders = laid_over(&root).unwrap_or_default();
-                Root::Over(
-                    folders
-                        .iter()
-                        .filter_map(|path| real(path).to_str().map(str::to_string))
-                        .collect(),
-                )
-            } else {
-                Root::Named
+                return Root::Engines;
+            }
+            match laid_over(&root) {
+                Some(folders) => {
+                    Root::Over(folders.iter().map(|path| real(path)).filter_map(text_of).collect())
+                }
+                None if in_bundle => Root::Over(Vec::new()),
+                None => Root::Named,
             }
         }
         Keeper::Containerd | Keeper::Nobody if in_bundle => Root::Engines,
