@@ -413,10 +413,10 @@ mod tests {
         }
         let config = json!({"Name": "/web", "Image": digest, "Config": {"Image": "shop:1"}});
         std::fs::write(docker.join("config.v2.json"), config.to_string()).unwrap();
+        let own = ["mount", "pid", "ipc", "uts", "network"].map(|kind| json!({ "type": kind }));
         let spec = json!({"ociVersion": "1.0.2", "root": {"path": root}, "process": {
             "args": ["x"], "cwd": "/", "user": {"uid": 0, "gid": 0}, "capabilities": {}},
-            "linux": {"namespaces": ["mount", "pid", "ipc", "uts", "network"]
-                .map(|kind| json!({ "type": kind }))}});
+            "linux": { "namespaces": own }});
         std::fs::write(bundle.join("config.json"), spec.to_string()).unwrap();
         let path = folder.path().join(standing::FILE);
         standing.write(&path).unwrap();
