@@ -383,7 +383,7 @@ impl<'a> Confine<'a> {
         let is_sandbox = self.engine.kind == ContainerKind::Sandbox;
         match self.containers.user {
             // CRI-O starts a pause as root whatever its image says, and nobody could ask for less.
-            UserMode::RequireNonRoot if is_sandbox => self.another_user(work, at, PAUSE_USER),
+            UserMode::RequireNonRoot if is_sandbox => another_user(work, at, PAUSE_USER),
             UserMode::Image => Ok(()),
             UserMode::RequireNonRoot => {
                 let fix = format!(
@@ -394,21 +394,8 @@ impl<'a> Confine<'a> {
                 work.refuse("user", "the program would run as root".into(), &fix);
                 Ok(())
             }
-            UserMode::Fallback(id) => self.another_user(work, at, id),
+            UserMode::Fallback(id) => another_user(work, at, id),
         }
-    }
-
-    fn another_user(&self, work: &mut Work, at: &str, id: u32) -> Result<(), Malformed> {
-        let path = format!("{at}/user");
-        let why = format!("the program would run as root; the policy runs it as {id}");
-        work.patch.set(&format!("{path}/uid"), json!(id), why.as_str())?;
-        work.patch.set(&format!("{path}/gid"), json!(id), why.as_str())?;
-        work.patch.remove(&format!("{path}/additionalGids"), &why)?;
-        // Only the program's own capabilities: another user than root has none.
-        for set in ["effective", "permitted", "inheritable", "ambient"] {
-            work.patch.set(&format!("{at}/capabilities/{set}"), json!([]), why.as_str())?;
-        }
-        Ok(())
     }
 
     fn root(&self, work: &mut Work) -> Result<(), Malformed> {
@@ -504,6 +491,20 @@ impl<'a> Confine<'a> {
         let why = "only system calls that programs need reach the kernel";
         work.patch.set("/linux/seccomp", section, why)
     }
+}
+
+/// Has the process at `at` run as `id` instead of root.
+fn another_user(work: &mut Work, at: &str, id: u32) -> Result<(), Malformed> {
+    let path = format!("{at}/user");
+    let why = format!("the program would run as root; the policy runs it as {id}");
+    work.patch.set(&format!("{path}/uid"), json!(id), why.as_str())?;
+    work.patch.set(&format!("{path}/gid"), json!(id), why.as_str())?;
+    work.patch.remove(&format!("{path}/additionalGids"), &why)?;
+    // Only the program's own capabilities: another user than root has none.
+    for set in ["effective", "permitted", "inheritable", "ambient"] {
+        work.patch.set(&format!("{at}/capabilities/{set}"), json!([]), why.as_str())?;
+    }
+    Ok(())
 }
 
 /// Nothing that the container's first process lacks.

@@ -370,7 +370,7 @@ fn has_only_what_a_build_has(host: &Value, config: &Value) -> bool {
 
 /// What Podman says of its container.
 fn podman(out: &mut EngineFacts, containers: &Path, entry: Option<&Value>) {
-    let runs = out.sources.values().filter_map(|source| run_root(source, &out.id)).next();
+    let runs = out.sources.values().find_map(|source| run_root(source, &out.id));
     out.engine_folders.extend(containers.parent().and_then(text_of).into_iter().chain(runs));
     // Podman gives a label unless it is told not to.
     out.label_disabled = out.selinux;

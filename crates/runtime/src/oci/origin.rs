@@ -206,16 +206,9 @@ fn unescaped(text: &str) -> String {
     let mut parts = text.split('\\');
     let mut out = parts.next().unwrap_or_default().as_bytes().to_vec();
     for part in parts {
-        match part.get(..3).and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
-            Some(byte) => {
-                out.push(byte);
-                out.extend_from_slice(&part.as_bytes()[3..]);
-            }
-            None => {
-                out.push(b'\\');
-                out.extend_from_slice(part.as_bytes());
-            }
-        }
+        let code = part.get(..3).and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        out.push(code.unwrap_or(b'\\'));
+        out.extend_from_slice(&part.as_bytes()[if code.is_some() { 3 } else { 0 }..]);
     }
     String::from_utf8_lossy(&out).into_owned()
 }
