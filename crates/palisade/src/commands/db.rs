@@ -48,6 +48,7 @@ fn build(context: &Context<'_>, args: &cli::DbBuild) -> Result<Exit, Failure> {
         return Err(Failure::message(Exit::Usage, "no feed given").with_hint(
             "name at least one: --debian-changelogs, --osv, --alpine-secdb, --kev, --epss, --feed",
         ));
+    let lock = exchange::prepare(&context.database(args.output.as_ref()))?;
     }
     let mut builder = DatabaseBuilder::new();
     if !args.debian_changelogs.is_empty() {
@@ -92,8 +93,7 @@ fn build(context: &Context<'_>, args: &cli::DbBuild) -> Result<Exit, Failure> {
             .map_err(|failure| failure.during(format!("read `{}`", file.display())))?;
         builder.set_lifecycles(&text);
     }
-    let output = context.database(args.output.as_ref());
-    finish(context, &builder, &output, args.sign_key.as_deref())?;
+    finish(context, &builder, &lock, args.sign_key.as_deref())?;
     Ok(Exit::Clean)
 }
 
@@ -111,19 +111,15 @@ fn import_feed(builder: &mut DatabaseBuilder, feed: &Feed, path: &Path) -> Resul
 fn finish(
     context: &Context<'_>,
     builder: &DatabaseBuilder,
-    output: &Path,
+    lock: &UpdateLock,
     sign_key: Option<&Path>,
 ) -> Result<(), Failure> {
-    if let Some(folder) = output.parent() {
-        std::fs::create_dir_all(folder)
-            .with_context(|| format!("create folder `{}`", folder.display()))?;
-    }
+    let output = lock.path();
     let key = sign_key.map(Ed25519PrivateKey::read).transpose().or_exit(Exit::Usage)?;
     let sign = key.as_ref().map(|key| {
         |message: &[u8]| Signature { key: key.public().id(), signature: key.sign(message) }
     });
     let signer = sign.as_ref().map(|sign| sign as Signer<'_>);
-    let _lock = UpdateLock::take(output).or_exit(Exit::Incomplete)?;
     let now = Timestamp::now();
     let n_bytes = builder.write_signed(output, now, signer).or_exit(Exit::Incomplete)?;
     context.terminal.progress(&format!(

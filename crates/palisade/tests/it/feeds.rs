@@ -233,3 +233,62 @@ fn a_second_update_is_told_who_is_at_work_and_readers_are_not_kept() {
     first.wait(DEADLINE).expect_error(3, "404");
     run(at, &["db", "import", "other.db"]).expect(0);
 }
+
+#[test]
+fn a_second_update_from_feeds_is_told_who_is_at_work_and_spoils_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let (release, held) = std::sync::mpsc::channel::<()>();
+    let held = Mutex::new(held);
+    let server = Server::start(move |_, _| {
+        let _ = held.lock().unwrap().recv();
+        answer("200 OK", "etag: \"one\"\r\n", RECORD.as_bytes())
+    });
+    let feed = format!("osv/PyPI={}/a.json", server.address);
+    let mut command = palisade(at);
+    command.args(["db", "update", "--feed", &feed]);
+    let mut first = Running::start(command, b"");
+    crate::support::wait_for("request", DEADLINE, || (!server.requests().is_empty()).then_some(()));
+    update(at, &server, "osv/PyPI").expect_error(3, "under way by process");
+    // Another database of the same folder of feeds would write the same files.
+    run(at, &["db", "update", "--feed", &feed, "--db", "other.db"])
+        .expect_error(3, "under way by process");
+    assert_eq!(server.requests().len(), 1);
+    release.send(()).unwrap();
+    first.wait(DEADLINE).expect(0);
+    expect_usable(at);
+}
+
+#[test]
+fn a_kept_feed_that_is_not_what_was_fetched_is_fetched_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(|_, request| {
+        if request.contains("if-none-match") {
+            return answer("304 Not Modified", "", b"");
+        }
+        answer("200 OK", "etag: \"one\"\r\n", RECORD.as_bytes())
+    });
+    update(folder.path(), &server, "osv/PyPI").expect(0);
+    let feeds = folder.path().join("data/feeds");
+    let kept = || {
+        let all = std::fs::read_dir(&feeds).unwrap().flatten().map(|entry| entry.path());
+        let mut all: Vec<_> = all.collect();
+        all.sort();
+        all
+    };
+    let names = kept();
+    assert_eq!(names.len(), 2, "{names:?}");
+    let file = &names[0];
+    for spoiled in [&RECORD[..RECORD.len() - 9], &RECORD.replace("0001", "0002")] {
+        std::fs::write(file, spoiled).unwrap();
+        // What a killed update left.
+        std::fs::write(feeds.join("x.part"), b"half").unwrap();
+        update(folder.path(), &server, "osv/PyPI").expect(0);
+        assert_eq!(std::fs::read_to_string(file).unwrap(), RECORD);
+        assert_eq!(kept(), names);
+        expect_usable(folder.path());
+    }
+    assert!(server.requests().iter().all(|request| !request.contains("if-none-match")));
+    update(folder.path(), &server, "osv/PyPI").expect(0);
+    assert!(server.requests().last().unwrap().contains("if-none-match"));
+}

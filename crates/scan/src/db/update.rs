@@ -116,6 +116,11 @@ impl UpdateLock {
         Ok(Self { path: path.to_path_buf(), _file: file })
     }
 
+    /// What it is the lock of.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Puts `bytes` in the database's place, if they are a whole database that `is_trusted`
     /// (where given) vouches for and that is not older than the one that is there.
     pub fn replace(

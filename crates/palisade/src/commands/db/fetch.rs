@@ -1,21 +1,23 @@
 //! Fetches feeds: again only when they changed, from where it broke off, and not without end.
 //!
 //! What was fetched stays in `<data-dir>/feeds`: the file, and beside it what the server called
-//! it (`ETag`, `Last-Modified`). A transfer that breaks off goes on there (`Range` with
-//! `If-Range`); a server that is busy is asked again, after the time that it names.
+//! it (`ETag`, `Last-Modified`) and its digest: a file that is not what was fetched is fetched
+//! anew. A transfer that breaks off goes on there (`Range` with `If-Range`); a server that is busy
+//! is asked again, after the time that it names. One process at a time writes there.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use palisade_base::{Digest, Timestamp};
+use palisade_base::{Digest, DigestReader, Timestamp};
 use palisade_http::{Backoff, ClientOptions, TlsOptions, retry_after};
+use palisade_scan::db::update::UpdateLock;
 use serde::{Deserialize, Serialize};
 
 use super::Context;
-use crate::exit::{Exit, Failure};
+use crate::exit::{Exit, Failure, OrExit as _};
 
 /// A feed beyond this many bytes, as it is sent, is refused.
 const FEED_BYTES_MAX: u64 = 4 << 30;
@@ -41,13 +43,21 @@ pub(super) struct Fetched {
 }
 
 /// What is known of a file that was fetched.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct Note {
     address: String,
     etag: Option<String>,
     last_modified: Option<String>,
     /// Nanoseconds since the epoch.
     fetched: u64,
+    bytes: u64,
+    digest: Digest,
+}
+
+/// What a server called what it sent.
+struct Called {
+    etag: Option<String>,
+    last_modified: Option<String>,
 }
 
 /// Fetches over HTTP.
@@ -79,6 +89,21 @@ impl<'c> Fetcher<'c> {
         }
     }
 
+    /// Takes the folder of what was fetched for this process, and clears away the parts of
+    /// transfers that a killed one left.
+    pub(super) fn lock(&self) -> Result<UpdateLock, Failure> {
+        let folder = self.folder()?;
+        let lock = UpdateLock::take(&folder).or_exit(Exit::Incomplete)?;
+        let shown = || format!("read folder `{}`", folder.display());
+        for entry in std::fs::read_dir(&folder).with_context(shown)? {
+            let path = entry.with_context(shown)?.path();
+            if path.extension().is_some_and(|extension| extension == "part") {
+                let _ = std::fs::remove_file(path);
+            }
+        }
+        Ok(lock)
+    }
+
     fn folder(&self) -> Result<PathBuf, Failure> {
         let folder = self.context.global.data_dir.join("feeds");
         std::fs::create_dir_all(&folder)
@@ -97,17 +122,19 @@ impl<'c> Fetcher<'c> {
             .collect();
         let file = folder.join(&safe);
         let note_path = folder.join(format!("{safe}.note"));
-        let note = if file.exists() { read_note(&note_path, &url) } else { None };
+        let note = read_note(&note_path, &url).filter(|note| note.is_of(&file));
         match self.to_file(&url, &file, note.as_ref()) {
-            Ok(Some(fresh)) => {
-                Self::keep_note(&note_path, &fresh)?;
-                Ok(Fetched { file, time: Timestamp::from_nanos(fresh.fetched), is_old: false })
-            }
-            Ok(None) => {
-                let now = Timestamp::now();
-                let note = Note { fetched: now.as_nanos(), ..note.unwrap_or_default() };
+            Ok(fresh) => {
+                // Not changed: it is what it was, and the newest that the server has.
+                let now = Timestamp::now().as_nanos();
+                let unchanged = || note.map(|note| Note { fetched: now, ..note });
+                let Some(note) = fresh.or_else(unchanged) else {
+                    let why = format!("fetch {url}: the server sent nothing where nothing was");
+                    return Err(Failure::message(Exit::Incomplete, why)
+                        .with_hint("check the address, or name a mirror with --mirror"));
+                };
                 Self::keep_note(&note_path, &note)?;
-                Ok(Fetched { file, time: now, is_old: false })
+                Ok(Fetched { file, time: Timestamp::from_nanos(note.fetched), is_old: false })
             }
             Err(failure) => match note {
                 Some(note) => {
@@ -169,15 +196,16 @@ impl<'c> Fetcher<'c> {
         file: &Path,
         note: Option<&Note>,
     ) -> Result<Option<Note>, Failure> {
-        let mut part = file.as_os_str().to_os_string();
-        part.push(".part");
-        let part = PathBuf::from(part);
-        // A part of another transfer, of which nobody knows what it is a part, is begun anew.
-        let _ = std::fs::remove_file(&part);
+        let folder = self.folder()?;
+        // Gone when dropped: what broke off for good takes no room.
+        let part = tempfile::Builder::new()
+            .suffix(".part")
+            .tempfile_in(&folder)
+            .with_context(|| format!("write into `{}`", folder.display()))?;
         let mut begun: Option<String> = None;
         let mut result = None;
         self.attempts(url, || {
-            let n_have = std::fs::metadata(&part).map_or(0, |status| status.len());
+            let n_have = part.as_file().metadata().map_or(0, |status| status.len());
             let mut headers: Vec<(&str, String)> = Vec::new();
             match (&begun, note) {
                 (Some(tag), _) if n_have > 0 => {
@@ -207,30 +235,27 @@ impl<'c> Fetcher<'c> {
                 206 if is_rest => {}
                 _ => return Err(unexpected(status, &response)),
             }
-            let fresh = Note {
-                address: url.to_string(),
-                etag: header("etag"),
-                last_modified: header("last-modified"),
-                fetched: Timestamp::now().as_nanos(),
-            };
+            let called = Called { etag: header("etag"), last_modified: header("last-modified") };
             // A weak validator does not promise the same bytes.
-            let strong = fresh.etag.clone().filter(|tag| !tag.starts_with("W/"));
-            begun = strong.or_else(|| fresh.last_modified.clone());
+            let strong = called.etag.clone().filter(|tag| !tag.starts_with("W/"));
+            begun = strong.or_else(|| called.last_modified.clone());
             let length = header("content-length").and_then(|text| text.parse::<u64>().ok());
             let start = if is_rest { n_have } else { 0 };
             let body = response.into_body().into_reader();
             store(body, &part, start, length)?;
-            result = Some(fresh);
+            result = Some(called);
             Ok(())
         })?;
-        if result.is_some() {
-            let settle = || {
-                File::open(&part)?.sync_all()?;
-                std::fs::rename(&part, file)
-            };
-            settle().with_context(|| format!("write `{}`", file.display()))?;
-        }
-        Ok(result)
+        let Some(Called { etag, last_modified }) = result else { return Ok(None) };
+        let fetched = Timestamp::now().as_nanos();
+        let settle = || {
+            part.as_file().sync_all()?;
+            let (digest, bytes) = digest_of(part.path())?;
+            part.persist(file).map_err(|failed| failed.error)?;
+            let address = url.to_string();
+            Ok::<_, io::Error>(Note { address, etag, last_modified, fetched, bytes, digest })
+        };
+        Ok(Some(settle().with_context(|| format!("write `{}`", file.display()))?))
     }
 
     /// Tries until it works, it cannot work, or enough time has passed.
@@ -322,21 +347,20 @@ impl<'c> Fetcher<'c> {
 }
 
 /// Appends a body to the file of a transfer, after its first `start` bytes.
-fn store(body: impl io::Read, part: &Path, start: u64, length: Option<u64>) -> Result<(), Failed> {
+fn store(
+    body: impl io::Read,
+    part: &tempfile::NamedTempFile,
+    start: u64,
+    length: Option<u64>,
+) -> Result<(), Failed> {
     let disk = |error: &io::Error| {
         Failed::Final(
-            format!("write `{}`: {error}", part.display()),
+            format!("write `{}`: {error}", part.path().display()),
             "free space; the database that is there is still used",
         )
     };
-    let mut options = OpenOptions::new();
-    let mut file = options
-        .create(true)
-        .write(true)
-        .truncate(start == 0)
-        .append(false)
-        .open(part)
-        .map_err(|error| disk(&error))?;
+    let mut file = part.as_file();
+    file.set_len(start).map_err(|error| disk(&error))?;
     io::Seek::seek(&mut file, io::SeekFrom::Start(start)).map_err(|error| disk(&error))?;
     let mut body = body.take(FEED_BYTES_MAX - start.min(FEED_BYTES_MAX) + 1);
     let (mut buffer, mut n_body) = (vec![0; 64 << 10], 0_u64);
@@ -395,6 +419,21 @@ pub(in crate::commands) fn join(url: &str, place: &str) -> String {
     }
     let folder = url.rfind('/').filter(|at| *at >= root).unwrap_or(url.len());
     format!("{}/{place}", &url[..folder])
+}
+
+impl Note {
+    /// Whether the file is what was fetched.
+    fn is_of(&self, file: &Path) -> bool {
+        let has_size = std::fs::metadata(file).is_ok_and(|status| status.len() == self.bytes);
+        has_size && digest_of(file).is_ok_and(|(digest, _)| digest == self.digest)
+    }
+}
+
+fn digest_of(path: &Path) -> io::Result<(Digest, u64)> {
+    let mut reader = DigestReader::new(File::open(path)?);
+    let mut buffer = vec![0; 64 << 10];
+    while reader.read(&mut buffer)? > 0 {}
+    Ok(reader.finish())
 }
 
 fn read_note(path: &Path, url: &str) -> Option<Note> {

@@ -87,6 +87,10 @@ fn from_feeds(
     fetcher: &Fetcher<'_>,
 ) -> Result<Exit, Failure> {
     let wanted = wanted(&args.feed)?;
+    // Before anything is fetched: a second updater is told at once who is at work.
+    let lock = prepare(path)?;
+    let is_fetched = wanted.iter().any(|one| !one.addresses.is_empty());
+    let _feeds = if is_fetched { Some(fetcher.lock()?) } else { None };
     let mut builder = DatabaseBuilder::new();
     let mut is_whole = true;
     for one in &wanted {
@@ -101,7 +105,7 @@ fn from_feeds(
             import(&mut builder, one.feed.form, &file, Some(time)).or_exit(Exit::Incomplete)?;
         }
     }
-    finish(context, &builder, path, args.sign_key.as_deref())?;
+    finish(context, &builder, &lock, args.sign_key.as_deref())?;
     Ok(if is_whole { Exit::Clean } else { Exit::Partial })
 }
 
