@@ -159,10 +159,19 @@ pub(crate) struct DbStatus {
 
 /// `palisade db search`.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    palisade db search CVE-2024-3094\n  \
+    palisade db search ghsa-22gh-3r9q-xf38 --format json\n  \
+    palisade db search openssl")]
 pub(crate) struct DbSearch {
-    /// Package name (of the source package, for Debian)
+    /// Identifier in any case (CVE, GHSA, RLSA, ALAS, USN, …), or package name (of the source
+    /// package, for Debian)
+    #[arg(value_name = "ID|PACKAGE")]
     pub(crate) package: String,
     /// The database [default: <data-dir>/advisories.db]
     #[arg(long, value_name = "FILE")]
     pub(crate) db: Option<PathBuf>,
+    /// Form of the result
+    #[arg(long, value_enum, default_value_t = super::ListFormat::Table)]
+    pub(crate) format: super::ListFormat,
 }

@@ -2,6 +2,7 @@
 
 mod exchange;
 mod fetch;
+mod search;
 mod update;
 
 use std::path::Path;
@@ -10,9 +11,7 @@ use anyhow::Context as _;
 use palisade_base::Timestamp;
 use palisade_model::{Distribution, Package, PackageKind};
 use palisade_scan::db::update::UpdateLock;
-use palisade_scan::db::{
-    Database, DatabaseBuilder, RangeEnd, ReadDatabaseError, Signature, Signer, Status,
-};
+use palisade_scan::db::{Database, DatabaseBuilder, ReadDatabaseError, Signature, Signer};
 use palisade_scan::feeds::catalogue::{self, Feed};
 use palisade_scan::minimality::lifecycle;
 use palisade_scan::{ecosystem, feeds};
@@ -33,7 +32,7 @@ pub(crate) fn db(context: &Context<'_>, command: &cli::Db) -> Result<Exit, Failu
         cli::Db::Export(args) => exchange::export(context, args),
         cli::Db::GenerateKey(args) => exchange::generate_key(context, args),
         cli::Db::Status(args) => status(context, args),
-        cli::Db::Search(args) => search(context, args),
+        cli::Db::Search(args) => search::search(context, args),
     }
 }
 
@@ -48,8 +47,8 @@ fn build(context: &Context<'_>, args: &cli::DbBuild) -> Result<Exit, Failure> {
         return Err(Failure::message(Exit::Usage, "no feed given").with_hint(
             "name at least one: --debian-changelogs, --osv, --alpine-secdb, --kev, --epss, --feed",
         ));
-    let lock = exchange::prepare(&context.database(args.output.as_ref()))?;
     }
+    let lock = exchange::prepare(&context.database(args.output.as_ref()))?;
     let mut builder = DatabaseBuilder::new();
     if !args.debian_changelogs.is_empty() {
         let release = release(args.release.as_deref())?;
@@ -299,60 +298,4 @@ fn status(context: &Context<'_>, args: &cli::DbStatus) -> Result<Exit, Failure> 
 
 fn show_path(path: &Path) -> String {
     path.display().to_string()
-}
-
-fn search(context: &Context<'_>, args: &cli::DbSearch) -> Result<Exit, Failure> {
-    let database = open(context, args.db.as_ref())?;
-    let is_id = |text: &String| text.eq_ignore_ascii_case(&args.package);
-    let mut by_id = false;
-    let wanted: Vec<(String, String)> = if args.package.contains('-')
-        && args.package.chars().any(|c| c.is_ascii_digit())
-        && ["cve-", "ghsa-", "dsa-", "dla-", "go-", "rustsec-", "pysec-", "alsa-"]
-            .iter()
-            .any(|prefix| args.package.to_ascii_lowercase().starts_with(prefix))
-    {
-        // An identifier: CVE-2024-3094, GHSA-…
-        by_id = true;
-        database.packages_of(&args.package.to_uppercase()).or_exit(Exit::Incomplete)?
-    } else {
-        let known = database.metadata().ecosystems.keys();
-        known.map(|ecosystem| (ecosystem.clone(), args.package.clone())).collect()
-    };
-    let mut rows = Vec::new();
-    for (ecosystem, package) in &wanted {
-        let name = ecosystem::normalise_name(ecosystem, package);
-        for advisory in database.advisories(ecosystem, &name).or_exit(Exit::Incomplete)? {
-            let mut names =
-                std::iter::once(&advisory.id).chain(&advisory.aliases).chain(&advisory.fixes);
-            if by_id && !names.any(is_id) {
-                continue;
-            }
-            let fixed = advisory.ranges.iter().find_map(|range| match &range.end {
-                RangeEnd::Fixed(version) => Some(version.clone()),
-                _ => None,
-            });
-            rows.push(vec![
-                ecosystem.clone(),
-                package.clone(),
-                advisory.id,
-                advisory.severity.to_string(),
-                match fixed {
-                    Some(version) if advisory.status == Status::Affected => version,
-                    _ if advisory.status != Status::Affected => advisory.status.as_str().into(),
-                    _ => "-".into(),
-                },
-                [advisory.title, advisory.fixes.join(" ")].join(" ").trim().to_string(),
-            ]);
-        }
-    }
-    if rows.is_empty() {
-        context.terminal.progress(&format!(
-            "no advisory about `{}` (Debian's are filed under source packages: openssl, not libssl3)",
-            args.package
-        ));
-        return Ok(Exit::Clean);
-    }
-    let header = ["ECOSYSTEM", "PACKAGE", "ID", "SEVERITY", "FIXED IN", "TITLE"];
-    context.terminal.result(&columns(&header, &rows))?;
-    Ok(Exit::Clean)
 }

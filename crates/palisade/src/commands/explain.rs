@@ -291,10 +291,13 @@ fn of_danger(id: &str) -> Option<Explanation> {
 }
 
 /// The identifier as feeds write it: in capitals, or with a small tail as GitHub's.
-fn spellings(id: &str) -> Vec<String> {
+pub(super) fn spellings(id: &str) -> Vec<String> {
     let mut spellings = vec![id.to_string(), id.to_uppercase()];
     if let Some((family, rest)) = id.split_once('-') {
         spellings.push(format!("{}-{}", family.to_uppercase(), rest.to_lowercase()));
+        if family.eq_ignore_ascii_case("openSUSE") {
+            spellings.push(format!("openSUSE-{}", rest.to_uppercase()));
+        }
     }
     spellings.dedup();
     spellings

@@ -292,3 +292,44 @@ fn a_kept_feed_that_is_not_what_was_fetched_is_fetched_anew() {
     update(folder.path(), &server, "osv/PyPI").expect(0);
     assert!(server.requests().last().unwrap().contains("if-none-match"));
 }
+
+#[test]
+fn a_search_finds_identifiers_in_any_case_and_every_fixed_version() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let ranges = r#"[{"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"fixed": "1.2"}, {"introduced": "2.0"}, {"fixed": "2.3"}]}]"#;
+    for (id, aliases, package) in [
+        ("GHSA-22gh-3r9q-xf38", r#"["CVE-2024-0001"]"#, "a"),
+        ("openSUSE-SU-2024:0001-1", "[]", "b"),
+        ("RLSA-2024:0001", "[]", "c"),
+        ("CVE-2024-0009", "[]", "usn-tools"),
+    ] {
+        let record = format!(
+            r#"{{"id": "{id}", "aliases": {aliases}, "summary": "about {package}", "affected": [{{"package": {{"ecosystem": "PyPI", "name": "{package}"}}, "ranges": {ranges}}}]}}"#
+        );
+        std::fs::create_dir_all(at.join("osv")).unwrap();
+        std::fs::write(at.join(format!("osv/{package}.json")), record).unwrap();
+    }
+    run(at, &["db", "build", "--osv", "osv"]).expect(0);
+    let check = |query: &str, expected: &str| {
+        let found = run(at, &["db", "search", query, "--format", "tsv"]).expect(0);
+        assert_eq!(found.stdout.trim_end(), expected, "{query}");
+    };
+    let ghsa = "PyPI\ta\tGHSA-22gh-3r9q-xf38\tunknown\t1.2, 2.3\tabout a";
+    check("GHSA-22gh-3r9q-xf38", ghsa);
+    check("ghsa-22GH-3r9q-xf38", ghsa);
+    check("cve-2024-0001", ghsa);
+    check("a", ghsa);
+    check("OPENSUSE-su-2024:0001-1", "PyPI\tb\topenSUSE-SU-2024:0001-1\tunknown\t1.2, 2.3\tabout b");
+    check("rlsa-2024:0001", "PyPI\tc\tRLSA-2024:0001\tunknown\t1.2, 2.3\tabout c");
+    // A package whose name begins as an identifier does.
+    check("usn-tools", "PyPI\tusn-tools\tCVE-2024-0009\tunknown\t1.2, 2.3\tabout usn-tools");
+    check("CVE-2024-9999", "");
+    let found = run(at, &["db", "search", "CVE-2024-0001", "--format", "json"]).expect(0);
+    let document: serde_json::Value = serde_json::from_str(&found.stdout).unwrap();
+    assert_eq!(document["schema"], "palisade.dev/advisory-search/v1");
+    let hit = &document["advisories"][0];
+    assert_eq!(hit["aliases"], serde_json::json!(["CVE-2024-0001"]));
+    assert_eq!(hit["fixed"], serde_json::json!(["1.2", "2.3"]));
+    assert_eq!((&hit["status"], &hit["feed"]), (&"affected".into(), &"osv".into()));
+}
