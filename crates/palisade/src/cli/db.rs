@@ -68,6 +68,7 @@ pub(crate) struct DbBuild {
     redhat=csaf_vex_2026-11-20.tar.zst.\n\nExamples:\n  \
     palisade db update                               # the usual feeds from their publishers\n  \
     palisade db update --feed debian,kev --feed osv/PyPI=./PyPI/all.zip\n  \
+    palisade db update --without kev,epss            # all of the usual ones but these\n  \
     palisade db update --mirror https://mirror.example/feeds\n  \
     palisade db update --from https://mirror.example/palisade --db-key feeds.pub", feed_names()))]
 pub(crate) struct DbUpdate {
@@ -75,6 +76,9 @@ pub(crate) struct DbUpdate {
     /// [default: those that have a public address and cost little]
     #[arg(long, value_name = "NAME[=ADDRESS]", value_delimiter = ',', conflicts_with = "from")]
     pub(crate) feed: Vec<String>,
+    /// Feeds to leave out
+    #[arg(long, value_name = "NAME", value_delimiter = ',', conflicts_with = "from")]
+    pub(crate) without: Vec<String>,
     /// Fetch public addresses below this one instead: https://HOST/PATH becomes MIRROR/HOST/PATH
     #[arg(long, value_name = "URL", conflicts_with = "from")]
     pub(crate) mirror: Option<String>,

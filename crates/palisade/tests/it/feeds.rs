@@ -333,3 +333,39 @@ fn a_search_finds_identifiers_in_any_case_and_every_fixed_version() {
     assert_eq!(hit["fixed"], serde_json::json!(["1.2", "2.3"]));
     assert_eq!((&hit["status"], &hit["feed"]), (&"affected".into(), &"osv".into()));
 }
+
+#[test]
+fn a_feed_that_never_was_there_is_left_out_and_named_but_takes_nothing_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let server = Server::start(|index, request| match request.split_whitespace().nth(1) {
+        Some("/a.json") => answer("200 OK", "", RECORD.as_bytes()),
+        Some("/kev.json") if index > 4 => {
+            answer("200 OK", "", br#"{"vulnerabilities": [{"cveID": "CVE-2024-0001"}]}"#)
+        }
+        _ => answer("404 Not Found", "", b""),
+    });
+    let osv = format!("osv/PyPI={}/a.json", server.address);
+    let kev = format!("kev={}/kev.json", server.address);
+    let ask = |more: &[&str]| {
+        run(at, &[&["db", "update", "--feed", &osv, "--feed", &kev], more].concat())
+    };
+    let ended = ask(&[]).expect(4);
+    assert!(ended.stderr.contains("warning: kev is left out: fetch http"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("--without kev"), "{}", ended.stderr);
+    expect_usable(at);
+    // Said once more, until it is not asked for.
+    ask(&[]).expect(4);
+    ask(&["--without", "KEV"]).expect(0);
+    ask(&["--without", "kev,osv/PyPI"]).expect_error(2, "every feed is left out");
+    ask(&["--without", "kef"]).expect_error(2, "no feed is called `kef`");
+    ask(&[]).expect(0);
+    let with_kev = std::fs::read(at.join("data/advisories.db")).unwrap();
+    // What it had is not thrown away with the copies.
+    std::fs::remove_dir_all(at.join("data/feeds")).unwrap();
+    let gone = format!("kev={}/gone.json", server.address);
+    let arguments = ["db", "update", "--feed", &osv, "--feed", &gone];
+    run(at, &arguments).expect_error(3, "the database that is there stays: it has kev");
+    assert_eq!(with_kev, std::fs::read(at.join("data/advisories.db")).unwrap());
+    run(at, &[&arguments[..], &["--without", "kev"]].concat()).expect(0);
+}

@@ -167,6 +167,16 @@ impl DatabaseBuilder {
         self.n_records
     }
 
+    /// The feeds so far, by name.
+    pub fn feeds(&self) -> impl Iterator<Item = &FeedInfo> {
+        self.feeds.values()
+    }
+
+    /// The ecosystems of which there are packages so far.
+    pub fn ecosystems(&self) -> BTreeSet<&str> {
+        self.packages.keys().map(|(ecosystem, _)| ecosystem.as_str()).collect()
+    }
+
     /// From here on the feeds that are asked for are noted, until
     /// [`DatabaseBuilder::end_fetched`].
     pub(crate) fn begin_fetched(&mut self) {

@@ -5,6 +5,8 @@
 //! anew. A transfer that breaks off goes on there (`Range` with `If-Range`); a server that is busy
 //! is asked again, after the time that it names. One process at a time writes there.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -65,6 +67,8 @@ pub(super) struct Fetcher<'c> {
     context: &'c Context<'c>,
     mirror: Option<String>,
     is_plain_allowed: bool,
+    /// Servers that gave nothing in all attempts: they are asked once from then on.
+    tired: RefCell<BTreeSet<String>>,
 }
 
 /// Why one attempt gave nothing.
@@ -78,7 +82,7 @@ enum Failed {
 impl<'c> Fetcher<'c> {
     pub(super) fn new(context: &'c Context<'c>, mirror: Option<&str>, plain: bool) -> Self {
         let mirror = mirror.map(|text| text.trim_end_matches('/').to_string());
-        Self { context, mirror, is_plain_allowed: plain }
+        Self { context, mirror, is_plain_allowed: plain, tired: RefCell::default() }
     }
 
     /// Where a public address is fetched: below the mirror, if there is one.
@@ -271,14 +275,18 @@ impl<'c> Fetcher<'c> {
             Failure::message(Exit::Incomplete, format!("fetch {url}: {why}"))
                 .with_hint(hint.to_string())
         };
-        for n in 1..=ATTEMPTS_MAX {
+        let server = url.split('/').nth(2).unwrap_or_default();
+        let is_tired = self.tired.borrow().contains(server);
+        let n_attempts = if is_tired { 1 } else { ATTEMPTS_MAX };
+        for n in 1..=n_attempts {
             let (why, wait) = match attempt() {
                 Ok(()) => return Ok(()),
                 Err(Failed::Final(why, hint)) => return Err(failure(&why, hint)),
                 Err(Failed::Passing(why, wait)) => (why, wait),
             };
             let wait = wait.unwrap_or_else(|| backoff.wait());
-            if n == ATTEMPTS_MAX || waited + wait > WAITS_MAX {
+            if n == n_attempts || waited + wait > WAITS_MAX {
+                self.tired.borrow_mut().insert(server.to_string());
                 let hint = "try again later, or name a mirror (--mirror) or a file; the database \
                             that is there is still used";
                 return Err(failure(&why, hint));
@@ -401,7 +409,8 @@ fn unexpected(status: u16, response: &ureq::http::Response<ureq::Body>) -> Faile
         }
         404 | 410 => Failed::Final(
             why,
-            "the feed is not there any more: name another address (--feed NAME=ADDRESS)",
+            "the feed is not there any more: leave it out with --without NAME, or name all feeds \
+             that you want with --feed, this one as NAME=ADDRESS",
         ),
         _ => Failed::Final(why, "check the address, or name a mirror with --mirror"),
     }

@@ -42,7 +42,19 @@ struct Wanted {
     addresses: Vec<String>,
 }
 
-fn wanted(texts: &[String]) -> Result<Vec<Wanted>, Failure> {
+/// What is asked for, without what is to be left out.
+fn wanted(texts: &[String], without: &[String]) -> Result<Vec<Wanted>, Failure> {
+    let left_out = without.iter().map(|name| feed(name)).collect::<Result<Vec<_>, _>>()?;
+    let mut all = asked(texts)?;
+    all.retain(|one| left_out.iter().all(|feed| feed.name != one.feed.name));
+    if all.is_empty() {
+        return Err(Failure::message(Exit::Usage, "every feed is left out")
+            .with_hint("leave one in: a database without feeds calls every image clean"));
+    }
+    Ok(all)
+}
+
+fn asked(texts: &[String]) -> Result<Vec<Wanted>, Failure> {
     let public = |feed: &'static Feed| Wanted {
         feed,
         files: Vec::new(),
@@ -79,34 +91,87 @@ fn wanted(texts: &[String]) -> Result<Vec<Wanted>, Failure> {
 }
 
 /// Fetches feeds and builds. A feed that cannot be had now is taken from the last time that it
-/// could; without one the update ends, and the database stays.
+/// could; one that never could is left out and named, unless the database that is there has it.
 fn from_feeds(
     context: &Context<'_>,
     args: &cli::DbUpdate,
     path: &Path,
     fetcher: &Fetcher<'_>,
 ) -> Result<Exit, Failure> {
-    let wanted = wanted(&args.feed)?;
+    let wanted = wanted(&args.feed, &args.without)?;
     // Before anything is fetched: a second updater is told at once who is at work.
     let lock = prepare(path)?;
     let is_fetched = wanted.iter().any(|one| !one.addresses.is_empty());
     let _feeds = if is_fetched { Some(fetcher.lock()?) } else { None };
     let mut builder = DatabaseBuilder::new();
-    let mut is_whole = true;
+    let (mut is_whole, mut n_had) = (true, 0);
+    let mut missing: Vec<(&str, Failure)> = Vec::new();
     for one in &wanted {
         for file in &one.files {
             context.terminal.progress(&format!("reading {}", file.display()));
             import_feed(&mut builder, one.feed, file)?;
+            n_had += 1;
         }
         for address in &one.addresses {
             context.terminal.progress(&format!("fetching {}", fetcher.shown(address)));
-            let Fetched { file, time, is_old } = fetcher.feed(one.feed.name, address)?;
+            let Fetched { file, time, is_old } = match fetcher.feed(one.feed.name, address) {
+                Ok(fetched) => fetched,
+                Err(failure) => {
+                    context.terminal.progress(&failure.brief());
+                    missing.push((one.feed.name, failure));
+                    continue;
+                }
+            };
             is_whole &= !is_old;
+            n_had += 1;
             import(&mut builder, one.feed.form, &file, Some(time)).or_exit(Exit::Incomplete)?;
         }
     }
+    if n_had == 0
+        && let Some((_, failure)) = missing.pop()
+    {
+        return Err(failure);
+    }
+    let older = Database::open(path).ok();
+    if let Some(older) = older.as_ref().filter(|_| !missing.is_empty()) {
+        keep_what_would_be_lost(older, &builder, &missing)?;
+    }
+    for (name, failure) in &missing {
+        is_whole = false;
+        context.terminal.error(&format!(
+            "warning: {name} is left out: {}\nhint: --without {name} leaves it out for good\n",
+            failure.brief()
+        ));
+    }
     finish(context, &builder, &lock, args.sign_key.as_deref())?;
     Ok(if is_whole { Exit::Clean } else { Exit::Partial })
+}
+
+/// A database that has what could not be fetched now is better than one without it.
+fn keep_what_would_be_lost(
+    older: &Database,
+    builder: &DatabaseBuilder,
+    missing: &[(&str, Failure)],
+) -> Result<(), Failure> {
+    let metadata = older.metadata();
+    let had = metadata.feeds.iter().filter(|feed| feed.n_records > 0);
+    let is_there = |name: &str| builder.feeds().any(|new| new.name == name && new.n_records > 0);
+    let feeds = had.map(|feed| feed.name.as_str()).filter(|name| !is_there(name));
+    let ecosystems = builder.ecosystems();
+    let gone = metadata.ecosystems.keys().map(String::as_str);
+    let gone = gone.filter(|name| !ecosystems.contains(name));
+    let mut lost: Vec<&str> = feeds.chain(gone).collect();
+    lost.dedup();
+    let Some((_, failure)) = missing.first().filter(|_| !lost.is_empty()) else { return Ok(()) };
+    let mut names: Vec<&str> = missing.iter().map(|(name, _)| *name).collect();
+    names.dedup();
+    let message = format!(
+        "the database that is there stays: it has {}, which could not be fetched now ({})",
+        lost.join(", "),
+        failure.brief()
+    );
+    let hint = format!("try again later, or build without it with --without {}", names.join(","));
+    Err(Failure::message(Exit::Incomplete, message).with_hint(hint))
 }
 
 /// Takes the database of a mirror, by deltas where they lead there for less.
