@@ -13,13 +13,13 @@ use crate::support::{DEADLINE, Ended, Running, palisade, run};
 type Requests = Arc<Mutex<Vec<String>>>;
 
 /// A server on this machine that answers the n-th request with what `answer` gives for it.
-struct Server {
-    address: String,
+pub(crate) struct Server {
+    pub(crate) address: String,
     requests: Requests,
 }
 
 impl Server {
-    fn start(answer: impl Fn(usize, &str) -> Vec<u8> + Send + 'static) -> Self {
+    pub(crate) fn start(answer: impl Fn(usize, &str) -> Vec<u8> + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let requests = Requests::default();
@@ -51,7 +51,7 @@ fn read(stream: &TcpStream) -> Option<String> {
     Some(text.to_lowercase())
 }
 
-fn answer(status: &str, headers: &str, body: &[u8]) -> Vec<u8> {
+pub(crate) fn answer(status: &str, headers: &str, body: &[u8]) -> Vec<u8> {
     let head = format!(
         "HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {}\r\n{headers}\r\n",
         body.len()
@@ -368,4 +368,29 @@ fn a_feed_that_never_was_there_is_left_out_and_named_but_takes_nothing_away() {
     run(at, &arguments).expect_error(3, "the database that is there stays: it has kev");
     assert_eq!(with_kev, std::fs::read(at.join("data/advisories.db")).unwrap());
     run(at, &[&arguments[..], &["--without", "kev"]].concat()).expect(0);
+}
+
+#[test]
+fn an_import_names_the_file_that_was_given() {
+    let folder = with_database();
+    let at = folder.path();
+    run(at, &["db", "export", "good.db"]).expect(0);
+    let good = std::fs::read(at.join("good.db")).unwrap();
+    let check = |bytes: &[u8], expected: &str, hint: &str| {
+        std::fs::write(at.join("bad.db"), bytes).unwrap();
+        let ended = run(at, &["db", "import", "bad.db"]);
+        ended.expect_error(3, expected);
+        assert!(ended.stderr.contains(hint), "{}", ended.stderr);
+        assert!(!ended.stderr.contains(".tmp"), "{}", ended.stderr);
+    };
+    let again = "get the file again";
+    check(b"nonsense", "`bad.db` is not an advisory database", again);
+    check(&good[..good.len() - 7], "`bad.db` is damaged", again);
+    let mut other = good.clone();
+    other[good.len() / 2] ^= 1;
+    check(&other, "`bad.db` is damaged", again);
+    let mut other = good;
+    other[8] = 99;
+    check(&other, "`bad.db` has format version 99", "update Palisade");
+    expect_usable(at);
 }

@@ -133,6 +133,23 @@ pub enum ReadDatabaseError {
     },
 }
 
+impl ReadDatabaseError {
+    /// The same of the file at `path`: what was read is a copy, which nobody named.
+    #[must_use]
+    pub fn of(self, path: &Path) -> Self {
+        let path = path.to_path_buf();
+        match self {
+            Self::Missing(_) => Self::Missing(path),
+            Self::Io { source, .. } => Self::Io { path, source },
+            Self::NotADatabase(_) => Self::NotADatabase(path),
+            Self::Version { found, expected, .. } => Self::Version { path, found, expected },
+            Self::Damaged { part, .. } => Self::Damaged { path, part },
+            Self::NotSigned(_) => Self::NotSigned(path),
+            Self::WrongSignature { key, .. } => Self::WrongSignature { path, key },
+        }
+    }
+}
+
 impl Explain for ReadDatabaseError {
     fn hint(&self) -> Option<String> {
         Some(match self {

@@ -336,20 +336,20 @@ fn one_updater_at_a_time_and_nothing_older() {
     let whole = std::fs::read(new.path()).unwrap();
     let before = std::fs::read(&path).unwrap();
     let refused = |bytes: &[u8], trust: &dyn Fn(&Signature, &[u8]) -> bool| {
-        assert!(lock.replace(bytes, Some(trust), false).is_err());
+        assert!(lock.replace(bytes, &path, Some(trust), false).is_err());
         assert_eq!(std::fs::read(&path).unwrap(), before);
     };
     refused(&whole, &|_, _| false);
     refused(&whole[..whole.len() - 1], &vouches);
     refused(b"", &vouches);
     let older = sample(1).build(Timestamp::from_nanos(1)).unwrap();
-    let error = lock.replace(&older, None, false).unwrap_err();
+    let error = lock.replace(&older, &path, None, false).unwrap_err();
     assert!(matches!(error, update::UpdateDatabaseError::Older { .. }), "{error}");
-    let installed = lock.replace(&whole, Some(&vouches), false).unwrap();
+    let installed = lock.replace(&whole, &path, Some(&vouches), false).unwrap();
     assert_eq!(installed.digest(), new.digest());
     // Whoever had the old one open goes on reading it.
     assert_eq!(old.advisories("Debian:12", "package-2999").unwrap().len(), 3);
-    lock.replace(&older, None, true).unwrap();
+    lock.replace(&older, &path, None, true).unwrap();
     drop(lock);
     update::UpdateLock::take(&path).unwrap();
 }

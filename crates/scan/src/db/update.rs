@@ -71,7 +71,20 @@ impl Explain for UpdateDatabaseError {
                  still used"
                     .into()
             }
-            Self::Refused(error) => return error.hint(),
+            Self::Refused(ReadDatabaseError::Version { .. }) => {
+                "get a database of this release, or update Palisade; the one that was there is \
+                 still used"
+                    .into()
+            }
+            Self::Refused(
+                error @ (ReadDatabaseError::NotSigned(_)
+                | ReadDatabaseError::WrongSignature { .. }),
+            ) => return error.hint(),
+            Self::Refused(_) => {
+                "get the file again from where it comes from; the database that was there is \
+                 still used"
+                    .into()
+            }
             Self::Older { .. } => {
                 "an old database would hide what became known since; --force takes it all the same"
                     .into()
@@ -122,10 +135,12 @@ impl UpdateLock {
     }
 
     /// Puts `bytes` in the database's place, if they are a whole database that `is_trusted`
-    /// (where given) vouches for and that is not older than the one that is there.
+    /// (where given) vouches for and that is not older than the one that is there. Errors name
+    /// `origin`, where they come from.
     pub fn replace(
         &self,
         bytes: &[u8],
+        origin: &Path,
         is_trusted: Option<Trusts<'_>>,
         force: bool,
     ) -> Result<Database, UpdateDatabaseError> {
@@ -136,11 +151,12 @@ impl UpdateLock {
         };
         let mut file = tempfile::NamedTempFile::new_in(folder).map_err(error)?;
         file.write_all(bytes).map_err(error)?;
-        let new = Database::open(file.path())?;
+        let refused = |error: ReadDatabaseError| error.of(origin);
+        let new = Database::open(file.path()).map_err(refused)?;
         if let Some(is_trusted) = is_trusted {
-            new.require_signature(is_trusted)?;
+            new.require_signature(is_trusted).map_err(refused)?;
         }
-        new.verify()?;
+        new.verify().map_err(refused)?;
         if let (false, Ok(old)) = (force, Database::open(&self.path)) {
             let (new, old) = (new.info().built, old.info().built);
             if new < old {

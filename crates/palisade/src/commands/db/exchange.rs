@@ -65,7 +65,7 @@ pub(super) fn import(context: &Context<'_>, args: &cli::DbImport) -> Result<Exit
     } else {
         bytes
     };
-    install(context, &lock, &whole, key.as_ref(), args.force)
+    install(context, &lock, (&whole, &args.file), key.as_ref(), args.force)
         .map_err(|failure| failure.during(format!("import `{}`", args.file.display())))?;
     Ok(Exit::Clean)
 }
@@ -79,18 +79,18 @@ pub(super) fn prepare(path: &Path) -> Result<UpdateLock, Failure> {
     UpdateLock::take(path).or_exit(Exit::Incomplete)
 }
 
-/// Puts a whole database in its place, and says what came.
+/// Puts a whole database, which comes from a file or an address, in its place, and says what came.
 pub(super) fn install(
     context: &Context<'_>,
     lock: &UpdateLock,
-    bytes: &[u8],
+    (bytes, origin): (&[u8], &Path),
     key: Option<&Ed25519PublicKey>,
     force: bool,
 ) -> Result<(), Failure> {
     let trusts = key
         .map(|key| move |signature: &Signature, message: &[u8]| vouches(key, signature, message));
     let trusts = trusts.as_ref().map(|f| f as &dyn Fn(&Signature, &[u8]) -> bool);
-    let database = lock.replace(bytes, trusts, force).or_exit(Exit::Incomplete)?;
+    let database = lock.replace(bytes, origin, trusts, force).or_exit(Exit::Incomplete)?;
     if key.is_none() {
         context.terminal.progress(
             "warning: who made the database was not verified; name its key with --db-key",

@@ -246,7 +246,7 @@ impl<'c> Fetcher<'c> {
             let length = header("content-length").and_then(|text| text.parse::<u64>().ok());
             let start = if is_rest { n_have } else { 0 };
             let body = response.into_body().into_reader();
-            store(body, &part, start, length)?;
+            store(body, (part.as_file(), file), start, length)?;
             result = Some(called);
             Ok(())
         })?;
@@ -354,20 +354,19 @@ impl<'c> Fetcher<'c> {
     }
 }
 
-/// Appends a body to the file of a transfer, after its first `start` bytes.
+/// Appends a body to the part of what becomes the file `shown`, after its first `start` bytes.
 fn store(
     body: impl io::Read,
-    part: &tempfile::NamedTempFile,
+    (mut file, shown): (&File, &Path),
     start: u64,
     length: Option<u64>,
 ) -> Result<(), Failed> {
     let disk = |error: &io::Error| {
         Failed::Final(
-            format!("write `{}`: {error}", part.path().display()),
+            format!("write `{}`: {error}", shown.display()),
             "free space; the database that is there is still used",
         )
     };
-    let mut file = part.as_file();
     file.set_len(start).map_err(|error| disk(&error))?;
     io::Seek::seek(&mut file, io::SeekFrom::Start(start)).map_err(|error| disk(&error))?;
     let mut body = body.take(FEED_BYTES_MAX - start.min(FEED_BYTES_MAX) + 1);

@@ -214,8 +214,9 @@ fn from_mirror(
     {
         return Ok(Exit::Clean);
     }
-    let whole = fetcher.bytes(&format!("{base}/{WHOLE}"), DATABASE_BYTES_MAX)?;
-    install(context, &lock, &whole, key.as_ref(), args.force)?;
+    let address = format!("{base}/{WHOLE}");
+    let whole = fetcher.bytes(&address, DATABASE_BYTES_MAX)?;
+    install(context, &lock, (&whole, Path::new(&address)), key.as_ref(), args.force)?;
     Ok(Exit::Clean)
 }
 
@@ -263,7 +264,7 @@ fn apply(
             }
         };
         if index + 1 == steps.len() {
-            install(context, lock, &whole, key, force)?;
+            install(context, lock, (&whole, Path::new(&address)), key, force)?;
             return Ok(true);
         }
         let file = fetcher.scratch(&whole)?;

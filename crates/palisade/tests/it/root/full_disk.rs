@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::is_root;
+use crate::feeds::{Server, answer};
 use crate::support::run;
 
 /// A small file system of its own, gone when dropped.
@@ -63,16 +64,17 @@ fn a_full_disk_leaves_the_old_database_and_says_what_to_do() {
     run(at, &["db", "build", "--osv", "large", "--output", "large.db"]).expect(0);
     assert!(std::fs::metadata(at.join("large.db")).unwrap().len() > 300 << 10);
     let before = std::fs::read(at.join("data/advisories.db")).unwrap();
+    let names_in = |folder: &str| {
+        let names = std::fs::read_dir(at.join(folder)).unwrap().flatten();
+        let mut names: Vec<String> =
+            names.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+        names.sort();
+        names
+    };
     let usable = || {
         assert_eq!(before, std::fs::read(at.join("data/advisories.db")).unwrap());
         run(at, &["db", "status"]).expect(0);
         run(at, &["db", "search", "CVE-2024-00001"]).expect(0);
-        // Nothing half written is left to take the room of the next attempt.
-        let names = std::fs::read_dir(at.join("data")).unwrap().flatten();
-        let mut names: Vec<String> =
-            names.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
-        names.sort();
-        assert_eq!(names, ["advisories.db", "advisories.db.lock"]);
     };
     for arguments in [
         ["db", "import", "large.db"].as_slice(),
@@ -83,5 +85,16 @@ fn a_full_disk_leaves_the_old_database_and_says_what_to_do() {
         ended.expect_error(3, "write advisory database");
         assert!(ended.stderr.contains("free space"), "{}", ended.stderr);
         usable();
+        // Nothing half written is left to take the room of the next attempt.
+        assert_eq!(names_in("data"), ["advisories.db", "advisories.db.lock"]);
     }
+    let feed = records(8_000);
+    let server = Server::start(move |_, _| answer("200 OK", "", feed.as_bytes()));
+    let feed = format!("osv/PyPI={}/a.json", server.address);
+    let ended = run(at, &["db", "update", "--feed", &feed]);
+    ended.expect_error(3, "No space left on device");
+    assert!(ended.stderr.contains("a.json`"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("free space"), "{}", ended.stderr);
+    usable();
+    assert_eq!(names_in("data/feeds"), [""; 0]);
 }
