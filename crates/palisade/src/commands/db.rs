@@ -12,7 +12,7 @@ use palisade_base::Timestamp;
 use palisade_model::{Distribution, Package, PackageKind};
 use palisade_scan::db::update::UpdateLock;
 use palisade_scan::db::{Database, DatabaseBuilder, ReadDatabaseError, Signature, Signer};
-use palisade_scan::feeds::catalogue::{self, Feed};
+use palisade_scan::feeds::catalogue::{self, Feed, Form};
 use palisade_scan::minimality::lifecycle;
 use palisade_scan::{ecosystem, feeds};
 use palisade_trust::{Ed25519PrivateKey, Ed25519PublicKey};
@@ -54,25 +54,27 @@ fn build(context: &Context<'_>, args: &cli::DbBuild) -> Result<Exit, Failure> {
         let release = release(args.release.as_deref())?;
         for folder in &args.debian_changelogs {
             context.terminal.progress(&format!("reading changelogs in {}", folder.display()));
-            feeds::debian_changelogs::import_folder(&mut builder, folder, &release)
-                .or_exit(Exit::Incomplete)?;
+            feeds::import_whole(&mut builder, folder, |builder| {
+                feeds::debian_changelogs::import_folder(builder, folder, &release)
+            })
+            .or_exit(Exit::Incomplete)?;
         }
     }
     for file in &args.osv {
         context.terminal.progress(&format!("reading {}", file.display()));
-        feeds::osv::import(&mut builder, file).or_exit(Exit::Incomplete)?;
+        catalogue::import(&mut builder, Form::Osv, file, None).or_exit(Exit::Incomplete)?;
     }
     for path in &args.alpine_secdb {
         context.terminal.progress(&format!("reading {}", path.display()));
-        feeds::alpine::import(&mut builder, path).or_exit(Exit::Incomplete)?;
+        catalogue::import(&mut builder, Form::Secdb, path, None).or_exit(Exit::Incomplete)?;
     }
     if let Some(file) = &args.kev {
         context.terminal.progress(&format!("reading {}", file.display()));
-        feeds::kev::import(&mut builder, file).or_exit(Exit::Incomplete)?;
+        catalogue::import(&mut builder, Form::Kev, file, None).or_exit(Exit::Incomplete)?;
     }
     if let Some(file) = &args.epss {
         context.terminal.progress(&format!("reading {}", file.display()));
-        feeds::epss::import(&mut builder, file).or_exit(Exit::Incomplete)?;
+        catalogue::import(&mut builder, Form::Epss, file, None).or_exit(Exit::Incomplete)?;
     }
     for text in &args.feed {
         let (name, path) = text.split_once('=').ok_or_else(|| {
@@ -119,6 +121,7 @@ fn finish(
         |message: &[u8]| Signature { key: key.public().id(), signature: key.sign(message) }
     });
     let signer = sign.as_ref().map(|sign| sign as Signer<'_>);
+    say_what_is_left_out(context, builder);
     let now = Timestamp::now();
     let n_bytes = builder.write_signed(output, now, signer).or_exit(Exit::Incomplete)?;
     context.terminal.progress(&format!(
@@ -128,6 +131,24 @@ fn finish(
         output.display()
     ));
     Ok(())
+}
+
+/// Names what the feeds had and the database has not.
+fn say_what_is_left_out(context: &Context<'_>, builder: &DatabaseBuilder) {
+    for feed in builder.feeds().filter(|feed| !feed.skipped.is_empty()) {
+        let reasons: Vec<String> =
+            feed.skipped.iter().map(|(reason, n)| format!("{n} {reason}")).collect();
+        let text = format!(
+            "{}: {} records, left out: {}",
+            feed.name,
+            feed.n_records,
+            reasons.join("; ")
+        );
+        match feed.n_malformed() {
+            0 => context.terminal.progress(&text),
+            _ => context.terminal.error(&format!("warning: {text}\n")),
+        }
+    }
 }
 
 /// Whether a signature is by the key of `--db-key`.

@@ -394,3 +394,41 @@ fn an_import_names_the_file_that_was_given() {
     check(&other, "`bad.db` has format version 99", "update Palisade");
     expect_usable(at);
 }
+
+#[test]
+fn what_is_left_out_is_said_and_a_feed_that_shrinks_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    std::fs::create_dir(at.join("osv")).unwrap();
+    for index in 0..20 {
+        let record = RECORD.replace("0001", &format!("{index:04}"));
+        std::fs::write(at.join(format!("osv/{index}.json")), record).unwrap();
+    }
+    let spoil = |n: usize| {
+        for index in 0..n {
+            std::fs::write(at.join(format!("osv/bad-{index}.json")), b"{\"id\": ").unwrap();
+        }
+    };
+    let withdrawn = RECORD.replacen('{', r#"{"withdrawn": "2024-01-01T00:00:00Z", "#, 1);
+    std::fs::write(at.join("osv/withdrawn.json"), withdrawn).unwrap();
+    spoil(1);
+    let update = || run(at, &["db", "update", "--feed", "osv/PyPI=osv"]);
+    let ended = update().expect(0);
+    let warning = "warning: osv: 0 records, left out: 1 malformed record";
+    assert!(ended.stderr.contains(warning), "{}", ended.stderr);
+    assert!(ended.stderr.contains("osv/PyPI: 20 records, left out: 1 withdrawn"), "{}", ended.stderr);
+    spoil(3);
+    let error = "feed `osv` is damaged: 3 of 23 records cannot be read";
+    run(at, &["db", "build", "--osv", "osv"]).expect_error(3, error);
+    update().expect_error(3, error);
+    for index in 0..11 {
+        std::fs::remove_file(at.join(format!("osv/{index}.json"))).unwrap();
+    }
+    for index in 0..3 {
+        std::fs::remove_file(at.join(format!("osv/bad-{index}.json"))).unwrap();
+    }
+    let ended = update().expect(4);
+    let warning = "warning: osv/PyPI has 9 records, and had 20";
+    assert!(ended.stderr.contains(warning), "{}", ended.stderr);
+    update().expect(0);
+}

@@ -55,9 +55,16 @@ pub struct FeedInfo {
 }
 
 impl FeedInfo {
-    /// Counts one record that was left out.
+    /// Counts one record that was left out. Reasons that begin with `malformed` or `damaged` are
+    /// faults of the feed, others are not.
     pub fn skip(&mut self, reason: &str) {
         *self.skipped.entry(reason.to_string()).or_default() += 1;
+    }
+
+    /// Records that cannot be read.
+    pub fn n_malformed(&self) -> u64 {
+        let is_fault = |reason: &str| reason.starts_with("malformed") || reason.starts_with("damaged");
+        self.skipped.iter().filter(|(reason, _)| is_fault(reason)).map(|(_, n)| n).sum()
     }
 }
 

@@ -5,8 +5,8 @@ use std::path::Path;
 use palisade_base::Timestamp;
 
 use super::{
-    ImportFeedError, alpine, csaf, debian_tracker, epss, errata, kev, osv, oval, ubuntu_vex,
-    updateinfo,
+    ImportFeedError, alpine, csaf, debian_tracker, epss, errata, import_whole, kev, osv, oval,
+    ubuntu_vex, updateinfo,
 };
 use crate::db::DatabaseBuilder;
 
@@ -179,20 +179,20 @@ pub fn import(
     fetched: Option<Timestamp>,
 ) -> Result<(), ImportFeedError> {
     builder.begin_fetched();
-    match form {
-        Form::Osv => osv::import(builder, path)?,
-        Form::DebianTracker => debian_tracker::import(builder, path, fetched)?,
-        Form::UbuntuVex => ubuntu_vex::import(builder, path)?,
-        Form::Secdb => alpine::import(builder, path)?,
-        Form::RedHatVex => csaf::import(builder, path, "redhat-vex")?,
-        Form::SuseCsaf => csaf::import(builder, path, "suse-csaf")?,
-        Form::SuseOval => oval::import(builder, path)?,
-        Form::AlmaErrata => errata::import(builder, path, errata::ALMA)?,
-        Form::RockyErrata => errata::import(builder, path, errata::ROCKY)?,
-        Form::Updateinfo => updateinfo::import(builder, path)?,
-        Form::Kev => kev::import(builder, path)?,
-        Form::Epss => epss::import(builder, path)?,
-    }
+    import_whole(builder, path, |builder| match form {
+        Form::Osv => osv::import(builder, path),
+        Form::DebianTracker => debian_tracker::import(builder, path, fetched),
+        Form::UbuntuVex => ubuntu_vex::import(builder, path),
+        Form::Secdb => alpine::import(builder, path),
+        Form::RedHatVex => csaf::import(builder, path, "redhat-vex"),
+        Form::SuseCsaf => csaf::import(builder, path, "suse-csaf"),
+        Form::SuseOval => oval::import(builder, path),
+        Form::AlmaErrata => errata::import(builder, path, errata::ALMA),
+        Form::RockyErrata => errata::import(builder, path, errata::ROCKY),
+        Form::Updateinfo => updateinfo::import(builder, path),
+        Form::Kev => kev::import(builder, path),
+        Form::Epss => epss::import(builder, path),
+    })?;
     if let Some(time) = fetched {
         builder.end_fetched(time);
     }

@@ -47,7 +47,7 @@ pub fn import(builder: &mut DatabaseBuilder, path: &Path) -> Result<(), ImportFe
                 Some(score) if cve_ids(id).first() == Some(&(0..id.len())) => {
                     builder.add_epss(FEED, id, score);
                 }
-                _ => builder.feed(FEED).skip("not a CVE identifier with a probability"),
+                _ => builder.feed(FEED).skip("malformed line"),
             }
         }
     }

@@ -40,7 +40,7 @@ pub fn import(builder: &mut DatabaseBuilder, path: &Path) -> Result<(), ImportFe
         if cve_ids(&listed.cve_id).first() == Some(&whole) {
             builder.add_exploited(FEED, &listed.cve_id);
         } else {
-            builder.feed(FEED).skip("not a CVE identifier");
+            builder.feed(FEED).skip("malformed identifier");
         }
     }
     if let Some(time) = catalogue.date_released.and_then(|t| t.parse::<Timestamp>().ok()) {

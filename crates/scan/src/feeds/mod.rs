@@ -27,7 +27,7 @@ use std::path::{Path, PathBuf};
 
 use palisade_base::{Explain, LimitExceeded};
 
-use crate::db::BuildDatabaseError;
+use crate::db::{BuildDatabaseError, DatabaseBuilder};
 
 /// Why a feed could not be imported.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +62,16 @@ pub enum ImportFeedError {
         /// The bound.
         limit: u64,
     },
+    /// So much of the feed cannot be read that the rest would hide what it no longer says.
+    #[error("feed `{path}` is damaged: {n_malformed} of {n} records cannot be read")]
+    Damaged {
+        /// The file or folder.
+        path: PathBuf,
+        /// Records that cannot be read.
+        n_malformed: u64,
+        /// All of them.
+        n: u64,
+    },
     /// The feed held nothing that could be used.
     #[error("feed `{0}` holds nothing that can be used")]
     Empty(PathBuf),
@@ -78,11 +88,40 @@ impl Explain for ImportFeedError {
             }
             Self::Read { .. } => "check that the file is whole and readable".into(),
             Self::Malformed { expected, .. } => format!("give {expected}"),
+            Self::Damaged { .. } => {
+                "get the feed again; if it stays so, its form may have changed: update Palisade, or \
+                 leave the feed out"
+                    .into()
+            }
             Self::TooMany { .. } => "split the feed, or check its origin".into(),
             Self::Empty(_) => "check that the path names the feed's files".into(),
             Self::Build(error) => return error.hint(),
         })
     }
+}
+
+/// Of a feed one record in this many may be malformed.
+const MALFORMED_SHARE: u64 = 10;
+
+/// Imports `path` with `import`, and refuses a feed of which too much cannot be read.
+pub fn import_whole(
+    builder: &mut DatabaseBuilder,
+    path: &Path,
+    import: impl FnOnce(&mut DatabaseBuilder) -> Result<(), ImportFeedError>,
+) -> Result<(), ImportFeedError> {
+    let tally = |builder: &DatabaseBuilder| {
+        let each = builder.feeds().map(|feed| (feed.n_records, feed.n_malformed()));
+        each.fold((0, 0), |all, one| (all.0 + one.0, all.1 + one.1))
+    };
+    let before = tally(builder);
+    import(builder)?;
+    let after = tally(builder);
+    let n_malformed = after.1 - before.1;
+    let n = after.0 - before.0 + n_malformed;
+    if n_malformed > n / MALFORMED_SHARE {
+        return Err(ImportFeedError::Damaged { path: path.to_path_buf(), n_malformed, n });
+    }
+    Ok(())
 }
 
 pub(crate) fn read_error(path: &Path) -> impl Fn(io::Error) -> ImportFeedError + '_ {
@@ -180,6 +219,32 @@ mod tests {
         check("CVE-2024-123 CVE-20-1234 CVE- XCVE-2024-1234 CVE-2024-", &[]);
         check("CVE-2024-1CVE-2024-6387", &[]);
         check("CVE-2024-6387.patch é", &["CVE-2024-6387"]);
+    }
+
+    #[test]
+    fn a_feed_of_which_too_much_is_malformed_is_refused() {
+        let check = |n_good: usize, n_bad: usize, expected: Option<&str>| {
+            let folder = tempfile::tempdir().unwrap();
+            for index in 0..n_good {
+                let record = format!(
+                    r#"{{"id": "CVE-2024-{index:04}", "affected": [{{"package": {{"ecosystem": "PyPI", "name": "a"}}, "versions": ["1"]}}]}}"#
+                );
+                std::fs::write(folder.path().join(format!("{index}.json")), record).unwrap();
+            }
+            for index in 0..n_bad {
+                std::fs::write(folder.path().join(format!("bad-{index}.json")), "{").unwrap();
+            }
+            let mut builder = DatabaseBuilder::new();
+            let form = catalogue::Form::Osv;
+            let result = catalogue::import(&mut builder, form, folder.path(), None);
+            let error = result.err().map(|error| error.to_string());
+            let ends = |expected: &str| error.as_ref().is_some_and(|it| it.ends_with(expected));
+            assert!(expected.map_or(error.is_none(), ends), "{n_good} {n_bad}: {error:?}");
+        };
+        check(20, 0, None);
+        check(20, 2, None);
+        check(20, 3, Some("is damaged: 3 of 23 records cannot be read"));
+        check(1, 50, Some("is damaged: 50 of 51 records cannot be read"));
     }
 
     #[test]

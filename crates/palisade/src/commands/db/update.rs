@@ -136,6 +136,13 @@ fn from_feeds(
     if let Some(older) = older.as_ref().filter(|_| !missing.is_empty()) {
         keep_what_would_be_lost(older, &builder, &missing)?;
     }
+    for (name, before, now) in shrunk(older.as_ref(), &builder) {
+        is_whole = false;
+        context.terminal.error(&format!(
+            "warning: {name} has {now} records, and had {before}: what it no longer says is \
+             not found any more\n"
+        ));
+    }
     for (name, failure) in &missing {
         is_whole = false;
         context.terminal.error(&format!(
@@ -145,6 +152,20 @@ fn from_feeds(
     }
     finish(context, &builder, &lock, args.sign_key.as_deref())?;
     Ok(if is_whole { Exit::Clean } else { Exit::Partial })
+}
+
+/// Feeds that lost more than half of their records: their names, records before and now.
+fn shrunk<'b>(
+    older: Option<&Database>,
+    builder: &'b DatabaseBuilder,
+) -> Vec<(&'b str, u64, u64)> {
+    let had = older.map(|older| older.metadata().feeds.as_slice()).unwrap_or_default();
+    let each = builder.feeds().filter_map(|new| {
+        let old = had.iter().find(|old| old.name == new.name)?;
+        let lost = old.n_records.saturating_sub(new.n_records);
+        (lost > new.n_records).then_some((new.name.as_str(), old.n_records, new.n_records))
+    });
+    each.collect()
 }
 
 /// A database that has what could not be fetched now is better than one without it.
