@@ -86,6 +86,10 @@ pub const FEEDS: &[Feed] = &[
         addresses: &[
             "https://secdb.alpinelinux.org/edge/main.json",
             "https://secdb.alpinelinux.org/edge/community.json",
+            "https://secdb.alpinelinux.org/v3.24/main.json",
+            "https://secdb.alpinelinux.org/v3.24/community.json",
+            "https://secdb.alpinelinux.org/v3.23/main.json",
+            "https://secdb.alpinelinux.org/v3.23/community.json",
             "https://secdb.alpinelinux.org/v3.22/main.json",
             "https://secdb.alpinelinux.org/v3.22/community.json",
             "https://secdb.alpinelinux.org/v3.21/main.json",
@@ -220,6 +224,24 @@ mod tests {
             }
             let is_named = feed.addresses.iter().any(|address| row.contains(address));
             assert!(is_named || !rest.is_empty() || feed.addresses.is_empty(), "{row}");
+        }
+    }
+
+    /// A release that is still supported has an address, `main` and `community`.
+    #[test]
+    fn every_supported_release_of_alpine_is_fetched() {
+        let lifecycles = crate::minimality::Lifecycles::builtin();
+        let alpine = find("alpine").unwrap();
+        let supported = lifecycles
+            .rows()
+            .filter(|(product, _, end)| *product == "alpine" && *end >= lifecycles.as_of());
+        let releases: Vec<&str> = supported.map(|(_, release, _)| release).collect();
+        assert!(releases.len() >= 3, "{releases:?}");
+        for release in releases {
+            for repository in ["main", "community"] {
+                let file = format!("https://secdb.alpinelinux.org/v{release}/{repository}.json");
+                assert!(alpine.addresses.contains(&file.as_str()), "{file}");
+            }
         }
     }
 
