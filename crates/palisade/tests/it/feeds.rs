@@ -432,3 +432,129 @@ fn what_is_left_out_is_said_and_a_feed_that_shrinks_is_named() {
     assert!(ended.stderr.contains(warning), "{}", ended.stderr);
     update().expect(0);
 }
+
+/// What a request asks for.
+fn path(request: &str) -> &str {
+    request.split_whitespace().nth(1).unwrap_or_default()
+}
+
+#[test]
+fn lists_lead_to_the_newest_file_on_their_own_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let notices = r#"<updates><update type="security"><id>ALAS2023-2023-001</id><title>openssl</title>
+        <references><reference id="CVE-2024-0001" type="cve"/></references><pkglist><collection>
+        <package name="openssl" epoch="1" version="3.0.5" release="4.amzn2023" arch="x86_64"/>
+        </collection></pkglist></update></updates>"#;
+    let list = r#"<repomd><data type="updateinfo"><location href="repodata/u.xml"/></data></repomd>"#;
+    let server = Server::start(move |_, request| {
+        let host = request.lines().find_map(|line| line.strip_prefix("host: ")).unwrap_or_default();
+        match path(request) {
+            "/latest/mirror.list" => {
+                let text = format!("https://elsewhere.example/1\nhttp://{host}/guids/7/$basearch/\n");
+                answer("200 OK", "", text.as_bytes())
+            }
+            "/evil/mirror.list" => answer("200 OK", "", b"http://elsewhere.example/1\n"),
+            "/guids/7/x86_64/repodata/repomd.xml" => answer("200 OK", "", list.as_bytes()),
+            "/guids/7/x86_64/repodata/u.xml" if request.contains("if-none-match") => {
+                answer("304 Not Modified", "", b"")
+            }
+            "/guids/7/x86_64/repodata/u.xml" => {
+                answer("200 OK", "etag: \"u\"\r\n", notices.as_bytes())
+            }
+            _ => answer("404 Not Found", "", b""),
+        }
+    });
+    let update = |feed: &str, path: &str| {
+        run(at, &["db", "update", "--feed", &format!("{feed}={}{path}", server.address)])
+    };
+    update("amazon", "/latest/mirror.list").expect(0);
+    update("amazon", "/latest/mirror.list").expect(0);
+    assert!(server.requests().last().unwrap().contains("if-none-match"));
+    let found = run(at, &["db", "search", "CVE-2024-0001", "--format", "tsv"]).expect(0);
+    assert!(found.stdout.starts_with("Amazon Linux:2023\topenssl\tALAS2023"), "{}", found.stdout);
+    update("updateinfo", "/guids/7/x86_64/repodata/repomd.xml").expect(0);
+    update("amazon", "/evil/mirror.list").expect_error(3, "which is not on its server");
+    update("updateinfo", "/guids/7/x86_64/repodata/none.xml").expect_error(3, "404");
+    run(at, &["db", "update", "--feed", "updateinfo"]).expect_error(2, "no address of its own");
+}
+
+#[test]
+fn the_newest_archive_replaces_the_one_that_it_follows() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let document = |id: &str| {
+        format!(
+            r#"{{"document": {{"title": "t", "tracking": {{"id": "{id}"}}}}, "product_tree": {{
+            "branches": [{{"product": {{"product_id": "p", "product_identification_helper": {{"cpe": "cpe:/o:redhat:enterprise_linux:9"}}}}}},
+              {{"product": {{"product_id": "c", "product_identification_helper": {{"purl": "pkg:rpm/redhat/openssl@3.0.7-18.el9?arch=x86_64&epoch=1"}}}}}}],
+            "relationships": [{{"product_reference": "c", "relates_to_product_reference": "p", "full_product_name": {{"product_id": "p:c", "name": "x"}}}}]}},
+            "vulnerabilities": [{{"cve": "{id}", "product_status": {{"fixed": ["p:c"]}}}}]}}"#
+        )
+    };
+    let server = Server::start(move |index, request| match path(request) {
+        "/vex/archive_latest.txt" if index < 2 => answer("200 OK", "", b"csaf_vex_1.tar\n"),
+        "/vex/archive_latest.txt" if index < 4 => answer("200 OK", "", b"csaf_vex_2.tar\n"),
+        "/vex/csaf_vex_1.tar" => answer("200 OK", "", &archive(&document("CVE-2024-0001"))),
+        "/vex/csaf_vex_2.tar" => answer("200 OK", "", &archive(&document("CVE-2024-0002"))),
+        _ => answer("404 Not Found", "", b""),
+    });
+    let feed = format!("rhel={}/vex/archive_latest.txt", server.address);
+    let update = || run(at, &["db", "update", "--feed", &feed]);
+    let search = |id: &str| {
+        let found = run(at, &["db", "search", id, "--format", "tsv"]).expect(0);
+        found.stdout.starts_with("Red Hat:9\topenssl")
+    };
+    update().expect(0);
+    assert!(search("CVE-2024-0001"));
+    update().expect(0);
+    assert!(search("CVE-2024-0002") && !search("CVE-2024-0001"));
+    // One copy is kept, and used when the list is gone.
+    assert_eq!(std::fs::read_dir(at.join("data/feeds")).unwrap().count(), 2);
+    let ended = update().expect(4);
+    assert!(ended.stderr.contains("what was fetched"), "{}", ended.stderr);
+    assert!(search("CVE-2024-0002"));
+}
+
+/// A tar of one document.
+fn archive(document: &str) -> Vec<u8> {
+    let mut tar = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_ustar();
+    header.set_size(document.len() as u64);
+    header.set_mode(0o644);
+    tar.append_data(&mut header, "2024/a.json", document.as_bytes()).unwrap();
+    tar.into_inner().unwrap()
+}
+
+#[test]
+fn pages_are_fetched_until_there_is_no_next_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let notice = |n: usize| {
+        format!(
+            r#"{{"name": "RLSA-2024:{n}", "severity": "Moderate", "cves": [{{"cve": "CVE-2024-000{n}"}}],
+            "packages": [{{"nevra": "openssl-1:1.1.1k-{n}.el9.x86_64", "product_name": "Rocky Linux 9 x86_64"}}]}}"#
+        )
+    };
+    let page = move |n: usize, next: &str| {
+        let text = format!(r#"{{"advisories": [{}], "links": {{"next": {next}}}}}"#, notice(n));
+        answer("200 OK", "", text.as_bytes())
+    };
+    let server = Server::start(move |_, request| match path(request) {
+        "/advisories/?page=1&size=1" => page(1, r#""/advisories/?page=2&size=1""#),
+        "/advisories/?page=2&size=1" => page(2, r#""?page=3&size=1""#),
+        "/advisories/?page=3&size=1" => page(3, "null"),
+        "/other/advisories?page=1" => page(1, r#""https://elsewhere.example/advisories""#),
+        _ => answer("404 Not Found", "", b""),
+    });
+    let feed = format!("rocky={}/advisories/?page=1&size=1", server.address);
+    run(at, &["db", "update", "--feed", &feed]).expect(0);
+    assert_eq!(server.requests().len(), 3);
+    for n in 1..=3 {
+        let found = run(at, &["db", "search", &format!("CVE-2024-000{n}")]).expect(0);
+        assert!(found.stdout.contains("Rocky Linux:9"), "{}", found.stdout);
+    }
+    let feed = format!("rocky={}/other/advisories?page=1", server.address);
+    run(at, &["db", "update", "--feed", &feed])
+        .expect_error(3, "names `https://elsewhere.example/advisories`, which is not on its server");
+}

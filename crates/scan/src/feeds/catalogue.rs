@@ -101,8 +101,15 @@ pub const FEEDS: &[Feed] = &[
         ],
         is_default: true,
     },
-    // Amazon's repositories lie behind lists of mirrors, so there is no fixed address.
-    Feed { name: "amazon", form: Form::Updateinfo, addresses: &[], is_default: false },
+    Feed {
+        name: "amazon",
+        form: Form::Updateinfo,
+        addresses: &[
+            "https://cdn.amazonlinux.com/al2023/core/mirrors/latest/x86_64/mirror.list",
+            "https://cdn.amazonlinux.com/2/core/latest/x86_64/mirror.list",
+        ],
+        is_default: false,
+    },
     Feed {
         name: "chainguard",
         form: Form::Secdb,
@@ -140,11 +147,24 @@ pub const FEEDS: &[Feed] = &[
     osv!("RockyLinux", "Rocky%20Linux", true),
     osv!("RubyGems", "RubyGems", true),
     osv!("Ubuntu", "Ubuntu", true),
-    // The archive's name has its day in it: `archive_latest.txt` beside it says which.
-    Feed { name: "redhat", form: Form::RedHatVex, addresses: &[], is_default: false },
-    // The service answers page by page; save them in a folder.
-    Feed { name: "rocky", form: Form::RockyErrata, addresses: &[], is_default: false },
-    Feed { name: "suse-csaf", form: Form::SuseCsaf, addresses: &[], is_default: false },
+    Feed {
+        name: "redhat",
+        form: Form::RedHatVex,
+        addresses: &["https://security.access.redhat.com/data/csaf/v2/vex/archive_latest.txt"],
+        is_default: false,
+    },
+    Feed {
+        name: "rocky",
+        form: Form::RockyErrata,
+        addresses: &["https://apollo.build.resf.org/api/v3/advisories/?page=1&size=100"],
+        is_default: false,
+    },
+    Feed {
+        name: "suse-csaf",
+        form: Form::SuseCsaf,
+        addresses: &["https://ftp.suse.com/pub/projects/security/csaf-vex.tar.bz2"],
+        is_default: false,
+    },
     Feed {
         name: "suse",
         form: Form::SuseOval,
@@ -160,6 +180,7 @@ pub const FEEDS: &[Feed] = &[
         addresses: &["https://security-metadata.canonical.com/vex/vex-all.tar.xz"],
         is_default: false,
     },
+    // Of any repository, which its user names.
     Feed { name: "updateinfo", form: Form::Updateinfo, addresses: &[], is_default: false },
     Feed {
         name: "wolfi",
@@ -169,8 +190,18 @@ pub const FEEDS: &[Feed] = &[
     },
 ];
 
+/// What people call feeds besides their names.
+const ALIASES: &[(&str, &str)] = &[
+    ("almalinux", "alma"),
+    ("rhel", "redhat"),
+    ("rockylinux", "rocky"),
+    ("ubuntu", "ubuntu-vex"),
+];
+
 /// The feed of that name.
 pub fn find(name: &str) -> Option<&'static Feed> {
+    let alias = ALIASES.iter().find(|(alias, _)| alias.eq_ignore_ascii_case(name));
+    let name = alias.map_or(name, |(_, name)| name);
     FEEDS.iter().find(|feed| feed.name.eq_ignore_ascii_case(name))
 }
 
@@ -252,6 +283,11 @@ mod tests {
             assert!(feed.addresses.iter().all(|a| a.starts_with("https://")), "{}", feed.name);
             assert!(!feed.is_default || !feed.addresses.is_empty(), "{}", feed.name);
             assert!(find(&feed.name.to_uppercase()).is_some());
+            assert!(!feed.addresses.is_empty() || feed.name == "updateinfo", "{}", feed.name);
+        }
+        for (alias, name) in ALIASES {
+            assert_eq!(find(alias).map(|feed| feed.name), Some(*name));
+            assert!(FEEDS.iter().all(|feed| feed.name != *alias), "{alias}");
         }
     }
 }

@@ -81,6 +81,9 @@ impl Reading<'_> {
         if is(&[0xfd, b'7', b'z', b'X', b'Z', 0]) {
             return self.unpacked(&name, super::deb::xz::XzStream::new(input));
         }
+        if is(b"BZh") {
+            return self.unpacked(&name, super::bz2::Bz2Stream::new(input));
+        }
         self.unpacked(&name, input)
     }
 

@@ -5,6 +5,7 @@
 //! [`crate::db::FeedInfo::skipped`] with its reason.
 
 pub mod alpine;
+mod bz2;
 pub mod catalogue;
 pub mod csaf;
 pub mod deb;
@@ -17,6 +18,7 @@ pub mod kev;
 pub mod osv;
 pub mod oval;
 pub mod rating;
+pub mod resolve;
 pub mod ubuntu_vex;
 pub mod updateinfo;
 pub mod xml;

@@ -16,6 +16,10 @@ use anyhow::Context as _;
 use palisade_base::{Digest, DigestReader, Timestamp};
 use palisade_http::{Backoff, ClientOptions, TlsOptions, retry_after};
 use palisade_scan::db::update::UpdateLock;
+use palisade_scan::feeds::catalogue::Feed;
+use palisade_scan::feeds::resolve::{
+    self, LIST_BYTES_MAX, PAGE_BYTES_MAX, PAGES_MAX, ResolveError, Way,
+};
 use serde::{Deserialize, Serialize};
 
 use super::Context;
@@ -115,25 +119,34 @@ impl<'c> Fetcher<'c> {
         Ok(folder)
     }
 
-    /// The feed `name` at its public address.
-    pub(super) fn feed(&self, name: &str, address: &str) -> Result<Fetched, Failure> {
-        let url = self.shown(address);
+    /// The feed at a public address: what is there, or what it leads to.
+    pub(super) fn feed(&self, feed: &Feed, address: &str) -> Result<Fetched, Failure> {
+        let name = feed.name;
         let folder = self.folder()?;
+        let digest = Digest::of(self.shown(address).as_bytes()).hex();
         let last = address.rsplit('/').next().unwrap_or_default();
-        let safe: String = format!("{name}-{}-{last}", &Digest::of(url.as_bytes()).hex()[..8])
+        let safe: String = format!("{name}-{}-{last}", &digest[..8])
             .chars()
             .map(|c| if c.is_ascii_alphanumeric() || matches!(c, '.' | '-') { c } else { '_' })
             .collect();
         let file = folder.join(&safe);
         let note_path = folder.join(format!("{safe}.note"));
-        let note = read_note(&note_path, &url).filter(|note| note.is_of(&file));
-        match self.to_file(&url, &file, note.as_ref()) {
+        let note = read_note(&note_path).filter(|note| note.is_of(&file));
+        let fetched = match resolve::way(feed.form, address) {
+            Way::Pages => self.pages(address, &file).map(Some),
+            way => self.located(way, address).and_then(|address| {
+                let url = self.shown(&address);
+                let known = note.as_ref().filter(|note| note.address == url);
+                self.to_file(&url, &file, known)
+            }),
+        };
+        match fetched {
             Ok(fresh) => {
                 // Not changed: it is what it was, and the newest that the server has.
                 let now = Timestamp::now().as_nanos();
                 let unchanged = || note.map(|note| Note { fetched: now, ..note });
                 let Some(note) = fresh.or_else(unchanged) else {
-                    let why = format!("fetch {url}: the server sent nothing where nothing was");
+                    let why = format!("fetch {address}: the server sent nothing where nothing was");
                     return Err(Failure::message(Exit::Incomplete, why)
                         .with_hint("check the address, or name a mirror with --mirror"));
                 };
@@ -152,6 +165,67 @@ impl<'c> Fetcher<'c> {
                 None => Err(failure),
             },
         }
+    }
+
+    /// Where the file lies to which what is at `address` leads.
+    fn located(&self, way: Way, address: &str) -> Result<String, Failure> {
+        let list = |address: &str| self.bytes(&self.shown(address), LIST_BYTES_MAX);
+        let found = match way {
+            Way::File | Way::Pages => return Ok(address.to_string()),
+            Way::Latest => resolve::latest(address, &list(address)?),
+            Way::Repository => resolve::updateinfo(address, &list(address)?),
+            Way::Mirrors => {
+                let repository = resolve::mirror(address, &list(address)?);
+                let repository = repository.or_exit(Exit::Incomplete)?;
+                resolve::updateinfo(&repository, &list(&repository)?)
+            }
+        };
+        let found = found.or_exit(Exit::Incomplete)?;
+        self.context.terminal.progress(&format!("fetching {}", self.shown(&found)));
+        Ok(found)
+    }
+
+    /// Fetches page after page into one list of notices.
+    fn pages(&self, address: &str, file: &Path) -> Result<Note, Failure> {
+        let part = self.part()?;
+        let shown = || format!("write `{}`", file.display());
+        let mut out = io::BufWriter::new(part.as_file());
+        let (mut n_pages, mut n_bytes, mut n_notices) = (0, 0_u64, 0_u64);
+        let mut next = Some(address.to_string());
+        while let Some(at) = next {
+            n_pages += 1;
+            if n_pages > PAGES_MAX || n_bytes > FEED_BYTES_MAX {
+                return Err(ResolveError::Endless(address.to_string())).or_exit(Exit::Incomplete);
+            }
+            let bytes = self.bytes(&self.shown(&at), PAGE_BYTES_MAX)?;
+            n_bytes += bytes.len() as u64;
+            let page = resolve::page(&at, &bytes).or_exit(Exit::Incomplete)?;
+            for notice in &page.notices {
+                out.write_all(if n_notices == 0 { b"[" } else { b"," })
+                    .and_then(|()| Ok(serde_json::to_writer(&mut out, notice)?))
+                    .with_context(shown)?;
+                n_notices += 1;
+            }
+            next = page.next.filter(|next| *next != at);
+            if n_pages % 20 == 0 {
+                let text = format!("{n_notices} notices on {n_pages} pages so far");
+                self.context.terminal.progress(&text);
+            }
+        }
+        let end: &[u8] = if n_notices == 0 { b"[]" } else { b"]" };
+        out.write_all(end).and_then(|()| out.flush()).with_context(shown)?;
+        drop(out);
+        let called = Called { etag: None, last_modified: None };
+        settle(part, file, address, called)
+    }
+
+    /// The file of a transfer, gone when dropped: what broke off for good takes no room.
+    fn part(&self) -> Result<tempfile::NamedTempFile, Failure> {
+        let folder = self.folder()?;
+        Ok(tempfile::Builder::new()
+            .suffix(".part")
+            .tempfile_in(&folder)
+            .with_context(|| format!("write into `{}`", folder.display()))?)
     }
 
     fn keep_note(path: &Path, note: &Note) -> Result<(), Failure> {
@@ -200,12 +274,7 @@ impl<'c> Fetcher<'c> {
         file: &Path,
         note: Option<&Note>,
     ) -> Result<Option<Note>, Failure> {
-        let folder = self.folder()?;
-        // Gone when dropped: what broke off for good takes no room.
-        let part = tempfile::Builder::new()
-            .suffix(".part")
-            .tempfile_in(&folder)
-            .with_context(|| format!("write into `{}`", folder.display()))?;
+        let part = self.part()?;
         let mut begun: Option<String> = None;
         let mut result = None;
         self.attempts(url, || {
@@ -250,16 +319,7 @@ impl<'c> Fetcher<'c> {
             result = Some(called);
             Ok(())
         })?;
-        let Some(Called { etag, last_modified }) = result else { return Ok(None) };
-        let fetched = Timestamp::now().as_nanos();
-        let settle = || {
-            part.as_file().sync_all()?;
-            let (digest, bytes) = digest_of(part.path())?;
-            part.persist(file).map_err(|failed| failed.error)?;
-            let address = url.to_string();
-            Ok::<_, io::Error>(Note { address, etag, last_modified, fetched, bytes, digest })
-        };
-        Ok(Some(settle().with_context(|| format!("write `{}`", file.display()))?))
+        result.map(|called| settle(part, file, url, called)).transpose()
     }
 
     /// Tries until it works, it cannot work, or enough time has passed.
@@ -354,6 +414,25 @@ impl<'c> Fetcher<'c> {
     }
 }
 
+/// Puts what was fetched in its place.
+fn settle(
+    part: tempfile::NamedTempFile,
+    file: &Path,
+    url: &str,
+    called: Called,
+) -> Result<Note, Failure> {
+    let Called { etag, last_modified } = called;
+    let fetched = Timestamp::now().as_nanos();
+    let put = || {
+        part.as_file().sync_all()?;
+        let (digest, bytes) = digest_of(part.path())?;
+        part.persist(file).map_err(|failed| failed.error)?;
+        let address = url.to_string();
+        Ok::<_, io::Error>(Note { address, etag, last_modified, fetched, bytes, digest })
+    };
+    Ok(put().with_context(|| format!("write `{}`", file.display()))?)
+}
+
 /// Appends a body to the part of what becomes the file `shown`, after its first `start` bytes.
 fn store(
     body: impl io::Read,
@@ -444,10 +523,10 @@ fn digest_of(path: &Path) -> io::Result<(Digest, u64)> {
     Ok(reader.finish())
 }
 
-fn read_note(path: &Path, url: &str) -> Option<Note> {
+fn read_note(path: &Path) -> Option<Note> {
     let file = File::open(path).ok()?;
     let bytes = palisade_base::read_bounded(file, "note", NOTE_BYTES_MAX).ok()?;
-    serde_json::from_slice::<Note>(&bytes).ok().filter(|note| note.address == url)
+    serde_json::from_slice::<Note>(&bytes).ok()
 }
 
 #[cfg(test)]

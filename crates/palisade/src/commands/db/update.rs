@@ -79,9 +79,11 @@ fn asked(texts: &[String]) -> Result<Vec<Wanted>, Failure> {
                 Wanted { feed, files: vec![PathBuf::from(path)], addresses: Vec::new() }
             }
             None if feed.addresses.is_empty() => {
-                let message = format!("feed `{name}` has no public address that stays");
-                return Err(Failure::message(Exit::Usage, message)
-                    .with_hint(format!("give a URL, a file or a folder: --feed {name}=PATH")));
+                let message = format!("feed `{name}` has no address of its own");
+                return Err(Failure::message(Exit::Usage, message).with_hint(format!(
+                    "name a repository's list, a file or a folder: --feed \
+                     {name}=https://HOST/PATH/repodata/repomd.xml"
+                )));
             }
             None => public(feed),
         };
@@ -114,7 +116,7 @@ fn from_feeds(
         }
         for address in &one.addresses {
             context.terminal.progress(&format!("fetching {}", fetcher.shown(address)));
-            let Fetched { file, time, is_old } = match fetcher.feed(one.feed.name, address) {
+            let Fetched { file, time, is_old } = match fetcher.feed(one.feed, address) {
                 Ok(fetched) => fetched,
                 Err(failure) => {
                     context.terminal.progress(&failure.brief());
