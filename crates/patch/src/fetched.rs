@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use palisade_base::Digest;
 use palisade_model::finding::Vulnerability;
 
 use crate::deb::DEB_BYTES_MAX;
 use crate::plan::Upgrade;
+use crate::repository::fetch_proved;
 use crate::upgrade::Key;
 use crate::{Fetch, Files, PatchError, Plan, Repository};
 
@@ -40,12 +40,7 @@ impl<'a> Fetched<'a> {
         if self.n_bytes > FETCHED_BYTES_MAX {
             return Err(too_much("bytes of upgrades", FETCHED_BYTES_MAX));
         }
-        let got = self.fetch.fetch(address, file.size);
-        let bytes = got.map_err(|source| PatchError::Fetch { address: address.clone(), source })?;
-        let is_other = file.digest.is_some_and(|digest| Digest::of(&bytes) != digest);
-        if bytes.len() as u64 != file.size || is_other {
-            return Err(PatchError::untrusted(address, "it is not what the signed index lists"));
-        }
+        let bytes = fetch_proved(self.fetch, address, file.size, file.digest)?;
         self.packages.insert(address.clone(), bytes);
         Ok(())
     }

@@ -17,7 +17,9 @@ pub struct Available {
     pub name: String,
     /// Version.
     pub version: String,
-    /// Version of the source package, which advisories speak of.
+    /// Source package of Debian, which advisories speak of.
+    pub source: String,
+    /// Its version.
     pub source_version: String,
     /// `amd64`, `all`.
     pub architecture: String,
@@ -60,6 +62,7 @@ pub fn read_packages(bytes: &[u8]) -> (Vec<Available>, u64) {
             Some(Available {
                 name: text("Package")?,
                 version: text("Version")?,
+                source: source_name(text("Source").as_deref(), &text("Package")?),
                 source_version: source_version(text("Source").as_deref(), &text("Version")?),
                 architecture: text("Architecture")?,
                 address: text("Filename")?,
@@ -77,6 +80,12 @@ pub fn read_packages(bytes: &[u8]) -> (Vec<Available>, u64) {
         }
     }
     (packages, n_bad)
+}
+
+/// `name (version)`; where it is not said, the package has the name of its source.
+fn source_name(field: Option<&str>, package: &str) -> String {
+    let name = field.and_then(|field| field.split([' ', '(']).next());
+    name.filter(|name| !name.is_empty()).unwrap_or(package).to_string()
 }
 
 /// `name (version)`; a rebuild's `+b1` is no version of a source.
@@ -98,7 +107,7 @@ mod tests {
     #[test]
     fn reads_packages() {
         let text = format!(
-            "Package: a\nVersion: 1\nArchitecture: amd64\nFilename: pool/a.deb\nSize: 3\nSHA256: {}\n\
+            "Package: a\nSource: b (1-2)\nVersion: 1\nArchitecture: amd64\nFilename: pool/a.deb\nSize: 3\nSHA256: {}\n\
              Depends: libc6 (>= 2.34), b | c\n\nPackage: broken\n",
             "0".repeat(64)
         );
@@ -106,5 +115,7 @@ mod tests {
         assert_eq!((packages.len(), n_bad), (1, 1));
         assert_eq!(packages[0].depends.len(), 2);
         assert_eq!(packages[0].address, "pool/a.deb");
+        assert_eq!((&*packages[0].source, &*packages[0].source_version), ("b", "1-2"));
+        assert_eq!((source_name(None, "a"), source_name(Some("b"), "a")), ("a".into(), "b".into()));
     }
 }

@@ -50,7 +50,7 @@ pub use merge::merge_layers;
 pub use plan::{Plan, Remaining, Upgrade};
 pub use prove::Difference;
 pub use release::{Release, read_release};
-pub use repository::{Fetch, Mirror, Repository, Suite};
+pub use repository::{Fetch, Mirror, Offered, Repository, Suite, fetch_package};
 pub use rpm::{
     Rpm, RpmSource, Transaction, read_modules, read_notices, read_primary, read_repomd, read_repos,
     read_rpm,

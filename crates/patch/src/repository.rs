@@ -8,7 +8,8 @@ use palisade_model::PackageKind;
 use palisade_packages::version;
 use serde::Serialize;
 
-use crate::index::{INDEX_BYTES_MAX, read_packages};
+use crate::deb::DEB_BYTES_MAX;
+use crate::index::{INDEX_BYTES_MAX, PACKAGES_MAX, read_packages};
 use crate::installed::installed_of;
 use crate::release::{RELEASE_BYTES_MAX, Release, read_release};
 use crate::rpm::RpmSource;
@@ -107,7 +108,70 @@ pub(crate) struct Gathering<'a> {
     pub(crate) mirrors: &'a [Mirror],
     pub(crate) fetch: &'a dyn Fetch,
     pub(crate) now: Timestamp,
-    pub(crate) wanted: BTreeSet<String>,
+    /// Names of packages; all without.
+    pub(crate) wanted: Option<BTreeSet<String>>,
+}
+
+/// What the suites of a file of sources offer, of every package.
+#[derive(Debug, Clone, Default)]
+pub struct Offered {
+    /// The suites that were asked.
+    pub suites: Vec<Suite>,
+    /// Their packages.
+    pub packages: Vec<Available>,
+}
+
+impl Offered {
+    /// Asks every suite that `files`, which hold sources of apt and their keyrings, name for
+    /// packages of these architectures. One that cannot be used is named with its reason.
+    pub fn gather(
+        files: &Files,
+        architectures: &BTreeSet<String>,
+        fetch: &dyn Fetch,
+        now: Timestamp,
+    ) -> Result<Self, PatchError> {
+        let gathering = Gathering { files, mirrors: &[], fetch, now, wanted: None };
+        let (sources, _) = read_sources(files)?;
+        let mut offered = Self::default();
+        for source in &sources {
+            let mut suite = Suite::new(source.address.clone(), source.suite.clone());
+            match gathering.suite(source, architectures, &mut suite) {
+                Ok(_) if offered.packages.len() > PACKAGES_MAX => {
+                    let (what, limit) = ("packages in its suites", PACKAGES_MAX as u64);
+                    return Err(PatchError::TooMuch { what, limit });
+                }
+                Ok(packages) => offered.packages.extend(packages),
+                Err(error) => suite.problem = Some(sentence(&error)),
+            }
+            offered.suites.push(suite);
+        }
+        Ok(offered)
+    }
+}
+
+/// Fetches a package, and proves its size, and its digest where the signed index has one.
+pub fn fetch_package(fetch: &dyn Fetch, package: &Available) -> Result<Vec<u8>, PatchError> {
+    if package.size > DEB_BYTES_MAX {
+        let (what, limit) = ("bytes in one package", DEB_BYTES_MAX);
+        return Err(PatchError::TooMuch { what, limit });
+    }
+    fetch_proved(fetch, &package.address, package.size, package.digest)
+}
+
+/// Fetches what has this size and digest.
+pub(crate) fn fetch_proved(
+    fetch: &dyn Fetch,
+    address: &str,
+    size: u64,
+    digest: Option<Digest>,
+) -> Result<Vec<u8>, PatchError> {
+    let got = fetch.fetch(address, size);
+    let bytes = got.map_err(|source| PatchError::Fetch { address: address.into(), source })?;
+    let is_other = digest.is_some_and(|digest| Digest::of(&bytes) != digest);
+    if bytes.len() as u64 != size || is_other {
+        return Err(PatchError::untrusted(address, "it is not what the signed index lists"));
+    }
+    Ok(bytes)
 }
 
 impl Repository {
@@ -137,7 +201,7 @@ impl Repository {
         })?;
         let architectures: BTreeSet<String> =
             installed.iter().map(|package| package.architecture.clone()).collect();
-        let wanted = installed.iter().map(|package| package.name.clone()).collect();
+        let wanted = Some(installed.iter().map(|package| package.name.clone()).collect());
         let gathering = Gathering { files, mirrors, fetch, now, wanted };
         match kind {
             PackageKind::Apk => return Ok(gathering.apk()),
@@ -189,6 +253,10 @@ pub(crate) fn sentence(error: &PatchError) -> String {
 }
 
 impl Gathering<'_> {
+    pub(crate) fn wants(&self, name: &str) -> bool {
+        self.wanted.as_ref().is_none_or(|wanted| wanted.contains(name))
+    }
+
     /// Asks the repositories of an image of Alpine.
     fn apk(&self) -> Repository {
         let (sources, architecture) = apk::sources(self.files);
@@ -238,7 +306,7 @@ impl Gathering<'_> {
         suite.signed_by = Some(index.key);
         suite.n_packages = index.packages.len() as u64;
         let mut found: Vec<Available> =
-            index.packages.into_iter().filter(|one| self.wanted.contains(&one.name)).collect();
+            index.packages.into_iter().filter(|one| self.wants(&one.name)).collect();
         for package in &mut found {
             if package.address.contains('/') {
                 return Err(PatchError::document(folder, "a package lies outside the repository"));
@@ -334,7 +402,7 @@ impl Gathering<'_> {
                 return Err(PatchError::document(format!("{folder}/{index}"), why));
             }
             suite.n_packages += packages.len() as u64;
-            found.extend(packages.into_iter().filter(|one| self.wanted.contains(&one.name)));
+            found.extend(packages.into_iter().filter(|one| self.wants(&one.name)));
         }
         for package in &mut found {
             let base = if is_flat { &folder } else { &source.address };

@@ -27,11 +27,33 @@ pub(crate) enum Db {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     palisade db build --debian-changelogs ./debs   # *.deb: what newer versions fixed\n  \
+    palisade db build --debian-mirror http://deb.debian.org/debian-security --release debian:12\n  \
+    palisade db build --debian-mirror http://deb.debian.org/debian \
+    --debian-packages-of oci:./shop --release debian:12\n  \
     palisade db build --osv PyPI/all.zip --kev known_exploited_vulnerabilities.json")]
 pub(crate) struct DbBuild {
     /// Folder of .deb files whose changelogs name the CVEs that each upload fixed
     #[arg(long, value_name = "DIR")]
     pub(crate) debian_changelogs: Vec<PathBuf>,
+    /// Fetch the changelogs from a mirror of Debian, proved by its signed indices: of every source
+    /// that a security mirror (…/debian-security) has, or of the packages that are named; may be
+    /// repeated
+    #[arg(long, value_name = "URL")]
+    pub(crate) debian_mirror: Vec<String>,
+    /// Source or binary packages whose changelogs are fetched
+    #[arg(long, value_name = "NAME", value_delimiter = ',', requires = "debian_mirror")]
+    pub(crate) debian_package: Vec<String>,
+    /// Fetch the changelogs of the packages of this image, folder or bill of materials
+    #[arg(long, value_name = "TARGET", requires = "debian_mirror")]
+    pub(crate) debian_packages_of: Vec<String>,
+    /// Keys that sign the mirror's indices
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "debian_mirror",
+        default_value = "/usr/share/keyrings/debian-archive-keyring.gpg"
+    )]
+    pub(crate) debian_keyring: PathBuf,
     /// Release that the .deb files belong to [default: this machine's]
     #[arg(long, value_name = "ID:VERSION")]
     pub(crate) release: Option<String>,
@@ -60,6 +82,9 @@ pub(crate) struct DbBuild {
     /// The database [default: <data-dir>/advisories.db]
     #[arg(long, short, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
+    /// How images of registries are got
+    #[command(flatten)]
+    pub(crate) source: super::ImageSource,
 }
 
 /// `palisade db update`.

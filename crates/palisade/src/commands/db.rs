@@ -1,10 +1,12 @@
 //! `palisade db`: build, update, import, export, status, search.
 
+mod debian_mirror;
 mod exchange;
 mod fetch;
 mod search;
 mod update;
 
+use std::fmt::Write as _;
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -38,6 +40,7 @@ pub(crate) fn db(context: &Context<'_>, command: &cli::Db) -> Result<Exit, Failu
 
 fn build(context: &Context<'_>, args: &cli::DbBuild) -> Result<Exit, Failure> {
     let nothing = args.debian_changelogs.is_empty()
+        && args.debian_mirror.is_empty()
         && args.osv.is_empty()
         && args.alpine_secdb.is_empty()
         && args.feed.is_empty()
@@ -45,7 +48,7 @@ fn build(context: &Context<'_>, args: &cli::DbBuild) -> Result<Exit, Failure> {
         && args.epss.is_none();
     if nothing {
         return Err(Failure::message(Exit::Usage, "no feed given").with_hint(
-            "name at least one: --debian-changelogs, --osv, --alpine-secdb, --kev, --epss, --feed",
+            "name at least one: --debian-changelogs, --debian-mirror, --osv, --alpine-secdb, --kev, --epss, --feed",
         ));
     }
     let lock = exchange::prepare(&context.database(args.output.as_ref()))?;
@@ -59,6 +62,10 @@ fn build(context: &Context<'_>, args: &cli::DbBuild) -> Result<Exit, Failure> {
             })
             .or_exit(Exit::Incomplete)?;
         }
+    }
+    let mut exit = Exit::Clean;
+    if !args.debian_mirror.is_empty() {
+        exit = debian_mirror::import(context, args, &mut builder)?;
     }
     for file in &args.osv {
         context.terminal.progress(&format!("reading {}", file.display()));
@@ -95,7 +102,7 @@ fn build(context: &Context<'_>, args: &cli::DbBuild) -> Result<Exit, Failure> {
         builder.set_lifecycles(&text);
     }
     finish(context, &builder, &lock, args.sign_key.as_deref())?;
-    Ok(Exit::Clean)
+    Ok(exit)
 }
 
 /// Imports a feed from a file; its age is that of the file where it states none.
@@ -138,18 +145,22 @@ fn say_what_is_left_out(context: &Context<'_>, builder: &DatabaseBuilder) {
     for feed in builder.feeds().filter(|feed| !feed.skipped.is_empty()) {
         let reasons: Vec<String> =
             feed.skipped.iter().map(|(reason, n)| format!("{n} {reason}")).collect();
-        let text = format!(
-            "{}: {} records, left out: {}",
-            feed.name,
-            feed.n_records,
-            reasons.join("; ")
-        );
+        let text =
+            format!("{}: {} records, left out: {}", feed.name, feed.n_records, reasons.join("; "));
         match feed.n_malformed() {
             0 => context.terminal.progress(&text),
             _ => context.terminal.error(&format!("warning: {text}\n")),
         }
     }
+    for ecosystem in builder.partial() {
+        context.terminal.progress(&format!("{ecosystem} is partial: {PARTIAL}"));
+    }
 }
+
+/// What a database of changelogs cannot know.
+const PARTIAL: &str = "what changelogs of the packages named say was fixed; no unfixed \
+                       vulnerabilities, none that Debian does not mean to fix (no-DSA), no \
+                       severities";
 
 /// Whether a signature is by the key of `--db-key`.
 pub(crate) fn trusted_key(context: &Context<'_>) -> Result<Option<Ed25519PublicKey>, Failure> {
@@ -296,6 +307,10 @@ fn status(context: &Context<'_>, args: &cli::DbStatus) -> Result<Exit, Failure> 
         age(now, info.built),
         metadata.compiled,
     );
+    if !metadata.partial.is_empty() {
+        let names: Vec<&str> = metadata.partial.iter().map(String::as_str).collect();
+        let _ = writeln!(text, "partial    {}: {PARTIAL}\n", names.join(", "));
+    }
     let rows: Vec<Vec<String>> = metadata
         .feeds
         .iter()

@@ -2,7 +2,7 @@
 
 mod build;
 mod capture;
-mod fetch;
+pub(super) mod fetch;
 mod plan;
 mod sandbox;
 mod stale;

@@ -247,7 +247,7 @@ fn a_second_update_from_feeds_is_told_who_is_at_work_and_spoils_nothing() {
     let feed = format!("osv/PyPI={}/a.json", server.address);
     let mut command = palisade(at);
     command.args(["db", "update", "--feed", &feed]);
-    let mut first = Running::start(command, b"");
+    let first = Running::start(command, b"");
     crate::support::wait_for("request", DEADLINE, || (!server.requests().is_empty()).then_some(()));
     update(at, &server, "osv/PyPI").expect_error(3, "under way by process");
     // Another database of the same folder of feeds would write the same files.
@@ -300,6 +300,7 @@ fn a_search_finds_identifiers_in_any_case_and_every_fixed_version() {
     let ranges = r#"[{"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"fixed": "1.2"}, {"introduced": "2.0"}, {"fixed": "2.3"}]}]"#;
     for (id, aliases, package) in [
         ("GHSA-22gh-3r9q-xf38", r#"["CVE-2024-0001"]"#, "a"),
+        ("GHSA-aaaa-bbbb-cccc", "[]", "d"),
         ("openSUSE-SU-2024:0001-1", "[]", "b"),
         ("RLSA-2024:0001", "[]", "c"),
         ("CVE-2024-0009", "[]", "usn-tools"),
@@ -315,12 +316,18 @@ fn a_search_finds_identifiers_in_any_case_and_every_fixed_version() {
         let found = run(at, &["db", "search", query, "--format", "tsv"]).expect(0);
         assert_eq!(found.stdout.trim_end(), expected, "{query}");
     };
-    let ghsa = "PyPI\ta\tGHSA-22gh-3r9q-xf38\tunknown\t1.2, 2.3\tabout a";
-    check("GHSA-22gh-3r9q-xf38", ghsa);
-    check("ghsa-22GH-3r9q-xf38", ghsa);
-    check("cve-2024-0001", ghsa);
-    check("a", ghsa);
-    check("OPENSUSE-su-2024:0001-1", "PyPI\tb\topenSUSE-SU-2024:0001-1\tunknown\t1.2, 2.3\tabout b");
+    // A record with a CVE has that for its name, and its own for an alias.
+    let cve = "PyPI\ta\tCVE-2024-0001\tunknown\t1.2, 2.3\tabout a";
+    check("GHSA-22gh-3r9q-xf38", cve);
+    check("ghsa-22GH-3r9q-xf38", cve);
+    check("cve-2024-0001", cve);
+    check("a", cve);
+    let ghsa = "PyPI\td\tGHSA-aaaa-bbbb-cccc\tunknown\t1.2, 2.3\tabout d";
+    check("ghsa-AAAA-bbbb-cccc", ghsa);
+    check(
+        "OPENSUSE-su-2024:0001-1",
+        "PyPI\tb\topenSUSE-SU-2024:0001-1\tunknown\t1.2, 2.3\tabout b",
+    );
     check("rlsa-2024:0001", "PyPI\tc\tRLSA-2024:0001\tunknown\t1.2, 2.3\tabout c");
     // A package whose name begins as an identifier does.
     check("usn-tools", "PyPI\tusn-tools\tCVE-2024-0009\tunknown\t1.2, 2.3\tabout usn-tools");
@@ -329,9 +336,9 @@ fn a_search_finds_identifiers_in_any_case_and_every_fixed_version() {
     let document: serde_json::Value = serde_json::from_str(&found.stdout).unwrap();
     assert_eq!(document["schema"], "palisade.dev/advisory-search/v1");
     let hit = &document["advisories"][0];
-    assert_eq!(hit["aliases"], serde_json::json!(["CVE-2024-0001"]));
+    assert_eq!(hit["aliases"], serde_json::json!(["GHSA-22gh-3r9q-xf38"]));
     assert_eq!(hit["fixed"], serde_json::json!(["1.2", "2.3"]));
-    assert_eq!((&hit["status"], &hit["feed"]), (&"affected".into(), &"osv".into()));
+    assert_eq!((&hit["status"], &hit["feed"]), (&"affected".into(), &"osv/PyPI".into()));
 }
 
 #[test]
@@ -416,7 +423,11 @@ fn what_is_left_out_is_said_and_a_feed_that_shrinks_is_named() {
     let ended = update().expect(0);
     let warning = "warning: osv: 0 records, left out: 1 malformed record";
     assert!(ended.stderr.contains(warning), "{}", ended.stderr);
-    assert!(ended.stderr.contains("osv/PyPI: 20 records, left out: 1 withdrawn"), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("osv/PyPI: 20 records, left out: 1 withdrawn"),
+        "{}",
+        ended.stderr
+    );
     spoil(3);
     let error = "feed `osv` is damaged: 3 of 23 records cannot be read";
     run(at, &["db", "build", "--osv", "osv"]).expect_error(3, error);
@@ -446,12 +457,14 @@ fn lists_lead_to_the_newest_file_on_their_own_server() {
         <references><reference id="CVE-2024-0001" type="cve"/></references><pkglist><collection>
         <package name="openssl" epoch="1" version="3.0.5" release="4.amzn2023" arch="x86_64"/>
         </collection></pkglist></update></updates>"#;
-    let list = r#"<repomd><data type="updateinfo"><location href="repodata/u.xml"/></data></repomd>"#;
+    let list =
+        r#"<repomd><data type="updateinfo"><location href="repodata/u.xml"/></data></repomd>"#;
     let server = Server::start(move |_, request| {
         let host = request.lines().find_map(|line| line.strip_prefix("host: ")).unwrap_or_default();
         match path(request) {
             "/latest/mirror.list" => {
-                let text = format!("https://elsewhere.example/1\nhttp://{host}/guids/7/$basearch/\n");
+                let text =
+                    format!("https://elsewhere.example/1\nhttp://{host}/guids/7/$basearch/\n");
                 answer("200 OK", "", text.as_bytes())
             }
             "/evil/mirror.list" => answer("200 OK", "", b"http://elsewhere.example/1\n"),
@@ -555,6 +568,8 @@ fn pages_are_fetched_until_there_is_no_next_one() {
         assert!(found.stdout.contains("Rocky Linux:9"), "{}", found.stdout);
     }
     let feed = format!("rocky={}/other/advisories?page=1", server.address);
-    run(at, &["db", "update", "--feed", &feed])
-        .expect_error(3, "names `https://elsewhere.example/advisories`, which is not on its server");
+    run(at, &["db", "update", "--feed", &feed]).expect_error(
+        3,
+        "names `https://elsewhere.example/advisories`, which is not on its server",
+    );
 }

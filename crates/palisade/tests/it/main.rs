@@ -8,6 +8,7 @@ mod builtin_rules;
 mod bundles;
 mod capture;
 mod check;
+mod debian_mirror;
 mod decisions;
 mod engine_setup;
 mod fake_registry;

@@ -73,7 +73,7 @@ fn image(folder: &Path, name: &str) -> Layout {
 }
 
 /// A folder with database, repository and image.
-fn shop() -> (tempfile::TempDir, Layout) {
+pub(crate) fn shop() -> (tempfile::TempDir, Layout) {
     let folder = tempfile::tempdir().unwrap();
     build_database(folder.path()).expect(0);
     std::fs::create_dir_all(folder.path().join("gnupg")).unwrap();

@@ -369,7 +369,7 @@ fn databases_travel_signed_whole_and_by_delta() {
     std::fs::write(at.join("bad.pub"), format!("Created: then\n{block}")).unwrap();
     gate(Some("bad.pub")).expect_error(2, "does not say when it was made: then");
     run(at, &["db", "update", "--feed", "debain"]).expect_error(2, "debain");
-    run(at, &["db", "update", "--feed", "redhat"]).expect_error(2, "no public address");
+    run(at, &["db", "update", "--feed", "updateinfo"]).expect_error(2, "no address of its own");
     run(at, &["db", "update", "--from", "http://registry.example/x"]).expect_error(3, "https");
 }
 

@@ -177,7 +177,7 @@ fn ask(
         return Err(PatchError::document(address, why));
     }
     let (base, repomd) = index_of(gathering, source, suite)?;
-    let wanted = |name: &str| gathering.wanted.contains(name);
+    let wanted = |name: &str| gathering.wants(name);
     let read = |kind: &str| -> Result<Option<(String, Vec<u8>, u64)>, PatchError> {
         let Some(index) = repomd.indices.get(kind) else { return Ok(None) };
         let (address, bytes) = get(gathering, &base, index)?;

@@ -177,6 +177,11 @@ impl DatabaseBuilder {
         self.packages.keys().map(|(ecosystem, _)| ecosystem.as_str()).collect()
     }
 
+    /// Ecosystems of which only some packages were examined so far.
+    pub fn partial(&self) -> impl Iterator<Item = &str> {
+        self.partial.difference(&self.whole).map(String::as_str)
+    }
+
     /// From here on the feeds that are asked for are noted, until
     /// [`DatabaseBuilder::end_fetched`].
     pub(crate) fn begin_fetched(&mut self) {
@@ -254,7 +259,7 @@ impl DatabaseBuilder {
         let metadata = Metadata {
             feeds: feeds.into_iter().cloned().collect(),
             ecosystems,
-            partial: self.partial.difference(&self.whole).cloned().collect(),
+            partial: self.partial().map(str::to_string).collect(),
             compiled: now,
             lifecycles: self.lifecycles.clone(),
         };

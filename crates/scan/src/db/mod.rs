@@ -63,7 +63,8 @@ impl FeedInfo {
 
     /// Records that cannot be read.
     pub fn n_malformed(&self) -> u64 {
-        let is_fault = |reason: &str| reason.starts_with("malformed") || reason.starts_with("damaged");
+        let is_fault =
+            |reason: &str| reason.starts_with("malformed") || reason.starts_with("damaged");
         self.skipped.iter().filter(|(reason, _)| is_fault(reason)).map(|(_, n)| n).sum()
     }
 }

@@ -77,8 +77,8 @@ impl Explain for UpdateDatabaseError {
                     .into()
             }
             Self::Refused(
-                error @ (ReadDatabaseError::NotSigned(_)
-                | ReadDatabaseError::WrongSignature { .. }),
+                error
+                @ (ReadDatabaseError::NotSigned(_) | ReadDatabaseError::WrongSignature { .. }),
             ) => return error.hint(),
             Self::Refused(_) => {
                 "get the file again from where it comes from; the database that was there is \

@@ -19,7 +19,7 @@ const END: u64 = 0x1772_4538_5090;
 /// Why a stream is not decoded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("damaged bzip2 data: {0}")]
-pub struct Bz2Error(&'static str);
+pub(super) struct Bz2Error(&'static str);
 
 fn damaged(why: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, Bz2Error(why))
@@ -79,7 +79,11 @@ impl<R: Read> Bz2Stream<R> {
         let magic = self.bits.take(24)?;
         let level = self.bits.take(8)?.wrapping_sub(u32::from(b'0'));
         if magic != 0x42_5a68 || !(1..=9).contains(&level) {
-            return Err(damaged(if is_first { "no head of a stream" } else { "it goes on behind its end" }));
+            return Err(damaged(if is_first {
+                "no head of a stream"
+            } else {
+                "it goes on behind its end"
+            }));
         }
         self.block_bytes_max = level as usize * LEVEL_BYTES;
         self.combined = 0;
@@ -262,9 +266,7 @@ fn read_block<R: Read>(bits: &mut Bits<R>, limit: usize, chain: &mut Vec<u32>) -
             if chain.len() >= limit {
                 return Err(damaged("a block longer than its stream allows"));
             }
-            let front = recent
-                .get_mut(..usize::from(symbol))
-                .ok_or_else(|| damaged("a symbol"))?;
+            let front = recent.get_mut(..usize::from(symbol)).ok_or_else(|| damaged("a symbol"))?;
             front.rotate_right(1);
             chain.push(u32::from(front[0]));
         }
@@ -426,11 +428,7 @@ mod tests {
     /// Made with bzip2 1.0.8: what it holds is beside it.
     fn samples() -> Vec<(Vec<u8>, Vec<u8>)> {
         vec![
-            (
-                b"\x42\x5a\x68\x39\x17\x72\x45\x38\x50\x90\x00\x00\x00\x00"
-                    .to_vec(),
-                Vec::new(),
-            ),
+            (b"\x42\x5a\x68\x39\x17\x72\x45\x38\x50\x90\x00\x00\x00\x00".to_vec(), Vec::new()),
             (
                 b"\x42\x5a\x68\x39\x31\x41\x59\x26\x53\x59\xa8\xcc\xa3\xf8\x00\x00\x04\x11\x80\x40\
                   \x04\x06\x44\x90\x80\x20\x00\x31\x06\x4c\x40\xc8\x31\x0c\x5d\x36\x52\x12\x14\x0f\

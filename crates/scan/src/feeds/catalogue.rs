@@ -191,12 +191,8 @@ pub const FEEDS: &[Feed] = &[
 ];
 
 /// What people call feeds besides their names.
-const ALIASES: &[(&str, &str)] = &[
-    ("almalinux", "alma"),
-    ("rhel", "redhat"),
-    ("rockylinux", "rocky"),
-    ("ubuntu", "ubuntu-vex"),
-];
+const ALIASES: &[(&str, &str)] =
+    &[("almalinux", "alma"), ("rhel", "redhat"), ("rockylinux", "rocky"), ("ubuntu", "ubuntu-vex")];
 
 /// The feed of that name.
 pub fn find(name: &str) -> Option<&'static Feed> {

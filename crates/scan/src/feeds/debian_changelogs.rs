@@ -255,6 +255,16 @@ pub fn import_folder(
         }
         paths.push(path);
     }
+    import_files(builder, paths, folder, ecosystem)
+}
+
+/// As [`import_folder`], of files; `origin` is where they come from.
+pub fn import_files(
+    builder: &mut DatabaseBuilder,
+    mut paths: Vec<PathBuf>,
+    origin: &Path,
+    ecosystem: &str,
+) -> Result<(), ImportFeedError> {
     paths.sort();
     builder.feed(FEED);
     let mut longest: BTreeMap<String, Changelog> = BTreeMap::new();
@@ -270,7 +280,7 @@ pub fn import_folder(
         }
     }
     if longest.is_empty() {
-        return Err(ImportFeedError::Empty(folder.to_path_buf()));
+        return Err(ImportFeedError::Empty(origin.to_path_buf()));
     }
     for (source, log) in &longest {
         add(builder, ecosystem, source, log)?;

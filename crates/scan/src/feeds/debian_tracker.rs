@@ -39,6 +39,12 @@ const RELEASES: [(&str, &str); 12] = [
     ("experimental", "experimental"),
 ];
 
+/// The codename of a release as the database names it: `bookworm` of `Debian:12`.
+pub fn codename(ecosystem: &str) -> Option<&'static str> {
+    let number = ecosystem.strip_prefix("Debian:")?;
+    RELEASES.iter().find(|(_, known)| *known == number).map(|(codename, _)| *codename)
+}
+
 #[derive(Deserialize)]
 struct Issue {
     #[serde(default)]

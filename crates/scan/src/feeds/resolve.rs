@@ -92,10 +92,8 @@ pub fn latest(address: &str, text: &[u8]) -> Result<String, ResolveError> {
 /// The list of the first repository that `text`, the list of mirrors at `address`, has on the
 /// same server.
 pub fn mirror(address: &str, text: &[u8]) -> Result<String, ResolveError> {
-    let bad = || ResolveError::Malformed {
-        address: address.to_string(),
-        expected: "a list of mirrors",
-    };
+    let bad =
+        || ResolveError::Malformed { address: address.to_string(), expected: "a list of mirrors" };
     let text = std::str::from_utf8(text).map_err(|_| bad())?;
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     let mut failure = None;
@@ -249,7 +247,8 @@ mod tests {
         assert_eq!(way(Form::RedHatVex, at), Way::Latest);
         let found = latest(at, b"csaf_vex_2026-11-20.tar.zst\n").unwrap();
         assert_eq!(found, "https://s/data/csaf/v2/vex/csaf_vex_2026-11-20.tar.zst");
-        for bad in [&b"<html>"[..], b"", b"../x.tar.zst", b"https://e/x.tar.zst", b"\xff.tar", b"x"] {
+        for bad in [&b"<html>"[..], b"", b"../x.tar.zst", b"https://e/x.tar.zst", b"\xff.tar", b"x"]
+        {
             assert!(latest(at, bad).is_err());
         }
         let at = "https://cdn/al2023/core/mirrors/latest/x86_64/mirror.list";
@@ -265,7 +264,8 @@ mod tests {
             <data type="updateinfo"><checksum type="sha256">0</checksum><location href="repodata/u.xml.gz"/></data></repomd>"#;
         let found = updateinfo(&repository, text).unwrap();
         assert_eq!(found, "https://cdn/al2023/core/guids/1/x86_64/repodata/u.xml.gz");
-        for bad in [&b"<repomd/>"[..], b"", b"<a", b"<repomd><data type=\"updateinfo\"/></repomd>"] {
+        for bad in [&b"<repomd/>"[..], b"", b"<a", b"<repomd><data type=\"updateinfo\"/></repomd>"]
+        {
             assert!(updateinfo(&repository, bad).is_err());
         }
         assert!(updateinfo("https://cdn/repomd.xml", text).is_err());

@@ -157,10 +157,7 @@ fn from_feeds(
 }
 
 /// Feeds that lost more than half of their records: their names, records before and now.
-fn shrunk<'b>(
-    older: Option<&Database>,
-    builder: &'b DatabaseBuilder,
-) -> Vec<(&'b str, u64, u64)> {
+fn shrunk<'b>(older: Option<&Database>, builder: &'b DatabaseBuilder) -> Vec<(&'b str, u64, u64)> {
     let had = older.map(|older| older.metadata().feeds.as_slice()).unwrap_or_default();
     let each = builder.feeds().filter_map(|new| {
         let old = had.iter().find(|old| old.name == new.name)?;

@@ -19,7 +19,7 @@ const ATTEMPTS_MAX: u32 = 3;
 
 /// Fetches; keeps nothing. What comes is proved by signature and digest, so that plain HTTP,
 /// which Debian's repositories use, is as good as TLS.
-pub(super) struct Fetcher<'c> {
+pub(in crate::commands) struct Fetcher<'c> {
     context: &'c Context<'c>,
     folders: &'c Folders,
 }
@@ -27,7 +27,7 @@ pub(super) struct Fetcher<'c> {
 /// Folders of this machine in which files are opened. An image says where its repositories are,
 /// and `file:` there means a folder of the image; what is opened here is for the caller to say.
 #[derive(Debug)]
-pub(super) enum Folders {
+pub(in crate::commands) enum Folders {
     All,
     /// Addresses of the caller, `file:` in front.
     Of(Vec<String>),
@@ -53,7 +53,7 @@ enum Failed {
 }
 
 impl<'c> Fetcher<'c> {
-    pub(super) fn new(context: &'c Context<'c>, folders: &'c Folders) -> Self {
+    pub(in crate::commands) fn new(context: &'c Context<'c>, folders: &'c Folders) -> Self {
         Self { context, folders }
     }
 
