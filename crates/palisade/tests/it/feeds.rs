@@ -301,8 +301,8 @@ fn a_search_finds_identifiers_in_any_case_and_every_fixed_version() {
     for (id, aliases, package) in [
         ("GHSA-22gh-3r9q-xf38", r#"["CVE-2024-0001"]"#, "a"),
         ("GHSA-aaaa-bbbb-cccc", "[]", "d"),
-        ("openSUSE-SU-2024:0001-1", "[]", "b"),
-        ("RLSA-2024:0001", "[]", "c"),
+        ("openSUSE-SU-2024:0001-1", r#"["CVE-2024-0101"]"#, "b"),
+        ("RLSA-2024:0001", r#"["CVE-2024-0102"]"#, "c"),
         ("CVE-2024-0009", "[]", "usn-tools"),
     ] {
         let record = format!(
@@ -326,9 +326,9 @@ fn a_search_finds_identifiers_in_any_case_and_every_fixed_version() {
     check("ghsa-AAAA-bbbb-cccc", ghsa);
     check(
         "OPENSUSE-su-2024:0001-1",
-        "PyPI\tb\topenSUSE-SU-2024:0001-1\tunknown\t1.2, 2.3\tabout b",
+        "PyPI\tb\topenSUSE-SU-2024:0001-1\tunknown\t1.2, 2.3\tabout b CVE-2024-0101",
     );
-    check("rlsa-2024:0001", "PyPI\tc\tRLSA-2024:0001\tunknown\t1.2, 2.3\tabout c");
+    check("rlsa-2024:0001", "PyPI\tc\tRLSA-2024:0001\tunknown\t1.2, 2.3\tabout c CVE-2024-0102");
     // A package whose name begins as an identifier does.
     check("usn-tools", "PyPI\tusn-tools\tCVE-2024-0009\tunknown\t1.2, 2.3\tabout usn-tools");
     check("CVE-2024-9999", "");

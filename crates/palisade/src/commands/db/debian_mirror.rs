@@ -63,7 +63,10 @@ pub(super) fn import(
     let offered = Offered::gather(&files, &architectures, &fetcher, Timestamp::now())
         .or_exit(Exit::Incomplete)?;
     let mut exit = say_problems(context, &offered)?;
-    let chosen = choose(context, &offered, wanted.as_ref());
+    if let Some(wanted) = &wanted {
+        say_unknown(context, &offered, wanted);
+    }
+    let chosen = choose(&offered, wanted.as_ref());
     if chosen.is_empty() {
         return Err(Failure::message(Exit::Incomplete, "the mirror has none of the packages")
             .with_hint("check --release and the names of the packages"));
@@ -174,9 +177,19 @@ fn say_problems(context: &Context<'_>, offered: &Offered) -> Result<Exit, Failur
     Ok(exit)
 }
 
+/// Names what is wanted and the mirror does not have.
+fn say_unknown(context: &Context<'_>, offered: &Offered, wanted: &Wanted) {
+    let names = |package: &'_ Available| [package.source.clone(), package.name.clone()];
+    let known: BTreeSet<String> = offered.packages.iter().flat_map(names).collect();
+    let unknown: Vec<&str> = wanted.names.difference(&known).map(String::as_str).collect();
+    if !unknown.is_empty() {
+        let names = unknown.join(", ");
+        context.terminal.progress(&format!("the mirror does not have: {names}"));
+    }
+}
+
 /// The packages to try for each source, the most promising first, of its newest version.
 fn choose<'o>(
-    context: &Context<'_>,
     offered: &'o Offered,
     wanted: Option<&Wanted>,
 ) -> BTreeMap<&'o str, Vec<&'o Available>> {
@@ -194,19 +207,6 @@ fn choose<'o>(
             all.map(|package| package.source.as_str()).collect()
         }
     };
-    if let Some(wanted) = wanted {
-        let known: BTreeSet<&str> = offered
-            .packages
-            .iter()
-            .flat_map(|package| [package.source.as_str(), package.name.as_str()])
-            .collect();
-        let unknown: Vec<&str> =
-            wanted.names.iter().map(String::as_str).filter(|name| !known.contains(name)).collect();
-        if !unknown.is_empty() {
-            let names = unknown.join(", ");
-            context.terminal.progress(&format!("the mirror does not have: {names}"));
-        }
-    }
     let mut chosen: BTreeMap<&str, Vec<&Available>> = BTreeMap::new();
     for package in offered.packages.iter().filter(|one| sources.contains(one.source.as_str())) {
         chosen.entry(&package.source).or_default().push(package);
@@ -289,12 +289,13 @@ fn fetch_all(
             };
             n_failed = 0;
             match deb::changelog_of(bytes.as_slice()) {
-                Ok(Some(text)) => {
+                Ok(Some(text)) if is_of(&text, source) => {
                     keep(folder, source, &path, &text)?;
                     why.clear();
                     break;
                 }
-                Ok(None) => {}
+                // None, or what the authors of the program write.
+                Ok(_) => {}
                 Err(error) => why = format!("{}: {error}", package.address),
             }
         }
@@ -308,6 +309,12 @@ fn fetch_all(
         context.terminal.error(&format!("warning: no changelog of {one}\n"));
     }
     Ok((paths, missing.is_empty()))
+}
+
+/// Whether a text is the distribution's changelog of that source.
+fn is_of(text: &[u8], source: &str) -> bool {
+    let log = debian_changelogs::parse(&String::from_utf8_lossy(text));
+    log.entries.first().is_some_and(|entry| entry.source == source)
 }
 
 /// Keeps a changelog, and no older one of its source.
@@ -342,4 +349,65 @@ fn plain(text: &str) -> String {
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[allow(clippy::field_reassign_with_default, reason = "some fields are its crate's own")]
+    fn package(name: &str, source: &str, version: &str, size: u64, suite: &str) -> Available {
+        let mut package = Available::default();
+        package.name = name.into();
+        package.source = source.into();
+        package.source_version = version.into();
+        package.size = size;
+        package.suite = suite.into();
+        package
+    }
+
+    #[test]
+    fn the_newest_version_and_the_smallest_packages_are_tried() {
+        let (main, security) = ("bookworm", "bookworm-security");
+        let packages = vec![
+            package("openssl", "openssl", "3.0.9-1", 10, main),
+            package("openssl", "openssl", "3.0.11-1~deb12u2", 900, security),
+            package("libssl3", "openssl", "3.0.11-1~deb12u2", 200, security),
+            package("libssl-doc", "openssl", "3.0.11-1~deb12u2", 300, security),
+            package("libssl-dev", "openssl", "3.0.11-1~deb12u2", 100, security),
+            package("libssl-x", "openssl", "3.0.11-1~deb12u2", 400, security),
+            package("bash", "bash", "5.2-1", 10, main),
+        ];
+        let offered = Offered { packages, ..Offered::default() };
+        let names = |wanted: Option<&Wanted>, source: &str| {
+            let chosen = choose(&offered, wanted);
+            let all = chosen.get(source).into_iter().flatten();
+            all.map(|package| package.name.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(names(None, "openssl"), ["libssl-dev", "libssl3", "libssl-doc", "openssl"]);
+        assert_eq!(names(None, "bash"), [""; 0]);
+        let mut wanted = Wanted::default();
+        wanted.names.extend(["libssl3".to_string(), "bash".to_string()]);
+        wanted.preferred.insert("libssl-x".to_string());
+        let expected = ["libssl-x", "libssl-dev", "libssl3", "openssl"];
+        assert_eq!(names(Some(&wanted), "openssl"), expected);
+        assert_eq!(names(Some(&wanted), "bash"), ["bash"]);
+    }
+
+    #[test]
+    fn changelogs_are_those_of_their_source() {
+        let log = b"gcc-12 (12.2.0-14) unstable; urgency=medium\n\n  * x\n";
+        assert!(is_of(log, "gcc-12"));
+        assert!(!is_of(log, "gcc-13"));
+        assert!(!is_of(b"2022-08-19  Release Manager\n\n\t* GCC 12.2.0 released.\n", "gcc-12"));
+        assert!(!is_of(b"", "gcc-12"));
+    }
+
+    #[test]
+    fn names_stay_in_their_folder() {
+        let odd = package("a", "../a", "1:2_3/\u{e9}", 1, "s");
+        assert_eq!(file_name(&odd), "..%2fa_1%3a2%5f3%2f%e9.changelog");
+        assert!(is_security("http://deb.debian.org/debian-security/"));
+        assert!(!is_security("http://security.debian.org/debian"));
+    }
 }
