@@ -283,7 +283,8 @@ pub(super) fn say(context: &Context<'_>, result: &GateResult) -> Exit {
     };
     match gate::GateDecision::from(result) {
         gate::GateDecision::Pass => {
-            context.terminal.progress("gate: passed");
+            let but = result.notes().iter().map(|note| format!("\n  but: {note}")).collect::<String>();
+            context.terminal.progress(&format!("gate: passed{but}"));
             Exit::Clean
         }
         gate::GateDecision::Refuse { reasons } => {

@@ -6,13 +6,13 @@ use anyhow::Context as _;
 use palisade_base::Timestamp;
 use palisade_base::text::printable;
 use palisade_model::Finding;
-use palisade_model::finding::{Coverage, ScanReport, Vulnerability};
+use palisade_model::finding::{Coverage, Dropped, ScanReport, Vulnerability};
 use palisade_policy::Gate;
 use palisade_scan::db::{Database, ReadDatabaseError};
 use palisade_scan::ignore::{self, Ignore};
 use palisade_scan::report::Format;
 use palisade_scan::stored::{Entry, Evaluation, LookOptions, Seen, Store, Summary, Unreadable};
-use palisade_scan::{gate, matching};
+use palisade_scan::{gate, matching, scan};
 use serde::Serialize;
 
 use super::Context;
@@ -144,12 +144,16 @@ pub(super) fn look(
         full: judging.gate.is_some_and(|gate| gate.epss_ppm.is_some()),
     };
     let (mut images, mut exit) = (Vec::new(), Exit::Clean);
+    let mut failed = None;
     let summary = store
-        .look(&database, &options, &mut |seen| {
-            let image = judge(seen, &database, args, judging);
-            images.push(image);
+        .look(&database, &options, &mut |seen| match judge(seen, &database, args, judging) {
+            Ok(image) => images.push(image),
+            Err(error) => failed = Some(error),
         })
         .or_exit(Exit::Incomplete)?;
+    if let Some(error) = failed {
+        return Err(error).or_exit(Exit::Incomplete);
+    }
     for image in &images {
         let Some(result) = &image.gate else { continue };
         if result.verdict != palisade_model::judgement::GateVerdict::Passed {
@@ -182,7 +186,12 @@ fn worse(a: Exit, b: Exit) -> Exit {
 }
 
 /// Sets aside what is ignored, and asks the gate.
-fn judge(seen: Seen, database: &Database, args: &cli::Scan, judging: &Judging<'_>) -> Image {
+fn judge(
+    seen: Seen,
+    database: &Database,
+    args: &cli::Scan,
+    judging: &Judging<'_>,
+) -> Result<Image, ReadDatabaseError> {
     let Seen { entry, mut new, gone, mut n_still, details } = seen;
     let (mut still, mut result) = (None, None);
     if let Some((found, inventory)) = details {
@@ -201,13 +210,20 @@ fn judge(seen: Seen, database: &Database, args: &cli::Scan, judging: &Judging<'_
         n_still = old.len() as u64;
         still = args.reports.all.then_some(old);
         // As a bill of materials: nothing but packages is known of the image.
-        let coverage = Coverage {
+        let mut coverage = Coverage {
             is_of_document: true,
             n_packages_matched: found.n_packages_matched,
             unmatched: found.unmatched,
             n_dropped: found.n_dropped,
+            dropped: Dropped { vulnerabilities: found.n_dropped, ..Dropped::default() },
             ..Coverage::default()
         };
+        if judging.gate.is_some() {
+            // What could not be compared is not stored, and the gate must know of it.
+            let mut matches = matching::find_vulnerabilities(&inventory, database)?;
+            let (ignores, now) = (judging.ignores, judging.now);
+            scan::note_incomparable(&mut matches, &inventory, ignores, now, &mut coverage);
+        }
         let report = ScanReport {
             time: judging.now,
             inventory,
@@ -221,7 +237,7 @@ fn judge(seen: Seen, database: &Database, args: &cli::Scan, judging: &Judging<'_
         };
         result = judging.gate.map(|gate| gate::judge(&report, gate, None, judging.now));
     }
-    Image { entry, new, gone, n_still, still, gate: result }
+    Ok(Image { entry, new, gone, n_still, still, gate: result })
 }
 
 fn name(entry: &Entry) -> String {

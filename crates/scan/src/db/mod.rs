@@ -359,6 +359,7 @@ impl Database {
             feeds: self.feed_names.clone(),
             built: Timestamp::from_nanos(self.header.built_nanos),
             n_records: self.header.n_records,
+            partial: self.metadata.partial.iter().cloned().collect(),
             key_created: self.key_created,
         }
     }

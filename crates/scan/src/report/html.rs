@@ -268,7 +268,9 @@ fn gate(report: &ScanReport) -> Option<GateView> {
             .rules
             .iter()
             .map(|rule| {
-                let reasons = clean(&rule.reasons.join("; "));
+                let all: Vec<&str> =
+                    rule.reasons.iter().chain(&rule.notes).map(String::as_str).collect();
+                let reasons = clean(&all.join("; "));
                 (class(rule.verdict), rule.verdict.as_str(), rule.demand.clone(), reasons)
             })
             .collect(),

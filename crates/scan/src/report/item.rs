@@ -2,6 +2,8 @@
 //!
 //! A new kind of finding is described here once; every form of the report has it then.
 
+use std::collections::BTreeMap;
+
 use palisade_model::finding::{Misconfiguration, ScanReport, Vulnerability};
 use palisade_model::symbols::SymbolAnswer;
 use palisade_model::{Finding, Severity};
@@ -196,6 +198,7 @@ pub fn blind_spots(report: &ScanReport) -> Vec<String> {
         format!("{n} packages of {ecosystem}: {reason}")
     });
     let mut spots: Vec<String> = gaps.chain(unmatched).collect();
+    spots.extend(incomparable(report));
     if report.database.is_none() {
         spots.push("vulnerabilities: there is no advisory database".into());
     }
@@ -203,6 +206,28 @@ pub fn blind_spots(report: &ScanReport) -> Vec<String> {
         spots.push("files and settings: a bill of materials was read, not an image".into());
     }
     spots
+}
+
+/// Packages whose versions advisories could not be compared with, one sentence each.
+pub(crate) fn incomparable(report: &ScanReport) -> Vec<String> {
+    let coverage = &report.coverage;
+    let mut by_package: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    for one in &coverage.incomparable {
+        *by_package.entry((&one.package, &one.installed)).or_default() += 1;
+    }
+    let mut sentences: Vec<String> = by_package
+        .into_iter()
+        .map(|((package, installed), n)| {
+            let noun = if n == 1 { "advisory" } else { "advisories" };
+            format!("{package} {installed}: {n} {noun} could not be compared with this version")
+        })
+        .collect();
+    let n_more = coverage.n_incomparable.saturating_sub(coverage.incomparable.len() as u64);
+    if n_more > 0 {
+        let what = "advisories could not be compared with what is installed";
+        sentences.push(format!("{n_more} further {what}"));
+    }
+    sentences
 }
 
 /// Where people read about an identifier.

@@ -366,6 +366,8 @@ impl Table {
             let (ecosystem, reason) = (printable(&u.ecosystem), &u.reason);
             rows.push(format!("  {} packages of {ecosystem}: {reason}", u.n_packages));
         }
+        let incomparable = item::incomparable(report).into_iter();
+        rows.extend(incomparable.map(|sentence| format!("  {}", printable(&sentence))));
         self.rows(&format!("Not examined ({})", rows.len()), &rows);
     }
 
@@ -421,6 +423,9 @@ impl Table {
             for reason in &rule.reasons {
                 self.line(&format!("             {}", printable(reason)));
             }
+        }
+        for note in gate.notes() {
+            self.line(&format!("  but        {}", printable(note)));
         }
         if let Some(baseline) = &gate.baseline {
             let day: String = baseline.time.rfc3339().chars().take(10).collect();

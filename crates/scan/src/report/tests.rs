@@ -113,6 +113,7 @@ pub(crate) fn clean() -> ScanReport {
             feeds: vec!["debian-changelogs".into()],
             built: TIME,
             n_records: 5,
+            partial: vec![],
             key_created: None,
         }),
         findings: vec![],
