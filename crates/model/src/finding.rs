@@ -438,6 +438,17 @@ pub struct Control {
     pub id: String,
 }
 
+/// How old a feed of the advisory database is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FeedTime {
+    /// Name: `debian-changelogs`, `osv/PyPI`, `kev`.
+    pub name: String,
+    /// Time of its newest data, or when it was fetched or read where it states none; absent where
+    /// neither is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time: Option<Timestamp>,
+}
+
 /// The state of the advisory database that a scan used.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DatabaseInfo {
@@ -450,10 +461,32 @@ pub struct DatabaseInfo {
     /// Ecosystems of which it knows only what changelogs say was fixed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub partial: Vec<String>,
+    /// Each feed with its time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub times: Vec<FeedTime>,
+    /// The oldest of the feeds that speak of what is in the inventory; one of unknown time comes
+    /// before all others. Absent where none does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oldest: Option<FeedTime>,
     /// When the key was made whose signature proved it; absent where no signature was asked for,
     /// or the key's file states no date.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_created: Option<Timestamp>,
+}
+
+impl DatabaseInfo {
+    /// As of when it speaks of what is in the inventory; `None` where that is not known.
+    pub fn as_of(&self) -> Option<Timestamp> {
+        match &self.oldest {
+            Some(feed) => feed.time,
+            None => Some(self.built),
+        }
+    }
+
+    /// The age of that at `now`.
+    pub fn age_days(&self, now: Timestamp) -> Option<u64> {
+        self.as_of().map(|time| now.since(time).as_secs() / 86_400)
+    }
 }
 
 /// The whole result of a scan.

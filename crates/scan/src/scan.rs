@@ -138,10 +138,11 @@ pub fn scan_document(
     suppressed.extend(of_incomparable.suppressed);
     suppressed.extend(licences.suppressed);
     suppressed.truncate(ignore::SUPPRESSED_MAX);
+    let database = options.database.map(|database| database.info_of(&inventory));
     Ok(ScanReport {
         time: options.now,
         inventory,
-        database: options.database.map(Database::info),
+        database,
         findings,
         n_ignored: applied.n_ignored + of_incomparable.n_ignored + licences.n_excepted,
         suppressed,
@@ -166,7 +167,8 @@ fn vulnerabilities(
     coverage.n_overruled = matches.n_overruled;
     coverage.n_dropped += matches.n_dropped;
     coverage.dropped.vulnerabilities = matches.n_dropped;
-    let applied = note_incomparable(&mut matches, inventory, options.ignores, options.now, coverage);
+    let applied =
+        note_incomparable(&mut matches, inventory, options.ignores, options.now, coverage);
     let found = matches.vulnerabilities.into_iter().map(Finding::Vulnerability).collect();
     Ok(Matched { found, applied })
 }
@@ -368,15 +370,13 @@ fn judge(
         files = inventory.n_files,
         "image scanned"
     );
+    let database = options.database.map(|database| database.info_of(&inventory));
     Ok(ScanReport {
         time: options.now,
         inventory,
-        database: options.database.map(Database::info),
+        database,
         findings,
-        n_ignored: applied.n_ignored
-            + of_incomparable.n_ignored
-            + n_excused
-            + licences.n_excepted,
+        n_ignored: applied.n_ignored + of_incomparable.n_ignored + n_excused + licences.n_excepted,
         suppressed,
         gate: None,
         minimality,

@@ -13,7 +13,7 @@ use palisade_scan::db::update::UpdateLock;
 use palisade_scan::db::{
     Database, DatabaseBuilder, RangeEnd, ReadDatabaseError, Signature, Signer, Status,
 };
-use palisade_scan::feeds::catalogue::{self, Feed};
+use palisade_scan::feeds::catalogue::{self, Feed, Form};
 use palisade_scan::minimality::lifecycle;
 use palisade_scan::{ecosystem, feeds};
 use palisade_trust::{Ed25519PrivateKey, Ed25519PublicKey};
@@ -60,19 +60,19 @@ fn build(context: &Context<'_>, args: &cli::DbBuild) -> Result<Exit, Failure> {
     }
     for file in &args.osv {
         context.terminal.progress(&format!("reading {}", file.display()));
-        feeds::osv::import(&mut builder, file).or_exit(Exit::Incomplete)?;
+        import_form(&mut builder, Form::Osv, file)?;
     }
     for path in &args.alpine_secdb {
         context.terminal.progress(&format!("reading {}", path.display()));
-        feeds::alpine::import(&mut builder, path).or_exit(Exit::Incomplete)?;
+        import_form(&mut builder, Form::Secdb, path)?;
     }
     if let Some(file) = &args.kev {
         context.terminal.progress(&format!("reading {}", file.display()));
-        feeds::kev::import(&mut builder, file).or_exit(Exit::Incomplete)?;
+        import_form(&mut builder, Form::Kev, file)?;
     }
     if let Some(file) = &args.epss {
         context.terminal.progress(&format!("reading {}", file.display()));
-        feeds::epss::import(&mut builder, file).or_exit(Exit::Incomplete)?;
+        import_form(&mut builder, Form::Epss, file)?;
     }
     for text in &args.feed {
         let (name, path) = text.split_once('=').ok_or_else(|| {
@@ -99,12 +99,16 @@ fn build(context: &Context<'_>, args: &cli::DbBuild) -> Result<Exit, Failure> {
 
 /// Imports a feed from a file; its age is that of the file where it states none.
 fn import_feed(builder: &mut DatabaseBuilder, feed: &Feed, path: &Path) -> Result<(), Failure> {
+    import_form(builder, feed.form, path)
+}
+
+fn import_form(builder: &mut DatabaseBuilder, form: Form, path: &Path) -> Result<(), Failure> {
     let modified = std::fs::metadata(path).and_then(|status| status.modified()).ok();
     let fetched = modified
         .and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok())
         .and_then(|age| u64::try_from(age.as_nanos()).ok())
         .map(Timestamp::from_nanos);
-    catalogue::import(builder, feed.form, path, fetched).or_exit(Exit::Incomplete)
+    catalogue::import(builder, form, path, fetched).or_exit(Exit::Incomplete)
 }
 
 /// Writes the database in one step, as the only one who does.
@@ -286,7 +290,7 @@ fn status(context: &Context<'_>, args: &cli::DbStatus) -> Result<Exit, Failure> 
         .map(|feed| {
             let skipped: Vec<String> =
                 feed.skipped.iter().map(|(reason, n)| format!("{n} {reason}")).collect();
-            let known = feed.newest.or(feed.fetched);
+            let known = feed.time();
             vec![
                 feed.name.clone(),
                 feed.n_records.to_string(),

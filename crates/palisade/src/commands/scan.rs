@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use palisade_base::{Diagnostics, Timestamp};
 use palisade_image::Image;
-use palisade_model::finding::ScanReport;
+use palisade_model::finding::{DatabaseInfo, ScanReport};
 use palisade_model::judgement::GateVerdict;
 use palisade_model::{GateResult, Target};
 use palisade_policy::{Checks, EndOfLife, Gate, Policy};
@@ -13,6 +13,7 @@ use palisade_scan::db::{Database, ReadDatabaseError};
 use palisade_scan::gate::{self, Known};
 use palisade_scan::ignore::{self, Ignore};
 use palisade_scan::minimality::{self, Lifecycles};
+use palisade_scan::report::item;
 use palisade_scan::report::table::TableOptions;
 use palisade_scan::report::template::Template;
 use palisade_scan::report::{self, Format, RenderOptions};
@@ -69,6 +70,7 @@ pub(crate) fn scan(context: &Context<'_>, args: &cli::Scan) -> Result<Exit, Fail
         Target::Sbom(file) => examine_document(context, args, file, &judging)?,
         _ => examine(context, args, &target, &judging)?,
     };
+    warn_of_age(context, report.database.as_ref(), now);
     if let Some(gate) = &gate {
         report.gate = Some(gate::judge(&report, gate, known.as_ref(), now));
     }
@@ -283,7 +285,8 @@ pub(super) fn say(context: &Context<'_>, result: &GateResult) -> Exit {
     };
     match gate::GateDecision::from(result) {
         gate::GateDecision::Pass => {
-            let but = result.notes().iter().map(|note| format!("\n  but: {note}")).collect::<String>();
+            let but =
+                result.notes().iter().map(|note| format!("\n  but: {note}")).collect::<String>();
             context.terminal.progress(&format!("gate: passed{but}"));
             Exit::Clean
         }
@@ -311,10 +314,7 @@ pub(super) fn open_database(
 ) -> Result<Option<Database>, Failure> {
     let path = context.database(args.db.as_ref());
     match (super::db::open_trusted(context, &path)?.database(), &args.db) {
-        (Some(database), _) => {
-            warn_of_age(context, &database);
-            Ok(Some(database))
-        }
+        (Some(database), _) => Ok(Some(database)),
         (None, None) => {
             context.terminal.progress(&format!(
                 "no advisory database at {}: vulnerabilities are not looked for (see palisade db build --help)",
@@ -329,12 +329,14 @@ pub(super) fn open_database(
 /// Advisories older than this are worth a warning where no policy says what is too old.
 const OLD_DAYS: u64 = 14;
 
-fn warn_of_age(context: &Context<'_>, database: &Database) {
-    let days = Timestamp::now().since(database.info().built).as_secs() / 86_400;
-    if days > OLD_DAYS {
-        context.terminal.progress(&format!(
-            "warning: the advisories are {days} days old; `palisade db update` fetches newer ones"
-        ));
+/// Warns of advisories that are old, whoever looks at the report.
+pub(super) fn warn_of_age(context: &Context<'_>, database: Option<&DatabaseInfo>, now: Timestamp) {
+    let Some(database) = database else { return };
+    if database.age_days(now).is_none_or(|days| days > OLD_DAYS) {
+        let age = item::advisories(database, now);
+        context
+            .terminal
+            .error(&format!("warning: {age}; `palisade db update` fetches newer ones\n"));
     }
 }
 

@@ -11,6 +11,7 @@ use palisade_policy::Gate;
 use palisade_scan::db::{Database, ReadDatabaseError};
 use palisade_scan::ignore::{self, Ignore};
 use palisade_scan::report::Format;
+use palisade_scan::report::item::advisories;
 use palisade_scan::stored::{Entry, Evaluation, LookOptions, Seen, Store, Summary, Unreadable};
 use palisade_scan::{gate, matching, scan};
 use serde::Serialize;
@@ -56,7 +57,8 @@ struct Report<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     last: Option<Timestamp>,
     database: palisade_model::finding::DatabaseInfo,
-    database_age_days: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    database_age_days: Option<u64>,
     n_matched: u64,
     n_evicted: u64,
     n_unreadable: u64,
@@ -136,6 +138,7 @@ pub(super) fn look(
     let Some(database) = super::scan::open_database(context, args)? else {
         return Err(ReadDatabaseError::Missing(context.database(None))).or_exit(Exit::Incomplete);
     };
+    super::scan::warn_of_age(context, Some(&database.info()), judging.now);
     let options = LookOptions {
         now: judging.now,
         program: PROGRAM,
@@ -224,10 +227,11 @@ fn judge(
             let (ignores, now) = (judging.ignores, judging.now);
             scan::note_incomparable(&mut matches, &inventory, ignores, now, &mut coverage);
         }
+        let info = database.info_of(&inventory);
         let report = ScanReport {
             time: judging.now,
             inventory,
-            database: Some(database.info()),
+            database: Some(info),
             findings,
             n_ignored: applied.n_ignored,
             suppressed: applied.suppressed,
@@ -253,7 +257,7 @@ fn write(
     now: Timestamp,
 ) -> Result<(), Failure> {
     let info = database.info();
-    let days = now.since(info.built).as_secs() / 86_400;
+    let days = info.age_days(now);
     let text = if args.reports.format == Format::Json {
         let report = Report {
             version: VERSION,
@@ -292,10 +296,11 @@ fn write(
             ];
             text = columns(&header, &rows) + "\n";
         }
+        let age = advisories(&info, now);
         let last = summary.last.map_or_else(|| "never".to_string(), |time| time.to_string());
         let _ = writeln!(
             text,
-            "{} images, {} new, {} gone, {} still there; advisories {days} days old; last look: {last}",
+            "{} images, {} new, {} gone, {} still there; {age}; last look: {last}",
             images.len(),
             count(&|image| image.new.len() as u64),
             count(&|image| image.gone.len() as u64),

@@ -10,7 +10,7 @@
 mod baseline;
 
 use palisade_base::Timestamp;
-use palisade_model::finding::{LicenceVerdict, ScanReport, Vulnerability};
+use palisade_model::finding::{FeedTime, LicenceVerdict, ScanReport, Vulnerability};
 use palisade_model::judgement::{GateResult, GateRule, GateVerdict};
 use palisade_model::package::PackageKind;
 use palisade_model::{Finding, Severity};
@@ -340,17 +340,32 @@ impl<'a> Judge<'a> {
 
     fn database_age(&self) -> Option<GateRule> {
         let days_max = self.gate.database_age_days_max?;
-        let mut refusals = Vec::new();
+        let (mut refusals, mut obstacles) = (Vec::new(), self.vulnerability_obstacles());
         if let Some(database) = &self.report.database {
+            // Lists that other demands rest on age as well.
+            let lists = [
+                (self.gate.known_exploited, crate::feeds::kev::FEED),
+                (self.gate.epss_ppm.is_some(), crate::feeds::epss::FEED),
+            ];
+            let is_asked = |feed: &&FeedTime| lists.contains(&(true, feed.name.as_str()));
+            let asked = database.times.iter().filter(is_asked);
+            for FeedTime { name, time } in database.oldest.iter().chain(asked) {
+                match time.map(|time| self.now.since(time).as_secs() / 86_400) {
+                    None => obstacles.push(format!("how old the feed {name} is is not known")),
+                    Some(days) if days > u64::from(days_max) => refusals.push(format!(
+                        "the feed {name} is {days} days old, the policy allows {days_max}"
+                    )),
+                    Some(_) => {}
+                }
+            }
             let days = self.now.since(database.built).as_secs() / 86_400;
-            if days > u64::from(days_max) {
+            if database.oldest.is_none() && days > u64::from(days_max) {
                 refusals.push(format!(
                     "the newest advisory is {days} days old, the policy allows {days_max}"
                 ));
             }
         }
         let demand = format!("advisories not older than {days_max} days");
-        let obstacles = self.vulnerability_obstacles();
         Some(rule("database_age_days_max", demand, refusals, obstacles))
     }
 
@@ -430,8 +445,7 @@ impl<'a> Judge<'a> {
         names.dedup();
         let noun = if n == 1 { "advisory" } else { "advisories" };
         let of = if names.is_empty() { String::new() } else { format!(": {}", some_of(&names)) };
-        (n > 0)
-            .then(|| format!("{n} {noun} could not be compared with what is installed{of}"))
+        (n > 0).then(|| format!("{n} {noun} could not be compared with what is installed{of}"))
     }
 
     /// What every answer about vulnerabilities leaves out.
@@ -445,16 +459,9 @@ impl<'a> Judge<'a> {
         }
         if let Some(database) = &self.report.database {
             // What it knows of other ecosystems makes no difference.
-            let inventory = &self.report.inventory;
-            let mut partial: Vec<String> = inventory
-                .packages
-                .iter()
-                .filter_map(|p| ecosystem::of_package(p, inventory.distribution.as_ref()).ok())
-                .filter(|name| database.partial.contains(name))
-                .collect();
-            partial.sort_unstable();
-            partial.dedup();
-            notes.extend(partial.iter().map(|name| {
+            let there = ecosystem::of_inventory(&self.report.inventory);
+            let partial = there.iter().filter(|name| database.partial.contains(name));
+            notes.extend(partial.map(|name| {
                 format!("of {name} the advisory database knows only what changelogs say was fixed")
             }));
         }

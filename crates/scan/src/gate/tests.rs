@@ -4,8 +4,7 @@ use super::*;
 use palisade_model::Package;
 use palisade_model::finding::{
     Coverage, DatabaseInfo, Dropped, Incomparable, LicenceFinding, Malware, MalwareEngine, Secret,
-    Unmatched,
-    Vulnerability,
+    Unmatched, Vulnerability,
 };
 use palisade_model::package::{Gap, Inventory, Subject};
 use palisade_policy::EndOfLife;
@@ -47,6 +46,8 @@ fn report(findings: Vec<Finding>) -> ScanReport {
             built: NOW,
             n_records: 1,
             partial: vec![],
+            times: vec![],
+            oldest: None,
             key_created: None,
         }),
         findings,
@@ -513,4 +514,25 @@ fn what_an_answer_leaves_out_by_design_is_said() {
         "3 files were not examined for malware (size, time, depth)",
     ];
     assert_eq!(result.notes(), expected);
+}
+
+#[test]
+fn the_oldest_feed_that_matters_decides_how_old_the_advisories_are() {
+    let days_ago = |days: u64| Timestamp::from_nanos(NOW.as_nanos() - days * 86_400_000_000_000);
+    let feed = |name: &str, days: u64| FeedTime { name: name.into(), time: Some(days_ago(days)) };
+    let mut report = report(vec![]);
+    let database = report.database.as_mut().unwrap();
+    database.times = vec![feed("kev", 30), feed("osv/Debian", 2_000), feed("osv/npm", 0)];
+    database.oldest = Some(feed("osv/Debian", 2_000));
+    let gate = Gate { database_age_days_max: Some(7), ..Gate::default() };
+    let old = "the feed osv/Debian is 2000 days old, the policy allows 7";
+    assert_eq!(refused(&report, &gate), [old]);
+    let kev = Gate { known_exploited: true, ..gate.clone() };
+    let list = "the feed kev is 30 days old, the policy allows 7";
+    assert_eq!(refused(&report, &kev), [old, list]);
+    report.database.as_mut().unwrap().oldest = Some(feed("osv/npm", 0));
+    assert_eq!(evaluate(&report, &gate, NOW), GateDecision::Pass);
+    report.database.as_mut().unwrap().oldest.as_mut().unwrap().time = None;
+    let why = vec!["how old the feed osv/npm is is not known".to_string()];
+    assert_eq!(evaluate(&report, &gate, NOW), GateDecision::NotEvaluated { why });
 }

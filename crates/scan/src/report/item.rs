@@ -4,10 +4,12 @@
 
 use std::collections::BTreeMap;
 
-use palisade_model::finding::{Misconfiguration, ScanReport, Vulnerability};
+use palisade_base::Timestamp;
+use palisade_model::finding::{DatabaseInfo, Misconfiguration, ScanReport, Vulnerability};
 use palisade_model::symbols::SymbolAnswer;
 use palisade_model::{Finding, Severity};
 
+use super::printable;
 use crate::ignore::danger_name;
 use crate::licences::verdict_name;
 
@@ -187,6 +189,23 @@ fn configuration(c: &Misconfiguration) -> Item {
         url: c.references.first().filter(|page| page.starts_with("https://")).cloned(),
         identity,
     }
+}
+
+/// As of when the database speaks of what is in the inventory, and which feed is as old as that:
+/// `advisories of 2026-10-21 (31 days old, debian-changelogs)`.
+pub fn advisories(database: &DatabaseInfo, now: Timestamp) -> String {
+    let name = database.oldest.as_ref().map(|feed| printable(&feed.name)).unwrap_or_default();
+    let Some(time) = database.as_of() else {
+        return format!("advisories of unknown age ({name})");
+    };
+    let date: String = time.rfc3339().chars().take(10).collect();
+    let age = match database.age_days(now).unwrap_or_default() {
+        0 => return format!("advisories of {date}"),
+        1 => "1 day old".to_string(),
+        days => format!("{days} days old"),
+    };
+    let of = if name.is_empty() { String::new() } else { format!(", {name}") };
+    format!("advisories of {date} ({age}{of})")
 }
 
 /// What was not examined, one sentence each: files, and packages that could not be judged.

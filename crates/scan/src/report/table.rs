@@ -625,14 +625,7 @@ pub fn summary(report: &ScanReport, n_hidden: u64) -> String {
     );
     aside(coverage.n_files_large, "files too large to search");
     if let Some(database) = &report.database {
-        let date: String = database.built.rfc3339().chars().take(10).collect();
-        let days = report.time.since(database.built).as_secs() / 86_400;
-        let age = match days {
-            0 => String::new(),
-            1 => " (1 day old)".to_string(),
-            days => format!(" ({days} days old)"),
-        };
-        asides.push(format!("advisories of {date}{age}"));
+        asides.push(item::advisories(database, report.time));
     }
     if !asides.is_empty() {
         let _ = write!(text, "; {}", asides.join(", "));

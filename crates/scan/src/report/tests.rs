@@ -114,6 +114,8 @@ pub(crate) fn clean() -> ScanReport {
             built: TIME,
             n_records: 5,
             partial: vec![],
+            times: vec![],
+            oldest: None,
             key_created: None,
         }),
         findings: vec![],
