@@ -161,9 +161,8 @@ pub fn render(report: &ScanReport, version: &str) -> Result<String, askama::Erro
         time: minute(&report.time.rfc3339()),
         database: match &report.database {
             Some(database) => format!(
-                "{} advisories, the newest of {}; {}",
+                "{} {}",
                 database.n_records,
-                day(&database.built.rfc3339()),
                 clean(&item::advisories(database, report.time))
             ),
             None => "no advisory database: vulnerabilities were not looked for".into(),

@@ -191,6 +191,14 @@ fn configuration(c: &Misconfiguration) -> Item {
     }
 }
 
+/// [`advisories`] of a report, or that there are none.
+pub fn advisories_of(report: &ScanReport) -> String {
+    match &report.database {
+        Some(database) => advisories(database, report.time),
+        None => "no advisory database".into(),
+    }
+}
+
 /// As of when the database speaks of what is in the inventory, and which feed is as old as that:
 /// `advisories of 2026-10-21 (31 days old, debian-changelogs)`.
 pub fn advisories(database: &DatabaseInfo, now: Timestamp) -> String {
