@@ -1,8 +1,9 @@
 //! `palisade scan` and `palisade sbom`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use palisade_base::text::printable;
 use palisade_base::{Diagnostics, Timestamp};
 use palisade_image::Image;
 use palisade_model::finding::{DatabaseInfo, ScanReport};
@@ -43,13 +44,7 @@ pub(crate) fn scan(context: &Context<'_>, args: &cli::Scan) -> Result<Exit, Fail
     let known = args.gate.baseline.as_deref().map(read_baseline).transpose()?;
     let template = UserTemplate::read(&args.reports)?;
     let now = Timestamp::now();
-    let mut ignores = match &args.ignore {
-        Some(file) => read_ignores(context, file)?,
-        None => Vec::new(),
-    };
-    for file in &args.vex {
-        ignores.extend(read_vex(file)?);
-    }
+    let ignores = exceptions(context, args.ignore.as_deref(), &args.vex)?;
     let Some(target) = &args.target else {
         let judging = stored::Judging { gate: gate.as_ref(), ignores: &ignores, now };
         return stored::look(context, args, &judging);
@@ -340,12 +335,41 @@ pub(super) fn warn_of_age(context: &Context<'_>, database: Option<&DatabaseInfo>
     }
 }
 
-/// Reads a VEX document.
-fn read_vex(path: &Path) -> Result<Vec<Ignore>, Failure> {
+/// What an ignore file and VEX documents set aside.
+pub(super) fn exceptions(
+    context: &Context<'_>,
+    ignore: Option<&Path>,
+    vex: &[PathBuf],
+) -> Result<Vec<Ignore>, Failure> {
+    let mut all = match ignore {
+        Some(file) => read_ignores(context, file)?,
+        None => Vec::new(),
+    };
+    for file in vex {
+        all.extend(read_vex(context, file)?);
+    }
+    Ok(all)
+}
+
+/// Reads a VEX document; what of it is not understood goes to the terminal.
+fn read_vex(context: &Context<'_>, path: &Path) -> Result<Vec<Ignore>, Failure> {
     let bytes = read_bytes(path, "VEX document", palisade_scan::vex::BYTES_MAX)?;
-    palisade_scan::vex::read(&bytes)
+    let document = palisade_scan::vex::read(&bytes)
         .or_exit(Exit::Usage)
-        .map_err(|failure| failure.during(format!("read VEX document `{}`", path.display())))
+        .map_err(|failure| failure.during(format!("read VEX document `{}`", path.display())))?;
+    let n: u64 = document.not_understood.values().sum();
+    if n > 0 {
+        let reasons: Vec<String> =
+            document.not_understood.iter().map(|(reason, n)| format!("{reason} ({n})")).collect();
+        let reasons = reasons.join(", ");
+        context.terminal.error(&format!(
+            "warning: VEX document `{}`: {n} statements are not understood and set nothing aside: \
+             {}\n",
+            path.display(),
+            printable(reasons.as_bytes())
+        ));
+    }
+    Ok(document.statements)
 }
 
 /// Reads an ignore file; its problems go to the terminal.

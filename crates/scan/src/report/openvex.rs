@@ -253,7 +253,7 @@ mod tests {
         let vex = set_aside("CVE-2024-0003", SuppressedBy::Vex, SymbolAnswer::Unknown);
         let report = report(vec![absent, present], vec![vex]);
         let (_, text) = document(&report);
-        let ignores = crate::vex::read(text.as_bytes()).unwrap();
+        let ignores = crate::vex::read(text.as_bytes()).unwrap().statements;
         let of = |id: &str| Finding::Vulnerability(vulnerability(id, "/a", SymbolAnswer::Unknown));
         let mut findings: Vec<Finding> =
             ["CVE-2024-0001", "CVE-2024-0002", "CVE-2024-0003"].map(of).to_vec();
