@@ -39,6 +39,7 @@ pub(crate) fn scan(context: &Context<'_>, args: &cli::Scan) -> Result<Exit, Fail
     };
     let checks = policy.as_ref().map(|policy| policy.checks.clone()).unwrap_or_default();
     let asked = policy.as_ref().map(|policy| policy.scan.clone()).unwrap_or_default();
+    let warn_days = warn_days(policy.as_ref());
     let gate = gate_of(policy, &args.gate)?;
     stored::check_flags(args)?;
     let known = args.gate.baseline.as_deref().map(read_baseline).transpose()?;
@@ -46,7 +47,7 @@ pub(crate) fn scan(context: &Context<'_>, args: &cli::Scan) -> Result<Exit, Fail
     let now = Timestamp::now();
     let ignores = exceptions(context, args.ignore.as_deref(), &args.vex)?;
     let Some(target) = &args.target else {
-        let judging = stored::Judging { gate: gate.as_ref(), ignores: &ignores, now };
+        let judging = stored::Judging { gate: gate.as_ref(), ignores: &ignores, warn_days, now };
         return stored::look(context, args, &judging);
     };
     let target: Target = target.parse().or_exit(Exit::Usage)?;
@@ -65,7 +66,7 @@ pub(crate) fn scan(context: &Context<'_>, args: &cli::Scan) -> Result<Exit, Fail
         Target::Sbom(file) => examine_document(context, args, file, &judging)?,
         _ => examine(context, args, &target, &judging)?,
     };
-    warn_of_age(context, report.database.as_ref(), now);
+    warn_of_age(context, report.database.as_ref(), warn_days, now);
     if let Some(gate) = &gate {
         report.gate = Some(gate::judge(&report, gate, known.as_ref(), now));
     }
@@ -280,9 +281,8 @@ pub(super) fn say(context: &Context<'_>, result: &GateResult) -> Exit {
     };
     match gate::GateDecision::from(result) {
         gate::GateDecision::Pass => {
-            let but =
-                result.notes().iter().map(|note| format!("\n  but: {note}")).collect::<String>();
-            context.terminal.progress(&format!("gate: passed{but}"));
+            let lines = std::iter::once("gate: passed").chain(result.notes());
+            context.terminal.progress(&lines.collect::<Vec<_>>().join("\n  but: "));
             Exit::Clean
         }
         gate::GateDecision::Refuse { reasons } => {
@@ -322,12 +322,23 @@ pub(super) fn open_database(
 }
 
 /// Advisories older than this are worth a warning where no policy says what is too old.
-const OLD_DAYS: u64 = 14;
+const OLD_DAYS: u32 = 14;
 
-/// Warns of advisories that are old, whoever looks at the report.
-pub(super) fn warn_of_age(context: &Context<'_>, database: Option<&DatabaseInfo>, now: Timestamp) {
-    let Some(database) = database else { return };
-    if database.age_days(now).is_none_or(|days| days > OLD_DAYS) {
+/// After how many days a policy wants a warning; `None` for never.
+pub(super) fn warn_days(policy: Option<&Policy>) -> Option<u32> {
+    policy.map_or(Some(OLD_DAYS), |policy| policy.images.gate.database_age_days_warn)
+}
+
+/// Warns of advisories that are older than `days_max`, or of unknown age; progress that nobody
+/// wants to see is no reason to be silent.
+pub(super) fn warn_of_age(
+    context: &Context<'_>,
+    database: Option<&DatabaseInfo>,
+    days_max: Option<u32>,
+    now: Timestamp,
+) {
+    let (Some(database), Some(days_max)) = (database, days_max) else { return };
+    if database.age_days(now).is_none_or(|days| days > u64::from(days_max)) {
         let age = item::advisories(database, now);
         context
             .terminal

@@ -32,6 +32,8 @@ const PROGRAM: &str = env!("CARGO_PKG_VERSION");
 pub(super) struct Judging<'a> {
     pub(super) gate: Option<&'a Gate>,
     pub(super) ignores: &'a [Ignore],
+    /// After how many days to warn of old advisories.
+    pub(super) warn_days: Option<u32>,
     pub(super) now: Timestamp,
 }
 
@@ -138,7 +140,8 @@ pub(super) fn look(
     let Some(database) = super::scan::open_database(context, args)? else {
         return Err(ReadDatabaseError::Missing(context.database(None))).or_exit(Exit::Incomplete);
     };
-    super::scan::warn_of_age(context, Some(&database.info()), judging.now);
+    let info = database.info();
+    super::scan::warn_of_age(context, Some(&info), judging.warn_days, judging.now);
     let options = LookOptions {
         now: judging.now,
         program: PROGRAM,
