@@ -438,6 +438,17 @@ pub struct Control {
     pub id: String,
 }
 
+/// How old a feed of the advisory database is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FeedTime {
+    /// Name: `debian-changelogs`, `osv/PyPI`, `kev`.
+    pub name: String,
+    /// Time of its newest data, or when it was fetched or read where it states none; absent where
+    /// neither is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time: Option<Timestamp>,
+}
+
 /// The state of the advisory database that a scan used.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DatabaseInfo {
@@ -447,10 +458,35 @@ pub struct DatabaseInfo {
     pub built: Timestamp,
     /// Records.
     pub n_records: u64,
+    /// Ecosystems of which it knows only what changelogs say was fixed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub partial: Vec<String>,
+    /// Each feed with its time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub times: Vec<FeedTime>,
+    /// The oldest of the feeds that speak of what is in the inventory; one of unknown time comes
+    /// before all others. Absent where none does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oldest: Option<FeedTime>,
     /// When the key was made whose signature proved it; absent where no signature was asked for,
     /// or the key's file states no date.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_created: Option<Timestamp>,
+}
+
+impl DatabaseInfo {
+    /// As of when it speaks of what is in the inventory; `None` where that is not known.
+    pub fn as_of(&self) -> Option<Timestamp> {
+        match &self.oldest {
+            Some(feed) => feed.time,
+            None => Some(self.built),
+        }
+    }
+
+    /// The age of that at `now`.
+    pub fn age_days(&self, now: Timestamp) -> Option<u64> {
+        self.as_of().map(|time| now.since(time).as_secs() / 86_400)
+    }
 }
 
 /// The whole result of a scan.
@@ -537,14 +573,54 @@ pub struct Coverage {
     /// Advisories whose versions could not be compared with the installed one.
     #[serde(default)]
     pub n_incomparable: u64,
+    /// Those advisories, as far as the bound on their number allows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub incomparable: Vec<Incomparable>,
     /// Ignore entries that have expired and therefore hid nothing.
     pub n_ignores_expired: u64,
     /// Findings beyond the bound of one kind, dropped.
     pub n_dropped: u64,
+    /// Those of the kinds for which a gate asks.
+    #[serde(default, skip_serializing_if = "Dropped::is_none")]
+    pub dropped: Dropped,
     /// Whether a bill of materials was read instead of files: secrets, dangerous files and
     /// settings were not looked for.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_of_document: bool,
+}
+
+/// Findings beyond the bound of their kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Dropped {
+    /// Vulnerabilities.
+    pub vulnerabilities: u64,
+    /// Secrets.
+    pub secrets: u64,
+    /// Signs of malware.
+    pub malware: u64,
+    /// Dangerous files.
+    pub files: u64,
+}
+
+impl Dropped {
+    fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// An advisory about an installed package that may or may not mean its version.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Incomparable {
+    /// The advisory's identifier.
+    pub id: String,
+    /// The installed package.
+    pub package: String,
+    /// Its package URL.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub purl: String,
+    /// Its version.
+    pub installed: String,
 }
 
 /// Packages for which the advisory database has no data or no version order.

@@ -80,6 +80,10 @@ pub struct GateRule {
     /// Why, one sentence each; empty when it was met.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reasons: Vec<String>,
+    /// What the answer leaves out by design, one sentence each: vulnerabilities without a rating,
+    /// files over the bound.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// The report that this one is compared with.
@@ -114,5 +118,17 @@ impl GateResult {
     pub fn reasons(&self, verdict: GateVerdict) -> impl Iterator<Item = &str> {
         let rules = self.rules.iter().filter(move |rule| rule.verdict == verdict);
         rules.flat_map(|rule| rule.reasons.iter().map(String::as_str))
+    }
+
+    /// What the answers leave out by design, each once.
+    pub fn notes(&self) -> Vec<&str> {
+        let mut notes: Vec<&str> = Vec::new();
+        for note in self.rules.iter().flat_map(|rule| &rule.notes) {
+            // Demands share what they leave out.
+            if !notes.contains(&note.as_str()) {
+                notes.push(note);
+            }
+        }
+        notes
     }
 }

@@ -180,6 +180,8 @@ pub struct Gate {
     pub licences: bool,
     /// Refuse when the advisory database is older than this many days.
     pub database_age_days_max: Option<u32>,
+    /// Warn when the advisory database is older than this many days.
+    pub database_age_days_warn: Option<u32>,
     /// Refuse when the key that signed the advisory database is older than this many days.
     pub database_key_age_days_max: Option<u32>,
 }

@@ -332,6 +332,18 @@ const KEYS: &[Key] = &[
         example: "7",
     },
     Key {
+        path: "images.gate.database_age_days_warn",
+        kind: Kind::Integer {
+            min: 1,
+            max: 3650,
+            optional: true,
+            set: |p, n| p.images.gate.database_age_days_warn = narrow(n),
+        },
+        default: Default::Value("14"),
+        doc: "Warn of an advisory database that is older than this many days, also with `--quiet`. `none` never warns.",
+        example: "3",
+    },
+    Key {
         path: "images.gate.database_key_age_days_max",
         kind: Kind::Integer {
             min: 1,

@@ -2,7 +2,9 @@
 //!
 //! OSV's names are used for all feeds: `Debian:12`, `Ubuntu:22.04`, `Alpine:v3.20`, `PyPI`.
 
-use palisade_model::{Distribution, Package, PackageKind};
+use std::collections::BTreeSet;
+
+use palisade_model::{Distribution, Inventory, Package, PackageKind};
 use palisade_packages::version;
 
 /// Ecosystems without releases whose packages can be inventoried.
@@ -117,6 +119,19 @@ pub fn of_package(
         (PackageKind::Rpm, "rocky") => format!("Rocky Linux:{major}"),
         _ => return Err("no feed covers this distribution"),
     })
+}
+
+/// The ecosystems of the packages of `inventory`.
+pub fn of_inventory(inventory: &Inventory) -> BTreeSet<String> {
+    let mut kinds: Vec<PackageKind> = Vec::new();
+    let mut found = BTreeSet::new();
+    for package in &inventory.packages {
+        if !kinds.contains(&package.kind) {
+            kinds.push(package.kind);
+            found.extend(of_package(package, inventory.distribution.as_ref()));
+        }
+    }
+    found
 }
 
 /// Amazon Linux 1 has the month of its release as its version (`2018.03`); 2022 became 2023.

@@ -37,6 +37,8 @@ use crate::files::normal_path;
 
 /// Vulnerabilities beyond this number are dropped and counted.
 pub const VULNERABILITIES_MAX: usize = 200_000;
+/// Advisories that could not be compared are named up to this number, and counted beyond it.
+pub const INCOMPARABLE_MAX: usize = 1_000;
 
 /// An advisory as matching reads it.
 pub(crate) type Read<'a> = Advisory<&'a str>;
@@ -60,6 +62,8 @@ pub struct Matches {
     pub n_dropped: u64,
     /// Advisories whose versions could not be compared with the installed one.
     pub n_incomparable: u64,
+    /// The vulnerabilities that those advisories would be, at most [`INCOMPARABLE_MAX`].
+    pub incomparable: Vec<Vulnerability>,
 }
 
 /// Looks every package of `inventory` up in `db`.
@@ -136,7 +140,7 @@ impl<'i> Judge<'i> {
     ) {
         let matches = &mut self.matches;
         let all: Vec<&Read<'_>> = advisories.into_iter().flatten().collect();
-        let mut found = match_package(package, &all, &mut self.programs, matches);
+        let (mut found, incomparable) = match_package(package, &all, &mut self.programs, matches);
         found.sort_by(|a, b| a.id.cmp(&b.id));
         let n = found.len() as u64;
         if is_harmless(package) {
@@ -144,9 +148,45 @@ impl<'i> Judge<'i> {
         } else if is_owned {
             matches.n_distribution_owned += n;
         } else {
+            matches.add_incomparable(package, &found, &incomparable);
             let room = VULNERABILITIES_MAX.saturating_sub(matches.vulnerabilities.len());
             matches.n_dropped += found.len().saturating_sub(room) as u64;
             matches.vulnerabilities.extend(found.into_iter().take(room));
+        }
+    }
+}
+
+impl Matches {
+    /// Notes the advisories that could not be compared and of whose vulnerability nothing else
+    /// was found.
+    fn add_incomparable(
+        &mut self,
+        package: &Package,
+        found: &[Vulnerability],
+        advisories: &[&Read<'_>],
+    ) {
+        for advisory in advisories {
+            let means = |name: &str| name == advisory.id || advisory.aliases.contains(&name);
+            if found.iter().any(|vulnerability| names(vulnerability).any(means)) {
+                continue;
+            }
+            self.n_incomparable += 1;
+            if self.incomparable.len() < INCOMPARABLE_MAX {
+                let others = advisory.aliases.iter().chain(&advisory.fixes);
+                self.incomparable.push(Vulnerability {
+                    id: advisory.id.to_string(),
+                    aliases: others.map(|other| (*other).to_string()).collect(),
+                    package: package.name.clone(),
+                    purl: package.purl.clone(),
+                    source: package.source.as_ref().map(|source| source.name.clone()),
+                    installed: package.version.clone(),
+                    severity: advisory.severity,
+                    title: advisory.title.to_string(),
+                    feed: advisory.feed.to_string(),
+                    status: Status::UnderInvestigation,
+                    ..Vulnerability::default()
+                });
+            }
         }
     }
 }
@@ -234,14 +274,16 @@ pub(crate) fn distribution_owned(inventory: &Inventory) -> HashSet<&str> {
     files.filter(|path| evidence.contains(path)).collect()
 }
 
-fn match_package(
+/// What affects `package`, and the advisories of which that cannot be said.
+fn match_package<'a>(
     package: &Package,
-    advisories: &[&Read<'_>],
+    advisories: &[&'a Read<'a>],
     programs: &mut symbols::Programs<'_>,
     matches: &mut Matches,
-) -> Vec<Vulnerability> {
+) -> (Vec<Vulnerability>, Vec<&'a Read<'a>>) {
+    let mut incomparable = Vec::new();
     let Some(compare) = version::order(package.kind) else {
-        return Vec::new();
+        return (Vec::new(), incomparable);
     };
     let (_, installed) = ecosystem::advisory_name(package);
     let mut judged = Vec::new();
@@ -256,15 +298,15 @@ fn match_package(
                 any_affected |= matches!(verdict, Verdict::Affected(_));
                 judged.push(Judged { advisory, verdict });
             }
-            None => matches.n_incomparable += 1,
+            None => incomparable.push(*advisory),
         }
     }
     if !any_affected {
-        return Vec::new();
+        return (Vec::new(), incomparable);
     }
     let (found, n_overruled) = group::findings(package, &judged, programs, compare);
     matches.n_overruled += n_overruled;
-    found
+    (found, incomparable)
 }
 
 /// An advisory and what it says of the installed version.
@@ -303,7 +345,7 @@ enum Verdict<'a> {
     Clean,
 }
 
-/// Whether `version` is affected; `None` when no comparison was possible.
+/// Whether `version` is affected; `None` where a comparison on which it rests was not possible.
 fn affected<'a>(
     advisory: &Read<'a>,
     version: &str,
@@ -316,7 +358,7 @@ fn affected<'a>(
     {
         return Some(Verdict::Affected(None));
     }
-    let mut comparable = advisory.ranges.is_empty();
+    let mut is_outside = true;
     for range in &advisory.ranges {
         let from = match &range.introduced {
             None => Some(true),
@@ -329,11 +371,14 @@ fn affected<'a>(
         };
         match (from, until) {
             (Some(true), Some(true)) => return Some(Verdict::Affected(fixed)),
-            (Some(_), Some(_)) => comparable = true,
-            _ => {}
+            (Some(false), _) | (_, Some(false)) => {}
+            _ => is_outside = false,
         }
     }
-    comparable.then_some(Verdict::Clean)
+    // Of a version that has no order, a list of others says nothing either.
+    let is_ordered =
+        || advisory.versions.is_empty() || compare(version, version) == Some(Ordering::Equal);
+    (is_outside && is_ordered()).then_some(Verdict::Clean)
 }
 
 /// Scores of EPSS, by CVE.

@@ -4,7 +4,9 @@ use std::io::Read as _;
 
 use palisade_base::{Explain, Timestamp};
 use palisade_image::{FileKind, Image, OpenImageError, OpenOptions, ReadImageError, Visit, Walked};
-use palisade_model::finding::{Coverage, Malware, Misconfiguration, ScanReport, Secret};
+use palisade_model::finding::{
+    Coverage, Incomparable, Malware, Misconfiguration, ScanReport, Secret,
+};
 use palisade_model::package::Gap;
 use palisade_model::{Finding, Inventory, Severity, Target};
 use palisade_packages::Collector;
@@ -18,7 +20,7 @@ use crate::files::{self, normal_path};
 use crate::ignore::{self, Ignore};
 use crate::licences::{self, LicencePolicy};
 use crate::malware::Detection;
-use crate::matching;
+use crate::matching::{self, Matches};
 use crate::minimality::{self, Observer};
 use crate::secrets::{BuildSearcherError, Searcher};
 use crate::walk::{Walk, diff_id, has_layer_of_its_own, is_of_system, read_wanted, see_program};
@@ -124,22 +126,25 @@ pub fn scan_document(
         n_packages_development: n_excluded,
         ..Coverage::default()
     };
-    let mut findings = vulnerabilities(&inventory, options, &mut coverage)?;
+    let Matched { found: mut findings, applied: of_incomparable } =
+        vulnerabilities(&inventory, options, &mut coverage)?;
     coverage.unmatched.extend(unmatched);
     let licences = licences(&inventory, options, &mut coverage);
     findings.extend(licences.findings.into_iter().map(Finding::Licence));
     let subject = &inventory.subject;
     let applied = ignore::apply(&mut findings, options.ignores, options.now, Some(subject));
-    coverage.n_ignores_expired = applied.n_expired;
+    coverage.n_ignores_expired = applied.n_expired.max(of_incomparable.n_expired);
     let mut suppressed = applied.suppressed;
+    suppressed.extend(of_incomparable.suppressed);
     suppressed.extend(licences.suppressed);
     suppressed.truncate(ignore::SUPPRESSED_MAX);
+    let database = options.database.map(|database| database.info_of(&inventory));
     Ok(ScanReport {
         time: options.now,
         inventory,
-        database: options.database.map(Database::info),
+        database,
         findings,
-        n_ignored: applied.n_ignored + licences.n_excepted,
+        n_ignored: applied.n_ignored + of_incomparable.n_ignored + licences.n_excepted,
         suppressed,
         gate: None,
         minimality: None,
@@ -152,17 +157,48 @@ fn vulnerabilities(
     inventory: &Inventory,
     options: &ScanOptions<'_>,
     coverage: &mut Coverage,
-) -> Result<Vec<Finding>, ScanError> {
-    let Some(database) = options.database else { return Ok(Vec::new()) };
-    let matches = matching::find_vulnerabilities(inventory, database)?;
+) -> Result<Matched, ScanError> {
+    let Some(database) = options.database else { return Ok(Matched::default()) };
+    let mut matches = matching::find_vulnerabilities(inventory, database)?;
     coverage.n_packages_matched = matches.n_packages_matched;
-    coverage.unmatched = matches.unmatched;
+    coverage.unmatched = std::mem::take(&mut matches.unmatched);
     coverage.n_harmless = matches.n_harmless;
     coverage.n_distribution_owned = matches.n_distribution_owned;
     coverage.n_overruled = matches.n_overruled;
-    coverage.n_incomparable = matches.n_incomparable;
     coverage.n_dropped += matches.n_dropped;
-    Ok(matches.vulnerabilities.into_iter().map(Finding::Vulnerability).collect())
+    coverage.dropped.vulnerabilities = matches.n_dropped;
+    let applied =
+        note_incomparable(&mut matches, inventory, options.ignores, options.now, coverage);
+    let found = matches.vulnerabilities.into_iter().map(Finding::Vulnerability).collect();
+    Ok(Matched { found, applied })
+}
+
+/// Notes the advisories that could not be compared, without those that somebody set aside.
+pub fn note_incomparable(
+    matches: &mut Matches,
+    inventory: &Inventory,
+    ignores: &[Ignore],
+    now: Timestamp,
+    coverage: &mut Coverage,
+) -> ignore::Applied {
+    let all = std::mem::take(&mut matches.incomparable);
+    let mut open: Vec<Finding> = all.into_iter().map(Finding::Vulnerability).collect();
+    let applied = ignore::apply(&mut open, ignores, now, Some(&inventory.subject));
+    coverage.n_incomparable = matches.n_incomparable.saturating_sub(applied.n_ignored);
+    coverage.incomparable = open.into_iter().filter_map(incomparable).collect();
+    applied
+}
+
+/// The vulnerabilities of an inventory, and what was set aside of those that may be some.
+#[derive(Default)]
+struct Matched {
+    found: Vec<Finding>,
+    applied: ignore::Applied,
+}
+
+fn incomparable(finding: Finding) -> Option<Incomparable> {
+    let Finding::Vulnerability(v) = finding else { return None };
+    Some(Incomparable { id: v.id, package: v.package, purl: v.purl, installed: v.installed })
 }
 
 /// Judges the licences of the inventory's packages, if the policy says anything of them.
@@ -256,6 +292,7 @@ fn examine(
     let malware = owned_malware(malware, &inventory).collect();
     let (files, n_dropped) = inspector.finish(&inventory.packages);
     coverage.n_dropped += n_dropped;
+    coverage.dropped.files = n_dropped;
     tracing::debug!(files = walked.n_files, "image examined");
     let hostile = hostile(&walked);
     let examined = Examined {
@@ -289,7 +326,8 @@ fn judge(
         empty_password,
         mut coverage,
     } = examined;
-    let mut findings = vulnerabilities(&inventory, options, &mut coverage)?;
+    let Matched { found: mut findings, applied: of_incomparable } =
+        vulnerabilities(&inventory, options, &mut coverage)?;
     findings.extend(secrets.into_iter().map(Finding::Secret));
     findings.extend(malware.into_iter().map(Finding::Malware));
     let licences = licences(&inventory, options, &mut coverage);
@@ -314,9 +352,10 @@ fn judge(
     });
     let subject = &inventory.subject;
     let applied = ignore::apply(&mut findings, options.ignores, options.now, Some(subject));
-    coverage.n_ignores_expired = applied.n_expired;
+    coverage.n_ignores_expired = applied.n_expired.max(of_incomparable.n_expired);
     let n_excused = excused.len() as u64;
     let mut suppressed = applied.suppressed;
+    suppressed.extend(of_incomparable.suppressed);
     suppressed.extend(excused);
     suppressed.extend(licences.suppressed);
     suppressed.truncate(ignore::SUPPRESSED_MAX);
@@ -331,12 +370,13 @@ fn judge(
         files = inventory.n_files,
         "image scanned"
     );
+    let database = options.database.map(|database| database.info_of(&inventory));
     Ok(ScanReport {
         time: options.now,
         inventory,
-        database: options.database.map(Database::info),
+        database,
         findings,
-        n_ignored: applied.n_ignored + n_excused + licences.n_excepted,
+        n_ignored: applied.n_ignored + of_incomparable.n_ignored + n_excused + licences.n_excepted,
         suppressed,
         gate: None,
         minimality,

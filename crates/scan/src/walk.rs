@@ -239,6 +239,7 @@ impl<'a> Walk<'a> {
         for m in found.matches {
             if self.malware.len() >= MALWARE_MAX {
                 self.coverage.n_dropped += 1;
+                self.coverage.dropped.malware += 1;
                 continue;
             }
             self.malware.push(Malware {
@@ -332,17 +333,20 @@ impl<'a> Walk<'a> {
         if let Some(problem) = objects.problem {
             self.collector.gap(&entry.path, problem.to_string());
         }
-        found.n_dropped += objects.n_skipped;
+        // As files that are too large: they were not searched, and nothing of them is dropped.
+        self.coverage.n_files_large += objects.n_skipped;
         self.keep(entry, found);
     }
 
     fn keep(&mut self, entry: &FileEntry, found: secrets::Hits) {
         self.coverage.n_dropped += found.n_dropped;
+        self.coverage.dropped.secrets += found.n_dropped;
         self.coverage.n_secrets_allowed += found.n_allowed;
         let doubt = secrets::doubtful_place(&entry.path);
         for hit in found.hits {
             if self.secrets.len() >= SECRETS_MAX {
                 self.coverage.n_dropped += 1;
+                self.coverage.dropped.secrets += 1;
                 continue;
             }
             let severity = match doubt {

@@ -1,5 +1,6 @@
 //! RubyGems' order (`Gem::Version`): segments of digits or letters; letters make a
-//! pre-release and come before any number; zeros at the end do not count.
+//! pre-release and come before any number; zeros at the end do not count. The platform for which
+//! a gem was built (`1.13.0-x86_64-linux`, `Gem::Platform`) is no part of its version.
 
 use std::cmp::Ordering;
 
@@ -32,7 +33,7 @@ fn is_number(segment: &[u8]) -> bool {
 }
 
 fn segments(text: &str) -> Option<Vec<&[u8]>> {
-    let mut rest = text.trim().as_bytes();
+    let mut rest = without_platform(text.trim()).as_bytes();
     if rest.len() > VERSION_BYTES_MAX || !is_number(rest) {
         return None;
     }
@@ -68,6 +69,60 @@ fn segments(text: &str) -> Option<Vec<&[u8]>> {
     Some(out)
 }
 
+/// `1.13.0` of `1.13.0-x86_64-linux`. What follows a hyphen and names neither a system nor a
+/// processor is a pre-release.
+fn without_platform(text: &str) -> &str {
+    match text.split_once('-') {
+        Some((version, platform)) if is_platform(platform) => version,
+        _ => text,
+    }
+}
+
+/// Systems as `Gem::Platform` finds them: anywhere in what follows the processor.
+const SYSTEMS: [&str; 11] = [
+    "aix",
+    "cygwin",
+    "darwin",
+    "freebsd",
+    "linux",
+    "mingw",
+    "mswin",
+    "netbsdelf",
+    "openbsd",
+    "solaris",
+    "wasi",
+];
+/// Run-times: what follows the processor begins with one.
+const RUNTIMES: [&str; 5] = ["java", "jruby", "macruby", "dalvik", "dotnet"];
+/// Processors of systems that `Gem::Platform` does not know.
+const PROCESSORS: [&str; 13] = [
+    "x86_64",
+    "x86",
+    "x64",
+    "arm",
+    "armv6l",
+    "armv7l",
+    "arm64",
+    "aarch64",
+    "ppc64le",
+    "powerpc",
+    "s390x",
+    "riscv64",
+    "universal",
+];
+
+fn is_platform(text: &str) -> bool {
+    let text = text.trim_end_matches('-').to_ascii_lowercase();
+    let (processor, system) = text.split_once('-').unwrap_or(("", &text));
+    let is_i86 = || processor.len() == 4 && processor.starts_with('i') && processor.ends_with("86");
+    SYSTEMS.iter().any(|known| system.contains(known))
+        || RUNTIMES.iter().any(|known| system.starts_with(known))
+        // The platform of gems for any.
+        || text == "ruby"
+        || PROCESSORS.contains(&processor)
+        || is_i86()
+}
+
 fn without_zeros(mut segments: Vec<&[u8]>) -> Vec<&[u8]> {
     while segments.last().is_some_and(|last| last.iter().all(|byte| *byte == b'0')) {
         segments.pop();
@@ -91,5 +146,41 @@ mod tests {
         assert_eq!(compare("1", "1.0.0"), Some(Ordering::Equal));
         assert_eq!(compare("a", "1"), None);
         assert_eq!(compare("1 2", "1"), None);
+    }
+
+    #[test]
+    fn a_platform_is_no_part_of_the_version() {
+        let platforms = [
+            "x86_64-linux",
+            "x86_64-linux-gnu",
+            "aarch64-linux-musl",
+            "arm-linux-gnueabihf",
+            "arm64-darwin",
+            "x86_64-darwin-22",
+            "universal-darwin",
+            "x86-mingw32",
+            "x64-mingw-ucrt",
+            "x86-mswin32-60",
+            "i386-mswin32",
+            "i686-unknown",
+            "mswin32",
+            "java",
+            "jruby",
+            "universal-java-1.8",
+            "universal-rubinius",
+            "ruby",
+        ];
+        for platform in platforms {
+            let version = format!("1.13.0-{platform}");
+            assert_eq!(compare(&version, "1.13.0"), Some(Ordering::Equal), "{version}");
+            assert_eq!(compare(&version, "1.14.0"), Some(Ordering::Less), "{version}");
+            assert_eq!(compare("1.12.9", &version), Some(Ordering::Less), "{version}");
+        }
+        // A pre-release stays one.
+        assert_eq!(compare("1.0.rc1-java", "1.0"), Some(Ordering::Less));
+        for version in ["1.0-rc", "1.0-beta-2", "1.0-1"] {
+            assert_eq!(compare(version, "1.0"), Some(Ordering::Less), "{version}");
+        }
+        assert_eq!(compare("1.0-rc_1", "1.0"), None);
     }
 }

@@ -32,6 +32,12 @@ pub(crate) struct PatchOptions {
     /// keyrings of this machine that it names; for images that have none
     #[arg(long, value_name = "FILE")]
     pub(crate) apt_sources: Option<PathBuf>,
+    /// File of findings to ignore, each with a reason and an expiry
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ignore: Option<PathBuf>,
+    /// VEX document (OpenVEX, CSAF, CycloneDX) that sets findings aside; repeatable
+    #[arg(long, value_name = "FILE")]
+    pub(crate) vex: Vec<PathBuf>,
     /// How images of registries are got
     #[command(flatten)]
     pub(crate) source: ImageSource,
@@ -55,7 +61,8 @@ pub(crate) struct PatchPlan {
     #[arg(long, value_enum, default_value_t = ListFormat::Table)]
     pub(crate) format: ListFormat,
     /// An image that may become the base; those that would leave the fewest findings come first;
-    /// may be repeated
+    /// may be repeated. `auto` asks for those that the image suggests: its own base as the tag is
+    /// now, newer tags of it, and the smaller bases of `scan --minimality`
     #[arg(long, value_name = "TARGET")]
     pub(crate) base: Vec<String>,
 }

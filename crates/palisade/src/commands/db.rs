@@ -69,19 +69,19 @@ fn build(context: &Context<'_>, args: &cli::DbBuild) -> Result<Exit, Failure> {
     }
     for file in &args.osv {
         context.terminal.progress(&format!("reading {}", file.display()));
-        catalogue::import(&mut builder, Form::Osv, file, None).or_exit(Exit::Incomplete)?;
+        import_form(&mut builder, Form::Osv, file)?;
     }
     for path in &args.alpine_secdb {
         context.terminal.progress(&format!("reading {}", path.display()));
-        catalogue::import(&mut builder, Form::Secdb, path, None).or_exit(Exit::Incomplete)?;
+        import_form(&mut builder, Form::Secdb, path)?;
     }
     if let Some(file) = &args.kev {
         context.terminal.progress(&format!("reading {}", file.display()));
-        catalogue::import(&mut builder, Form::Kev, file, None).or_exit(Exit::Incomplete)?;
+        import_form(&mut builder, Form::Kev, file)?;
     }
     if let Some(file) = &args.epss {
         context.terminal.progress(&format!("reading {}", file.display()));
-        catalogue::import(&mut builder, Form::Epss, file, None).or_exit(Exit::Incomplete)?;
+        import_form(&mut builder, Form::Epss, file)?;
     }
     for text in &args.feed {
         let (name, path) = text.split_once('=').ok_or_else(|| {
@@ -107,12 +107,16 @@ fn build(context: &Context<'_>, args: &cli::DbBuild) -> Result<Exit, Failure> {
 
 /// Imports a feed from a file; its age is that of the file where it states none.
 fn import_feed(builder: &mut DatabaseBuilder, feed: &Feed, path: &Path) -> Result<(), Failure> {
+    import_form(builder, feed.form, path)
+}
+
+fn import_form(builder: &mut DatabaseBuilder, form: Form, path: &Path) -> Result<(), Failure> {
     let modified = std::fs::metadata(path).and_then(|status| status.modified()).ok();
     let fetched = modified
         .and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok())
         .and_then(|age| u64::try_from(age.as_nanos()).ok())
         .map(Timestamp::from_nanos);
-    catalogue::import(builder, feed.form, path, fetched).or_exit(Exit::Incomplete)
+    catalogue::import(builder, form, path, fetched).or_exit(Exit::Incomplete)
 }
 
 /// Writes the database in one step, as the only one who does.
@@ -317,7 +321,7 @@ fn status(context: &Context<'_>, args: &cli::DbStatus) -> Result<Exit, Failure> 
         .map(|feed| {
             let skipped: Vec<String> =
                 feed.skipped.iter().map(|(reason, n)| format!("{n} {reason}")).collect();
-            let known = feed.newest.or(feed.fetched);
+            let known = feed.time();
             vec![
                 feed.name.clone(),
                 feed.n_records.to_string(),

@@ -9,12 +9,18 @@ mod stale;
 
 use palisade_base::Timestamp;
 use palisade_image::Image;
-use palisade_model::finding::Vulnerability;
+use palisade_model::Finding;
+use palisade_model::finding::{DatabaseInfo, Vulnerability};
+use palisade_model::package::Subject;
 use palisade_patch::{Files, Mirror, Plan, Repository};
 use palisade_scan::db::{Database, ReadDatabaseError};
+use palisade_scan::ignore::{self, Ignore};
+use palisade_scan::report::item::advisories;
 use palisade_scan::{matching, scan};
+use serde::Serialize;
 
 use super::Context;
+use super::scan::{exceptions, warn_days, warn_of_age};
 use crate::cli;
 use crate::exit::{Exit, Failure, OrExit as _};
 use fetch::{Fetcher, Folders};
@@ -31,10 +37,34 @@ pub(crate) fn patch(context: &Context<'_>, command: &cli::Patch) -> Result<Exit,
     }
 }
 
+/// What is known of an image, and by which database.
+#[derive(Debug, Serialize)]
+struct Known {
+    #[serde(skip)]
+    found: Vec<Vulnerability>,
+    /// The advisories, and how old they are.
+    database: DatabaseInfo,
+    /// Findings that entries of `--ignore` and statements of `--vex` set aside.
+    n_set_aside: u64,
+}
+
+impl Known {
+    /// How old the advisories are, and how much was set aside, for people.
+    fn remark(&self, now: Timestamp) -> String {
+        let age = advisories(&self.database, now);
+        match self.n_set_aside {
+            0 => age,
+            n => format!("{age}; {n} findings set aside"),
+        }
+    }
+}
+
 /// An image, what is known of it, and what can be upgraded.
 struct Planned {
     image: Image,
-    found: Vec<Vulnerability>,
+    known: Known,
+    ignores: Vec<Ignore>,
+    now: Timestamp,
     files: Files,
     repository: Repository,
     plan: Plan,
@@ -48,11 +78,26 @@ fn open_database(context: &Context<'_>, args: &cli::PatchOptions) -> Result<Data
     opened.ok_or(ReadDatabaseError::Missing(path)).or_exit(Exit::Incomplete)
 }
 
-/// The vulnerabilities of an image.
-fn vulnerabilities(image: &Image, database: &Database) -> Result<Vec<Vulnerability>, Failure> {
+/// What is known of an image, without what `ignores` set aside of `subject`: a patched image is
+/// judged as the one that it was made of.
+fn vulnerabilities(
+    image: &Image,
+    database: &Database,
+    ignores: &[Ignore],
+    subject: &Subject,
+    now: Timestamp,
+) -> Result<Known, Failure> {
     let inventory = scan::inventory_of(image).or_exit(Exit::Incomplete)?;
-    let found = matching::find_vulnerabilities(&inventory, database);
-    Ok(found.or_exit(Exit::Incomplete)?.vulnerabilities)
+    let found = matching::find_vulnerabilities(&inventory, database).or_exit(Exit::Incomplete)?;
+    let mut findings: Vec<Finding> =
+        found.vulnerabilities.into_iter().map(Finding::Vulnerability).collect();
+    let applied = ignore::apply(&mut findings, ignores, now, Some(subject));
+    let left = findings.into_iter().filter_map(|finding| match finding {
+        Finding::Vulnerability(v) => Some(v),
+        _ => None,
+    });
+    let database = database.info_of(&inventory);
+    Ok(Known { found: left.collect(), database, n_set_aside: applied.n_ignored })
 }
 
 /// Reads the image and asks its repositories.
@@ -66,7 +111,9 @@ fn prepare(
     let mirrors = mirrors(&args.repository_mirror)?;
     let image = super::image::open(context, target, &args.source)?;
     context.terminal.progress(&format!("examining {}", image.target));
-    let found = vulnerabilities(&image, database)?;
+    let ignores = exceptions(context, args.ignore.as_deref(), &args.vex)?;
+    let known = vulnerabilities(&image, database, &ignores, &image.subject(), now)?;
+    warn_of_age(context, Some(&known.database), warn_days(None), now);
     let files = Files::read(&image).or_exit(Exit::Incomplete)?;
     context.terminal.progress("asking the image's repositories");
     // Whose sources these are may have files of this machine read.
@@ -82,8 +129,8 @@ fn prepare(
     let asked = with_sources.as_ref().unwrap_or(&files);
     let repository =
         Repository::gather(asked, &mirrors, &fetcher, now).or_exit(Exit::Incomplete)?;
-    let plan = Plan::new(&files, &found, &repository);
-    Ok(Planned { image, found, files, repository, plan, folders })
+    let plan = Plan::new(&files, &known.found, &repository);
+    Ok(Planned { image, known, ignores, now, files, repository, plan, folders })
 }
 
 /// The image's files with sources, and keyrings, of this machine.

@@ -1,11 +1,12 @@
 //! `palisade scan` and `palisade sbom`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use palisade_base::text::printable;
 use palisade_base::{Diagnostics, Timestamp};
 use palisade_image::Image;
-use palisade_model::finding::ScanReport;
+use palisade_model::finding::{DatabaseInfo, ScanReport};
 use palisade_model::judgement::GateVerdict;
 use palisade_model::{GateResult, Target};
 use palisade_policy::{Checks, EndOfLife, Gate, Policy};
@@ -13,6 +14,7 @@ use palisade_scan::db::{Database, ReadDatabaseError};
 use palisade_scan::gate::{self, Known};
 use palisade_scan::ignore::{self, Ignore};
 use palisade_scan::minimality::{self, Lifecycles};
+use palisade_scan::report::item;
 use palisade_scan::report::table::TableOptions;
 use palisade_scan::report::template::Template;
 use palisade_scan::report::{self, Format, RenderOptions};
@@ -37,20 +39,15 @@ pub(crate) fn scan(context: &Context<'_>, args: &cli::Scan) -> Result<Exit, Fail
     };
     let checks = policy.as_ref().map(|policy| policy.checks.clone()).unwrap_or_default();
     let asked = policy.as_ref().map(|policy| policy.scan.clone()).unwrap_or_default();
+    let warn_days = warn_days(policy.as_ref());
     let gate = gate_of(policy, &args.gate)?;
     stored::check_flags(args)?;
     let known = args.gate.baseline.as_deref().map(read_baseline).transpose()?;
     let template = UserTemplate::read(&args.reports)?;
     let now = Timestamp::now();
-    let mut ignores = match &args.ignore {
-        Some(file) => read_ignores(context, file)?,
-        None => Vec::new(),
-    };
-    for file in &args.vex {
-        ignores.extend(read_vex(file)?);
-    }
+    let ignores = exceptions(context, args.ignore.as_deref(), &args.vex)?;
     let Some(target) = &args.target else {
-        let judging = stored::Judging { gate: gate.as_ref(), ignores: &ignores, now };
+        let judging = stored::Judging { gate: gate.as_ref(), ignores: &ignores, warn_days, now };
         return stored::look(context, args, &judging);
     };
     let target: Target = target.parse().or_exit(Exit::Usage)?;
@@ -69,6 +66,7 @@ pub(crate) fn scan(context: &Context<'_>, args: &cli::Scan) -> Result<Exit, Fail
         Target::Sbom(file) => examine_document(context, args, file, &judging)?,
         _ => examine(context, args, &target, &judging)?,
     };
+    warn_of_age(context, report.database.as_ref(), warn_days, now);
     if let Some(gate) = &gate {
         report.gate = Some(gate::judge(&report, gate, known.as_ref(), now));
     }
@@ -283,7 +281,8 @@ pub(super) fn say(context: &Context<'_>, result: &GateResult) -> Exit {
     };
     match gate::GateDecision::from(result) {
         gate::GateDecision::Pass => {
-            context.terminal.progress("gate: passed");
+            let lines = std::iter::once("gate: passed").chain(result.notes());
+            context.terminal.progress(&lines.collect::<Vec<_>>().join("\n  but: "));
             Exit::Clean
         }
         gate::GateDecision::Refuse { reasons } => {
@@ -310,10 +309,7 @@ pub(super) fn open_database(
 ) -> Result<Option<Database>, Failure> {
     let path = context.database(args.db.as_ref());
     match (super::db::open_trusted(context, &path)?.database(), &args.db) {
-        (Some(database), _) => {
-            warn_of_age(context, &database);
-            Ok(Some(database))
-        }
+        (Some(database), _) => Ok(Some(database)),
         (None, None) => {
             context.terminal.progress(&format!(
                 "no advisory database at {}: vulnerabilities are not looked for (see palisade db build --help)",
@@ -326,23 +322,65 @@ pub(super) fn open_database(
 }
 
 /// Advisories older than this are worth a warning where no policy says what is too old.
-const OLD_DAYS: u64 = 14;
+const OLD_DAYS: u32 = 14;
 
-fn warn_of_age(context: &Context<'_>, database: &Database) {
-    let days = Timestamp::now().since(database.info().built).as_secs() / 86_400;
-    if days > OLD_DAYS {
-        context.terminal.progress(&format!(
-            "warning: the advisories are {days} days old; `palisade db update` fetches newer ones"
-        ));
+/// After how many days a policy wants a warning; `None` for never.
+pub(super) fn warn_days(policy: Option<&Policy>) -> Option<u32> {
+    policy.map_or(Some(OLD_DAYS), |policy| policy.images.gate.database_age_days_warn)
+}
+
+/// Warns of advisories that are older than `days_max`, or of unknown age; progress that nobody
+/// wants to see is no reason to be silent.
+pub(super) fn warn_of_age(
+    context: &Context<'_>,
+    database: Option<&DatabaseInfo>,
+    days_max: Option<u32>,
+    now: Timestamp,
+) {
+    let (Some(database), Some(days_max)) = (database, days_max) else { return };
+    if database.age_days(now).is_none_or(|days| days > u64::from(days_max)) {
+        let age = item::advisories(database, now);
+        context
+            .terminal
+            .error(&format!("warning: {age}; `palisade db update` fetches newer ones\n"));
     }
 }
 
-/// Reads a VEX document.
-fn read_vex(path: &Path) -> Result<Vec<Ignore>, Failure> {
+/// What an ignore file and VEX documents set aside.
+pub(super) fn exceptions(
+    context: &Context<'_>,
+    ignore: Option<&Path>,
+    vex: &[PathBuf],
+) -> Result<Vec<Ignore>, Failure> {
+    let mut all = match ignore {
+        Some(file) => read_ignores(context, file)?,
+        None => Vec::new(),
+    };
+    for file in vex {
+        all.extend(read_vex(context, file)?);
+    }
+    Ok(all)
+}
+
+/// Reads a VEX document; what of it is not understood goes to the terminal.
+fn read_vex(context: &Context<'_>, path: &Path) -> Result<Vec<Ignore>, Failure> {
     let bytes = read_bytes(path, "VEX document", palisade_scan::vex::BYTES_MAX)?;
-    palisade_scan::vex::read(&bytes)
+    let document = palisade_scan::vex::read(&bytes)
         .or_exit(Exit::Usage)
-        .map_err(|failure| failure.during(format!("read VEX document `{}`", path.display())))
+        .map_err(|failure| failure.during(format!("read VEX document `{}`", path.display())))?;
+    let n: u64 = document.not_understood.values().sum();
+    if n > 0 {
+        let reasons: Vec<String> =
+            document.not_understood.iter().map(|(reason, n)| format!("{reason} ({n})")).collect();
+        let reasons = reasons.join(", ");
+        context.terminal.error(&format!(
+            "warning: VEX document `{}`: {n} statements are not understood and set nothing aside: \
+             {}\n",
+            path.display(),
+            printable(reasons.as_bytes())
+        ));
+    }
+    Ok(document.statements)
 }
 
 /// Reads an ignore file; its problems go to the terminal.

@@ -6,13 +6,14 @@ use anyhow::Context as _;
 use palisade_base::Timestamp;
 use palisade_base::text::printable;
 use palisade_model::Finding;
-use palisade_model::finding::{Coverage, ScanReport, Vulnerability};
+use palisade_model::finding::{Coverage, Dropped, ScanReport, Vulnerability};
 use palisade_policy::Gate;
 use palisade_scan::db::{Database, ReadDatabaseError};
 use palisade_scan::ignore::{self, Ignore};
 use palisade_scan::report::Format;
+use palisade_scan::report::item::advisories;
 use palisade_scan::stored::{Entry, Evaluation, LookOptions, Seen, Store, Summary, Unreadable};
-use palisade_scan::{gate, matching};
+use palisade_scan::{gate, matching, scan};
 use serde::Serialize;
 
 use super::Context;
@@ -31,6 +32,8 @@ const PROGRAM: &str = env!("CARGO_PKG_VERSION");
 pub(super) struct Judging<'a> {
     pub(super) gate: Option<&'a Gate>,
     pub(super) ignores: &'a [Ignore],
+    /// After how many days to warn of old advisories.
+    pub(super) warn_days: Option<u32>,
     pub(super) now: Timestamp,
 }
 
@@ -56,7 +59,8 @@ struct Report<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     last: Option<Timestamp>,
     database: palisade_model::finding::DatabaseInfo,
-    database_age_days: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    database_age_days: Option<u64>,
     n_matched: u64,
     n_evicted: u64,
     n_unreadable: u64,
@@ -136,6 +140,8 @@ pub(super) fn look(
     let Some(database) = super::scan::open_database(context, args)? else {
         return Err(ReadDatabaseError::Missing(context.database(None))).or_exit(Exit::Incomplete);
     };
+    let info = database.info();
+    super::scan::warn_of_age(context, Some(&info), judging.warn_days, judging.now);
     let options = LookOptions {
         now: judging.now,
         program: PROGRAM,
@@ -144,12 +150,16 @@ pub(super) fn look(
         full: judging.gate.is_some_and(|gate| gate.epss_ppm.is_some()),
     };
     let (mut images, mut exit) = (Vec::new(), Exit::Clean);
+    let mut failed = None;
     let summary = store
-        .look(&database, &options, &mut |seen| {
-            let image = judge(seen, &database, args, judging);
-            images.push(image);
+        .look(&database, &options, &mut |seen| match judge(seen, &database, args, judging) {
+            Ok(image) => images.push(image),
+            Err(error) => failed = Some(error),
         })
         .or_exit(Exit::Incomplete)?;
+    if let Some(error) = failed {
+        return Err(error).or_exit(Exit::Incomplete);
+    }
     for image in &images {
         let Some(result) = &image.gate else { continue };
         if result.verdict != palisade_model::judgement::GateVerdict::Passed {
@@ -182,7 +192,12 @@ fn worse(a: Exit, b: Exit) -> Exit {
 }
 
 /// Sets aside what is ignored, and asks the gate.
-fn judge(seen: Seen, database: &Database, args: &cli::Scan, judging: &Judging<'_>) -> Image {
+fn judge(
+    seen: Seen,
+    database: &Database,
+    args: &cli::Scan,
+    judging: &Judging<'_>,
+) -> Result<Image, ReadDatabaseError> {
     let Seen { entry, mut new, gone, mut n_still, details } = seen;
     let (mut still, mut result) = (None, None);
     if let Some((found, inventory)) = details {
@@ -201,17 +216,25 @@ fn judge(seen: Seen, database: &Database, args: &cli::Scan, judging: &Judging<'_
         n_still = old.len() as u64;
         still = args.reports.all.then_some(old);
         // As a bill of materials: nothing but packages is known of the image.
-        let coverage = Coverage {
+        let mut coverage = Coverage {
             is_of_document: true,
             n_packages_matched: found.n_packages_matched,
             unmatched: found.unmatched,
             n_dropped: found.n_dropped,
+            dropped: Dropped { vulnerabilities: found.n_dropped, ..Dropped::default() },
             ..Coverage::default()
         };
+        if judging.gate.is_some() {
+            // What could not be compared is not stored, and the gate must know of it.
+            let mut matches = matching::find_vulnerabilities(&inventory, database)?;
+            let (ignores, now) = (judging.ignores, judging.now);
+            scan::note_incomparable(&mut matches, &inventory, ignores, now, &mut coverage);
+        }
+        let info = database.info_of(&inventory);
         let report = ScanReport {
             time: judging.now,
             inventory,
-            database: Some(database.info()),
+            database: Some(info),
             findings,
             n_ignored: applied.n_ignored,
             suppressed: applied.suppressed,
@@ -221,7 +244,7 @@ fn judge(seen: Seen, database: &Database, args: &cli::Scan, judging: &Judging<'_
         };
         result = judging.gate.map(|gate| gate::judge(&report, gate, None, judging.now));
     }
-    Image { entry, new, gone, n_still, still, gate: result }
+    Ok(Image { entry, new, gone, n_still, still, gate: result })
 }
 
 fn name(entry: &Entry) -> String {
@@ -237,7 +260,7 @@ fn write(
     now: Timestamp,
 ) -> Result<(), Failure> {
     let info = database.info();
-    let days = now.since(info.built).as_secs() / 86_400;
+    let days = info.age_days(now);
     let text = if args.reports.format == Format::Json {
         let report = Report {
             version: VERSION,
@@ -276,10 +299,11 @@ fn write(
             ];
             text = columns(&header, &rows) + "\n";
         }
+        let age = advisories(&info, now);
         let last = summary.last.map_or_else(|| "never".to_string(), |time| time.to_string());
         let _ = writeln!(
             text,
-            "{} images, {} new, {} gone, {} still there; advisories {days} days old; last look: {last}",
+            "{} images, {} new, {} gone, {} still there; {age}; last look: {last}",
             images.len(),
             count(&|image| image.new.len() as u64),
             count(&|image| image.gone.len() as u64),

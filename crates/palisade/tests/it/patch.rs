@@ -6,6 +6,7 @@ use std::process::Command;
 use palisade_base::Digest;
 use serde_json::{Value, json};
 
+use crate::fake_registry::FakeRegistry;
 use crate::layout::{DPKG_STATUS, Layer, Layout, OS_RELEASE};
 use crate::scan_sbom::build_database;
 use crate::support::{Ended, run};
@@ -47,6 +48,10 @@ pub(crate) fn publish(folder: &Path, valid_until: &str) {
 }
 
 fn image(folder: &Path, name: &str) -> Layout {
+    image_of(folder, name, &json!({ "Cmd": ["/bin/hello"] }))
+}
+
+fn image_of(folder: &Path, name: &str, config: &Value) -> Layout {
     let key = gpg(folder, &["--export", "owner@example.org"]);
     let layer = Layer::new()
         .folder("etc/", 0o755)
@@ -69,7 +74,7 @@ fn image(folder: &Path, name: &str) -> Layout {
         .folder("usr/share/doc/libpalisadetest1/", 0o755)
         .file("usr/share/doc/libpalisadetest1/old", 0o644, "old")
         .file("srv/mine", 0o600, "mine");
-    Layout::write(&folder.join(name), vec![layer], &json!({ "Cmd": ["/bin/hello"] }))
+    Layout::write(&folder.join(name), vec![layer], config)
 }
 
 /// A folder with database, repository and image.
@@ -112,6 +117,75 @@ fn a_plan_and_a_base() {
     assert_eq!(document(&ended)["upgrades"], json!([]));
     run(folder.path(), &["patch", "plan", "--repository-mirror", "x", "oci:shop"])
         .expect_error(2, "`x` is not FROM=TO");
+}
+
+#[test]
+fn the_base_that_an_image_states_is_asked_for_as_its_tag_is_now() {
+    let (folder, _) = shop();
+    let path = folder.path();
+    let newer = DPKG_STATUS.replace("1.2.3-1", "1.2.3-3");
+    let layer = Layer::new().file("etc/os-release", 0o644, OS_RELEASE).file(
+        "var/lib/dpkg/status",
+        0o644,
+        newer,
+    );
+    Layout::write(&path.join("base"), vec![layer], &json!({}));
+    let registry = FakeRegistry::start(&path.join("base"));
+    let on = |base: &str| {
+        let digest = Digest::of(b"as it was").to_string();
+        let labels = json!({
+            "org.opencontainers.image.base.name": base,
+            "org.opencontainers.image.base.digest": digest,
+        });
+        let image = image_of(path, "labelled", &json!({ "Labels": labels }));
+        document(&patch(path, &["plan", "--base", "auto"], &image).expect(0))
+    };
+    let name = format!("{}/base:12", registry.host);
+    let plan = on(&name);
+    assert_eq!(plan["bases"], json!([{"name": name, "n_fixed": 2, "n_same": 0, "n_new": 0}]));
+    // One that nobody has is named, and the plan is whole.
+    let plan = on("127.0.0.1:1/base:12");
+    assert_eq!(plan["bases_not_asked"][0]["name"], "127.0.0.1:1/base:12");
+    assert_eq!((&plan["bases"], &plan["n_fixed"]), (&Value::Null, &json!(2)));
+}
+
+#[test]
+fn what_is_set_aside_is_neither_planned_nor_held_against_a_build() {
+    let (folder, image) = shop();
+    let path = folder.path();
+    let plan = document(&patch(path, &["plan"], &image).expect(0));
+    assert_eq!((&plan["n_vulnerabilities"], &plan["n_set_aside"]), (&json!(2), &json!(0)));
+    assert_eq!(plan["database"]["oldest"]["name"], "debian-changelogs");
+    std::fs::write(
+        path.join("ignore.yaml"),
+        "ignore:\n  - {id: CVE-2026-10001, reason: not reached, expires: 2050-01-01}\n",
+    )
+    .unwrap();
+    // A statement about the image alone, and one that is not understood.
+    std::fs::write(
+        path.join("vex.json"),
+        r#"{"@context": "https://openvex.dev/ns/v0.2.0", "statements": [
+            {"vulnerability": {"name": "CVE-2026-10002"}, "status": "not_affected",
+             "products": [{"@id": "pkg:oci/shop"}]},
+            {"vulnerability": {"name": "CVE-2026-10001"}, "status": "not_afected",
+             "products": [{"@id": "pkg:oci/shop"}]}]}"#,
+    )
+    .unwrap();
+    let ignored = patch(path, &["plan", "--ignore", "ignore.yaml"], &image).expect(0);
+    let ignored = document(&ignored);
+    assert_eq!((&ignored["n_vulnerabilities"], &ignored["n_set_aside"]), (&json!(1), &json!(1)));
+    assert_eq!(ignored["upgrades"][0]["fixes"], json!(["CVE-2026-10002"]));
+    let ended = patch(path, &["plan", "--vex", "vex.json"], &image).expect(0);
+    let warning = "1 statements are not understood and set nothing aside: status `not_afected` (1)";
+    assert!(ended.stderr.contains(warning), "{}", ended.stderr);
+    assert_eq!(document(&ended)["upgrades"][0]["fixes"], json!(["CVE-2026-10001"]));
+    let both = ["plan", "--vex", "vex.json", "--ignore", "ignore.yaml"];
+    assert_eq!(document(&patch(path, &both, &image).expect(0))["upgrades"], json!([]));
+    // The second scan is of another image by name; what was set aside of this one is not new there.
+    let build = ["build", "--vex", "vex.json", "-o", "out"];
+    let built = document(&patch(path, &build, &image).expect(0));
+    assert_eq!(built["proof"]["gone"], json!(["libpalisadetest1 CVE-2026-10001"]));
+    assert_eq!((&built["proof"]["holds"], &built["n_set_aside"]), (&json!(true), &json!(1)));
 }
 
 #[test]

@@ -234,3 +234,97 @@ fn minimality_is_said_of_images_alone() {
     let none = run(folder.path(), &["scan", "--minimality", "sbom:b.json"]).expect(2);
     assert!(none.stderr.contains("scan the image itself"), "{none:?}");
 }
+
+/// An SBOM of one gem with the platform that lock files write behind its version.
+fn gem(folder: &Path, version: &str) -> String {
+    let document = serde_json::json!({
+        "bomFormat": "CycloneDX",
+        "specVersion": "1.6",
+        "version": 1,
+        "components": [{
+            "type": "library",
+            "name": "nokogiri",
+            "version": version,
+            "purl": format!("pkg:gem/nokogiri@{version}"),
+        }],
+    });
+    std::fs::write(folder.join("gem.cdx.json"), document.to_string()).unwrap();
+    "sbom:gem.cdx.json".into()
+}
+
+#[test]
+fn a_gate_neither_loses_a_gem_s_platform_nor_passes_what_cannot_be_compared() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let advisory = serde_json::json!({
+        "id": "GHSA-aaaa-bbbb-cccc",
+        "modified": "2026-11-01T00:00:00Z",
+        "affected": [{
+            "package": {"ecosystem": "RubyGems", "name": "nokogiri"},
+            "ranges": [{"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"fixed": "1.14.0"}]}],
+        }],
+    });
+    std::fs::create_dir(path.join("osv")).unwrap();
+    std::fs::write(path.join("osv/a.json"), advisory.to_string()).unwrap();
+    run(path, &["db", "build", "--feed", "osv/RubyGems=osv"]).expect(0);
+    let gate = |version: &str, more: &[&str]| {
+        let target = gem(path, version);
+        run(path, &[&["scan", "--fail-on", "unknown", &target], more].concat())
+    };
+    let refused = gate("1.13.0-x86_64-linux", &[]).expect(1);
+    assert!(refused.stderr.contains("GHSA-aaaa-bbbb-cccc"), "{}", refused.stderr);
+    let passed = gate("1.14.0-java", &[]).expect(0);
+    assert!(passed.stderr.contains("gate: passed"), "{}", passed.stderr);
+    let open = gate("1.13.0+local", &[]).expect(3);
+    let why = "1 advisory could not be compared with what is installed: \
+               nokogiri 1.13.0+local (GHSA-aaaa-bbbb-cccc)";
+    assert!(open.stderr.contains(why), "{}", open.stderr);
+    assert!(open.stdout.contains("Not examined"), "{}", open.stdout);
+    // Who knows better says so.
+    let ignore = "ignore:\n  - {id: GHSA-aaaa-bbbb-cccc, reason: our own build of 1.14, expires: 2050-01-01}\n";
+    std::fs::write(path.join("ignore.yaml"), ignore).unwrap();
+    let accepted = gate("1.13.0+local", &["--ignore", "ignore.yaml"]).expect(0);
+    assert!(accepted.stdout.contains("1 ignored by entries"), "{}", accepted.stdout);
+}
+
+#[test]
+fn a_fresh_feed_does_not_hide_a_stale_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let feed = |ecosystem: &str, modified: &str| {
+        let advisory = serde_json::json!({
+            "id": format!("X-{ecosystem}"),
+            "modified": modified,
+            "affected": [{
+                "package": {"ecosystem": ecosystem, "name": "a"},
+                "ranges": [{"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"fixed": "1"}]}],
+            }],
+        });
+        std::fs::write(path.join("osv").join(format!("{ecosystem}.json")), advisory.to_string())
+            .unwrap();
+    };
+    std::fs::create_dir(path.join("osv")).unwrap();
+    feed("npm", "2020-01-02T00:00:00Z");
+    let today = std::process::Command::new("date").args(["-u", "+%FT%TZ"]).output().unwrap();
+    feed("RubyGems", String::from_utf8(today.stdout).unwrap().trim());
+    run(path, &["db", "build", "--feed", "osv/npm=osv"]).expect(0);
+    let scan = |args: &[&str]| run(path, &[&["scan", "--quiet"], args].concat());
+    let target = gem(path, "2.0");
+    let fresh = scan(&["--max-age-days", "7", &target]).expect(0);
+    assert!(!fresh.stderr.contains("days old"), "{}", fresh.stderr);
+    let text = std::fs::read_to_string(path.join("gem.cdx.json")).unwrap();
+    std::fs::write(
+        path.join("both.cdx.json"),
+        text.replace("nokogiri", "left-pad").replace("pkg:gem", "pkg:npm"),
+    )
+    .unwrap();
+    let stale = scan(&["--max-age-days", "7", "sbom:both.cdx.json"]).expect(1);
+    assert!(stale.stderr.contains("the feed osv/npm is "), "{}", stale.stderr);
+    // The warning is there although nobody wants to see progress, unless the policy says never.
+    assert!(stale.stderr.contains("warning: advisories of 2020-01-02 ("), "{}", stale.stderr);
+    assert!(stale.stdout.contains("days old, osv/npm)"), "{}", stale.stdout);
+    let policy = "version: 1\nname: own\nimages:\n  gate:\n    database_age_days_warn: none\n";
+    std::fs::write(path.join("own.yaml"), policy).unwrap();
+    let silent = scan(&["--policy", "own.yaml", "sbom:both.cdx.json"]).expect(0);
+    assert!(!silent.stderr.contains("warning:"), "{}", silent.stderr);
+}

@@ -155,6 +155,7 @@ fn whole_policy_is_read_to_the_last_key() {
     assert_eq!(policy.containers.limits.core_bytes, Some(1 << 20));
     assert_eq!(policy.containers.network, Network::Host);
     assert_eq!(policy.images.gate.database_age_days_max, Some(7));
+    assert_eq!(policy.images.gate.database_age_days_warn, Some(3));
     assert_eq!(policy.images.gate.database_key_age_days_max, Some(365));
     assert!(!policy.runtime.builtin_rules);
     assert_eq!(policy.response[0].tags, ["mitre_execution"]);

@@ -108,7 +108,11 @@ impl DatabaseBuilder {
             return Ok(());
         }
         self.n_records += 1;
-        self.feed(&advisory.feed).n_records += 1;
+        let info = self.feed(&advisory.feed);
+        info.n_records += 1;
+        if !info.ecosystems.contains(ecosystem) {
+            info.ecosystems.insert(ecosystem.to_string());
+        }
         let index = self.feed_order.iter().rposition(|name| *name == advisory.feed);
         let index = index.unwrap_or_else(|| {
             self.feed_order.push(advisory.feed.clone());
@@ -253,8 +257,8 @@ impl DatabaseBuilder {
         }
         self.exploited.iter().for_each(|id| writer.put(&format::exploited_key(id), b""));
         // A fresh list of what is exploited must not make old advisories look new.
-        let is_of_advisories = |f: &&&FeedInfo| !matches!(f.name.as_str(), "kev" | "epss");
-        let newest = feeds.iter().filter(is_of_advisories).filter_map(|f| f.newest).max();
+        let of_advisories = feeds.iter().filter(|feed| feed.has_advisories());
+        let newest = of_advisories.filter_map(|feed| feed.newest).max();
         let newest = newest.unwrap_or(now);
         let metadata = Metadata {
             feeds: feeds.into_iter().cloned().collect(),

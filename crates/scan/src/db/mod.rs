@@ -23,9 +23,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use palisade_base::{Digest, Explain, Timestamp};
-use palisade_model::finding::DatabaseInfo;
+use palisade_model::Inventory;
+use palisade_model::finding::{DatabaseInfo, FeedTime};
 use serde::{Deserialize, Serialize};
 
+use crate::ecosystem;
+use crate::feeds::{epss, kev};
 use crate::minimality::Lifecycles;
 use blocks::{Blocks, LastBlock, Value, pair_at};
 pub use build::{BuildDatabaseError, DatabaseBuilder, RECORDS_MAX, Signer};
@@ -52,6 +55,9 @@ pub struct FeedInfo {
     /// When it was fetched or read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fetched: Option<Timestamp>,
+    /// Ecosystems of which it speaks; empty in databases of earlier builds.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub ecosystems: BTreeSet<String>,
 }
 
 impl FeedInfo {
@@ -66,6 +72,19 @@ impl FeedInfo {
         let is_fault =
             |reason: &str| reason.starts_with("malformed") || reason.starts_with("damaged");
         self.skipped.iter().filter(|(reason, _)| is_fault(reason)).map(|(_, n)| n).sum()
+    }
+
+    /// As of when it speaks. Data that is dated after it was fetched makes it no younger.
+    pub fn time(&self) -> Option<Timestamp> {
+        match (self.newest, self.fetched) {
+            (Some(newest), Some(fetched)) => Some(newest.min(fetched)),
+            (newest, fetched) => newest.or(fetched),
+        }
+    }
+
+    /// Whether it has advisories, rather than ratings of them.
+    fn has_advisories(&self) -> bool {
+        !matches!(self.name.as_str(), kev::FEED | epss::FEED)
     }
 }
 
@@ -378,12 +397,32 @@ impl Database {
         &self.path
     }
 
-    /// What a report says about the database.
+    /// What a report about `inventory` says about the database.
+    pub fn info_of(&self, inventory: &Inventory) -> DatabaseInfo {
+        let there = ecosystem::of_inventory(inventory);
+        // Of which ecosystems an older file's feeds speak is not known: of any.
+        let concerns =
+            |feed: &FeedInfo| feed.ecosystems.is_empty() || !feed.ecosystems.is_disjoint(&there);
+        DatabaseInfo { oldest: self.oldest(concerns), ..self.info() }
+    }
+
+    /// The oldest of the feeds of advisories that `counts`.
+    fn oldest(&self, counts: impl Fn(&FeedInfo) -> bool) -> Option<FeedTime> {
+        let feeds = self.metadata.feeds.iter().filter(|feed| feed.n_records > 0);
+        let counted = feeds.filter(|feed| feed.has_advisories() && counts(feed));
+        // No time comes before any.
+        counted.map(feed_time).min_by_key(|feed| feed.time)
+    }
+
+    /// What is said of the database whatever the inventory: all its feeds count.
     pub fn info(&self) -> DatabaseInfo {
         DatabaseInfo {
             feeds: self.feed_names.clone(),
             built: Timestamp::from_nanos(self.header.built_nanos),
             n_records: self.header.n_records,
+            partial: self.metadata.partial.iter().cloned().collect(),
+            times: self.metadata.feeds.iter().map(feed_time).collect(),
+            oldest: self.oldest(|_| true),
             key_created: self.key_created,
         }
     }
@@ -619,6 +658,10 @@ impl Database {
     fn find(&self, key: &[u8]) -> Result<Option<usize>, ReadDatabaseError> {
         self.directory.find(key).map_err(|_| self.damaged("its directory makes no sense"))
     }
+}
+
+fn feed_time(feed: &FeedInfo) -> FeedTime {
+    FeedTime { name: feed.name.clone(), time: feed.time() }
 }
 
 const BAD_BLOCK: &str = "a block makes no sense";

@@ -353,3 +353,94 @@ fn one_updater_at_a_time_and_nothing_older() {
     drop(lock);
     update::UpdateLock::take(&path).unwrap();
 }
+
+/// Advisories of two distributions and of npm, each of a feed as old as that.
+fn aged(builder: &mut DatabaseBuilder) {
+    let feeds =
+        [("osv/Debian", "Debian:12", 10), ("osv/npm", "npm", 90), ("alpine", "Alpine:v3.22", 5)];
+    for (feed, ecosystem, second) in feeds {
+        let one = Advisory { feed: feed.into(), ..advisory("CVE-2024-0001", "1.0") };
+        builder.add(ecosystem, "a", one).unwrap();
+        builder.note_time(feed, Timestamp::from_nanos(second * 1_000_000_000));
+    }
+    builder.add_exploited("kev", "CVE-2024-0001");
+    builder.note_time("kev", Timestamp::from_nanos(1));
+}
+
+fn holding(kinds: &[palisade_model::PackageKind]) -> Inventory {
+    let package = |kind: &_| palisade_model::Package::new(*kind, "a", "1", "/x");
+    Inventory {
+        subject: palisade_model::package::Subject {
+            name: "x".into(),
+            digest: None,
+            platform: None,
+        },
+        distribution: Some(palisade_model::Distribution {
+            id: "debian".into(),
+            version_id: "12".into(),
+            codename: String::new(),
+            name: "Debian 12".into(),
+        }),
+        packages: kinds.iter().map(package).collect(),
+        parts: vec![],
+        programs: vec![],
+        n_files: 0,
+        gaps: vec![],
+    }
+}
+
+#[test]
+fn a_fresh_feed_hides_no_stale_one() {
+    use palisade_model::PackageKind::{Dpkg, Node, Python};
+    let mut builder = DatabaseBuilder::new();
+    aged(&mut builder);
+    let (_folder, path) = written(&builder);
+    let db = Database::open(&path).unwrap();
+    let check = |db: &Database, kinds: &[_], expected: Option<&str>| {
+        let oldest = db.info_of(&holding(kinds)).oldest;
+        assert_eq!(oldest.as_ref().map(|feed| feed.name.as_str()), expected, "{kinds:?}");
+    };
+    check(&db, &[Node, Dpkg], Some("osv/Debian"));
+    check(&db, &[Node], Some("osv/npm"));
+    check(&db, &[Python], None);
+    let info = db.info_of(&holding(&[Dpkg]));
+    assert_eq!(info.as_of(), Some(Timestamp::from_nanos(10_000_000_000)));
+    assert_eq!(
+        info.age_days(Timestamp::from_nanos(10_000_000_000 + 3 * 86_400_000_000_000)),
+        Some(3)
+    );
+    // Whatever is there, all feeds of advisories count; the list of what is exploited does not.
+    assert_eq!(db.info().oldest.unwrap().name, "alpine");
+    assert_eq!(db.info().times.len(), 4);
+    // A delta brings the times along.
+    builder.note_time("osv/Debian", Timestamp::from_nanos(95_000_000_000));
+    let newer = path.with_extension("new");
+    builder.write(&newer, NOW).unwrap();
+    let newer = Database::open(&newer).unwrap();
+    let bytes = delta::apply(&db, &delta::between(&db, &newer).unwrap(), &path).unwrap();
+    std::fs::write(&path, bytes).unwrap();
+    check(&Database::open(&path).unwrap(), &[Node, Dpkg], Some("osv/npm"));
+    // A feed of unknown time comes before all, and one that is dated after it was fetched is as
+    // old as that.
+    builder.feed("osv/npm").newest = None;
+    builder.feed("osv/Debian").fetched = Some(Timestamp::from_nanos(7));
+    builder.write(&path, NOW).unwrap();
+    let db = Database::open(&path).unwrap();
+    assert_eq!(db.info_of(&holding(&[Node, Dpkg])).as_of(), None);
+    assert_eq!(db.info_of(&holding(&[Dpkg])).as_of(), Some(Timestamp::from_nanos(7)));
+}
+
+#[test]
+fn feeds_of_an_earlier_build_s_file_count_for_every_ecosystem() {
+    let mut builder = DatabaseBuilder::new();
+    aged(&mut builder);
+    for feed in ["osv/Debian", "osv/npm", "alpine"] {
+        builder.feed(feed).ecosystems.clear();
+    }
+    let (_folder, path) = written(&builder);
+    let text = String::from_utf8_lossy(&std::fs::read(&path).unwrap()).into_owned();
+    assert_eq!(text.matches("\"ecosystems\":").count(), 1, "as it was written before");
+    let db = Database::open(&path).unwrap();
+    let oldest = db.info_of(&holding(&[palisade_model::PackageKind::Node])).oldest.unwrap();
+    assert_eq!(oldest.name, "alpine");
+}

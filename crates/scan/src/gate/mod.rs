@@ -2,13 +2,15 @@
 //!
 //! Each demand of the gate is answered by itself: met, refused, or not answerable. A demand
 //! about vulnerabilities can only be answered where the database could judge the image's
-//! packages; where it could not, the answer is [`GateVerdict::NotEvaluated`], which callers
-//! must treat as a failure, never as a pass.
+//! packages and compare their versions, and where nothing that was found had to be dropped;
+//! else the answer is [`GateVerdict::NotEvaluated`], which callers must treat as a failure, never
+//! as a pass. What a demand leaves out by design (files over a bound, vulnerabilities that no
+//! feed rates) is in its notes.
 
 mod baseline;
 
 use palisade_base::Timestamp;
-use palisade_model::finding::{LicenceVerdict, ScanReport, Vulnerability};
+use palisade_model::finding::{FeedTime, LicenceVerdict, ScanReport, Vulnerability};
 use palisade_model::judgement::{GateResult, GateRule, GateVerdict};
 use palisade_model::package::PackageKind;
 use palisade_model::{Finding, Severity};
@@ -16,6 +18,7 @@ use palisade_policy::Gate;
 
 pub use baseline::Known;
 
+use crate::ecosystem;
 use crate::minimality::Lifecycles;
 
 /// What the gate says, for those who need no more.
@@ -54,6 +57,10 @@ impl From<&GateResult> for GateDecision {
 
 /// A key may be younger than this machine's clock says by this much.
 const CLOCK_SKEW_SECONDS_MAX: u64 = 86_400;
+/// The ecosystem of programs outside packages. They have no feed, whatever the database: a demand
+/// that nobody could ever meet would shut out every image with a program built from source. They
+/// are listed as not judged, and noted.
+const OUTSIDE: &str = PackageKind::Binary.purl_type();
 /// Identifiers named in one reason; the rest is a number.
 const NAMED_MAX: usize = 5;
 
@@ -118,6 +125,17 @@ struct Judge<'a> {
 
 /// The answer to one demand: what refuses it, and what stands in the way of an answer.
 fn rule(name: &str, demand: String, refusals: Vec<String>, obstacles: Vec<String>) -> GateRule {
+    noted(name, demand, refusals, obstacles, Vec::new())
+}
+
+/// As [`rule`], with what the answer leaves out by design.
+fn noted(
+    name: &str,
+    demand: String,
+    refusals: Vec<String>,
+    obstacles: Vec<String>,
+    notes: Vec<String>,
+) -> GateRule {
     let (verdict, reasons) = if !refusals.is_empty() {
         (GateVerdict::Refused, refusals)
     } else if !obstacles.is_empty() {
@@ -125,7 +143,7 @@ fn rule(name: &str, demand: String, refusals: Vec<String>, obstacles: Vec<String
     } else {
         (GateVerdict::Passed, Vec::new())
     };
-    GateRule { rule: name.to_string(), demand, verdict, reasons }
+    GateRule { rule: name.to_string(), demand, verdict, reasons, notes }
 }
 
 impl<'a> Judge<'a> {
@@ -158,7 +176,14 @@ impl<'a> Judge<'a> {
         let what = format!("rated {threshold} or worse{}", self.with_fix());
         let refusals = sentence(&ids, self.new, &what).into_iter().collect();
         let demand = format!("no {}vulnerability {what}{}", self.new, self.with_code());
-        Some(rule("severity", demand, refusals, self.vulnerability_obstacles()))
+        let mut notes = self.vulnerability_notes();
+        let unrated = self.ids(|v| v.severity == Severity::Unknown && fixable(v));
+        if threshold != Severity::Unknown && !unrated.is_empty() {
+            let noun = if unrated.len() == 1 { "vulnerability" } else { "vulnerabilities" };
+            let n = unrated.len();
+            notes.push(format!("{n} {}{noun} that no feed rates did not count", self.new));
+        }
+        Some(noted("severity", demand, refusals, self.vulnerability_obstacles(), notes))
     }
 
     fn epss(&self) -> Option<GateRule> {
@@ -172,7 +197,7 @@ impl<'a> Judge<'a> {
         let mut obstacles = self.vulnerability_obstacles();
         obstacles.extend(self.lacks_feed(crate::feeds::epss::FEED, "EPSS scores"));
         let demand = format!("no {}vulnerability {what}{}", self.new, self.with_code());
-        Some(rule("epss_percent", demand, refusals, obstacles))
+        Some(noted("epss_percent", demand, refusals, obstacles, self.vulnerability_notes()))
     }
 
     fn known_exploited(&self) -> Option<GateRule> {
@@ -186,7 +211,7 @@ impl<'a> Judge<'a> {
         obstacles
             .extend(self.lacks_feed(crate::feeds::kev::FEED, "list of exploited vulnerabilities"));
         let demand = format!("no {}vulnerability {what}{}", self.new, self.with_code());
-        Some(rule("known_exploited", demand, refusals, obstacles))
+        Some(noted("known_exploited", demand, refusals, obstacles, self.vulnerability_notes()))
     }
 
     fn secrets(&self) -> Option<GateRule> {
@@ -205,7 +230,11 @@ impl<'a> Judge<'a> {
         } else if self.report.coverage.n_files_searched == 0 && self.report.inventory.n_files > 0 {
             obstacles.push("no file was searched for secrets".into());
         }
-        Some(rule("secrets", format!("no {}secret in the image", self.new), refusals, obstacles))
+        let coverage = &self.report.coverage;
+        obstacles.extend(dropped(coverage.dropped.secrets, "secrets"));
+        let notes = unseen(coverage.n_files_large, "were too large to search for secrets");
+        let demand = format!("no {}secret in the image", self.new);
+        Some(noted("secrets", demand, refusals, obstacles, notes.into_iter().collect()))
     }
 
     fn malware(&self) -> Option<GateRule> {
@@ -224,8 +253,12 @@ impl<'a> Judge<'a> {
         } else if self.report.coverage.n_files_malware == 0 && self.report.inventory.n_files > 0 {
             obstacles.push("no file was examined for malware".into());
         }
+        let coverage = &self.report.coverage;
+        obstacles.extend(dropped(coverage.dropped.malware, "signs of malware"));
+        let n_skipped = coverage.n_files_malware_skipped;
+        let notes = unseen(n_skipped, "were not examined for malware (size, time, depth)");
         let demand = format!("no {}sign of malware in the image", self.new);
-        Some(rule("malware", demand, refusals, obstacles))
+        Some(noted("malware", demand, refusals, obstacles, notes.into_iter().collect()))
     }
 
     fn licences(&self) -> Option<GateRule> {
@@ -270,6 +303,9 @@ impl<'a> Judge<'a> {
         if self.report.coverage.is_of_document {
             obstacles.push("a bill of materials shows neither files nor settings".into());
         }
+        let kinds = self.report.coverage.dropped;
+        obstacles.extend(dropped(kinds.files, "dangerous files"));
+        obstacles.extend(dropped(kinds.malware, "signs of malware"));
         let demand = format!(
             "no {}dangerous file, malware, licence, weak setting or the like {what}",
             self.new
@@ -289,29 +325,47 @@ impl<'a> Judge<'a> {
             .map(|one| format!("{} {} got its last fixes on {}", one.product, one.release, one.end))
             .collect();
         let mut obstacles = Vec::new();
-        match &self.report.inventory.distribution {
-            None => obstacles.push("the image does not say which distribution it is".into()),
-            Some(distribution) if found.unknown.contains(&distribution.name) => obstacles
-                .push(format!("the end of `{}` is not known; say it in `images.gate.end_of_life_dates` of the policy", distribution.name)),
-            Some(_) => {}
+        if self.report.inventory.distribution.is_none() {
+            obstacles.push("the image does not say which distribution it is".into());
         }
+        obstacles.extend(found.unknown.iter().map(|name| {
+            format!(
+                "the end of `{name}` is not known; say it in `images.gate.end_of_life_dates` of \
+                 the policy"
+            )
+        }));
         let demand = "no distribution or run-time that gets no fixes any more".to_string();
         Some(rule("end_of_life", demand, refusals, obstacles))
     }
 
     fn database_age(&self) -> Option<GateRule> {
         let days_max = self.gate.database_age_days_max?;
-        let mut refusals = Vec::new();
+        let (mut refusals, mut obstacles) = (Vec::new(), self.vulnerability_obstacles());
         if let Some(database) = &self.report.database {
+            // Lists that other demands rest on age as well.
+            let lists = [
+                (self.gate.known_exploited, crate::feeds::kev::FEED),
+                (self.gate.epss_ppm.is_some(), crate::feeds::epss::FEED),
+            ];
+            let is_asked = |feed: &&FeedTime| lists.contains(&(true, feed.name.as_str()));
+            let asked = database.times.iter().filter(is_asked);
+            for FeedTime { name, time } in database.oldest.iter().chain(asked) {
+                match time.map(|time| self.now.since(time).as_secs() / 86_400) {
+                    None => obstacles.push(format!("how old the feed {name} is is not known")),
+                    Some(days) if days > u64::from(days_max) => refusals.push(format!(
+                        "the feed {name} is {days} days old, the policy allows {days_max}"
+                    )),
+                    Some(_) => {}
+                }
+            }
             let days = self.now.since(database.built).as_secs() / 86_400;
-            if days > u64::from(days_max) {
+            if database.oldest.is_none() && days > u64::from(days_max) {
                 refusals.push(format!(
                     "the newest advisory is {days} days old, the policy allows {days_max}"
                 ));
             }
         }
         let demand = format!("advisories not older than {days_max} days");
-        let obstacles = self.vulnerability_obstacles();
         Some(rule("database_age_days_max", demand, refusals, obstacles))
     }
 
@@ -353,20 +407,65 @@ impl<'a> Judge<'a> {
                 "there is no advisory database, so vulnerabilities were not looked for".into(),
             );
         }
-        // Programs outside packages have no feed, whatever the database: a demand that nobody
-        // could ever meet would shut out every image with a program built from source. They
-        // are listed as not judged.
-        let bare = PackageKind::Binary.purl_type();
-        let unmatched = self.report.coverage.unmatched.iter();
-        let blind = unmatched.filter(|u| self.report.database.is_some() && u.ecosystem != bare);
-        why.extend(blind.map(|u| {
+        let coverage = &self.report.coverage;
+        let unmatched = coverage.unmatched.iter().filter(|u| u.ecosystem != OUTSIDE);
+        why.extend(unmatched.filter(|_| self.report.database.is_some()).map(|u| {
             format!(
                 "{} packages of {} could not be judged: {}",
                 u.n_packages, u.ecosystem, u.reason
             )
         }));
+        why.extend(self.no_packages());
+        why.extend(self.incomparable());
+        why.extend(dropped(coverage.dropped.vulnerabilities, "vulnerabilities"));
         why.extend(self.gaps());
         why
+    }
+
+    /// An image that says which distribution it is, and of which no package was found: they are
+    /// kept in a way that is not read, or somebody removed what says that they are there.
+    fn no_packages(&self) -> Option<String> {
+        let inventory = &self.report.inventory;
+        let distribution = inventory.distribution.as_ref()?;
+        let has_any = inventory.packages.iter().any(|package| package.kind.is_of_distribution());
+        (!has_any && self.report.database.is_some()).then(|| {
+            format!("no package of {} was found, so none could be judged", distribution.name)
+        })
+    }
+
+    fn incomparable(&self) -> Option<String> {
+        let coverage = &self.report.coverage;
+        let n = coverage.n_incomparable;
+        let mut names: Vec<String> = coverage
+            .incomparable
+            .iter()
+            .map(|one| format!("{} {} ({})", one.package, one.installed, one.id))
+            .collect();
+        names.sort_unstable();
+        names.dedup();
+        let noun = if n == 1 { "advisory" } else { "advisories" };
+        let of = if names.is_empty() { String::new() } else { format!(": {}", some_of(&names)) };
+        (n > 0).then(|| format!("{n} {noun} could not be compared with what is installed{of}"))
+    }
+
+    /// What every answer about vulnerabilities leaves out.
+    fn vulnerability_notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        let outside = self.report.coverage.unmatched.iter().filter(|u| u.ecosystem == OUTSIDE);
+        let n: u64 = outside.map(|u| u.n_packages).sum();
+        if n > 0 {
+            let noun = if n == 1 { "program" } else { "programs" };
+            notes.push(format!("{n} {noun} outside packages could not be judged"));
+        }
+        if let Some(database) = &self.report.database {
+            // What it knows of other ecosystems makes no difference.
+            let there = ecosystem::of_inventory(&self.report.inventory);
+            let partial = there.iter().filter(|name| database.partial.contains(name));
+            notes.extend(partial.map(|name| {
+                format!("of {name} the advisory database knows only what changelogs say was fixed")
+            }));
+        }
+        notes
     }
 
     fn gaps(&self) -> Vec<String> {
@@ -381,6 +480,15 @@ impl<'a> Judge<'a> {
         let has = database.feeds.iter().any(|known| known == feed);
         (!has).then(|| format!("the advisory database has no {what}"))
     }
+}
+
+/// What was found beyond a bound and not kept could be the worst.
+fn dropped(n: u64, what: &str) -> Option<String> {
+    (n > 0).then(|| format!("{n} {what} beyond the bound were dropped"))
+}
+
+fn unseen(n: u64, what: &str) -> Option<String> {
+    (n > 0).then(|| format!("{n} files {what}"))
 }
 
 fn sentence(ids: &[&str], new: &str, what: &str) -> Option<String> {

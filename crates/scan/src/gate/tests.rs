@@ -3,8 +3,8 @@
 use super::*;
 use palisade_model::Package;
 use palisade_model::finding::{
-    Coverage, DatabaseInfo, LicenceFinding, Malware, MalwareEngine, Secret, Unmatched,
-    Vulnerability,
+    Coverage, DatabaseInfo, Dropped, Incomparable, LicenceFinding, Malware, MalwareEngine, Secret,
+    Unmatched, Vulnerability,
 };
 use palisade_model::package::{Gap, Inventory, Subject};
 use palisade_policy::EndOfLife;
@@ -45,6 +45,9 @@ fn report(findings: Vec<Finding>) -> ScanReport {
             feeds: vec!["kev".into(), "epss".into()],
             built: NOW,
             n_records: 1,
+            partial: vec![],
+            times: vec![],
+            oldest: None,
             key_created: None,
         }),
         findings,
@@ -391,4 +394,145 @@ fn absent_functions_count_unless_the_policy_says_otherwise() {
         let found = report(vec![with("CVE-1", SymbolAnswer::Absent), with("CVE-2", answer)]);
         assert!(refused(&found, &lenient).iter().all(|reason| reason.ends_with(": CVE-2")));
     }
+}
+
+#[test]
+fn what_could_not_be_compared_is_named_and_never_passed() {
+    let mut report = report(vec![]);
+    let one = |package: &str| Incomparable {
+        id: "GHSA-1".into(),
+        package: package.into(),
+        purl: String::new(),
+        installed: "1.0!".into(),
+    };
+    report.coverage.n_incomparable = 8;
+    report.coverage.incomparable = vec![one("nokogiri"), one("rack")];
+    let expected = "8 advisories could not be compared with what is installed: \
+                    nokogiri 1.0! (GHSA-1), rack 1.0! (GHSA-1)";
+    let asking = [
+        Gate { severity: Some(Severity::Unknown), ..Gate::default() },
+        Gate { epss_ppm: Some(1), ..Gate::default() },
+        Gate { known_exploited: true, ..Gate::default() },
+        Gate { database_age_days_max: Some(1), ..Gate::default() },
+    ];
+    for gate in &asking {
+        let expected = GateDecision::NotEvaluated { why: vec![expected.to_string()] };
+        assert_eq!(evaluate(&report, gate, NOW), expected);
+    }
+    let secrets = Gate { secrets: true, ..Gate::default() };
+    assert_eq!(evaluate(&report, &secrets, NOW), GateDecision::Pass);
+}
+
+#[test]
+fn what_was_dropped_keeps_the_demand_for_its_kind_from_being_met() {
+    let gate = |kind: &str| Gate {
+        severity: (kind == "vulnerabilities").then_some(Severity::High),
+        secrets: kind == "secrets",
+        malware: kind == "malware",
+        other_severity: (kind == "files").then_some(Severity::High),
+        ..Gate::default()
+    };
+    let kinds = ["vulnerabilities", "secrets", "malware", "files"];
+    for dropped in kinds {
+        let mut report = report(vec![]);
+        let n = |kind: &str| u64::from(kind == dropped);
+        report.coverage.dropped = Dropped {
+            vulnerabilities: n("vulnerabilities"),
+            secrets: n("secrets"),
+            malware: n("malware"),
+            files: n("files"),
+        };
+        for asked in kinds {
+            let passes = evaluate(&report, &gate(asked), NOW) == GateDecision::Pass;
+            // Malware is among the other findings.
+            let concerns = asked == dropped || (asked, dropped) == ("files", "malware");
+            assert_eq!(passes, !concerns, "{asked} {dropped}");
+        }
+    }
+}
+
+#[test]
+fn a_distribution_without_packages_is_not_passed() {
+    let mut report = report(vec![]);
+    report.inventory.distribution = Some(palisade_model::Distribution {
+        id: "debian".into(),
+        version_id: "12".into(),
+        codename: String::new(),
+        name: "Debian 12".into(),
+    });
+    let npm = Package::new(PackageKind::Node, "left-pad", "1.0.0", "/app");
+    report.inventory.packages.push(npm);
+    let why = ["no package of Debian 12 was found, so none could be judged".to_string()];
+    let gate = Gate { severity: Some(Severity::High), ..Gate::default() };
+    let expected = GateDecision::NotEvaluated { why: why.to_vec() };
+    assert_eq!(evaluate(&report, &gate, NOW), expected);
+    report.inventory.packages.push(Package::new(PackageKind::Dpkg, "a", "1", "/var/lib/dpkg"));
+    assert_eq!(evaluate(&report, &gate, NOW), GateDecision::Pass);
+}
+
+#[test]
+fn an_unknown_run_time_has_no_end_that_could_be_met() {
+    let mut report = report(vec![]);
+    report.inventory.distribution = Some(palisade_model::Distribution {
+        id: "debian".into(),
+        version_id: "13".into(),
+        codename: String::new(),
+        name: "Debian 13".into(),
+    });
+    let gate = Gate { end_of_life: true, ..Gate::default() };
+    assert_eq!(evaluate(&report, &gate, NOW), GateDecision::Pass);
+    let node = Package::new(PackageKind::Binary, "node", "99.1.0", "/opt/node");
+    report.inventory.packages.push(node);
+    assert!(matches!(evaluate(&report, &gate, NOW), GateDecision::NotEvaluated { .. }));
+}
+
+#[test]
+fn what_an_answer_leaves_out_by_design_is_said() {
+    let mut report = report(vec![vulnerability("CVE-1", Severity::Unknown, true, false)]);
+    report.database.as_mut().unwrap().partial = vec!["Debian:12".into(), "Debian:13".into()];
+    report.inventory.distribution = Some(palisade_model::Distribution {
+        id: "debian".into(),
+        version_id: "12".into(),
+        codename: String::new(),
+        name: "Debian 12".into(),
+    });
+    report.inventory.packages.push(Package::new(PackageKind::Dpkg, "a", "1", "/var/lib/dpkg"));
+    report.coverage.unmatched.push(Unmatched {
+        ecosystem: "generic".into(),
+        n_packages: 1,
+        reason: "r".into(),
+    });
+    report.coverage.n_files_large = 2;
+    report.coverage.n_files_malware_skipped = 3;
+    let result = judge(&report, &Gate { known_exploited: true, ..all() }, None, NOW);
+    assert_eq!(result.verdict, GateVerdict::Passed);
+    let expected = [
+        "1 program outside packages could not be judged",
+        "of Debian:12 the advisory database knows only what changelogs say was fixed",
+        "1 vulnerability that no feed rates did not count",
+        "2 files were too large to search for secrets",
+        "3 files were not examined for malware (size, time, depth)",
+    ];
+    assert_eq!(result.notes(), expected);
+}
+
+#[test]
+fn the_oldest_feed_that_matters_decides_how_old_the_advisories_are() {
+    let days_ago = |days: u64| Timestamp::from_nanos(NOW.as_nanos() - days * 86_400_000_000_000);
+    let feed = |name: &str, days: u64| FeedTime { name: name.into(), time: Some(days_ago(days)) };
+    let mut report = report(vec![]);
+    let database = report.database.as_mut().unwrap();
+    database.times = vec![feed("kev", 30), feed("osv/Debian", 2_000), feed("osv/npm", 0)];
+    database.oldest = Some(feed("osv/Debian", 2_000));
+    let gate = Gate { database_age_days_max: Some(7), ..Gate::default() };
+    let old = "the feed osv/Debian is 2000 days old, the policy allows 7";
+    assert_eq!(refused(&report, &gate), [old]);
+    let kev = Gate { known_exploited: true, ..gate.clone() };
+    let list = "the feed kev is 30 days old, the policy allows 7";
+    assert_eq!(refused(&report, &kev), [old, list]);
+    report.database.as_mut().unwrap().oldest = Some(feed("osv/npm", 0));
+    assert_eq!(evaluate(&report, &gate, NOW), GateDecision::Pass);
+    report.database.as_mut().unwrap().oldest.as_mut().unwrap().time = None;
+    let why = vec!["how old the feed osv/npm is is not known".to_string()];
+    assert_eq!(evaluate(&report, &gate, NOW), GateDecision::NotEvaluated { why });
 }

@@ -385,3 +385,59 @@ fn many_packages_are_judged_as_each_alone() {
     assert_eq!(all.vulnerabilities.len(), PACKAGES_MANY.div_ceil(6));
     assert_eq!(all.n_packages_matched, PACKAGES_MANY as u64);
 }
+
+#[test]
+fn what_cannot_be_compared_is_kept_apart() {
+    let range = |introduced: Option<&str>, fixed: &str| Range {
+        introduced: introduced.map(str::to_string),
+        end: RangeEnd::Fixed(fixed.into()),
+    };
+    let with = |ranges: Vec<Range>, versions: &[&str]| Advisory {
+        ranges,
+        versions: versions.iter().map(ToString::to_string).collect(),
+        ..advisory("CVE-2024-0001", &["GHSA-1"], None)
+    };
+    let check = |advisory: Advisory, installed: &str, n_found: usize, n_incomparable: u64| {
+        let gem = package(PackageKind::Ruby, "nokogiri", installed, None);
+        let found = run(&[("RubyGems", "nokogiri", advisory)], vec![gem]);
+        let counted = (found.vulnerabilities.len(), found.n_incomparable);
+        assert_eq!(counted, (n_found, n_incomparable), "{installed}");
+        assert_eq!(found.incomparable.len() as u64, n_incomparable, "{installed}");
+        found
+    };
+    let fixed = || with(vec![range(None, "1.14.0")], &[]);
+    // The platform of a gem says nothing against its version.
+    check(fixed(), "1.13.0-x86_64-linux", 1, 0);
+    check(fixed(), "1.14.0-java", 0, 0);
+    let found = check(fixed(), "1.13.0+local", 0, 1);
+    let open = &found.incomparable[0];
+    assert_eq!((open.id.as_str(), open.installed.as_str()), ("CVE-2024-0001", "1.13.0+local"));
+    assert_eq!(open.aliases, ["GHSA-1"]);
+    // A range that cannot be read is no proof, whatever the others say, unless one end excludes.
+    let bad = || range(Some("1.0"), "?");
+    check(with(vec![range(None, "1.0"), bad()], &[]), "1.5", 0, 1);
+    check(with(vec![range(None, "1.0"), bad()], &[]), "0.9", 1, 0);
+    check(with(vec![range(None, "0.8"), bad()], &[]), "0.9", 0, 0);
+    // Of a version without an order, a list of versions says nothing either.
+    check(with(vec![], &["1.13.0"]), "1.13.0+local", 0, 1);
+    check(with(vec![], &["1.13.0+local"]), "1.13.0+local", 1, 0);
+    check(with(vec![], &["1.13.0"]), "1.12", 0, 0);
+}
+
+#[test]
+fn what_is_found_otherwise_or_left_to_the_distribution_is_not_open() {
+    let known = advisory("PYSEC-1", &["CVE-2024-0001"], Some("2"));
+    let unclear = advisory("GHSA-1", &["CVE-2024-0001"], Some("?"));
+    let records = [("PyPI", "a", known), ("PyPI", "a", unclear.clone())];
+    let python = |version: &str| package(PackageKind::Python, "a", version, None);
+    let found = run(&records, vec![python("1")]);
+    assert_eq!((found.vulnerabilities.len(), found.n_incomparable), (1, 0));
+    // Of 3 nothing is known: one record denies, the other cannot say.
+    assert_eq!(run(&records, vec![python("3")]).n_incomparable, 1);
+    let mut owner = package(PackageKind::Dpkg, "python3-a", "1", None);
+    owner.files = vec!["/usr/lib/python3/dist-packages/a.dist-info/METADATA".into()];
+    let mut owned = python("1");
+    owned.evidence = "/usr/lib/python3/dist-packages/a.dist-info/METADATA".into();
+    let found = run(&[("PyPI", "a", unclear)], vec![owner, owned]);
+    assert_eq!(found.n_incomparable, 0);
+}

@@ -17,6 +17,7 @@ use palisade_base::{Digest, Timestamp};
 use palisade_image::Image;
 use palisade_model::{Finding, Inventory, Minimality};
 
+pub use base::newer_tags;
 pub use elf::{Linkage, linkage};
 pub use graph::Graph;
 pub use lifecycle::Lifecycles;

@@ -136,7 +136,7 @@ fn cut(text: &str, n_max: usize) -> String {
 
 fn messages(report: &ScanReport) -> Vec<Value> {
     let message = |level: &str, value: String| json!({ "level": level, "value": value });
-    let mut messages = Vec::new();
+    let mut messages = vec![message("info", item::advisories_of(report))];
     if report.n_ignored > 0 {
         let text = format!("{} findings were set aside, each with a reason", report.n_ignored);
         messages.push(message("info", text));

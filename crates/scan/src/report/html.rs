@@ -161,9 +161,9 @@ pub fn render(report: &ScanReport, version: &str) -> Result<String, askama::Erro
         time: minute(&report.time.rfc3339()),
         database: match &report.database {
             Some(database) => format!(
-                "{} advisories, the newest of {}",
+                "{} {}",
                 database.n_records,
-                day(&database.built.rfc3339())
+                clean(&item::advisories(database, report.time))
             ),
             None => "no advisory database: vulnerabilities were not looked for".into(),
         },
@@ -268,7 +268,9 @@ fn gate(report: &ScanReport) -> Option<GateView> {
             .rules
             .iter()
             .map(|rule| {
-                let reasons = clean(&rule.reasons.join("; "));
+                let all: Vec<&str> =
+                    rule.reasons.iter().chain(&rule.notes).map(String::as_str).collect();
+                let reasons = clean(&all.join("; "));
                 (class(rule.verdict), rule.verdict.as_str(), rule.demand.clone(), reasons)
             })
             .collect(),

@@ -2,10 +2,14 @@
 //!
 //! A new kind of finding is described here once; every form of the report has it then.
 
-use palisade_model::finding::{Misconfiguration, ScanReport, Vulnerability};
+use std::collections::BTreeMap;
+
+use palisade_base::Timestamp;
+use palisade_model::finding::{DatabaseInfo, Misconfiguration, ScanReport, Vulnerability};
 use palisade_model::symbols::SymbolAnswer;
 use palisade_model::{Finding, Severity};
 
+use super::printable;
 use crate::ignore::danger_name;
 use crate::licences::verdict_name;
 
@@ -187,6 +191,31 @@ fn configuration(c: &Misconfiguration) -> Item {
     }
 }
 
+/// [`advisories`] of a report, or that there are none.
+pub fn advisories_of(report: &ScanReport) -> String {
+    match &report.database {
+        Some(database) => advisories(database, report.time),
+        None => "no advisory database".into(),
+    }
+}
+
+/// As of when the database speaks of what is in the inventory, and which feed is as old as that:
+/// `advisories of 2026-10-21 (31 days old, debian-changelogs)`.
+pub fn advisories(database: &DatabaseInfo, now: Timestamp) -> String {
+    let name = database.oldest.as_ref().map(|feed| printable(&feed.name)).unwrap_or_default();
+    let Some(time) = database.as_of() else {
+        return format!("advisories of unknown age ({name})");
+    };
+    let date: String = time.rfc3339().chars().take(10).collect();
+    let age = match database.age_days(now).unwrap_or_default() {
+        0 => return format!("advisories of {date}"),
+        1 => "1 day old".to_string(),
+        days => format!("{days} days old"),
+    };
+    let of = if name.is_empty() { String::new() } else { format!(", {name}") };
+    format!("advisories of {date} ({age}{of})")
+}
+
 /// What was not examined, one sentence each: files, and packages that could not be judged.
 pub fn blind_spots(report: &ScanReport) -> Vec<String> {
     let gaps = report.gaps().iter().map(|gap| format!("{}: {}", gap.path, gap.reason));
@@ -196,6 +225,7 @@ pub fn blind_spots(report: &ScanReport) -> Vec<String> {
         format!("{n} packages of {ecosystem}: {reason}")
     });
     let mut spots: Vec<String> = gaps.chain(unmatched).collect();
+    spots.extend(incomparable(report));
     if report.database.is_none() {
         spots.push("vulnerabilities: there is no advisory database".into());
     }
@@ -203,6 +233,28 @@ pub fn blind_spots(report: &ScanReport) -> Vec<String> {
         spots.push("files and settings: a bill of materials was read, not an image".into());
     }
     spots
+}
+
+/// Packages whose versions advisories could not be compared with, one sentence each.
+pub(crate) fn incomparable(report: &ScanReport) -> Vec<String> {
+    let coverage = &report.coverage;
+    let mut by_package: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    for one in &coverage.incomparable {
+        *by_package.entry((&one.package, &one.installed)).or_default() += 1;
+    }
+    let mut sentences: Vec<String> = by_package
+        .into_iter()
+        .map(|((package, installed), n)| {
+            let noun = if n == 1 { "advisory" } else { "advisories" };
+            format!("{package} {installed}: {n} {noun} could not be compared with this version")
+        })
+        .collect();
+    let n_more = coverage.n_incomparable.saturating_sub(coverage.incomparable.len() as u64);
+    if n_more > 0 {
+        let what = "advisories could not be compared with what is installed";
+        sentences.push(format!("{n_more} further {what}"));
+    }
+    sentences
 }
 
 /// Where people read about an identifier.

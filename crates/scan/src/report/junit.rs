@@ -52,7 +52,9 @@ pub fn render(report: &ScanReport) -> String {
     for kind in others {
         suites.push(suite(kind, kind, true, &active, &suppressed));
     }
-    suites.push(coverage(item::blind_spots(report)));
+    let mut coverage = coverage(item::blind_spots(report));
+    coverage.properties.push(("palisade:advisories", item::advisories_of(report)));
+    suites.push(coverage);
     document(&report.inventory.subject.name, report.time, &suites)
 }
 
@@ -104,7 +106,7 @@ fn of_file(report: &CheckReport, name: &str) -> Suite {
         let outcome = Outcome::Passed;
         cases.push(Case { class: name.to_string(), name: "no finding".into(), outcome });
     }
-    Suite { name: name.to_string(), cases }
+    Suite { name: name.to_string(), cases, properties: Vec::new() }
 }
 
 enum Outcome {
@@ -123,6 +125,7 @@ struct Case {
 struct Suite {
     name: String,
     cases: Vec<Case>,
+    properties: Vec<(&'static str, String)>,
 }
 
 impl Suite {
@@ -160,7 +163,11 @@ fn gate(report: &ScanReport) -> Option<Suite> {
             },
         }
     };
-    Some(Suite { name: "gate".into(), cases: gate.rules.iter().map(case).collect() })
+    Some(Suite {
+        name: "gate".into(),
+        cases: gate.rules.iter().map(case).collect(),
+        properties: Vec::new(),
+    })
 }
 
 fn suite(
@@ -198,7 +205,7 @@ fn suite(
         name: format!("{} {}", item.rule, item.title),
         outcome: Outcome::Skipped(reason.clone()),
     }));
-    Suite { name: title.into(), cases }
+    Suite { name: title.into(), cases, properties: Vec::new() }
 }
 
 fn coverage(blind_spots: Vec<String>) -> Suite {
@@ -214,7 +221,7 @@ fn coverage(blind_spots: Vec<String>) -> Suite {
         let name = "everything was examined".to_string();
         cases.push(Case { class: "coverage".into(), name, outcome: Outcome::Passed });
     }
-    Suite { name: "coverage".into(), cases }
+    Suite { name: "coverage".into(), cases, properties: Vec::new() }
 }
 
 fn document(name: &str, time: Timestamp, suites: &[Suite]) -> String {
@@ -239,11 +246,24 @@ fn document(name: &str, time: Timestamp, suites: &[Suite]) -> String {
             suite.n_errors(),
             suite.n_skipped(),
         );
+        write_properties(&mut out, &suite.properties);
         suite.cases.iter().for_each(|case| write_case(&mut out, case));
         out.push_str("  </testsuite>\n");
     }
     out.push_str("</testsuites>\n");
     out
+}
+
+/// They come before the cases, as the schemas of JUnit's readers have it.
+fn write_properties(out: &mut String, properties: &[(&str, String)]) {
+    if properties.is_empty() {
+        return;
+    }
+    out.push_str("    <properties>\n");
+    for (name, value) in properties {
+        let _ = writeln!(out, "      <property name=\"{}\" value=\"{}\"/>", Xml(name), Xml(value));
+    }
+    out.push_str("    </properties>\n");
 }
 
 fn write_case(out: &mut String, case: &Case) {

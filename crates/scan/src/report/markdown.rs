@@ -112,6 +112,9 @@ fn gate(report: &ScanReport, out: &mut String) {
             let _ = writeln!(out, "* `{}`: {}", rule.rule, escape(reason));
         }
     }
+    for note in gate.notes() {
+        let _ = writeln!(out, "* {}", escape(note));
+    }
     if let Some(baseline) = &gate.baseline {
         let _ = writeln!(
             out,

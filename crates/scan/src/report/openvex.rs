@@ -72,11 +72,11 @@ pub fn render(report: &ScanReport, info: &DocumentInfo) -> Result<String, serde_
     Ok(text)
 }
 
-/// The tool, and what it did not examine: there is no other place for it, and who reads that a
+/// The tool, how old its advisories are, and what it did not examine: there is no other place for it, and who reads that a
 /// vulnerability is not named here must know.
 fn tooling(report: &ScanReport, version: &str) -> String {
     let spots = super::item::blind_spots(report);
-    let mut text = format!("palisade/{version}");
+    let mut text = format!("palisade/{version}; {}", super::item::advisories_of(report));
     for spot in spots.iter().take(SPOTS_MAX) {
         text.push_str("; not examined: ");
         text.push_str(&printable(spot));
@@ -253,7 +253,7 @@ mod tests {
         let vex = set_aside("CVE-2024-0003", SuppressedBy::Vex, SymbolAnswer::Unknown);
         let report = report(vec![absent, present], vec![vex]);
         let (_, text) = document(&report);
-        let ignores = crate::vex::read(text.as_bytes()).unwrap();
+        let ignores = crate::vex::read(text.as_bytes()).unwrap().statements;
         let of = |id: &str| Finding::Vulnerability(vulnerability(id, "/a", SymbolAnswer::Unknown));
         let mut findings: Vec<Finding> =
             ["CVE-2024-0001", "CVE-2024-0002", "CVE-2024-0003"].map(of).to_vec();

@@ -147,6 +147,10 @@ fn notifications(spots: impl IntoIterator<Item = String>) -> Vec<Value> {
 fn properties(report: &ScanReport) -> Value {
     let mut properties =
         json!({ "subject": report.inventory.subject, "suppressed": report.n_ignored });
+    properties["advisories"] = json!(item::advisories_of(report));
+    if let Some(database) = &report.database {
+        properties["database"] = json!(database);
+    }
     if let Some(gate) = &report.gate {
         properties["gate"] = json!(gate);
     }

@@ -366,6 +366,8 @@ impl Table {
             let (ecosystem, reason) = (printable(&u.ecosystem), &u.reason);
             rows.push(format!("  {} packages of {ecosystem}: {reason}", u.n_packages));
         }
+        let incomparable = item::incomparable(report).into_iter();
+        rows.extend(incomparable.map(|sentence| format!("  {}", printable(&sentence))));
         self.rows(&format!("Not examined ({})", rows.len()), &rows);
     }
 
@@ -421,6 +423,9 @@ impl Table {
             for reason in &rule.reasons {
                 self.line(&format!("             {}", printable(reason)));
             }
+        }
+        for note in gate.notes() {
+            self.line(&format!("  but        {}", printable(note)));
         }
         if let Some(baseline) = &gate.baseline {
             let day: String = baseline.time.rfc3339().chars().take(10).collect();
@@ -620,14 +625,7 @@ pub fn summary(report: &ScanReport, n_hidden: u64) -> String {
     );
     aside(coverage.n_files_large, "files too large to search");
     if let Some(database) = &report.database {
-        let date: String = database.built.rfc3339().chars().take(10).collect();
-        let days = report.time.since(database.built).as_secs() / 86_400;
-        let age = match days {
-            0 => String::new(),
-            1 => " (1 day old)".to_string(),
-            days => format!(" ({days} days old)"),
-        };
-        asides.push(format!("advisories of {date}{age}"));
+        asides.push(item::advisories(database, report.time));
     }
     if !asides.is_empty() {
         let _ = write!(text, "; {}", asides.join(", "));

@@ -5,8 +5,9 @@ use std::path::Path;
 use base64::Engine as _;
 use palisade_base::{Digest, Timestamp};
 use palisade_model::finding::{
-    Coverage, DangerousFile, DatabaseInfo, FileDanger, LicenceFinding, LicenceVerdict, Malware,
-    MalwareEngine, Misconfiguration, ScanReport, Secret, Unmatched, Vulnerability,
+    Coverage, DangerousFile, DatabaseInfo, FeedTime, FileDanger, Incomparable, LicenceFinding,
+    LicenceVerdict, Malware, MalwareEngine, Misconfiguration, ScanReport, Secret, Unmatched,
+    Vulnerability,
 };
 use palisade_model::judgement::{Suppressed, SuppressedBy};
 use palisade_model::package::{Gap, Inventory, Package, SourcePackage, Subject};
@@ -113,6 +114,9 @@ pub(crate) fn clean() -> ScanReport {
             feeds: vec!["debian-changelogs".into()],
             built: TIME,
             n_records: 5,
+            partial: vec![],
+            times: vec![],
+            oldest: None,
             key_created: None,
         }),
         findings: vec![],
@@ -314,15 +318,31 @@ fn names_of_forms_are_read_and_near_ones_suggested() {
 
 /// What was set aside and what was not examined is in every form: the reason or the number.
 #[test]
-fn no_form_loses_what_was_set_aside_or_not_examined() {
+fn no_form_loses_what_was_set_aside_or_not_examined_or_how_old_the_advisories_are() {
     let template = template::Template::parse(
-        "{{ suppressed|length }} set aside: {{ suppressed[0].reason }}; {{ not_examined|join(',') }}",
+        "{{ suppressed|length }} set aside: {{ suppressed[0].reason }}; {{ not_examined|join(',') }}; {{ summary }}",
         "t.txt",
     )
     .unwrap();
     let options = RenderOptions { template: Some(&template), ..options() };
+    let mut report = full();
+    let old = Timestamp::from_nanos(TIME.as_nanos() - 40 * 86_400_000_000_000);
+    let feed = FeedTime { name: "slow-feed".into(), time: Some(old) };
+    report.database.as_mut().unwrap().oldest = Some(feed);
+    report.coverage.n_incomparable = 1;
+    report.coverage.incomparable.push(Incomparable {
+        id: "GHSA-1".into(),
+        package: "odd-package".into(),
+        purl: String::new(),
+        installed: "1!".into(),
+    });
     for format in Format::ALL {
-        let text = render(&full(), format, &options).unwrap();
+        let text = render(&report, format, &options).unwrap();
+        assert!(text.contains("slow-feed"), "{format}: which feed is old");
+        assert!(text.contains(&old.rfc3339()[..10]), "{format}: of when it is");
+        // Of bills of materials the inventory's gaps alone are a part.
+        let is_bom = format.as_str().contains("spdx") || format.as_str().contains("cyclonedx");
+        assert!(is_bom || text.contains("odd-package"), "{format}: what was not compared");
         let says = text.contains("set aside")
             || text.contains("is not reached")
             || text.contains("3 ignored by entries");

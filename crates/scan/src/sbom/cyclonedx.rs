@@ -158,7 +158,7 @@ pub fn render_as(
         spec_version,
         serial_number: format!("urn:uuid:{}", info.uuid),
         version: 1,
-        metadata: metadata(inventory, info),
+        metadata: metadata(inventory, report, info),
         components,
         dependencies,
         compositions: vec![Composition {
@@ -285,7 +285,11 @@ fn entry(
     Some(out)
 }
 
-fn metadata<'a>(inventory: &'a Inventory, info: &DocumentInfo) -> Metadata<'a> {
+fn metadata<'a>(
+    inventory: &'a Inventory,
+    report: Option<&ScanReport>,
+    info: &DocumentInfo,
+) -> Metadata<'a> {
     let subject = &inventory.subject;
     let tool = Component {
         kind: "application",
@@ -305,11 +309,15 @@ fn metadata<'a>(inventory: &'a Inventory, info: &DocumentInfo) -> Metadata<'a> {
         name: "palisade:gap",
         value: format!("{}: {}", gap.path, gap.reason),
     });
+    let advisories = report.map(|report| Property {
+        name: "palisade:advisories",
+        value: crate::report::item::advisories_of(report),
+    });
     Metadata {
         timestamp: info.seconds(),
         tools: Tools { components: vec![tool] },
         component: image,
-        properties: gaps.collect(),
+        properties: advisories.into_iter().chain(gaps).collect(),
     }
 }
 

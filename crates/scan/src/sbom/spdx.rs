@@ -36,6 +36,7 @@ pub fn render_report(
     info: &DocumentInfo,
 ) -> Result<String, serde_json::Error> {
     let mut document = document(&report.inventory, info);
+    document["creationInfo"]["comment"] = json!(item::advisories_of(report));
     let mut by_purl: HashMap<&str, Vec<String>> = HashMap::new();
     for finding in &report.findings {
         if let Finding::Vulnerability(v) = finding

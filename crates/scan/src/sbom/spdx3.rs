@@ -25,7 +25,7 @@ pub fn render(
 ) -> Result<String, serde_json::Error> {
     let mut graph =
         Graph { base: format!("https://palisade.dev/spdx/{}#", info.uuid), elements: vec![] };
-    graph.head(inventory, info);
+    graph.head(inventory, report, info);
     let packages = graph.packages(inventory);
     if let Some(report) = report {
         graph.vulnerabilities(report, &packages);
@@ -86,16 +86,20 @@ impl Graph {
         self.add("Annotation", name, fields);
     }
 
-    fn head(&mut self, inventory: &Inventory, info: &DocumentInfo) {
+    fn head(&mut self, inventory: &Inventory, report: Option<&ScanReport>, info: &DocumentInfo) {
         let tool = format!("palisade-{}", info.tool_version);
-        self.elements.push(json!({
+        let mut creation = json!({
             "type": "CreationInfo",
             "@id": CREATION,
             "specVersion": "3.0.1",
             "created": info.seconds(),
             "createdBy": [self.id("Agent")],
             "createdUsing": [self.id("Tool")],
-        }));
+        });
+        if let Some(report) = report {
+            creation["comment"] = json!(item::advisories_of(report));
+        }
+        self.elements.push(creation);
         self.add("SoftwareAgent", "Agent", json!({ "name": tool }));
         self.add("Tool", "Tool", json!({ "name": tool }));
         let mut image = json!({

@@ -5,9 +5,11 @@
 //! product is a package URL: of a package, or of the image (`pkg:oci/…`) with its packages as
 //! subcomponents. What a URL leaves out (version, qualifiers, namespace's case) is not asked for.
 //!
-//! Statements become [`Ignore`] entries, so that they are applied in every form alike.
+//! Statements become [`Ignore`] entries, so that they are applied in every form alike. What is not
+//! understood (a status that the kind does not have, a product that is no package URL) sets
+//! nothing aside and is counted.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use palisade_base::Explain;
 use palisade_model::judgement::SuppressedBy;
@@ -123,11 +125,44 @@ pub(crate) fn image_name(subject: &str) -> &str {
     name_and_tag(subject).0
 }
 
+/// What a document says.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Document {
+    /// Statements that set something aside.
+    pub statements: Vec<Ignore>,
+    /// Statements about a product that set nothing aside because they are not understood, by
+    /// reason.
+    pub not_understood: BTreeMap<String, u64>,
+}
+
+/// Reasons beyond this number are one.
+const REASONS_MAX: usize = 16;
+/// Characters of a document's words in a reason.
+const WORD_CHARS_MAX: usize = 40;
+const NO_ID: &str = "no identifier of a vulnerability";
+const NO_PRODUCT: &str = "no product";
+const NO_URL: &str = "a product without a package URL that can be read";
+const NO_PART: &str = "a subcomponent without a package URL that can be read";
+
+impl Document {
+    fn miss(&mut self, reason: &str) {
+        let is_room =
+            self.not_understood.len() < REASONS_MAX || self.not_understood.contains_key(reason);
+        let reason = if is_room { reason } else { "other reasons" };
+        *self.not_understood.entry(reason.to_string()).or_default() += 1;
+    }
+
+    fn miss_status(&mut self, status: &str) {
+        let word: String = crate::feeds::one_line(status).chars().take(WORD_CHARS_MAX).collect();
+        self.miss(&format!("status `{word}`"));
+    }
+}
+
 /// Reads a document of any kind.
-pub fn read(bytes: &[u8]) -> Result<Vec<Ignore>, ReadVexError> {
+pub fn read(bytes: &[u8]) -> Result<Document, ReadVexError> {
     let value: Value = serde_json::from_slice(bytes).map_err(ReadVexError::NotJson)?;
     let has = |key: &str| value.get(key).is_some();
-    let statements = if has("statements") {
+    let document = if has("statements") {
         openvex(value)
     } else if has("product_tree") || value.pointer("/document/category").is_some() {
         csaf(&value)
@@ -136,8 +171,8 @@ pub fn read(bytes: &[u8]) -> Result<Vec<Ignore>, ReadVexError> {
     } else {
         Err(ReadVexError::Unknown)
     }?;
-    let n: usize = statements.iter().map(|entry| entry.products.len().max(1)).sum();
-    if n > STATEMENTS_MAX { Err(ReadVexError::TooMany) } else { Ok(statements) }
+    let n: usize = document.statements.iter().map(|entry| entry.products.len().max(1)).sum();
+    if n > STATEMENTS_MAX { Err(ReadVexError::TooMany) } else { Ok(document) }
 }
 
 fn shape<T: for<'de> Deserialize<'de>>(
@@ -184,7 +219,19 @@ fn open_url(value: &Value) -> Option<&str> {
     purl.or_else(|| value.get("@id").and_then(Value::as_str)).or_else(|| value.as_str())
 }
 
-fn openvex(value: Value) -> Result<Vec<Ignore>, ReadVexError> {
+/// The packages within a product that a statement names; none where it names some and none of
+/// them can be read, for then the statement would be about all.
+fn open_parts(product: &Value, found: &mut Document) -> Option<Vec<PackageUrl>> {
+    let stated = product.get("subcomponents").and_then(Value::as_array);
+    let stated = stated.map(Vec::as_slice).unwrap_or_default();
+    let read = |part: &Value| PackageUrl::parse(open_url(part)?).ok();
+    let parts: Vec<PackageUrl> = stated.iter().filter_map(read).collect();
+    (parts.len()..stated.len()).for_each(|_| found.miss(NO_PART));
+    (stated.is_empty() || !parts.is_empty()).then_some(parts)
+}
+
+fn openvex(value: Value) -> Result<Document, ReadVexError> {
+    let mut found = Document::default();
     let mut document: OpenVex = shape(value, "OpenVEX")?;
     // Later statements replace earlier ones about the same vulnerability and product.
     document.statements.sort_by(|a, b| a.timestamp.cmp(&b.timestamp));
@@ -192,7 +239,14 @@ fn openvex(value: Value) -> Result<Vec<Ignore>, ReadVexError> {
     let mut order = Vec::new();
     for statement in &document.statements {
         let said = [statement.justification.as_deref(), statement.impact_statement.as_deref()];
-        let sets_aside = matches!(statement.status.as_str(), "not_affected" | "fixed");
+        let sets_aside = match statement.status.as_str() {
+            "not_affected" | "fixed" => true,
+            "affected" | "under_investigation" => false,
+            other => {
+                found.miss_status(other);
+                continue;
+            }
+        };
         let mut names: Vec<&str> = ["name", "@id"]
             .iter()
             .filter_map(|key| statement.vulnerability.get(key).and_then(Value::as_str))
@@ -200,18 +254,26 @@ fn openvex(value: Value) -> Result<Vec<Ignore>, ReadVexError> {
             .collect();
         let aliases = statement.vulnerability.get("aliases").and_then(Value::as_array);
         names.extend(aliases.into_iter().flatten().filter_map(Value::as_str));
-        for name in names {
-            for product in &statement.products {
-                let Some(text) = open_url(product) else { continue };
-                let parts = product.get("subcomponents").and_then(Value::as_array);
-                let parts: Vec<PackageUrl> = parts
-                    .into_iter()
-                    .flatten()
-                    .filter_map(|part| PackageUrl::parse(open_url(part)?).ok())
-                    .collect();
-                let key = (name.to_string(), format!("{text} {parts:?}"));
-                let Some(product) = Product::of(text, parts) else { continue };
-                let made = entry(name, reason(&statement.status, &said), vec![product]);
+        // What sets nothing aside is no loss, but it may take an earlier statement back.
+        let mut ignored = Document::default();
+        let misses = if sets_aside { &mut found } else { &mut ignored };
+        if names.is_empty() {
+            misses.miss(NO_ID);
+        }
+        if statement.products.is_empty() {
+            misses.miss(NO_PRODUCT);
+        }
+        for stated in &statement.products {
+            let Some(parts) = open_parts(stated, misses) else { continue };
+            let product = open_url(stated).and_then(|text| Product::of(text, parts));
+            let Some(product) = product else {
+                misses.miss(NO_URL);
+                continue;
+            };
+            let text = open_url(stated).unwrap_or_default();
+            for &name in &names {
+                let key = (name.to_string(), format!("{text} {:?}", product.subcomponents));
+                let made = entry(name, reason(&statement.status, &said), vec![product.clone()]);
                 if last.insert(key.clone(), (made, sets_aside)).is_none() {
                     order.push(key);
                 }
@@ -219,10 +281,11 @@ fn openvex(value: Value) -> Result<Vec<Ignore>, ReadVexError> {
         }
     }
     let kept = order.into_iter().filter_map(|key| last.remove(&key));
-    Ok(kept.filter(|(_, sets_aside)| *sets_aside).map(|(entry, _)| entry).collect())
+    found.statements.extend(kept.filter(|(_, sets_aside)| *sets_aside).map(|(entry, _)| entry));
+    Ok(found)
 }
 
-fn csaf(value: &Value) -> Result<Vec<Ignore>, ReadVexError> {
+fn csaf(value: &Value) -> Result<Document, ReadVexError> {
     let kind = "CSAF";
     let mut urls: HashMap<String, String> = HashMap::new();
     collect_csaf(value.get("product_tree").unwrap_or(&Value::Null), &mut urls, 0);
@@ -254,21 +317,28 @@ fn csaf(value: &Value) -> Result<Vec<Ignore>, ReadVexError> {
         Some(list) => shape(list.clone(), kind)?,
         None => Vec::new(),
     };
-    let mut entries = Vec::new();
+    let mut found = Document::default();
     for vulnerability in &list {
-        let Some(id) = vulnerability.get("cve").and_then(Value::as_str) else { continue };
+        let id = vulnerability.get("cve").and_then(Value::as_str);
         for status in ["known_not_affected", "fixed", "first_fixed", "recommended"] {
             let pointer = format!("/product_status/{status}");
             let ids = vulnerability.pointer(&pointer).and_then(Value::as_array);
             for product_id in ids.into_iter().flatten().filter_map(Value::as_str) {
-                let Some(product) = product(product_id) else { continue };
+                let Some(id) = id else {
+                    found.miss(NO_ID);
+                    continue;
+                };
+                let Some(product) = product(product_id) else {
+                    found.miss(NO_URL);
+                    continue;
+                };
                 let said = csaf_reason(vulnerability, product_id);
                 let words = if status == "known_not_affected" { "not affected" } else { "fixed" };
-                entries.push(entry(id, reason(words, &[said]), vec![product]));
+                found.statements.push(entry(id, reason(words, &[said]), vec![product]));
             }
         }
     }
-    Ok(entries)
+    Ok(found)
 }
 
 /// The flag or the impact that a document gives for a product.
@@ -342,7 +412,7 @@ struct Affects {
     reference: String,
 }
 
-fn cyclonedx(value: Value) -> Result<Vec<Ignore>, ReadVexError> {
+fn cyclonedx(value: Value) -> Result<Document, ReadVexError> {
     let document: CycloneDx = shape(value, "CycloneDX")?;
     let mut urls: HashMap<&str, &str> = HashMap::new();
     for component in document.components.iter().chain(document.metadata.get("component")) {
@@ -351,12 +421,23 @@ fn cyclonedx(value: Value) -> Result<Vec<Ignore>, ReadVexError> {
             urls.insert(reference, url);
         }
     }
-    let mut entries = Vec::new();
+    let mut found = Document::default();
     for vulnerability in &document.vulnerabilities {
         let analysis = &vulnerability.analysis;
-        let sets_aside = ["not_affected", "false_positive", "resolved", "resolved_with_pedigree"];
-        if !sets_aside.contains(&analysis.state.as_str()) || vulnerability.id.is_empty() {
+        match analysis.state.as_str() {
+            "not_affected" | "false_positive" | "resolved" | "resolved_with_pedigree" => {}
+            "" | "exploitable" | "in_triage" => continue,
+            other => {
+                found.miss_status(other);
+                continue;
+            }
+        }
+        if vulnerability.id.is_empty() {
+            found.miss(NO_ID);
             continue;
+        }
+        if vulnerability.affects.is_empty() {
+            found.miss(NO_PRODUCT);
         }
         let said = [analysis.justification.as_deref(), analysis.detail.as_deref()];
         for affects in &vulnerability.affects {
@@ -367,11 +448,13 @@ fn cyclonedx(value: Value) -> Result<Vec<Ignore>, ReadVexError> {
             let url = urls.get(reference).copied().unwrap_or(&decoded);
             if let Some(product) = Product::of(url, Vec::new()) {
                 let reason = reason(&analysis.state, &said);
-                entries.push(entry(&vulnerability.id, reason, vec![product]));
+                found.statements.push(entry(&vulnerability.id, reason, vec![product]));
+            } else {
+                found.miss(NO_URL);
             }
         }
     }
-    Ok(entries)
+    Ok(found)
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ fn set_aside(document: &str) -> Vec<(String, String)> {
         })
     };
     let mut findings = vec![finding("openssl"), finding("zlib1g")];
-    let entries = read(document.as_bytes()).unwrap();
+    let entries = read(document.as_bytes()).unwrap().statements;
     let now = Timestamp::from_nanos(1);
     let applied = crate::ignore::apply(&mut findings, &entries, now, Some(&subject()));
     assert_eq!(applied.n_ignored as usize + findings.len(), 2);
@@ -111,5 +111,58 @@ fn other_documents_are_refused() {
     check(r#"{"statements": 3}"#, "not a valid OpenVEX document");
     check(r#"{"product_tree": {}, "vulnerabilities": 3}"#, "not a valid CSAF document");
     check(r#"{"bomFormat": "CycloneDX", "components": 3}"#, "not a valid CycloneDX document");
-    assert!(read(br#"{"product_tree": {}}"#).unwrap().is_empty());
+    assert!(read(br#"{"product_tree": {}}"#).unwrap().statements.is_empty());
+}
+
+#[test]
+fn what_is_not_understood_is_counted_and_sets_nothing_aside() {
+    let check = |document: &str, expected: &[(&str, u64)]| {
+        let found = read(document.as_bytes()).unwrap();
+        let missed: Vec<(&str, u64)> =
+            found.not_understood.iter().map(|(reason, n)| (reason.as_str(), *n)).collect();
+        assert_eq!(missed, expected, "{document}");
+        found.statements.len()
+    };
+    let openssl = r#"{"@id": "pkg:deb/debian/openssl"}"#;
+    let cpe = r#"{"@id": "cpe:2.3:a:openssl:openssl:1.0"}"#;
+    assert_eq!(check(&open("not_affected", openssl, ""), &[]), 1);
+    assert_eq!(check(&open("not_afected", openssl, ""), &[("status `not_afected`", 1)]), 0);
+    assert_eq!(check(&open("not_affected", cpe, ""), &[(NO_URL, 1)]), 0);
+    assert_eq!(check(&open("not_affected", &format!("{cpe}, {openssl}"), ""), &[(NO_URL, 1)]), 1);
+    assert_eq!(check(&open("not_affected", "", ""), &[(NO_PRODUCT, 1)]), 0);
+    // What sets nothing aside anyway is no loss.
+    assert_eq!(check(&open("affected", cpe, ""), &[]), 0);
+    // A statement about parts that cannot be read is none about the whole.
+    let image = |parts: &str| {
+        open(
+            "not_affected",
+            &format!(r#"{{"@id": "pkg:oci/shop", "subcomponents": [{parts}]}}"#),
+            "",
+        )
+    };
+    assert_eq!(check(&image(cpe), &[(NO_PART, 1)]), 0);
+    assert_eq!(check(&image(&format!("{cpe}, {openssl}")), &[(NO_PART, 1)]), 1);
+    let nameless = open("not_affected", openssl, "").replace(r#""name": "CVE-2024-0001""#, "");
+    assert_eq!(check(&nameless, &[(NO_ID, 1)]), 0);
+    let csaf = r#"{"document": {"category": "csaf_vex"}, "vulnerabilities": [
+        {"cve": "CVE-2024-0001", "product_status": {"known_not_affected": ["absent"], "known_affected": ["absent"]}},
+        {"product_status": {"fixed": ["absent"]}}]}"#;
+    assert_eq!(check(csaf, &[(NO_URL, 1), (NO_ID, 1)]), 0);
+    let cyclonedx = r#"{"bomFormat": "CycloneDX", "vulnerabilities": [
+        {"id": "CVE-2024-0001", "analysis": {"state": "not-affected"}, "affects": [{"ref": "pkg:deb/debian/a"}]},
+        {"id": "CVE-2024-0001", "analysis": {"state": "resolved"}, "affects": [{"ref": "r"}]},
+        {"id": "CVE-2024-0001", "affects": [{"ref": "r"}]}]}"#;
+    assert_eq!(check(cyclonedx, &[(NO_URL, 1), ("status `not-affected`", 1)]), 0);
+    // Reasons are bounded, and words of a document are text of one line.
+    let many: Vec<String> = (0..50)
+        .map(|i| {
+            format!(
+                r#"{{"vulnerability": {{"name": "CVE-1"}}, "status": "s\n{i}", "products": []}}"#
+            )
+        })
+        .collect();
+    let many = read(format!(r#"{{"statements": [{}]}}"#, many.join(",")).as_bytes()).unwrap();
+    assert_eq!(many.not_understood.values().sum::<u64>(), 50);
+    assert!(many.not_understood.len() <= REASONS_MAX + 1);
+    assert!(many.not_understood.contains_key("status `s 7`"));
 }

@@ -295,7 +295,7 @@ fn trivys_report_with_a_vex_document_lacks_what_ours_sets_aside() {
         {"vulnerability": {"name": "CVE-2022-23628"}, "status": "not_affected",
          "justification": "vulnerable_code_not_in_execute_path",
          "products": [{"@id": "pkg:golang/github.com/open-policy-agent/opa"}]}]}"#;
-    let ignores = vex::read(document).unwrap();
+    let ignores = vex::read(document).unwrap().statements;
     let target = Target::Folder(trivy.join("fixtures/repo/gomod"));
     let options = options(&db, &ignores, &checks);
     let scanned = scan_target(&target, &OpenOptions::default(), &options).unwrap();

@@ -18,7 +18,7 @@ use serde::Serialize;
 use super::super::Context;
 use super::fetch::Fetcher;
 use super::plan::{safe, staying};
-use super::{Planned, sandbox, vulnerabilities};
+use super::{Known, Planned, sandbox, vulnerabilities};
 use crate::cli::{self, ListFormat};
 use crate::exit::{Exit, Failure, OrExit as _};
 use crate::terminal::columns;
@@ -55,6 +55,8 @@ struct Report<'a> {
     layer_bytes: u64,
     upgraded: &'a [Upgraded],
     remaining: &'a [Remaining],
+    #[serde(flatten)]
+    known: &'a Known,
     proof: &'a Proof,
 }
 
@@ -123,11 +125,12 @@ pub(super) fn build(context: &Context<'_>, args: &cli::PatchBuild) -> Result<Exi
         layer_bytes: added.map_or(0, |layer| layer.size),
         upgraded: &built.upgraded,
         remaining: &built.plan.remaining,
+        known: &planned.known,
         proof: &proof,
     };
     let text = match args.format {
         ListFormat::Json => serde_json::to_string_pretty(&report).context("write it")? + "\n",
-        ListFormat::Table => table(&report, &built.plan),
+        ListFormat::Table => table(&report, &built.plan, now),
         ListFormat::Tsv => tsv(&built.upgraded),
     };
     context.terminal.result(&text)?;
@@ -151,7 +154,7 @@ fn write_layer(
     let file = std::fs::File::create(layer).with_context(shown)?;
     palisade_patch::build(
         files,
-        &planned.found,
+        &planned.known.found,
         &planned.repository,
         &Fetcher::new(context, &planned.folders),
         scripts,
@@ -310,8 +313,10 @@ fn prove(
     let image = open_draft(planned, draft, written)?;
     let plan = &built.plan;
     let key = |v: &Vulnerability| format!("{} {}", v.package, v.id);
-    let before: BTreeSet<String> = planned.found.iter().map(key).collect();
-    let after: BTreeSet<String> = vulnerabilities(&image, database)?.iter().map(key).collect();
+    let (ignores, subject) = (&planned.ignores, planned.image.subject());
+    let again = vulnerabilities(&image, database, ignores, &subject, planned.now)?;
+    let before: BTreeSet<String> = planned.known.found.iter().map(key).collect();
+    let after: BTreeSet<String> = again.found.iter().map(key).collect();
     let fixed = plan
         .upgrades
         .iter()
@@ -385,7 +390,7 @@ fn keep(
     Ok(())
 }
 
-fn table(report: &Report<'_>, plan: &Plan) -> String {
+fn table(report: &Report<'_>, plan: &Plan, now: Timestamp) -> String {
     let row = |one: &Upgraded| {
         let cells = [&one.package, &one.from, &one.to];
         let mut row: Vec<String> = cells.map(|cell| safe(cell)).to_vec();
@@ -428,6 +433,7 @@ fn table(report: &Report<'_>, plan: &Plan) -> String {
         "files        {} the same, {} changed, {} added, {} removed, {} of them unexpected",
         files.n_same, files.n_changed, files.n_added, files.n_removed, files.n_unexpected
     );
+    let _ = writeln!(text, "known by     {}", safe(&report.known.remark(now)));
     let verdict = if proof.holds { "holds" } else { "FAILS" };
     let _ = writeln!(text, "proof        {verdict}");
     if proof.holds {

@@ -6,14 +6,19 @@ use std::fmt::Write as _;
 use anyhow::Context as _;
 use palisade_base::Timestamp;
 use palisade_base::text::printable;
+use palisade_model::Target;
 use palisade_model::finding::Vulnerability;
 use palisade_patch::{Plan, Suite};
+use palisade_policy::Checks;
+use palisade_scan::db::Database;
+use palisade_scan::minimality::{self, Lifecycles};
+use palisade_scan::{Look, ScanOptions, scan};
 use serde::Serialize;
 
 use super::super::Context;
-use super::Planned;
+use super::{Known, Planned};
 use crate::cli::{self, ListFormat};
-use crate::exit::{Exit, Failure};
+use crate::exit::{Exit, Failure, OrExit as _};
 use crate::terminal::columns;
 
 /// Changes the form in JSON, when it changes.
@@ -38,37 +43,64 @@ struct Report<'a> {
     time: Timestamp,
     n_vulnerabilities: usize,
     n_fixed: usize,
+    #[serde(flatten)]
+    known: &'a Known,
     suites: &'a [Suite],
     #[serde(flatten)]
     plan: &'a Plan,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     bases: Vec<Base>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    bases_not_asked: Vec<NotAsked>,
 }
+
+/// A base that the image suggests and that could not be had.
+#[derive(Debug, Serialize)]
+struct NotAsked {
+    name: String,
+    why: String,
+}
+
+/// Stands for the bases that the image suggests.
+const AUTO: &str = "auto";
+/// Suggested bases that are asked for.
+const CANDIDATES_MAX: usize = 8;
 
 pub(super) fn plan(context: &Context<'_>, args: &cli::PatchPlan) -> Result<Exit, Failure> {
     let now = Timestamp::now();
     let database = super::open_database(context, &args.options)?;
     let planned = super::prepare(context, &args.target, &args.options, &database, now)?;
-    let mut bases = Vec::new();
-    for name in &args.base {
-        let image = super::super::image::open(context, name, &args.options.source)?;
-        let found = super::vulnerabilities(&image, &database)?;
-        let inventory = palisade_scan::inventory_of(&image);
-        let inventory = inventory.with_context(|| format!("examine `{name}`"))?;
-        let names = inventory.packages.iter().map(|package| package.name.as_str()).collect();
-        bases.push(compare_base(name, &planned.found, &found, &names));
+    let (mut bases, mut bases_not_asked) = (Vec::new(), Vec::new());
+    let is_auto = |name: &&String| name.as_str() == AUTO;
+    for name in args.base.iter().filter(|name| !is_auto(name)) {
+        bases.push(base(context, args, name, &planned, &database)?);
+    }
+    if args.base.iter().any(|name| name == AUTO) {
+        for name in candidates(&planned, &database)? {
+            if bases.iter().any(|known: &Base| known.name == name) {
+                continue;
+            }
+            context.terminal.progress(&format!("asking for {}", safe(&name)));
+            // That nobody has a guessed image is no failure of the plan.
+            match base(context, args, &name, &planned, &database) {
+                Ok(found) => bases.push(found),
+                Err(failure) => bases_not_asked.push(NotAsked { name, why: failure.brief() }),
+            }
+        }
     }
     bases.sort_by_key(|base| std::cmp::Reverse(base.n_fixed.saturating_sub(base.n_new)));
-    let Planned { image, found, repository, plan, .. } = &planned;
+    let Planned { image, known, repository, plan, .. } = &planned;
     let report = Report {
         version: VERSION,
         image: image.target.to_string(),
         time: now,
-        n_vulnerabilities: found.len(),
-        n_fixed: found.len() - plan.remaining.len(),
+        n_vulnerabilities: known.found.len(),
+        n_fixed: known.found.len() - plan.remaining.len(),
+        known,
         suites: &repository.suites,
         plan,
         bases,
+        bases_not_asked,
     };
     let text = match args.format {
         ListFormat::Json => serde_json::to_string_pretty(&report).context("write the plan")? + "\n",
@@ -77,6 +109,55 @@ pub(super) fn plan(context: &Context<'_>, args: &cli::PatchPlan) -> Result<Exit,
     };
     context.terminal.result(&text)?;
     Ok(super::exit_of(context, repository))
+}
+
+/// What the image `name` would do as the base.
+fn base(
+    context: &Context<'_>,
+    args: &cli::PatchPlan,
+    name: &str,
+    planned: &Planned,
+    database: &Database,
+) -> Result<Base, Failure> {
+    let image = super::super::image::open(context, name, &args.options.source)?;
+    let (ignores, subject) = (&planned.ignores, image.subject());
+    let found = super::vulnerabilities(&image, database, ignores, &subject, planned.now)?.found;
+    let inventory = palisade_scan::inventory_of(&image);
+    let inventory = inventory.with_context(|| format!("examine `{name}`"))?;
+    let names = inventory.packages.iter().map(|package| package.name.as_str()).collect();
+    Ok(compare_base(name, &planned.known.found, &found, &names))
+}
+
+/// Images that may become the base, as the image itself suggests: what its labels or what
+/// builders left behind name, as its tag is now, newer tags of it, and smaller ones.
+fn candidates(planned: &Planned, database: &Database) -> Result<Vec<String>, Failure> {
+    let lifecycles = database.lifecycles().or_exit(Exit::Incomplete)?;
+    let lifecycles = lifecycles.as_ref().unwrap_or(Lifecycles::builtin());
+    let minimality = minimality::Options { bases: Vec::new(), lifecycles: lifecycles.clone() };
+    let options = ScanOptions {
+        now: planned.now,
+        database: Some(database),
+        ignores: &planned.ignores,
+        checks: &Checks::default(),
+        secrets: false,
+        look: Look::default(),
+        minimality: Some(&minimality),
+    };
+    let report = scan::scan_image(&planned.image, &options).or_exit(Exit::Incomplete)?;
+    let Some(found) = report.minimality else { return Ok(Vec::new()) };
+    let today: String = planned.now.rfc3339().chars().take(10).collect();
+    let base = found.base.iter();
+    let newer = base.flat_map(|base| minimality::newer_tags(&base.name, lifecycles, &today));
+    let mut names: Vec<String> = Vec::new();
+    for name in newer.chain(found.proposals.into_iter().map(|proposal| proposal.base)) {
+        // A guess may be no name of an image, and a label may have a digest alone.
+        let is_image = matches!(name.parse(), Ok(Target::Anywhere(_)));
+        let is_image = is_image && !name.starts_with("sha256:");
+        if is_image && !names.contains(&name) && names.len() < CANDIDATES_MAX {
+            names.push(name);
+        }
+    }
+    Ok(names)
 }
 
 fn compare_base(
@@ -143,14 +224,18 @@ fn table(report: &Report<'_>) -> String {
             base.n_new
         );
     }
+    for one in &report.bases_not_asked {
+        let _ = writeln!(text, "base {}: not asked: {}", safe(&one.name), safe(&one.why));
+    }
     let size: u64 = plan.upgrades.iter().map(|upgrade| upgrade.size).sum();
     let _ = writeln!(
         text,
-        "{} of {} vulnerabilities fixed by {} upgrades ({:.1} MB)",
+        "{} of {} vulnerabilities fixed by {} upgrades ({:.1} MB); {}",
         report.n_fixed,
         report.n_vulnerabilities,
         plan.upgrades.len(),
-        size as f64 / 1e6
+        size as f64 / 1e6,
+        safe(&report.known.remark(report.time))
     );
     text
 }

@@ -3,6 +3,7 @@
 use anyhow::Context as _;
 use palisade_base::{Digest, Timestamp};
 use palisade_image::{Image, OpenImageError, OpenOptions, Stores};
+use palisade_model::finding::DatabaseInfo;
 use palisade_model::{Engine, StoreKind, Target};
 use palisade_scan::db::Database;
 use palisade_sensor::identity::Facts;
@@ -57,6 +58,9 @@ struct Standing {
 struct Report<'a> {
     version: u32,
     time: Timestamp,
+    /// The advisories that plans rest on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    database: Option<DatabaseInfo>,
     containers: &'a [Standing],
 }
 
@@ -76,7 +80,8 @@ pub(super) fn stale(context: &Context<'_>, args: &cli::PatchStale) -> Result<Exi
     }
     let text = match args.format {
         ListFormat::Json => {
-            let report = Report { version: VERSION, time: now, containers: &all };
+            let database = database.as_ref().map(Database::info);
+            let report = Report { version: VERSION, time: now, database, containers: &all };
             serde_json::to_string_pretty(&report).context("write the list")? + "\n"
         }
         ListFormat::Table if all.is_empty() => "no container is running\n".to_string(),
