@@ -26,7 +26,7 @@ pub use engine::{
     Asking, ContainerKind, ENGINE_CAPABILITIES, EngineFacts, harden_container, harden_exec,
     host_path_exposes, is_harmless_device, judge_asked, narrow,
 };
-pub use facts::{Facts, ImageFacts, Machine};
+pub use facts::{Facts, ImageFacts, Machine, Rlimit};
 pub use lists::{MASKED_PATHS, READ_ONLY_PATHS};
 pub use patch::{Change, Malformed};
 pub use rootless::Rootless;

@@ -8,6 +8,7 @@ use palisade_base::{Digest, Timestamp};
 use palisade_model::{Container, EnforcementAction, Priority, Severity};
 
 use crate::endpoint::Endpoint;
+use crate::limits::Limits;
 
 /// A valid policy.
 #[derive(Debug, Clone, PartialEq)]
@@ -321,49 +322,6 @@ pub enum Network {
     Bridge,
     /// The host's network.
     Host,
-}
-
-/// Resource limits; `None` means not limited by Palisade.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Limits {
-    /// Memory in bytes; swap is not added.
-    pub memory_bytes: Option<u64>,
-    /// Processor time in thousandths of one processor.
-    pub cpu_millis: Option<u32>,
-    /// Processes and threads.
-    pub pids: Option<u32>,
-    /// Open files of each process (`RLIMIT_NOFILE`).
-    pub open_files: Option<u64>,
-    /// Core file size in bytes (`RLIMIT_CORE`).
-    pub core_bytes: Option<u64>,
-    /// Processes and threads of each user (`RLIMIT_NPROC`).
-    pub nproc: Option<u64>,
-    /// Locked memory in bytes (`RLIMIT_MEMLOCK`).
-    pub memlock_bytes: Option<u64>,
-    /// Stack of the first thread in bytes (`RLIMIT_STACK`).
-    pub stack_bytes: Option<u64>,
-    /// Size of a file in bytes (`RLIMIT_FSIZE`).
-    pub fsize_bytes: Option<u64>,
-    /// What it reads of its disk in a second, and as much that it writes, in bytes.
-    pub io_bytes_per_second: Option<u64>,
-    /// What it sends over its bridge in a second, and as much that it receives, in bytes.
-    pub network_bytes_per_second: Option<u64>,
-}
-
-impl Limits {
-    /// Limits of each process as the kernel and OCI name them, with the most that the policy allows.
-    pub fn rlimits(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        [
-            ("RLIMIT_NOFILE", self.open_files),
-            ("RLIMIT_CORE", self.core_bytes),
-            ("RLIMIT_NPROC", self.nproc),
-            ("RLIMIT_MEMLOCK", self.memlock_bytes),
-            ("RLIMIT_STACK", self.stack_bytes),
-            ("RLIMIT_FSIZE", self.fsize_bytes),
-        ]
-        .into_iter()
-        .filter_map(|(name, most)| Some((name, most?)))
-    }
 }
 
 /// What is watched.

@@ -42,7 +42,8 @@ fn facts() -> Facts {
         image: ImageFacts::default(),
         machine: Machine {
             architecture: "x86_64".into(),
-            rlimits_max: std::collections::BTreeMap::new(),
+            rlimits: std::collections::BTreeMap::new(),
+            may_raise_rlimits: true,
             can_limit_swap: true,
             disk: None,
         },
