@@ -255,6 +255,15 @@ pub enum IdsError {
     #[error("{action} the ledger of id ranges `{}`", .path.display())]
     Io {
         /// `read`, `lock`, `write`.
+    /// A list of ids that belong to others cannot be read.
+    #[error("read `{}`, which says whose ids are taken", .path.display())]
+    List {
+        /// The list.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
         action: &'static str,
         /// The ledger.
         path: PathBuf,
@@ -279,6 +288,10 @@ impl Explain for IdsError {
             }
             .into(),
         )
+                Self::List { .. } => {
+                    "mend it: a container could otherwise be given a user's ids; it may be absent, \
+                     and has at most 1 MiB"
+                }
     }
 }
 

@@ -104,7 +104,7 @@ impl Runtime {
         if let Some(delegation) = &delegation {
             paths.cgroup_parent = delegation.parent();
         }
-        let nothing = IdSpace { ids: 0..0, reserved: Vec::new() };
+        let nothing = IdSpace { ids: 0..0, lists: Vec::new(), register: None };
         let ids = IdLedger::new(paths.ledger(), nothing);
         Ok(Self { paths, runc, ids, hierarchies, rootless: Some(rootless), delegation })
     }

@@ -9,6 +9,7 @@
 //! | `data/containers/ID/` | what the container wrote | while the container exists |
 //! | `data/layers/HEX/` | unpacked layers, shared | until removed |
 //! | `data/ids/ledger.json` | the ledger of id ranges | for ever |
+//! | `/var/lib/palisade/ranges/ID` | which container of any data folder has the range | while the container exists |
 
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};

@@ -61,7 +61,7 @@ impl Runtime {
         let is_private = request.policy.containers.user_namespace == UserNamespace::Private;
         let Some(rootless) = &self.rootless else {
             let ids = match (is_private, keep) {
-                (true, true) => Some(self.ids.allocate()?),
+                (true, true) => Some(self.ids.allocate(&self.paths.written(id))?),
                 (true, false) => Some(self.ids.next()?),
                 (false, _) => None,
             };
