@@ -18,6 +18,7 @@ pub mod lxc;
 mod patch;
 mod rootless;
 pub mod seccomp;
+pub mod selinux;
 mod spec;
 mod user;
 

@@ -223,6 +223,8 @@ pub struct Containers {
     pub mask_paths: bool,
     /// Whether AppArmor confines it too.
     pub security_module: SecurityModule,
+    /// SELinux's label.
+    pub selinux: Selinux,
     /// Whether programs that are not the image's are refused.
     pub deny_drift: bool,
     /// What holds where an ordinary user runs it.
@@ -311,6 +313,51 @@ pub enum SecurityModule {
     Required,
     /// No profile is made.
     Off,
+}
+
+/// Characters of a label of SELinux.
+pub(crate) const SELINUX_LABEL_CHARS_MAX: usize = 255;
+
+/// Which label of SELinux a container gets.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Selinux {
+    /// That of containers, with categories of its own, where the machine has it.
+    Auto,
+    /// None.
+    None,
+    /// This one, `user:role:type` or `user:role:type:level`; without it nothing is started.
+    Label(String),
+}
+
+/// A text that is no label.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no label of SELinux")]
+pub struct NoLabel(String);
+
+impl std::str::FromStr for Selinux {
+    type Err = NoLabel;
+
+    fn from_str(text: &str) -> Result<Self, NoLabel> {
+        let is_plain = |more: &'static str| {
+            move |part: &str| {
+                !part.is_empty()
+                    && part.chars().all(|c| c.is_ascii_alphanumeric() || more.contains(c))
+            }
+        };
+        let mut parts = text.splitn(4, ':');
+        let names = parts.by_ref().take(3).filter(|part| is_plain("_.-")(part)).count();
+        match text {
+            "auto" => Ok(Self::Auto),
+            "none" => Ok(Self::None),
+            _ if names == 3
+                && text.len() <= SELINUX_LABEL_CHARS_MAX
+                && parts.next().is_none_or(is_plain("_.,:-")) =>
+            {
+                Ok(Self::Label(text.to_string()))
+            }
+            _ => Err(NoLabel(text.chars().take(80).collect())),
+        }
+    }
 }
 
 /// Network of a container, from the narrowest.

@@ -45,8 +45,8 @@ pub use decide::{Admission, GateState, SignatureState, admit, response_for};
 pub use decisions::Decisions;
 pub use document::{
     Action, CheckException, Checks, Containers, CustomCheck, EndOfLife, Enforce, EnforceException,
-    EnforceMode, EnforceRule, Evidence, Gate, ImageVerification, Images, Network, Policy,
-    ResponseRule, Rootless, RootlessIds, RootlessLimits, Runtime, Seccomp, SecurityModule,
+    EnforceMode, EnforceRule, Evidence, Gate, ImageVerification, Images, Network, NoLabel, Policy,
+    ResponseRule, Rootless, RootlessIds, RootlessLimits, Runtime, Seccomp, SecurityModule, Selinux,
     SeverityChange, Sink, SinkFormat, Tmpfs, UserMode, UserNamespace,
 };
 pub use endpoint::Endpoint;

@@ -499,6 +499,20 @@ const KEYS_AFTER_LIMITS: &[Key] = &[
         example: "required",
     },
     Key {
+        path: "containers.selinux",
+        kind: Kind::Text(TextRule::Selinux, |p, text| {
+            if let Ok(label) = text.parse() {
+                p.containers.selinux = label;
+            }
+        }),
+        default: Default::Value("auto"),
+        doc: "SELinux's label of containers of `palisade run`. `auto`: `container_t` with two \
+              categories of each container's own, where the machine's policy knows it. A label that \
+              is named is required. Files get the label's user and level with the type \
+              `container_file_t`.",
+        example: "\"system_u:system_r:web_palisade.process:s0\"",
+    },
+    Key {
         path: "containers.deny_drift",
         kind: Kind::Bool(|p, on| p.containers.deny_drift = on),
         default: Default::Value("false"),

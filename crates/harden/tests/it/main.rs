@@ -32,6 +32,7 @@ fn restricted() -> Containers {
         },
         mask_paths: true,
         security_module: palisade_policy::SecurityModule::Auto,
+        selinux: palisade_policy::Selinux::Auto,
         deny_drift: false,
         rootless: palisade_policy::Rootless::default(),
     }
