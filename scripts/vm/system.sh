@@ -39,7 +39,12 @@ for name in "${programs[@]}"; do
     [ -e "$system/usr/bin/$name" ] || ln -s "$file" "$system/usr/bin/$name"
 done
 # Tests of profiles say that they are skipped where it is not.
-if [ -x /usr/sbin/apparmor_parser ]; then add /usr/sbin/apparmor_parser; fi
+if [ -x /usr/sbin/apparmor_parser ]; then
+    add /usr/sbin/apparmor_parser
+    # What profiles for the parser's own tools include.
+    mkdir -p "$system/etc/apparmor.d"
+    cp -r /etc/apparmor.d/{abi,abstractions,tunables} "$system/etc/apparmor.d/"
+fi
 if [ -x /usr/bin/secilc ]; then add /usr/bin/secilc; fi
 install -D /bin/busybox "$system/bin/busybox"
 add "$palisade"

@@ -14,6 +14,8 @@ const VOLUME_BYTES: u64 = 64 << 20;
 const VOLUMES_MAX: usize = 64;
 /// Period over which processor time is measured out, in microseconds.
 pub(crate) const CPU_PERIOD_US: u64 = 100_000;
+/// Why a limit of processes was changed.
+pub(crate) const RLIMIT_BY_POLICY: &str = "limits of each process by the policy";
 
 /// A hardened spec.
 #[derive(Debug, Clone, PartialEq)]
@@ -250,9 +252,11 @@ impl Work {
         Ok(user)
     }
 
+    /// Each limit of processes is written down: the policy's, or the one that the caller has.
     fn rlimits(&mut self, at: &str, policy: &Containers, facts: &Facts) -> Result<(), Malformed> {
         let path = format!("{at}/rlimits");
         let mut list = self.patch.list(&path)?;
+        let mut missing = Vec::new();
         for (kind, wanted) in policy.limits.rlimits() {
             let max = facts.machine.rlimit_max(kind);
             if wanted > max {
@@ -264,11 +268,32 @@ impl Work {
                 });
             }
             let value = wanted.min(max);
-            list.retain(|entry| entry.get("type").and_then(Value::as_str) != Some(kind));
-            list.push(json!({"type": kind, "hard": value, "soft": value}));
+            let limit = json!({"type": kind, "hard": value, "soft": value});
+            let mut is_there = false;
+            for entry in list.iter_mut().filter(|entry| is_rlimit(entry, kind)) {
+                (*entry, is_there) = (limit.clone(), true);
+            }
+            if !is_there {
+                missing.push(limit);
+            }
         }
         if !list.is_empty() {
-            self.patch.set(&path, Value::Array(list), "limits of each process by the policy")?;
+            self.patch.set(&path, Value::Array(list), RLIMIT_BY_POLICY)?;
+        }
+        for limit in missing {
+            self.patch.push(&path, limit, RLIMIT_BY_POLICY)?;
+        }
+        self.inherit_rlimits(&path, facts)
+    }
+
+    /// Writes down what a process would have of the caller's limits without a word.
+    pub(crate) fn inherit_rlimits(&mut self, path: &str, facts: &Facts) -> Result<(), Malformed> {
+        let known = self.patch.list(path)?;
+        for (kind, own) in &facts.machine.rlimits {
+            if !known.iter().any(|entry| is_rlimit(entry, kind)) {
+                let limit = json!({"type": kind, "hard": own.hard, "soft": own.soft});
+                self.patch.push(path, limit, "the caller's, as the policy names none")?;
+            }
         }
         Ok(())
     }
@@ -492,6 +517,11 @@ pub(crate) fn add_tmpfs(list: &mut Vec<Value>, path: &str, options: &[&str]) {
         Some(mount) => *mount = new,
         None => list.push(new),
     }
+}
+
+/// Whether an entry of `rlimits` is of this kind.
+pub(crate) fn is_rlimit(entry: &Value, kind: &str) -> bool {
+    entry.get("type").and_then(Value::as_str) == Some(kind)
 }
 
 /// Whether a device rule allows more than one named device.

@@ -519,6 +519,7 @@ fn within(work: &mut Work, first: &Value) -> Result<(), Malformed> {
             work.patch.set(&format!("/{key}"), label.clone(), why)?;
         }
     }
+    limits::within_rlimits(work, first)?;
     let bounding = match first.pointer("/capabilities/bounding") {
         // Without the object a runtime gives none.
         None | Some(Value::Null) => Vec::new(),

@@ -15,13 +15,25 @@ pub struct ImageFacts {
     pub volumes: Vec<String>,
 }
 
+/// A limit of a process (`getrlimit(2)`); `u64::MAX` is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rlimit {
+    /// What holds.
+    pub soft: u64,
+    /// What the process may raise it to.
+    pub hard: u64,
+}
+
 /// Facts about the machine that will run the container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Machine {
     /// As `uname -m` says: `x86_64`, `aarch64`.
     pub architecture: String,
-    /// The caller's hard limits by name (`RLIMIT_NOFILE`), when they may not be exceeded.
-    pub rlimits_max: BTreeMap<String, u64>,
+    /// The caller's limits of processes by name (`RLIMIT_NOFILE`), which a process has where
+    /// nobody says otherwise; those that are not known are left to whoever starts it.
+    pub rlimits: BTreeMap<&'static str, Rlimit>,
+    /// Whether the caller may exceed its hard limits.
+    pub may_raise_rlimits: bool,
     /// Whether swap can be limited together with memory.
     pub can_limit_swap: bool,
     /// The disk of the container's files, as the kernel numbers it (major, minor); `None` when it is
@@ -32,7 +44,8 @@ pub struct Machine {
 impl Machine {
     /// The most that the limit of this name may be set to.
     pub fn rlimit_max(&self, name: &str) -> u64 {
-        self.rlimits_max.get(name).copied().unwrap_or(u64::MAX)
+        let own = self.rlimits.get(name).filter(|_| !self.may_raise_rlimits);
+        own.map_or(u64::MAX, |own| own.hard)
     }
 }
 

@@ -18,6 +18,7 @@ pub mod lxc;
 mod patch;
 mod rootless;
 pub mod seccomp;
+pub mod selinux;
 mod spec;
 mod user;
 
@@ -26,7 +27,7 @@ pub use engine::{
     Asking, ContainerKind, ENGINE_CAPABILITIES, EngineFacts, Root, harden_container, harden_exec,
     host_path_exposes, is_harmless_device, judge_asked, mount_sources, narrow,
 };
-pub use facts::{Facts, ImageFacts, Machine};
+pub use facts::{Facts, ImageFacts, Machine, Rlimit};
 pub use lists::{MASKED_PATHS, READ_ONLY_PATHS};
 pub use patch::{Change, Malformed};
 pub use rootless::Rootless;

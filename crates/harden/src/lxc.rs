@@ -8,6 +8,7 @@
 //!
 //! Files that a configuration includes are not read; each is named.
 
+mod limits;
 mod network;
 mod rules;
 mod usernet;
@@ -250,9 +251,9 @@ impl Work {
         self.findings.push(LxcFinding { line, key, level, message, fix });
     }
 
-    /// Lines of `key` that are still there: index, number and value. An empty value takes back
-    /// what was said before of its key and of those below it, and is none itself.
-    fn of(&self, key: &str) -> Vec<(usize, usize, String)> {
+    /// Where what is said of `key` begins to count: an empty value takes back what was said
+    /// before of its key and of those below it, and is none itself.
+    fn since(&self, key: &str) -> usize {
         let takes_back = |line: &Line| {
             let rest = key.strip_prefix(line.key.as_str());
             line.text.is_some()
@@ -260,8 +261,12 @@ impl Work {
                 && !line.key.is_empty()
                 && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
         };
-        let from = self.lines.iter().rposition(takes_back).map_or(0, |at| at + 1);
-        let all = self.lines.iter().enumerate().skip(from);
+        self.lines.iter().rposition(takes_back).map_or(0, |at| at + 1)
+    }
+
+    /// Lines of `key` that count: index, number and value.
+    fn of(&self, key: &str) -> Vec<(usize, usize, String)> {
+        let all = self.lines.iter().enumerate().skip(self.since(key));
         let kept = all.filter(|(_, line)| line.key == key && line.text.is_some());
         kept.map(|(i, line)| (i, line.number, line.value.clone())).collect()
     }
@@ -276,6 +281,13 @@ impl Work {
             line.value = value.to_string();
             line.text = Some(format!("{} = {value}", line.key));
         }
+    }
+
+    /// Writes a line of its own before the one at `index`; those after it move on.
+    fn insert(&mut self, index: usize, key: &str, value: &str) {
+        let text = Some(format!("{key} = {value}"));
+        let line = Line { number: 0, text, key: key.to_string(), value: value.to_string() };
+        self.lines.insert(index.min(self.lines.len()), line);
     }
 
     fn remove(&mut self, index: usize) {

@@ -69,6 +69,21 @@ impl Patch {
         Ok(())
     }
 
+    /// Puts `value` at the end of the list at `path`.
+    pub(crate) fn push(&mut self, path: &str, value: Value, reason: &str) -> Result<(), Malformed> {
+        let (parent, key) = split(path)?;
+        let list = self.object(parent)?.entry(key).or_insert(Value::Null);
+        if list.is_null() {
+            *list = Value::Array(Vec::new());
+        }
+        let list = list.as_array_mut().ok_or_else(|| Malformed(path.to_string()))?;
+        let path = format!("{path}/{}", list.len());
+        list.push(value.clone());
+        let reason = reason.to_string();
+        self.changes.push(Change { path, from: None, to: Some(value), reason });
+        Ok(())
+    }
+
     /// Takes what stands at `path` away.
     pub(crate) fn remove(&mut self, path: &str, reason: &str) -> Result<(), Malformed> {
         let (parent, key) = split(path)?;
@@ -124,6 +139,18 @@ mod tests {
         );
         assert_eq!(changes.len(), 2);
         assert_eq!((&changes[0].from, &changes[0].to), (&None, &Some(json!(true))));
+    }
+
+    #[test]
+    fn what_is_added_to_a_list_is_named_by_its_place() {
+        let mut patch = Patch::new(json!({"process": {"rlimits": null}, "text": ""})).unwrap();
+        patch.push("/process/rlimits", json!(1), "r").unwrap();
+        patch.push("/process/rlimits", json!(2), "r").unwrap();
+        assert_eq!(patch.push("/text", json!(1), "r"), Err(Malformed("/text".into())));
+        let (value, changes) = patch.finish();
+        assert_eq!(value, json!({"process": {"rlimits": [1, 2]}, "text": ""}));
+        let paths: Vec<_> = changes.iter().map(|change| change.path.as_str()).collect();
+        assert_eq!(paths, ["/process/rlimits/0", "/process/rlimits/1"]);
     }
 
     #[test]

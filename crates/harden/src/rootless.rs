@@ -7,7 +7,7 @@ use palisade_policy::RootlessLimits;
 use serde_json::{Value, json};
 
 use crate::IdRange;
-use crate::controls::{Hardened, Refusal, RefusalReason};
+use crate::controls::{Hardened, Refusal, RefusalReason, is_rlimit};
 use crate::patch::{Change, Patch};
 
 /// What an ordinary user has on this machine.
@@ -91,14 +91,15 @@ impl Rootless {
         let Some(pids) = pids else { return Ok(()) };
         lost.remove(at);
         let mut list = patch.list("/process/rlimits")?;
-        let is_it =
-            |entry: &Value| entry.get("type").and_then(Value::as_str) == Some("RLIMIT_NPROC");
-        if !list.iter().any(is_it) {
-            list.push(json!({"type": "RLIMIT_NPROC", "hard": pids, "soft": pids}));
-            let why = "without root: each user of the container has as many processes as a \
-                       control group would have let all have together";
-            patch.set("/process/rlimits", Value::Array(list), why)?;
-        }
+        let own = list.iter().position(|entry| is_rlimit(entry, "RLIMIT_NPROC"));
+        let own = own.map(|at| list.remove(at));
+        let number = |key: &str| own.as_ref()?.get(key).and_then(Value::as_u64);
+        let hard = number("hard").unwrap_or(pids).min(pids);
+        let soft = number("soft").unwrap_or(pids).min(hard);
+        list.push(json!({"type": "RLIMIT_NPROC", "hard": hard, "soft": soft}));
+        let why = "without root: each user of the container has as many processes as a control \
+                   group would have let all have together";
+        patch.set("/process/rlimits", Value::Array(list), why)?;
         warnings.push(format!(
             "processes are counted for each user of the container, as the controller `pids` was \
              not delegated to this user: {DELEGATION}"

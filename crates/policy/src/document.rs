@@ -8,6 +8,7 @@ use palisade_base::{Digest, Timestamp};
 use palisade_model::{Container, EnforcementAction, Priority, Severity};
 
 use crate::endpoint::Endpoint;
+use crate::limits::Limits;
 
 /// A valid policy.
 #[derive(Debug, Clone, PartialEq)]
@@ -224,6 +225,8 @@ pub struct Containers {
     pub mask_paths: bool,
     /// Whether AppArmor confines it too.
     pub security_module: SecurityModule,
+    /// SELinux's label.
+    pub selinux: Selinux,
     /// Whether programs that are not the image's are refused.
     pub deny_drift: bool,
     /// What holds where an ordinary user runs it.
@@ -314,6 +317,51 @@ pub enum SecurityModule {
     Off,
 }
 
+/// Characters of a label of SELinux.
+pub(crate) const SELINUX_LABEL_CHARS_MAX: usize = 255;
+
+/// Which label of SELinux a container gets.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Selinux {
+    /// That of containers, with categories of its own, where the machine has it.
+    Auto,
+    /// None.
+    None,
+    /// This one, `user:role:type` or `user:role:type:level`; without it nothing is started.
+    Label(String),
+}
+
+/// A text that is no label.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no label of SELinux")]
+pub struct NoLabel(String);
+
+impl std::str::FromStr for Selinux {
+    type Err = NoLabel;
+
+    fn from_str(text: &str) -> Result<Self, NoLabel> {
+        let is_plain = |more: &'static str| {
+            move |part: &str| {
+                !part.is_empty()
+                    && part.chars().all(|c| c.is_ascii_alphanumeric() || more.contains(c))
+            }
+        };
+        let mut parts = text.splitn(4, ':');
+        let names = parts.by_ref().take(3).filter(|part| is_plain("_.-")(part)).count();
+        match text {
+            "auto" => Ok(Self::Auto),
+            "none" => Ok(Self::None),
+            _ if names == 3
+                && text.len() <= SELINUX_LABEL_CHARS_MAX
+                && parts.next().is_none_or(is_plain("_.,:-")) =>
+            {
+                Ok(Self::Label(text.to_string()))
+            }
+            _ => Err(NoLabel(text.chars().take(80).collect())),
+        }
+    }
+}
+
 /// Network of a container, from the narrowest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Network {
@@ -323,49 +371,6 @@ pub enum Network {
     Bridge,
     /// The host's network.
     Host,
-}
-
-/// Resource limits; `None` means not limited by Palisade.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Limits {
-    /// Memory in bytes; swap is not added.
-    pub memory_bytes: Option<u64>,
-    /// Processor time in thousandths of one processor.
-    pub cpu_millis: Option<u32>,
-    /// Processes and threads.
-    pub pids: Option<u32>,
-    /// Open files of each process (`RLIMIT_NOFILE`).
-    pub open_files: Option<u64>,
-    /// Core file size in bytes (`RLIMIT_CORE`).
-    pub core_bytes: Option<u64>,
-    /// Processes and threads of each user (`RLIMIT_NPROC`).
-    pub nproc: Option<u64>,
-    /// Locked memory in bytes (`RLIMIT_MEMLOCK`).
-    pub memlock_bytes: Option<u64>,
-    /// Stack of the first thread in bytes (`RLIMIT_STACK`).
-    pub stack_bytes: Option<u64>,
-    /// Size of a file in bytes (`RLIMIT_FSIZE`).
-    pub fsize_bytes: Option<u64>,
-    /// What it reads of its disk in a second, and as much that it writes, in bytes.
-    pub io_bytes_per_second: Option<u64>,
-    /// What it sends over its bridge in a second, and as much that it receives, in bytes.
-    pub network_bytes_per_second: Option<u64>,
-}
-
-impl Limits {
-    /// Limits of each process as the kernel and OCI name them, with the most that the policy allows.
-    pub fn rlimits(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        [
-            ("RLIMIT_NOFILE", self.open_files),
-            ("RLIMIT_CORE", self.core_bytes),
-            ("RLIMIT_NPROC", self.nproc),
-            ("RLIMIT_MEMLOCK", self.memlock_bytes),
-            ("RLIMIT_STACK", self.stack_bytes),
-            ("RLIMIT_FSIZE", self.fsize_bytes),
-        ]
-        .into_iter()
-        .filter_map(|(name, most)| Some((name, most?)))
-    }
 }
 
 /// What is watched.

@@ -67,6 +67,8 @@ pub(crate) enum TextRule {
     Recipient,
     /// An address of `https` or `http`, or empty.
     Url,
+    /// `auto`, `none` or a label of SELinux.
+    Selinux,
 }
 
 /// What a key takes, with the function that stores it.

@@ -25,6 +25,7 @@ mod evidence;
 pub mod explain;
 mod gate;
 mod key;
+mod limits;
 pub mod load;
 mod network;
 pub mod playbook;
@@ -44,8 +45,8 @@ pub use decide::{Admission, GateState, SignatureState, admit, response_for};
 pub use decisions::Decisions;
 pub use document::{
     Action, CheckException, Checks, Containers, CustomCheck, EndOfLife, Enforce, EnforceException,
-    EnforceMode, EnforceRule, Evidence, Gate, ImageVerification, Images, Limits, Network, Policy,
-    ResponseRule, Rootless, RootlessIds, RootlessLimits, Runtime, Seccomp, SecurityModule,
+    EnforceMode, EnforceRule, Evidence, Gate, ImageVerification, Images, Network, NoLabel, Policy,
+    ResponseRule, Rootless, RootlessIds, RootlessLimits, Runtime, Seccomp, SecurityModule, Selinux,
     SeverityChange, Sink, SinkFormat, Tmpfs, UserMode, UserNamespace,
 };
 pub use endpoint::Endpoint;
@@ -54,6 +55,7 @@ pub use engines::{
     UnknownImages,
 };
 pub use explain::explain;
+pub use limits::Limits;
 pub use load::{LoadPolicyError, LoadedPolicy, Origin, Setting, parse};
 pub use network::NetworkGuards;
 pub use reference::{markdown, schema};

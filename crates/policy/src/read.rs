@@ -7,10 +7,11 @@ use palisade_model::Priority;
 
 use crate::code::Code;
 use crate::document::{
-    Checks, Containers, Enforce, Gate, ImageVerification, Images, Limits, Network, Policy,
-    Rootless, RootlessIds, RootlessLimits, Runtime, Seccomp, SecurityModule, UserMode,
+    Checks, Containers, Enforce, Gate, ImageVerification, Images, Network, Policy, Rootless,
+    RootlessIds, RootlessLimits, Runtime, Seccomp, SecurityModule, Selinux, UserMode,
     UserNamespace,
 };
+use crate::limits::Limits;
 use crate::load::{LoadPolicyError, LoadedPolicy, Origin, PROBLEMS_MAX, Setting};
 use crate::table::{self, Default, Key, Kind, TextRule, VERSION};
 use crate::value::{self, Refusal};
@@ -512,6 +513,7 @@ fn blank() -> Policy {
             limits: Limits::default(),
             mask_paths: true,
             security_module: SecurityModule::Auto,
+            selinux: Selinux::Auto,
             deny_drift: false,
             rootless: Rootless { ids: RootlessIds::Range, limits: RootlessLimits::Require },
         },

@@ -149,6 +149,13 @@ fn text_schema(rule: &TextRule) -> Value {
             json!({"type": "string", "pattern": "^(age1[02-9ac-hj-np-z]{58}|AGE1[02-9AC-HJ-NP-Z]{58})$"})
         }
         TextRule::Url => json!({"type": "string", "pattern": "^(https?://[^\\s]+)?$"}),
+        TextRule::Selinux => json!({
+            "anyOf": [
+                {"enum": ["auto", "none"]},
+                {"type": "string", "maxLength": crate::document::SELINUX_LABEL_CHARS_MAX,
+                 "pattern": "^[A-Za-z0-9_.-]+(:[A-Za-z0-9_.-]+){2}(:[A-Za-z0-9_.,:-]+)?$"},
+            ]
+        }),
         TextRule::Allowance => json!({
             "anyOf": [
                 {"enum": crate::engines::WORDS},
@@ -255,6 +262,7 @@ fn one(rule: &TextRule) -> &'static str {
         TextRule::Endpoint => "an endpoint",
         TextRule::Recipient => "a recipient of age",
         TextRule::Url => "an address",
+        TextRule::Selinux => "`auto`, `none`, a label",
         TextRule::Pattern => "a regular expression",
     }
 }

@@ -20,9 +20,9 @@ pub(crate) const ITEMS_MAX: usize = 256;
 /// Temporary file systems of a container.
 pub(crate) const TMPFS_MAX: usize = 32;
 
-const KIB: u64 = 1 << 10;
-const MIB: u64 = 1 << 20;
-const TIB: u64 = 1 << 40;
+pub(crate) const KIB: u64 = 1 << 10;
+pub(crate) const MIB: u64 = 1 << 20;
+pub(crate) const TIB: u64 = 1 << 40;
 
 fn item_tmpfs(policy: &mut Policy, set: impl FnOnce(&mut Tmpfs)) {
     if let Some(item) = policy.containers.tmpfs.last_mut() {
@@ -36,7 +36,7 @@ fn item_response(policy: &mut Policy, set: impl FnOnce(&mut ResponseRule)) {
     }
 }
 
-fn narrow(value: Option<u64>) -> Option<u32> {
+pub(crate) fn narrow(value: Option<u64>) -> Option<u32> {
     value.map(|n| u32::try_from(n).unwrap_or(u32::MAX))
 }
 
@@ -124,6 +124,8 @@ const RESPONSE_PRIORITY: &[Choice] =
 
 /// Keys there are.
 pub(crate) const N_KEYS: usize = KEYS.len()
+    + crate::limits::KEYS.len()
+    + KEYS_AFTER_LIMITS.len()
     + crate::enforce::KEYS.len()
     + crate::trust::KEYS.len()
     + crate::predicate::KEYS.len()
@@ -137,6 +139,8 @@ pub(crate) const N_KEYS: usize = KEYS.len()
 /// Every key, in the order in which a policy is written and explained.
 pub(crate) fn keys() -> impl Iterator<Item = &'static Key> {
     KEYS.iter()
+        .chain(crate::limits::KEYS)
+        .chain(KEYS_AFTER_LIMITS)
         .chain(crate::trust::KEYS)
         .chain(crate::predicate::KEYS)
         .chain(crate::engines::KEYS)
@@ -487,138 +491,10 @@ const KEYS: &[Key] = &[
               network (`--network bridge:NAME`), where `network` allows a bridge.",
         example: "[backend]",
     },
-    section("containers.limits", "Resource limits; `none` leaves a resource to the engine."),
-    Key {
-        path: "containers.limits.memory",
-        kind: Kind::Size {
-            min: 4 * MIB,
-            max: 64 * TIB,
-            optional: true,
-            set: |p, n| p.containers.limits.memory_bytes = n,
-        },
-        default: Default::Value("none"),
-        doc: "Memory; swap is not added.",
-        example: "256Mi",
-    },
-    Key {
-        path: "containers.limits.cpu",
-        kind: Kind::Cpu(|p, millis| p.containers.limits.cpu_millis = millis),
-        default: Default::Value("none"),
-        doc: "Processor time: `0.5` or `500m` is half of one processor.",
-        example: "0.5",
-    },
-    Key {
-        path: "containers.limits.pids",
-        kind: Kind::Integer {
-            min: 1,
-            max: 4_194_304,
-            optional: true,
-            set: |p, n| p.containers.limits.pids = narrow(n),
-        },
-        default: Default::Value("1024"),
-        doc: "Processes and threads together.",
-        example: "64",
-    },
-    Key {
-        path: "containers.limits.open_files",
-        kind: Kind::Integer {
-            min: 8,
-            max: 1_048_576,
-            optional: true,
-            set: |p, n| p.containers.limits.open_files = n,
-        },
-        default: Default::Value("none"),
-        doc: "Open files of each process (`RLIMIT_NOFILE`).",
-        example: "1024",
-    },
-    Key {
-        path: "containers.limits.core",
-        kind: Kind::Size {
-            min: 0,
-            max: TIB,
-            optional: true,
-            set: |p, n| p.containers.limits.core_bytes = n,
-        },
-        default: Default::Value("0"),
-        doc: "Size of a core file (`RLIMIT_CORE`). A core file holds the secrets that the program \
-              had in memory.",
-        example: "0",
-    },
-    Key {
-        path: "containers.limits.nproc",
-        kind: Kind::Integer {
-            min: 1,
-            max: 4_194_304,
-            optional: true,
-            set: |p, n| p.containers.limits.nproc = n,
-        },
-        default: Default::Value("none"),
-        doc: "Processes and threads of each user of the container (`RLIMIT_NPROC`). With ids of its \
-              own they are counted within the container (Linux 5.14).",
-        example: "64",
-    },
-    Key {
-        path: "containers.limits.memlock",
-        kind: Kind::Size {
-            min: 0,
-            max: TIB,
-            optional: true,
-            set: |p, n| p.containers.limits.memlock_bytes = n,
-        },
-        default: Default::Value("none"),
-        doc: "Memory that a process may lock (`RLIMIT_MEMLOCK`).",
-        example: "64Ki",
-    },
-    Key {
-        path: "containers.limits.stack",
-        kind: Kind::Size {
-            min: 128 * KIB,
-            max: TIB,
-            optional: true,
-            set: |p, n| p.containers.limits.stack_bytes = n,
-        },
-        default: Default::Value("none"),
-        doc: "Stack of a process's first thread (`RLIMIT_STACK`).",
-        example: "8Mi",
-    },
-    Key {
-        path: "containers.limits.fsize",
-        kind: Kind::Size {
-            min: 0,
-            max: TIB,
-            optional: true,
-            set: |p, n| p.containers.limits.fsize_bytes = n,
-        },
-        default: Default::Value("none"),
-        doc: "Size of a file that a process writes (`RLIMIT_FSIZE`).",
-        example: "1Gi",
-    },
-    Key {
-        path: "containers.limits.io",
-        kind: Kind::Size {
-            min: MIB,
-            max: TIB,
-            optional: true,
-            set: |p, n| p.containers.limits.io_bytes_per_second = n,
-        },
-        default: Default::Value("none"),
-        doc: "What a container of `palisade run` reads of its disk in a second, and as much that it \
-              writes.",
-        example: "50Mi",
-    },
-    Key {
-        path: "containers.limits.network",
-        kind: Kind::Size {
-            min: 16 * KIB,
-            max: TIB,
-            optional: true,
-            set: |p, n| p.containers.limits.network_bytes_per_second = n,
-        },
-        default: Default::Value("none"),
-        doc: "What a container of `palisade run` sends over its bridge in a second, and as much that \
-              it receives.",
-        example: "10Mi",
-    },
+];
+
+/// Those that follow the limits of resources.
+const KEYS_AFTER_LIMITS: &[Key] = &[
     Key {
         path: "containers.mask_paths",
         kind: Kind::Bool(|p, on| p.containers.mask_paths = on),
@@ -633,6 +509,20 @@ const KEYS: &[Key] = &[
         doc: "Whether containers of `palisade run` get an AppArmor profile of their own, which holds \
               the same limits in another part of the kernel.",
         example: "required",
+    },
+    Key {
+        path: "containers.selinux",
+        kind: Kind::Text(TextRule::Selinux, |p, text| {
+            if let Ok(label) = text.parse() {
+                p.containers.selinux = label;
+            }
+        }),
+        default: Default::Value("auto"),
+        doc: "SELinux's label of containers of `palisade run`. `auto`: `container_t` with two \
+              categories of each container's own, where the machine's policy knows it. A label that \
+              is named is required. Files get the label's user and level with the type \
+              `container_file_t`.",
+        example: "\"system_u:system_r:web_palisade.process:s0\"",
     },
     Key {
         path: "containers.deny_drift",

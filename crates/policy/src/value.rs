@@ -155,6 +155,12 @@ pub(crate) fn text(text: &str, rule: &TextRule) -> Result<String, Refusal> {
                 "write https://HOST/PATH, or http://… for one that answers in the clear",
             )),
         },
+        TextRule::Selinux => match text.parse::<crate::document::Selinux>() {
+            Ok(_) => Ok(text.to_string()),
+            Err(error) => {
+                Err(refuse(error.to_string(), "write auto, none or USER:ROLE:TYPE:LEVEL"))
+            }
+        },
         TextRule::EnforcementAction => match text.parse::<palisade_model::EnforcementAction>() {
             Ok(action) => Ok(action.to_string()),
             Err(error) => Err(refuse(error.to_string(), "allowed are deny, kill")),
@@ -291,6 +297,15 @@ mod tests {
 
     #[test]
     fn patterns_and_days_are_what_they_say() {
+        let good = ["auto", "none", "a_u:b_r:c.process", "u:r:t:s0", "u:r:t:s0-s0:c0.c1023,c5"];
+        for good in good {
+            assert!(text(good, &TextRule::Selinux).is_ok(), "{good}");
+        }
+        let long = format!("u:r:{}", "t".repeat(300));
+        for bad in ["", "off", "u:r", "u:r:", "u::t", "u:r:t:", "u:r:t:s0\",x=1", "u:r:t t", &long]
+        {
+            assert!(text(bad, &TextRule::Selinux).is_err(), "{bad}");
+        }
         assert!(text("^a{2}(?P<secret>b)", &TextRule::Pattern).is_ok());
         for bad in ["(", "(?=x)", "a{9999999}"] {
             assert!(text(bad, &TextRule::Pattern).is_err(), "{bad}");

@@ -168,8 +168,15 @@ impl Runtime {
         if let Err(error) = bridge::detach(&self.paths.networks(), &self.paths.bundles(), id) {
             failures.push(format!("disconnect it: {error}"));
         }
-        for folder in [self.paths.bundle(id), self.paths.written(id)] {
+        let range = Record::read(&self.paths.record(id)).ok().and_then(|record| record.run.ids);
+        let written = self.paths.written(id);
+        for folder in [self.paths.bundle(id), written.clone()] {
             remove_tree(&folder, &mut failures);
+        }
+        if let Some(range) = range.filter(|_| !written.exists())
+            && let Err(error) = self.ids.release(range, &written)
+        {
+            failures.push(error.to_string());
         }
         remove_file(&self.paths.record(id), &mut failures);
         self.remove_parent_group();

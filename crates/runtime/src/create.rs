@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use palisade_base::Timestamp;
 use palisade_harden::apparmor::Profile;
+use palisade_harden::selinux::Labels;
 use palisade_harden::{
     Base, Change, Facts, Hardened, ImageDefaults, ImageFacts, Refusal, base_spec, harden,
 };
 use palisade_model::{Container, Engine, ImageIdentity};
-use palisade_policy::{Limits, Network, SecurityModule, Tmpfs, UserMode};
+use palisade_policy::{Limits, Network, SecurityModule, Selinux, Tmpfs, UserMode};
 use palisade_sys::ProcessHandle;
 use palisade_sys::namespace::in_private_mounts;
 use palisade_sys::signals::SignalPipe;
@@ -26,7 +27,7 @@ use crate::paths::make_folder;
 use crate::record::{Record, RunState};
 use crate::rootfs::{Plan, prepare_mount_points, user_of};
 use crate::share::Share;
-use crate::{RunRequest, Runtime};
+use crate::{RunRequest, Runtime, selinux};
 
 /// How long garbage collection in another process may hold creation up.
 const LOCK_DEADLINE: Duration = Duration::from_secs(30);
@@ -129,6 +130,7 @@ impl Runtime {
         let bundle = self.paths.bundle(&id);
         let written = self.paths.written(&id);
         let stage = self.stage(&prepared.folders)?;
+        let (labels, unlabelled) = self.labels(request, &id)?;
         let plan = Plan {
             bundle: &bundle,
             written: &written,
@@ -137,11 +139,13 @@ impl Runtime {
             ids: share.ids,
             nosuid: request.policy.containers.no_new_privileges,
             rootless: stage.as_deref().map(|stage| (share.outer(0), stage)),
+            label: labels.as_ref().and_then(|labels| labels.files.as_deref()),
         };
         let lease = self.reserve_network(request, &id, &name)?;
         let files = stage.as_deref().unwrap_or(&bundle);
         let groups = self.groups(true);
         groups.failures.iter().for_each(|text| (request.warn)(text));
+        unlabelled.iter().for_each(|text| (request.warn)(text));
         let making = Making {
             runtime: self,
             request,
@@ -152,6 +156,7 @@ impl Runtime {
             files,
             lease,
             usermode,
+            labels: labels.as_ref(),
         };
         let mut created = in_private_mounts(|| making.make(&plan, stdio, signals))
             .map_err(RunError::io("make a mount namespace for", &bundle))??;
@@ -159,6 +164,26 @@ impl Runtime {
             created.hardened.warnings.extend(bridge::warnings());
         }
         Ok((created, guard))
+    }
+
+    /// What SELinux is to take the container and its files for, and what is to be said of that.
+    fn labels(
+        &self,
+        request: &RunRequest<'_>,
+        id: &str,
+    ) -> Result<(Option<Labels>, Option<String>), RunError> {
+        let wanted = &request.policy.containers.selinux;
+        let (labels, said) = selinux::labels(wanted, id)?;
+        if self.rootless.is_none() || labels.is_none() {
+            return Ok((labels, said));
+        }
+        if matches!(wanted, Selinux::Label(_)) {
+            let hint = "set `containers.selinux: auto` in the policy";
+            return Err(RunError::NeedsRoot { what: "label containers for SELinux".into(), hint });
+        }
+        let what = "only root's containers are labelled for SELinux: this one has the label of who \
+                    runs it";
+        Ok((None, Some(what.into())))
     }
 
     /// Refuses limits that nothing on this machine would hold: the OCI runtime notices only when
@@ -213,6 +238,7 @@ impl Runtime {
         // Nothing runs here, so nothing has to belong to the range.
         let stage = self.stage(layers)?;
         let rootless = stage.as_deref().map(|stage| (share.outer(0), stage));
+        let (labels, _) = self.labels(request, &id)?;
         let plan = Plan {
             bundle: &bundle,
             written: &written,
@@ -221,6 +247,7 @@ impl Runtime {
             ids: None,
             nosuid: true,
             rootless,
+            label: None,
         };
         let files = stage.as_deref().unwrap_or(&bundle);
         let groups = self.groups(false);
@@ -235,6 +262,7 @@ impl Runtime {
             files,
             lease: None,
             usermode: None,
+            labels: labels.as_ref(),
         };
         let (hardened, _) = in_private_mounts(|| making.spec(&plan.assemble()?))
             .map_err(RunError::io("make a mount namespace for", &bundle))??;
@@ -307,6 +335,8 @@ struct Making<'a> {
     lease: Option<Lease>,
     /// What connects an ordinary user's container.
     usermode: Option<UserNetwork>,
+    /// What SELinux takes it and its files for.
+    labels: Option<&'a Labels>,
 }
 
 /// What the container of `request` gets of the bridge.
@@ -447,6 +477,12 @@ impl Making<'_> {
         if let Some(fit) = self.runtime.fit(request, self.share, self.controllers.clone()) {
             hardened = fit.fit(hardened)?;
         }
+        if let Some(labels) = self.labels {
+            let (spec, changes) =
+                palisade_harden::selinux::apply(hardened.spec, labels).map_err(Refusal::from)?;
+            hardened.spec = spec;
+            hardened.changes.extend(changes);
+        }
         self.security_module(hardened)
     }
 
@@ -521,6 +557,9 @@ impl Making<'_> {
         for (name, text) in files {
             let source = self.files.join(name);
             write_new(&source, text.as_bytes(), 0o644).map_err(RunError::io("write", &source))?;
+            if let Some(label) = self.labels.and_then(|labels| labels.files.as_deref()) {
+                selinux::set(&source, label)?;
+            }
             let mount = json!({
                 "destination": format!("/etc/{name}"), "type": "bind", "source": source,
                 "options": ["bind", "ro", "nosuid", "nodev", "noexec"],

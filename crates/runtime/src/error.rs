@@ -92,6 +92,9 @@ pub enum RunError {
     /// AppArmor.
     #[error(transparent)]
     AppArmor(#[from] crate::apparmor::AppArmorError),
+    /// SELinux.
+    #[error(transparent)]
+    Selinux(#[from] crate::selinux::SelinuxError),
     /// A signal arrived before the container ran.
     #[error("interrupted by signal {0} before the container started")]
     Interrupted(i32),
@@ -155,6 +158,7 @@ impl Explain for RunError {
                 Self::Cgroup(error) => return error.hint(),
                 Self::Network(error) => return error.hint(),
                 Self::AppArmor(error) => return error.hint(),
+                Self::Selinux(error) => return error.hint(),
                 Self::Interrupted(_) => return None,
                 Self::Io { source, .. } => match source.kind() {
                     std::io::ErrorKind::StorageFull => "free space on the device",
@@ -251,6 +255,15 @@ pub enum IdsError {
     /// The ledger is damaged; guessing could hand a range out twice.
     #[error("the ledger of id ranges `{}` is damaged", .0.display())]
     Damaged(PathBuf),
+    /// A list of ids that belong to others cannot be read.
+    #[error("read `{}`, which says whose ids are taken", .path.display())]
+    List {
+        /// The list.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
     /// The ledger could not be read, locked or written.
     #[error("{action} the ledger of id ranges `{}`", .path.display())]
     Io {
@@ -274,6 +287,10 @@ impl Explain for IdsError {
                 Self::Damaged(_) => {
                     "restore it from a backup, or remove it when no container of Palisade's has \
                      left files behind"
+                }
+                Self::List { .. } => {
+                    "mend it: a container could otherwise be given a user's ids; it may be absent, \
+                     and has at most 1 MiB"
                 }
                 Self::Io { .. } => return None,
             }

@@ -7,7 +7,7 @@ use std::process::Command;
 use palisade_sys::namespace::in_private_mounts;
 use palisade_sys::process::{Exit, become_subreaper};
 use palisade_sys::signals::{SIGWINCH, SignalPipe, wait_readable};
-use palisade_sys::{ProcessHandle, mount};
+use palisade_sys::{ProcessHandle, facts, mount};
 use serde_json::{Value, json};
 
 use crate::Runtime;
@@ -68,7 +68,10 @@ impl Runtime {
             .map_err(io("read", &spec_path))?;
         let damaged = || ManageError::Damaged(container.name.clone());
         let spec: Value = serde_json::from_slice(&bytes).map_err(|_| damaged())?;
-        let process = exec_process(&spec, request).ok_or_else(damaged)?;
+        let mut process = exec_process(&spec, request).ok_or_else(damaged)?;
+        if !self.may_raise_rlimits() {
+            lower_rlimits(&mut process, &facts::rlimits());
+        }
         let rootfs = spec.pointer("/root/path").and_then(Value::as_str).map(Path::new);
         let Some(rootfs) = rootfs.filter(|_| self.rootless.is_some()) else {
             return self.exec_process(&found.record, &process, request, stdio);
@@ -229,9 +232,41 @@ fn exec_process(spec: &Value, request: &ExecRequest) -> Option<Value> {
     Some(process)
 }
 
+/// Lowers the container's limits of processes to the caller's hard ones (`own`: name, soft,
+/// hard), which it could not exceed.
+fn lower_rlimits(process: &mut Value, own: &[(&str, u64, u64)]) {
+    let list = process.get_mut("rlimits").and_then(Value::as_array_mut);
+    for limit in list.into_iter().flatten().filter_map(Value::as_object_mut) {
+        let kind = limit.get("type").and_then(Value::as_str);
+        let Some((.., most)) = own.iter().find(|(name, ..)| Some(*name) == kind) else { continue };
+        for key in ["soft", "hard"] {
+            if limit.get(key).and_then(Value::as_u64).is_some_and(|value| value > *most) {
+                limit.insert(key.into(), json!(most));
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_enters_with_lower_limits_keeps_them() {
+        let mut process = json!({"rlimits": [
+            {"type": "RLIMIT_NOFILE", "soft": 1024, "hard": 4096},
+            {"type": "RLIMIT_CORE", "soft": 0, "hard": u64::MAX},
+            {"type": "RLIMIT_OTHER", "soft": 9, "hard": 9},
+        ]});
+        lower_rlimits(&mut process, &[("RLIMIT_NOFILE", 7, 2048), ("RLIMIT_CORE", 1, 2)]);
+        let expected = json!({"rlimits": [
+            {"type": "RLIMIT_NOFILE", "soft": 1024, "hard": 2048},
+            {"type": "RLIMIT_CORE", "soft": 0, "hard": 2},
+            {"type": "RLIMIT_OTHER", "soft": 9, "hard": 9},
+        ]});
+        assert_eq!(process, expected);
+        lower_rlimits(&mut json!({}), &[("RLIMIT_CORE", 1, 2)]);
+    }
 
     #[test]
     fn exec_keeps_everything_but_the_command() {

@@ -3,9 +3,14 @@
 //! Files that a container wrote somewhere (a volume, a backup) keep its ids after it is
 //! gone. A range that came back would own them, so ranges are handed out in order and
 //! not returned. The ledger is one number in a file, replaced atomically under a lock.
+//!
+//! Each data folder has a ledger of its own. What two of them hand out at one time differs by the
+//! machine's register: a file for each range that names what its holder has on disk, and that
+//! counts for nothing when that is gone.
 
 use std::ops::Range;
-use std::path::PathBuf;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use palisade_harden::IdRange;
@@ -13,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::IdsError;
 use crate::lock::Lock;
+use crate::paths::make_folder;
 
 /// Ids of one container.
 pub const IDS_PER_CONTAINER: u32 = 65_536;
@@ -24,13 +30,20 @@ const SUBIDS_BYTES_MAX: u64 = 1 << 20;
 /// How long another process may hold the ledger.
 const LOCK_DEADLINE: Duration = Duration::from_secs(10);
 
+/// Who of a machine has which range, whatever the data folders.
+const REGISTER: &str = "/var/lib/palisade/ranges";
+/// Bytes of a path in the register that are read.
+const HOLDER_BYTES_MAX: u64 = 4096;
+
 /// The host ids that may be handed out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdSpace {
     /// From here, up to but not including the end.
     pub ids: Range<u32>,
-    /// Ranges that belong to others, such as users' subordinate ids.
-    pub reserved: Vec<Range<u32>>,
+    /// Lists of what belongs to others (`subuid(5)`); one that is absent gives nothing away.
+    pub lists: Vec<PathBuf>,
+    /// The folder of the machine's register; without it no other ledger is looked at.
+    pub register: Option<PathBuf>,
 }
 
 impl IdSpace {
@@ -41,28 +54,36 @@ impl IdSpace {
 
     /// The default space without what `/etc/subuid` and `/etc/subgid` give to users.
     pub fn of_this_machine() -> Self {
-        let mut reserved = Vec::new();
-        for path in ["/etc/subuid", "/etc/subgid"] {
-            // A machine without the file has given nothing away.
-            let Ok(file) = std::fs::File::open(path) else {
-                continue;
-            };
-            let Ok(bytes) = palisade_base::read_bounded(file, "subuid", SUBIDS_BYTES_MAX) else {
-                continue;
-            };
-            reserved.extend(parse_subids(&String::from_utf8_lossy(&bytes)));
+        Self {
+            ids: Self::DEFAULT_IDS,
+            lists: vec!["/etc/subuid".into(), "/etc/subgid".into()],
+            register: Some(REGISTER.into()),
         }
-        Self { ids: Self::DEFAULT_IDS, reserved }
     }
 
-    fn range_at(&self, first: u32) -> Option<Range<u32>> {
+    /// What the lists give to others.
+    fn reserved(&self) -> Result<Vec<Range<u32>>, IdsError> {
+        let mut reserved = Vec::new();
+        for path in &self.lists {
+            let read = match std::fs::File::open(path) {
+                Ok(file) => palisade_base::read_bounded(file, "list of ids", SUBIDS_BYTES_MAX),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                Err(error) => Err(error),
+            };
+            let bytes = read.map_err(|source| IdsError::List { path: path.clone(), source })?;
+            reserved.extend(parse_subids(&String::from_utf8_lossy(&bytes)));
+        }
+        Ok(reserved)
+    }
+
+    fn range_at(&self, first: u32, reserved: &[Range<u32>]) -> Option<Range<u32>> {
         let mut first = first.max(self.ids.start).checked_next_multiple_of(IDS_PER_CONTAINER)?;
         loop {
             let end = first.checked_add(IDS_PER_CONTAINER)?;
             if end > self.ids.end {
                 return None;
             }
-            match self.reserved.iter().find(|taken| taken.start < end && first < taken.end) {
+            match reserved.iter().find(|taken| taken.start < end && first < taken.end) {
                 Some(taken) => first = taken.end.checked_next_multiple_of(IDS_PER_CONTAINER)?,
                 None => return Some(first..end),
             }
@@ -87,7 +108,7 @@ struct Ledger {
     next: u32,
 }
 
-/// The ledger of one machine.
+/// The ledger of one data folder.
 #[derive(Debug)]
 pub struct IdLedger {
     path: PathBuf,
@@ -100,18 +121,56 @@ impl IdLedger {
         Self { path, space }
     }
 
-    /// Hands out the next range. It is written down before it is returned.
-    pub fn allocate(&self) -> Result<IdRange, IdsError> {
-        let _lock = Lock::exclusive(&self.path.with_extension("lock"), LOCK_DEADLINE)
-            .and_then(|lock| lock.ok_or_else(|| std::io::ErrorKind::TimedOut.into()))
-            .map_err(self.io("lock"))?;
+    /// Hands out the next range. It is written down before it is returned, for as long as there
+    /// is something at `holder`, an absolute path.
+    pub fn allocate(&self, holder: &Path) -> Result<IdRange, IdsError> {
+        let _lock = lock(&self.path.with_extension("lock"))?;
+        let _machine = self.lock_register()?;
         let range = self.next()?;
+        if let Some(entry) = self.entry(range.first) {
+            palisade_base::fs::write_atomic(&entry, holder.as_os_str().as_bytes(), 0o600)
+                .map_err(io("write", &entry))?;
+        }
         let next = range.first.saturating_add(range.count);
         let ledger = serde_json::to_vec(&Ledger { next })
             .map_err(|_| IdsError::Damaged(self.path.clone()))?;
-        self.sweep();
-        palisade_base::fs::write_atomic(&self.path, &ledger, 0o600).map_err(self.io("write"))?;
+        sweep(self.path.parent());
+        sweep(self.space.register.as_deref());
+        palisade_base::fs::write_atomic(&self.path, &ledger, 0o600)
+            .map_err(io("write", &self.path))?;
         Ok(range)
+    }
+
+    /// Takes what `holder` had out of the machine's register.
+    pub fn release(&self, range: IdRange, holder: &Path) -> Result<(), IdsError> {
+        let Some(entry) = self.entry(range.first) else { return Ok(()) };
+        let _machine = self.lock_register()?;
+        if holder_of(&entry)?.as_deref() == Some(holder) {
+            std::fs::remove_file(&entry).map_err(io("write", &entry))?;
+        }
+        Ok(())
+    }
+
+    fn entry(&self, first: u32) -> Option<PathBuf> {
+        Some(self.space.register.as_ref()?.join(first.to_string()))
+    }
+
+    /// Nobody else hands out a range while this is held.
+    fn lock_register(&self) -> Result<Option<Lock>, IdsError> {
+        let Some(folder) = &self.space.register else { return Ok(None) };
+        for folder in folder.parent().into_iter().chain([folder.as_path()]) {
+            make_folder(folder, 0o700)
+                .map_err(|error| io("make", folder)(std::io::Error::other(error)))?;
+        }
+        lock(&folder.join("lock")).map(Some)
+    }
+
+    /// Whether a range of this or another data folder begins at `first`, and is in use.
+    fn is_held(&self, first: u32) -> Result<bool, IdsError> {
+        let Some(entry) = self.entry(first) else { return Ok(false) };
+        let Some(holder) = holder_of(&entry)? else { return Ok(false) };
+        // What cannot be looked at may be there.
+        Ok(holder.try_exists().unwrap_or(true))
     }
 
     /// The range that would be handed out next, for explanations: it is not reserved.
@@ -119,31 +178,59 @@ impl IdLedger {
         let next = match std::fs::File::open(&self.path) {
             Ok(file) => {
                 let bytes = palisade_base::read_bounded(file, "ledger", LEDGER_BYTES_MAX)
-                    .map_err(self.io("read"))?;
+                    .map_err(io("read", &self.path))?;
                 let ledger: Ledger = serde_json::from_slice(&bytes)
                     .map_err(|_| IdsError::Damaged(self.path.clone()))?;
                 ledger.next
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => self.space.ids.start,
-            Err(error) => return Err(self.io("read")(error)),
+            Err(error) => return Err(io("read", &self.path)(error)),
         };
+        let reserved = self.space.reserved()?;
         let n_ranges = u64::from((self.space.ids.end - self.space.ids.start) / IDS_PER_CONTAINER);
-        let range = self.space.range_at(next).ok_or(IdsError::Exhausted { n_ranges })?;
-        Ok(IdRange { first: range.start, count: IDS_PER_CONTAINER })
-    }
-
-    fn io(&self, action: &'static str) -> impl FnOnce(std::io::Error) -> IdsError {
-        let path = self.path.clone();
-        move |source| IdsError::Io { action, path, source }
-    }
-
-    /// Removes what writers that were killed left; whoever holds the lock is the only one.
-    fn sweep(&self) {
-        let entries = self.path.parent().and_then(|folder| std::fs::read_dir(folder).ok());
-        for entry in entries.into_iter().flatten().flatten() {
-            if entry.file_name().to_string_lossy().starts_with(".tmp") {
-                let _ = std::fs::remove_file(entry.path());
+        let mut from = next;
+        loop {
+            let range = self.space.range_at(from, &reserved);
+            let range = range.ok_or(IdsError::Exhausted { n_ranges })?;
+            if !self.is_held(range.start)? {
+                return Ok(IdRange { first: range.start, count: IDS_PER_CONTAINER });
             }
+            from = range.end;
+        }
+    }
+}
+
+fn lock(path: &Path) -> Result<Lock, IdsError> {
+    Lock::exclusive(path, LOCK_DEADLINE)
+        .and_then(|lock| lock.ok_or_else(|| std::io::ErrorKind::TimedOut.into()))
+        .map_err(io("lock", path))
+}
+
+/// Whose range an entry of the register is; `None` without one.
+fn holder_of(entry: &Path) -> Result<Option<PathBuf>, IdsError> {
+    let bytes = match std::fs::File::open(entry) {
+        Ok(file) => palisade_base::read_bounded(file, "register", HOLDER_BYTES_MAX),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => Err(error),
+    };
+    let holder = PathBuf::from(std::ffi::OsString::from_vec(bytes.map_err(io("read", entry))?));
+    if !holder.is_absolute() {
+        return Err(IdsError::Damaged(entry.to_path_buf()));
+    }
+    Ok(Some(holder))
+}
+
+fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> IdsError {
+    let path = path.to_path_buf();
+    move |source| IdsError::Io { action, path, source }
+}
+
+/// Removes what writers that were killed left; whoever holds the lock is the only one.
+fn sweep(folder: Option<&Path>) {
+    let entries = folder.and_then(|folder| std::fs::read_dir(folder).ok());
+    for entry in entries.into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with(".tmp") {
+            let _ = std::fs::remove_file(entry.path());
         }
     }
 }
@@ -153,10 +240,12 @@ mod tests {
     use super::*;
     use std::collections::BTreeSet;
 
-    fn ledger(folder: &tempfile::TempDir, n_ranges: u32, reserved: Vec<Range<u32>>) -> IdLedger {
-        let first = 0x0100_0000;
-        let ids = first..first + n_ranges * IDS_PER_CONTAINER;
-        IdLedger::new(folder.path().join("ids.json"), IdSpace { ids, reserved })
+    const FIRST: u32 = 0x0100_0000;
+
+    fn ledger(folder: &tempfile::TempDir, n_ranges: u32) -> IdLedger {
+        let ids = FIRST..FIRST + n_ranges * IDS_PER_CONTAINER;
+        let lists = vec![folder.path().join("subuid"), folder.path().join("subgid")];
+        IdLedger::new(folder.path().join("ids.json"), IdSpace { ids, lists, register: None })
     }
 
     #[test]
@@ -166,8 +255,9 @@ mod tests {
             let threads: Vec<_> = (0..8)
                 .map(|_| {
                     scope.spawn(|| {
-                        let ledger = ledger(&folder, 64, Vec::new());
-                        (0..8).map(|_| ledger.allocate().unwrap().first).collect::<Vec<_>>()
+                        let ledger = ledger(&folder, 64);
+                        let holder = folder.path();
+                        (0..8).map(|_| ledger.allocate(holder).unwrap().first).collect::<Vec<_>>()
                     })
                 })
                 .collect();
@@ -175,7 +265,7 @@ mod tests {
         });
         assert_eq!(taken.iter().collect::<BTreeSet<_>>().len(), 64);
         assert!(matches!(
-            ledger(&folder, 64, Vec::new()).allocate(),
+            ledger(&folder, 64).allocate(folder.path()),
             Err(IdsError::Exhausted { n_ranges: 64 })
         ));
     }
@@ -183,22 +273,89 @@ mod tests {
     #[test]
     fn ranges_of_others_are_left_out() {
         let folder = tempfile::tempdir().unwrap();
-        let reserved = parse_subids("user:16777300:65536\n# rubbish\nx:y:z\nlast:1:4294967295\n")
-            .take(1)
-            .collect();
-        let ledger = ledger(&folder, 3, reserved);
+        let text = "user:16777300:65536\n# rubbish\nx:y:z\n";
+        std::fs::write(folder.path().join("subgid"), text).unwrap();
+        let ledger = ledger(&folder, 3);
         // The reserved ids straddle the first two ranges, so the third is the first free.
-        assert_eq!(ledger.allocate().unwrap().first, 0x0100_0000 + 2 * IDS_PER_CONTAINER);
-        assert!(ledger.allocate().is_err());
+        let allocate = || ledger.allocate(folder.path());
+        assert_eq!(allocate().unwrap().first, FIRST + 2 * IDS_PER_CONTAINER);
+        assert!(allocate().is_err());
+    }
+
+    /// Nobody knows what a list that cannot be read gives to others.
+    #[test]
+    fn a_list_that_cannot_be_read_is_no_empty_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = ledger(&folder, 3);
+        let list = folder.path().join("subuid");
+        let check = |is_good: bool| match (ledger.next(), ledger.allocate(folder.path())) {
+            (Ok(_), Ok(_)) => assert!(is_good),
+            (Err(IdsError::List { path, .. }), Err(IdsError::List { .. })) => {
+                assert!(!is_good && path == list);
+            }
+            other => panic!("{other:?}"),
+        };
+        check(true);
+        std::fs::write(&list, vec![b'#'; usize::try_from(SUBIDS_BYTES_MAX).unwrap() + 1]).unwrap();
+        check(false);
+        std::fs::remove_file(&list).unwrap();
+        std::fs::create_dir(&list).unwrap();
+        check(false);
+        std::fs::remove_dir(&list).unwrap();
+        check(true);
+    }
+
+    #[test]
+    fn two_data_folders_never_have_one_range_at_a_time() {
+        let (machine, one, other) = (
+            tempfile::tempdir().unwrap(),
+            tempfile::tempdir().unwrap(),
+            tempfile::tempdir().unwrap(),
+        );
+        let register = machine.path().join("ranges");
+        let ledger = |folder: &tempfile::TempDir| {
+            let mut ledger = ledger(folder, 4);
+            ledger.space.register = Some(register.clone());
+            ledger
+        };
+        let (first, second) = (ledger(&one), ledger(&other));
+        let holder = |name: &str| {
+            let path = machine.path().join(name);
+            std::fs::create_dir(&path).unwrap();
+            path
+        };
+        let at = |n: u32| FIRST + n * IDS_PER_CONTAINER;
+        let (a, b, c) = (holder("a"), holder("b"), holder("c"));
+        assert_eq!(first.allocate(&a).unwrap().first, at(0));
+        assert_eq!(second.next().unwrap().first, at(1));
+        assert_eq!(second.allocate(&b).unwrap().first, at(1));
+        assert_eq!(first.allocate(&c).unwrap().first, at(2));
+        // What is released is free for the other folder, and not for its own.
+        let range = |n: u32| IdRange { first: at(n), count: IDS_PER_CONTAINER };
+        second.release(range(2), &b).unwrap();
+        assert!(first.is_held(at(2)).unwrap(), "it is another's");
+        first.release(range(2), &c).unwrap();
+        assert_eq!(second.allocate(&c).unwrap().first, at(2));
+        assert_eq!(first.next().unwrap().first, at(3));
+        // So is what somebody killed has left, as soon as its holder is gone.
+        let d = holder("d");
+        assert_eq!(first.allocate(&d).unwrap().first, at(3));
+        assert!(second.allocate(&c).is_err());
+        std::fs::remove_dir(&d).unwrap();
+        assert_eq!(second.allocate(&c).unwrap().first, at(3));
+        // A damaged entry is nobody's to guess at.
+        std::fs::write(register.join(at(0).to_string()), "").unwrap();
+        let third = tempfile::tempdir().unwrap();
+        assert!(matches!(ledger(&third).allocate(&a), Err(IdsError::Damaged(_))));
     }
 
     #[test]
     fn a_damaged_ledger_is_never_guessed_at() {
         let folder = tempfile::tempdir().unwrap();
-        let ledger = ledger(&folder, 3, Vec::new());
+        let ledger = ledger(&folder, 3);
         std::fs::write(folder.path().join("ids.json"), "{\"next\":").unwrap();
-        assert!(matches!(ledger.allocate(), Err(IdsError::Damaged(_))));
+        assert!(matches!(ledger.allocate(folder.path()), Err(IdsError::Damaged(_))));
         std::fs::write(folder.path().join("ids.json"), "{\"next\": 4294967295}").unwrap();
-        assert!(matches!(ledger.allocate(), Err(IdsError::Exhausted { .. })));
+        assert!(matches!(ledger.allocate(folder.path()), Err(IdsError::Exhausted { .. })));
     }
 }

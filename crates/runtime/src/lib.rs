@@ -43,6 +43,7 @@ mod rootfs;
 pub mod rootless;
 mod run;
 mod runc;
+pub mod selinux;
 mod share;
 
 pub use apparmor::AppArmorError;
@@ -59,6 +60,7 @@ pub use record::{LogFile, Record, RunState};
 pub use rootless::{NoRange, Rootless, RootlessError};
 pub use run::{Outcome, RunRequest};
 pub use runc::{Runc, RuncVersion};
+pub use selinux::SelinuxError;
 
 /// Everything needed to run containers: where state is kept, and the OCI runtime.
 #[derive(Debug)]
@@ -105,7 +107,7 @@ impl Runtime {
         if let Some(delegation) = &delegation {
             paths.cgroup_parent = delegation.parent();
         }
-        let nothing = IdSpace { ids: 0..0, reserved: Vec::new() };
+        let nothing = IdSpace { ids: 0..0, lists: Vec::new(), register: None };
         let ids = IdLedger::new(paths.ledger(), nothing);
         Ok(Self { paths, runc, ids, hierarchies, rootless: Some(rootless), delegation })
     }

@@ -30,8 +30,8 @@ use std::path::{Path, PathBuf};
 
 use palisade_base::{Digest, Timestamp};
 use palisade_harden::{
-    ContainerKind, EngineFacts, Facts, Hardened, ImageFacts, Machine, Refusal, harden_container,
-    harden_exec,
+    ContainerKind, EngineFacts, Facts, Hardened, ImageFacts, Machine, Refusal, Rlimit,
+    harden_container, harden_exec,
 };
 use palisade_policy::standing::Standing;
 use palisade_policy::{Allowance, EngineMode, LoadedPolicy, Policy, Seccomp};
@@ -159,6 +159,11 @@ fn load(settings: &Settings) -> Result<LoadedPolicy, String> {
     Policy::load(&settings.policy).map_err(|error| why(&error))
 }
 
+/// This process's limits, which what it starts would inherit.
+pub(crate) fn own_rlimits() -> BTreeMap<&'static str, Rlimit> {
+    facts::rlimits().into_iter().map(|(name, soft, hard)| (name, Rlimit { soft, hard })).collect()
+}
+
 /// What hardening must know of machine and policy.
 pub fn machine_facts(policy: &Policy) -> Result<Facts, String> {
     let containers = &policy.containers;
@@ -175,23 +180,14 @@ pub fn machine_facts(policy: &Policy) -> Result<Facts, String> {
         }
         _ => None,
     };
-    let may_raise = containers.limits.open_files.is_none()
-        || palisade_sys::capability::of_process(std::process::id())
-            .is_ok_and(|privileges| privileges.effective.has("SYS_RESOURCE"));
     let can_limit_swap = containers.limits.memory_bytes.is_some()
         && palisade_sys::Hierarchies::detect().is_ok_and(|found| found.can_limit_swap());
     Ok(Facts {
         image: ImageFacts::default(),
         machine: Machine {
             architecture: facts::kernel().machine,
-            rlimits_max: if may_raise {
-                BTreeMap::new()
-            } else {
-                facts::rlimits_hard()
-                    .into_iter()
-                    .map(|(name, max)| (name.to_string(), max))
-                    .collect()
-            },
+            rlimits: own_rlimits(),
+            may_raise_rlimits: facts::may_raise_rlimits(),
             can_limit_swap,
             disk: None,
         },

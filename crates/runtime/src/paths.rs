@@ -10,6 +10,7 @@
 //! | `data/layers/HEX/` | unpacked layers, shared | until removed |
 //! | `data/layers-of-IDS/HEX/` | the same, of an ordinary user's ids | until removed |
 //! | `data/ids/ledger.json` | the ledger of id ranges | for ever |
+//! | `/var/lib/palisade/ranges/ID` | which container of any data folder has the range | while the container exists |
 
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};

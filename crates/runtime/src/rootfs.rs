@@ -35,6 +35,8 @@ pub(crate) struct Plan<'a> {
     /// The value is what the container's root is called here, and where the root file system is
     /// put together: the user's own folders are closed to it.
     pub(crate) rootless: Option<(u32, &'a Path)>,
+    /// SELinux's label of its files.
+    pub(crate) label: Option<&'a str>,
 }
 
 /// Bytes of the file system that holds the mount point and a few files.
@@ -84,6 +86,7 @@ impl Plan<'_> {
             work: &work,
             nosuid: self.nosuid,
             user_xattrs: self.rootless.is_some(),
+            label: self.label,
         };
         mount::mount_overlay(&overlay, &rootfs)?;
         Ok(rootfs)

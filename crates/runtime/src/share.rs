@@ -1,6 +1,5 @@
 //! Which ids a container has, and the layers that belong to them.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use palisade_harden::{IdRange, Machine, Rootless as Fit};
@@ -61,7 +60,7 @@ impl Runtime {
         let is_private = request.policy.containers.user_namespace == UserNamespace::Private;
         let Some(rootless) = &self.rootless else {
             let ids = match (is_private, keep) {
-                (true, true) => Some(self.ids.allocate()?),
+                (true, true) => Some(self.ids.allocate(&self.paths.written(id))?),
                 (true, false) => Some(self.ids.next()?),
                 (false, _) => None,
             };
@@ -146,22 +145,18 @@ impl Runtime {
         })
     }
 
+    /// Whether limits of processes may be above the caller's.
+    pub(crate) fn may_raise_rlimits(&self) -> bool {
+        self.rootless.is_none() && facts::may_raise_rlimits()
+    }
+
     /// What hardening must know of the machine.
     pub(crate) fn machine(&self) -> Machine {
-        let may_raise = self.rootless.is_none()
-            && palisade_sys::capability::of_process(std::process::id())
-                .is_ok_and(|privileges| privileges.effective.has("SYS_RESOURCE"));
         let disk = facts::disk_of(&self.paths.data);
         Machine {
             architecture: facts::kernel().machine,
-            rlimits_max: if may_raise {
-                BTreeMap::new()
-            } else {
-                facts::rlimits_hard()
-                    .into_iter()
-                    .map(|(name, max)| (name.to_string(), max))
-                    .collect()
-            },
+            rlimits: crate::oci::own_rlimits(),
+            may_raise_rlimits: self.may_raise_rlimits(),
             can_limit_swap: self.hierarchies.can_limit_swap(),
             // Without the controller the limit is lost or refused wherever the files are.
             disk: if self.delegation.is_some() || self.rootless.is_none() {

@@ -82,21 +82,42 @@ pub fn is_privileged() -> bool {
             .is_ok_and(|privileges| privileges.effective.has("SYS_ADMIN"))
 }
 
-/// The caller's hard limits of processes by name (`getrlimit(2)`), which only `CAP_SYS_RESOURCE`
-/// can exceed; those that are unlimited are left out.
-pub fn rlimits_hard() -> Vec<(&'static str, u64)> {
+/// No limit (`RLIM_INFINITY`).
+pub const RLIMIT_NONE: u64 = u64::MAX;
+
+/// The caller's limits of processes, all that Linux has (`getrlimit(2)`): name, soft and hard.
+/// Only `CAP_SYS_RESOURCE` can exceed the hard one.
+pub fn rlimits() -> [(&'static str, u64, u64); 16] {
     use rustix::process::{Resource, getrlimit};
     [
-        ("RLIMIT_NOFILE", Resource::Nofile),
+        ("RLIMIT_AS", Resource::As),
         ("RLIMIT_CORE", Resource::Core),
-        ("RLIMIT_NPROC", Resource::Nproc),
-        ("RLIMIT_MEMLOCK", Resource::Memlock),
-        ("RLIMIT_STACK", Resource::Stack),
+        ("RLIMIT_CPU", Resource::Cpu),
+        ("RLIMIT_DATA", Resource::Data),
         ("RLIMIT_FSIZE", Resource::Fsize),
+        ("RLIMIT_LOCKS", Resource::Locks),
+        ("RLIMIT_MEMLOCK", Resource::Memlock),
+        ("RLIMIT_MSGQUEUE", Resource::Msgqueue),
+        ("RLIMIT_NICE", Resource::Nice),
+        ("RLIMIT_NOFILE", Resource::Nofile),
+        ("RLIMIT_NPROC", Resource::Nproc),
+        ("RLIMIT_RSS", Resource::Rss),
+        ("RLIMIT_RTPRIO", Resource::Rtprio),
+        ("RLIMIT_RTTIME", Resource::Rttime),
+        ("RLIMIT_SIGPENDING", Resource::Sigpending),
+        ("RLIMIT_STACK", Resource::Stack),
     ]
-    .into_iter()
-    .filter_map(|(name, resource)| Some((name, getrlimit(resource).maximum?)))
-    .collect()
+    .map(|(name, resource)| {
+        let limit = getrlimit(resource);
+        let number = |limit: Option<u64>| limit.unwrap_or(RLIMIT_NONE);
+        (name, number(limit.current), number(limit.maximum))
+    })
+}
+
+/// Whether the caller may exceed its hard limits.
+pub fn may_raise_rlimits() -> bool {
+    crate::capability::of_process(std::process::id())
+        .is_ok_and(|privileges| privileges.effective.has("SYS_RESOURCE"))
 }
 
 /// The numbers of the calling user and its group, effective ones.

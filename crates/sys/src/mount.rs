@@ -72,6 +72,8 @@ pub struct Overlay<'a> {
     /// Whether its own attributes are `user.overlay.…`: those of a namespace that is not the
     /// machine's (`userxattr`, Linux 5.11).
     pub user_xattrs: bool,
+    /// The label that SELinux takes all of its files for, if not their own.
+    pub label: Option<&'a str>,
 }
 
 /// Mounts an overlay at `target`; device nodes in it never work.
@@ -102,6 +104,13 @@ pub fn mount_overlay(overlay: &Overlay<'_>, target: &Path) -> Result<(), MountEr
     }
     if overlay.user_xattrs {
         data.extend_from_slice(b",userxattr");
+    }
+    if let Some(label) = overlay.label {
+        // Quoted, as the categories of a label are parted by commas.
+        if label.bytes().any(|b| matches!(b, b'"' | b'\\' | 0)) {
+            return Err(MountError::Options(target.to_path_buf()));
+        }
+        data.extend_from_slice(format!(",context=\"{label}\"").as_bytes());
     }
     if data.len() > MOUNT_DATA_BYTES_MAX {
         return Err(MountError::Options(target.to_path_buf()));
@@ -158,12 +167,20 @@ mod tests {
     #[test]
     fn impossible_overlays_are_refused_before_the_kernel_sees_them() {
         let path = Path::new("/nowhere");
-        let overlay = |lowers: &[PathBuf]| {
+        let mount = |lowers: &[PathBuf], label: Option<&str>| {
             mount_overlay(
-                &Overlay { lowers, upper: path, work: path, nosuid: true, user_xattrs: false },
+                &Overlay {
+                    lowers,
+                    upper: path,
+                    work: path,
+                    nosuid: true,
+                    user_xattrs: false,
+                    label,
+                },
                 path,
             )
         };
+        let overlay = |lowers: &[PathBuf]| mount(lowers, None);
         assert!(matches!(overlay(&[]), Err(MountError::Lowers(0))));
         let many = vec![PathBuf::from("a"); OVERLAY_LOWERS_MAX + 1];
         assert!(matches!(overlay(&many), Err(MountError::Lowers(_))));
@@ -173,5 +190,9 @@ mod tests {
         }
         let long = [PathBuf::from("a".repeat(MOUNT_DATA_BYTES_MAX))];
         assert!(matches!(overlay(&long), Err(MountError::Options(_))));
+        let one = [PathBuf::from("a")];
+        for label in ["u:r:t\",upperdir=/etc", "u:r\\:t"] {
+            assert!(matches!(mount(&one, Some(label)), Err(MountError::Options(_))), "{label}");
+        }
     }
 }

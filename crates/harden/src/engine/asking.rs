@@ -22,7 +22,8 @@ pub fn judge_asked(asked: &[Asking], policy: &Policy, engine: &EngineFacts) -> V
     // No machine decides about a name.
     let machine = Machine {
         architecture: String::new(),
-        rlimits_max: std::collections::BTreeMap::new(),
+        rlimits: std::collections::BTreeMap::new(),
+        may_raise_rlimits: true,
         can_limit_swap: false,
         disk: None,
     };

@@ -4,8 +4,8 @@ use palisade_policy::Allowance;
 use serde_json::{Value, json};
 
 use super::{Confine, ContainerKind};
-use crate::Malformed;
-use crate::controls::{CPU_PERIOD_US, Work};
+use crate::controls::{CPU_PERIOD_US, RLIMIT_BY_POLICY, Work, is_rlimit};
+use crate::{Malformed, Rlimit};
 
 impl Confine<'_> {
     /// Memory, processor time and processes. A build is as heavy as it is, and a pod's
@@ -47,33 +47,81 @@ impl Confine<'_> {
         Ok(())
     }
 
-    /// Limits of each process of its own.
+    /// Limits of each process of its own, all written down. What neither engine nor policy names
+    /// is what it would have inherited; nothing is raised above that.
     pub(super) fn rlimits(&self, work: &mut Work, at: &str) -> Result<(), Malformed> {
         if self.allows(&Allowance::Limits) || self.engine.kind == ContainerKind::Sandbox {
             return Ok(());
         }
         let path = format!("{at}/rlimits");
-        let old = work.patch.list(&path)?;
-        let mut list = old.clone();
-        for (kind, most) in self.containers.limits.rlimits() {
-            let most = most.min(self.facts.machine.rlimit_max(kind));
-            let is_it = |entry: &Value| entry.get("type").and_then(Value::as_str) == Some(kind);
+        let machine = &self.facts.machine;
+        let is_further = at.is_empty();
+        let list = work.patch.list(&path)?;
+        let mut limits = self.containers.limits.rlimits().collect::<Vec<_>>();
+        if is_further {
+            // The limits of the container's first process; who enters it may have to have less.
+            let others = machine.rlimits.keys().filter(|kind| limits.iter().all(|l| l.0 != **kind));
+            let others: Vec<_> = others.map(|kind| (*kind, u64::MAX)).collect();
+            let known = |kind: &str| list.iter().any(|entry| is_rlimit(entry, kind));
+            limits.extend(others.into_iter().filter(|(kind, _)| known(kind)));
+        }
+        let mut new = list.clone();
+        for (kind, most) in limits {
+            let most = most.min(machine.rlimit_max(kind));
+            // Whoever enters a container inherits nothing that the container should have.
+            let own = machine.rlimits.get(kind).filter(|_| !is_further);
+            let inherited = own.map_or(Rlimit { soft: most, hard: most }, |own| *own);
             let number = |key: &str| {
-                list.iter().find(|e| is_it(e)).and_then(|e| e.get(key)).and_then(Value::as_u64)
+                list.iter().find(|e| is_rlimit(e, kind))?.get(key).and_then(Value::as_u64)
             };
-            let hard = number("hard").unwrap_or(most).min(most);
-            let soft = number("soft").unwrap_or(most).min(hard);
-            let new = json!({"type": kind, "hard": hard, "soft": soft});
-            match list.iter_mut().find(|entry| is_it(entry)) {
-                Some(entry) => *entry = new,
-                None => list.push(new),
+            let hard = number("hard").unwrap_or(inherited.hard).min(most);
+            let soft = number("soft").unwrap_or(inherited.soft).min(hard);
+            let limit = json!({"type": kind, "hard": hard, "soft": soft});
+            if !new.iter().any(|entry| is_rlimit(entry, kind)) {
+                new.push(Value::Null);
+            }
+            // Of two of one kind a runtime may take the second.
+            for entry in new.iter_mut().filter(|e| e.is_null() || is_rlimit(e, kind)) {
+                *entry = limit.clone();
             }
         }
-        if list != old {
-            work.patch.set(&path, Value::Array(list), "limits of each process by the policy")?;
+        if new != list {
+            work.patch.set(&path, Value::Array(new), RLIMIT_BY_POLICY)?;
         }
-        Ok(())
+        if is_further { Ok(()) } else { work.inherit_rlimits(&path, self.facts) }
     }
+}
+
+/// No limit above those of the container's first process; without a word they would not hold.
+pub(super) fn within_rlimits(work: &mut Work, first: &Value) -> Result<(), Malformed> {
+    let ceiling = match first.get("rlimits") {
+        None | Some(Value::Null) => return Ok(()),
+        Some(Value::Array(list)) => list,
+        Some(_) => return Err(Malformed("/process/rlimits".into())),
+    };
+    let old = work.patch.list("/rlimits")?;
+    let mut list = old.clone();
+    for most in ceiling {
+        let Some(kind) = most.get("type").and_then(Value::as_str) else { continue };
+        let Some(entry) = list.iter_mut().find(|entry| is_rlimit(entry, kind)) else {
+            list.push(most.clone());
+            continue;
+        };
+        for key in ["hard", "soft"] {
+            let number = |value: &Value| value.get(key).and_then(Value::as_u64);
+            if let (Some(most), Some(own)) = (number(most), number(entry))
+                && own > most
+                && let Some(entry) = entry.as_object_mut()
+            {
+                entry.insert(key.into(), json!(most));
+            }
+        }
+    }
+    if list != old {
+        let why = "no more than the container's first process may have";
+        work.patch.set("/rlimits", Value::Array(list), why)?;
+    }
+    Ok(())
 }
 
 /// Lowers the number at `path`; absent, zero and negative stand for no limit.

@@ -5,7 +5,6 @@ use std::fmt::Write as _;
 use palisade_policy::Containers;
 
 use super::{LxcFacts, LxcLevel, Work};
-use crate::controls::CPU_PERIOD_US;
 use crate::host_path_exposes;
 
 /// Ids that a container needs: LXC's own `65536`.
@@ -300,16 +299,30 @@ impl Work {
         }
         // LXC passes over what is written for the version of control groups that it does not
         // find, so both are written: a machine with either closes them.
-        for group in ["lxc.cgroup2", "lxc.cgroup"] {
-            let key = format!("{group}.devices.deny");
+        for (group, other) in [("lxc.cgroup2", "lxc.cgroup"), ("lxc.cgroup", "lxc.cgroup2")] {
+            let (key, allow) = (format!("{group}.devices.deny"), format!("{group}.devices.allow"));
             if self.of(&key).iter().any(|(_, _, value)| value == "a") {
                 continue;
             }
             let message = "devices are not closed";
             self.find(0, &key, LxcLevel::Medium, [message, "all but the harmless ones"]);
-            self.add(&key, "a");
-            for device in HARMLESS_DEVICES {
-                self.add(&format!("{group}.devices.allow"), device);
+            let own = self.of(&allow);
+            // They are applied in order: closed afterwards, the owner's devices would be, too.
+            let at = own.first().map(|(index, ..)| self.since(&key).max(*index));
+            let kept = own.iter().filter(|(index, ..)| at.is_some_and(|at| *index >= at));
+            let mut given: Vec<String> = kept.map(|(.., value)| value.clone()).collect();
+            match at {
+                Some(at) => self.insert(at, &key, "a"),
+                None => self.add(&key, "a"),
+            }
+            // What the owner gives for the other version is given here as well.
+            let others = self.of(&format!("{other}.devices.allow"));
+            let of_owner = own.into_iter().chain(others).map(|(.., value)| value);
+            for device in HARMLESS_DEVICES.map(str::to_string).into_iter().chain(of_owner) {
+                if !given.contains(&device) {
+                    self.add(&allow, &device);
+                    given.push(device);
+                }
             }
         }
     }
@@ -341,72 +354,6 @@ impl Work {
                 self.find(number, &key, LxcLevel::High, [&message, "its own"]);
                 self.remove(index);
             }
-        }
-    }
-
-    /// Each limit for both versions of control groups; one that is there for one of them holds
-    /// for the other, too.
-    pub(super) fn limits(&mut self, policy: &Containers) {
-        let limits = &policy.limits;
-        for (keys, limit, message) in [
-            (
-                ["lxc.cgroup2.memory.max", "lxc.cgroup.memory.limit_in_bytes"],
-                limits.memory_bytes.map(|bytes| bytes.to_string()),
-                "it can take all memory of the host",
-            ),
-            (
-                ["lxc.cgroup2.pids.max", "lxc.cgroup.pids.max"],
-                limits.pids.map(|n| n.to_string()),
-                "a fork bomb takes the host along",
-            ),
-        ] {
-            let known = keys.iter().find_map(|key| self.last(key)).map(|(_, _, value)| value);
-            // The one that was written is its owner's; without any it is the policy's.
-            let Some(value) = known.or(limit) else { continue };
-            for key in keys {
-                if self.last(key).is_none() {
-                    self.find(0, key, LxcLevel::Low, [message, &value]);
-                    self.add(key, &value);
-                }
-            }
-        }
-        self.limit_of_processors(policy);
-    }
-
-    fn limit_of_processors(&mut self, policy: &Containers) {
-        let (one, quota) = ("lxc.cgroup2.cpu.max", "lxc.cgroup.cpu.cfs_quota_us");
-        let period = "lxc.cgroup.cpu.cfs_period_us";
-        let newer = self.last(one).map(|(_, _, value)| value);
-        let older = self.last(quota).map(|(_, _, value)| value);
-        let of_policy =
-            policy.limits.cpu_millis.map(|millis| u64::from(millis) * CPU_PERIOD_US / 1000);
-        // As `QUOTA PERIOD`, microseconds.
-        let value = match (&newer, &older, of_policy) {
-            (Some(newer), ..) => newer.clone(),
-            (None, Some(older), _) => {
-                let period = self.last(period).map(|(_, _, value)| value);
-                format!("{older} {}", period.unwrap_or_else(|| CPU_PERIOD_US.to_string()))
-            }
-            (None, None, Some(quota)) => format!("{quota} {CPU_PERIOD_US}"),
-            (None, None, None) => return,
-        };
-        let mut words = value.split_whitespace();
-        let Some(micros) = words.next().filter(|word| word.bytes().all(|b| b.is_ascii_digit()))
-        else {
-            // `max`, or `-1`: its owner wants none.
-            return;
-        };
-        let of_period = words.next().map_or_else(|| CPU_PERIOD_US.to_string(), str::to_string);
-        let message = "it can take every processor of the host";
-        if newer.is_none() {
-            self.find(0, one, LxcLevel::Low, [message, &value]);
-            self.add(one, &value);
-        }
-        if older.is_none() {
-            self.find(0, quota, LxcLevel::Low, [message, &value]);
-            // The period first: a quota is a part of it.
-            self.add(period, &of_period);
-            self.add(quota, micros);
         }
     }
 

@@ -2,8 +2,8 @@
 
 use palisade_base::Timestamp;
 use palisade_harden::{
-    ContainerKind, ENGINE_CAPABILITIES, EngineFacts, Hardened, Refusal, Root, harden_container,
-    harden_exec,
+    ContainerKind, ENGINE_CAPABILITIES, EngineFacts, Hardened, Refusal, Rlimit, Root,
+    harden_container, harden_exec,
 };
 use palisade_policy::Policy;
 use serde_json::{Value, json};
@@ -544,6 +544,72 @@ fn exec_regains_nothing() {
             assert!(out.get(key).is_none_or(|score| *score == json!(0)), "{out}");
         }
     }
+}
+
+/// What an engine left out is what the runtime would have inherited, and never more.
+#[test]
+fn limits_of_processes_that_an_engine_left_out_are_written_down() {
+    let mut policy = Policy::builtin("baseline").unwrap().policy;
+    policy.containers.limits.open_files = Some(1024);
+    let limit = |kind: &str, soft: u64, hard: u64| json!({"type": format!("RLIMIT_{kind}"), "hard": hard, "soft": soft});
+    let mut facts = facts();
+    let own = [
+        ("RLIMIT_AS", u64::MAX, u64::MAX),
+        ("RLIMIT_CORE", 0, u64::MAX),
+        ("RLIMIT_NOFILE", 256, 4096),
+        ("RLIMIT_STACK", 8, 9),
+    ];
+    facts.machine.rlimits =
+        own.map(|(name, soft, hard)| (name, Rlimit { soft, hard })).into_iter().collect();
+    let check = |asked: Value, expected: Value| {
+        let mut spec = docker();
+        spec["process"]["rlimits"] = asked;
+        let hardened = harden_container(spec, &policy, &facts, &known()).unwrap();
+        assert_eq!(hardened.spec["process"]["rlimits"], expected);
+        let again = harden_container(hardened.spec, &policy, &facts, &known()).unwrap();
+        assert_eq!(again.changes, []);
+    };
+    let (zero, stack) = ([limit("NICE", 0, 0), limit("RTPRIO", 0, 0)], limit("STACK", 8, 9));
+    let [nice, rtprio] = zero;
+    let unlimited = limit("AS", u64::MAX, u64::MAX);
+    check(
+        Value::Null,
+        json!([limit("NOFILE", 256, 1024), limit("CORE", 0, 0), nice, rtprio, unlimited, stack]),
+    );
+    // Two of one kind: a runtime would take the second.
+    check(
+        json!([limit("NOFILE", 9, 9), limit("STACK", 1, 1), limit("NOFILE", 2048, 9000)]),
+        json!([
+            limit("NOFILE", 9, 9),
+            limit("STACK", 1, 1),
+            limit("NOFILE", 9, 9),
+            limit("CORE", 0, 0),
+            nice,
+            rtprio,
+            unlimited
+        ]),
+    );
+
+    // One more process has the limits of the first one, as far as its caller may set them.
+    let first =
+        json!({"rlimits": [limit("NOFILE", 9, 10), limit("AS", 5, 6), limit("STACK", 20, 30)]});
+    facts.machine.may_raise_rlimits = false;
+    let exec = |process: Value, first: &Value| {
+        let out = harden_exec(process, Some(first), &policy, &facts, &known());
+        out.map(|hardened| hardened.spec["rlimits"].clone())
+    };
+    assert_eq!(
+        exec(json!({"args": ["sh"], "rlimits": [limit("NOFILE", 4, 400)]}), &first).unwrap(),
+        json!([
+            limit("NOFILE", 4, 10),
+            limit("AS", 5, 6),
+            limit("STACK", 9, 9),
+            limit("CORE", 0, 0),
+            nice,
+            rtprio
+        ]),
+    );
+    assert!(exec(json!({"args": ["sh"]}), &json!({"rlimits": 1})).is_err());
 }
 
 #[test]

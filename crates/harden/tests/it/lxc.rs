@@ -187,7 +187,91 @@ fn limits_are_written_for_both_versions_of_control_groups() {
         &["lxc.cgroup.cpu.cfs_quota_us = 30000", "lxc.cgroup.cpu.cfs_period_us = 50000"],
     );
     check("lxc.cgroup.cpu.cfs_quota_us = 7000", &["lxc.cgroup2.cpu.max = 7000 100000"]);
-    check("lxc.cgroup2.cpu.max = max", &["lxc.cgroup2.cpu.max = max"]);
+}
+
+/// What limits nothing is no limit: the policy's holds, in the words of each version.
+#[test]
+fn a_limit_that_limits_nothing_is_none() {
+    use LxcLevel::{Low, Note};
+    let check = |memory, text: &str, expected: &[&str], level: Option<LxcLevel>| {
+        let mut policy = containers();
+        policy.limits.memory_bytes = memory;
+        (policy.limits.pids, policy.limits.cpu_millis) = (Some(512), Some(500));
+        let hardened = harden_lxc(text, &policy, &facts()).unwrap();
+        for line in expected {
+            let n = hardened.config.lines().filter(|known| known == line).count();
+            assert_eq!(n, 1, "{text}: `{line}` in {}", hardened.config);
+        }
+        let found = hardened.findings.iter().find(|finding| finding.line == 1);
+        assert_eq!(found.map(|finding| finding.level), level, "{text}: {found:?}");
+        let again = harden_lxc(&hardened.config, &policy, &facts()).unwrap();
+        assert_eq!(again.config, hardened.config, "{text}");
+    };
+    let (newer, older) = ("lxc.cgroup2.memory.max", "lxc.cgroup.memory.limit_in_bytes");
+    let gib = [format!("{newer} = 1073741824"), format!("{older} = 1073741824")];
+    let gib = [gib[0].as_str(), gib[1].as_str()];
+    for none in [newer, older].map(|key| ["max", "-1", "9223372036854771712"].map(|v| (key, v))) {
+        for (key, value) in none {
+            check(Some(1 << 30), &format!("{key} = {value}"), &gib, Some(Low));
+        }
+    }
+    // One that is a limit holds for the version that has none.
+    let text = format!("{newer} = max\n{older} = 64M");
+    check(Some(1 << 30), &text, &[&format!("{newer} = 64M")], Some(Low));
+    // Where the policy has none either, nothing is written but in the kernel's words.
+    let text = format!("{newer} = max");
+    check(None, &text, &[&text], None);
+    let text = format!("{older} = max");
+    check(None, &text, &[&format!("{older} = -1")], Some(Low));
+    // Above the policy's it holds, and is said.
+    let text = format!("{newer} = 2G");
+    check(Some(1 << 30), &text, &[&text, &format!("{older} = 2G")], Some(Note));
+    check(Some(2 << 30), &text, &[&text], None);
+    check(None, "lxc.cgroup.pids.max = 600", &["lxc.cgroup2.pids.max = 600"], Some(Note));
+    check(None, "lxc.cgroup.pids.max = max", &["lxc.cgroup.pids.max = 512"], Some(Low));
+    let cpu = [
+        "lxc.cgroup2.cpu.max = 50000 100000",
+        "lxc.cgroup.cpu.cfs_quota_us = 50000",
+        "lxc.cgroup.cpu.cfs_period_us = 100000",
+    ];
+    check(None, "lxc.cgroup2.cpu.max = max", &cpu, Some(Low));
+    check(None, "lxc.cgroup.cpu.cfs_quota_us = -1", &cpu, Some(Low));
+    check(None, "lxc.cgroup2.cpu.max = 60000", &["lxc.cgroup2.cpu.max = 60000"], Some(Note));
+    check(None, "lxc.cgroup2.cpu.max = 20000 40000", &["lxc.cgroup2.cpu.max = 20000 40000"], None);
+}
+
+/// LXC applies the lines in order: what is closed after the owner's device takes it away.
+#[test]
+fn devices_that_the_owner_gives_stay_given() {
+    let check = |text: &str, groups: &[&str]| {
+        let hardened = harden(text);
+        for group in groups {
+            let at = |line: &str| {
+                let wanted = format!("{group}.devices.{line}");
+                let last = hardened.config.lines().collect::<Vec<_>>();
+                let at = last.iter().rposition(|known| **known == wanted);
+                at.unwrap_or_else(|| panic!("{text}: no `{wanted}` in {}", hardened.config))
+            };
+            let deny = at("deny = a");
+            for device in ["c 10:200 rwm", "c 1:3 rwm"] {
+                let allow = at(&format!("allow = {device}"));
+                assert!(deny < allow, "{text}: {device} in {}", hardened.config);
+            }
+        }
+        let again = harden(&hardened.config);
+        assert_eq!(again.config, hardened.config, "{text}");
+    };
+    let both = ["lxc.cgroup2", "lxc.cgroup"];
+    let newer = "lxc.cgroup2.devices.allow = c 10:200 rwm\n";
+    check(newer, &both);
+    check("lxc.cgroup.devices.allow = c 10:200 rwm\n", &both);
+    check(&format!("lxc.cgroup2.devices.allow = a\n{newer}lxc.include = /x\n"), &both);
+    check(&format!("lxc.cgroup2.devices.deny = a\n{newer}"), &both[1..]);
+    // Taken back after the device was given.
+    check(&format!("lxc.cgroup2.devices.deny = a\n{newer}lxc.cgroup2.devices.deny =\n"), &both);
+    check(&format!("lxc.cgroup2 =\n{newer}"), &both);
+    let harmless = "lxc.cgroup2.devices.allow = c 1:3 rwm\n";
+    check(&format!("{harmless}{newer}"), &both);
 }
 
 /// An empty value takes back what was said before, of the keys below as well.
@@ -285,6 +369,13 @@ fn hardening_again_changes_nothing() {
         "lxc.mount.entry = /srv srv none rbind,suid 0 0",
         "lxc.cgroup.devices.allow = a",
         "lxc.cgroup2.devices.deny = a",
+        "lxc.cgroup2.devices.deny =",
+        "lxc.cgroup.devices.allow = c 10:200 rwm",
+        "lxc.cgroup2.devices.allow = c 10:229 rwm",
+        "lxc.cgroup2.memory.max = max",
+        "lxc.cgroup.memory.limit_in_bytes = 2G",
+        "lxc.cgroup.pids.max = max",
+        "lxc.cgroup2.cpu.max = max 5",
         "lxc.cgroup2 =",
         "lxc.cgroup =",
         "lxc.cgroup.pids.max = 7",

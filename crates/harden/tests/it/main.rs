@@ -32,6 +32,7 @@ fn restricted() -> Containers {
         },
         mask_paths: true,
         security_module: palisade_policy::SecurityModule::Auto,
+        selinux: palisade_policy::Selinux::Auto,
         deny_drift: false,
         rootless: palisade_policy::Rootless::default(),
     }
@@ -42,7 +43,8 @@ fn facts() -> Facts {
         image: ImageFacts::default(),
         machine: Machine {
             architecture: "x86_64".into(),
-            rlimits_max: std::collections::BTreeMap::new(),
+            rlimits: std::collections::BTreeMap::new(),
+            may_raise_rlimits: true,
             can_limit_swap: true,
             disk: None,
         },

@@ -1,6 +1,6 @@
 //! Specs, policies and what becomes of them.
 
-use palisade_harden::{Base, ImageDefaults, User, base_spec, harden, harden_process};
+use palisade_harden::{Base, ImageDefaults, Rlimit, User, base_spec, harden, harden_process};
 use palisade_policy::{Network, Seccomp, UserMode, UserNamespace};
 use serde_json::{Value, json};
 
@@ -174,11 +174,44 @@ fn volumes_stay_writable_for_their_user_and_odd_ones_are_reported() {
 fn a_machine_that_cannot_is_a_warning_not_a_failure() {
     let mut facts = facts();
     facts.machine.can_limit_swap = false;
-    facts.machine.rlimits_max.insert("RLIMIT_NOFILE".into(), 512);
+    facts.machine.rlimits.insert("RLIMIT_NOFILE", Rlimit { soft: 256, hard: 512 });
+    facts.machine.may_raise_rlimits = false;
     let hardened = harden(base(), &restricted(), &facts, Some(IDS)).unwrap();
     assert_eq!(hardened.warnings.len(), 2);
     assert_eq!(hardened.spec.pointer("/linux/resources/memory/swap"), None);
     assert_eq!(hardened.spec.pointer("/process/rlimits/0/hard"), Some(&json!(512)));
+}
+
+/// Nothing that a program has is left unsaid: the policy's limits, and the caller's of all others.
+#[test]
+fn every_limit_of_processes_is_written_down_once() {
+    let mut facts = facts();
+    let own = [("RLIMIT_NOFILE", 7, 9), ("RLIMIT_AS", u64::MAX, u64::MAX), ("RLIMIT_NICE", 3, 5)];
+    facts.machine.rlimits =
+        own.map(|(name, soft, hard)| (name, Rlimit { soft, hard })).into_iter().collect();
+    let mut spec = base();
+    spec["process"]["rlimits"] = json!([
+        {"type": "RLIMIT_NOFILE", "soft": 1, "hard": 1},
+        {"type": "RLIMIT_FUTURE", "soft": 1, "hard": 1},
+    ]);
+    let hardened = harden(spec, &restricted(), &facts, Some(IDS)).unwrap();
+    let limit = |kind: &str, soft: u64, hard: u64| json!({"type": format!("RLIMIT_{kind}"), "hard": hard, "soft": soft});
+    let expected = json!([
+        limit("NOFILE", 1024, 1024),
+        limit("FUTURE", 1, 1),
+        limit("CORE", 0, 0),
+        limit("AS", u64::MAX, u64::MAX),
+        limit("NICE", 3, 5),
+    ]);
+    assert_eq!(hardened.spec["process"]["rlimits"], expected);
+    let why = |path: &str| {
+        let change = hardened.changes.iter().find(|change| change.path == path).unwrap();
+        (change.to.clone().unwrap(), change.reason.as_str())
+    };
+    let policy = "limits of each process by the policy";
+    assert_eq!(why("/process/rlimits/2"), (limit("CORE", 0, 0), policy));
+    let inherited = "the caller's, as the policy names none";
+    assert_eq!(why("/process/rlimits/4"), (limit("NICE", 3, 5), inherited));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! How a policy confines, in words for a report.
 
 use palisade_agent::report::HardeningFact;
-use palisade_policy::{Network, Policy, Seccomp, SecurityModule, UserMode, UserNamespace};
+use palisade_policy::{Network, Policy, Seccomp, SecurityModule, Selinux, UserMode, UserNamespace};
 
 /// One fact for each control of the section `containers`.
 pub(crate) fn facts(policy: &Policy) -> Vec<HardeningFact> {
@@ -63,6 +63,15 @@ pub(crate) fn facts(policy: &Policy) -> Vec<HardeningFact> {
             }
             .into(),
             containers.security_module != SecurityModule::Off,
+        ),
+        fact(
+            "SELinux label",
+            match &containers.selinux {
+                Selinux::Auto => "container_t, where the machine knows it".into(),
+                Selinux::None => "none".into(),
+                Selinux::Label(label) => label.clone(),
+            },
+            containers.selinux != Selinux::None,
         ),
         fact("masked kernel files", yes(containers.mask_paths), containers.mask_paths),
     ]

@@ -37,7 +37,9 @@ pub(crate) fn harden(context: &Context<'_>, args: &cli::Harden) -> Result<Exit, 
     engine.image = args.image.clone().or(engine.image);
     engine.name = args.name.clone().or(engine.name);
     engine.labels.extend(args.label.iter().cloned());
-    let facts = machine_facts(&policy).map_err(message)?;
+    let mut facts = machine_facts(&policy).map_err(message)?;
+    // This shell's limits are not those of whoever will start the container.
+    facts.machine.rlimits.clear();
     let hardened = match &first {
         None => harden_container(document.value.clone(), &policy, &facts, &engine),
         Some(first) => {

@@ -277,6 +277,7 @@ pub(crate) fn restricted() -> Policy {
             },
             mask_paths: true,
             security_module: palisade_policy::SecurityModule::Auto,
+            selinux: palisade_policy::Selinux::Auto,
             deny_drift: false,
             rootless: palisade_policy::Rootless::default(),
         },

@@ -149,6 +149,7 @@ fn files_of_an_id_mapped_overlay_belong_to_the_range() {
             work: &at("work"),
             nosuid: true,
             user_xattrs: false,
+            label: None,
         };
         mount_overlay(&overlay, &at("merged")).unwrap();
         assert_eq!(mounts_below(folder.path()).unwrap().len(), 2);

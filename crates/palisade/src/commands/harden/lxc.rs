@@ -76,11 +76,17 @@ fn facts(context: &Context<'_>, args: &cli::HardenLxc) -> Result<LxcFacts, Failu
     let given = |program: &str, file: &str| {
         let found = ["/usr/bin", "/bin", "/usr/sbin", "/usr/local/bin"];
         let is_there = found.iter().any(|folder| Path::new(folder).join(program).is_file());
-        is_there.then(|| read(Path::new(file)).unwrap_or_default())
+        match is_there.then(|| read(Path::new(file))) {
+            // Nothing is given.
+            Some(Err(error)) if error.kind() == std::io::ErrorKind::NotFound => {
+                Ok(Some(String::new()))
+            }
+            text => text.transpose().with_context(|| format!("read `{file}`")),
+        }
     };
     Ok(LxcFacts {
-        subuid: given("newuidmap", "/etc/subuid"),
-        subgid: given("newgidmap", "/etc/subgid"),
+        subuid: given("newuidmap", "/etc/subuid")?,
+        subgid: given("newgidmap", "/etc/subgid")?,
         name: args.name.clone().unwrap_or(folder),
         first_id,
         seccomp_path: beside(&config, "seccomp").display().to_string(),
@@ -105,7 +111,8 @@ fn write(
             std::fs::create_dir_all(folder)
                 .with_context(|| format!("create `{}`", folder.display()))?;
         }
-        let range = ledger(context).allocate().or_exit(Exit::Incomplete)?;
+        let config = std::path::absolute(&args.config).context("find the configuration")?;
+        let range = ledger(context).allocate(&config).or_exit(Exit::Incomplete)?;
         if range.first != facts.first_id {
             let message = "another container took the ids meanwhile";
             return Err(Failure::message(Exit::Incomplete, message).with_hint("call it again"));

@@ -28,8 +28,11 @@ inside "$1" "$2" 'grep -E "CapEff|NoNewPrivs|Seccomp:" /proc/self/status; /bin/p
     mount -t tmpfs none /tmp && echo mounts can be made; id -u'
 echo "root inside is $(awk 'NR == 1 { print $2 }' "/proc/$pid/uid_map") outside"
 echo "processes $(limit pids pids.max pids.max)"
+echo "memory $(limit memory memory.limit_in_bytes memory.max)"
 if [ -d /sys/fs/cgroup/devices ]; then
-    grep -q '^a ' "/sys/fs/cgroup/devices$(group devices)/devices.list" && echo devices are open
+    list="/sys/fs/cgroup/devices$(group devices)/devices.list"
+    grep -q '^a ' "$list" && echo devices are open
+    grep -q '^c 10:200 rwm' "$list" && echo its owner\'s device is given
 fi
 lxc-stop -P "$1" -n "$2" -k
 "#;
@@ -62,7 +65,9 @@ impl Container {
         let config = format!(
             "# As somebody wrote it.\nlxc.uts.name = box\nlxc.rootfs.path = dir:{}\n\
              lxc.init.cmd = /sbin/init\nlxc.net.0.type = empty\n\
-             lxc.mount.auto = proc:rw sys:rw cgroup:rw\nlxc.apparmor.profile = unconfined\n",
+             lxc.mount.auto = proc:rw sys:rw cgroup:rw\nlxc.apparmor.profile = unconfined\n\
+             lxc.cgroup2.memory.max = max\nlxc.cgroup.pids.max = max\n\
+             lxc.cgroup.devices.allow = c 10:200 rwm\n",
             root.display()
         );
         std::fs::write(home.join("config"), config).unwrap();
@@ -134,7 +139,12 @@ fn what_is_written_starts_and_closes_what_was_open() {
     }
 
     let config = home.join("config").display().to_string();
-    let ended = run(path, &["harden", "lxc", &config, "--in-place"]).expect(0);
+    let policy = path.join("policy.yaml");
+    let text = "version: 1\nname: box\ncontainers: {limits: {memory: 512Mi}}\n";
+    std::fs::write(&policy, text).unwrap();
+    let policy = policy.display().to_string();
+    let arguments = ["harden", "lxc", &config, "--in-place", "--policy", &policy];
+    let ended = run(path, &arguments).expect(0);
     let written = std::fs::read_to_string(&config).unwrap();
     let first: u32 = written
         .lines()
@@ -160,13 +170,17 @@ fn what_is_written_starts_and_closes_what_was_open() {
         "keyctl 1\n",
         &format!("root inside is {first} outside\n"),
         "processes 1024\n",
+        "memory 536870912\n",
     ] {
         assert!(closed.contains(expected), "{expected} is not in {closed}");
     }
+    // Closed after the device was given, it would be closed, too.
+    let is_listed = Path::new("/sys/fs/cgroup/devices").exists();
+    assert_eq!(closed.contains("its owner's device is given\n"), is_listed, "{closed}");
     for not in ["can be", "devices are open"] {
         assert!(!closed.contains(not), "{not} is in {closed}");
     }
     // Written once, there is nothing more to write; what is left to do is still said.
-    let again = run(path, &["harden", "lxc", &config, "--in-place"]).expect(0);
+    let again = run(path, &arguments).expect(0);
     assert_eq!(std::fs::read_to_string(&config).unwrap(), written, "{}", again.stdout);
 }

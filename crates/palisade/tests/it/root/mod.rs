@@ -1,6 +1,7 @@
 //! Real containers and the real sensor: as root these tests always run; otherwise they say
 //! why not.
 
+mod apparmor;
 mod bad_containers;
 mod bed;
 mod containerd;

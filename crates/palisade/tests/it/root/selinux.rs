@@ -7,7 +7,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::bed::Bed;
 use super::docker::make_root;
@@ -35,6 +35,8 @@ const BASE: &str = "
 (userlevel system_u (s0)) (userrange system_u ((s0) (s0)))
 (type host_t) (roletype system_r host_t)
 (type object_t) (roletype system_r object_t)
+(type container_t) (roletype system_r container_t)
+(type container_file_t) (roletype object_r container_file_t)
 (type port_t) (roletype system_r port_t)
 (type reserved_port_t) (roletype system_r reserved_port_t)
 (type unreserved_port_t) (roletype system_r unreserved_port_t)
@@ -55,6 +57,8 @@ const BASE: &str = "
 (allow host_t reserved_port_t (tcp_socket (name_bind)))
 (allow host_t unreserved_port_t (tcp_socket (name_bind)))
 (allow host_t host_t (process (transition dyntransition)))
+(allow host_t container_t (process (transition dyntransition)))
+(fsuse trans tmpfs (system_u system_r object_t ((s0) (s0))))
 (allow host_t host_t (capability (net_bind_service)))
 (block container
   (blockabstract container)
@@ -103,29 +107,24 @@ fn record(bed: &Bed) {
     std::fs::write(bed.path().join("web.json"), record.to_string()).unwrap();
 }
 
-/// Runs a shell in a container that may do everything but what a label forbids.
-fn shell(bed: &Bed, name: &str, label: Option<&str>, script: &str) -> Ended {
-    let caps = ["CAP_NET_BIND_SERVICE", "CAP_NET_ADMIN"];
-    let mut spec: Value = json!({
-        "ociVersion": "1.0.2",
-        "process": {
-            "user": {"uid": 0, "gid": 0}, "cwd": "/", "args": ["/bin/sh", "-c", script],
-            "capabilities": {"bounding": caps, "effective": caps, "permitted": caps},
-        },
-        "root": {"path": bed.path().join("root")},
-        "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"}],
-        "linux": {"namespaces": [{"type": "mount"}, {"type": "pid"}, {"type": "network"}]},
-    });
-    if let Some(label) = label {
-        spec["process"]["selinuxLabel"] = json!(label);
-    }
-    let bundle = bed.path().join(name);
-    std::fs::create_dir(&bundle).unwrap();
-    std::fs::write(bundle.join("config.json"), spec.to_string()).unwrap();
-    let mut runc = Command::new("runc");
-    runc.arg("--root").arg(bed.path().join("runc")).args(["run", "--bundle"]).arg(&bundle);
-    runc.arg(format!("{name}-{}", std::process::id()));
-    finish(runc)
+/// Flags of a container that may do everything but what SELinux forbids.
+fn flags(bed: &Bed, name: &str, selinux: &str) -> [String; 4] {
+    let text = format!(
+        "version: 1\nname: {name}\nimages: {{verify: off}}\ncontainers:\n  user: image\n  \
+         capabilities: [NET_BIND_SERVICE, NET_ADMIN]\n  read_only_root: false\n  \
+         selinux: {selinux}\n"
+    );
+    let policy = bed.path().join(format!("{name}.yaml"));
+    std::fs::write(&policy, text).unwrap();
+    let rootfs = bed.path().join("root").display().to_string();
+    ["--policy".into(), policy.display().to_string(), "--rootfs".into(), rootfs]
+}
+
+/// Runs a shell in such a container.
+fn shell(bed: &Bed, name: &str, selinux: &str, script: &str) -> Ended {
+    let flags = flags(bed, name, selinux);
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    bed.run(&[&["run"][..], &flags, &["--", "/bin/sh", "-c", script]].concat())
 }
 
 #[test]
@@ -153,14 +152,36 @@ fn a_module_made_of_a_record_denies_what_the_record_does_not_have() {
         for port in 80 8080; do
             (timeout 2 nc -l -p $port </dev/null; echo code $?) 2>&1 | sed \"s/^/$port /\"
             echo $port done
-        done; cat /proc/self/attr/current";
-    let free = shell(&bed, "free", None, try_both).expect(0).stdout;
+        done; cat /proc/self/attr/current; echo; cat /etc/hosts
+        grep -o 'context=[^, ]*' /proc/self/mountinfo; :";
+    let free = shell(&bed, "free", "none", try_both).expect(0).stdout;
     assert!(free.matches("code 143").count() == 2, "both wait until they are ended: {free}");
     let label = "system_u:system_r:web_palisade.process";
-    let held = shell(&bed, "held", Some(label), try_both).expect(0).stdout;
+    let held = shell(&bed, "held", label, try_both).expect(0).stdout;
     assert!(held.contains(label), "the label is the process's own: {held}");
     assert!(held.contains("80 code 143\n"), "the port of the record: {held}");
     assert!(held.contains("8080 nc: bind: Permission denied\n8080 code 1\n"), "another: {held}");
+    let files = "system_u:object_r:container_file_t";
+    assert!(held.contains(&format!("context={files}")), "its root's label: {held}");
+
+    // What is started in it later, and the files that it is given, have its labels too.
+    let held = flags(&bed, "kept", label);
+    let held: Vec<&str> = held.iter().map(String::as_str).collect();
+    let rest = ["--", "/bin/sleep", "100"];
+    let ended = bed.run(&[&["run", "--detach", "--name", "kept"][..], &held, &rest].concat());
+    let id = ended.expect(0).stdout.trim().to_string();
+    let inside = bed.run(&["exec", "kept", "--", "/bin/cat", "/proc/self/attr/current"]);
+    assert!(inside.expect(0).stdout.starts_with(label));
+    let mut stat = Command::new("stat");
+    stat.args(["-c", "%C"]).arg(bed.run_dir.join("bundles").join(&id).join("hosts"));
+    assert_eq!(finish(stat).expect(0).stdout.trim(), files);
+    bed.run(&["stop", "--grace", "0", "kept"]).expect(0);
+
+    // The label of containers, where nothing is named; one that is named has to be there.
+    let ended = shell(&bed, "auto", "auto", "cat /proc/self/attr/current").expect(0);
+    assert!(ended.stdout.starts_with("system_u:system_r:container_t"), "{}", ended.stdout);
+    let ended = shell(&bed, "unknown", "system_u:system_r:other_t", "true").expect(3);
+    assert!(ended.stderr.contains("does not know the label"), "{}", ended.stderr);
 
     // The state of the machine is shown.
     let shown = bed.run(&["doctor", "--format", "tsv"]).stdout;

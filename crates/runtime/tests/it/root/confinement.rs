@@ -1,6 +1,6 @@
 //! What a container may do.
 
-use palisade_policy::{Network, Seccomp, UserMode, UserNamespace};
+use palisade_policy::{Limits, Network, Seccomp, UserMode, UserNamespace};
 use palisade_runtime::{RunError, Stdio};
 use palisade_sys::process::Exit;
 
@@ -79,6 +79,89 @@ fn limits_hold() {
     assert_eq!(outcome.exit, Some(Exit::Signal(9)), "{output}");
     assert_eq!(outcome.exit.unwrap().shell_code(), 137);
     assert!(outcome.out_of_memory, "and the user is told why");
+}
+
+/// Soft and hard of each row of `/proc/PID/limits`; none is `u64::MAX`.
+fn kernel_limits(text: &str) -> std::collections::BTreeMap<String, (u64, u64)> {
+    let number = |text: &str| text.parse().unwrap_or(u64::MAX);
+    let row = |line: &str| {
+        let name = line.get(4..26)?.trim().to_string();
+        let mut numbers = line.get(26..)?.split_whitespace();
+        Some((name, (number(numbers.next()?), number(numbers.next()?))))
+    };
+    text.lines().filter(|line| line.starts_with("Max ")).filter_map(row).collect()
+}
+
+/// All sixteen are the policy's or the caller's, and written down; the lowest that a policy may
+/// have let a program start.
+#[test]
+fn limits_of_processes_are_the_policy_s_or_the_caller_s() {
+    if !can_run() {
+        return;
+    }
+    let bench = Bench::new();
+    let own = kernel_limits(&std::fs::read_to_string("/proc/self/limits").unwrap());
+    assert_eq!(own.len(), 16, "{own:?}");
+    let limits = [
+        ("open files", 256),
+        ("core file size", 0),
+        ("processes", 50),
+        ("locked memory", 64 << 10),
+        ("stack size", 1 << 20),
+        ("file size", 1 << 20),
+        ("address space", 2 << 30),
+        ("data size", 256 << 20),
+        ("cpu time", 100),
+        ("realtime timeout", 100_000),
+        ("nice priority", 3),
+        ("realtime priority", 2),
+        ("pending signals", 77),
+        ("msgqueue size", 8192),
+    ];
+    let mut policy = restricted();
+    let check = |by_policy: &[(&str, u64)]| {
+        let (outcome, output) = bench.run(&policy, "cat /proc/self/limits").unwrap();
+        assert_eq!(outcome.exit, Some(Exit::Code(0)), "{output}");
+        let inside = kernel_limits(&output);
+        assert_eq!(inside.len(), 16, "{output}");
+        for (name, limit) in &inside {
+            let known = by_policy.iter().find(|(known, _)| known == name);
+            let expected = known.map_or(own[name], |(_, most)| (*most, *most));
+            assert_eq!(*limit, expected, "{name}: {output}");
+        }
+        let n = outcome.changes.iter().filter(|c| c.path.starts_with("/process/rlimits/")).count();
+        assert_eq!(n, 16, "each is explained");
+    };
+    check(&[("open files", 256), ("core file size", 0)]);
+    policy.containers.limits = Limits {
+        nproc: Some(50),
+        memlock_bytes: Some(64 << 10),
+        stack_bytes: Some(1 << 20),
+        fsize_bytes: Some(1 << 20),
+        as_bytes: Some(2 << 30),
+        data_bytes: Some(256 << 20),
+        cpu_seconds: Some(100),
+        rttime_us: Some(100_000),
+        nice: Some(3),
+        rtprio: Some(2),
+        sigpending: Some(77),
+        msgqueue_bytes: Some(8192),
+        ..policy.containers.limits.clone()
+    };
+    let check = |by_policy: &[(&str, u64)]| {
+        let (_, output) = bench.run(&policy, "cat /proc/self/limits").unwrap();
+        let inside = kernel_limits(&output);
+        let may_raise = palisade_sys::facts::may_raise_rlimits();
+        for (name, most) in by_policy {
+            // Root without `CAP_SYS_RESOURCE` keeps to its own.
+            let most = if may_raise { *most } else { own[*name].1.min(*most) };
+            assert_eq!(inside.get(*name), Some(&(most, most)), "{name}: {output}");
+        }
+    };
+    check(&limits);
+    policy.containers.limits.cpu_seconds = Some(1);
+    let (outcome, output) = bench.run(&policy, "while :; do :; done").unwrap();
+    assert_eq!(outcome.exit, Some(Exit::Signal(9)), "{output}");
 }
 
 #[test]
