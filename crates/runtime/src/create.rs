@@ -10,7 +10,7 @@ use palisade_harden::{
     Base, Change, Facts, Hardened, ImageDefaults, ImageFacts, Refusal, base_spec, harden,
 };
 use palisade_model::{Container, Engine, ImageIdentity};
-use palisade_policy::{Limits, Network, SecurityModule, Tmpfs, UserMode};
+use palisade_policy::{Limits, Network, SecurityModule, UserMode};
 use palisade_sys::ProcessHandle;
 use palisade_sys::namespace::in_private_mounts;
 use palisade_sys::signals::SignalPipe;
@@ -26,7 +26,7 @@ use crate::paths::make_folder;
 use crate::record::{Record, RunState};
 use crate::rootfs::{Plan, prepare_mount_points, user_of};
 use crate::share::Share;
-use crate::{RunRequest, Runtime};
+use crate::{RunRequest, Runtime, start};
 
 /// How long garbage collection in another process may hold creation up.
 const LOCK_DEADLINE: Duration = Duration::from_secs(30);
@@ -603,7 +603,12 @@ impl Making<'_> {
             // Not waited for: what the runtime left half-made may hold the streams until
             // the guard kills it.
             drop(pumps);
-            return Err(self.explain(error, spec));
+            return Err(match &error {
+                RuncError::Failed { message, .. } => {
+                    start::failure(self.request, spec, message).unwrap_or_else(|| error.into())
+                }
+                _ => error.into(),
+            });
         }
         let text = std::fs::read_to_string(&pid_file).map_err(RunError::io("read", &pid_file))?;
         let pid: u32 = text
@@ -613,49 +618,9 @@ impl Making<'_> {
             .map_err(RunError::io("read", &pid_file))?;
         let init = ProcessHandle::open(pid).map_err(RunError::io("open process of", &pid_file))?;
         pumps.connect(console).map_err(RunError::io("connect the terminal of", bundle))?;
+        pumps.begin(pid).map_err(RunError::io("carry the output of", bundle))?;
         Ok((init, pumps))
     }
-
-    /// A program that is not in the image is the user's error, not the runtime's.
-    fn explain(&self, error: RuncError, spec: &Value) -> RunError {
-        match error {
-            RuncError::Failed { message, .. }
-                if message.contains("exec: ") || message.contains("executable file not found") =>
-            {
-                let command = spec.pointer("/process/args/0").and_then(Value::as_str);
-                let command = command.unwrap_or_default().to_string();
-                let message = message.rsplit("exec: ").next().unwrap_or(&message).to_string();
-                let hint = self.start_hint(&command, &message, spec);
-                RunError::Command { command, message, hint }
-            }
-            other => other.into(),
-        }
-    }
-
-    /// Which part of policy or image keeps the program from starting.
-    fn start_hint(&self, command: &str, message: &str, spec: &Value) -> String {
-        let tmpfs = &self.request.policy.containers.tmpfs;
-        if let Some(at) = hidden_by(command, tmpfs) {
-            return format!(
-                "the policy mounts an empty file system over `{at}`: take it out of \
-                 `containers.tmpfs`"
-            );
-        }
-        if message.contains("permission denied") {
-            let uid = spec.pointer("/process/user/uid").and_then(Value::as_u64).unwrap_or(0);
-            return format!(
-                "user {uid} may not execute it: make it executable in the image, or name another \
-                 user (`containers.user`)"
-            );
-        }
-        "check that the program exists in the image and is executable".into()
-    }
-}
-
-/// The writable file system that hides what the image has at `path`: one of the policy's.
-fn hidden_by<'a>(path: &str, tmpfs: &'a [Tmpfs]) -> Option<&'a str> {
-    let covers = |at: &str| Path::new(path).starts_with(at) && path != at;
-    tmpfs.iter().map(|tmpfs| tmpfs.path.as_str()).find(|at| covers(at))
 }
 
 /// A file of the machine's that says where names are resolved.

@@ -7,10 +7,14 @@ use std::path::Path;
 use std::process::Stdio as ProcessStdio;
 use std::thread::JoinHandle;
 
+use palisade_sys::process::has_executed;
+
 use crate::console::{Console, PendingConsole};
 
 /// Bytes copied at once.
 const COPY_BYTES: usize = 64 << 10;
+/// Bytes that are held back until the program runs.
+const HELD_BYTES_MAX: usize = 64 << 10;
 
 /// Where standard input comes from.
 #[derive(Debug, Default)]
@@ -73,14 +77,47 @@ pub(crate) struct Wired {
 /// What carries output.
 #[derive(Debug, Default)]
 pub(crate) struct Pumps {
-    threads: Vec<JoinHandle<u64>>,
+    waiting: Vec<Carrier>,
+    threads: Vec<JoinHandle<Carried>>,
     console: Option<Console>,
+}
+
+/// What was carried.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Carried {
+    /// Bytes that the writers would not take.
+    pub(crate) bytes_lost: u64,
+    /// What the OCI runtime said instead of executing the program.
+    pub(crate) said: String,
+}
+
+/// One stream on its way.
+struct Carrier {
+    from: PipeReader,
+    to: Box<dyn Write + Send>,
+}
+
+impl std::fmt::Debug for Carrier {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Carrier").field("from", &self.from).finish_non_exhaustive()
+    }
 }
 
 impl Pumps {
     /// Connects the terminal that the OCI runtime has made.
     pub(crate) fn connect(&mut self, console: Option<PendingConsole>) -> io::Result<()> {
         self.console = console.map(PendingConsole::connect).transpose()?;
+        Ok(())
+    }
+
+    /// Carries output from now on: that of the process `pid`, which is the OCI runtime's until it
+    /// executes the program. What was written before, and what is written until then, is about the
+    /// start, and is told by whoever knows how that went.
+    pub(crate) fn begin(&mut self, pid: u32) -> io::Result<()> {
+        for carrier in self.waiting.drain(..) {
+            let thread = std::thread::Builder::new().name("palisade-output".into());
+            self.threads.push(thread.spawn(move || carrier.carry(pid))?);
+        }
         Ok(())
     }
 
@@ -91,11 +128,16 @@ impl Pumps {
         }
     }
 
-    /// Waits until everything written has been carried; returns the bytes that their
-    /// writer would not take.
-    pub(crate) fn finish(self) -> u64 {
-        let n_lost: u64 = self.threads.into_iter().map(|thread| thread.join().unwrap_or(0)).sum();
-        n_lost + self.console.map_or(0, Console::finish)
+    /// Waits until everything written has been carried. The process must not have been collected.
+    pub(crate) fn finish(self) -> Carried {
+        let mut all = Carried::default();
+        for thread in self.threads {
+            let one = thread.join().unwrap_or_default();
+            all.bytes_lost += one.bytes_lost;
+            all.said.push_str(&one.said);
+        }
+        all.bytes_lost += self.console.map_or(0, Console::finish);
+        all
     }
 }
 
@@ -139,11 +181,10 @@ impl Stdio {
                     give(file.as_fd(), uid, gid)?;
                     file.into()
                 }
-                Output::Writer(writer) => {
-                    let (reader, pipe) = io::pipe()?;
+                Output::Writer(to) => {
+                    let (from, pipe) = io::pipe()?;
                     give(pipe.as_fd(), uid, gid)?;
-                    let thread = std::thread::Builder::new().name("palisade-output".into());
-                    pumps.threads.push(thread.spawn(move || carry(reader, writer))?);
+                    pumps.waiting.push(Carrier { from, to });
                     OwnedFd::from(pipe).into()
                 }
             })
@@ -159,21 +200,43 @@ fn give(fd: std::os::fd::BorrowedFd<'_>, uid: u32, gid: u32) -> io::Result<()> {
     Ok(rustix::fs::fchown(fd, Some(uid), Some(gid))?)
 }
 
-/// Copies until the last writer has closed. A writer that fails must not stop the
-/// container, so the rest is read and counted.
-fn carry(mut reader: PipeReader, mut writer: Box<dyn Write + Send>) -> u64 {
-    let mut buffer = vec![0_u8; COPY_BYTES];
-    let mut n_lost = 0;
-    let mut is_writable = true;
-    loop {
-        let n = match reader.read(&mut buffer) {
-            Ok(0) => return n_lost,
-            Ok(n) => n,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(_) => return n_lost,
-        };
-        let chunk = buffer.get(..n).unwrap_or_default();
-        n_lost += carry_chunk(&mut writer, chunk, &mut is_writable);
+impl Carrier {
+    /// Copies until the last writer has closed. A writer that fails must not stop the
+    /// container, so the rest is read and counted.
+    fn carry(mut self, pid: u32) -> Carried {
+        let mut buffer = vec![0_u8; COPY_BYTES];
+        let mut out = Carried::default();
+        let mut is_writable = true;
+        // What was written before the program was seen to run.
+        let mut held = Some(Vec::new());
+        loop {
+            let n = match self.from.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(n) => n,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(_) => break,
+            };
+            let chunk = buffer.get(..n).unwrap_or_default();
+            if let Some(before) = &mut held {
+                if before.len() + n <= HELD_BYTES_MAX && has_executed(pid) == Some(false) {
+                    before.extend_from_slice(chunk);
+                    continue;
+                }
+                let before = held.take().unwrap_or_default();
+                out.bytes_lost += carry_chunk(&mut self.to, &before, &mut is_writable);
+            }
+            out.bytes_lost += carry_chunk(&mut self.to, chunk, &mut is_writable);
+        }
+        match held {
+            Some(before) if has_executed(pid) == Some(false) => {
+                out.said = String::from_utf8_lossy(&before).into_owned();
+            }
+            Some(before) => {
+                out.bytes_lost += carry_chunk(&mut self.to, &before, &mut is_writable);
+            }
+            None => {}
+        }
+        out
     }
 }
 

@@ -44,6 +44,7 @@ pub mod rootless;
 mod run;
 mod runc;
 mod share;
+mod start;
 
 pub use apparmor::AppArmorError;
 pub use cleanup::{Collected, Garbage};
@@ -59,6 +60,7 @@ pub use record::{LogFile, Record, RunState};
 pub use rootless::{NoRange, Rootless, RootlessError};
 pub use run::{Outcome, RunRequest};
 pub use runc::{Runc, RuncVersion};
+pub use start::StartFault;
 
 /// Everything needed to run containers: where state is kept, and the OCI runtime.
 #[derive(Debug)]
