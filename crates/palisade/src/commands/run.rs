@@ -307,10 +307,20 @@ fn seccomp_document(policy: &Policy) -> Result<Option<serde_json::Value>, Failur
     use anyhow::Context as _;
     let Seccomp::File(path) = &policy.containers.seccomp else { return Ok(None) };
     let shown = || format!("read seccomp profile `{}`", path.display());
-    let file = std::fs::File::open(path).with_context(shown)?;
-    let bytes = palisade_base::read_bounded(file, "seccomp profile", SECCOMP_BYTES_MAX)
-        .with_context(shown)?;
-    Ok(Some(serde_json::from_slice(&bytes).with_context(shown)?))
+    let bytes = std::fs::File::open(path)
+        .and_then(|file| palisade_base::read_bounded(file, "seccomp profile", SECCOMP_BYTES_MAX))
+        .with_context(shown)
+        .map_err(|error| {
+            Failure::from(error).with_hint(
+                "name a profile that is there, such as one of palisade profile export, or leave \
+                 --seccomp and the policy's `containers.seccomp` out",
+            )
+        })?;
+    let document = serde_json::from_slice(&bytes).with_context(shown).map_err(|error| {
+        Failure::from(error)
+            .with_hint("use the form of Docker's default.json or of the OCI runtime spec")
+    })?;
+    Ok(Some(document))
 }
 
 /// What hardening changes, one line each with its reason.

@@ -197,7 +197,10 @@ fn command(
     if let Some(program) = &args.entrypoint {
         out.extend(["--entrypoint".into(), program.clone()]);
     }
-    out.push(args.image.clone());
+    match (&args.image, &args.rootfs) {
+        (_, Some(folder)) => out.extend(["--rootfs".into(), text(folder)]),
+        (image, None) => out.extend(image.clone()),
+    }
     if !args.command.is_empty() {
         out.push("--".into());
         out.extend(args.command.iter().cloned());
