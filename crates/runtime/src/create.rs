@@ -2,6 +2,7 @@
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use palisade_base::Timestamp;
@@ -22,8 +23,9 @@ use crate::io::{Pumps, Stdio, Wired};
 use crate::lock::Lock;
 use crate::network::usermode::{Kind, SLIRP_DNS, UserNetwork};
 use crate::network::{Lease, Wanted, bridge};
+use crate::output::Kept;
 use crate::paths::make_folder;
-use crate::record::{Record, RunState};
+use crate::record::{LogFile, Record, RunState};
 use crate::rootfs::{Plan, prepare_mount_points, user_of};
 use crate::share::Share;
 use crate::{RunRequest, Runtime, start};
@@ -336,6 +338,11 @@ impl Making<'_> {
         write_new(&config, &bytes, 0o600).map_err(RunError::io("write", &config))?;
         // Before the first process: the sensor knows the container at its first exec.
         let mut record = self.record(&hardened);
+        let kept = self.keep_output(plan.written)?;
+        if let Some((_, path)) = &kept {
+            record.run.log = Some(LogFile { path: path.clone(), offset: 0, supervisor: None });
+        }
+        let kept = kept.map(|(kept, _)| kept);
         let record_path = paths.record(self.id);
         record.write(&record_path, plan.bundle).map_err(RunError::io("write", &record_path))?;
         check_interrupt(signals)?;
@@ -345,9 +352,9 @@ impl Making<'_> {
         }
         let host = |id: u32| self.share.outer(id);
         let wired = if self.request.terminal {
-            stdio.wire_terminal(&paths.state)
+            stdio.wire_terminal(&paths.state, kept)
         } else {
-            stdio.wire(host(record.run.uid), host(record.run.gid))
+            stdio.wire(host(record.run.uid), host(record.run.gid), kept.as_ref())
         };
         let wired = wired.map_err(RunError::io("make the streams of", plan.bundle))?;
         let (init, pumps) = self.runc_create(plan.bundle, wired, &hardened.spec)?;
@@ -579,6 +586,17 @@ impl Making<'_> {
                 log: request.log.clone(),
             },
         }
+    }
+
+    /// Keeps the output of a container in the foreground as long as that is there; what is detached
+    /// has a file of the caller's.
+    fn keep_output(&self, written: &Path) -> Result<Option<(Arc<Kept>, PathBuf)>, RunError> {
+        if self.request.detach || self.request.log.is_some() {
+            return Ok(None);
+        }
+        let path = written.join("output.log");
+        let kept = Kept::create(&path).map_err(RunError::io("create", &path))?;
+        Ok(Some((kept, path)))
     }
 
     /// Has the OCI runtime make the container; its first process waits for the start.

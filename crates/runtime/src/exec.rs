@@ -119,9 +119,9 @@ impl Runtime {
         let run = &record.run;
         let host = |id: u32| crate::share::outer(run.ids, run.root_is_user, id);
         let wired = if request.terminal {
-            stdio.wire_terminal(&self.paths.state)
+            stdio.wire_terminal(&self.paths.state, None)
         } else {
-            stdio.wire(host(run.uid), host(run.gid))
+            stdio.wire(host(run.uid), host(run.gid), None)
         };
         let wired = wired.map_err(io("make the streams of", &bundle))?;
         let Wired { stdin, stdout, stderr, mut pumps, console } = wired;

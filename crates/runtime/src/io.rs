@@ -5,11 +5,13 @@ use std::io::{self, PipeReader, Read as _, Write};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 use std::process::Stdio as ProcessStdio;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use palisade_sys::process::has_executed;
 
 use crate::console::{Console, PendingConsole};
+use crate::output::{Kept, Sink};
 
 /// Bytes copied at once.
 const COPY_BYTES: usize = 64 << 10;
@@ -92,15 +94,10 @@ pub(crate) struct Carried {
 }
 
 /// One stream on its way.
+#[derive(Debug)]
 struct Carrier {
     from: PipeReader,
-    to: Box<dyn Write + Send>,
-}
-
-impl std::fmt::Debug for Carrier {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Carrier").field("from", &self.from).finish_non_exhaustive()
-    }
+    to: Sink,
 }
 
 impl Pumps {
@@ -142,12 +139,12 @@ impl Pumps {
 }
 
 impl Output {
-    /// Where a terminal's output is written.
-    pub(crate) fn into_writer(self) -> Box<dyn Write + Send> {
+    /// What takes a terminal's output.
+    pub(crate) fn into_sink(self, kept: Option<Arc<Kept>>) -> Sink {
         match self {
-            Self::Null => Box::new(io::sink()),
-            Self::File(file) => Box::new(file),
-            Self::Writer(writer) => writer,
+            Self::Null => Sink::new(Box::new(io::sink()), kept),
+            Self::File(file) => Sink::new(Box::new(file), kept),
+            Self::Writer(writer) => Sink::new(writer, kept),
         }
     }
 }
@@ -155,8 +152,8 @@ impl Output {
 impl Stdio {
     /// Prepares a terminal of the program's own for input and both outputs, by a socket below
     /// `state`.
-    pub(crate) fn wire_terminal(self, state: &Path) -> io::Result<Wired> {
-        let console = PendingConsole::new(state, self.stdin, self.stdout)?;
+    pub(crate) fn wire_terminal(self, state: &Path, kept: Option<Arc<Kept>>) -> io::Result<Wired> {
+        let console = PendingConsole::new(state, self.stdin, self.stdout.into_sink(kept))?;
         Ok(Wired {
             stdin: ProcessStdio::null(),
             stdout: ProcessStdio::null(),
@@ -166,8 +163,9 @@ impl Stdio {
         })
     }
 
-    /// Makes the streams for a container whose user is host id `uid`, `gid`.
-    pub(crate) fn wire(self, uid: u32, gid: u32) -> io::Result<Wired> {
+    /// Makes the streams for a container whose user is host id `uid`, `gid`. What goes through
+    /// pipes is kept besides.
+    pub(crate) fn wire(self, uid: u32, gid: u32, kept: Option<&Arc<Kept>>) -> io::Result<Wired> {
         let mut pumps = Pumps::default();
         let stdin = match self.stdin {
             Input::Null => ProcessStdio::null(),
@@ -184,6 +182,7 @@ impl Stdio {
                 Output::Writer(to) => {
                     let (from, pipe) = io::pipe()?;
                     give(pipe.as_fd(), uid, gid)?;
+                    let to = Sink::new(to, kept.map(Arc::clone));
                     pumps.waiting.push(Carrier { from, to });
                     OwnedFd::from(pipe).into()
                 }
@@ -206,7 +205,6 @@ impl Carrier {
     fn carry(mut self, pid: u32) -> Carried {
         let mut buffer = vec![0_u8; COPY_BYTES];
         let mut out = Carried::default();
-        let mut is_writable = true;
         // What was written before the program was seen to run.
         let mut held = Some(Vec::new());
         loop {
@@ -223,31 +221,18 @@ impl Carrier {
                     continue;
                 }
                 let before = held.take().unwrap_or_default();
-                out.bytes_lost += carry_chunk(&mut self.to, &before, &mut is_writable);
+                self.to.take(&before);
             }
-            out.bytes_lost += carry_chunk(&mut self.to, chunk, &mut is_writable);
+            self.to.take(chunk);
         }
         match held {
             Some(before) if has_executed(pid) == Some(false) => {
                 out.said = String::from_utf8_lossy(&before).into_owned();
             }
-            Some(before) => {
-                out.bytes_lost += carry_chunk(&mut self.to, &before, &mut is_writable);
-            }
+            Some(before) => self.to.take(&before),
             None => {}
         }
+        out.bytes_lost = self.to.n_lost();
         out
     }
-}
-
-/// Writes a chunk while the writer takes any; returns the bytes that it did not take.
-pub(crate) fn carry_chunk(
-    writer: &mut Box<dyn Write + Send>,
-    chunk: &[u8],
-    is_writable: &mut bool,
-) -> u64 {
-    if *is_writable && writer.write_all(chunk).and_then(|()| writer.flush()).is_err() {
-        *is_writable = false;
-    }
-    if *is_writable { 0 } else { chunk.len() as u64 }
 }
