@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use palisade_base::Explain;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 const DEFAULT_JSON: &str = include_str!("../seccomp/default.json");
 const STRICT_JSON: &str = include_str!("../seccomp/strict.json");
@@ -18,9 +18,47 @@ const STRICT_JSON: &str = include_str!("../seccomp/strict.json");
 const EPERM: u32 = 1;
 /// Error number of a call that the profile does not know.
 const ENOSYS: u32 = 38;
-/// Calls between the filter's beginning and the end of any program: runC's own that are left, and
-/// the one that starts the program. The first decides; the others are named with it.
-const START_CALLS: [&str; 4] = ["execve", "close", "futex", "exit_group"];
+/// The call that starts the program: without it no filter lets anything begin.
+const START_CALL: &str = "execve";
+/// What runC 1.1.5 was seen to call, and other versions and crun are taken to call, between the load
+/// of the filter and the program's first instruction, when no new privileges are allowed: the filter
+/// is then loaded last. The Go run-time of runC may preempt, collect garbage or start a thread
+/// there, which is seen now and then only.
+pub const FLOOR: &[&str] = &[
+    "clock_gettime",
+    "clone",
+    "close",
+    "close_range",
+    "dup3",
+    "epoll_ctl",
+    "epoll_pwait",
+    "execve",
+    "exit_group",
+    "faccessat",
+    "faccessat2",
+    "fcntl",
+    "fstat",
+    "fstatfs",
+    "futex",
+    "getdents64",
+    "getpid",
+    "getppid",
+    "gettid",
+    "mmap",
+    "munmap",
+    "newfstatat",
+    "openat",
+    "prctl",
+    "read",
+    "readlinkat",
+    "rt_sigaction",
+    "rt_sigprocmask",
+    "rt_sigreturn",
+    "set_robust_list",
+    "sigaltstack",
+    "tgkill",
+    "write",
+];
 /// Rules that a profile file may have.
 pub const RULES_MAX: usize = 4096;
 
@@ -51,7 +89,8 @@ impl Explain for SeccompError {
                 }
                 Self::NoStart(_) => {
                     "allow these calls in the profile: the runtime makes them under the filter to \
-                     start the program"
+                     start the program; palisade profile verify PROFILE IMAGE names those that the \
+                     program makes and the profile denies"
                 }
                 Self::BuiltIn(_) => "reinstall palisade",
             }
@@ -318,15 +357,18 @@ pub fn from_document(
         );
         out.insert("architectures".into(), Value::Array(architectures));
     }
-    let denied = denied_at_start(&out);
-    if denied.contains(&"execve") {
+    let out = Value::Object(out);
+    let denied = denied_of_floor(&out);
+    if denied.first() == Some(&START_CALL) {
         return Err(SeccompError::NoStart(denied));
     }
-    Ok(Value::Object(out))
+    Ok(out)
 }
 
-/// Calls of [`START_CALLS`] that `section` denies whatever their arguments.
-fn denied_at_start(section: &Map<String, Value>) -> Vec<&'static str> {
+/// Calls of the [`FLOOR`] that the seccomp section of a configuration denies whatever their
+/// arguments, the one that starts the program first. What a runtime does without them hangs on its
+/// version: it may say that it could not start the program, die of a signal, or do well.
+pub fn denied_of_floor(section: &Value) -> Vec<&'static str> {
     let denies = |action: Option<&Value>| {
         let action = action.and_then(Value::as_str).unwrap_or_default();
         ["SCMP_ACT_ERRNO", "SCMP_ACT_KILL", "SCMP_ACT_TRAP"]
@@ -339,13 +381,16 @@ fn denied_at_start(section: &Map<String, Value>) -> Vec<&'static str> {
             let names = rule.get("names").and_then(Value::as_array);
             names.is_some_and(|names| names.iter().any(|name| name == call))
         };
-        let mut of_call = rules.iter().filter(names).peekable();
-        if of_call.peek().is_none() {
-            return denies(section.get("defaultAction"));
-        }
-        of_call.all(|rule| denies(rule.get("action")))
+        // Arguments that no rule is about are left to the default.
+        let of_call: Vec<&Value> = rules.iter().filter(names).collect();
+        let is_plain =
+            |rule: &&Value| rule.get("args").and_then(Value::as_array).is_none_or(Vec::is_empty);
+        of_call.iter().all(|rule| denies(rule.get("action")))
+            && (of_call.iter().any(is_plain) || denies(section.get("defaultAction")))
     };
-    START_CALLS.into_iter().filter(is_denied).collect()
+    let mut denied: Vec<&'static str> = FLOOR.iter().copied().filter(is_denied).collect();
+    denied.sort_by_key(|call| *call != START_CALL);
+    denied
 }
 
 /// Whether Docker's `includes` (all must match) or `excludes` (any) filter matches.

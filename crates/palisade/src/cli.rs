@@ -184,7 +184,7 @@ pub(crate) enum Command {
     Authz(Authz),
     /// List containers that Palisade runs
     Ps(Ps),
-    /// Print what a detached container has written
+    /// Print what a container has written
     Logs(Logs),
     /// Run one more command in a container, as confined as the container
     Exec(Exec),

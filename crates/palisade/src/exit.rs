@@ -54,6 +54,12 @@ impl Failure {
         Self { code, error: None, hint: None }
     }
 
+    /// Ends with a code that is none of ours: what shells say of a program that cannot be started.
+    pub(crate) fn ending_with(mut self, code: u8) -> Self {
+        self.code = code;
+        self
+    }
+
     /// The code that the program ends with.
     pub(crate) fn code(&self) -> u8 {
         self.code

@@ -191,6 +191,33 @@ pub fn in_log_mode(section: &Value) -> Value {
     out
 }
 
+/// The calls by which a process ends, or becomes another program.
+pub const LAST_CALLS: [&str; 3] = ["exit_group", "execve", "execveat"];
+
+/// The filter in log mode, which asks at the socket `listener` before each of the
+/// [`LAST_CALLS`]: a process can so be looked at before its memory is gone.
+pub fn in_log_mode_holding(section: &Value, listener: &str) -> Value {
+    let mut out = in_log_mode(section);
+    let Some(object) = out.as_object_mut() else { return out };
+    object.insert("listenerPath".into(), listener.into());
+    let rules = object.entry("syscalls").or_insert_with(|| Value::Array(Vec::new()));
+    if rules.is_null() {
+        *rules = Value::Array(Vec::new());
+    }
+    let Some(rules) = rules.as_array_mut() else { return out };
+    // A call has one answer.
+    for rule in rules.iter_mut() {
+        if let Some(names) = rule.get_mut("names").and_then(Value::as_array_mut) {
+            names.retain(|name| !LAST_CALLS.iter().any(|call| name == call));
+        }
+    }
+    let is_empty =
+        |rule: &Value| rule.get("names").and_then(Value::as_array).is_some_and(Vec::is_empty);
+    rules.retain(|rule| !is_empty(rule));
+    rules.push(serde_json::json!({"names": LAST_CALLS, "action": "SCMP_ACT_NOTIFY"}));
+    out
+}
+
 fn errno(value: Option<&Value>) -> Option<u32> {
     value.and_then(Value::as_u64).and_then(|number| u32::try_from(number).ok())
 }

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 
+pub use palisade_harden::seccomp::FLOOR;
 use palisade_harden::seccomp::{Argument, Condition, Profile, SeccompError, default_profile};
 use serde_json::{Value, json};
 
@@ -28,46 +29,6 @@ pub const ALWAYS: &[(&str, &str)] = &[
     ("gettid", "`abort` and `raise` name their own thread."),
     ("tgkill", "`abort` and `raise` send the signal by it."),
     ("futex", "Any lock of the C library that is contended."),
-];
-
-/// What runC 1.1.5 was seen to call, and other versions and crun are taken to call, between the load
-/// of the filter and the program's first instruction, when no new privileges are allowed: the filter
-/// is then loaded last. The Go run-time of runC may preempt, collect garbage or start a thread
-/// there, which is seen now and then only.
-pub const FLOOR: &[&str] = &[
-    "clock_gettime",
-    "clone",
-    "close",
-    "close_range",
-    "dup3",
-    "epoll_ctl",
-    "epoll_pwait",
-    "execve",
-    "exit_group",
-    "faccessat",
-    "faccessat2",
-    "fcntl",
-    "fstat",
-    "fstatfs",
-    "futex",
-    "getdents64",
-    "getpid",
-    "getppid",
-    "gettid",
-    "mmap",
-    "munmap",
-    "newfstatat",
-    "openat",
-    "prctl",
-    "read",
-    "readlinkat",
-    "rt_sigaction",
-    "rt_sigprocmask",
-    "rt_sigreturn",
-    "set_robust_list",
-    "sigaltstack",
-    "tgkill",
-    "write",
 ];
 
 /// What runC's Go run-time may call there besides and does not miss: they are in no floor, and answer

@@ -19,7 +19,8 @@ use rustix::io::Errno;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use rustix::termios::{self, OptionalActions, Termios};
 
-use crate::io::{Input, Output, carry_chunk};
+use crate::io::Input;
+use crate::output::Sink;
 
 /// Bytes copied at once.
 const COPY_BYTES: usize = 16 << 10;
@@ -80,11 +81,11 @@ fn await_input(fd: BorrowedFd<'_>) -> io::Result<()> {
 pub(crate) struct PendingConsole {
     socket: ConsoleSocket,
     stdin: Input,
-    stdout: Output,
+    stdout: Sink,
 }
 
 impl PendingConsole {
-    pub(crate) fn new(state: &Path, stdin: Input, stdout: Output) -> io::Result<Self> {
+    pub(crate) fn new(state: &Path, stdin: Input, stdout: Sink) -> io::Result<Self> {
         Ok(Self { socket: ConsoleSocket::bind(state)?, stdin, stdout })
     }
 
@@ -112,7 +113,7 @@ pub(crate) struct Console {
 }
 
 impl Console {
-    fn connect(master: OwnedFd, stdin: Input, stdout: Output) -> io::Result<Self> {
+    fn connect(master: OwnedFd, stdin: Input, stdout: Sink) -> io::Result<Self> {
         let flags = rustix::fs::fcntl_getfl(&master)?;
         rustix::fs::fcntl_setfl(&master, flags | OFlags::NONBLOCK)?;
         let raw = match &stdin {
@@ -254,27 +255,23 @@ fn write_all(to: &OwnedFd, mut chunk: &[u8], stopped: &PipeReader) -> io::Result
 
 /// Carries output until the last program that holds the terminal has closed it, or, once the
 /// program has ended, until nothing is left. Returns what the writer would not take, in bytes.
-fn carry_output(from: &OwnedFd, to: Output, stopped: &PipeReader) -> u64 {
-    let mut writer = to.into_writer();
+fn carry_output(from: &OwnedFd, mut to: Sink, stopped: &PipeReader) -> u64 {
     let mut buffer = vec![0_u8; COPY_BYTES];
-    let (mut n_lost, mut is_writable, mut has_ended) = (0, true, false);
+    let mut has_ended = false;
     loop {
         match rustix::io::read(from, buffer.as_mut_slice()) {
-            Ok(0) => return n_lost,
-            Ok(n) => {
-                let chunk = buffer.get(..n).unwrap_or_default();
-                n_lost += carry_chunk(&mut writer, chunk, &mut is_writable);
-            }
+            Ok(0) => return to.n_lost(),
+            Ok(n) => to.take(buffer.get(..n).unwrap_or_default()),
             Err(Errno::INTR) => {}
-            Err(Errno::AGAIN) if has_ended => return n_lost,
+            Err(Errno::AGAIN) if has_ended => return to.n_lost(),
             Err(Errno::AGAIN) => match ready(from.as_fd(), PollFlags::IN, stopped) {
                 Ok(Ready::Yes) => {}
                 // What was written before the end is there by now.
                 Ok(Ready::Stopped) => has_ended = true,
-                Err(_) => return n_lost,
+                Err(_) => return to.n_lost(),
             },
             // EIO: nobody holds the other end any more.
-            Err(_) => return n_lost,
+            Err(_) => return to.n_lost(),
         }
     }
 }
@@ -315,7 +312,7 @@ mod tests {
         let screen = Captured::default();
         let stdin = Input::File(std::fs::File::from(OwnedFd::from(typed)));
         let console =
-            Console::connect(master, stdin, Output::Writer(Box::new(screen.clone()))).unwrap();
+            Console::connect(master, stdin, Sink::new(Box::new(screen.clone()), None)).unwrap();
         keyboard.write_all(b"hello\n").unwrap();
         let mut line = [0_u8; 64];
         let n = slave.read(&mut line).unwrap();
@@ -338,7 +335,8 @@ mod tests {
         let (master, slave) = pair();
         let (typed, mut keyboard) = io::pipe().unwrap();
         let stdin = Input::File(std::fs::File::from(OwnedFd::from(typed)));
-        let console = Console::connect(master, stdin, Output::Null).unwrap();
+        let console =
+            Console::connect(master, stdin, Sink::new(Box::new(io::sink()), None)).unwrap();
         keyboard.write_all(&vec![b'y'; 30_000]).unwrap();
         console.finish();
         drop(slave);

@@ -2,6 +2,7 @@
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use palisade_base::Timestamp;
@@ -23,11 +24,12 @@ use crate::io::{Pumps, Stdio, Wired};
 use crate::lock::Lock;
 use crate::network::usermode::{Kind, SLIRP_DNS, UserNetwork};
 use crate::network::{Lease, Wanted, bridge};
+use crate::output::Kept;
 use crate::paths::make_folder;
-use crate::record::{Record, RunState};
+use crate::record::{LogFile, Record, RunState};
 use crate::rootfs::{Plan, prepare_mount_points, user_of};
 use crate::share::Share;
-use crate::{RunRequest, Runtime, selinux};
+use crate::{RunRequest, Runtime, selinux, start};
 
 /// How long garbage collection in another process may hold creation up.
 const LOCK_DEADLINE: Duration = Duration::from_secs(30);
@@ -366,6 +368,11 @@ impl Making<'_> {
         write_new(&config, &bytes, 0o600).map_err(RunError::io("write", &config))?;
         // Before the first process: the sensor knows the container at its first exec.
         let mut record = self.record(&hardened);
+        let kept = self.keep_output(plan.written)?;
+        if let Some((_, path)) = &kept {
+            record.run.log = Some(LogFile { path: path.clone(), offset: 0, supervisor: None });
+        }
+        let kept = kept.map(|(kept, _)| kept);
         let record_path = paths.record(self.id);
         record.write(&record_path, plan.bundle).map_err(RunError::io("write", &record_path))?;
         check_interrupt(signals)?;
@@ -375,9 +382,9 @@ impl Making<'_> {
         }
         let host = |id: u32| self.share.outer(id);
         let wired = if self.request.terminal {
-            stdio.wire_terminal(&paths.state)
+            stdio.wire_terminal(&paths.state, kept)
         } else {
-            stdio.wire(host(record.run.uid), host(record.run.gid))
+            stdio.wire(host(record.run.uid), host(record.run.gid), kept.as_ref())
         };
         let wired = wired.map_err(RunError::io("make the streams of", plan.bundle))?;
         let (init, pumps) = self.runc_create(plan.bundle, wired, &hardened.spec)?;
@@ -620,6 +627,17 @@ impl Making<'_> {
         }
     }
 
+    /// Keeps the output of a container in the foreground as long as that is there; what is detached
+    /// has a file of the caller's.
+    fn keep_output(&self, written: &Path) -> Result<Option<(Arc<Kept>, PathBuf)>, RunError> {
+        if self.request.detach || self.request.log.is_some() {
+            return Ok(None);
+        }
+        let path = written.join("output.log");
+        let kept = Kept::create(&path).map_err(RunError::io("create", &path))?;
+        Ok(Some((kept, path)))
+    }
+
     /// Has the OCI runtime make the container; its first process waits for the start.
     fn runc_create(
         &self,
@@ -642,7 +660,12 @@ impl Making<'_> {
             // Not waited for: what the runtime left half-made may hold the streams until
             // the guard kills it.
             drop(pumps);
-            return Err(self.explain(error, spec));
+            return Err(match &error {
+                RuncError::Failed { message, .. } => {
+                    start::failure(self.request, spec, message).unwrap_or_else(|| error.into())
+                }
+                _ => error.into(),
+            });
         }
         let text = std::fs::read_to_string(&pid_file).map_err(RunError::io("read", &pid_file))?;
         let pid: u32 = text
@@ -652,49 +675,9 @@ impl Making<'_> {
             .map_err(RunError::io("read", &pid_file))?;
         let init = ProcessHandle::open(pid).map_err(RunError::io("open process of", &pid_file))?;
         pumps.connect(console).map_err(RunError::io("connect the terminal of", bundle))?;
+        pumps.begin(pid).map_err(RunError::io("carry the output of", bundle))?;
         Ok((init, pumps))
     }
-
-    /// A program that is not in the image is the user's error, not the runtime's.
-    fn explain(&self, error: RuncError, spec: &Value) -> RunError {
-        match error {
-            RuncError::Failed { message, .. }
-                if message.contains("exec: ") || message.contains("executable file not found") =>
-            {
-                let command = spec.pointer("/process/args/0").and_then(Value::as_str);
-                let command = command.unwrap_or_default().to_string();
-                let message = message.rsplit("exec: ").next().unwrap_or(&message).to_string();
-                let hint = self.start_hint(&command, &message, spec);
-                RunError::Command { command, message, hint }
-            }
-            other => other.into(),
-        }
-    }
-
-    /// Which part of policy or image keeps the program from starting.
-    fn start_hint(&self, command: &str, message: &str, spec: &Value) -> String {
-        let tmpfs = &self.request.policy.containers.tmpfs;
-        if let Some(at) = hidden_by(command, tmpfs) {
-            return format!(
-                "the policy mounts an empty file system over `{at}`: take it out of \
-                 `containers.tmpfs`"
-            );
-        }
-        if message.contains("permission denied") {
-            let uid = spec.pointer("/process/user/uid").and_then(Value::as_u64).unwrap_or(0);
-            return format!(
-                "user {uid} may not execute it: make it executable in the image, or name another \
-                 user (`containers.user`)"
-            );
-        }
-        "check that the program exists in the image and is executable".into()
-    }
-}
-
-/// The writable file system that hides what the image has at `path`: one of the policy's.
-fn hidden_by<'a>(path: &str, tmpfs: &'a [Tmpfs]) -> Option<&'a str> {
-    let covers = |at: &str| Path::new(path).starts_with(at) && path != at;
-    tmpfs.iter().map(|tmpfs| tmpfs.path.as_str()).find(|at| covers(at))
 }
 
 /// A file of the machine's that says where names are resolved.

@@ -67,8 +67,22 @@ pub enum RunError {
         command: String,
         /// What the OCI runtime said.
         message: String,
+        /// What about the program it was.
+        fault: crate::StartFault,
         /// What to do about it.
         hint: String,
+    },
+    /// The seccomp profile denies calls that the OCI runtime makes to start the program.
+    #[error("start `{command}` under the seccomp profile `{}`: {message}", .profile.display())]
+    Filter {
+        /// Its first word.
+        command: String,
+        /// The profile's file.
+        profile: PathBuf,
+        /// What the OCI runtime said, or how it ended.
+        message: String,
+        /// The calls.
+        denied: Vec<&'static str>,
     },
     /// A limit of the policy cannot be held.
     #[error(
@@ -111,6 +125,13 @@ pub enum RunError {
     },
 }
 
+impl From<crate::start::NotStarted> for RunError {
+    fn from(it: crate::start::NotStarted) -> Self {
+        let crate::start::NotStarted { command, message, fault, hint } = it;
+        Self::Command { command, message, fault, hint }
+    }
+}
+
 impl RunError {
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_path_buf();
@@ -144,6 +165,15 @@ impl Explain for RunError {
                 }
                 Self::Runc(error) => return error.hint(),
                 Self::Command { hint, .. } => return Some(hint.clone()),
+                Self::Filter { profile, denied, .. } => {
+                    return Some(format!(
+                        "the profile denies {}, which the OCI runtime may call under it to start \
+                         the program: allow them; palisade profile verify {} IMAGE names what else \
+                         is missing",
+                        denied.join(", "),
+                        profile.display()
+                    ));
+                }
                 Self::Controller { controller, .. } => {
                     return Some(format!(
                         "enable it (cgroup_enable={controller} on the kernel's command line; with \
@@ -366,6 +396,18 @@ pub enum ManageError {
     /// It does not run.
     #[error("container `{0}` does not run")]
     NotRunning(String),
+    /// The program could not be started in it.
+    #[error("start `{command}` in the container: {message}")]
+    Command {
+        /// Its first word.
+        command: String,
+        /// What the OCI runtime said.
+        message: String,
+        /// What about the program it was.
+        fault: crate::StartFault,
+        /// What to do about it.
+        hint: String,
+    },
     /// It runs, and removal was not forced.
     #[error("container `{0}` runs")]
     Running(String),
@@ -391,6 +433,13 @@ pub enum ManageError {
     },
 }
 
+impl From<crate::start::NotStarted> for ManageError {
+    fn from(it: crate::start::NotStarted) -> Self {
+        let crate::start::NotStarted { command, message, fault, hint } = it;
+        Self::Command { command, message, fault, hint }
+    }
+}
+
 impl Explain for ManageError {
     fn hint(&self) -> Option<String> {
         Some(match self {
@@ -399,6 +448,7 @@ impl Explain for ManageError {
                 "list what runs with `palisade ps`".into()
             }
             Self::Ambiguous(_) => "give more characters of the id".into(),
+            Self::Command { hint, .. } => hint.clone(),
             Self::Running(_) => "stop it first, or add --force".into(),
             Self::Damaged(name) => format!("remove it: palisade rm --force {name}"),
             Self::Cgroup(error) => return error.hint(),

@@ -2,27 +2,24 @@
 
 use std::os::fd::AsFd as _;
 use std::path::Path;
-use std::process::Command;
 
 use palisade_sys::namespace::in_private_mounts;
-use palisade_sys::process::{Exit, become_subreaper};
+use palisade_sys::process::{Exit, become_subreaper, has_executed};
 use palisade_sys::signals::{SIGWINCH, SignalPipe, wait_readable};
 use palisade_sys::{ProcessHandle, facts, mount};
 use serde_json::{Value, json};
 
 use crate::Runtime;
 use crate::create::give_terminal;
-use crate::error::ManageError;
+use crate::error::{ManageError, RuncError};
 use crate::io::{Pumps, Stdio, Wired};
 use crate::manage::Status;
 use crate::record::Record;
 use crate::rootfs::STAGE_BYTES;
-use crate::runc::last_error;
+use crate::start::{is_failure, not_started};
 
 /// Bytes of a container's spec that are read.
 const SPEC_BYTES_MAX: u64 = 16 << 20;
-/// Exit code by which the OCI runtime says that it failed itself.
-const RUNTIME_FAILED: u8 = 255;
 
 /// A program to run in a container.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -74,7 +71,7 @@ impl Runtime {
         }
         let rootfs = spec.pointer("/root/path").and_then(Value::as_str).map(Path::new);
         let Some(rootfs) = rootfs.filter(|_| self.rootless.is_some()) else {
-            return self.exec_process(&found.record, &process, request, stdio);
+            return self.exec_process(&found.record, &process, &spec, request, stdio);
         };
         // The OCI runtime starts in the root file system's place, which is there for an ordinary
         // user only as long as it is mounted.
@@ -84,7 +81,7 @@ impl Runtime {
                 .map_err(std::io::Error::other)
                 .and_then(|()| std::fs::create_dir(rootfs))
                 .map_err(io("prepare", rootfs))?;
-            self.exec_process(&found.record, &process, request, stdio)
+            self.exec_process(&found.record, &process, &spec, request, stdio)
         })
         .map_err(io("make a mount namespace for", &bundle))?
     }
@@ -94,6 +91,7 @@ impl Runtime {
         &self,
         record: &Record,
         process: &Value,
+        spec: &Value,
         request: &ExecRequest,
         stdio: Stdio,
     ) -> Result<Exit, ManageError> {
@@ -117,78 +115,59 @@ impl Runtime {
             (true, true) => Some(SignalPipe::install_on_terminal().map_err(failed)?),
         };
         let mut call = self.runc.call(&self.paths.runc_state(), &log);
-        call.arg("exec").arg("--process").arg(&file);
-        let streams = io("make the streams of", &bundle);
-        if request.terminal {
-            let wired = stdio.wire_terminal(&self.paths.state).map_err(streams)?;
-            call.arg("--detach").arg("--pid-file").arg(folder.path().join("pid"));
-            return self.exec_on_terminal(
-                call,
-                wired,
-                &container.id,
-                folder.path(),
-                signals.as_ref(),
-            );
-        }
+        // It goes away when it has started the program: nobody stands between that and us, and what
+        // it says itself is its own.
+        let pid_file = folder.path().join("pid");
+        call.args(["exec", "--detach", "--process"]).arg(&file).arg("--pid-file").arg(&pid_file);
         let run = &record.run;
         let host = |id: u32| crate::share::outer(run.ids, run.root_is_user, id);
-        let wired = stdio.wire(host(run.uid), host(run.gid)).map_err(streams)?;
-        call.arg(&container.id).stdin(wired.stdin).stdout(wired.stdout).stderr(wired.stderr);
-        // Killed in the middle, we must not leave it writing to a bundle that is being removed.
-        palisade_sys::process::die_with_caller(&mut call);
-        let child = call.spawn().map_err(failed)?;
-        drop(call);
-        let exit = ProcessHandle::open(child.id())
-            .and_then(|handle| {
-                forward(&handle, signals.as_ref(), &wired.pumps)?;
-                handle.reap()
-            })
-            .map_err(failed)?;
-        wired.pumps.finish();
-        match (exit, last_error(&log)) {
-            (Exit::Code(1 | RUNTIME_FAILED), Some(message)) => {
-                Err(crate::error::RuncError::Failed {
+        let wired = if request.terminal {
+            stdio.wire_terminal(&self.paths.state, None)
+        } else {
+            stdio.wire(host(run.uid), host(run.gid), None)
+        };
+        let wired = wired.map_err(io("make the streams of", &bundle))?;
+        let Wired { stdin, stdout, stderr, mut pumps, console } = wired;
+        if let Some(console) = &console {
+            call.arg("--console-socket").arg(console.path());
+        }
+        call.arg(&container.id).stdin(stdin).stdout(stdout).stderr(stderr);
+        // The program's parent ends at once; its exit comes to us.
+        become_subreaper().map_err(failed)?;
+        if let Err(error) = self.runc.finish(call, "exec", &log) {
+            return Err(match &error {
+                RuncError::Failed { message, .. } => not_started(process, spec, message)
+                    .map_or_else(|| error.into(), ManageError::from),
+                _ => error.into(),
+            });
+        }
+        let pid = std::fs::read_to_string(&pid_file).map_err(failed)?;
+        let pid = pid.trim().parse().map_err(|_| failed(std::io::ErrorKind::InvalidData.into()))?;
+        let handle = ProcessHandle::open(pid).map_err(failed)?;
+        pumps.connect(console).map_err(failed)?;
+        pumps.begin(pid).map_err(failed)?;
+        forward(&handle, signals.as_ref(), &pumps).map_err(failed)?;
+        // Asked of the process before it is collected.
+        let has_begun = has_executed(pid) != Some(false);
+        let carried = pumps.finish();
+        let exit = handle.reap().map_err(failed)?;
+        if !has_begun && is_failure(exit) {
+            let message = carried.said.trim().to_string();
+            return Err(match not_started(process, spec, &message) {
+                Some(found) => found.into(),
+                None => RuncError::Failed {
                     program: self.runc.version().name.clone(),
                     operation: "exec",
                     message,
                 }
-                .into())
-            }
-            (exit, _) => Ok(exit),
+                .into(),
+            });
         }
-    }
-
-    /// Has the OCI runtime start the program of `call` with a terminal of its own and go away,
-    /// so that nobody but us stands between the two terminals.
-    fn exec_on_terminal(
-        &self,
-        mut call: Command,
-        wired: Wired,
-        id: &str,
-        folder: &Path,
-        signals: Option<&SignalPipe>,
-    ) -> Result<Exit, ManageError> {
-        let failed = |source| self.runc.io("exec", source);
-        let Wired { mut pumps, console, .. } = wired;
-        if let Some(console) = &console {
-            call.arg("--console-socket").arg(console.path());
-        }
-        call.arg(id);
-        // The program's parent ends at once; its exit comes to us.
-        become_subreaper().map_err(failed)?;
-        self.runc.finish(call, "exec", &folder.join("runc.log"))?;
-        let pid = std::fs::read_to_string(folder.join("pid")).map_err(failed)?;
-        let pid = pid.trim().parse().map_err(|_| failed(std::io::ErrorKind::InvalidData.into()))?;
-        let handle = ProcessHandle::open(pid).map_err(failed)?;
-        pumps.connect(console).map_err(failed)?;
-        forward(&handle, signals, &pumps).map_err(failed)?;
-        let exit = handle.reap().map_err(failed)?;
-        pumps.finish();
         Ok(exit)
     }
 }
 
-/// Passes signals on to the program, or to the OCI runtime that does so, until it ends.
+/// Passes signals on to the program until it ends.
 fn forward(
     handle: &ProcessHandle,
     signals: Option<&SignalPipe>,

@@ -14,7 +14,7 @@ use palisade_sys::capability::{ProcessPrivileges, parse_status};
 use palisade_sys::{Hierarchies, facts};
 use serde::Serialize;
 
-pub use exposures::{Exposure, Level, exposures};
+pub use exposures::{Exposure, Held, Level, exposures};
 pub use mounts::{Mount, parse_mountinfo};
 
 /// Bytes of a file below `/proc` that are read.

@@ -5,12 +5,18 @@ use std::io::{self, PipeReader, Read as _, Write};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 use std::process::Stdio as ProcessStdio;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use palisade_sys::process::has_executed;
+
 use crate::console::{Console, PendingConsole};
+use crate::output::{Kept, Sink};
 
 /// Bytes copied at once.
 const COPY_BYTES: usize = 64 << 10;
+/// Bytes that are held back until the program runs.
+const HELD_BYTES_MAX: usize = 64 << 10;
 
 /// Where standard input comes from.
 #[derive(Debug, Default)]
@@ -73,14 +79,42 @@ pub(crate) struct Wired {
 /// What carries output.
 #[derive(Debug, Default)]
 pub(crate) struct Pumps {
-    threads: Vec<JoinHandle<u64>>,
+    waiting: Vec<Carrier>,
+    threads: Vec<JoinHandle<Carried>>,
     console: Option<Console>,
+}
+
+/// What was carried.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Carried {
+    /// Bytes that the writers would not take.
+    pub(crate) bytes_lost: u64,
+    /// What the OCI runtime said instead of executing the program.
+    pub(crate) said: String,
+}
+
+/// One stream on its way.
+#[derive(Debug)]
+struct Carrier {
+    from: PipeReader,
+    to: Sink,
 }
 
 impl Pumps {
     /// Connects the terminal that the OCI runtime has made.
     pub(crate) fn connect(&mut self, console: Option<PendingConsole>) -> io::Result<()> {
         self.console = console.map(PendingConsole::connect).transpose()?;
+        Ok(())
+    }
+
+    /// Carries output from now on: that of the process `pid`, which is the OCI runtime's until it
+    /// executes the program. What was written before, and what is written until then, is about the
+    /// start, and is told by whoever knows how that went.
+    pub(crate) fn begin(&mut self, pid: u32) -> io::Result<()> {
+        for carrier in self.waiting.drain(..) {
+            let thread = std::thread::Builder::new().name("palisade-output".into());
+            self.threads.push(thread.spawn(move || carrier.carry(pid))?);
+        }
         Ok(())
     }
 
@@ -91,21 +125,26 @@ impl Pumps {
         }
     }
 
-    /// Waits until everything written has been carried; returns the bytes that their
-    /// writer would not take.
-    pub(crate) fn finish(self) -> u64 {
-        let n_lost: u64 = self.threads.into_iter().map(|thread| thread.join().unwrap_or(0)).sum();
-        n_lost + self.console.map_or(0, Console::finish)
+    /// Waits until everything written has been carried. The process must not have been collected.
+    pub(crate) fn finish(self) -> Carried {
+        let mut all = Carried::default();
+        for thread in self.threads {
+            let one = thread.join().unwrap_or_default();
+            all.bytes_lost += one.bytes_lost;
+            all.said.push_str(&one.said);
+        }
+        all.bytes_lost += self.console.map_or(0, Console::finish);
+        all
     }
 }
 
 impl Output {
-    /// Where a terminal's output is written.
-    pub(crate) fn into_writer(self) -> Box<dyn Write + Send> {
+    /// What takes a terminal's output.
+    pub(crate) fn into_sink(self, kept: Option<Arc<Kept>>) -> Sink {
         match self {
-            Self::Null => Box::new(io::sink()),
-            Self::File(file) => Box::new(file),
-            Self::Writer(writer) => writer,
+            Self::Null => Sink::new(Box::new(io::sink()), kept),
+            Self::File(file) => Sink::new(Box::new(file), kept),
+            Self::Writer(writer) => Sink::new(writer, kept),
         }
     }
 }
@@ -113,8 +152,8 @@ impl Output {
 impl Stdio {
     /// Prepares a terminal of the program's own for input and both outputs, by a socket below
     /// `state`.
-    pub(crate) fn wire_terminal(self, state: &Path) -> io::Result<Wired> {
-        let console = PendingConsole::new(state, self.stdin, self.stdout)?;
+    pub(crate) fn wire_terminal(self, state: &Path, kept: Option<Arc<Kept>>) -> io::Result<Wired> {
+        let console = PendingConsole::new(state, self.stdin, self.stdout.into_sink(kept))?;
         Ok(Wired {
             stdin: ProcessStdio::null(),
             stdout: ProcessStdio::null(),
@@ -124,8 +163,9 @@ impl Stdio {
         })
     }
 
-    /// Makes the streams for a container whose user is host id `uid`, `gid`.
-    pub(crate) fn wire(self, uid: u32, gid: u32) -> io::Result<Wired> {
+    /// Makes the streams for a container whose user is host id `uid`, `gid`. What goes through
+    /// pipes is kept besides.
+    pub(crate) fn wire(self, uid: u32, gid: u32, kept: Option<&Arc<Kept>>) -> io::Result<Wired> {
         let mut pumps = Pumps::default();
         let stdin = match self.stdin {
             Input::Null => ProcessStdio::null(),
@@ -139,11 +179,11 @@ impl Stdio {
                     give(file.as_fd(), uid, gid)?;
                     file.into()
                 }
-                Output::Writer(writer) => {
-                    let (reader, pipe) = io::pipe()?;
+                Output::Writer(to) => {
+                    let (from, pipe) = io::pipe()?;
                     give(pipe.as_fd(), uid, gid)?;
-                    let thread = std::thread::Builder::new().name("palisade-output".into());
-                    pumps.threads.push(thread.spawn(move || carry(reader, writer))?);
+                    let to = Sink::new(to, kept.map(Arc::clone));
+                    pumps.waiting.push(Carrier { from, to });
                     OwnedFd::from(pipe).into()
                 }
             })
@@ -159,32 +199,40 @@ fn give(fd: std::os::fd::BorrowedFd<'_>, uid: u32, gid: u32) -> io::Result<()> {
     Ok(rustix::fs::fchown(fd, Some(uid), Some(gid))?)
 }
 
-/// Copies until the last writer has closed. A writer that fails must not stop the
-/// container, so the rest is read and counted.
-fn carry(mut reader: PipeReader, mut writer: Box<dyn Write + Send>) -> u64 {
-    let mut buffer = vec![0_u8; COPY_BYTES];
-    let mut n_lost = 0;
-    let mut is_writable = true;
-    loop {
-        let n = match reader.read(&mut buffer) {
-            Ok(0) => return n_lost,
-            Ok(n) => n,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(_) => return n_lost,
-        };
-        let chunk = buffer.get(..n).unwrap_or_default();
-        n_lost += carry_chunk(&mut writer, chunk, &mut is_writable);
+impl Carrier {
+    /// Copies until the last writer has closed. A writer that fails must not stop the
+    /// container, so the rest is read and counted.
+    fn carry(mut self, pid: u32) -> Carried {
+        let mut buffer = vec![0_u8; COPY_BYTES];
+        let mut out = Carried::default();
+        // What was written before the program was seen to run.
+        let mut held = Some(Vec::new());
+        loop {
+            let n = match self.from.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(n) => n,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(_) => break,
+            };
+            let chunk = buffer.get(..n).unwrap_or_default();
+            if let Some(before) = &mut held {
+                if before.len() + n <= HELD_BYTES_MAX && has_executed(pid) == Some(false) {
+                    before.extend_from_slice(chunk);
+                    continue;
+                }
+                let before = held.take().unwrap_or_default();
+                self.to.take(&before);
+            }
+            self.to.take(chunk);
+        }
+        match held {
+            Some(before) if has_executed(pid) == Some(false) => {
+                out.said = String::from_utf8_lossy(&before).into_owned();
+            }
+            Some(before) => self.to.take(&before),
+            None => {}
+        }
+        out.bytes_lost = self.to.n_lost();
+        out
     }
-}
-
-/// Writes a chunk while the writer takes any; returns the bytes that it did not take.
-pub(crate) fn carry_chunk(
-    writer: &mut Box<dyn Write + Send>,
-    chunk: &[u8],
-    is_writable: &mut bool,
-) -> u64 {
-    if *is_writable && writer.write_all(chunk).and_then(|()| writer.flush()).is_err() {
-        *is_writable = false;
-    }
-    if *is_writable { 0 } else { chunk.len() as u64 }
 }

@@ -37,6 +37,7 @@ mod lock;
 mod manage;
 pub mod network;
 pub mod oci;
+mod output;
 mod paths;
 mod record;
 mod rootfs;
@@ -45,6 +46,7 @@ mod run;
 mod runc;
 pub mod selinux;
 mod share;
+mod start;
 
 pub use apparmor::AppArmorError;
 pub use cleanup::{Collected, Garbage};
@@ -55,12 +57,14 @@ pub use ids::{IDS_PER_CONTAINER, IdLedger, IdSpace};
 pub use io::{Input, Output, Stdio};
 pub use layers::{LayerStore, Prepared};
 pub use manage::{Found, Status};
+pub use output::KEPT_BYTES_MAX;
 pub use paths::RuntimePaths;
 pub use record::{LogFile, Record, RunState};
 pub use rootless::{NoRange, Rootless, RootlessError};
 pub use run::{Outcome, RunRequest};
 pub use runc::{Runc, RuncVersion};
 pub use selinux::SelinuxError;
+pub use start::StartFault;
 
 /// Everything needed to run containers: where state is kept, and the OCI runtime.
 #[derive(Debug)]

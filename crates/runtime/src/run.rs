@@ -6,19 +6,25 @@ use std::time::{Duration, Instant};
 use palisade_harden::{Change, Refusal};
 use palisade_image::Image;
 use palisade_policy::Policy;
-use palisade_sys::process::{Exit, become_subreaper};
+use palisade_sys::ProcessHandle;
+use palisade_sys::process::{Exit, become_subreaper, has_executed};
 use palisade_sys::signals::{SIGWINCH, SignalPipe, wait_readable};
+use serde_json::Value;
 
 use crate::Runtime;
 use crate::create::Created;
 use crate::drift::{DriftGate, DriftReport};
-use crate::error::RunError;
+use crate::error::{RunError, RuncError};
 use crate::io::{Pumps, Stdio};
 use crate::network::{NetworkName, Published};
 use crate::record::{LogFile, Record};
+use crate::start;
 
 /// How often it is looked at whether a guard of programs still stands.
 const GUARD_LOOK: Duration = Duration::from_millis(200);
+
+/// How long a process may take to be gone after the OCI runtime has said that it is.
+const DEAD: Duration = Duration::from_secs(1);
 
 /// What to run, and how.
 pub struct RunRequest<'a> {
@@ -135,7 +141,9 @@ impl Runtime {
                 DriftGate::start(init.pid(), &layers, &upper)
             })
             .transpose()?;
-        self.start(&record)?;
+        if let Err(error) = self.start(&record) {
+            return Err(not_begun(request, &hardened.spec, &init, pumps, error));
+        }
         let start_time = begun.elapsed();
         (request.started)(&record, &hardened.changes);
         if request.detach {
@@ -152,10 +160,15 @@ impl Runtime {
         }
         let grace = request.stop_grace;
         self.wait(&record, &init, signals.as_ref(), grace, &pumps, drift.as_ref())?;
+        // Asked of the process before it is collected.
+        let has_begun = has_executed(init.pid()) != Some(false);
+        let carried = pumps.finish();
         let exit = init
             .reap()
             .map_err(RunError::io("wait for", &self.paths.record(&record.container.id)))?;
-        let output_bytes_lost = pumps.finish();
+        if !has_begun && start::is_failure(exit) {
+            return Err(start::never_executed(request, &hardened.spec, exit, &carried.said));
+        }
         let drift = drift.map(DriftGate::finish);
         let group = self.hierarchies.group(&self.group_path(&record.container.id))?;
         let out_of_memory = group.n_oom_kills().is_some_and(|n| n > 0);
@@ -166,7 +179,7 @@ impl Runtime {
             exit: Some(exit),
             out_of_memory,
             changes,
-            output_bytes_lost,
+            output_bytes_lost: carried.bytes_lost,
             drift,
             start_time,
         })
@@ -188,7 +201,7 @@ impl Runtime {
     fn wait(
         &self,
         record: &Record,
-        init: &palisade_sys::ProcessHandle,
+        init: &ProcessHandle,
         signals: Option<&SignalPipe>,
         grace: Duration,
         pumps: &Pumps,
@@ -270,6 +283,24 @@ impl Runtime {
         let path = self.paths.record(id).display().to_string();
         Err(palisade_sys::cgroup::CgroupError::Deadline { path, what: "killed", waited })
     }
+}
+
+/// The failure of a start: what the process said before it died says more than that it is gone.
+fn not_begun(
+    request: &RunRequest<'_>,
+    spec: &Value,
+    init: &ProcessHandle,
+    pumps: Pumps,
+    error: RunError,
+) -> RunError {
+    let RunError::Runc(RuncError::Failed { message, .. }) = &error else { return error };
+    // Of one that lives, the streams have no end.
+    let said = match init.wait_ended(DEAD) {
+        Ok(true) => pumps.finish().said,
+        _ => String::new(),
+    };
+    let message = if said.trim().is_empty() { message } else { said.trim() };
+    start::failure(request, spec, message).unwrap_or(error)
 }
 
 /// Whether the sender of this signal expects the program to end.

@@ -238,7 +238,7 @@ fn command(path: &Path) -> Command {
 }
 
 /// The last error in a JSON log of the OCI runtime.
-pub(crate) fn last_error(log: &Path) -> Option<String> {
+fn last_error(log: &Path) -> Option<String> {
     let file = std::fs::File::open(log).ok()?;
     let bytes = palisade_base::read_bounded(file, "log", LOG_BYTES_MAX).ok()?;
     let text = String::from_utf8_lossy(&bytes);

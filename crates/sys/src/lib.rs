@@ -14,6 +14,7 @@ pub mod capability;
 pub mod cgroup;
 pub mod facts;
 pub mod fanotify;
+pub mod held;
 pub mod idmap;
 pub mod memory;
 pub mod mount;

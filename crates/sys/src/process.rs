@@ -12,6 +12,9 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
 
+/// Flag of a process that was forked and has executed nothing yet (`include/linux/sched.h`).
+const PF_FORKNOEXEC: u64 = 0x40;
+
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Exit {
@@ -153,6 +156,14 @@ pub fn start_ticks(pid: u32) -> Option<u64> {
     fields.nth(18)?.parse().ok()
 }
 
+/// Whether a process has executed a program since it was forked, also of one that has ended and
+/// waits to be collected; `None` when there is no such process.
+pub fn has_executed(pid: u32) -> Option<bool> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let flags: u64 = stat.rsplit_once(')')?.1.split_whitespace().nth(6)?.parse().ok()?;
+    Some(flags & PF_FORKNOEXEC == 0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -161,6 +172,30 @@ mod tests {
     fn codes_follow_the_shell() {
         assert_eq!(Exit::Code(3).shell_code(), 3);
         assert_eq!(Exit::Signal(9).shell_code(), 137);
+    }
+
+    #[test]
+    fn who_has_executed_nothing_is_told_by_the_kernel() {
+        assert_eq!(has_executed(std::process::id()), Some(true));
+        assert_eq!(has_executed(u32::MAX), None);
+        // A shell forks for what stands in parentheses, and executes nothing for it.
+        let script = "(read line; exit 3) <&0 & echo $!; wait $!";
+        let mut shell = std::process::Command::new("sh")
+            .args(["-c", script])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        std::io::BufRead::read_line(
+            &mut std::io::BufReader::new(shell.stdout.take().unwrap()),
+            &mut line,
+        )
+        .unwrap();
+        assert_eq!(has_executed(shell.id()), Some(true));
+        assert_eq!(has_executed(line.trim().parse().unwrap()), Some(false));
+        drop(shell.stdin.take());
+        assert_eq!(shell.wait().unwrap().code(), Some(3));
     }
 
     #[test]

@@ -169,7 +169,11 @@ pub(crate) struct ProfileVerify {
     /// A seccomp profile, or a record
     pub(crate) profile: PathBuf,
     /// The image, as `palisade run` takes it
-    pub(crate) image: String,
+    #[arg(required_unless_present = "rootfs", conflicts_with = "rootfs")]
+    pub(crate) image: Option<String>,
+    /// A folder that is the root file system, instead of an image
+    #[arg(long, value_name = "DIR")]
+    pub(crate) rootfs: Option<PathBuf>,
     /// Arguments instead of the image's command
     #[arg(last = true)]
     pub(crate) command: Vec<String>,

@@ -129,7 +129,7 @@ impl<'a> Admitter<'a> {
                     .map(|reason| RefusalReason {
                         control: "images",
                         message: reason.clone(),
-                        fix: self.remedy(),
+                        fix: self.remedy(image),
                     })
                     .collect(),
             }),
@@ -141,8 +141,14 @@ impl<'a> Admitter<'a> {
     }
 
     /// What can be done about a refusal.
-    fn remedy(&self) -> String {
+    fn remedy(&self, image: &Image) -> String {
         let images = &self.policy.images;
+        if images.verify == ImageVerification::Required && matches!(image.target, Target::Folder(_))
+        {
+            return "a folder bears no signature: run an image that is signed, or a policy of your \
+                    own with `images.verify: warn`"
+                .into();
+        }
         if images.verify == ImageVerification::Required
             && images.keys.is_empty()
             && images.trust.is_empty()

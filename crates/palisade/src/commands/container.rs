@@ -82,8 +82,7 @@ pub(super) fn running(context: &Context<'_>, stores: &Stores) -> BTreeMap<String
         paths.docker_containers = root.join("containers");
     }
     if let Some(root) = stores.podman.first() {
-        let list = |name: &str| root.join("overlay-containers").join(name);
-        paths.podman_lists = vec![list("containers.json"), list("volatile-containers.json")];
+        paths.podman_lists = HostPaths::podman_lists_of(root);
     }
     let mut pids: Vec<u32> = std::fs::read_dir(&paths.proc)
         .into_iter()

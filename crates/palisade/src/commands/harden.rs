@@ -6,7 +6,9 @@ use std::path::Path;
 
 use palisade_base::Timestamp;
 use palisade_harden::{Hardened, harden_container, harden_exec};
-use palisade_runtime::oci::{Document, engine_facts, machine_facts};
+use palisade_runtime::oci::{
+    DOCUMENT_BYTES_MAX, Document, DocumentError, engine_facts, machine_facts,
+};
 use serde_json::{Value, json};
 
 use super::Context;
@@ -22,9 +24,8 @@ pub(crate) fn harden(context: &Context<'_>, args: &cli::Harden) -> Result<Exit, 
         (None, None) => return Err(Failure::message(Exit::Usage, "no configuration is named")),
     };
     let policy = context.load_policy(&args.policy)?.policy;
-    let document = Document::read(spec).or_exit(Exit::Incomplete)?;
-    let first =
-        args.exec_in.as_deref().map(Document::read).transpose().or_exit(Exit::Incomplete)?;
+    let document = read(spec)?;
+    let first = args.exec_in.as_deref().map(read).transpose()?;
     let message = |text: String| {
         let text = text.trim_start_matches("palisade: ").to_string();
         Failure::message(Exit::Incomplete, text).with_hint("see `palisade policy explain`")
@@ -66,6 +67,22 @@ fn id_of(bundle: &Path) -> String {
     let is_userdata = bundle.file_name().is_some_and(|name| name == "userdata");
     let folder = bundle.parent().filter(|_| is_userdata).unwrap_or(bundle);
     folder.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// Reads a configuration that somebody named: no engine has a part in it.
+fn read(path: &Path) -> Result<Document, Failure> {
+    Document::read(path).map_err(|error| {
+        let is_about_file = matches!(error, DocumentError::Io { .. } | DocumentError::NotAFile(_));
+        let failure = Failure::from_explained(error, Exit::Incomplete);
+        if !is_about_file {
+            return failure;
+        }
+        failure.with_hint(format!(
+            "name a bundle's config.json, or the process file of an exec: a regular file of at most \
+             {} MiB",
+            DOCUMENT_BYTES_MAX >> 20
+        ))
+    })
 }
 
 fn pretty(value: &Value) -> String {

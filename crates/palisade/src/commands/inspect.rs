@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use anstyle::{AnsiColor, Style};
-use palisade_runtime::inspect::{Exposure, Inspection, Level, exposures};
+use palisade_runtime::inspect::{Exposure, Held, Inspection, Level, exposures};
 use palisade_runtime::oci::{Confinement, Settings};
 use palisade_sensor::identity::Facts;
 use serde_json::json;
@@ -22,10 +22,11 @@ pub(crate) fn inspect(context: &Context<'_>, args: &cli::Inspect) -> Result<Exit
     let stores = named_stores(context, &args.store)?;
     let (facts, pid) = find(context, &args.container, &stores)?;
     let found = Inspection::of(pid).or_exit(Exit::Incomplete)?;
-    let exposures = exposures(&found);
     // That it cannot be read says nothing about the container.
     let settings = Settings::read(&args.config).unwrap_or_default();
     let confinement = Confinement::read(&settings.state, &facts.full_id);
+    let held = held(&facts, confinement.as_ref());
+    let exposures = exposures(&found, held);
     let text = match args.format {
         InspectFormat::Json => {
             let document = json!({
@@ -37,7 +38,10 @@ pub(crate) fn inspect(context: &Context<'_>, args: &cli::Inspect) -> Result<Exit
             });
             format!("{document:#}\n")
         }
-        InspectFormat::Text => text(context, &facts, &found, confinement.as_ref(), &exposures),
+        InspectFormat::Text => {
+            let confined = confined(&facts, confinement.as_ref(), held);
+            text(context, &facts, &found, confined, &exposures)
+        }
     };
     context.terminal.result(&text)?;
     Ok(if found.unknown.is_empty() { Exit::Clean } else { Exit::Partial })
@@ -52,7 +56,7 @@ fn text(
     context: &Context<'_>,
     facts: &Facts,
     it: &Inspection,
-    confinement: Option<&Confinement>,
+    confined: String,
     exposures: &[Exposure],
 ) -> String {
     let mut out = String::new();
@@ -66,7 +70,7 @@ fn text(
     if !facts.image.is_empty() {
         row("image", facts.image.clone());
     }
-    row("confined by", confined(facts, confinement));
+    row("confined by", confined);
     row("first process", it.pid.to_string());
     let inside = it.users.uid_inside.map_or_else(|| "?".into(), |uid| uid.to_string());
     let outside = match it.users.uid {
@@ -162,14 +166,24 @@ fn text(
     out
 }
 
+/// Who holds it to a policy.
+fn held<'f>(facts: &'f Facts, confinement: Option<&Confinement>) -> Held<'f> {
+    match confinement {
+        Some(found) if found.enforced => Held::Enforced,
+        Some(_) => Held::Reported,
+        None if facts.container.policy.is_some() => Held::Run,
+        None => Held::Nobody(&facts.type_name),
+    }
+}
+
 /// Whose policy it is under.
-fn confined(facts: &Facts, confinement: Option<&Confinement>) -> String {
+fn confined(facts: &Facts, confinement: Option<&Confinement>, held: Held<'_>) -> String {
     match (confinement, &facts.container.policy) {
         (Some(found), _) if found.enforced => {
             format!("policy {} ({} changes)", found.policy, found.changes.len())
         }
         (Some(found), _) => format!("nothing; policy {} only reports", found.policy),
         (None, Some(policy)) => format!("policy {policy}"),
-        (None, None) => "nothing of Palisade's (palisade install ENGINE)".into(),
+        (None, None) => format!("nothing of Palisade's ({})", held.controlled()),
     }
 }

@@ -1,4 +1,4 @@
-//! `palisade logs`: what a detached container has written.
+//! `palisade logs`: what a container has written.
 
 use std::fs::File;
 use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use palisade_runtime::{LogFile, ManageError, RuntimePaths, Status};
+use palisade_runtime::{KEPT_BYTES_MAX, LogFile, ManageError, RuntimePaths, Status};
 
 use super::Context;
 use super::run::{open, paths};
@@ -40,9 +40,9 @@ pub(crate) fn logs(context: &Context<'_>, args: &cli::Logs) -> Result<Exit, Fail
     let (log, is_gone) = match runtime.find(&args.container) {
         Ok(found) => {
             let log = found.record.run.log.ok_or_else(|| {
-                let message = format!("`{}` runs in the foreground", args.container);
+                let message = format!("the output of `{}` is not kept", args.container);
                 Failure::message(Exit::Usage, message)
-                    .with_hint("its output goes to the terminal that started it")
+                    .with_hint("an earlier version of this program started it; start it anew")
             })?;
             (log, false)
         }
@@ -58,9 +58,16 @@ pub(crate) fn logs(context: &Context<'_>, args: &cli::Logs) -> Result<Exit, Fail
     };
     let shown = || format!("read log `{}`", log.path.display());
     let mut file = File::open(&log.path).with_context(shown)?;
+    let first = first_kept(&mut file, log.offset).with_context(shown)?;
+    if first > log.offset && args.tail.is_none() {
+        context.terminal.error(&format!(
+            "warning: only the last {} MiB of the output are kept\n",
+            KEPT_BYTES_MAX >> 20
+        ));
+    }
     let start = match args.tail {
-        Some(n) => last_lines(&mut file, log.offset, n).with_context(shown)?,
-        None => log.offset,
+        Some(n) => last_lines(&mut file, first, n).with_context(shown)?,
+        None => first,
     };
     let mut follower = Follower { file, at: start };
     loop {
@@ -98,13 +105,17 @@ struct Follower {
 }
 
 impl Follower {
-    /// Copies to standard output what there is; true if the file was cut before.
+    /// Copies to standard output what there is; true if the file was cut before, or what came next
+    /// was given up.
     fn copy(&mut self) -> io::Result<bool> {
         let length = self.file.metadata()?.len();
-        let is_cut = length < self.at;
+        let mut is_cut = length < self.at;
         if is_cut {
             self.at = 0;
         }
+        let first = first_kept(&mut self.file, self.at)?;
+        is_cut |= first > self.at;
+        self.at = first;
         self.file.seek(SeekFrom::Start(self.at))?;
         let mut out = io::stdout().lock();
         let left = length.saturating_sub(self.at);
@@ -118,6 +129,25 @@ impl Follower {
         }
         Ok(is_cut)
     }
+}
+
+/// Where, from `start` on, something is kept: what the runtime gave up is a hole in the file. Behind
+/// one it is the beginning of a line.
+fn first_kept(file: &mut File, start: u64) -> io::Result<u64> {
+    let first = match rustix::fs::seek(&*file, rustix::fs::SeekFrom::Data(start)) {
+        Ok(first) => first,
+        // Nothing is behind it, or the file system knows no holes.
+        Err(rustix::io::Errno::NXIO | rustix::io::Errno::INVAL) => return Ok(start),
+        Err(error) => return Err(error.into()),
+    };
+    if first <= start {
+        return Ok(start);
+    }
+    file.seek(SeekFrom::Start(first))?;
+    let mut chunk = Vec::new();
+    Read::by_ref(file).take(CHUNK_BYTES).read_to_end(&mut chunk)?;
+    let line = chunk.iter().position(|byte| *byte == b'\n').map_or(0, |at| at as u64 + 1);
+    Ok(first + line)
 }
 
 /// Where the last `n` lines behind `start` begin. A last line without its end counts as one.
@@ -150,6 +180,27 @@ fn last_lines(file: &mut File, start: u64, n: usize) -> io::Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_given_up_is_passed_over() {
+        let folder = tempfile::tempdir_in("/var/tmp").unwrap();
+        let path = folder.path().join("log");
+        std::fs::write(&path, "old\nnew\n").unwrap();
+        let mut file = File::options().read(true).write(true).open(&path).unwrap();
+        assert_eq!(first_kept(&mut file, 0).unwrap(), 0);
+        assert_eq!(first_kept(&mut file, 4).unwrap(), 4);
+        assert_eq!(first_kept(&mut file, 8).unwrap(), 8, "at the end");
+        // The rest of a line, and a whole one.
+        std::fs::File::create(&path).unwrap().set_len(1 << 20).unwrap();
+        let mut more = File::options().append(true).open(&path).unwrap();
+        more.write_all(b"ld\nnew\n").unwrap();
+        let mut file = File::open(&path).unwrap();
+        let first = first_kept(&mut file, 3).unwrap();
+        let all = std::fs::read(&path).unwrap();
+        assert_eq!(&all[usize::try_from(first).unwrap()..], b"new\n");
+        let start = last_lines(&mut file, first, 5).unwrap();
+        assert_eq!(start, first);
+    }
 
     #[test]
     fn the_last_lines_begin_where_a_line_does() {

@@ -2,6 +2,7 @@
 
 mod analyse;
 mod export;
+mod hold;
 mod observe;
 mod place;
 mod record;

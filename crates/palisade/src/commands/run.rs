@@ -10,8 +10,8 @@ use palisade_model::Target;
 use palisade_policy::{Admission, Network, Policy, Seccomp};
 use palisade_runtime::network::{NetworkName, PUBLISHED_MAX};
 use palisade_runtime::{
-    DriftDenial, DriftReport, ExecRequest, Found, IdSpace, Input, LogFile, Output, Record,
-    RunError, RunRequest, Runc, Runtime, RuntimePaths, Stdio,
+    DriftDenial, DriftReport, ExecRequest, Found, IdSpace, Input, LogFile, ManageError, Output,
+    Record, RunError, RunRequest, Runc, Runtime, RuntimePaths, Stdio,
 };
 use palisade_scan::db::Database;
 
@@ -240,8 +240,13 @@ fn remember_policy(context: &Context<'_>, name: &str, text: &str) -> Result<(), 
     Ok(())
 }
 
-/// A refused image is 1; an image that could not be judged is 3, like any other failure.
+/// A refused image is 1; an image that could not be judged is 3, like any other failure but that of
+/// a program that cannot be started.
 fn refusal(error: RunError, admitter: &Admitter<'_>) -> Failure {
+    if let RunError::Command { fault, .. } = &error {
+        let code = fault.shell_code();
+        return Failure::from_explained(error, Exit::Incomplete).ending_with(code);
+    }
     let exit = match (&error, admitter.verdict()) {
         (_, Some(Admission::Refused { .. })) => Exit::Refused,
         (RunError::Refused(_), verdict)
@@ -278,7 +283,8 @@ fn streams(interactive: bool) -> Stdio {
     }
 }
 
-/// Output of a detached container goes to its log; of one in the foreground, to ours.
+/// Output of a detached container goes to its log; of one in the foreground, to ours, and the
+/// runtime keeps it as long as the container is there.
 fn stdio(
     context: &Context<'_>,
     args: &cli::Run,
@@ -307,10 +313,20 @@ fn seccomp_document(policy: &Policy) -> Result<Option<serde_json::Value>, Failur
     use anyhow::Context as _;
     let Seccomp::File(path) = &policy.containers.seccomp else { return Ok(None) };
     let shown = || format!("read seccomp profile `{}`", path.display());
-    let file = std::fs::File::open(path).with_context(shown)?;
-    let bytes = palisade_base::read_bounded(file, "seccomp profile", SECCOMP_BYTES_MAX)
-        .with_context(shown)?;
-    Ok(Some(serde_json::from_slice(&bytes).with_context(shown)?))
+    let bytes = std::fs::File::open(path)
+        .and_then(|file| palisade_base::read_bounded(file, "seccomp profile", SECCOMP_BYTES_MAX))
+        .with_context(shown)
+        .map_err(|error| {
+            Failure::from(error).with_hint(
+                "name a profile that is there, such as one of palisade profile export, or leave \
+                 --seccomp and the policy's `containers.seccomp` out",
+            )
+        })?;
+    let document = serde_json::from_slice(&bytes).with_context(shown).map_err(|error| {
+        Failure::from(error)
+            .with_hint("use the form of Docker's default.json or of the OCI runtime spec")
+    })?;
+    Ok(Some(document))
 }
 
 /// What hardening changes, one line each with its reason.
@@ -420,7 +436,13 @@ pub(crate) fn exec(context: &Context<'_>, args: &cli::Exec) -> Result<Exit, Fail
         forward_signals: true,
     };
     let stdio = streams(args.interactive);
-    let exit = runtime.exec(&args.container, &request, stdio).or_exit(Exit::Incomplete)?;
+    let exit = runtime.exec(&args.container, &request, stdio).map_err(|error| {
+        let code = match &error {
+            ManageError::Command { fault, .. } => fault.shell_code(),
+            _ => Exit::Incomplete as u8,
+        };
+        Failure::from_explained(error, Exit::Incomplete).ending_with(code)
+    })?;
     Err(Failure::program(exit.shell_code()))
 }
 

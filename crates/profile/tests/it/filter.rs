@@ -1,6 +1,6 @@
 //! Reading filters.
 
-use palisade_profile::filter::{Action, Filter, in_log_mode};
+use palisade_profile::filter::{Action, Filter, LAST_CALLS, in_log_mode, in_log_mode_holding};
 use palisade_profile::syscalls::Machine;
 use serde_json::{Value, json};
 
@@ -59,6 +59,39 @@ fn log_mode_refuses_nothing() {
     assert!(!relaxed.to_string().contains("errnoRet"));
     // What was allowed is not logged.
     assert_eq!(filter.decide("read", &[None; 6]).action, Action::Allow);
+}
+
+#[test]
+fn who_ends_or_becomes_another_program_asks_first() {
+    let mut section = section();
+    let all = json!({"names": ["execve", "read", "exit_group"], "action": "SCMP_ACT_ALLOW"});
+    let one = json!({"names": ["execveat"], "action": "SCMP_ACT_ERRNO"});
+    section["syscalls"].as_array_mut().unwrap().extend([all, one]);
+    let holding = in_log_mode_holding(&section, "/run/socket");
+    assert_eq!(holding["listenerPath"], "/run/socket");
+    let rules = holding["syscalls"].as_array().unwrap();
+    // Each of them has one rule, and those without a name are gone; all else is as in log mode.
+    for call in LAST_CALLS {
+        let of_call = |rule: &&Value| rule["names"].as_array().unwrap().contains(&json!(call));
+        let of_call: Vec<&Value> = rules.iter().filter(of_call).collect();
+        assert_eq!(of_call.len(), 1, "{call}");
+        assert_eq!(of_call[0]["action"], "SCMP_ACT_NOTIFY");
+        assert!(of_call[0]["args"].is_null());
+    }
+    assert!(rules.iter().all(|rule| !rule["names"].as_array().unwrap().is_empty()));
+    let (held, relaxed) = (Filter::parse(&holding).unwrap(), in_log_mode(&section));
+    let relaxed = Filter::parse(&relaxed).unwrap();
+    for (_, call) in Machine::X86_64.calls().filter(|(_, call)| !LAST_CALLS.contains(call)) {
+        let action = |filter: &Filter| filter.decide(call, &[Some(7); 6]).action;
+        assert_eq!(action(&held), action(&relaxed), "{call}");
+    }
+    for bare in [
+        json!({"defaultAction": "SCMP_ACT_ALLOW"}),
+        json!({"defaultAction": "x", "syscalls": null}),
+    ] {
+        let rules = in_log_mode_holding(&bare, "/s")["syscalls"].clone();
+        assert_eq!(rules.as_array().unwrap().len(), 1, "{bare}");
+    }
 }
 
 #[test]

@@ -32,6 +32,47 @@ pub struct Exposure {
     pub policy: String,
 }
 
+/// Who holds the container to a policy: what can be done about an exposure hangs on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Held<'a> {
+    /// `palisade run`: engines and their exceptions have no part in it.
+    Run,
+    /// The runtime of an engine, by a policy that is enforced: what is exposed, it allows.
+    Enforced,
+    /// The runtime of an engine, by a policy that only reports.
+    Reported,
+    /// Nobody. The engine's name.
+    Nobody(&'a str),
+}
+
+impl Held<'_> {
+    /// The remedy against what no policy allows but by an exception.
+    fn exception(self, words: &str) -> String {
+        match self {
+            Self::Enforced => format!("engines.exceptions: without {words}"),
+            Self::Reported => format!("engines.mode: enforce; engines.exceptions: without {words}"),
+            Self::Run | Self::Nobody(_) => {
+                format!("{}: no policy allows it without an exception", self.controlled())
+            }
+        }
+    }
+
+    /// How the container comes under a policy.
+    pub fn controlled(self) -> String {
+        match self {
+            Self::Run => "palisade run".into(),
+            Self::Enforced | Self::Reported => "engines.mode: enforce".into(),
+            Self::Nobody("cri") => "palisade install containerd".into(),
+            Self::Nobody(engine @ ("docker" | "containerd" | "podman" | "crio")) => {
+                format!("palisade install {engine}")
+            }
+            Self::Nobody("lxc") => "palisade harden lxc CONFIG".into(),
+            Self::Nobody("runc") => "palisade harden config.json --in-place".into(),
+            Self::Nobody(_) => "palisade run, or palisade install ENGINE".into(),
+        }
+    }
+}
+
 /// What a capability gives, for those that give more than a program of its own needs.
 const CAPABILITIES: [(&str, Level, &str); 28] = [
     ("SYS_ADMIN", Level::High, "mounts, control groups and kernel settings: many ways to the host"),
@@ -65,13 +106,13 @@ const CAPABILITIES: [(&str, Level, &str); 28] = [
 ];
 
 /// Everything that the container exposes, the worst first.
-pub fn exposures(it: &Inspection) -> Vec<Exposure> {
+pub fn exposures(it: &Inspection, held: Held<'_>) -> Vec<Exposure> {
     let mut out = Vec::new();
     capabilities(it, &mut out);
-    namespaces(it, &mut out);
-    process(it, &mut out);
-    files(it, &mut out);
-    devices(it, &mut out);
+    namespaces(it, held, &mut out);
+    process(it, held, &mut out);
+    files(it, held, &mut out);
+    devices(it, held, &mut out);
     limits(it, &mut out);
     out.sort_by_key(|exposure| std::cmp::Reverse(exposure.level));
     out
@@ -112,7 +153,7 @@ fn capabilities(it: &Inspection, out: &mut Vec<Exposure>) {
     }
 }
 
-fn namespaces(it: &Inspection, out: &mut Vec<Exposure>) {
+fn namespaces(it: &Inspection, held: Held<'_>, out: &mut Vec<Exposure>) {
     for (kind, level, exposes) in [
         ("mount", Level::High, "every file of the host"),
         ("pid", Level::High, "processes of the host: their files through /proc, signals to them"),
@@ -129,7 +170,7 @@ fn namespaces(it: &Inspection, out: &mut Vec<Exposure>) {
             let has = format!("the host's {kind} namespace");
             let policy = match kind {
                 "network" => "containers.network: none (no exception host-network)".to_string(),
-                kind => format!("engines.exceptions: without host-{kind}"),
+                kind => held.exception(&format!("host-{kind}")),
             };
             push(out, "host-namespace", level, [&has, exposes, &policy]);
         }
@@ -143,7 +184,7 @@ fn namespaces(it: &Inspection, out: &mut Vec<Exposure>) {
     }
 }
 
-fn process(it: &Inspection, out: &mut Vec<Exposure>) {
+fn process(it: &Inspection, held: Held<'_>, out: &mut Vec<Exposure>) {
     if !it.no_new_privileges {
         let exposes = "setuid files and file capabilities give more than the program has";
         let policy = "containers.no_new_privileges: true";
@@ -159,19 +200,22 @@ fn process(it: &Inspection, out: &mut Vec<Exposure>) {
     if it.mandatory && unconfined {
         let has = format!("AppArmor or SELinux does not confine it ({label})");
         let exposes = "files and kernel paths are guarded by their modes alone";
-        let policy = "engines.exceptions: without security-module";
-        push(out, "security-module", Level::Medium, [&has, exposes, policy]);
+        let policy = held.exception("security-module");
+        push(out, "security-module", Level::Medium, [&has, exposes, &policy]);
     }
     for process in &it.stronger {
         let has =
             format!("process {} ({}) has {}", process.pid, process.name, process.more.join(", "));
         let exposes = "it was started with more than the container's first process";
-        let policy = "palisade install ENGINE: what is started by exec is confined as well";
-        push(out, "stronger-process", Level::High, [&has, exposes, policy]);
+        let policy = match held {
+            Held::Run => "palisade exec: it gives no more than the first process has".to_string(),
+            held => format!("{}: what is started by exec is confined as well", held.controlled()),
+        };
+        push(out, "stronger-process", Level::High, [&has, exposes, &policy]);
     }
 }
 
-fn files(it: &Inspection, out: &mut Vec<Exposure>) {
+fn files(it: &Inspection, held: Held<'_>, out: &mut Vec<Exposure>) {
     if !it.read_only_root {
         let exposes = "programs can be changed, and others dropped and started";
         let policy = "containers.read_only_root: true, with tmpfs for what is written";
@@ -185,19 +229,19 @@ fn files(it: &Inspection, out: &mut Vec<Exposure>) {
             if mount.writable { ", writable" } else { "" }
         );
         if let Some(why) = host_path_exposes(host, mount.writable) {
-            let policy = format!("engines.exceptions: without mount:{host}");
+            let policy = held.exception(&format!("mount:{host}"));
             push(out, "host-path", Level::High, [&shown, why, &policy]);
         }
         if mount.spreads {
             let exposes = "what is mounted below it appears on the host";
-            let policy = "engines.exceptions: without propagation";
-            push(out, "propagation", Level::High, [&shown, exposes, policy]);
+            let policy = held.exception("propagation");
+            push(out, "propagation", Level::High, [&shown, exposes, &policy]);
         }
         let nosuid = mount.options.iter().any(|option| option == "nosuid");
         if mount.writable && !nosuid && it.users.uid == 0 {
             let exposes = "a setuid file that root writes there is root's on the host";
-            let policy = "palisade install ENGINE: mounts are nosuid under any policy";
-            push(out, "setuid-mount", Level::Medium, [&shown, exposes, policy]);
+            let policy = format!("{}: mounts are nosuid under any policy", held.controlled());
+            push(out, "setuid-mount", Level::Medium, [&shown, exposes, &policy]);
         }
     }
     if !it.unmasked.is_empty() {
@@ -215,7 +259,7 @@ fn files(it: &Inspection, out: &mut Vec<Exposure>) {
     }
 }
 
-fn devices(it: &Inspection, out: &mut Vec<Exposure>) {
+fn devices(it: &Inspection, held: Held<'_>, out: &mut Vec<Exposure>) {
     let is_all = |rule: &String| {
         let mut words = rule.split_whitespace();
         let (kind, numbers, access) = (words.next(), words.next(), words.next());
@@ -225,8 +269,8 @@ fn devices(it: &Inspection, out: &mut Vec<Exposure>) {
     };
     if it.device_rules.as_ref().is_some_and(|rules| rules.iter().any(is_all)) {
         let exposes = "every disk and every other device of the host";
-        let policy = "engines.exceptions: without privileged and device:/dev/*";
-        push(out, "all-devices", Level::High, ["rights to every device", exposes, policy]);
+        let policy = held.exception("privileged and device:/dev/*");
+        push(out, "all-devices", Level::High, ["rights to every device", exposes, &policy]);
     }
     for device in &it.devices {
         let has =

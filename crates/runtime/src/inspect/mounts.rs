@@ -5,6 +5,11 @@ use serde::Serialize;
 /// Mounts that are read.
 const MOUNTS_MAX: usize = 16_384;
 
+/// Devices that every container has; where `mknod` is not possible the OCI runtime binds the
+/// host's, and it covers files that are to be hidden with the first.
+const HARMLESS_DEVICES: [&str; 6] =
+    ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty"];
+
 /// One mount.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Mount {
@@ -119,11 +124,16 @@ pub(super) fn of(container: &str, host: &str) -> Vec<Mount> {
         let is_dev =
             found.as_deref().is_some_and(|path| path == "/dev" || path.starts_with("/dev/"))
                 && line.at.starts_with("/dev");
+        // Where it lies matters not: null is null at `/proc/kcore` as well.
+        let is_harmless = found.as_deref().is_some_and(|path| HARMLESS_DEVICES.contains(&path));
         let read_only = |options: &[String]| options.iter().any(|option| option == "ro");
         Mount {
             writable: !read_only(&line.options) && !read_only(&line.super_options),
             spreads: line.shared.is_some_and(|group| groups.contains(&group)),
-            engine: line.at == "/" || engine_file || (is_dev && line.kind != "devtmpfs"),
+            engine: line.at == "/"
+                || engine_file
+                || is_harmless
+                || (is_dev && line.kind != "devtmpfs"),
             host: found,
             destination: line.at,
             kind: line.kind,

@@ -1,7 +1,10 @@
 use super::*;
 
 fn ids(it: &Inspection) -> Vec<(&'static str, Level)> {
-    exposures(it).into_iter().map(|exposure| (exposure.id, exposure.level)).collect()
+    exposures(it, Held::Enforced)
+        .into_iter()
+        .map(|exposure| (exposure.id, exposure.level))
+        .collect()
 }
 
 /// A container that exposes nothing that a policy closes.
@@ -28,7 +31,7 @@ fn each_privilege_is_an_exposure() {
         let mut it = closed();
         change(&mut it);
         assert_eq!(ids(&it), expected);
-        for exposure in exposures(&it) {
+        for exposure in exposures(&it, Held::Enforced) {
             assert!(!exposure.policy.is_empty() && !exposure.exposes.is_empty());
         }
     };
@@ -102,9 +105,35 @@ fn each_privilege_is_an_exposure() {
 }
 
 #[test]
+fn a_remedy_is_one_that_can_be_taken() {
+    let mut it = closed();
+    let mount = Mount { destination: "/x".into(), host: Some("/etc".into()), ..Mount::default() };
+    it.mounts.push(mount);
+    let check = |held: Held<'_>, expected: &str| {
+        let found = exposures(&it, held);
+        assert_eq!(found.len(), 1, "{found:#?}");
+        assert!(found[0].policy.starts_with(expected), "{held:?}: {}", found[0].policy);
+    };
+    check(Held::Enforced, "engines.exceptions: without mount:/etc");
+    check(Held::Reported, "engines.mode: enforce; engines.exceptions: without mount:/etc");
+    for (engine, expected) in [
+        ("docker", "palisade install docker: "),
+        ("podman", "palisade install podman: "),
+        ("cri", "palisade install containerd: "),
+        ("crio", "palisade install crio: "),
+        ("lxc", "palisade harden lxc CONFIG: "),
+        ("runc", "palisade harden config.json --in-place: "),
+        ("unknown", "palisade run, or palisade install ENGINE: "),
+    ] {
+        check(Held::Nobody(engine), expected);
+    }
+}
+
+#[test]
 fn mounts_are_named_by_what_they_are_on_the_host() {
     let host = "22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw\n\
                 25 22 0:22 / /run rw,nosuid shared:5 - tmpfs tmpfs rw\n\
+                26 22 0:5 / /dev rw,nosuid shared:2 - devtmpfs udev rw\n\
                 30 22 8:16 / /srv/disk rw - ext4 /dev/sdb rw\n";
     let container = "100 90 0:50 / / rw,relatime - overlay overlay rw,lowerdir=/l\n\
                      101 100 0:51 / /proc rw,nosuid - proc proc rw\n\
@@ -114,6 +143,9 @@ fn mounts_are_named_by_what_they_are_on_the_host() {
                      105 100 254:0 /var/lib/docker/containers/0/hosts /etc/hosts rw - ext4 /dev/vda rw\n\
                      106 100 0:60 / /tmp rw - tmpfs tmpfs rw\n\
                      107 100 254:0 /x /y rw - ext4 /dev/vda ro\n\
+                     108 100 0:5 /null /dev/null rw,nosuid - devtmpfs udev rw\n\
+                     109 100 0:5 /null /proc/kcore rw,nosuid - devtmpfs udev rw\n\
+                     110 100 0:5 /kmsg /dev/kmsg rw,nosuid - devtmpfs udev rw\n\
                      rubbish\n";
     let found: Vec<_> = mounts::of(container, host)
         .into_iter()
@@ -133,6 +165,9 @@ fn mounts_are_named_by_what_they_are_on_the_host() {
             row("/etc/hosts", Some("/var/lib/docker/containers/0/hosts"), true, true, false),
             row("/tmp", None, true, false, false),
             row("/y", Some("/x"), false, false, false),
+            row("/dev/null", Some("/dev/null"), true, true, false),
+            row("/proc/kcore", Some("/dev/null"), true, true, false),
+            row("/dev/kmsg", Some("/dev/kmsg"), true, false, false),
         ]
     );
 }
@@ -151,6 +186,8 @@ fn ids_are_those_of_both_sides() {
 fn this_process_can_be_looked_at() {
     let found = Inspection::of(std::process::id()).unwrap();
     assert!(found.shares("mount") && found.shares("pid"), "{:?}", found.namespaces);
-    assert!(exposures(&found).iter().any(|exposure| exposure.id == "host-namespace"));
+    assert!(
+        exposures(&found, Held::Nobody("")).iter().any(|exposure| exposure.id == "host-namespace")
+    );
     assert!(Inspection::of(u32::MAX).is_err());
 }

@@ -31,6 +31,9 @@ const ROOT_GROUP: u64 = 1;
 /// Folders of the control group tree that are visited to find an id.
 const FOLDERS_MAX: usize = 8192;
 
+/// How `containers/storage` may keep layers.
+const STORAGE_DRIVERS: [&str; 4] = ["overlay", "vfs", "btrfs", "zfs"];
+
 /// Where the host keeps what the sensor reads. Tests point it at fixtures.
 #[derive(Debug, Clone)]
 pub struct HostPaths {
@@ -63,6 +66,14 @@ impl Default for HostPaths {
 }
 
 impl HostPaths {
+    /// Where a store of Podman's or CRI-O's lists its containers: in a folder named after the
+    /// driver of its layers, those that outlive a restart of the machine and those that do not.
+    pub fn podman_lists_of(store: &Path) -> Vec<PathBuf> {
+        let folders = STORAGE_DRIVERS.map(|driver| store.join(format!("{driver}-containers")));
+        let lists = ["containers.json", "volatile-containers.json"];
+        folders.iter().flat_map(|folder| lists.map(|list| folder.join(list))).collect()
+    }
+
     /// The usual places under `root`: `/`, or where the host is mounted.
     pub fn under(root: &Path) -> Self {
         Self {
@@ -79,10 +90,7 @@ impl HostPaths {
                 root.join("run/containerd/runc/k8s.io"),
             ],
             docker_containers: root.join("var/lib/docker/containers"),
-            podman_lists: vec![
-                root.join("var/lib/containers/storage/overlay-containers/containers.json"),
-                root.join("var/lib/containers/storage/overlay-containers/volatile-containers.json"),
-            ],
+            podman_lists: Self::podman_lists_of(&root.join("var/lib/containers/storage")),
             containerd_tasks: root.join("run/containerd/io.containerd.runtime.v2.task"),
             crio_bundles: vec![
                 root.join("run/containers/storage/overlay-containers"),

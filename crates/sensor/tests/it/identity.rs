@@ -62,15 +62,20 @@ fn docker() {
 
 #[test]
 fn podman() {
-    let host = tempfile::tempdir().unwrap();
     let list = format!(
         r#"[{{"id":"{ID}","names":["box"],"image":"cc","metadata":"{{\"image-name\":\"quay.io/x/y:2\",\"name\":\"box\"}}"}}]"#
     );
-    write(host.path(), "var/lib/containers/storage/overlay-containers/containers.json", &list);
-    let facts =
-        resolve(host.path(), &format!("/machine.slice/libpod-{ID}.scope/container")).unwrap();
-    assert_eq!((facts.container.engine, facts.container.name.as_str()), (Engine::Podman, "box"));
-    assert_eq!((facts.image_repository.as_str(), facts.image_tag.as_str()), ("quay.io/x/y", "2"));
+    // Each driver of the store has lists of its own; containers of `--rm` are in the second.
+    for file in ["overlay-containers/containers.json", "vfs-containers/volatile-containers.json"] {
+        let host = tempfile::tempdir().unwrap();
+        write(host.path(), &format!("var/lib/containers/storage/{file}"), &list);
+        let cgroup = format!("/machine.slice/libpod-{ID}.scope/container");
+        let facts = resolve(host.path(), &cgroup).unwrap();
+        let container = &facts.container;
+        assert_eq!((container.engine, container.name.as_str()), (Engine::Podman, "box"), "{file}");
+        let image = (facts.image_repository.as_str(), facts.image_tag.as_str());
+        assert_eq!(image, ("quay.io/x/y", "2"), "{file}");
+    }
 }
 
 #[test]

@@ -23,7 +23,12 @@ const INTERFACES_MAX: usize = 4096;
 /// Audits a configuration, and writes it anew if that is asked for.
 pub(super) fn harden(context: &Context<'_>, args: &cli::HardenLxc) -> Result<Exit, Failure> {
     let policy = context.load_policy(&args.policy)?.policy;
-    let text = read(&args.config).with_context(|| format!("read `{}`", args.config.display()))?;
+    let text = read(&args.config)
+        .with_context(|| format!("read `{}`", args.config.display()))
+        .map_err(|error| {
+            Failure::from(error)
+                .with_hint("name a container's configuration, such as /var/lib/lxc/NAME/config")
+        })?;
     let facts = facts(context, args)?;
     let hardened = harden_lxc(&text, &policy.containers, &facts).or_exit(Exit::Incomplete)?;
     // Without the file nobody but root may have any.

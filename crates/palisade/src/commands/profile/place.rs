@@ -82,6 +82,11 @@ impl Places {
         }
     }
 
+    /// How many were looked up.
+    pub(super) fn n_looked_at(&self) -> usize {
+        self.found.len()
+    }
+
     /// The place of a call.
     pub(super) fn of(&self, site: &Site) -> Place {
         self.found.get(&(site.pid, site.address)).cloned().flatten().unwrap_or_else(|| {
@@ -121,9 +126,10 @@ impl Places {
                 from_outside = Some(located.text());
                 break;
             }
-            // A program without libraries calls itself.
+            // A program without libraries calls itself, and one without symbols has no function
+            // that could be told apart.
             let name = |located: &Located| located.function.as_ref().map(|(name, _)| name.clone());
-            if within.is_none() && name(&located) != name(&at) {
+            if within.is_none() && (at.function.is_none() || name(&located) != name(&at)) {
                 within = Some(located.text());
             }
         }

@@ -9,12 +9,13 @@ use std::time::{Duration, Instant};
 use palisade_bpf::recorder::{Observed, Recorder};
 use palisade_harden::seccomp::from_document;
 use palisade_profile::Record;
-use palisade_profile::filter::{Action, Filter, in_log_mode};
+use palisade_profile::filter::{Action, Filter, in_log_mode, in_log_mode_holding};
 use palisade_profile::syscalls::Machine;
 use palisade_profile::tailor::{FALLBACKS, FLOOR_SPARED};
 use palisade_sys::signals::{SignalPipe, wait_readable};
 use serde_json::{Value, json};
 
+use super::hold::Holder;
 use super::place::{Place, Places};
 use super::{observe, record};
 use crate::cli::{self, ListFormat};
@@ -26,6 +27,9 @@ use crate::terminal::{columns, tsv};
 const LOOK: Duration = Duration::from_millis(20);
 /// Time for the container to end after its exercise.
 const END: Duration = Duration::from_secs(20);
+/// Places up to which they are looked up at the end of each process; beyond, that would hold the
+/// workload up, and they are looked up now and then.
+const HELD_PLACES_MAX: usize = 2048;
 const ENOSYS: u32 = 38;
 /// How runC names itself before it becomes the program.
 const RUNTIME_COMM: &str = "runc:[";
@@ -72,12 +76,17 @@ pub(super) fn verify(context: &Context<'_>, args: &cli::ProfileVerify) -> Result
     let folder = tempfile::tempdir().context("create a folder for the profiles")?;
     let signals = record::catch()?;
     let mut runs = Vec::new();
-    for (mode, section) in [("log", in_log_mode(&section)), ("enforce", section.clone())] {
+    let mut holder = Holder::new().context("listen for the container's filter")?;
+    let relaxed = match &holder {
+        Some(holder) => in_log_mode_holding(&section, &holder.path().to_string_lossy()),
+        None => in_log_mode(&section),
+    };
+    for (mode, section) in [("log", relaxed), ("enforce", section.clone())] {
         let path = folder.path().join(format!("{mode}.json"));
         std::fs::write(&path, section.to_string())
             .with_context(|| format!("write `{}`", path.display()))?;
         context.terminal.progress(&format!("running in mode {mode}"));
-        let run = run(context, args, mode, &path, (&filter, machine), &signals)?;
+        let run = run(context, args, mode, &path, (&filter, machine), &signals, holder.take())?;
         // A workload that fails where nothing is refused says nothing about the profile.
         let failed = !run.succeeded(args.exercise.is_some());
         runs.push(run);
@@ -107,6 +116,7 @@ fn run(
     profile: &Path,
     (filter, machine): (&Filter, Machine),
     signals: &SignalPipe,
+    mut holder: Option<Holder>,
 ) -> Result<Run, Failure> {
     use anyhow::Context as _;
     let mut plan = observe::plan(machine);
@@ -135,12 +145,26 @@ fn run(
     let mut run =
         Run { mode, command: None, exercise: None, misses: Vec::new(), refused: BTreeSet::new() };
     let mut asked_at: Option<Instant> = None;
+    let mut looked_at = Instant::now();
     while run.command.is_none() {
-        wait_readable(&[signals.as_fd()], Some(LOOK)).context("wait for signals")?;
+        let mut fds = vec![signals.as_fd()];
+        fds.extend(holder.iter().flat_map(Holder::fds));
+        wait_readable(&fds, Some(LOOK)).context("wait for signals")?;
+        if let Some(holder) = &mut holder {
+            let look = &mut || {
+                if places.n_looked_at() < HELD_PLACES_MAX {
+                    places.look(&recorder.sites(0));
+                }
+            };
+            holder.serve(look).context("answer the container's filter")?;
+        }
         if let Some(signal) = signals.take().context("read signals")? {
             ask(&child, signal);
         }
-        places.look(&recorder.sites(0));
+        if looked_at.elapsed() >= LOOK {
+            places.look(&recorder.sites(0));
+            looked_at = Instant::now();
+        }
         run.command = child.try_wait().context("wait for the container")?;
         if run.exercise.is_none()
             && let Some(exercise) = &mut exercise
@@ -197,7 +221,10 @@ fn command(
     if let Some(program) = &args.entrypoint {
         out.extend(["--entrypoint".into(), program.clone()]);
     }
-    out.push(args.image.clone());
+    match (&args.image, &args.rootfs) {
+        (_, Some(folder)) => out.extend(["--rootfs".into(), text(folder)]),
+        (image, None) => out.extend(image.clone()),
+    }
     if !args.command.is_empty() {
         out.push("--".into());
         out.extend(args.command.iter().cloned());

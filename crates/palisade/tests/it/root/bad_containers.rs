@@ -181,13 +181,13 @@ fn what_a_policy_keeps_from_starting_is_said_with_the_key_and_leaves_nothing() {
         assert_eq!(traces(&bed), before, "{containers}");
     };
     filter(r#"{"defaultAction": "SCMP_ACT_ERRNO", "syscalls": []}"#);
-    refused("seccomp: filter.json", 1, ["denies execve, close, futex, exit_group", "allow these"]);
+    refused("seccomp: filter.json", 1, ["denies execve, clock_gettime, clone, ", "allow these"]);
     filter(
         r#"{"defaultAction": "SCMP_ACT_ALLOW",
             "syscalls": [{"names": ["execve"], "action": "SCMP_ACT_KILL_PROCESS"}]}"#,
     );
     refused("seccomp: filter.json", 1, ["denies execve", "allow these"]);
-    refused("tmpfs: [{path: /bin, size: 1Mi}]", 3, ["over `/bin`", "containers.tmpfs"]);
+    refused("tmpfs: [{path: /bin, size: 1Mi}]", 127, ["over `/bin`", "containers.tmpfs"]);
     refused("user: non_root", 1, ["root", "user"]);
 
     // A user that is not in the image, and a program that its user may not execute.
@@ -201,11 +201,72 @@ fn what_a_policy_keeps_from_starting_is_said_with_the_key_and_leaves_nothing() {
     assert!(ended.stderr.contains("nobody-here"), "{}", ended.stderr);
     let config = json!({"Cmd": ["/bin/true"], "User": "www"});
     busybox(&bed.path().join("modest"), &config);
-    let ended = run("oci:modest", "/etc/passwd").expect(3);
-    assert!(ended.stderr.contains("user 33 may not execute it"), "{}", ended.stderr);
-    let ended = run("oci:modest", "/bin/absent").expect(3);
-    assert!(ended.stderr.contains("check that the program exists"), "{}", ended.stderr);
+    let ended = run("oci:modest", "/etc/passwd");
+    ended.expect_error(126, "user 33 may not execute it");
+    let ended = run("oci:modest", "/bin/absent");
+    ended.expect_error(127, "check that the program exists");
     assert_eq!(traces(&bed), before);
+}
+
+#[test]
+fn a_filter_that_kills_the_runtime_is_named_with_the_calls() {
+    let Some(bed) = Bed::new() else { return };
+    bed.shell(&[], "true").expect(0);
+    let before = traces(&bed);
+    let first = ["execve", "close", "futex", "exit_group", "read", "write"];
+    let more = [&first[..], &["openat", "fcntl", "fstat", "prctl"]].concat();
+    for (allowed, missing, given) in [(&first[..], "openat", "execve"), (&more, "mmap", "openat")] {
+        let filter = json!({
+            "defaultAction": "SCMP_ACT_ERRNO",
+            "syscalls": [{"names": allowed, "action": "SCMP_ACT_ALLOW"}],
+        });
+        std::fs::write(bed.path().join("filter.json"), filter.to_string()).unwrap();
+        let ended = bed.shell(&["--seccomp", "filter.json"], "true");
+        ended.expect_error(3, "under the seccomp profile `filter.json`: ");
+        let hint = ended.stderr.lines().last().unwrap();
+        assert!(hint.contains("the profile denies ") && hint.contains(missing), "{hint}");
+        assert!(!hint.contains(&format!(" {given},")), "{hint}");
+        assert!(hint.contains("palisade profile verify filter.json IMAGE"), "{hint}");
+        assert_eq!(traces(&bed), before);
+    }
+    // With the floor the program itself meets the filter.
+    let all: Vec<&str> = palisade_harden::seccomp::FLOOR.to_vec();
+    let filter = json!({
+        "defaultAction": "SCMP_ACT_ERRNO",
+        "syscalls": [{"names": all, "action": "SCMP_ACT_ALLOW"}],
+    });
+    std::fs::write(bed.path().join("filter.json"), filter.to_string()).unwrap();
+    let ended = bed.shell(&["--seccomp", "filter.json"], "true");
+    assert!(!ended.stderr.contains("the profile denies"), "{}", ended.stderr);
+}
+
+#[test]
+fn what_is_named_and_not_there_is_told_with_what_to_name() {
+    let Some(bed) = Bed::new() else { return };
+    std::fs::write(bed.path().join("huge.json"), vec![b' '; 20 << 20]).unwrap();
+    std::fs::write(bed.path().join("text.json"), "no JSON").unwrap();
+    let check = |args: &[&str], what: &str, hint: &str| {
+        let ended = bed.run(args);
+        ended.expect_error(3, what);
+        let last = ended.stderr.lines().last().unwrap();
+        assert!(last.contains(hint), "{args:?}: {last}");
+    };
+    check(&["harden", "nosuch.json"], "nosuch.json", "a bundle's config.json");
+    check(&["harden", "huge.json"], "huge.json", "at most 16 MiB");
+    check(&["harden", "."], "not a regular file", "a bundle's config.json");
+    check(&["harden", "text.json"], "is not JSON", "OCI runtime specification");
+    check(&["harden", "lxc", "nosuch"], "nosuch", "/var/lib/lxc/NAME/config");
+    let run = |profile: &'static str| ["run", "--seccomp", profile, "oci:box"];
+    check(&run("nosuch.json"), "nosuch.json", "name a profile that is there");
+    check(&run("text.json"), "text.json", "the form of Docker's default.json");
+    // A folder bears no signature, and no key is its signer's.
+    let root = super::docker::make_root(bed.path());
+    let folder = ["run", "--rootfs", root.to_str().unwrap(), "--policy", "restricted"];
+    check(
+        &[&folder[..], &["--", "/bin/true"]].concat(),
+        "no digest",
+        "a folder bears no signature",
+    );
 }
 
 #[test]

@@ -89,6 +89,12 @@ impl Bed {
         id
     }
 
+    /// Starts a container of the folder `root` in the background.
+    pub(crate) fn detach_folder(&self, name: &str, root: &str) {
+        let args = ["run", "--detach", "--name", name, "--rootfs", root, "--", "/bin/sleep", "60"];
+        self.run(&args).expect(0);
+    }
+
     /// A row of `ps --format tsv`: id, name, status, pid, policy, control group, image.
     pub(crate) fn ps(&self, name: &str) -> Option<Vec<String>> {
         let ended = self.run(&["ps", "--format", "tsv"]).expect(0);

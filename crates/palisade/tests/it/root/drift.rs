@@ -170,5 +170,5 @@ fn a_detached_container_is_guarded_by_a_process_of_its_own() {
     }
     // What is wrong is said by the command that was given.
     let args = ["run", "--detach", "--policy", "guarded.yaml", "oci:box", "--", "/bin/nosuch"];
-    bed.run(&args).expect_error_with_output(3, "/bin/nosuch");
+    bed.run(&args).expect_error_with_output(127, "/bin/nosuch");
 }

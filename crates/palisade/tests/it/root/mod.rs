@@ -21,6 +21,7 @@ mod full_disk;
 mod ima;
 mod image;
 mod incident;
+mod inspect;
 mod labels;
 mod lxc;
 mod network;

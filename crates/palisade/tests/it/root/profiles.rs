@@ -227,7 +227,7 @@ fn containers_of_docker_are_recorded_by_their_names() {
     }
 }
 
-/// A program that makes two calls where its name says so, and lives long enough to be looked at.
+/// A program that makes two calls where its name says so, and is gone at once.
 const PROGRAM: &str = r#"
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -239,7 +239,6 @@ int main(int argc, char **argv) {
     if (argc > 1) {
         canary_folder("/tmp/canary");
         canary_key();
-        for (volatile long n = 0; n < 1500000000; n++) { }
     }
     return 0;
 }
@@ -319,6 +318,39 @@ fn a_near_miss_names_the_call_the_place_its_caller_and_the_rule() {
     // For people.
     let shown = verify(&["--", "/bin/canary", "miss"]).expect(1).stdout;
     assert!(shown.contains("CALLED FROM") && shown.contains("canary canary_folder+0x"), "{shown}");
+}
+
+#[test]
+fn a_near_miss_of_a_program_that_is_gone_at_once_has_its_place() {
+    let Some(bed) = Bed::new() else { return };
+    let shop = record(&bed, "shop", "true");
+    bed.run(&["profile", "export", "shop.json", "--output", "shop.seccomp.json"]).expect(0);
+    assert!(shop["calls"]["mkdir"].is_null() && shop["calls"]["mkdirat"].is_null(), "{shop}");
+    let root = make_root(bed.path());
+    let verify = |rest: &[&str]| {
+        let args = ["profile", "verify", "shop.seccomp.json", "--format", "json"];
+        let ended = bed.run(&[&args[..], rest].concat());
+        let report: Value = serde_json::from_str(&ended.stdout).unwrap();
+        assert_eq!(ended.code, 1, "{report}");
+        let misses = report["runs"][0]["misses"].as_array().unwrap().clone();
+        let miss = misses.iter().find(|m| m["call"] == "mkdir" || m["call"] == "mkdirat");
+        miss.unwrap_or_else(|| panic!("{report}")).clone()
+    };
+    // The program itself, one that it starts, and one that it becomes; in an image and a folder.
+    let folder = ["--rootfs", root.to_str().unwrap()];
+    for (target, script) in [
+        (&["oci:box"][..], "busybox mkdir /tmp/made"),
+        (&["oci:box"], "(busybox mkdir /tmp/made); true"),
+        (&["oci:box"], "busybox mkdir /tmp/made; exec true"),
+        (&folder, "mkdir /tmp/made"),
+    ] {
+        let miss = verify(&[target, &["--", "/bin/sh", "-c", script]].concat());
+        let place = miss["place"].as_str().unwrap();
+        assert!(place.starts_with("busybox"), "{script}: {miss}");
+        assert!(miss["caller"].is_string(), "{script}: {miss}");
+    }
+    let both = ["profile", "verify", "shop.seccomp.json", "oci:box", "--rootfs", "x"];
+    bed.run(&both).expect(2);
 }
 
 #[test]

@@ -26,8 +26,89 @@ fn the_programs_end_is_the_commands_end() {
     let entry =
         bed.run(&["run", "--entrypoint", "/bin/echo", "oci:box", "--", "a b", "c"]).expect(0);
     assert_eq!(entry.stdout, "a b c\n");
-    bed.run(&["run", "oci:box", "--", "/bin/nosuch"]).expect_error_with_output(3, "/bin/nosuch");
     assert_eq!(bed.run(&["ps", "--format", "tsv"]).expect(0).stdout, "");
+}
+
+#[test]
+fn a_program_that_cannot_be_started_ends_as_in_any_shell() {
+    let Some(bed) = Bed::new() else { return };
+    bed.detach("box", &[], "sleep 60");
+    // Missing, no program, a folder, and in no folder of $PATH; both say it once.
+    for (program, code, what) in [
+        ("/bin/nosuch", 127, "no such file or directory"),
+        ("nosuch", 127, "not found in $PATH"),
+        ("/etc/passwd", 126, "permission denied"),
+        ("/etc", 126, ""),
+    ] {
+        for args in [["run", "oci:box"], ["exec", "box"]] {
+            let ended = bed.run(&[&args[..], &["--", program]].concat());
+            ended.expect_error(code, &format!("start `{program}` in the container: "));
+            assert!(ended.stderr.contains(what), "{what}: {}", ended.stderr);
+            let is_ours = |line: &&str| !line.starts_with("warning: ");
+            assert_eq!(ended.stderr.lines().filter(is_ours).count(), 2, "{}", ended.stderr);
+        }
+    }
+    // Found, and then not executed by the kernel.
+    let root = super::docker::make_root(bed.path());
+    for (name, text) in [("text", "hello\n"), ("script", "#!/bin/nosuch\n")] {
+        crate::support::write_script(&root.join("bin").join(name), text);
+    }
+    let root = root.to_str().unwrap();
+    for (program, code, what) in
+        [("/bin/text", 126, "exec format error"), ("/bin/script", 127, "no such file")]
+    {
+        let ended = bed.run(&["run", "--rootfs", root, "--", program]);
+        ended.expect_error(code, what);
+        assert!(!ended.stderr.contains("exec /bin"), "said by us alone: {}", ended.stderr);
+        bed.detach_folder("folder", root);
+        let ended = bed.run(&["exec", "folder", "--", program]);
+        ended.expect_error(code, what);
+        bed.run(&["stop", "folder", "--grace", "0"]).expect(0);
+    }
+    // These codes of a program's own are its own.
+    for code in [126, 127, 255, 1] {
+        let script = format!("echo said >&2; exit {code}");
+        let ended = bed.run(&["exec", "box", "--", "/bin/sh", "-c", &script]).expect(code);
+        assert_eq!(ended.stderr, "said\n");
+    }
+    let ended = bed.run(&["run", "--detach", "oci:box", "--", "/bin/nosuch"]);
+    ended.expect_error(127, "/bin/nosuch");
+}
+
+#[test]
+fn what_a_container_in_the_foreground_says_is_kept_as_long_as_it_is_there() {
+    let Some(bed) = Bed::new() else { return };
+    let script = "echo one; echo two >&2; read line; echo $line";
+    let args = ["run", "--interactive", "--name", "fore", "oci:box", "--", "/bin/sh", "-c", script];
+    let (input, mut keyboard) = std::io::pipe().unwrap();
+    let mut command = bed.command(&args);
+    command.stdin(input).stdout(std::process::Stdio::piped());
+    command.stderr(std::process::Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    drop(command);
+    let logs = |flags: &[&str]| bed.run(&[&["logs"], flags, &["fore"]].concat());
+    let text = wait_for("output in the log", SOON, || {
+        let ended = logs(&[]);
+        (ended.code == 0 && ended.stdout.lines().count() == 2).then_some(ended.stdout)
+    });
+    let mut lines: Vec<&str> = text.lines().collect();
+    lines.sort_unstable();
+    assert_eq!(lines, ["one", "two"]);
+    let id = bed.ps("fore").unwrap()[0].clone();
+    let follow = Running::start(bed.command(&["logs", "--follow", "fore"]), b"");
+    wait_for("the follower", SOON, || {
+        let fds = std::fs::read_dir(format!("/proc/{}/fd", follow.pid())).ok()?;
+        let mut open = fds.flatten().filter_map(|fd| std::fs::read_link(fd.path()).ok());
+        open.any(|path| path.ends_with("output.log")).then_some(())
+    });
+    std::io::Write::write_all(&mut keyboard, b"three\n").unwrap();
+    drop(keyboard);
+    let text = follow.wait(SOON).expect(0).stdout;
+    assert!(text.ends_with("three\n") && text.lines().count() == 3, "{text}");
+    assert!(child.wait().unwrap().success());
+    // It goes with the container, as what it wrote to its root does.
+    bed.expect_nothing_left(&id);
+    logs(&[]).expect_error(3, "no container `fore`");
 }
 
 #[test]

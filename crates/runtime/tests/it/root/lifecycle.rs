@@ -7,7 +7,9 @@ use palisade_harden::{Refusal, RefusalReason};
 use palisade_image::{Image, OpenOptions};
 use palisade_model::Target;
 use palisade_policy::{Seccomp, UserMode};
-use palisade_runtime::{ExecRequest, ManageError, Output, RunError, RunRequest, Status, Stdio};
+use palisade_runtime::{
+    ExecRequest, ManageError, Output, RunError, RunRequest, StartFault, Status, Stdio,
+};
 use palisade_sys::process::Exit;
 
 use crate::bench::{Bench, Captured, can_run, restricted, value};
@@ -248,7 +250,7 @@ fn a_detached_container_is_listed_entered_stopped_and_removed() {
     let absent = ExecRequest { command: vec!["/absent".into()], ..ExecRequest::default() };
     assert!(matches!(
         bench.runtime.exec("web", &absent, Stdio::default()),
-        Err(ManageError::Runc(_))
+        Err(ManageError::Command { fault: StartFault::Missing, .. })
     ));
 
     // Frozen and free again.

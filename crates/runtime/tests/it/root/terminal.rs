@@ -96,5 +96,5 @@ fn one_more_program_has_one_too_and_its_end_is_known() {
     let absent =
         ExecRequest { command: words(&["/absent"]), terminal: true, ..ExecRequest::default() };
     let error = bench.runtime.exec("seat", &absent, terminal("").0).unwrap_err();
-    assert!(error.to_string().contains("exec"), "{error}");
+    assert!(error.to_string().starts_with("start `/absent` in the container: "), "{error}");
 }
