@@ -6,7 +6,9 @@ use std::time::Duration;
 use palisade_base::Timestamp;
 use palisade_bpf::enforce::Means as Way;
 use palisade_model::incident::{ActionResult, TimelineEntry, TimelineEvent};
-use palisade_model::{Alert, Container, Enforcement, EnforcementAction, EnforcementOutcome, Means, Priority};
+use palisade_model::{
+    Alert, Container, Enforcement, EnforcementAction, EnforcementOutcome, Means, Priority,
+};
 use palisade_policy::EnforceMode;
 
 use super::attempt::EVENTS;

@@ -29,8 +29,8 @@ use palisade_model::finding::Vulnerability;
 use palisade_model::package::Subject;
 use serde::{Deserialize, Serialize};
 
-pub use news::{IMAGES_MAX, IMAGES_NAMED_MAX, NAMED_MAX};
 pub(crate) use news::Draft;
+pub use news::{IMAGES_MAX, IMAGES_NAMED_MAX, NAMED_MAX};
 
 use watcher::Watcher;
 

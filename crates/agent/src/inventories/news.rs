@@ -137,7 +137,11 @@ impl News {
         });
         let shown = ids.iter().map(|(id, news)| {
             let of = if news.n_images == 1 { "image" } else { "images" };
-            format!("{id} in {} {of} ({})", news.n_images, rating(news.severity, news.known_exploited))
+            format!(
+                "{id} in {} {of} ({})",
+                news.n_images,
+                rating(news.severity, news.known_exploited)
+            )
         });
         let behind = shown_of(shown, ids.len() as u64);
         let named: Vec<Value> = ids
@@ -241,10 +245,7 @@ impl Whole {
 
 impl Draft {
     /// The output and its fields, given the containers that run.
-    pub(crate) fn finish(
-        &self,
-        running: &[Arc<Container>],
-    ) -> (String, BTreeMap<String, Value>) {
+    pub(crate) fn finish(&self, running: &[Arc<Container>]) -> (String, BTreeMap<String, Value>) {
         let is_of_these = |container: &&Arc<Container>| {
             let image = container.image.as_ref();
             image.and_then(|image| image.digest).is_some_and(|digest| self.images.contains(&digest))
@@ -277,7 +278,8 @@ impl Draft {
 
 impl Named {
     fn new(v: &Vulnerability) -> Self {
-        let fixed = v.fixed.as_deref().map_or("no fix".into(), |it| format!("fixed in {}", cut(it)));
+        let fixed =
+            v.fixed.as_deref().map_or("no fix".into(), |it| format!("fixed in {}", cut(it)));
         let short = format!(
             "{} in {} {} ({fixed}, {})",
             cut(&v.id),

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use palisade_base::Timestamp;
 
 use super::news::News;
-use super::{Answer, InventoryStatus, Inventories, LookStatus, Looked, Report};
+use super::{Answer, Inventories, InventoryStatus, LookStatus, Looked, Report};
 
 /// How often it is asked whether the database is another.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -125,7 +125,8 @@ impl Watcher {
         let looked = catch_unwind(AssertUnwindSafe(|| {
             inventories.look(&mut |subject, new| news.add(subject, new))
         }));
-        let looked = looked.unwrap_or_else(|_| Err("a look at the stored inventories panicked".into()));
+        let looked =
+            looked.unwrap_or_else(|_| Err("a look at the stored inventories panicked".into()));
         let looked = looked.map_err(Stop::Failed)?;
         let (n_images, n_new) = (news.n_images, news.n_new);
         let drafts = news.drafts(looked.database);
@@ -194,7 +195,9 @@ fn unreadable(looked: &Looked) -> Option<String> {
     let n = looked.n_unreadable;
     let first = looked.unreadable.as_deref().unwrap_or_default();
     (n > 0).then(|| {
-        format!("{n} stored inventories could not be read, the first is {first}; scan the images again")
+        format!(
+            "{n} stored inventories could not be read, the first is {first}; scan the images again"
+        )
     })
 }
 

@@ -100,7 +100,8 @@ impl Source for Quiet {
         assert!(self.begun.elapsed() < RUN_MAX, "{:?}", self.asked.lock().unwrap());
         std::thread::sleep(Duration::from_millis(2));
         let asked = self.asked.lock().unwrap();
-        let is_settled = |entry: &String| entry.contains("Err") || entry.starts_with("acknowledged");
+        let is_settled =
+            |entry: &String| entry.contains("Err") || entry.starts_with("acknowledged");
         let n_settled = asked.iter().filter(|entry| is_settled(entry)).count();
         if n_settled > self.n_replaced {
             self.n_replaced += 1;
@@ -189,7 +190,10 @@ fn a_look_is_acknowledged_when_its_alerts_are_in_the_journal() {
     assert_eq!(rules[..6], [VULNERABLE_RULE; 6]);
     assert_eq!(rules[6..], [MANY_VULNERABLE_RULE]);
     for alert in &alerts {
-        assert_eq!((alert.source.as_str(), alert.priority), (ADVISORIES_SOURCE, Priority::Critical));
+        assert_eq!(
+            (alert.source.as_str(), alert.priority),
+            (ADVISORIES_SOURCE, Priority::Critical)
+        );
     }
     let web = "containers=web): CVE-2026-1 in libx 1 (fixed in 2, critical)";
     assert!(alerts[1].output.ends_with(web), "{}", alerts[1].output);

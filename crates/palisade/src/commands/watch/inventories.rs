@@ -54,8 +54,7 @@ impl Stored {
                 on_image(&seen.entry.subject, seen.new);
             }
         };
-        let summary =
-            self.store.look(&database, &options, &mut each).or_exit(Exit::Incomplete)?;
+        let summary = self.store.look(&database, &options, &mut each).or_exit(Exit::Incomplete)?;
         let first = summary.unreadable.first();
         Ok(Looked {
             time: summary.time,
