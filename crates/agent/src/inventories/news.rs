@@ -315,8 +315,10 @@ fn rating(severity: Severity, known_exploited: bool) -> String {
 
 /// What is exploited or critical is as urgent as an attack in progress; nothing is more.
 fn priority(worst: Severity, is_exploited: bool) -> Priority {
+    if is_exploited {
+        return Priority::Critical;
+    }
     match worst {
-        _ if is_exploited => Priority::Critical,
         Severity::Critical => Priority::Critical,
         Severity::High => Priority::Error,
         Severity::Medium => Priority::Warning,

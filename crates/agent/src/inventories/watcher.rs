@@ -105,9 +105,9 @@ impl Watcher {
                     return;
                 }
             }
-            match self.answers.recv_timeout(INTERVAL) {
-                Err(RecvTimeoutError::Disconnected) => return,
-                Ok(_) | Err(RecvTimeoutError::Timeout) => {}
+            let waited = self.answers.recv_timeout(INTERVAL);
+            if matches!(waited, Err(RecvTimeoutError::Disconnected)) {
+                return;
             }
         }
     }

@@ -163,7 +163,7 @@ fn watch(state: &Path, looks: Vec<Look>, on_notice: OnNotice<'_>) -> Vec<String>
 #[test]
 fn a_look_is_acknowledged_when_its_alerts_are_in_the_journal() {
     let folder = tempfile::tempdir().unwrap();
-    let (mut alerts, mut problems): (Vec<Alert>, Vec<String>) = Default::default();
+    let (mut alerts, mut problems) = (Vec::<Alert>::new(), Vec::<String>::new());
     let many = IMAGES_MAX as u32 + 1;
     let looks = vec![Ok(6), Err("no rights"), Err("no rights"), Ok(many)];
     let asked = watch(folder.path(), looks, &mut |notice| match notice {
