@@ -52,11 +52,12 @@ const ECOSYSTEMS: [(&str, &str); 8] = [
 
 /// Where a fixed version or a rating is another: report, vulnerability, theirs, ours. The first is
 /// asked for with `--vuln-severity-source ubuntu`, which has no match here: a finding has the rating
-/// of the feed that it is from. Trivy names the fixed versions of all branches, Palisade that of the
-/// branch that is installed.
-const DIFFERENCES: [(&str, &str, &str, &str); 2] = [
+/// of the feed that it is from. In the other two the fixture's range ends with the last affected
+/// version, and the fix stands beside it; Palisade reads fixes off the ranges, where OSV has them.
+const DIFFERENCES: [(&str, &str, &str, &str); 3] = [
     ("npm-ubuntu-severity.json.golden", "CVE-2019-11358", "low", "medium"),
-    ("fluentd-multiple-lockfiles.json.golden", "CVE-2020-8165", "6.0.3.1, 5.2.4.3", "6.0.3.1"),
+    ("fluentd-multiple-lockfiles.json.golden", "CVE-2020-8165", "6.0.3.1, 5.2.4.3", ""),
+    ("gradle.json.golden", "CVE-2020-9548", "2.9.10.4", ""),
 ];
 
 fn conformance() -> Option<PathBuf> {
