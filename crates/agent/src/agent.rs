@@ -6,6 +6,7 @@
 
 mod at_once;
 mod incidents;
+mod inventories;
 mod operate;
 mod playbooks;
 
@@ -32,6 +33,7 @@ use crate::delivery::{Delivery, DeliveryError, DeliverySettings};
 use crate::detection::{Detection, Source, SourceError, SourceHealth};
 use crate::fold::{FOLD_WINDOW, Folded, Folder};
 use crate::incident::{IncidentBook, SurveyDesk};
+use crate::inventories::{ADVISORIES_SOURCE, InventoryDesk};
 use crate::journal::{AlertJournal, JOURNAL_FILE};
 use crate::keeper::{self, Keeper, Work};
 use crate::playbooks::PlaybookDesk;
@@ -230,6 +232,8 @@ pub struct Agent {
     desk: Option<Desk>,
     /// Where playbooks are run.
     playbooks: Option<PlaybookDesk>,
+    /// Where what became vulnerable comes from.
+    inventories: Option<InventoryDesk>,
     operation: operate::Operation,
     last_kept: Instant,
     last_status: Option<Instant>,
@@ -296,6 +300,7 @@ impl Agent {
             health: SourceHealth::default(),
             desk: None,
             playbooks: None,
+            inventories: None,
             operation: operate::Operation::default(),
             last_kept: Instant::now(),
             last_status: None,
@@ -348,8 +353,8 @@ impl Agent {
     /// Takes up the alerts that an earlier run raised and did not finish.
     pub fn resume(&mut self, on_notice: OnNotice<'_>) {
         for alert in std::mem::take(&mut self.resumed) {
-            if alert.source == INTERNAL_SOURCE {
-                self.settle_internal(&alert, on_notice);
+            if [INTERNAL_SOURCE, ADVISORIES_SOURCE].contains(&alert.source.as_str()) {
+                self.settle_alone(&alert, on_notice);
                 continue;
             }
             // They may have been shown before; only what was missing is done now.

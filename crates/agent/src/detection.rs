@@ -154,6 +154,11 @@ pub trait Source {
         Activity::default()
     }
 
+    /// The containers that run, as far as they are known.
+    fn containers(&self) -> Vec<Arc<Container>> {
+        Vec::new()
+    }
+
     /// Takes the samples of events since the last call.
     fn take_samples(&mut self, _sink: &mut dyn FnMut(Sample)) {}
 

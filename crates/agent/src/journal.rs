@@ -237,6 +237,11 @@ impl AlertJournal {
         self.journal.next_number()
     }
 
+    /// Whether a raised alert stands in the journal, unless it was let go.
+    pub fn is_written(&self, alert: &str) -> bool {
+        self.pending.get(alert).is_none_or(|pending| pending.written)
+    }
+
     /// Notes to which incident a pending alert belongs, and how many responses are due.
     pub fn assign(&mut self, alert: &str, incident: &str, n_due: u8) {
         if let Some(pending) = self.pending.get_mut(alert) {

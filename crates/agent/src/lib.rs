@@ -9,6 +9,7 @@ pub mod detector;
 pub mod enforce;
 pub mod fold;
 pub mod incident;
+pub mod inventories;
 pub mod journal;
 pub mod keeper;
 pub mod losses;

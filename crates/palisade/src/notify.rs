@@ -8,6 +8,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use palisade_agent::control::protocol::{Activity, Sample};
@@ -16,6 +17,7 @@ use palisade_agent::losses::Loss;
 use palisade_agent::reload::ReloadReport;
 use palisade_agent::status::SourceDetails;
 use palisade_agent::{Changed, Detection, Source, SourceError, SourceHealth};
+use palisade_model::Container;
 
 /// The service manager, if there is one.
 #[derive(Debug, Default)]
@@ -141,6 +143,10 @@ impl<S: Source> Source for Watched<'_, S> {
 
     fn activity(&self, container: Option<&str>) -> Activity {
         self.source.activity(container)
+    }
+
+    fn containers(&self) -> Vec<Arc<Container>> {
+        self.source.containers()
     }
 
     fn take_samples(&mut self, sink: &mut dyn FnMut(Sample)) {

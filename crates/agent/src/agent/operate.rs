@@ -108,6 +108,7 @@ impl Agent {
             self.exchange(prepared, source, on_notice);
         }
         self.watch_losses(source, false, on_notice);
+        self.take_news(source, on_notice);
         self.answer_asks(source);
         self.pass_samples(source);
     }
@@ -249,20 +250,25 @@ impl Agent {
     /// priority nor the folding of equal alerts keeps it back.
     fn raise_loss(&mut self, due: &Due, on_notice: OnNotice<'_>) {
         let alert = self.loss_alert(due);
+        self.raise_alone(&alert, on_notice);
+    }
+
+    /// Raises an alert that belongs to no incident.
+    pub(super) fn raise_alone(&mut self, alert: &Alert, on_notice: OnNotice<'_>) {
         self.counts.n_alerts += 1;
-        let number = self.journal.raise(&alert);
-        self.delivery.offer(number.as_ref().ok().copied(), &alert);
+        let number = self.journal.raise(alert);
+        self.delivery.offer(number.as_ref().ok().copied(), alert);
         if let Err(error) = number {
             self.counts.n_journal_failures += 1;
             on_notice(Notice::Problem(format!("alert {} is not journalled: {error}", alert.id)));
         }
-        self.settle_internal(&alert, on_notice);
-        on_notice(Notice::Alert { alert: &alert, incident: "" });
-        self.operation.note_alert(&alert, "");
+        self.settle_alone(alert, on_notice);
+        on_notice(Notice::Alert { alert, incident: "" });
+        self.operation.note_alert(alert, "");
     }
 
     /// An alert that belongs to no incident is done with when it is in the journal.
-    pub(super) fn settle_internal(&mut self, alert: &Alert, on_notice: OnNotice<'_>) {
+    pub(super) fn settle_alone(&mut self, alert: &Alert, on_notice: OnNotice<'_>) {
         self.journal.assign(&alert.id, "", 0);
         if let Err(error) = self.journal.kept(std::slice::from_ref(&alert.id)) {
             on_notice(Notice::Problem(error.to_string()));
@@ -391,6 +397,7 @@ impl Agent {
             },
             cpu: CpuStatus { total_ns: cpu, per_event_ns: cpu.checked_div(n_events).unwrap_or(0) },
             reloads: operation.reloads.clone(),
+            inventories: self.inventories.as_ref().map(|desk| desk.status.clone()),
             recorder: self.health.recorder,
             counts: self.counts,
             n_incidents_open: self.book.n_open(),

@@ -8,6 +8,7 @@ use palisade_base::Timestamp;
 use palisade_bpf::{
     Environment, HandlerLoader, Handlers, Interest, LoadError, OpenFilter, Options, Sensor,
 };
+use palisade_model::Container;
 use palisade_policy::Enforce;
 use palisade_rules::RuleSet;
 use palisade_sensor::identity::HostPaths;
@@ -469,6 +470,11 @@ impl Source for Detector {
 
     fn activity(&self, container: Option<&str>) -> Activity {
         self.counter.activity(self.engine.state(), container)
+    }
+
+    fn containers(&self) -> Vec<Arc<Container>> {
+        let running = self.engine.state().running_containers();
+        running.into_iter().map(|(facts, _)| Arc::clone(&facts.container)).collect()
     }
 
     fn take_samples(&mut self, sink: &mut dyn FnMut(Sample)) {

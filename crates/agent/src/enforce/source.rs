@@ -6,7 +6,9 @@ use std::time::Duration;
 use palisade_base::Timestamp;
 use palisade_bpf::enforce::Means as Way;
 use palisade_model::incident::{ActionResult, TimelineEntry, TimelineEvent};
-use palisade_model::{Alert, Enforcement, EnforcementAction, EnforcementOutcome, Means, Priority};
+use palisade_model::{
+    Alert, Container, Enforcement, EnforcementAction, EnforcementOutcome, Means, Priority,
+};
 use palisade_policy::EnforceMode;
 
 use super::attempt::EVENTS;
@@ -251,6 +253,10 @@ impl Source for Enforcing {
 
     fn activity(&self, container: Option<&str>) -> Activity {
         self.detector.activity(container)
+    }
+
+    fn containers(&self) -> Vec<std::sync::Arc<Container>> {
+        self.detector.containers()
     }
 
     fn take_samples(&mut self, sink: &mut dyn FnMut(Sample)) {

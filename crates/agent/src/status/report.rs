@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::Counts;
 use crate::delivery::status::{SinkState, SinkStatus};
 use crate::enforce::{Ruling, Standing};
+use crate::inventories::InventoryStatus;
 use crate::losses::LossStatus;
 use crate::recorder::RecorderHealth;
 use crate::reload::ReloadReport;
@@ -227,6 +228,9 @@ pub struct StatusReport {
     pub cpu: CpuStatus,
     /// Reloads.
     pub reloads: ReloadStatus,
+    /// Looks at what is stored of images; absent where they are switched off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inventories: Option<InventoryStatus>,
     /// The recorder, where one runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recorder: Option<RecorderHealth>,
@@ -242,7 +246,8 @@ pub struct StatusReport {
 
 impl StatusReport {
     /// What keeps this state from being a healthy one: losses in the last minute, sinks that
-    /// fail, programs that the kernel refuses, a reload that failed.
+    /// fail, programs that the kernel refuses, a reload that failed, inventories that cannot be
+    /// looked at.
     pub fn find_degraded(&self) -> Vec<String> {
         let mut found = Vec::new();
         let lately: Vec<String> = self
@@ -267,6 +272,9 @@ impl StatusReport {
         if let Some(last) = self.reloads.last.as_ref().filter(|last| !last.ok) {
             let n = last.problems.len();
             found.push(format!("the last reload failed with {n} problem(s); the old rules go on"));
+        }
+        if let Some(problem) = self.inventories.as_ref().and_then(|looks| looks.problem.as_ref()) {
+            found.push(problem.clone());
         }
         found
     }

@@ -3,6 +3,7 @@
 #![expect(clippy::print_stderr, reason = "a skipped test says why")]
 
 mod catalogue;
+mod inventories;
 mod latency;
 mod live;
 mod pushdown;

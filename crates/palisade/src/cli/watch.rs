@@ -60,6 +60,10 @@ pub(crate) struct Watch {
     /// Do not read rules and policy again when their files change
     #[arg(long)]
     pub(crate) no_auto_reload: bool,
+    /// Do not look which stored inventories became vulnerable when the advisory database is
+    /// replaced
+    #[arg(long)]
+    pub(crate) no_vulnerability_alerts: bool,
     /// Do not start when the kernel refuses a probe, or a rule needs events that nothing delivers
     #[arg(long)]
     pub(crate) strict: bool,
@@ -123,7 +127,7 @@ pub(crate) enum StatusFormat {
     palisade status\n  \
     palisade status --format json | jq .losses\n\n\
     Exit codes: 0 healthy, 1 degraded (losses in the last minute, a sink that fails, a refused\n\
-    probe, a failed reload), 3 no watch is running.")]
+    probe, a failed reload, inventories that cannot be looked at), 3 no watch is running.")]
 pub(crate) struct Status {
     /// Form of the result
     #[arg(long, value_enum, default_value_t = StatusFormat::Text)]

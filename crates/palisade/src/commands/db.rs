@@ -168,7 +168,10 @@ const PARTIAL: &str = "what changelogs of the packages named say was fixed; no u
 
 /// Whether a signature is by the key of `--db-key`.
 pub(crate) fn trusted_key(context: &Context<'_>) -> Result<Option<Ed25519PublicKey>, Failure> {
-    let path = context.global.db_key.as_deref();
+    read_key(context.global.db_key.as_deref())
+}
+
+fn read_key(path: Option<&Path>) -> Result<Option<Ed25519PublicKey>, Failure> {
     path.map(Ed25519PublicKey::read).transpose().or_exit(Exit::Usage)
 }
 
@@ -179,11 +182,16 @@ fn vouches(key: &Ed25519PublicKey, signature: &Signature, message: &[u8]) -> boo
 
 /// Opens a database; one that must be signed is.
 pub(crate) fn open_trusted(context: &Context<'_>, path: &Path) -> Result<Opened, Failure> {
+    open_signed(path, context.global.db_key.as_deref())
+}
+
+/// Opens a database that the key in the file `key`, if any, must have signed.
+pub(crate) fn open_signed(path: &Path, key: Option<&Path>) -> Result<Opened, Failure> {
     let mut database = match Database::open(path) {
         Err(ReadDatabaseError::Missing(_)) => return Ok(Opened::Missing),
         other => other.or_exit(Exit::Incomplete)?,
     };
-    if let Some(key) = trusted_key(context)? {
+    if let Some(key) = read_key(key)? {
         database
             .require_signature(&|signature, message| vouches(&key, signature, message))
             .or_exit(Exit::Refused)?;

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use palisade_agent::control::Client;
 use palisade_agent::control::protocol::{Request, Response};
+use palisade_agent::inventories::InventoryStatus;
 use palisade_agent::standing::RuleState;
 use palisade_agent::status::{STATUS_REPORT_SCHEMA, StatusReport};
 use palisade_base::Timestamp;
@@ -155,6 +156,9 @@ fn text(status: &StatusReport) -> String {
             }
         }
     }
+    if let Some(looks) = &status.inventories {
+        line("inventories", inventories(looks, status.time));
+    }
     out.push('\n');
     out + &tables(status)
 }
@@ -202,6 +206,26 @@ fn memory(status: &StatusReport, line: &mut dyn FnMut(&str, String)) {
             format!("{}: {} of {} wait{oldest}", ring.name, mib(ring.used_bytes), mib(ring.bytes)),
         );
     }
+}
+
+/// The last look at what is stored of images.
+fn inventories(looks: &InventoryStatus, now: Timestamp) -> String {
+    let under_way = if looks.is_looking { "; a look is under way" } else { "" };
+    let Some(last) = &looks.last else { return format!("not looked at yet{under_way}") };
+    let unreadable = match last.n_unreadable {
+        0 => String::new(),
+        n => format!(", {n} could not be read"),
+    };
+    let noted = if last.is_noted { "" } else { ", to be told again" };
+    format!(
+        "{} looked at {} before now, advisories of {}: {} new in {} image(s), {} alert(s){unreadable}{noted}{under_way}",
+        last.n_inventories,
+        age(now, last.time),
+        last.database.rfc3339().chars().take(10).collect::<String>(),
+        last.n_new,
+        last.n_images,
+        last.n_alerts
+    )
 }
 
 fn tables(status: &StatusReport) -> String {

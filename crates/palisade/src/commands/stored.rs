@@ -26,7 +26,7 @@ const VERSION: u32 = 1;
 /// Images without functions that are named one by one.
 const WITHOUT_FUNCTIONS_MAX: usize = 20;
 /// This release: another may read an image and match its packages differently.
-const PROGRAM: &str = env!("CARGO_PKG_VERSION");
+pub(super) const PROGRAM: &str = env!("CARGO_PKG_VERSION");
 
 /// What the answers are judged by.
 pub(super) struct Judging<'a> {
@@ -68,7 +68,7 @@ struct Report<'a> {
     images: &'a [Image],
 }
 
-fn store(context: &Context<'_>) -> Store {
+pub(super) fn store(context: &Context<'_>) -> Store {
     Store::new(&context.global.data_dir.join("inventories"))
 }
 
@@ -148,6 +148,7 @@ pub(super) fn look(
         details: args.reports.all || judging.gate.is_some() || !judging.ignores.is_empty(),
         // What differs between two databases does not name scores of EPSS.
         full: judging.gate.is_some_and(|gate| gate.epss_ppm.is_some()),
+        n_threads_max: usize::MAX,
     };
     let (mut images, mut exit) = (Vec::new(), Exit::Clean);
     let mut failed = None;

@@ -30,6 +30,7 @@ use palisade_sys::{Hierarchies, schedule};
 pub(super) mod control;
 mod guards;
 mod inputs;
+mod inventories;
 mod playbooks;
 
 use self::inputs::Inputs;
@@ -97,6 +98,9 @@ pub(crate) fn watch(context: &Context<'_>, args: &cli::Watch) -> Result<Exit, Fa
         agent.record_alerts(desk);
     }
     let playbooks = playbooks::begin(context, args, &mut agent)?;
+    if let Some(desk) = inventories::begin(context, args)? {
+        agent.watch_inventories(desk);
+    }
     report_resumed(context, &resumed);
 
     sweep_isolations(context);

@@ -445,7 +445,10 @@ fn add_vulnerability(
         id: notice.clone().unwrap_or_else(|| id.to_string()),
         fixes: notice.iter().map(|_| id.to_string()).collect(),
         title: one_line(said),
-        severity: aggregate.or(worst.map(|w| w.2)).unwrap_or_default(),
+        severity: impact_of_all(vulnerability)
+            .or(aggregate)
+            .or(worst.map(|w| w.2))
+            .unwrap_or_default(),
         cvss: worst.map(|w| w.0.to_string()),
         feed: feed.to_string(),
         ..Advisory::default()
@@ -511,6 +514,13 @@ fn add_vulnerability(
         builder.feed(feed).skip("not affected");
     }
     Ok(())
+}
+
+/// The rating of a vulnerability whatever the product, as SUSE gives it: a notice as a whole has
+/// that of its worst.
+fn impact_of_all(vulnerability: &Vulnerability) -> Option<Severity> {
+    let is_of_all = |threat: &&Note| threat.category == "impact" && threat.product_ids.is_empty();
+    vulnerability.threats.iter().filter(is_of_all).find_map(|threat| rating::word(&threat.details))
 }
 
 /// The rating of products in the publisher's words.

@@ -32,6 +32,8 @@ pub struct LookOptions<'a> {
     pub details: bool,
     /// Whether everything is matched anew, as scores of EPSS want it.
     pub full: bool,
+    /// Threads that may match at the same time: no more than processors and four.
+    pub n_threads_max: usize,
 }
 
 /// Why the store could not be looked through.
@@ -206,6 +208,7 @@ impl Store {
         let mut seen = BTreeSet::new();
         let n_threads =
             std::thread::available_parallelism().map_or(1, |n| n.get().min(THREADS_MAX));
+        let n_threads = n_threads.min(options.n_threads_max);
         let things = files.iter().map(|path| match answers.take(digest_of(path)) {
             Ok(known) => Ok((path, known)),
             Err(error) => Err(Ended::Answers(error)),

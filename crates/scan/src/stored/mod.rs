@@ -102,6 +102,11 @@ impl Store {
         }
     }
 
+    /// Where it is.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Whether `inventory`, read by the release `program`, is stored with what `database` says of
     /// it; without one, whether it is stored at all. If so it counts as scanned just now.
     pub fn is_kept(&self, inventory: &Inventory, database: Option<Digest>, program: &str) -> bool {

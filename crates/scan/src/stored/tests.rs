@@ -50,7 +50,7 @@ fn database(path: &Path, hit: impl Iterator<Item = usize>) -> Database {
 }
 
 fn look_untold(store: &Store, database: &Database, now: Timestamp) -> (Vec<Seen>, Summary) {
-    let options = LookOptions { now, program: "1", details: false, full: false };
+    let options = LookOptions { now, program: "1", details: false, full: false, n_threads_max: 4 };
     let mut seen = Vec::new();
     let summary = store.look(database, &options, &mut |one| seen.push(one)).unwrap();
     (seen, summary)
@@ -326,7 +326,8 @@ fn ten_thousand_inventories_after_a_hundred_advisories() {
     let state = State { program: "1".into(), chain: vec![old.digest()], ..State::default() };
     store.write_state(&state).unwrap();
     store.keep_database(&path);
-    let options = LookOptions { now: NOW, program: "1", details: false, full: false };
+    let options =
+        LookOptions { now: NOW, program: "1", details: false, full: false, n_threads_max: 4 };
     let new = database(&path, 19_400..19_500);
     // The peak of what made the inventories does not count.
     std::fs::write("/proc/self/clear_refs", "5").unwrap();
@@ -388,7 +389,13 @@ fn looks_wait_for_each_other() {
     let matched: Vec<u64> = std::thread::scope(|scope| {
         let look = || {
             let database = Database::open(&path).unwrap();
-            let options = LookOptions { now: NOW, program: "1", details: false, full: false };
+            let options = LookOptions {
+                now: NOW,
+                program: "1",
+                details: false,
+                full: false,
+                n_threads_max: 4,
+            };
             let order = std::sync::atomic::Ordering::SeqCst;
             let mut n = 0;
             let each = &mut |_| {
@@ -411,7 +418,7 @@ fn looks_wait_for_each_other() {
 
 /// What a look says of everything, as it is shown.
 fn said(store: &Store, database: &Database, full: bool, now: Timestamp) -> Vec<Seen> {
-    let options = LookOptions { now, program: "1", details: true, full };
+    let options = LookOptions { now, program: "1", details: true, full, n_threads_max: 4 };
     let mut seen = Vec::new();
     store.look(database, &options, &mut |one| seen.push(one)).unwrap();
     seen

@@ -9,6 +9,7 @@ mod cache;
 mod checks;
 mod content;
 mod deb;
+mod distributions;
 mod feeds;
 mod fixes;
 mod forms;

@@ -46,6 +46,7 @@ mod sinks;
 mod stale;
 mod terminal;
 mod top;
+mod vulnerable;
 mod watch;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
