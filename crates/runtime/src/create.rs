@@ -12,7 +12,7 @@ use palisade_harden::{
     Base, Change, Facts, Hardened, ImageDefaults, ImageFacts, Refusal, base_spec, harden,
 };
 use palisade_model::{Container, Engine, ImageIdentity};
-use palisade_policy::{Limits, Network, SecurityModule, Selinux, Tmpfs, UserMode};
+use palisade_policy::{Limits, Network, SecurityModule, Selinux, UserMode};
 use palisade_sys::ProcessHandle;
 use palisade_sys::namespace::in_private_mounts;
 use palisade_sys::signals::SignalPipe;
