@@ -46,6 +46,9 @@ libc6-dev|/usr/include/stdio.h|test|links the probe that tries what a container 
 docker.io|dockerd|bench|is timed with and without the runtime
 busybox-static|/bin/busybox|bench|is the container that is timed
 busybox-static|/bin/busybox|test|the smallest real container for the tests
+iproute2|ip|bench|shows what is left of containers' networks
+nftables|nft|bench|filters what they send
+bsdutils|script|bench|gives a container a terminal
 binutils|strip|test|measures the stripped program
 qemu-system-x86|qemu-system-x86_64|vm|runs other kernels
 secilc|secilc|vm|compiles the module that SELinux is asked to hold
