@@ -2,7 +2,7 @@
 //! defaults, under the flags that everybody recommends, and under our policies.
 //!
 //! `cargo test -p palisade --test it root::probes -- --nocapture` prints the table that
-//! `docs/guide/engines.md` shows.
+//! `docs/guide/confinement.md` shows.
 
 use std::fmt::Write as _;
 use std::path::Path;
