@@ -137,5 +137,19 @@ fi
 echo "==> Installing, by apt, what is missing:" >&2
 printf '      %s\n' "${reasons[@]}" >&2
 # Nothing that is there is taken away for it.
-as_root env DEBIAN_FRONTEND=noninteractive \
-    apt-get -qq install -y --no-install-recommends --no-remove "${missing[@]}" >/dev/null
+install() {
+    as_root env DEBIAN_FRONTEND=noninteractive \
+        apt-get -qq install -y --no-install-recommends --no-remove "$@" >/dev/null
+}
+if ! install "${missing[@]}"; then
+    # One that cannot be beside what is there does not keep the others away.
+    refused=()
+    for package in "${missing[@]}"; do
+        install "$package" 2>/dev/null || refused+=("$package")
+    done
+    if [ ${#refused[@]} -gt 0 ]; then
+        echo "error: apt does not install ${refused[*]} without taking something away" >&2
+        echo "  remedy: see what is in the way with \`apt-get install --simulate ${refused[*]}\`; packages of one source must be of one version (apt-get install --allow-downgrades NAME=VERSION)" >&2
+        exit 3
+    fi
+fi
