@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Tailored profiles of five services: recorded, compared with an engine's default, and verified under enforcement.
+# Tailored profiles of five services: recorded, compared with what Docker's default allows (docker-calls.tsv, both
+# versions) or with another profile, and verified under enforcement.
 # usage: scripts/bench-profiles.sh [--against SECCOMP_JSON] [--palisade PROGRAM] [--dir DIR] [SERVICE…]
 #
 # The services are Debian's packages in one image of mmdebstrap's making. Each is recorded while it is driven: requests,
@@ -8,7 +9,7 @@
 # Needs root, runc, mmdebstrap, nsenter, redis-cli, psql and python3. Writes to DIR alone.
 set -euo pipefail
 
-against=/usr/share/containers/seccomp.json
+against=
 program=target/release/palisade
 dir=/tmp/palisade-profiles
 services=()
@@ -25,8 +26,20 @@ done
 mkdir -p "$dir"
 program=$(realpath "$program")
 dir=$(realpath "$dir")
-against=$(realpath "$against")
 here=$(cd "$(dirname "$0")" && pwd)
+references=()
+if [ -n "$against" ]; then
+    references=("$(realpath "$against")")
+else
+    # The lists as profiles, which is what can be compared.
+    for version in 20.10 28; do
+        awk -F'\t' -v version="$version" '!/^#/ && (" " $2 " ") ~ (" " version " ") {
+                names = names (names == "" ? "" : ",") "\"" $1 "\"" }
+            END { printf "{\"defaultAction\":\"SCMP_ACT_ERRNO\",\"architectures\":[\"SCMP_ARCH_X86_64\"],\"syscalls\":[{\"names\":[%s],\"action\":\"SCMP_ACT_ALLOW\"}]}\n", names }' \
+            "$here/docker-calls.tsv" >"$dir/docker-$version.json"
+        references+=("$dir/docker-$version.json")
+    done
+fi
 palisade() { "$program" --quiet --data-dir "$dir/data" --run-dir "$dir/run" "$@"; }
 say() { printf '%s\n' "$*" >&2; }
 
@@ -227,7 +240,9 @@ containers:
   limits: { memory: 2Gi, pids: 256 }
 YAML
 target=oci:$dir/services
-printf '%-11s %9s %9s %8s %8s  %s\n' service recorded allowed removed percent 'log mode and enforcement'
+printf '%-11s %9s %9s' service recorded allowed
+for reference in "${references[@]}"; do printf '  %-24s' "removed of $(basename "$reference" .json)"; done
+printf '  %s\n' 'log mode and enforcement'
 for service in "${services[@]}"; do
     mapfile -t command < <(command_of "$service")
     export PALISADE_CONTAINER=record-$service
@@ -236,7 +251,7 @@ for service in "${services[@]}"; do
         --policy "$dir/services.yaml" --entrypoint "${command[0]}" "$target" -- "${command[@]:1}" \
         >"$dir/$service.record.log" 2>&1 &
     recording=$!
-    (PALISADE_DRIVE=$service "$here/bench-profiles.sh" --palisade "$program" --dir "$dir" --against "$against") ||
+    (PALISADE_DRIVE=$service "$here/bench-profiles.sh" --palisade "$program" --dir "$dir") ||
         say "$service: the workload failed while it was recorded"
     palisade stop "$PALISADE_CONTAINER" >/dev/null 2>&1 || true
     wait "$recording" || say "$service: the recording has gaps: $(grep warning "$dir/$service.record.log" | tr '\n' ' ')"
@@ -244,17 +259,20 @@ for service in "${services[@]}"; do
     verdict=passed
     palisade profile verify "$dir/$service.seccomp.json" "$target" --policy "$dir/services.yaml" \
         --entrypoint "${command[0]}" --format json \
-        --exercise "PALISADE_DRIVE=$service '$here/bench-profiles.sh' --palisade '$program' --dir '$dir' --against '$against'" \
+        --exercise "PALISADE_DRIVE=$service '$here/bench-profiles.sh' --palisade '$program' --dir '$dir'" \
         -- "${command[@]:1}" >"$dir/$service.verify.out" 2>"$dir/$service.verify.log" || verdict=FAILED
-    python3 - "$service" "$dir" "$against" "$verdict" "$program" <<'PY'
+    python3 - "$service" "$dir" "$verdict" "$program" "${references[@]}" <<'PY'
 import json, subprocess, sys
-service, folder, against, verdict, program = sys.argv[1:]
+service, folder, verdict, program, *references = sys.argv[1:]
 record = json.load(open(f"{folder}/{service}.record.json"))
-out = subprocess.run([program, "profile", "diff", against, f"{folder}/{service}.seccomp.json", "--format", "json"],
-                     capture_output=True, text=True)
-first = out.stderr.splitlines()[0].split()
-before, now, removed = int(first[0]), int(first[4]), int(first[6])
 seen = sum("recorded" in how for how in record["calls"].values())
-print(f"{service:<11} {seen:>9} {now:>9} {removed:>8} {100 * removed / before:>7.1f}%  {verdict}", flush=True)
+cells = []
+for reference in references:
+    out = subprocess.run([program, "profile", "diff", reference, f"{folder}/{service}.seccomp.json", "--format", "json"],
+                         capture_output=True, text=True)
+    first = out.stderr.splitlines()[0].split()
+    before, now, removed = int(first[0]), int(first[4]), int(first[6])
+    cells.append(f"{removed} of {before} ({100 * removed / before:.1f}%)")
+print(f"{service:<11} {seen:>9} {now:>9}  " + "  ".join(f"{cell:<24}" for cell in cells) + f"  {verdict}", flush=True)
 PY
 done

@@ -2,9 +2,10 @@
 # Makes, enters and removes containers thousands of times, killing what does it in between, and looks for what is left.
 # usage: scripts/cycles.sh --palisade FILE [--cycles N] [--jobs N] [--seed N]      (as root)
 #
-# One half goes through `palisade run`, `exec` and `stop`, the other through `palisade-runtime` in front of runC, called
-# as an engine calls it. In three of eight kinds of cycles SIGKILL ends the program, or the container's first process,
-# at a random moment. Everything happens in process and mount namespaces of its own, so that what is left in them is ours.
+# Eight of eleven kinds of cycles go through `palisade run`, `exec` and `stop`, with a bridge, denied drift and a terminal
+# among them; three through `palisade-runtime` in front of runC, called as an engine calls it. In seven kinds SIGKILL ends
+# the program, or the container's first process, at a random moment. Containers of ordinary users are in no kind.
+# Everything happens in namespaces of processes, mounts and networks of its own, so that what is left in them is ours.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -22,15 +23,16 @@ if [ "$(id -u)" -ne 0 ]; then
     echo "error: containers need root" >&2
     exit 3
 fi
-for program in runc busybox tar unshare; do
+for program in runc busybox tar unshare ip nft script; do
     command -v "$program" >/dev/null || { echo "error: $program is not installed (scripts/install-deps.sh bench)" >&2; exit 3; }
 done
 palisade=$(realpath "$palisade")
 if [ -z "${PALISADE_CYCLES_INSIDE:-}" ]; then
     export PALISADE_CYCLES_INSIDE=1
-    exec unshare --mount --pid --fork --kill-child --mount-proc --propagation private \
+    exec unshare --mount --pid --net --fork --kill-child --mount-proc --propagation private \
         "$0" --palisade "$palisade" --cycles "$cycles" --jobs "$jobs" --seed "$seed"
 fi
+ip link set lo up
 
 work=$(mktemp -d /var/tmp/palisade-cycles-XXXXXX)
 name=$(basename "$work")
@@ -64,6 +66,7 @@ sed -i -e '/"rlimits": \[/,/\],/d' "$work/model/config.json"
 . scripts/layout.sh
 write_layout "$work/root" "$work/layout"
 printf 'version: 1\nname: cycles\nimages: {verify: off}\ncontainers: {user: image, tmpfs: [{path: /tmp, size: 1Mi}], network: none}\n' >"$work/policy.yaml"
+sed 's/network: none/network: bridge/' "$work/policy.yaml" >"$work/bridge.yaml"
 
 # --- what is counted before and after
 mounts() { wc -l </proc/self/mountinfo; }
@@ -78,6 +81,8 @@ processes() {
 }
 # Containers' groups have random names below /palisade, which others may use meanwhile: those of before are not ours.
 groups() { find /sys/fs/cgroup -maxdepth 4 -type d \( -path '*/palisade/*' -o -path "*/$name/*" \) 2>/dev/null | sort; }
+# The bridge itself stays, as it is meant to; ports of containers do not.
+ports() { { ip -o link show; nft list tables netdev; } | grep -vcE '^[0-9]+: (lo|palisade0)[:@]' || true; }
 first_id=16777216
 mounts_before=$(mounts)
 groups >"$work/groups.before"
@@ -109,12 +114,12 @@ bundle() { # id
 unbundle() { rm -r "$work/bundles/$1" "$work/bundles/$1.log" 2>/dev/null || true; }
 
 cycle() { # number kind
-    local id=c$1 out pid
+    local id=c$1 out pid code=0
     case "$2" in
-        0) # to its end
+        0) # to its end, with a code that the program has for nothing of its own
             tally ranges
-            out=$(run oci:"$work/layout" -- /bin/sh -c 'exit 3' 2>&1 </dev/null) && fail "$1" "run ended with 0"
-            [ $? -eq 3 ] || [ -z "$out" ] || fail "$1" "run: $out" ;;
+            out=$(run oci:"$work/layout" -- /bin/sh -c 'exit 42' 2>&1 </dev/null) || code=$?
+            [ "$code" -eq 42 ] || fail "$1" "run ended with $code, not 42: $out" ;;
         1) # detached, entered, stopped
             out=$(detached "$id" 2>&1 </dev/null) || fail "$1" "run --detach: $out"
             out=$("$palisade" exec "$id" -- /bin/true 2>&1 </dev/null) || fail "$1" "exec: $out"
@@ -153,13 +158,26 @@ cycle() { # number kind
             out=$(detached "$id" 2>&1 </dev/null) || fail "$1" "run --detach: $out"
             kill_within 120 "$palisade" exec "$id" -- /bin/sleep 60
             out=$("$palisade" stop --grace 0 "$id" 2>&1) || fail "$1" "stop: $out" ;;
+        8) # on the bridge: seen there, then killed with what looks after it
+            tally ranges
+            kill_within 600 "$palisade" run --policy "$work/bridge.yaml" oci:"$work/layout" -- /bin/sleep 60 ;;
+        9) # programs refused by fanotify, killed at any moment: whoever waits for an answer must get one
+            tally ranges
+            kill_within 400 "$palisade" run --policy "$work/policy.yaml" --deny-drift oci:"$work/layout" -- \
+                /bin/sh -c 'n=0; while [ $n -lt 300 ]; do /bin/true; n=$((n + 1)); done' ;;
+        10) # on a terminal
+            tally ranges
+            out=$(script --quiet --return --command \
+                "'$palisade' run --policy '$work/policy.yaml' --tty --interactive oci:'$work/layout' -- /bin/sh -c 'exit 42'" \
+                /dev/null 2>&1 </dev/null) || code=$?
+            [ "$code" -eq 42 ] || fail "$1" "run on a terminal ended with $code, not 42: $out" ;;
     esac
 }
 job() { # number
     RANDOM=$((seed + $1))
     local i
     for ((i = $1; i < cycles; i += jobs)); do
-        cycle "$i" $((RANDOM % 8))
+        cycle "$i" $((RANDOM % 11))
         tally done
     done
 }
@@ -200,6 +218,7 @@ row "cycles that went wrong" "$(counted failed)"
 row "left: mounts" "$(($(mounts) - mounts_before))"
 row "left: processes" "$(grep -c . "$work/processes" || true)"
 row "left: control groups" "$(grep -c . "$work/groups.left" || true)"
+row "left: ports of the bridge and their filters" "$(ports)"
 row "left: files" "$(grep -c . "$work/files" || true)"
 # Ranges are handed out in order and not returned: more of them than containers would be lost ones.
 row "left: id ranges beyond one for each container" "$((n_ranges > $(counted ranges) ? n_ranges - $(counted ranges) : 0))"

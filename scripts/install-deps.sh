@@ -49,6 +49,9 @@ libc6-dev|/usr/include/stdio.h|test|links the probe that tries what a container 
 docker.io|dockerd|bench|is timed with and without the runtime
 busybox-static|/bin/busybox|bench|is the container that is timed
 busybox-static|/bin/busybox|test|the smallest real container for the tests
+iproute2|ip|bench|shows what is left of containers' networks
+nftables|nft|bench|filters what they send
+bsdutils|script|bench|gives a container a terminal
 binutils|strip|test|measures the stripped program
 qemu-system-x86|qemu-system-x86_64|vm|runs other kernels
 secilc|secilc|vm|compiles the module that SELinux is asked to hold
@@ -147,5 +150,19 @@ for package in "${missing[@]}"; do
 done
 [ ${#found[@]} -eq 0 ] && exit 0
 # Nothing that is there is taken away for it.
-as_root env DEBIAN_FRONTEND=noninteractive \
-    apt-get -qq install -y --no-install-recommends --no-remove "${found[@]}" >/dev/null
+install() {
+    as_root env DEBIAN_FRONTEND=noninteractive \
+        apt-get -qq install -y --no-install-recommends --no-remove "$@" >/dev/null
+}
+if ! install "${found[@]}"; then
+    # One that cannot be beside what is there does not keep the others away.
+    refused=()
+    for package in "${found[@]}"; do
+        install "$package" 2>/dev/null || refused+=("$package")
+    done
+    if [ ${#refused[@]} -gt 0 ]; then
+        echo "error: apt does not install ${refused[*]} without taking something away" >&2
+        echo "  remedy: see what is in the way with \`apt-get install --simulate ${refused[*]}\`; packages of one source must be of one version (apt-get install --allow-downgrades NAME=VERSION)" >&2
+        exit 3
+    fi
+fi

@@ -11,8 +11,10 @@ usage: scripts/vm.sh [--on KERNEL[/KIND]]… [--suite NAME]… [--test TEXT] [--
   --on KERNEL[/KIND]     5.10, 6.1 or 6.12, with control groups of kind `v2` (the default) or
                          `hybrid`; `systemd`: v2, started by systemd, for the suite `service`
                          [default: 5.10, 6.1, 6.1/hybrid, 6.12, 6.12/systemd]
-  --suite NAME           doctor, watch, enforce, bpf, sensor, sys, respond, agent, runtime, palisade
-                         [default: all but `palisade`, which takes half an hour emulated]
+  --suite NAME           doctor, watch, enforce, bpf, sensor, sys, respond, agent, runtime, palisade,
+                         escapes (ways out of Docker's containers, and what they reach; it takes
+                         this machine's Docker along)
+                         [default: all but `palisade` and `escapes`, each half an hour emulated]
   --test TEXT            only tests whose name contains TEXT
   --palisade FILE        the program [default: target/release/palisade]
   --lsm NAME             the large security module: apparmor or selinux [default: apparmor]
@@ -20,7 +22,7 @@ usage: scripts/vm.sh [--on KERNEL[/KIND]]… [--suite NAME]… [--test TEXT] [--
 BPF is among the guests' security modules where the kernel was built with it (`lsm=…,bpf`).
 Kernels are Debian's packages, verified by apt and kept in ${XDG_CACHE_HOME:-~/.cache}/palisade/vm.
 PALISADE_VM_MIRROR names another mirror of Debian, PALISADE_VM_SECONDS the time that a guest
-gets [default: 3000]. Instructions are emulated, which is slow but works everywhere;
+gets [default: 3000, 9000 with `escapes`]. Instructions are emulated, which is slow but works everywhere;
 PALISADE_VM_ACCEL=kvm uses the processor's virtualisation. Consoles and results stay in target/vm.
 Exit codes: 0 every test passed, 1 some failed, 2 usage, 3 something is missing.
 TEXT
@@ -59,7 +61,7 @@ for guest in "${guests[@]}"; do
         exit 3
     fi
 done
-known=" doctor watch enforce bpf sensor sys respond agent runtime palisade "
+known=" doctor watch enforce bpf sensor sys respond agent runtime palisade escapes "
 for suite in "${suites[@]}"; do
     if [[ $known != *" $suite "* ]]; then
         echo "error: no suite \`$suite\`; there are:$known" >&2
@@ -115,20 +117,27 @@ trap 'exit 130' INT TERM
 echo "==> Building the tests" >&2
 scripts/vm/system.sh "$work/system" "$target" "$palisade" "${suites[@]}"
 
+# What the guests of a suite hold in memory, and what modules their kernels have.
+memory=1024 modules=()
+for suite in "${suites[@]}"; do
+    [ "$suite" = escapes ] || continue
+    memory=3072 modules=(loop binfmt_misc af_alg algif_hash vsock) seconds=${PALISADE_VM_SECONDS:-9000}
+done
+
 n_passed=0 n_failed=0 n_skipped=0 failures=()
 boot() { # kernel series, kind
     local series=$1 cgroups=$2 name=$1-$2 init=tests kernel results console status=0
     if [ "$2" = systemd ]; then cgroups=v2 init=systemd; fi
     results=$out/$name.results.tsv console=$out/$name.console.log
     kernel=$(scripts/vm/kernel.sh "$series" "$cache")
-    scripts/vm/initramfs.sh "$kernel" "$work/system" "$work/initramfs"
+    scripts/vm/initramfs.sh "$kernel" "$work/system" "$work/initramfs" "${modules[@]}"
     rm -f "$work/disk"
     truncate -s 1G "$work/disk"
     /sbin/mkfs.ext4 -q -O ^has_journal "$work/disk"
     printf '\n== Linux %s, %s\n' "$(cat "$kernel/version")" "$2"
     rm -f "$results" "$console"
     timeout --kill-after=10 "$seconds" "$qemu" \
-        -machine q35 "${accelerator[@]}" -smp 1 -m 1024 \
+        -machine q35 "${accelerator[@]}" -smp 1 -m "$memory" \
         -kernel "$kernel/vmlinuz" -initrd "$work/initramfs" \
         -append "console=ttyS0 quiet loglevel=4 oops=panic panic=-1 mitigations=off no_timer_check lsm=landlock,lockdown,yama,loadpin,safesetid,integrity,$lsm,bpf palisade.cgroups=$cgroups palisade.only=$only palisade.init=$init" \
         -drive "file=$work/disk,format=raw,if=virtio,cache=unsafe" -nodefaults -display none -no-reboot \

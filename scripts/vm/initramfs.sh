@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Packs the guest's first file system: busybox, the kernel's modules that are wanted, and the
-# folder that becomes the root. usage: scripts/vm/initramfs.sh KERNEL SYSTEM FILE
+# folder that becomes the root. usage: scripts/vm/initramfs.sh KERNEL SYSTEM FILE [MODULE…]
 set -euo pipefail
 kernel=$1 system=$2 file=$3
+shift 3
 version=$(cat "$kernel/version")
 # The layers of containers, and a disk: the rest that tests need is built into Debian's kernels.
-modules=(overlay virtio_pci virtio_blk ext4)
+modules=(overlay virtio_pci virtio_blk ext4 "$@")
 
 tree=$(mktemp -d "$file.XXXXXX")
 trap 'rm -rf "$tree"' EXIT

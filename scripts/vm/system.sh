@@ -11,6 +11,12 @@ suites=("$@")
 programs=(bash sh cat cp rm mkdir rmdir mv ln ls chmod touch true false sleep date id env head tail
     tr grep sed awk timeout mount umount mktemp stat wc sort cut unshare nsenter runc unlink pivot_root dpkg-deb tar gzip xz)
 
+# An engine, for ways out of its containers. It is asked for nothing that needs iptables, but looked
+# for by the tests.
+case " ${suites[*]} " in
+    *" escapes "*) programs+=(dockerd docker docker-init containerd containerd-shim-runc-v2 ip iptables losetup) ;;
+esac
+
 mkdir -p "$system"/{usr/bin,usr/sbin,usr/lib,usr/lib64,etc,proc,sys,dev,run,tmp,root,mnt,tests}
 mkdir -p "$system"/var/{tmp,lib,log}
 # As in every distribution of today: tests that show a guest nothing but /usr rely on it.
@@ -44,6 +50,8 @@ if [ -x /usr/sbin/apparmor_parser ]; then
     # What profiles for the parser's own tools include.
     mkdir -p "$system/etc/apparmor.d"
     cp -r /etc/apparmor.d/{abi,abstractions,tunables} "$system/etc/apparmor.d/"
+    # Without it the parser warns, and Docker takes the warning for its version.
+    install -D -m 0644 /dev/null "$system/etc/apparmor/parser.conf"
 fi
 if [ -x /usr/bin/secilc ]; then add /usr/bin/secilc; fi
 install -D /bin/busybox "$system/bin/busybox"
@@ -55,7 +63,7 @@ crates=()
 for suite in "${suites[@]}"; do
     case "$suite" in
         doctor | watch | enforce | service) ;;
-        palisade) crates+=(--package palisade) ;;
+        palisade | escapes) crates+=(--package palisade) ;;
         *) crates+=(--package "palisade-$suite") ;;
     esac
 done
@@ -64,10 +72,19 @@ done
     "${CARGO:-cargo}" test --quiet "${crates[@]}" --locked --test it --no-run --message-format=json >"$system.build" ||
     { echo "error: the tests do not build" >&2; exit 3; }
 for suite in "${suites[@]}"; do
-    case "$suite" in doctor | watch | enforce | service) continue ;; esac
-    binary=$(sed -n "s|.*\"package_id\":\"[^\"]*/crates/$suite#.*\"kind\":\\[\"test\"\\].*\"executable\":\"\\([^\"]*\\)\".*|\\1|p" "$system.build")
+    case "$suite" in
+        doctor | watch | enforce | service) continue ;;
+        escapes)
+            crate=palisade
+            for name in probe ways; do
+                cc -static -O1 -o "$system/tests/$name" "crates/palisade/tests/probe/$name.c"
+            done
+            ;;
+        *) crate=$suite ;;
+    esac
+    binary=$(sed -n "s|.*\"package_id\":\"[^\"]*/crates/$crate#.*\"kind\":\\[\"test\"\\].*\"executable\":\"\\([^\"]*\\)\".*|\\1|p" "$system.build")
     if [ -z "$binary" ]; then
-        echo "error: cargo names no test program of crate $suite" >&2
+        echo "error: cargo names no test program of crate $crate" >&2
         exit 3
     fi
     add "$binary"

@@ -26,6 +26,10 @@ pub struct Engines {
     pub unknown_images: UnknownImages,
     /// What of the host's files a container may be given.
     pub host_paths: HostPaths,
+    /// At which of the host's ports Docker may publish those of a container.
+    pub published_ports: PublishedPorts,
+    /// How often Docker may start a container again by itself.
+    pub restarts: Restarts,
     /// Patterns of the host's devices that a container may be given.
     pub devices: Vec<String>,
     /// Patterns of kernel settings that a container may set besides the harmless ones.
@@ -84,6 +88,28 @@ pub enum HostPaths {
     Harmless,
     /// Volumes and files of the engine's own alone.
     Volumes,
+}
+
+/// At which of the host's ports Docker may publish those of a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum PublishedPorts {
+    /// At any.
+    #[default]
+    Any,
+    /// At an address that is named, from 1024 on.
+    Addressed,
+    /// At none.
+    None,
+}
+
+/// How often Docker may start a container again by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Restarts {
+    /// As often as is asked for.
+    #[default]
+    Any,
+    /// After a failure, five times at most.
+    Bounded,
 }
 
 /// Containers that may have more than the policy says.
@@ -342,6 +368,37 @@ const HOST_PATHS: &[Choice] = &[
     },
 ];
 
+const PUBLISHED_PORTS: &[Choice] = &[
+    Choice {
+        name: "any",
+        meaning: "any port at any address",
+        set: |p| p.engines.published_ports = PublishedPorts::Any,
+    },
+    Choice {
+        name: "addressed",
+        meaning: "ports from 1024 on, at an address of the host that is named",
+        set: |p| p.engines.published_ports = PublishedPorts::Addressed,
+    },
+    Choice {
+        name: "none",
+        meaning: "none",
+        set: |p| p.engines.published_ports = PublishedPorts::None,
+    },
+];
+
+const RESTARTS: &[Choice] = &[
+    Choice {
+        name: "any",
+        meaning: "as often as is asked for",
+        set: |p| p.engines.restarts = Restarts::Any,
+    },
+    Choice {
+        name: "bounded",
+        meaning: "after a failure, five times at most (`--restart on-failure:5`)",
+        set: |p| p.engines.restarts = Restarts::Bounded,
+    },
+];
+
 /// The keys, in the order in which they are written and explained.
 pub(crate) const KEYS: &[Key] = &[
     section(
@@ -388,6 +445,22 @@ pub(crate) const KEYS: &[Key] = &[
         default: Fallback::Value("harmless"),
         doc: "What of the host's files a container may be given by a mount.",
         example: "volumes",
+    },
+    Key {
+        path: "engines.published_ports",
+        kind: Kind::Choice(PUBLISHED_PORTS),
+        default: Fallback::Value("any"),
+        doc: "At which of the host's ports Docker may publish those of a container; judged by \
+              `palisade authz`, no exception allows more.",
+        example: "addressed",
+    },
+    Key {
+        path: "engines.restarts",
+        kind: Kind::Choice(RESTARTS),
+        default: Fallback::Value("any"),
+        doc: "How often Docker may start a container again by itself; judged by `palisade authz`, \
+              no exception allows more.",
+        example: "bounded",
     },
     Key {
         path: "engines.devices",

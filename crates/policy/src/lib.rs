@@ -51,8 +51,8 @@ pub use document::{
 };
 pub use endpoint::Endpoint;
 pub use engines::{
-    Allowance, Asked, Builds, EngineException, EngineMode, Engines, HostPaths, Subject,
-    UnknownImages,
+    Allowance, Asked, Builds, EngineException, EngineMode, Engines, HostPaths, PublishedPorts,
+    Restarts, Subject, UnknownImages,
 };
 pub use explain::explain;
 pub use limits::Limits;

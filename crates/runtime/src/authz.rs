@@ -102,7 +102,8 @@ impl Authorizer {
         let mut engine = EngineFacts::unknown("", Timestamp::now());
         let name = call.query("name").map(|name| name.trim_start_matches('/').to_string());
         engine.name = name.filter(|name| !name.is_empty());
-        let asked = Asked::of_create(&body, &self.runtimes, &mut engine).map_err(unreadable)?;
+        let asked = Asked::of_create(&body, &self.runtimes, &policy, &mut engine);
+        let asked = asked.map_err(unreadable)?;
         refuse(&policy, &engine, &asked, "container")
     }
 
@@ -139,7 +140,7 @@ impl Authorizer {
         let body = body(request)?;
         let (_, policy) = self.policy()?;
         let mut engine = EngineFacts::unknown("", Timestamp::now());
-        let asked = Asked::of_service(&body, &mut engine).map_err(unreadable)?;
+        let asked = Asked::of_service(&body, &policy, &mut engine).map_err(unreadable)?;
         refuse(&policy, &engine, &asked, "service")
     }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use palisade_harden::{Asking, ENGINE_CAPABILITIES, EngineFacts};
-use palisade_policy::{Allowance, Policy};
+use palisade_policy::{Allowance, EngineMode, Policy, PublishedPorts, Restarts};
 use serde_json::{Value, json};
 
 use super::tree::Tree;
@@ -13,6 +13,11 @@ use crate::install::NAME;
 const LABELS_MAX: usize = 1024;
 /// Types of file systems that a volume of the driver `local` may have: of files elsewhere.
 const VOLUME_TYPES: [&str; 8] = ["", "none", "bind", "tmpfs", "nfs", "nfs4", "cifs", "smb3"];
+
+/// Most restarts after a failure where they are bounded (CIS Docker 1.6, 5.15).
+const RESTARTS_MAX: f64 = 5.0;
+/// First port of the host that a program needs no privilege for.
+const UNPRIVILEGED_PORT: u16 = 1024;
 
 /// A body that is not as Docker's API has it.
 #[derive(Debug, PartialEq, Eq)]
@@ -47,6 +52,7 @@ impl Asked {
     pub(super) fn of_create(
         body: &Tree,
         runtimes: &[String],
+        policy: &Policy,
         engine: &mut EngineFacts,
     ) -> Result<Self, BadBody> {
         engine.image = body.get("Image")?.text()?.map(str::to_string);
@@ -60,6 +66,8 @@ impl Asked {
         // Docker still takes the host's part beside the rest, from before API 1.15.
         for host in [body.get("HostConfig")?, body] {
             asked.host_config(host, runtimes)?;
+            asked.published(host, policy)?;
+            asked.restarts(host, policy)?;
         }
         Ok(asked)
     }
@@ -139,6 +147,69 @@ impl Asked {
             self.annotations.push((name.to_string(), value.to_string()));
         }
         self.security(host)
+    }
+
+    /// Ports of the host: no runtime sees them.
+    fn published(&mut self, host: &Tree, policy: &Policy) -> Result<(), BadBody> {
+        let allowed = policy.engines.published_ports;
+        if allowed == PublishedPorts::Any || policy.engines.mode == EngineMode::Report {
+            return Ok(());
+        }
+        let mut refused = Vec::new();
+        if host.get("PublishAllPorts")?.truth()?.unwrap_or(false) {
+            refused.push("every port of the image (--publish-all)".to_string());
+        }
+        for (port, bindings) in host.get("PortBindings")?.entries()? {
+            for binding in bindings.list()? {
+                let text = |name: &str| Ok(binding.get(name)?.text()?.unwrap_or_default());
+                let (address, number) = (text("HostIp")?, text("HostPort")?);
+                if allowed == PublishedPorts::None || !is_modest(address, number) {
+                    let shown = format!("{address}:{number}:{port}");
+                    refused.push(shown.chars().take(64).collect());
+                }
+            }
+        }
+        self.refuse_ports(&refused, allowed);
+        Ok(())
+    }
+
+    fn refuse_ports(&mut self, refused: &[String], allowed: PublishedPorts) {
+        let Some(first) = refused.first() else { return };
+        let (rule, fix) = match allowed {
+            PublishedPorts::None => ("none", "publish no port"),
+            _ => (
+                "addressed",
+                "name an address of the host and a port from 1024 on (-p 127.0.0.1:8080:80)",
+            ),
+        };
+        self.always.push(format!(
+            "a port of the host was asked for (`{first}`) [published_ports]: {fix}, or have the \
+             policy say more than `engines.published_ports: {rule}`"
+        ));
+    }
+
+    /// How often the engine starts it again: no runtime sees it.
+    fn restarts(&mut self, host: &Tree, policy: &Policy) -> Result<(), BadBody> {
+        if policy.engines.restarts == Restarts::Any || policy.engines.mode == EngineMode::Report {
+            return Ok(());
+        }
+        let asked = host.get("RestartPolicy")?;
+        let name = asked.get("Name")?.text()?.unwrap_or_default();
+        let most = asked.get("MaximumRetryCount")?.number()?.unwrap_or(0.0);
+        // Zero is no bound.
+        let is_bounded = match name {
+            "" | "no" => true,
+            "on-failure" => most > 0.0 && most <= RESTARTS_MAX,
+            _ => false,
+        };
+        if !is_bounded {
+            let shown: String = name.chars().take(32).collect();
+            self.always.push(format!(
+                "restarts without end were asked for (`{shown}`) [restarts]: use --restart \
+                 on-failure:5 or less, or have the policy say `engines.restarts: any`"
+            ));
+        }
+        Ok(())
     }
 
     fn security(&mut self, host: &Tree) -> Result<(), BadBody> {
@@ -260,8 +331,21 @@ impl Asked {
     }
 
     /// `POST /services/create` and `…/update`.
-    pub(super) fn of_service(body: &Tree, engine: &mut EngineFacts) -> Result<Self, BadBody> {
+    pub(super) fn of_service(
+        body: &Tree,
+        policy: &Policy,
+        engine: &mut EngineFacts,
+    ) -> Result<Self, BadBody> {
         let mut asked = Self::default();
+        // A service's ports are those of every node, at every address.
+        let allowed = policy.engines.published_ports;
+        let ports = body.at(&["EndpointSpec", "Ports"])?.list()?;
+        if allowed != PublishedPorts::Any
+            && policy.engines.mode == EngineMode::Enforce
+            && !ports.is_empty()
+        {
+            asked.refuse_ports(&["of a service".to_string()], allowed);
+        }
         let task = body.get("TaskTemplate")?;
         engine.name = body.get("Name")?.text()?.map(str::to_string);
         engine.image = task.at(&["ContainerSpec", "Image"])?.text()?.map(str::to_string);
@@ -284,6 +368,7 @@ impl Asked {
     /// `POST /containers/ID/update`: limits that would be above the policy's.
     pub(super) fn of_update(body: &Tree, policy: &Policy) -> Result<Self, BadBody> {
         let mut asked = Self::default();
+        asked.restarts(body, policy)?;
         let limits = &policy.containers.limits;
         for (field, most, zero_is_none) in [
             ("Memory", limits.memory_bytes, false),
@@ -357,4 +442,16 @@ impl Asked {
             },
         })
     }
+}
+
+/// Whether a port is published at an address that is named, and is not one that only root opens.
+/// Without a number the engine takes a high one.
+fn is_modest(address: &str, number: &str) -> bool {
+    let is_named = match address.parse::<std::net::IpAddr>() {
+        Ok(address) => !address.is_unspecified(),
+        Err(_) => false,
+    };
+    // A range begins with its lowest.
+    let lowest = number.split('-').next().unwrap_or_default();
+    is_named && (number.is_empty() || lowest.parse().is_ok_and(|n: u16| n >= UNPRIVILEGED_PORT))
 }

@@ -222,6 +222,66 @@ fn the_policy_decides_what_is_allowed() {
 }
 
 #[test]
+fn ports_and_restarts_are_the_policys_business() {
+    let with = |keys: &str| Plugin::new(&format!("version: 1\nname: test\nengines: {{{keys}}}\n"));
+    let create = |host: &str| format!(r#"{{"Image":"b","HostConfig":{{{host}}}}}"#);
+    let port = |address: &str, number: &str| {
+        let binding = format!(r#"{{"HostIp":"{address}","HostPort":"{number}"}}"#);
+        create(&format!(r#""PortBindings":{{"80/tcp":[{binding}]}}"#))
+    };
+    let addressed = with("published_ports: addressed");
+    for (address, number) in
+        [("127.0.0.1", "8080"), ("192.0.2.1", "1024-1030"), ("::1", "8080"), ("127.0.0.1", "")]
+    {
+        addressed.allows(CREATE, &port(address, number));
+        with("published_ports: none").refuses(CREATE, &port(address, number), "published_ports");
+    }
+    for (address, number) in [
+        ("", "8080"),
+        ("0.0.0.0", "8080"),
+        ("::", "8080"),
+        ("127.0.0.1", "80"),
+        ("127.0.0.1", "1000-2000"),
+        ("127.0.0.1", "http"),
+        ("localhost", "8080"),
+    ] {
+        addressed.refuses(CREATE, &port(address, number), "published_ports");
+        Plugin::baseline().allows(CREATE, &port(address, number));
+        with("published_ports: addressed, mode: report").allows(CREATE, &port(address, number));
+    }
+    addressed.refuses(CREATE, &create(r#""PublishAllPorts":true"#), "--publish-all");
+    let service = r#"{"EndpointSpec":{"Ports":[{"TargetPort":80}]},"TaskTemplate":{}}"#;
+    addressed.refuses("/v1.41/services/create", service, "of a service");
+    addressed.refuses(CREATE, &create(r#""PortBindings":[1]"#), "not as Docker's API has it");
+
+    let restart = |name: &str, most: u32| {
+        format!(r#""RestartPolicy":{{"Name":"{name}","MaximumRetryCount":{most}}}"#)
+    };
+    let bounded = with("restarts: bounded");
+    for (name, most, is_allowed) in [
+        ("", 0, true),
+        ("no", 0, true),
+        ("on-failure", 5, true),
+        ("on-failure", 6, false),
+        ("on-failure", 0, false),
+        ("always", 0, false),
+        ("unless-stopped", 3, false),
+    ] {
+        let asked = restart(name, most);
+        Plugin::baseline().allows(CREATE, &create(&asked));
+        for (uri, body) in
+            [(CREATE, create(&asked)), ("/v1.41/containers/x/update", format!("{{{asked}}}"))]
+        {
+            if is_allowed {
+                bounded.allows(uri, &body);
+            } else {
+                bounded.refuses(uri, &body, "restarts");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_policy_that_cannot_be_read_starts_nothing() {
     let plugin = Plugin::new("rubbish: [");
     plugin.refuses(CREATE, ORDINARY, "palisade: ");

@@ -94,16 +94,21 @@ impl Tree {
         self.list()?.iter().map(|item| Ok(item.text()?.unwrap_or_default())).collect()
     }
 
-    /// The pairs of a map whose keys are data and not names.
-    pub(super) fn pairs(&self) -> Result<Vec<(&str, &str)>, BadBody> {
+    /// The entries of a map whose keys are data and not names.
+    pub(super) fn entries(&self) -> Result<&[(String, Self)], BadBody> {
         match self {
-            Self::Null => Ok(Vec::new()),
-            Self::Map(list) => list
-                .iter()
-                .map(|(key, value)| Ok((key.as_str(), value.text()?.unwrap_or_default())))
-                .collect(),
+            Self::Null => Ok(&[]),
+            Self::Map(list) => Ok(list),
             _ => Err(BadBody("a map is something else".into())),
         }
+    }
+
+    /// The same where all values are texts.
+    pub(super) fn pairs(&self) -> Result<Vec<(&str, &str)>, BadBody> {
+        self.entries()?
+            .iter()
+            .map(|(key, value)| Ok((key.as_str(), value.text()?.unwrap_or_default())))
+            .collect()
     }
 }
 

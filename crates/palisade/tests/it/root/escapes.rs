@@ -1,30 +1,56 @@
-//! Known ways out of a container, each run without harm: unhardened (with what it needs), under
-//! Docker's defaults, and under `restricted`, asked for or not.
+//! Known ways out of a container, each run without harm: unhardened, by Docker's defaults without
+//! and with the flags that the way needs, and under `restricted`, asked for those flags or not.
 //!
 //! What is touched are canaries of the test's own: a file, a loop device, another container, a
 //! hierarchy of control groups that nobody else is in. Kernel settings are written with the value
-//! that they have. Ways that only the kernel's interfaces decide are in the table of the probe.
+//! that they have. Kernel interfaces that nothing follows from are in the table of the probe.
 //!
 //! `cargo test -p palisade --test it root::escapes -- --nocapture` prints the table that
-//! `docs/guide/confinement.md` shows.
+//! `docs/guide/confinement.md` shows; `scripts/vm.sh --suite escapes` does it in a guest, where the
+//! kernel has what this machine's lacks.
+
+mod ways;
 
 use std::fmt::Write as _;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use serde_json::json;
+
+use self::ways::{Technique, techniques};
 use super::docker::{Docker, Setup, can_start};
-use crate::support::write_script;
+use super::probes;
+use crate::layout::{Layer, Layout};
+use crate::support::{Ended, finish, palisade};
 
 /// What a technique prints when it worked.
 const OUT: &str = "ESCAPED";
+
+/// What a container of Docker's gets whose owner wants nothing in its way: of `--privileged` all
+/// but the devices.
+const OPEN: [&str; 6] = [
+    "--security-opt",
+    "seccomp=unconfined",
+    "--security-opt",
+    "apparmor=unconfined",
+    "--security-opt",
+    "systempaths=unconfined",
+];
+/// A careful container, which is entered later.
+const CAREFUL: [&str; 6] =
+    ["--user", "33:33", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"];
 
 /// What happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Outcome {
     Works,
     Blocked,
+    /// By our policy, and the engine's user read why.
     Refused,
+    /// By the engine or runC.
+    NotStarted,
+    NotRun,
 }
 
 impl Outcome {
@@ -33,20 +59,28 @@ impl Outcome {
             Self::Works => "**works**",
             Self::Blocked => "blocked",
             Self::Refused => "refused",
+            Self::NotStarted => "not started",
+            Self::NotRun => "-",
         }
+    }
+
+    fn of(ended: &Ended, outside: Option<bool>) -> Self {
+        if ended.stdout.contains(OUT) && outside.unwrap_or(true) {
+            return Self::Works;
+        }
+        if ended.stderr.contains("policy `restricted` refuses") {
+            return Self::Refused;
+        }
+        // Docker's own codes for what did not begin.
+        if matches!(ended.code, 125..=127) { Self::NotStarted } else { Self::Blocked }
     }
 }
 
-/// One way out.
-struct Technique {
-    name: &'static str,
-    /// What somebody must have given the container for it.
-    needs: &'static str,
-    flags: Vec<String>,
-    /// A shell's script, which prints [`OUT`] when it got what it wanted.
-    script: String,
-    /// Whether there was an effect outside; also taken back.
-    outside: Option<Box<dyn Fn() -> bool>>,
+/// Canaries of the test's own, which are taken away again.
+struct Canaries {
+    disk: Option<LoopDevice>,
+    /// For those who may not make one.
+    hierarchy: Hierarchy,
 }
 
 /// A loop device over a file with a canary; detached when dropped.
@@ -74,267 +108,169 @@ impl Drop for LoopDevice {
     }
 }
 
-fn flags(list: &[&str]) -> Vec<String> {
-    list.iter().map(ToString::to_string).collect()
+/// A hierarchy of control groups of version 1 with a name of its own and no controller.
+struct Hierarchy {
+    name: String,
+    at: PathBuf,
 }
 
-/// What a canary of the host's shows, which is removed when looked at.
-fn appeared(path: PathBuf) -> Box<dyn Fn() -> bool> {
-    Box::new(move || std::fs::remove_file(&path).is_ok())
-}
-
-const ADMIN: [&str; 4] = ["--cap-add", "SYS_ADMIN", "--security-opt", "seccomp=unconfined"];
-
-/// The list, as far as this machine can run it.
-fn techniques(docker: &Docker, disk: Option<&LoopDevice>) -> Vec<Technique> {
-    let folder = docker.folder.path();
-    let host = folder.join("host");
-    std::fs::create_dir(&host).unwrap();
-    std::fs::set_permissions(&host, PermissionsExt::from_mode(0o777)).unwrap();
-    let shown = host.display().to_string();
-    let mut out = vec![
-        Technique {
-            name: "socket of the engine",
-            needs: "`-v docker.sock`",
-            flags: flags(&["--volume", &format!("{}:/engine.sock", docker.socket().display())]),
-            script: "test -S /engine.sock && test -w /engine.sock && echo ESCAPED".into(),
-            outside: None,
-        },
-        Technique {
-            name: "file of the host written",
-            needs: "`-v DIR`",
-            flags: flags(&["--volume", &format!("{shown}:/h")]),
-            script: "echo x >/h/canary && echo ESCAPED".into(),
-            outside: Some(appeared(host.join("canary"))),
-        },
-        Technique {
-            name: "setuid file left in a folder of the host",
-            needs: "`-v DIR`",
-            flags: flags(&["--volume", &format!("{shown}:/h")]),
-            script: "cp /bin/busybox /h/s && chmod 4755 /h/s && echo ESCAPED".into(),
-            outside: Some(Box::new({
-                let file = host.join("s");
-                move || {
-                    let mode = std::fs::metadata(&file).map(|m| m.permissions().mode());
-                    let _ = std::fs::remove_file(&file);
-                    mode.is_ok_and(|mode| mode & 0o4000 != 0)
-                }
-            })),
-        },
-        Technique {
-            name: "setuid file left in a volume",
-            needs: "`-v VOLUME`",
-            flags: flags(&["--volume", "shared:/h"]),
-            script: "cp /bin/busybox /h/s && chmod 4755 /h/s && test -u /h/s && echo ESCAPED"
-                .into(),
-            outside: None,
-        },
-        Technique {
-            name: "core_pattern through a new proc",
-            needs: "SYS_ADMIN, no seccomp",
-            flags: flags(&ADMIN),
-            script: "mount -t proc p /tmp && cat /proc/sys/kernel/core_pattern \
-                     >/tmp/sys/kernel/core_pattern && echo ESCAPED"
-                .into(),
-            outside: None,
-        },
-        Technique {
-            name: "kernel settings through unmasked paths",
-            needs: "`systempaths=unconfined`",
-            flags: flags(&["--security-opt", "systempaths=unconfined"]),
-            script: "v=$(cat /proc/sys/kernel/core_pattern); echo \"$v\" \
-                     >/proc/sys/kernel/core_pattern && echo ESCAPED"
-                .into(),
-            outside: None,
-        },
-        Technique {
-            name: "program run by the host's root (release_agent)",
-            needs: "SYS_ADMIN, no seccomp",
-            flags: flags(&ADMIN),
-            script: release_agent(folder),
-            outside: Some(appeared(folder.join("agent-ran"))),
-        },
-        Technique {
-            name: "binary formats of the host (binfmt_misc)",
-            needs: "SYS_ADMIN, no seccomp",
-            flags: flags(&ADMIN),
-            script: "mount -t binfmt_misc b /tmp && test -w /tmp/register && echo ESCAPED".into(),
-            outside: None,
-        },
-        Technique {
-            name: "file opened by handle (Shocker)",
-            needs: "DAC_READ_SEARCH",
-            flags: flags(&["--cap-add", "DAC_READ_SEARCH"]),
-            script: "/bin/probe | grep -q '^open_by_handle_at.reached' && echo ESCAPED".into(),
-            outside: None,
-        },
-        Technique {
-            name: "packets forged and read",
-            needs: "nothing (NET_RAW is a default)",
-            flags: Vec::new(),
-            script: "/bin/probe | grep -q '^packet socket.reached' && echo ESCAPED".into(),
-            outside: None,
-        },
-        Technique {
-            name: "io_uring",
-            needs: "nothing",
-            flags: Vec::new(),
-            script: "/bin/probe | grep -q '^io_uring_setup.reached' && echo ESCAPED".into(),
-            outside: None,
-        },
-        Technique {
-            name: "program dropped into the root and run",
-            needs: "nothing",
-            flags: Vec::new(),
-            script: "cp /bin/busybox /srv/busybox && /srv/busybox echo ESCAPED".into(),
-            outside: None,
-        },
-        Technique {
-            name: "fork bomb of 200",
-            needs: "no limit",
-            flags: flags(&["--pids-limit", "-1"]),
-            script: "n=0; while [ $n -lt 200 ]; do sleep 20 & n=$((n+1)); done; \
-                     [ $(ls -d /proc/[0-9]* | grep -c .) -gt 200 ] && echo ESCAPED"
-                .into(),
-            outside: None,
-        },
-        Technique {
-            name: "leaked descriptor of runC (CVE-2024-21626)",
-            needs: "`-w /proc/self/fd/8`, runC before 1.1.12",
-            flags: flags(&["--workdir", "/proc/self/fd/8"]),
-            script: "test -e ../../../etc/debian_version && echo ESCAPED".into(),
-            outside: None,
-        },
-    ];
-    out.extend(beside_another(docker));
-    if let Some(disk) = disk {
-        out.extend(with_a_disk(disk));
+impl Hierarchy {
+    fn new(folder: &Path, word: &str) -> Self {
+        let at = folder.join(word);
+        std::fs::create_dir(&at).unwrap();
+        Self { name: format!("palisadeit{word}{}", std::process::id()), at }
     }
-    out
-}
 
-/// Ways to another container's processes, which stand for the host's.
-fn beside_another(docker: &Docker) -> Vec<Technique> {
-    let other = ["--detach", "--name", "other", "--env", "SECRET=canary"];
-    let line = "echo canary >/canary; exec sleep 600";
-    docker.container(&other, &["/bin/sh", "-c", line]).expect(0);
-    let pid = docker.run(&["inspect", "--format", "{{.State.Pid}}", "other"]).expect(0).stdout;
-    let pid = pid.trim();
-    let ptrace = ["--pid", "host", "--cap-add", "SYS_PTRACE"];
-    vec![
-        Technique {
-            name: "environment of the host's processes",
-            needs: "`--pid host`, SYS_PTRACE",
-            flags: flags(&ptrace),
-            script: format!("grep -q SECRET=canary /proc/{pid}/environ && echo ESCAPED"),
-            outside: None,
-        },
-        Technique {
-            name: "files of the host's processes (/proc/PID/root)",
-            needs: "`--pid host`, SYS_PTRACE",
-            flags: flags(&ptrace),
-            script: format!("grep -q canary /proc/{pid}/root/canary && echo ESCAPED"),
-            outside: None,
-        },
-        Technique {
-            name: "the host's mounts entered (nsenter)",
-            needs: "`--pid host`, SYS_ADMIN, SYS_PTRACE, no seccomp",
-            flags: flags(&[&ptrace[..], &ADMIN].concat()),
-            script: format!("nsenter -t {pid} -m /bin/grep -q canary /canary && echo ESCAPED"),
-            outside: None,
-        },
-        Technique {
-            name: "the host's processes signalled",
-            needs: "`--pid host`",
-            flags: flags(&["--pid", "host"]),
-            script: format!("kill -0 {pid} && echo ESCAPED"),
-            outside: None,
-        },
-    ]
-}
-
-/// Ways to a disk.
-fn with_a_disk(disk: &LoopDevice) -> Vec<Technique> {
-    let minor = disk.minor();
-    vec![
-        Technique {
-            name: "disk read",
-            needs: "`--device`",
-            flags: flags(&["--device", &disk.0]),
-            script: format!("head -c 6 {} | grep -q CANARY && echo ESCAPED", disk.0),
-            outside: None,
-        },
-        Technique {
-            name: "rights to devices rewritten (devices.allow)",
-            needs: "SYS_ADMIN, MKNOD, no seccomp, cgroup v1",
-            flags: flags(&ADMIN),
-            script: format!(
-                "mount -t cgroup -o devices c /tmp && at=$(sed -n 's/^[0-9]*:devices://p' \
-                 /proc/self/cgroup) && echo 'b 7:{minor} rwm' >/tmp$at/devices.allow && \
-                 mknod /dev/mine b 7 {minor} && head -c 6 /dev/mine | grep -q CANARY && \
-                 echo ESCAPED"
-            ),
-            outside: None,
-        },
-    ]
-}
-
-/// A hierarchy of control groups with a name of its own, so that nobody else is in it, and an
-/// agent that does nothing but leave a canary.
-fn release_agent(folder: &Path) -> String {
-    let agent = folder.join("agent");
-    let canary = folder.join("agent-ran");
-    write_script(&agent, &format!("#!/bin/sh\n: >{}\n", canary.display()));
-    let name = hierarchy();
-    format!(
-        "mount -t cgroup -o none,name={name} c /tmp || exit 1; mkdir -p /tmp/x; \
-         echo 1 >/tmp/x/notify_on_release && echo {} >/tmp/release_agent && \
-         sh -c 'echo $$ >/tmp/x/cgroup.procs' && sleep 1 && echo ESCAPED; \
-         rmdir /tmp/x; echo >/tmp/release_agent; umount /tmp",
-        agent.display()
-    )
-}
-
-fn hierarchy() -> String {
-    format!("palisadeit{}", std::process::id())
-}
-
-/// Removes the hierarchy: one whose last group was still going when it was unmounted stays.
-fn remove_hierarchy(folder: &Path) {
-    let at = folder.join("hierarchy");
-    std::fs::create_dir(&at).unwrap();
-    let is_there = || {
-        let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-        groups.contains(&hierarchy())
-    };
-    for _ in 0..200 {
-        if !is_there() {
-            break;
-        }
-        let options = format!("none,name={}", hierarchy());
+    fn mount(&self) {
+        let options = format!("none,name={}", self.name);
         let mount = ["-t", "cgroup", "-o", &options, "c"];
-        let _ = Command::new("mount").args(mount).arg(&at).status();
-        let _ = Command::new("umount").arg(&at).status();
-        std::thread::sleep(std::time::Duration::from_millis(100));
+        let _ = Command::new("mount").args(mount).arg(&self.at).output();
     }
-    assert!(!is_there(), "a hierarchy of control groups is left");
+
+    fn unmount(&self) {
+        let _ = Command::new("umount").arg(&self.at).output();
+    }
+
+    /// Makes it, and leaves it unmounted, which it outlives by a group: runC would give a mounted
+    /// one to every container.
+    fn make(&self) {
+        self.mount();
+        std::fs::create_dir(self.at.join("kept")).unwrap();
+        self.unmount();
+    }
+
+    fn is_there(&self) -> bool {
+        let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        groups.contains(&self.name)
+    }
 }
 
-/// Tries one way.
-fn attempt(docker: &Docker, technique: &Technique, asked: bool, runtime: &[&str]) -> Outcome {
-    let mut all: Vec<&str> = runtime.to_vec();
-    if asked {
-        all.extend(technique.flags.iter().map(String::as_str));
+impl Drop for Hierarchy {
+    /// Removes it: one whose last group was still going when it was unmounted stays.
+    fn drop(&mut self) {
+        for _ in 0..200 {
+            if !self.is_there() {
+                return;
+            }
+            self.mount();
+            for group in ["x", "kept"] {
+                let _ = std::fs::remove_dir(self.at.join(group));
+            }
+            self.unmount();
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        }
+        assert!(std::thread::panicking(), "the hierarchy {} is left", self.name);
     }
-    let ended = docker.shell(&all, &technique.script);
-    let worked = ended.stdout.contains(OUT);
-    let outside = technique.outside.as_ref().map(|look| look());
-    if worked && outside.unwrap_or(true) {
-        return Outcome::Works;
-    }
-    let refused = ended.stderr.contains("policy `restricted` refuses");
-    if refused { Outcome::Refused } else { Outcome::Blocked }
 }
+
+/// Capabilities that Docker 20.10 does not know; SYS_ADMIN holds what they are for.
+const NEWER: [&str; 3] = ["PERFMON", "BPF", "CHECKPOINT_RESTORE"];
+
+/// Every capability that this process has: a machine may keep some from everybody.
+fn capabilities() -> Vec<String> {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let own = palisade_sys::capability::parse_status(&status).effective;
+    let known = own.names().filter(|name| !NEWER.contains(name));
+    known.map(|name| format!("--cap-add={name}")).collect()
+}
+
+/// Tries one way with Docker; `asked` are the flags for it.
+fn attempt(docker: &Docker, technique: &Technique, asked: &[&str], engine: &[&str]) -> Outcome {
+    let ended = if technique.by_exec {
+        // The container as a careful owner starts it; the flags are those of who enters.
+        let start = [engine, &CAREFUL, &["--detach", "--name", "entered"]].concat();
+        let started = docker.container(&start, &["/bin/sleep", "600"]);
+        assert_eq!(started.code, 0, "{}", started.stderr);
+        let line = [&["exec"], asked, &["entered", "/bin/sh", "-c", &technique.script]].concat();
+        let ended = docker.run(&line);
+        docker.run(&["rm", "--force", "entered"]).expect(0);
+        ended
+    } else {
+        docker.shell(&[engine, asked].concat(), &technique.script)
+    };
+    Outcome::of(&ended, technique.outside.as_ref().map(|look| look()))
+}
+
+/// `palisade run` with what `restricted` gives, and the image of the engine's containers.
+struct Own<'a> {
+    folder: &'a Path,
+    run_dir: String,
+}
+
+impl<'a> Own<'a> {
+    /// `None`, and said why, where it cannot work.
+    fn new(folder: &'a Path) -> Option<Self> {
+        if !probes::has_id_mapped_layers() {
+            eprintln!("skipped: `palisade run` needs Linux 5.19");
+            return None;
+        }
+        std::fs::write(folder.join("restricted.yaml"), probes::restricted(folder)).unwrap();
+        let layer = layer_of(&folder.join("root"));
+        Layout::write(&folder.join("layout"), vec![layer], &json!({"Env": ["PATH=/bin"]}));
+        // Mappings of ids need a path that others may walk.
+        std::fs::set_permissions(folder, PermissionsExt::from_mode(0o711)).unwrap();
+        let run_dir = format!("/run/palisade-test-{}-escapes", std::process::id());
+        Some(Self { folder, run_dir })
+    }
+
+    fn command(&self, args: &[&str]) -> Ended {
+        let mut command = palisade(self.folder);
+        command.env("PALISADE_RUN_DIR", &self.run_dir).args(args);
+        finish(command)
+    }
+
+    fn attempt(&self, technique: &Technique) -> Outcome {
+        let run = ["run", "--policy", "restricted.yaml"];
+        let line = ["/bin/sh", "-c", &technique.script];
+        let ended = if technique.by_exec {
+            let rest = ["--detach", "--name", "entered", "oci:layout", "--", "/bin/sleep", "600"];
+            self.command(&[&run[..], &rest].concat()).expect(0);
+            let ended = self.command(&[&["exec", "entered", "--"], &line[..]].concat());
+            self.command(&["stop", "--grace", "0", "entered"]).expect(0);
+            ended
+        } else {
+            self.command(&[&run[..], &["oci:layout", "--"], &line].concat())
+        };
+        Outcome::of(&ended, technique.outside.as_ref().map(|look| look()))
+    }
+}
+
+impl Drop for Own<'_> {
+    fn drop(&mut self) {
+        self.command(&["stop", "--all", "--grace", "0"]);
+        let _ = std::fs::remove_dir_all(&self.run_dir);
+    }
+}
+
+/// A root file system of two levels as a layer.
+fn layer_of(root: &Path) -> Layer {
+    let entries = |folder: &Path| {
+        let mut all: Vec<_> = std::fs::read_dir(folder).unwrap().flatten().collect();
+        all.sort_by_key(std::fs::DirEntry::file_name);
+        all
+    };
+    let mut layer = Layer::new();
+    for folder in entries(root) {
+        let name = folder.file_name().into_string().unwrap();
+        let mode = folder.metadata().unwrap().permissions().mode() & 0o7777;
+        layer = layer.folder(&format!("{name}/"), mode);
+        for file in entries(&folder.path()) {
+            let path = format!("{name}/{}", file.file_name().to_str().unwrap());
+            layer = match std::fs::read_link(file.path()) {
+                Ok(target) => layer.link(&path, target.to_str().unwrap()),
+                Err(_) => {
+                    let mode = file.metadata().unwrap().permissions().mode() & 0o7777;
+                    layer.file(&path, mode, std::fs::read(file.path()).unwrap())
+                }
+            };
+        }
+    }
+    layer
+}
+
+const HEAD: &str = "| way | needs | unhardened | Docker's default | default and what it needs | \
+                    `restricted`, asked for it | `restricted` | `palisade run`, `restricted` |\n\
+                    |---|---|---|---|---|---|---|---|\n";
 
 #[test]
 fn every_way_out_that_works_unhardened_is_closed_under_restricted() {
@@ -343,36 +279,50 @@ fn every_way_out_that_works_unhardened_is_closed_under_restricted() {
     }
     let docker = Docker::start(Setup::Beside("restricted"));
     let folder = docker.folder.path();
-    if super::probes::build(&folder.join("root/bin/probe")).is_none() {
+    let bin = folder.join("root/bin");
+    let built = [("probe", bin.join("probe")), ("ways", bin.join("ways"))];
+    if built.iter().any(|(name, target)| probes::compile(name, target).is_none()) {
         return;
     }
     docker.import();
-    let disk = LoopDevice::new(folder);
-    if disk.is_none() {
-        eprintln!("skipped: no loop device; two ways are not tried");
+    let canaries =
+        Canaries { disk: LoopDevice::new(folder), hierarchy: Hierarchy::new(folder, "entered") };
+    if canaries.disk.is_none() {
+        eprintln!("skipped: no loop device; what needs a disk is not tried");
     }
+    canaries.hierarchy.make();
+    let made = Hierarchy::new(folder, "made");
+    let own = Own::new(folder);
+    let capabilities = capabilities();
+    let all: Vec<&str> = capabilities.iter().map(String::as_str).chain(OPEN).collect();
     let ours = ["--runtime", "palisade"];
-    let mut table = String::from(
-        "| way | needs | unhardened | Docker's default | `restricted`, asked for | `restricted` |\n\
-         |---|---|---|---|---|---|\n",
-    );
+    let mut table = String::from(HEAD);
     let (mut open, mut n_work) = (Vec::new(), 0);
-    for technique in techniques(&docker, disk.as_ref()) {
+    for technique in techniques(&docker, &canaries, &made) {
+        let asked: Vec<&str> = technique.flags.iter().map(String::as_str).collect();
+        // Who enters a container by `exec` has no such flags, and `--privileged` has them all.
+        let is_whole = technique.by_exec || asked.contains(&"--privileged");
+        let unhardened = if is_whole { asked.clone() } else { [&all[..], &asked].concat() };
         let outcomes = [
-            attempt(&docker, &technique, true, &[]),
-            attempt(&docker, &technique, false, &[]),
-            attempt(&docker, &technique, true, &ours),
-            attempt(&docker, &technique, false, &ours),
+            attempt(&docker, &technique, &unhardened, &[]),
+            attempt(&docker, &technique, &[], &[]),
+            attempt(&docker, &technique, &asked, &[]),
+            attempt(&docker, &technique, &asked, &ours),
+            attempt(&docker, &technique, &[], &ours),
+            own.as_ref().map_or(Outcome::NotRun, |own| own.attempt(&technique)),
         ];
         let shown = outcomes.map(Outcome::shown).join(" | ");
         let _ = writeln!(table, "| {} | {} | {shown} |", technique.name, technique.needs);
         n_work += usize::from(outcomes[0] == Outcome::Works);
-        if outcomes[2..].contains(&Outcome::Works) {
+        if outcomes[3..].contains(&Outcome::Works) {
             open.push(technique.name);
         }
+        // What never began says nothing about a way that begins in the container.
+        assert_ne!(outcomes[1], Outcome::NotStarted, "{}", technique.name);
+        assert_ne!(outcomes[4], Outcome::NotStarted, "{}", technique.name);
     }
-    remove_hierarchy(folder);
-    super::probes::println_table(&table);
-    assert!(n_work >= 14, "too little works unhardened to tell anything: {n_work}");
+    drop(own);
+    probes::println_table(&table);
+    assert!(n_work >= 20, "too little works unhardened to tell anything: {n_work}\n{table}");
     assert!(open.is_empty(), "{open:?}");
 }
