@@ -147,7 +147,9 @@ impl Runtime {
         let files = stage.as_deref().unwrap_or(&bundle);
         let groups = self.groups(true);
         groups.failures.iter().for_each(|text| (request.warn)(text));
-        unlabelled.iter().for_each(|text| (request.warn)(text));
+        if let Some(text) = &unlabelled {
+            (request.warn)(text);
+        }
         let making = Making {
             runtime: self,
             request,

@@ -5,6 +5,9 @@ use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 /// Things that a thread has in hand or before it: what bounds the memory of all.
 const AHEAD: usize = 2;
 
+/// Where a thread is given things, and where what came of them is.
+type Thread<I, T> = (SyncSender<I>, Receiver<(I, T)>);
+
 /// Lets `n_threads` threads do `work` on the things, in turn, and hands each thing with its result
 /// to `done`, in their order. The first error of the things or of `done` ends it.
 ///
@@ -34,7 +37,7 @@ pub(super) fn in_order<I: Send, T: Send, E>(
             });
             (give, results)
         };
-        let threads: Vec<(SyncSender<I>, Receiver<(I, T)>)> = (0..n_threads).map(start).collect();
+        let threads: Vec<Thread<I, T>> = (0..n_threads).map(start).collect();
         let (mut n_given, mut n_done, mut is_end) = (0, 0, false);
         loop {
             while !is_end && n_given - n_done < AHEAD * n_threads {
