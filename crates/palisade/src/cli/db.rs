@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 #[derive(Debug, Subcommand)]
 pub(crate) enum Db {
     /// Build the database from feeds on disk
-    Build(DbBuild),
+    Build(Box<DbBuild>),
     /// Fetch feeds and build the database, or fetch a database that somebody built
     Update(DbUpdate),
     /// Take a database or a delta from a file

@@ -5,6 +5,7 @@
 //! is not fetched again, and a run that is broken off goes on where it was.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -133,7 +134,7 @@ fn sources(args: &cli::DbBuild, codename: &str) -> Result<Files, Failure> {
         }
         let suites = if is_security(url) { &["-security"][..] } else { &["", "-updates"] };
         for suite in suites {
-            text += &format!("deb [signed-by={KEYRING}] {url} {codename}{suite} main\n");
+            let _ = writeln!(text, "deb [signed-by={KEYRING}] {url} {codename}{suite} main");
         }
     }
     let path = &args.debian_keyring;
@@ -345,7 +346,9 @@ fn plain(text: &str) -> String {
     for c in text.chars().take(200) {
         match c {
             c if is_plain(c) => out.push(c),
-            c => out += &format!("%{:x}", u32::from(c)),
+            c => {
+                let _ = write!(out, "%{:x}", u32::from(c));
+            }
         }
     }
     out

@@ -52,15 +52,11 @@ pub(super) fn search(context: &Context<'_>, args: &cli::DbSearch) -> Result<Exit
         return Ok(Exit::Clean);
     }
     let rows: Vec<Vec<String>> = hits.iter().map(row).collect();
-    let text = match args.format {
-        ListFormat::Tsv => {
-            let lines = rows.iter().map(|row| row.join("\t") + "\n");
-            lines.collect::<String>()
-        }
-        _ => {
-            let header = ["ECOSYSTEM", "PACKAGE", "ID", "SEVERITY", "FIXED IN", "TITLE"];
-            columns(&header, &rows)
-        }
+    let text = if args.format == ListFormat::Tsv {
+        rows.iter().map(|row| row.join("\t") + "\n").collect::<String>()
+    } else {
+        let header = ["ECOSYSTEM", "PACKAGE", "ID", "SEVERITY", "FIXED IN", "TITLE"];
+        columns(&header, &rows)
     };
     context.terminal.result(&text)?;
     Ok(Exit::Clean)
