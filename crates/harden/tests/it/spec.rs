@@ -1,7 +1,9 @@
 //! Specs, policies and what becomes of them.
 
-use palisade_harden::{Base, ImageDefaults, Rlimit, User, base_spec, harden, harden_process};
-use palisade_policy::{Network, Seccomp, UserMode, UserNamespace};
+use palisade_harden::{
+    Base, ImageDefaults, Rlimit, Rootless, User, base_spec, harden, harden_process,
+};
+use palisade_policy::{Network, RootlessLimits, Seccomp, UserMode, UserNamespace};
 use serde_json::{Value, json};
 
 use super::{IDS, facts, restricted};
@@ -212,6 +214,30 @@ fn every_limit_of_processes_is_written_down_once() {
     assert_eq!(why("/process/rlimits/2"), (limit("CORE", 0, 0), policy));
     let inherited = "the caller's, as the policy names none";
     assert_eq!(why("/process/rlimits/4"), (limit("NICE", 3, 5), inherited));
+}
+
+/// The caller's own limit, which is written down too, does not stand in for the policy's.
+#[test]
+fn without_a_control_group_the_lower_limit_of_processes_holds() {
+    let rootless = Rootless {
+        controllers: None,
+        limits: RootlessLimits::Warn,
+        ids: Some(IDS),
+        first_host_id: 100_000,
+        root_is_user: false,
+    };
+    for (own, expected) in [((9000, 10_000), (64, 64)), ((10, 20), (10, 20)), ((10, 99), (10, 64))]
+    {
+        let mut facts = facts();
+        let own = Rlimit { soft: own.0, hard: own.1 };
+        facts.machine.rlimits.insert("RLIMIT_NPROC", own);
+        let hardened = harden(base(), &restricted(), &facts, Some(IDS)).unwrap();
+        let spec = rootless.fit(hardened).unwrap().spec;
+        let limits = spec["process"]["rlimits"].as_array().unwrap();
+        let limits: Vec<_> = limits.iter().filter(|it| it["type"] == "RLIMIT_NPROC").collect();
+        let limit = json!({"type": "RLIMIT_NPROC", "hard": expected.1, "soft": expected.0});
+        assert_eq!(limits, [&limit]);
+    }
 }
 
 #[test]

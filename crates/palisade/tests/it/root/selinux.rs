@@ -20,12 +20,14 @@ const VERSION: &str = "31";
 /// The blocks are those that udica's templates have; classes without a permission here are allowed.
 const BASE: &str = "
 (handleunknown allow)
+(policycap nnp_nosuid_transition)
 (mls false)
 (class tcp_socket (name_bind))
 (class udp_socket (name_bind))
 (class capability (net_bind_service))
 (class process (transition dyntransition))
-(classorder (tcp_socket udp_socket capability process))
+(class file (quotaon)) (class dir (quotaon))
+(classorder (tcp_socket udp_socket capability process file dir))
 (sid kernel) (sid security) (sid unlabeled) (sid fs) (sid file) (sid file_labels) (sid init)
 (sid any_socket) (sid port) (sid netif) (sid netmsg) (sid node)
 (sidorder (kernel security unlabeled fs file file_labels init any_socket port netif netmsg node))
@@ -36,7 +38,7 @@ const BASE: &str = "
 (type host_t) (roletype system_r host_t)
 (type object_t) (roletype system_r object_t)
 (type container_t) (roletype system_r container_t)
-(type container_file_t) (roletype object_r container_file_t)
+(type container_file_t)
 (type port_t) (roletype system_r port_t)
 (type reserved_port_t) (roletype system_r reserved_port_t)
 (type unreserved_port_t) (roletype system_r unreserved_port_t)
@@ -59,6 +61,7 @@ const BASE: &str = "
 (allow host_t host_t (process (transition dyntransition)))
 (allow host_t container_t (process (transition dyntransition)))
 (fsuse trans tmpfs (system_u system_r object_t ((s0) (s0))))
+(fsuse trans mqueue (system_u system_r object_t ((s0) (s0))))
 (allow host_t host_t (capability (net_bind_service)))
 (block container
   (blockabstract container)
