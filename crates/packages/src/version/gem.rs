@@ -72,6 +72,15 @@ fn segments(text: &str) -> Option<Vec<&[u8]>> {
 /// `1.13.0` of `1.13.0-x86_64-linux`. What follows a hyphen and names neither a system nor a
 /// processor is a pre-release.
 fn without_platform(text: &str) -> &str {
+    // A processor begins a platform wherever it stands: `1.2.0-alpha-x86-linux`.
+    let mut hyphens = text.match_indices('-').map(|(at, _)| text.split_at(at));
+    let of_processor = |rest: &str| {
+        let first = rest.trim_start_matches('-').split('-').next().unwrap_or_default();
+        is_processor(&first.to_ascii_lowercase())
+    };
+    if let Some((version, _)) = hyphens.find(|(_, rest)| of_processor(rest)) {
+        return version;
+    }
     match text.split_once('-') {
         Some((version, platform)) if is_platform(platform) => version,
         _ => text,
@@ -114,13 +123,16 @@ const PROCESSORS: [&str; 13] = [
 fn is_platform(text: &str) -> bool {
     let text = text.trim_end_matches('-').to_ascii_lowercase();
     let (processor, system) = text.split_once('-').unwrap_or(("", &text));
-    let is_i86 = || processor.len() == 4 && processor.starts_with('i') && processor.ends_with("86");
     SYSTEMS.iter().any(|known| system.contains(known))
         || RUNTIMES.iter().any(|known| system.starts_with(known))
         // The platform of gems for any.
         || text == "ruby"
-        || PROCESSORS.contains(&processor)
-        || is_i86()
+        || is_processor(processor)
+}
+
+fn is_processor(text: &str) -> bool {
+    let is_i86 = || text.len() == 4 && text.starts_with('i') && text.ends_with("86");
+    PROCESSORS.contains(&text) || is_i86()
 }
 
 fn without_zeros(mut segments: Vec<&[u8]>) -> Vec<&[u8]> {

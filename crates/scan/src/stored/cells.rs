@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn what_changed_is_read_and_nothing_else() {
-        let changed = HashMap::from([(1, ()), (7, ())]);
+        let changed = HashMap::from([(1, 0), (7, 0)]);
         let read = |text: &str| among(text.as_bytes(), &changed);
         let package = r#"{"at":0,"package":{"kind":"node","name":"a","version":"1","purl":"p",
             "evidence":"e"}}"#;

@@ -360,8 +360,8 @@ fn an_image_of_each_distribution_is_judged_by_its_own_feed() {
 
         // With every fix installed only what has none is left.
         let fixed = |one: &Installed| {
-            let of_it = case.found.iter().filter(|found| found.0 == one.0);
-            let version = of_it.filter_map(|found| found.3).next().unwrap_or(one.2);
+            let mut of_it = case.found.iter().filter(|found| found.0 == one.0);
+            let version = of_it.find_map(|found| found.3).unwrap_or(one.2);
             (one.0, one.1, version)
         };
         let upgraded: Vec<Installed> = case.installed.iter().map(fixed).collect();

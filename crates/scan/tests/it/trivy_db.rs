@@ -163,7 +163,7 @@ fn ratings(fixtures: &Path) -> Ratings {
         let vendors = get(pair, "value").and_then(|value| get(value, "VendorSeverity"));
         let Some(Value::Map(vendors)) = vendors.map(|node| &node.value) else { continue };
         let vendors = vendors.iter().filter_map(|(vendor, rating)| match &rating.value {
-            Value::Scalar { text, .. } => Some((vendor.text.to_string(), severity(text))),
+            Value::Scalar { text, .. } => Some((vendor.text.clone(), severity(text))),
             _ => None,
         });
         ratings.insert(text(pair, "key").to_string(), vendors.collect());
