@@ -160,7 +160,20 @@ impl Leases {
         let lock = Lock::exclusive(&path, LOCK_DEADLINE)
             .and_then(|lock| lock.ok_or_else(|| std::io::ErrorKind::TimedOut.into()))
             .map_err(damaged("lock", &path))?;
-        Ok(Self { folder: folder.to_path_buf(), _lock: lock })
+        let leases = Self { folder: folder.to_path_buf(), _lock: lock };
+        leases.sweep().map_err(damaged("clear", folder))?;
+        Ok(leases)
+    }
+
+    /// Removes what processes left half written that were killed; who writes holds the lock.
+    fn sweep(&self) -> std::io::Result<()> {
+        for entry in std::fs::read_dir(&self.folder)? {
+            let entry = entry?;
+            if entry.file_name().as_encoded_bytes().starts_with(b".tmp") {
+                std::fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
     }
 
     /// What the bridges of shared networks bear that belong to these leases.
@@ -284,6 +297,18 @@ mod tests {
         {
             check(wrong, None);
         }
+    }
+
+    #[test]
+    fn what_was_left_half_written_goes() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(".tmpAbCdEf"), "{").unwrap();
+        std::fs::write(folder.path().join("a.json"), "{}").unwrap();
+        drop(Leases::hold(folder.path()).unwrap());
+        let names = std::fs::read_dir(folder.path()).unwrap();
+        let mut names: Vec<_> = names.map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["a.json", "lock"]);
     }
 
     #[test]
