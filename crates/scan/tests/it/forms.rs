@@ -61,6 +61,8 @@ fn junit_element(name: &str) -> Option<Element> {
             &["time", "assertions", "status"],
             false,
         ),
+        "properties" => of(&["property"], &[], &[], false),
+        "property" => of(&[], &["name", "value"], &[], false),
         "failure" | "error" | "skipped" => of(&[], &[], &["type", "message"], true),
         _ => None,
     }
@@ -152,7 +154,7 @@ fn junit_problems(text: &str) -> Vec<String> {
                 all_found[0] += 1;
                 n_outcomes = 0;
             }
-            outcome => {
+            outcome @ ("failure" | "error" | "skipped") => {
                 let at = match outcome {
                     "failure" => 1,
                     "error" => 2,
@@ -165,6 +167,7 @@ fn junit_problems(text: &str) -> Vec<String> {
                     problems.push("a test with two outcomes".into());
                 }
             }
+            _ => {}
         }
         if !is_empty {
             open.push(name);
