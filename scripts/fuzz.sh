@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Fuzzes every target for some seconds with coverage feedback, old findings first.
-# usage: scripts/fuzz.sh SECONDS [TARGET…]
+# usage: scripts/fuzz.sh SECONDS [TARGET[:FORM]…]
 #
+# Some targets read input of several forms; TARGET:FORM spends all of the time on one of them.
 # The instrumentation is LLVM's own, switched on by flags of the stable compiler, so no
 # nightly toolchain is needed; AddressSanitizer would need one, and safe Rust gains little by it.
 set -euo pipefail
 cd "$(dirname "$0")/../fuzz"
-seconds=${1:?usage: scripts/fuzz.sh SECONDS [TARGET…]}
+seconds=${1:?usage: scripts/fuzz.sh SECONDS [TARGET[:FORM]…]}
 shift
 targets=("$@")
 if [ ${#targets[@]} -eq 0 ]; then
@@ -18,7 +19,8 @@ export RUSTFLAGS="--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-co
     -Cllvm-args=-sanitizer-coverage-trace-compares -Cdebug-assertions=on -Coverflow-checks=on"
 # A target triple keeps the flags from build scripts and procedural macros.
 triple=$(rustc -vV | sed -n 's/^host: //p')
-cargo build --release --target "$triple" "${targets[@]/#/--bin=}"
+mapfile -t bins < <(printf '%s\n' "${targets[@]%%:*}" | sort -u)
+cargo build --release --target "$triple" "${bins[@]/#/--bin=}"
 folder=${CARGO_TARGET_DIR:-target}/$triple/release
 
 # Targets write archives and unpack layers: in memory where there is such a folder.
@@ -28,20 +30,26 @@ export TMPDIR
 trap 'rm -rf "$TMPDIR"' EXIT
 
 failed=0
-for target in "${targets[@]}"; do
-    mkdir -p "corpus/$target" artifacts
-    inputs=("corpus/$target")
+for run in "${targets[@]}"; do
+    target=${run%%:*}
+    unset PALISADE_FUZZ_FORM
+    case "$run" in
+        *:*) export PALISADE_FUZZ_FORM=${run#*:} ;;
+    esac
+    log=corpus/$run.log
+    mkdir -p "corpus/$run" artifacts
+    inputs=("corpus/$run")
     for given in "seeds/$target" "regressions/$target"; do
         if [ -d "$given" ]; then inputs+=("$given"); fi
     done
     # Seeds and old findings are run first; new findings are put into artifacts/.
     if "$folder/$target" "${inputs[@]}" -max_total_time="$seconds" -max_len=65536 \
-        -rss_limit_mb=1024 -timeout=10 -print_final_stats=1 -artifact_prefix="artifacts/$target-" \
-        >"corpus/$target.log" 2>&1; then
-        runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "corpus/$target.log")
-        echo "$target: no finding in $seconds s, $runs runs"
+        -rss_limit_mb=1024 -timeout=10 -print_final_stats=1 -artifact_prefix="artifacts/$run-" \
+        >"$log" 2>&1; then
+        runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
+        echo "$run: no finding in $seconds s, $runs runs"
     else
-        echo "$target: FINDING, see fuzz/corpus/$target.log" >&2
+        echo "$run: FINDING, see fuzz/$log" >&2
         failed=1
     fi
 done

@@ -62,6 +62,15 @@ impl<'a> Input<'a> {
         self.take(usize::from(n))
     }
 
+    /// Which of `n` forms the rest has, by a letter that counts from `a`; where
+    /// `PALISADE_FUZZ_FORM` holds a letter, it has that one whatever the input says.
+    pub fn form(&mut self, n: usize) -> usize {
+        static FIXED: OnceLock<Option<u8>> = OnceLock::new();
+        let fixed = FIXED.get_or_init(|| std::env::var("PALISADE_FUZZ_FORM").ok()?.bytes().next());
+        let said = self.byte();
+        usize::from(fixed.unwrap_or(said).wrapping_sub(b'a')) % n
+    }
+
     /// Text behind a length of one byte.
     pub fn text(&mut self) -> String {
         String::from_utf8_lossy(self.chunk()).into_owned()

@@ -10,7 +10,7 @@ use palisade_sensor::state::users::Accounts;
 
 fuzz_target!(|data: &[u8]| {
     let mut input = Input(data);
-    match input.byte().wrapping_sub(b'a') % 5 {
+    match input.form(5) {
         0 => {
             if let Some(found) = os_release::parse(input.0) {
                 assert!(!found.id.is_empty() && !found.name.is_empty(), "{found:?}");

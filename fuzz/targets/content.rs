@@ -27,7 +27,7 @@ const PATHS: [&str; 8] = [
 
 fuzz_target!(|data: &[u8]| {
     let mut input = Input(data);
-    match input.byte().wrapping_sub(b'a') % 5 {
+    match input.form(5) {
         choice @ (0 | 1) => {
             let kind = if choice == 0 { GitFile::Loose } else { GitFile::Pack };
             let mut n = 0_u64;

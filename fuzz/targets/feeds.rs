@@ -15,7 +15,7 @@ fuzz_target!(|data: &[u8]| {
     let mut builder = DatabaseBuilder::new();
     let json = |bytes: &[u8]| scratch_file("feed.json", bytes);
     let xml = |bytes: &[u8]| scratch_file("feed.xml", bytes);
-    let imported = match input.byte().wrapping_sub(b'a') % 13 {
+    let imported = match input.form(13) {
         0 => osv::import(&mut builder, &json(input.0)),
         1 => osv::import(&mut builder, &scratch_file("feed.zip", input.0)),
         2 => kev::import(&mut builder, &json(input.0)),

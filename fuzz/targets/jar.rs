@@ -9,7 +9,7 @@ const PATHS: [&str; 3] = ["s/a-1.0.jar", "s/b.war", "usr/lib/python3/site-packag
 
 fuzz_target!(|data: &[u8]| {
     let mut input = Input(data);
-    let path = PATHS[usize::from(input.byte().wrapping_sub(b'a')) % PATHS.len()];
+    let path = PATHS[input.form(PATHS.len())];
     let mut collector = Collector::new();
     collector.add(path, input.0, None);
     check_inventory(collector);

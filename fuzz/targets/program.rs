@@ -10,7 +10,7 @@ const PATHS: [&str; 6] =
 
 fuzz_target!(|data: &[u8]| {
     let mut input = Input(data);
-    let path = PATHS[usize::from(input.byte().wrapping_sub(b'a')) % PATHS.len()];
+    let path = PATHS[input.form(PATHS.len())];
     let bytes = input.0;
     let (head, rest) = bytes.split_at(bytes.len().min(Collector::PROGRAM_HEAD_BYTES));
     for size in [bytes.len() as u64, program::WHOLE_BYTES_MAX + 1] {

@@ -15,7 +15,7 @@ const PATHS: [&str; 4] = [
 // One file for an input: databases have the separator of `collect` in them.
 fuzz_target!(|data: &[u8]| {
     let mut input = Input(data);
-    let path = PATHS[usize::from(input.byte().wrapping_sub(b'a')) % PATHS.len()];
+    let path = PATHS[input.form(PATHS.len())];
     let mut collector = Collector::new();
     collector.add(path, input.0, None);
     check_inventory(collector);

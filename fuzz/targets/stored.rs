@@ -136,7 +136,13 @@ fuzz_target!(|data: &[u8]| {
 
     let store = Store::new(&folder);
     let _ = store.list();
-    let options = LookOptions { now: NOW, program: "1", details: shape & 8 == 0, full: false };
+    let options = LookOptions {
+        now: NOW,
+        program: "1",
+        details: shape & 8 == 0,
+        full: false,
+        n_threads_max: 1,
+    };
     let mut last = None;
     // Databases as they come, and the last of them once more, by which nothing is new.
     for database in [&databases()[0], &databases()[1], &databases()[1]] {

@@ -43,7 +43,7 @@ fn is_apk_version(text: &str) -> bool {
 
 fuzz_target!(|data: &[u8]| {
     let mut input = Input(data);
-    let kind = KINDS[usize::from(input.byte().wrapping_sub(b'a')) % KINDS.len()];
+    let kind = KINDS[input.form(KINDS.len())];
     let text = String::from_utf8_lossy(input.0);
     // Each version is also compared with a cut of itself, which is near it in the order.
     let mut versions: Vec<&str> = text.split('\n').take(4).collect();
