@@ -13,7 +13,7 @@ use palisade_harden::{ContainerKind, EngineFacts, Root, mount_sources};
 use serde_json::Value;
 
 use super::Document;
-use super::keeper::{Keeper, podman_text, root_of};
+use super::keeper::{Keeper, Plugin, podman_text, root_of};
 use super::origin::{laid_over, store_of};
 
 /// Mounts of a container that are looked at.
@@ -64,7 +64,7 @@ pub fn engine_facts(
             out.kind = ContainerKind::Build;
             out.engine_folders.extend(buildkit_folder(bundle));
         }
-        Keeper::Kubernetes(state) => {
+        Keeper::Kubernetes { state, .. } => {
             let store = store_of(&bundle.join(root_of(spec)));
             let folders = [Some(state.clone()), store].into_iter().flatten();
             out.engine_folders.extend(folders.filter_map(|path| text_of(&path)));
@@ -148,7 +148,7 @@ fn root(spec: &Value, bundle: &Path, keeper: &Keeper) -> Root {
     let root = real(&bundle.join(root_of(spec)));
     let in_bundle = root != bundle && root.starts_with(&bundle);
     match keeper {
-        Keeper::Builder | Keeper::Kubernetes(_) => Root::Engines,
+        Keeper::Builder | Keeper::Kubernetes { .. } => Root::Engines,
         Keeper::Docker(folder) => match folder.ancestors().nth(2) {
             Some(data) if root.starts_with(real(data)) => Root::Engines,
             _ => Root::Named,
@@ -202,30 +202,44 @@ fn annotations(out: &mut EngineFacts, spec: &Value, keeper: &Keeper) {
     let text = |key: &str| map.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
     let label = |(name, value): (&String, &Value)| Some(format!("{name}={}", value.as_str()?));
     out.labels = map.iter().filter_map(label).take(LABELS_MAX).collect();
-    let first = |keys: &[&str]| keys.iter().find_map(|key| text(key)).map(str::to_string);
-    match keeper {
-        Keeper::Kubernetes(_) => {}
+    let owned = |key: &str| text(key).map(str::to_string);
+    let plugin = match keeper {
+        Keeper::Kubernetes { plugin, .. } => *plugin,
         Keeper::Containerd => {
-            out.image = first(&["nerdctl/image-name"]);
-            out.name = first(&["nerdctl/name"]);
+            out.image = owned("nerdctl/image-name");
+            out.name = owned("nerdctl/name");
             return;
         }
         _ => return,
-    }
-    // Both plugins write these after what a pod's owner may hand on.
+    };
     out.kubernetes = true;
-    out.image = first(&["io.kubernetes.cri.image-name", "io.kubernetes.cri-o.ImageName"]);
-    out.name = first(&["io.kubernetes.cri.container-name", "io.kubernetes.cri-o.Name"]);
     let digest = |key: &str| digest_in(text(key).unwrap_or_default());
-    let kept = ["io.kubernetes.cri-o.ImageRef", "io.kubernetes.cri-o.Image"];
-    out.image_digests.extend(kept.into_iter().filter_map(digest));
-    out.asked_digests.extend(digest("io.kubernetes.cri.image-name"));
-    let kind = first(&["io.kubernetes.cri.container-type", "io.kubernetes.cri-o.ContainerType"]);
-    if kind.as_deref() == Some("sandbox") && is_pause(spec) {
+    // Each writes its own after what a pod's author may hand on, and leaves the other's as they
+    // are: CRI-O hands on every annotation of the pod.
+    let kind = match plugin {
+        Plugin::Containerd => {
+            out.name = owned("io.kubernetes.cri.container-name");
+            let kind = text("io.kubernetes.cri.container-type");
+            // It names no image of a sandbox, where somebody else could.
+            if kind != Some("sandbox") {
+                out.image = owned("io.kubernetes.cri.image-name");
+                out.asked_digests.extend(digest("io.kubernetes.cri.image-name"));
+            }
+            kind
+        }
+        Plugin::Crio => {
+            out.image = owned("io.kubernetes.cri-o.ImageName");
+            out.name = owned("io.kubernetes.cri-o.Name");
+            let kept = ["io.kubernetes.cri-o.ImageRef", "io.kubernetes.cri-o.Image"];
+            out.image_digests.extend(kept.into_iter().filter_map(digest));
+            if let Some(labels) = text("io.kubernetes.cri-o.Labels") {
+                labels_of(out, serde_json::from_str(labels).ok().as_ref());
+            }
+            text("io.kubernetes.cri-o.ContainerType")
+        }
+    };
+    if kind == Some("sandbox") && is_pause(spec) {
         out.kind = ContainerKind::Sandbox;
-    }
-    if let Some(labels) = text("io.kubernetes.cri-o.Labels") {
-        labels_of(out, serde_json::from_str(labels).ok().as_ref());
     }
 }
 
@@ -562,6 +576,28 @@ mod tests {
             spec["process"]["args"] = arguments;
             assert_eq!(facts(&spec, crio).kind, ContainerKind::Workload);
         }
+        // Of the other plugin's keys none counts, wherever they came from: a pod's author has CRI-O
+        // write all but its own, and containerd those that its settings name.
+        let mut both = of_crio.clone();
+        for (key, value) in of_containerd["annotations"].as_object().unwrap() {
+            both["annotations"][key] = value.clone();
+        }
+        both["annotations"]["io.kubernetes.cri-o.ContainerType"] = json!("container");
+        both["annotations"]["io.kubernetes.cri.container-type"] = json!("sandbox");
+        let found = facts(&both, crio);
+        assert_eq!((found.kind, found.image.as_deref()), (ContainerKind::Workload, Some("pause:3")));
+        assert_eq!((found.name.as_deref(), found.asked_digests.len()), (Some("p"), 0));
+        assert_eq!(found.image_digests.len(), 1);
+        let found = facts(&both, &task("k8s.io"));
+        assert_eq!((found.kind, found.name.as_deref()), (ContainerKind::Sandbox, Some("a")));
+        assert_eq!((found.image, found.image_digests.len()), (None, 0));
+        assert!(found.asked_digests.is_empty(), "containerd names no image of a sandbox");
+        both["annotations"]["io.kubernetes.cri-o.ContainerType"] = json!("sandbox");
+        both["annotations"]["io.kubernetes.cri.container-type"] = json!("container");
+        assert_eq!(facts(&both, crio).kind, ContainerKind::Sandbox);
+        let found = facts(&both, &task("k8s.io"));
+        assert_eq!((found.kind, found.image_digests.len()), (ContainerKind::Workload, 0));
+        assert!(found.image.unwrap().starts_with("registry.example/a@"));
         let nerdctl = json!({"annotations": {"nerdctl/name": "n", "nerdctl/image-name": "i"}});
         let found = facts(&nerdctl, &task("default"));
         assert_eq!((found.name.as_deref(), found.image.as_deref()), (Some("n"), Some("i")));

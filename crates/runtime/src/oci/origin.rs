@@ -11,7 +11,7 @@ use palisade_model::Reference;
 use serde_json::Value;
 
 use super::identity::{is_id, read_json};
-use super::keeper::{Keeper, namespace_of, podman_text, root_of};
+use super::keeper::{Keeper, Plugin, namespace_of, podman_text, root_of};
 
 /// Names of one image, and places with its signatures, that are tried.
 const NAMES_MAX: usize = 8;
@@ -39,7 +39,9 @@ pub(super) fn origin(spec: &Value, bundle: &Path, id: &str) -> Origin {
         Keeper::Podman { containers, entry: Some(entry) } => {
             podman(&containers, &entry).unwrap_or_default()
         }
-        Keeper::Kubernetes(_) => containerd().unwrap_or_else(|| annotated(spec)),
+        Keeper::Kubernetes { plugin, .. } => {
+            containerd().unwrap_or_else(|| annotated(spec, plugin))
+        }
         Keeper::Containerd => containerd().unwrap_or_default(),
         Keeper::Podman { entry: None, .. } | Keeper::Builder | Keeper::Nobody => Origin::default(),
     }
@@ -213,21 +215,24 @@ fn unescaped(text: &str) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
-/// What Kubernetes' plugins of containerd and CRI-O say.
-fn annotated(spec: &Value) -> Origin {
+/// What a plugin of Kubernetes says, by the keys that this one writes: others are whose they are.
+fn annotated(spec: &Value, plugin: Plugin) -> Origin {
     let text = |key: &str| {
         let all = spec.pointer("/annotations").and_then(Value::as_object)?;
         all.get(key).and_then(Value::as_str).filter(|text| !text.is_empty())
     };
+    let (digests, name) = match plugin {
+        Plugin::Containerd => {
+            (&["io.kubernetes.cri.image-name"][..], "io.kubernetes.cri.image-name")
+        }
+        Plugin::Crio => (
+            &["io.kubernetes.cri-o.ImageRef", "io.kubernetes.cri-o.Image"][..],
+            "io.kubernetes.cri-o.ImageName",
+        ),
+    };
     let mut found = Origin::default();
-    let keys = [
-        "io.kubernetes.cri-o.ImageRef",
-        "io.kubernetes.cri-o.Image",
-        "io.kubernetes.cri.image-name",
-    ];
-    found.digests.extend(keys.iter().filter_map(|key| digest(text(key)?)));
-    let names = ["io.kubernetes.cri.image-name", "io.kubernetes.cri-o.ImageName"];
-    for name in names.iter().filter_map(|key| text(key)) {
+    found.digests.extend(digests.iter().filter_map(|key| digest(text(key)?)));
+    if let Some(name) = text(name) {
         let at: Vec<Digest> =
             name.contains('@').then(|| digest(name)).flatten().into_iter().collect();
         found.add(name, &at);
@@ -345,6 +350,22 @@ mod tests {
             (found.digests, found.names),
             (vec![good], vec!["r.example/shop:1".to_string()])
         );
+        // Of the other plugin's keys none counts.
+        assert_eq!(origin(&of_containerd, crio, "c1"), Origin::default());
+        assert_eq!(origin(&of_crio, task, "c1"), Origin::default());
+        let bad = Digest::of(b"bad");
+        let mut both = of_crio.clone();
+        both["annotations"]["io.kubernetes.cri.image-name"] = json!(format!("good/x@{bad}"));
+        let found = origin(&both, crio, "c1");
+        assert_eq!(
+            (found.digests, found.names),
+            (vec![good], vec!["r.example/shop:1".to_string()])
+        );
+        let mut both = of_containerd.clone();
+        both["annotations"]["io.kubernetes.cri-o.ImageRef"] = json!(bad.hex());
+        both["annotations"]["io.kubernetes.cri-o.ImageName"] = json!("good/x:1");
+        let found = origin(&both, task, "c1");
+        assert_eq!((found.digests, found.names.len()), (vec![good], 1));
         for spec in [&of_containerd, &of_crio] {
             assert_eq!(origin(spec, task, "../c1"), Origin::default());
             for bundle in ["/b", "/run/nowhere/io.containerd.runtime.v2.task/moby/c1"] {
