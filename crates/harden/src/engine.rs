@@ -17,7 +17,7 @@ mod modules;
 mod mounts;
 mod narrow;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use palisade_base::{Explain as _, Timestamp};
 use palisade_policy::document::matches;
@@ -105,6 +105,8 @@ pub struct EngineFacts {
     pub host_namespaces: Vec<String>,
     /// Where sources of mounts lead once links are followed, by the source as written.
     pub sources: BTreeMap<String, String>,
+    /// Those sources, as written, that lead to a socket.
+    pub sockets: BTreeSet<String>,
     /// Whose its root file system is.
     pub root: Root,
     /// Folders in which the engine keeps images and containers, besides the usual ones; of a build
@@ -140,6 +142,7 @@ impl EngineFacts {
             kubernetes: false,
             host_namespaces: Vec::new(),
             sources: BTreeMap::new(),
+            sockets: BTreeSet::new(),
             root: Root::Named,
             engine_folders: Vec::new(),
             host_devices: BTreeMap::new(),

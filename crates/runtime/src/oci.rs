@@ -40,6 +40,7 @@ use serde_json::{Value, json};
 
 pub use arguments::{Invocation, parse as parse_arguments};
 pub use document::{DOCUMENT_BYTES_MAX, Document, DocumentError};
+pub(crate) use identity::is_socket;
 use identity::state_roots;
 pub use identity::{engine_facts, first_process};
 pub use program::{called_as, hand_over};

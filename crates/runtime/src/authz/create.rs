@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::tree::Tree;
 use crate::install::NAME;
+use crate::oci::is_socket;
 
 /// Labels of a container that are looked at.
 const LABELS_MAX: usize = 1024;
@@ -404,6 +405,9 @@ impl Asked {
                 Some((source.to_string(), real.to_str()?.to_string()))
             })
             .collect();
+        let is_socket = |(_, real): &(&String, &String)| is_socket(real);
+        engine.sockets =
+            engine.sources.iter().filter(is_socket).map(|(named, _)| named.clone()).collect();
     }
 
     /// A spec that asks for the same.

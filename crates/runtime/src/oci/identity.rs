@@ -53,6 +53,8 @@ pub fn engine_facts(
         return Err(format!("palisade: the container has more than {MOUNTS_MAX} mounts"));
     }
     out.sources = sources(spec, mounts, bundle)?;
+    let is_socket = |(_, real): &(&String, &String)| is_socket(real);
+    out.sockets = out.sources.iter().filter(is_socket).map(|(named, _)| named.clone()).collect();
     out.host_devices = host_devices(spec);
     let keeper = Keeper::of(spec, bundle, id);
     out.root = root(spec, bundle, &keeper);
@@ -138,6 +140,12 @@ fn sources(
         Some((path.to_string(), real.to_str()?.to_string()))
     };
     Ok(named.iter().map(String::as_str).chain(root).filter_map(real).collect())
+}
+
+/// Whether a socket lies at `path`.
+pub(crate) fn is_socket(path: &str) -> bool {
+    use std::os::unix::fs::FileTypeExt as _;
+    std::fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket())
 }
 
 /// Whose the root file system is: engines make it in the bundle or in their store, and Podman
@@ -661,11 +669,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::os::unix::fs::symlink("/etc", folder.path().join("link")).unwrap();
         let link = folder.path().join("link").display().to_string();
+        let _socket =
+            std::os::unix::net::UnixListener::bind(folder.path().join("real")).unwrap();
+        std::os::unix::fs::symlink("real", folder.path().join("socket")).unwrap();
         let spec = json!({
             "linux": {"namespaces": [
                 {"type": "network", "path": "/proc/self/ns/net"},
                 {"type": "pid", "path": "/nowhere"}, {"type": "uts"}]},
             "mounts": [{"type": "bind", "source": link, "destination": "/x"},
+                       {"type": "bind", "source": "socket", "destination": "/s"},
                        {"type": "none", "source": "link", "options": ["rbind"]},
                        {"type": "tmpfs", "source": "tmpfs"}],
         });
@@ -673,6 +685,7 @@ mod tests {
         assert_eq!(facts.host_namespaces, ["network"]);
         assert_eq!(facts.sources.get(&link).map(String::as_str), Some("/etc"));
         assert_eq!(facts.sources.get("link").map(String::as_str), Some("/etc"));
+        assert_eq!(facts.sockets.iter().map(String::as_str).collect::<Vec<_>>(), ["socket"]);
         let many = json!({"mounts": vec![json!({}); MOUNTS_MAX + 1]});
         assert!(engine_facts(&many, folder.path(), "1", now()).is_err());
     }
