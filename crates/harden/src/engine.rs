@@ -107,6 +107,9 @@ pub struct EngineFacts {
     pub sources: BTreeMap<String, String>,
     /// Those sources, as written, that lead to a socket.
     pub sockets: BTreeSet<String>,
+    /// Those that are overlays which the engine has mounted: of which folders, and whether what is
+    /// written goes there; none are known where the list is empty.
+    pub overlays: BTreeMap<String, Vec<(String, bool)>>,
     /// Whose its root file system is.
     pub root: Root,
     /// Folders in which the engine keeps images and containers, besides the usual ones; of a build
@@ -143,6 +146,7 @@ impl EngineFacts {
             host_namespaces: Vec::new(),
             sources: BTreeMap::new(),
             sockets: BTreeSet::new(),
+            overlays: BTreeMap::new(),
             root: Root::Named,
             engine_folders: Vec::new(),
             host_devices: BTreeMap::new(),

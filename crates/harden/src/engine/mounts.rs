@@ -174,15 +174,22 @@ pub fn mount_sources(mount: &Value) -> Vec<(String, bool)> {
     for option in options(mount) {
         let Some((key, value)) = option.split_once('=') else { continue };
         match key {
-            "lowerdir" | "lowerdir+" | "datadir+" => {
-                out.extend(value.split(':').map(|folder| (folder.to_string(), false)));
-            }
+            "lowerdir" => out.extend(value.split(':').map(|folder| (folder.to_string(), false))),
+            // Of these each names one folder; a colon is part of its name.
+            "lowerdir+" | "datadir+" => out.push((value.to_string(), false)),
             "upperdir" | "workdir" => out.push((value.to_string(), true)),
             _ => {}
         }
     }
     out.retain(|(folder, _)| !folder.is_empty());
     out
+}
+
+/// An option of an overlay that the kernel reads in another way than it is read here: it drops a
+/// backslash and takes what follows for part of a name (`ovl_unescape` of `fs/overlayfs`), and
+/// begins another option after a comma.
+fn escaped(mount: &Value) -> Option<&str> {
+    options(mount).find(|option| option.contains(['\\', ',']))
 }
 
 fn is_bind(mount: &Value) -> bool {
@@ -348,11 +355,21 @@ impl Confine<'_> {
                 "sysfs" => destination == "/sys",
                 other => OWN_TYPES.contains(&other),
             };
-            let exposed = mount_sources(mount).into_iter().find_map(|(folder, writable)| {
-                let folder = self.resolved(&folder);
-                let is_layer = || !writable && self.in_stores(&folder).any(is_layer);
-                (self.exposes(&folder, writable).is_some() && !is_layer()).then_some(folder)
-            });
+            if kind == "overlay"
+                && let Some(option) = escaped(mount)
+            {
+                let what = format!(
+                    "the kernel reads `{}` of the overlay at `{}` in another way",
+                    cut(option),
+                    cut(&destination)
+                );
+                let fix = "name folders without backslashes and commas, each option by itself";
+                work.refuse("mounts", what, fix);
+                return Judgement::Gone;
+            }
+            let sources = mount_sources(mount).into_iter();
+            let exposed =
+                self.exposed_of(sources.map(|(folder, on)| (self.resolved(&folder), on)));
             if belongs && exposed.is_none() {
                 return Judgement::Ordinary;
             }
@@ -378,6 +395,23 @@ impl Confine<'_> {
         let why = why.or_else(|| others.filter(|_| changes_owners(work, mount)));
         let is_socket = self.engine.sockets.contains(text(mount, "source"));
         let why = why.or_else(|| SPEAKS.filter(|_| is_socket && !self.is_own_socket(&source)));
+        // Laid over folders that whoever asked for it may have named.
+        if why.is_none()
+            && let Some(folders) = self.engine.overlays.get(text(mount, "source"))
+        {
+            let what = if folders.is_empty() {
+                "nobody here knows of which folders that is made".into()
+            } else if let Some(folder) = self.exposed_of(folders.iter().cloned()) {
+                format!("it is made of `{}` of the host", cut(&folder))
+            } else {
+                String::new()
+            };
+            if !what.is_empty() && !self.may_mount(&Allowance::Mount(source.clone())) {
+                let what = format!("the overlay `{}` was asked for: {what}", cut(&source));
+                self.asked(work, "mounts", what, &Allowance::Mount(cut(&source)));
+                return Judgement::Gone;
+            }
+        }
         let Some(why) = why.filter(|_| !is_sys) else {
             if !writable && !is_sys && sensitive(&source, true).is_some() {
                 without_others(mount);
@@ -443,6 +477,15 @@ impl Confine<'_> {
         sensitive(path, writable)
             .or_else(|| in_named.then_some(OF_ENGINE))
             .or_else(|| self.is_of_host(path))
+    }
+
+    /// The first of an overlay's folders that the container must not have; a layer may be read.
+    fn exposed_of(&self, folders: impl IntoIterator<Item = (String, bool)>) -> Option<String> {
+        let is_refused = |(folder, writable): &(String, bool)| {
+            self.exposes(folder, *writable).is_some()
+                && (*writable || !self.in_stores(folder).any(is_layer))
+        };
+        folders.into_iter().find(is_refused).map(|(folder, _)| folder)
     }
 
     /// `path` from within each store that it is in.
@@ -641,6 +684,32 @@ mod tests {
         ] {
             assert_eq!(is_agent(path), expected, "{path}");
         }
+    }
+
+    #[test]
+    fn overlays_name_their_folders_as_the_kernel_reads_them() {
+        let check = |options: &[&str], expected: &[(&str, bool)], is_escaped: bool| {
+            let mount = json!({"type": "overlay", "options": options});
+            let expected: Vec<(String, bool)> =
+                expected.iter().map(|(path, on)| ((*path).to_string(), *on)).collect();
+            assert_eq!(mount_sources(&mount), expected, "{options:?}");
+            assert_eq!(escaped(&mount).is_some(), is_escaped, "{options:?}");
+        };
+        check(
+            &["lowerdir=/a:/b", "upperdir=/u", "workdir=/w", "private"],
+            &[("/a", false), ("/b", false), ("/u", true), ("/w", true)],
+            false,
+        );
+        check(&["lowerdir=/a::/b"], &[("/a", false), ("/b", false)], false);
+        check(
+            &["lowerdir+=/a:/b", "datadir+=/c:d"],
+            &[("/a:/b", false), ("/c:d", false)],
+            false,
+        );
+        check(&["lowerdir=/\\etc"], &[("/\\etc", false)], true);
+        check(&["lowerdir=/a\\:b"], &[("/a\\", false), ("b", false)], true);
+        check(&["lowerdir=/a,upperdir=/etc"], &[("/a,upperdir=/etc", false)], true);
+        check(&["index=off,lowerdir=/etc"], &[], true);
     }
 
     #[test]

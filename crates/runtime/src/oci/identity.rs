@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::Document;
 use super::keeper::{Keeper, Plugin, podman_text, root_of};
-use super::origin::{laid_over, store_of};
+use super::origin::{laid_over, made_of, store_of};
 
 /// Mounts of a container that are looked at.
 const MOUNTS_MAX: usize = 4096;
@@ -55,6 +55,7 @@ pub fn engine_facts(
     out.sources = sources(spec, mounts, bundle)?;
     let is_socket = |(_, real): &(&String, &String)| is_socket(real);
     out.sockets = out.sources.iter().filter(is_socket).map(|(named, _)| named.clone()).collect();
+    out.overlays = overlays(&out.sources);
     out.host_devices = host_devices(spec);
     let keeper = Keeper::of(spec, bundle, id);
     out.root = root(spec, bundle, &keeper);
@@ -146,6 +147,22 @@ fn sources(
 pub(crate) fn is_socket(path: &str) -> bool {
     use std::os::unix::fs::FileTypeExt as _;
     std::fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket())
+}
+
+/// What is mounted of overlays that Podman and Buildah have a program lay, by the source as
+/// written: `-v FOLDER:/x:O` is a bind of such a one then.
+fn overlays(sources: &BTreeMap<String, String>) -> BTreeMap<String, Vec<(String, bool)>> {
+    let is_laid = |real: &str| {
+        let before = real.split_once("/userdata/overlay/").map(|(before, _)| before);
+        let folder = before.and_then(|before| before.rsplit('/').nth(1));
+        folder.is_some_and(|folder| folder.ends_with("-containers"))
+    };
+    let laid = sources.iter().filter(|(_, real)| is_laid(real));
+    let folders = |real: &str| {
+        let text = |(path, writes)| Some((text_of(path)?, writes));
+        made_of(Path::new(real))?.into_iter().map(text).collect::<Option<Vec<_>>>()
+    };
+    laid.map(|(named, real)| (named.clone(), folders(real).unwrap_or_default())).collect()
 }
 
 /// Whose the root file system is: engines make it in the bundle or in their store, and Podman
@@ -662,6 +679,23 @@ mod tests {
         assert_eq!(of_containerd("/usr").root, Root::Named);
         assert_eq!(of_containerd(".").root, Root::Named);
         assert_eq!(of_containerd("../../../../mine").root, Root::Named);
+    }
+
+    /// Of what lies where overlays are laid and is none the folders are not known.
+    #[test]
+    fn overlays_that_engines_have_laid_are_known_by_their_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let bind = |name: &str| {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(&path).unwrap();
+            json!({"type": "bind", "source": path, "destination": "/x"})
+        };
+        let laid = bind("vfs-containers/1/userdata/overlay/2/merge");
+        let spec = json!({"mounts": [
+            laid, bind("srv/userdata/overlay/2/merge"), bind("vfs-containers/1/userdata/shm")]});
+        let facts = engine_facts(&spec, folder.path(), "1", now()).unwrap();
+        let named = laid["source"].as_str().unwrap().to_string();
+        assert_eq!(facts.overlays, BTreeMap::from([(named, Vec::new())]));
     }
 
     #[test]

@@ -182,25 +182,42 @@ fn store_in(mounts: &str, root: &str) -> Option<PathBuf> {
     path.starts_with('/').then(|| PathBuf::from(path))
 }
 
-/// The folders over which the overlay at `root` is laid. `None`: there is none, or one of them
-/// does not stand there whole.
-pub(super) fn laid_over(root: &Path) -> Option<Vec<PathBuf>> {
+/// The folders of which the overlay at `root` is made, and whether what is written goes there.
+/// `None`: there is none, or one of them does not stand there whole.
+pub(super) fn made_of(root: &Path) -> Option<Vec<(PathBuf, bool)>> {
     let (mounts, root) = mounts(root)?;
-    layers_in(&mounts, root.to_str()?)
+    folders_in(&mounts, root.to_str()?)
 }
 
-fn layers_in(mounts: &str, root: &str) -> Option<Vec<PathBuf>> {
+/// The folders over which it is laid.
+pub(super) fn laid_over(root: &Path) -> Option<Vec<PathBuf>> {
+    let all = made_of(root)?.into_iter();
+    Some(all.filter(|(_, writes)| !writes).map(|(path, _)| path).collect())
+}
+
+fn folders_in(mounts: &str, root: &str) -> Option<Vec<(PathBuf, bool)>> {
     let (_, source) = mount_at(mounts, root)?.split_once(" - ")?;
     let mut fields = source.split(' ');
     if fields.next() != Some("overlay") {
         return None;
     }
-    let options = fields.nth(1)?.split(',');
-    let keys = ["lowerdir", "lowerdir+", "datadir+"];
-    let values = options.filter_map(|it| it.split_once('=')).filter(|(key, _)| keys.contains(key));
-    let folders = values.flat_map(|(_, value)| value.split(':')).filter(|path| !path.is_empty());
-    let folders: Vec<PathBuf> = folders.map(|path| unescaped(path).into()).collect();
-    folders.iter().all(|path| path.is_absolute()).then_some(folders)
+    let mut folders = Vec::new();
+    for (key, value) in fields.nth(1)?.split(',').filter_map(|it| it.split_once('=')) {
+        match key {
+            "lowerdir" => folders.extend(value.split(':').map(|path| (path, false))),
+            // Each names one folder; a colon is part of its name.
+            "lowerdir+" | "datadir+" => folders.push((value, false)),
+            "upperdir" | "workdir" => folders.push((value, true)),
+            _ => {}
+        }
+    }
+    let whole = |(path, writes): (&str, bool)| {
+        // What the kernel was given, which drops a backslash and takes what follows for part of
+        // a name, a colon as well.
+        let path = unescaped(path);
+        (path.starts_with('/') && !path.contains('\\')).then(|| (PathBuf::from(path), writes))
+    };
+    folders.into_iter().filter(|(path, _)| !path.is_empty()).map(whole).collect()
 }
 
 /// A path without the escapes by which it is written there: `\\040` for a space.
@@ -393,14 +410,28 @@ mod tests {
         let line = |kind: &str, options: &str| {
             format!("36 35 0:9 / /s/a\\040b/merge rw - {kind} overlay rw,{options}\n")
         };
-        let check = |line: &str, expected: Option<&[&str]>| {
-            let expected: Option<Vec<PathBuf>> =
-                expected.map(|list| list.iter().map(PathBuf::from).collect());
-            assert_eq!(layers_in(line, "/s/a b/merge"), expected, "{line}");
+        let check = |line: &str, expected: Option<&[(&str, bool)]>| {
+            let expected: Option<Vec<(PathBuf, bool)>> =
+                expected.map(|list| list.iter().map(|(path, on)| (path.into(), *on)).collect());
+            assert_eq!(folders_in(line, "/s/a b/merge"), expected, "{line}");
         };
-        check(&line("overlay", "lowerdir=/usr,upperdir=/u,workdir=/w"), Some(&["/usr"]));
-        check(&line("overlay", "lowerdir=/a\\134x:/b\\040c"), Some(&["/a\\x", "/b c"]));
-        check(&line("overlay", "lowerdir+=/a,lowerdir+=/b"), Some(&["/a", "/b"]));
+        check(
+            &line("overlay", "lowerdir=/usr,upperdir=/u,workdir=/w"),
+            Some(&[("/usr", false), ("/u", true), ("/w", true)]),
+        );
+        check(
+            &line("overlay", "lowerdir=/a:/b\\040c"),
+            Some(&[("/a", false), ("/b c", false)]),
+        );
+        check(
+            &line("overlay", "lowerdir+=/a,lowerdir+=/b:c"),
+            Some(&[("/a", false), ("/b:c", false)]),
+        );
+        // A comma of a name is written as its number; what the kernel would drop is not guessed.
+        check(&line("overlay", "lowerdir=/a\\054b"), Some(&[("/a,b", false)]));
+        check(&line("overlay", "lowerdir=/a\\134x:/b"), None);
+        check(&line("overlay", "lowerdir=/a\\134:b"), None);
+        check(&line("overlay", "lowerdir=/a,upperdir=/\\134etc,workdir=/w"), None);
         check(&line("overlay", "lowerdir=l/ABC:/usr"), None);
         check(&line("fuse.fuse-overlayfs", "lowerdir=/usr"), None);
         check("36 35 0:9 / /other rw - overlay overlay rw,lowerdir=/usr\n", None);

@@ -1,0 +1,93 @@
+//! Askings that only look like less: what the kernel or a runtime reads in another way.
+
+use super::*;
+
+fn baseline() -> Policy {
+    Policy::builtin("baseline").unwrap().policy
+}
+
+/// Whether `engine` may have this mount under `policy`, or why not.
+fn mounted(policy: &Policy, engine: &EngineFacts, mount: Value) -> Result<(), String> {
+    let mut spec = docker();
+    put(&mut spec, "/mounts/-", mount);
+    harden_container(spec, policy, &facts(), engine).map(|_| ()).map_err(|r| r.to_string())
+}
+
+fn bind(source: &str) -> Value {
+    json!({"destination": "/x", "type": "bind", "source": source, "options": ["rbind", "ro"]})
+}
+
+fn overlay(options: &[&str]) -> Value {
+    json!({"destination": "/x", "type": "overlay", "source": "overlay", "options": options})
+}
+
+/// Sockets are known by what they are, wherever they lie.
+#[test]
+fn no_socket_is_given_but_of_a_volume_or_a_builders() {
+    let excepted = policy(
+        "engines: {exceptions: [{containers: [web-1], allow: [\"mount:/srv/s.sock\"], reason: r, \
+         expires: \"2099-01-01\"}]}",
+    );
+    let agent = "/tmp/.buildkit-ssh-sock1/ssh_auth_sock";
+    let volume = "/var/lib/docker/volumes/v/_data/s";
+    let mut engine = known();
+    for source in ["/srv/s.sock", "/srv/link", agent, volume] {
+        engine.sockets.insert(source.into());
+    }
+    engine.sources.insert("/srv/link".into(), "/srv/listens".into());
+    for source in ["/srv/s.sock", "/srv/link", agent] {
+        let refused = mounted(&baseline(), &engine, bind(source)).unwrap_err();
+        assert!(refused.contains("listens at this socket"), "{refused}");
+    }
+    for (policy, source) in [(&excepted, "/srv/s.sock"), (&baseline(), volume)] {
+        assert_eq!(mounted(policy, &engine, bind(source)), Ok(()), "{source}");
+    }
+    assert_eq!(mounted(&baseline(), &engine, bind("/srv/data")), Ok(()));
+    engine.kind = ContainerKind::Build;
+    assert_eq!(mounted(&baseline(), &engine, bind(agent)), Ok(()));
+    assert!(mounted(&baseline(), &engine, bind("/srv/s.sock")).is_err());
+}
+
+#[test]
+fn overlays_are_read_as_the_kernel_reads_them_or_refused() {
+    let engine = known();
+    for options in [
+        &["lowerdir=/srv/a\\:b"][..],
+        &["lowerdir=/\\etc"],
+        &["lowerdir=/srv/a,upperdir=/etc"],
+        &["index=off,lowerdir=/etc"],
+    ] {
+        let refused = mounted(&baseline(), &engine, overlay(options)).unwrap_err();
+        assert!(refused.contains("in another way"), "{refused}");
+    }
+    // A colon is part of a name that stands alone.
+    let mut linked = known();
+    linked.sources.insert("/srv/a:b".into(), "/etc".into());
+    let named = overlay(&["lowerdir+=/srv/a:b", "lowerdir+=/srv/c"]);
+    assert!(mounted(&baseline(), &linked, named.clone()).unwrap_err().contains("`/etc`"));
+    assert_eq!(mounted(&baseline(), &engine, named), Ok(()));
+}
+
+/// Podman with a program that lays overlays hands their folder over as a bind.
+#[test]
+fn overlays_that_are_laid_already_are_judged_by_what_they_are_made_of() {
+    let laid = "/srv/store/overlay-containers/1/userdata/overlay/2/merge";
+    let check = |made_of: &[(&str, bool)], expected: Result<(), &str>| {
+        let mut engine = known();
+        engine.engine_folders.push("/srv/store".into());
+        let made_of = made_of.iter().map(|(path, on)| ((*path).to_string(), *on)).collect();
+        engine.overlays.insert(laid.into(), made_of);
+        let result = mounted(&baseline(), &engine, bind(laid));
+        match (&result, expected) {
+            (Ok(()), Ok(())) => {}
+            (Err(said), Err(what)) if said.contains(what) => {}
+            _ => panic!("{result:?}, not {expected:?}"),
+        }
+    };
+    let own = "/srv/store/overlay-containers/1/userdata/overlay/2/upper";
+    check(&[("/srv/a", false), (own, true)], Ok(()));
+    check(&[("/srv/store/overlay/9/merged", false), (own, true)], Ok(()));
+    check(&[("/etc", false), (own, true)], Err("made of `/etc` of the host"));
+    check(&[("/srv/a", false), ("/etc/x", true)], Err("made of `/etc/x` of the host"));
+    check(&[], Err("of which folders"));
+}
