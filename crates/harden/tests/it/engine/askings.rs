@@ -21,6 +21,40 @@ fn overlay(options: &[&str]) -> Value {
     json!({"destination": "/x", "type": "overlay", "source": "overlay", "options": options})
 }
 
+/// A device without numbers is none, and a rule without numbers is about all.
+#[test]
+fn a_device_without_numbers_gives_a_right_to_none() {
+    let all = json!({"allow": true, "type": "c", "access": "rwm"});
+    let one = json!({"allow": true, "type": "c", "major": 10, "minor": 229, "access": "rwm"});
+    let harmless = json!({"allow": true, "type": "c", "major": 1, "minor": 3, "access": "rwm"});
+    let mut engine = known();
+    engine.host_devices.insert("/dev/fuse".into(), ("c".into(), 10, 229));
+    let check = |device: Value, rule: &Value, expected: bool| {
+        let fuse = policy("engines: {devices: [/dev/fuse]}");
+        let mut spec = docker();
+        put(&mut spec, "/linux/devices", json!([device]));
+        put(&mut spec, "/linux/resources/devices/-", rule.clone());
+        let result = harden_container(spec, &fuse, &facts(), &engine);
+        assert_eq!(result.is_ok(), expected, "{device} {rule}: {result:?}");
+    };
+    let named = json!({"path": "/dev/fuse", "type": "c", "major": 10, "minor": 229});
+    check(named.clone(), &one, true);
+    check(named, &all, false);
+    for path in ["/dev/fuse", "/dev/null"] {
+        for numbers in [json!({}), json!({"major": -1, "minor": -1}), json!({"minor": -1})] {
+            let mut device = json!({"path": path, "type": "c"});
+            for (key, value) in numbers.as_object().unwrap() {
+                device[key] = value.clone();
+            }
+            check(device.clone(), &harmless, true);
+            check(device.clone(), &one, false);
+            check(device, &all, false);
+        }
+    }
+    let half = json!({"path": "/dev/fuse", "type": "c", "major": 10, "minor": -1});
+    check(half, &harmless, false);
+}
+
 /// Sockets are known by what they are, wherever they lie.
 #[test]
 fn no_socket_is_given_but_of_a_volume_or_a_builders() {
