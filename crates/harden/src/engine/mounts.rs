@@ -270,7 +270,17 @@ fn is_writable(mount: &Value) -> bool {
 
 /// Whether a mount maps ids otherwise than the container does: who is nobody in it could own files
 /// as the host's root then. Kubernetes maps volumes as the pod is mapped.
+///
+/// crun takes a mapping from the options, too (`idmap=uids=0-1000-1`); without one it takes the
+/// container's.
 fn changes_owners(work: &Work, mount: &Value) -> bool {
+    let is_mapping = |option: &str| {
+        let word = option.strip_prefix('r').unwrap_or(option);
+        word.strip_prefix("idmap").is_some_and(|rest| !rest.is_empty())
+    };
+    if options(mount).any(is_mapping) {
+        return true;
+    }
     ["uidMappings", "gidMappings"].into_iter().any(|key| {
         let is_some = |map: &&Value| !map.is_null() && map.as_array().is_none_or(|l| !l.is_empty());
         let map = mount.get(key).filter(is_some);
@@ -365,6 +375,14 @@ impl Confine<'_> {
                 );
                 let fix = "name folders without backslashes and commas, each option by itself";
                 work.refuse("mounts", what, fix);
+                return Judgement::Gone;
+            }
+            if kind == "overlay" && changes_owners(work, mount) {
+                let what = format!(
+                    "files of the overlay at `{}` would have other owners than on the host",
+                    cut(&destination)
+                );
+                work.refuse("mounts", what, "leave the mapping of ids out");
                 return Judgement::Gone;
             }
             let sources = mount_sources(mount).into_iter();

@@ -55,6 +55,27 @@ fn a_device_without_numbers_gives_a_right_to_none() {
     check(half, &harmless, false);
 }
 
+#[test]
+fn a_mapping_among_the_options_is_one() {
+    let check = |option: &str, expected: bool| {
+        let mut mount = bind("/srv/data");
+        mount["options"] = json!(["rbind", "ro", option]);
+        let result = mounted(&baseline(), &known(), mount);
+        assert_eq!(result.is_ok(), expected, "{option}: {result:?}");
+        if let Err(said) = result {
+            assert!(said.contains("other owners"), "{said}");
+        }
+    };
+    check("idmap=uids=0-1000-1;gids=0-1000-1", false);
+    check("idmap=uids=@0-0-1", false);
+    check("idmap=", false);
+    check("ridmap=uids=0-1000-1", false);
+    check("idmap", true);
+    check("ridmap", true);
+    let mapped = overlay(&["lowerdir=/srv/a", "idmap=uids=0-1000-1"]);
+    assert!(mounted(&baseline(), &known(), mapped).unwrap_err().contains("other owners"));
+}
+
 /// Sockets are known by what they are, wherever they lie.
 #[test]
 fn no_socket_is_given_but_of_a_volume_or_a_builders() {
