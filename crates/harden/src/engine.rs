@@ -33,6 +33,7 @@ use crate::{Facts, Malformed};
 pub use asking::{Asking, judge_asked};
 pub use capabilities::ENGINE_CAPABILITIES;
 pub use devices::is_harmless_device;
+pub use modules::is_ambiguous_profile;
 pub use mounts::{host_path_exposes, mount_sources};
 pub use narrow::narrow;
 
@@ -119,7 +120,8 @@ pub struct EngineFacts {
     pub host_devices: BTreeMap<String, (String, i64, i64)>,
     /// Whether this machine's kernel runs AppArmor.
     pub apparmor: bool,
-    /// The mode of the profile that its first process names, as the kernel says it.
+    /// The mode of the profile that its first process names, as the kernel says it; it knows none
+    /// of that name otherwise.
     pub apparmor_mode: Option<String>,
     /// The loaded profile by which an engine confines containers unless asked for another.
     pub apparmor_default: Option<String>,

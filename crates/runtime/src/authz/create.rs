@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use palisade_harden::{Asking, ENGINE_CAPABILITIES, EngineFacts};
+use palisade_harden::{Asking, ENGINE_CAPABILITIES, EngineFacts, is_ambiguous_profile};
 use palisade_policy::{Allowance, EngineMode, Policy, PublishedPorts, Restarts};
 use serde_json::{Value, json};
 
@@ -218,11 +218,16 @@ impl Asked {
             // Docker takes `name=value` and the older `name:value`.
             let (name, value) =
                 option.split_once('=').or_else(|| option.split_once(':')).unwrap_or((option, ""));
+            let value = match value.trim() {
+                other if name == "apparmor" && is_ambiguous_profile(other) => "unconfined",
+                value => value,
+            };
             match (name, value) {
                 ("seccomp", "unconfined") => {
                     let what = "a container without a system-call filter was asked for";
                     self.ask("seccomp", what, Allowance::Seccomp);
                 }
+                // Which profiles there are the runtime sees.
                 ("apparmor", "unconfined") | ("label", "disable") => {
                     let what = "AppArmor or SELinux would not confine the container";
                     self.ask("security_module", what, Allowance::SecurityModule);

@@ -55,6 +55,35 @@ fn a_device_without_numbers_gives_a_right_to_none() {
     check(half, &harmless, false);
 }
 
+/// AppArmor takes some names for others, and confines by none that it does not list.
+#[test]
+fn a_profile_is_one_that_the_kernel_lists_under_its_name() {
+    let check = |profile: &str, mode: Option<&str>, expected: bool| {
+        let engine =
+            EngineFacts { apparmor: true, apparmor_mode: mode.map(str::to_string), ..known() };
+        let mut spec = docker();
+        put(&mut spec, "/process/apparmorProfile", json!(profile));
+        let result = harden_container(spec, &baseline(), &facts(), &engine);
+        assert_eq!(result.is_ok(), expected, "{profile:?} {mode:?}: {result:?}");
+    };
+    check("docker-default", Some("enforce"), true);
+    check("docker-default", Some("kill"), true);
+    check("docker-default", Some("complain"), false);
+    check("docker-default", None, false);
+    check("", None, true);
+    for name in ["unconfined ", "unconfined//&unconfined", ":root:unconfined", "&unconfined"] {
+        check(name, None, false);
+        check(name, Some("enforce"), false);
+        let exec = |apparmor: bool| {
+            let engine = EngineFacts { apparmor, ..known() };
+            let process = json!({"args": ["sh"], "apparmorProfile": name});
+            harden_exec(process, None, &baseline(), &facts(), &engine)
+        };
+        assert!(exec(true).unwrap_err().to_string().contains("AppArmor"), "{name:?}");
+        assert!(exec(false).is_ok(), "there is no AppArmor");
+    }
+}
+
 #[test]
 fn a_mapping_among_the_options_is_one() {
     let check = |option: &str, expected: bool| {
