@@ -102,7 +102,8 @@ pub struct EngineFacts {
     pub kind: ContainerKind,
     /// Whether a kubelet asked for it: its labels and settings are the cluster's.
     pub kubernetes: bool,
-    /// Kinds of namespaces that the spec joins by a path, and which are the host's own.
+    /// Kinds of namespaces that the spec joins by a path, and which are the host's own, or cannot
+    /// be looked at.
     pub host_namespaces: Vec<String>,
     /// Where sources of mounts lead once links are followed, by the source as written.
     pub sources: BTreeMap<String, String>,
@@ -341,6 +342,20 @@ impl<'a> Confine<'a> {
             work.refuse(
                 "namespaces",
                 "the container would share the host's mounts".into(),
+                "give it a mount namespace of its own",
+            );
+        }
+        // No engine joins one: `/proc/1/ns/mnt` is the host's, and another's shows what it has.
+        let joins = |entry: &&Value| {
+            let path = entry.get("path").filter(|path| !path.is_null());
+            kind_of(entry).as_deref() == Some("mount") && path.is_some_and(|path| *path != "")
+        };
+        if let Some(entry) = list.iter().find(joins) {
+            let path: String =
+                entry.get("path").and_then(Value::as_str).unwrap_or("?").chars().take(120).collect();
+            work.refuse(
+                "namespaces",
+                format!("the container would be in the mount namespace `{path}`"),
                 "give it a mount namespace of its own",
             );
         }

@@ -47,7 +47,7 @@ pub fn engine_facts(
 ) -> Result<EngineFacts, String> {
     let mut out = EngineFacts::unknown(id, now);
     security_modules(&mut out, spec);
-    out.host_namespaces = host_namespaces(spec);
+    out.host_namespaces = host_namespaces(spec, bundle);
     let mounts = spec.pointer("/mounts").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     if mounts.len() > MOUNTS_MAX {
         return Err(format!("palisade: the container has more than {MOUNTS_MAX} mounts"));
@@ -104,8 +104,9 @@ fn mode_in<'l>(list: &'l str, profile: &str) -> Option<&'l str> {
     list.lines().filter_map(line).find(|(name, _)| *name == profile).map(|(_, mode)| mode)
 }
 
-/// Kinds of namespaces that are joined by a path and are this process's own.
-fn host_namespaces(spec: &Value) -> Vec<String> {
+/// Kinds of namespaces that are joined by a path and are this process's own. One that cannot be
+/// looked at counts: it may be. Runtimes look for a path from the bundle.
+fn host_namespaces(spec: &Value, bundle: &Path) -> Vec<String> {
     let list = spec.pointer("/linux/namespaces").and_then(Value::as_array);
     let same = |entry: &Value| -> Option<String> {
         let kind = entry.get("type")?.as_str()?;
@@ -116,8 +117,10 @@ fn host_namespaces(spec: &Value) -> Vec<String> {
             other => other,
         };
         let ours = std::fs::metadata(Path::new("/proc/self/ns").join(file)).ok()?;
-        let theirs = std::fs::metadata(path).ok()?;
-        ((ours.dev(), ours.ino()) == (theirs.dev(), theirs.ino())).then(|| kind.to_string())
+        let theirs = std::fs::metadata(bundle.join(path));
+        let is_another =
+            theirs.is_ok_and(|theirs| (ours.dev(), ours.ino()) != (theirs.dev(), theirs.ino()));
+        (!is_another).then(|| kind.to_string())
     };
     list.into_iter().flatten().filter_map(same).collect()
 }
@@ -703,20 +706,25 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::os::unix::fs::symlink("/etc", folder.path().join("link")).unwrap();
         let link = folder.path().join("link").display().to_string();
+        // Relative ones are looked for from the bundle.
+        std::os::unix::fs::symlink("/proc/self/ns/ipc", folder.path().join("ipc")).unwrap();
+        std::fs::write(folder.path().join("other"), "").unwrap();
         let _socket =
             std::os::unix::net::UnixListener::bind(folder.path().join("real")).unwrap();
         std::os::unix::fs::symlink("real", folder.path().join("socket")).unwrap();
         let spec = json!({
             "linux": {"namespaces": [
                 {"type": "network", "path": "/proc/self/ns/net"},
-                {"type": "pid", "path": "/nowhere"}, {"type": "uts"}]},
+                {"type": "pid", "path": "/nowhere"}, {"type": "uts"},
+                {"type": "ipc", "path": "ipc"}, {"type": "cgroup", "path": "other"},
+                {"type": "future", "path": "/nowhere"}]},
             "mounts": [{"type": "bind", "source": link, "destination": "/x"},
                        {"type": "bind", "source": "socket", "destination": "/s"},
                        {"type": "none", "source": "link", "options": ["rbind"]},
                        {"type": "tmpfs", "source": "tmpfs"}],
         });
         let facts = engine_facts(&spec, folder.path(), "1", now()).unwrap();
-        assert_eq!(facts.host_namespaces, ["network"]);
+        assert_eq!(facts.host_namespaces, ["network", "pid", "ipc"]);
         assert_eq!(facts.sources.get(&link).map(String::as_str), Some("/etc"));
         assert_eq!(facts.sources.get("link").map(String::as_str), Some("/etc"));
         assert_eq!(facts.sockets.iter().map(String::as_str).collect::<Vec<_>>(), ["socket"]);

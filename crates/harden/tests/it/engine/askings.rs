@@ -85,6 +85,26 @@ fn a_profile_is_one_that_the_kernel_lists_under_its_name() {
 }
 
 #[test]
+fn no_mount_namespace_is_joined() {
+    let check = |policy: &Policy, path: Value, expected: bool| {
+        let mut spec = docker();
+        spec["linux"]["namespaces"][0]["path"] = path.clone();
+        let result = harden(spec, policy);
+        assert_eq!(result.is_ok(), expected, "{path}: {result:?}");
+        if let Err(refusal) = result {
+            assert!(refusal.to_string().contains("in the mount namespace"), "{refusal}");
+        }
+    };
+    check(&baseline(), json!(""), true);
+    check(&baseline(), Value::Null, true);
+    let remove = policy("engines: {asked: remove}\n");
+    for path in [json!("/proc/1/ns/mnt"), json!("mnt"), json!(1)] {
+        check(&baseline(), path.clone(), false);
+        check(&remove, path, false);
+    }
+}
+
+#[test]
 fn a_mapping_among_the_options_is_one() {
     let check = |option: &str, expected: bool| {
         let mut mount = bind("/srv/data");
