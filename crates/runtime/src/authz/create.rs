@@ -378,6 +378,8 @@ impl Asked {
         let limits = &policy.containers.limits;
         for (field, most, zero_is_none) in [
             ("Memory", limits.memory_bytes, false),
+            // Both together, so that what is above memory is swap; -1 is as much as there is.
+            ("MemorySwap", limits.memory_bytes, false),
             ("PidsLimit", limits.pids.map(u64::from), true),
             ("NanoCpus", limits.cpu_millis.map(|millis| u64::from(millis) * 1_000_000), false),
         ] {
@@ -388,13 +390,20 @@ impl Asked {
                 asked.ask("limits", &what, Allowance::Limits);
             }
         }
-        if let (Some(millis), Some(quota)) =
-            (limits.cpu_millis, body.get("CpuQuota")?.number()?.filter(|quota| *quota != 0.0))
-        {
-            let period = body.get("CpuPeriod")?.number()?.filter(|n| *n > 0.0);
-            let most = f64::from(millis) / 1000.0 * period.unwrap_or(100_000.0);
-            if quota < 0.0 || quota > most {
-                let what = format!("`CpuQuota` would be above the policy's {most}");
+        if let Some(millis) = limits.cpu_millis {
+            // Zero is no change.
+            let number = |name: &str| Ok(body.get(name)?.number()?.filter(|n| *n != 0.0));
+            let what = match (number("CpuQuota")?, number("CpuPeriod")?) {
+                (None, None) => None,
+                (Some(quota), Some(period)) => {
+                    let most = f64::from(millis) / 1000.0 * period;
+                    let is_above = quota < 0.0 || period < 0.0 || quota > most;
+                    is_above.then(|| format!("`CpuQuota` would be above the policy's {most}"))
+                }
+                // Nobody here knows of the other one that it would be held against.
+                _ => Some("of `CpuQuota` and `CpuPeriod` one would be changed alone".into()),
+            };
+            if let Some(what) = what {
                 asked.ask("limits", &what, Allowance::Limits);
             }
         }

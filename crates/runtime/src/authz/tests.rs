@@ -287,6 +287,40 @@ fn ports_and_restarts_are_the_policys_business() {
 }
 
 #[test]
+fn limits_of_what_runs_are_not_raised_above_the_policys() {
+    let limits = "version: 1\nname: test\ncontainers: {limits: {memory: 8Mi, cpu: 0.5}}\n";
+    let (plugin, none) = (Plugin::new(limits), Plugin::baseline());
+    let uri = "/v1.41/containers/x/update";
+    for body in [
+        "{}",
+        r#"{"CpuQuota":0,"CpuPeriod":0,"MemorySwap":0,"Memory":0}"#,
+        r#"{"CpuQuota":50000,"CpuPeriod":100000}"#,
+        r#"{"CpuQuota":500,"CpuPeriod":1000}"#,
+        r#"{"Memory":8388608,"MemorySwap":8388608}"#,
+        r#"{"NanoCpus":500000000}"#,
+    ] {
+        plugin.allows(uri, body);
+        none.allows(uri, body);
+    }
+    for (body, what) in [
+        (r#"{"CpuPeriod":1000}"#, "changed alone"),
+        (r#"{"CpuQuota":1000}"#, "changed alone"),
+        (r#"{"CpuQuota":-1}"#, "changed alone"),
+        (r#"{"CpuQuota":50001,"CpuPeriod":100000}"#, "CpuQuota"),
+        (r#"{"CpuQuota":1000,"CpuPeriod":1000}"#, "CpuQuota"),
+        (r#"{"CpuQuota":-1,"CpuPeriod":100000}"#, "CpuQuota"),
+        (r#"{"CpuQuota":-2,"CpuPeriod":-1}"#, "CpuQuota"),
+        (r#"{"MemorySwap":-1}"#, "MemorySwap"),
+        (r#"{"Memory":1048576,"MemorySwap":8388609}"#, "MemorySwap"),
+        (r#"{"Memory":8388609}"#, "`Memory`"),
+        (r#"{"NanoCpus":500000001}"#, "NanoCpus"),
+    ] {
+        plugin.refuses(uri, body, what);
+        none.allows(uri, body);
+    }
+}
+
+#[test]
 fn a_policy_that_cannot_be_read_starts_nothing() {
     let plugin = Plugin::new("rubbish: [");
     plugin.refuses(CREATE, ORDINARY, "palisade: ");
