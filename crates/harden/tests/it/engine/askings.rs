@@ -104,6 +104,31 @@ fn no_mount_namespace_is_joined() {
     }
 }
 
+/// A quota is a part of its period, and the kernel knows a least one.
+#[test]
+fn a_short_period_gives_no_more_of_the_processor() {
+    let check = |cpu: &str, asked: Value, expected: (u64, u64)| {
+        let mine = policy(&format!("containers: {{limits: {{cpu: {cpu}}}}}\n"));
+        let mut spec = docker();
+        spec["linux"]["resources"]["cpu"] = asked.clone();
+        let out = harden(spec, &mine).unwrap().spec;
+        let cpu = &out["linux"]["resources"]["cpu"];
+        let found = (cpu["quota"].as_u64().unwrap(), cpu["period"].as_u64().unwrap());
+        assert_eq!(found, expected, "{asked}");
+        assert_eq!(harden(out.clone(), &mine).unwrap().spec, out, "twice is as once");
+    };
+    check("0.5", json!({}), (50_000, 100_000));
+    check("0.5", json!({"period": 1000, "quota": 1000}), (50_000, 100_000));
+    check("0.5", json!({"period": 1000}), (50_000, 100_000));
+    check("0.5", json!({"period": 2000}), (1000, 2000));
+    check("0.5", json!({"period": 2000, "quota": 1000}), (1000, 2000));
+    check("0.5", json!({"period": 2000, "quota": 1001}), (1000, 2000));
+    check("0.5", json!({"period": 10_000, "quota": 2000}), (2000, 10_000));
+    check("0.5", json!({"period": 10_000, "quota": -1}), (5000, 10_000));
+    check("0.5", json!({"period": 1_000_000, "quota": 400_000}), (400_000, 1_000_000));
+    check("0.01", json!({"period": 1000, "quota": 1000}), (1000, 100_000));
+}
+
 #[test]
 fn a_mapping_among_the_options_is_one() {
     let check = |option: &str, expected: bool| {
