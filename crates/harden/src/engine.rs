@@ -351,8 +351,13 @@ impl<'a> Confine<'a> {
             kind_of(entry).as_deref() == Some("mount") && path.is_some_and(|path| *path != "")
         };
         if let Some(entry) = list.iter().find(joins) {
-            let path: String =
-                entry.get("path").and_then(Value::as_str).unwrap_or("?").chars().take(120).collect();
+            let path: String = entry
+                .get("path")
+                .and_then(Value::as_str)
+                .unwrap_or("?")
+                .chars()
+                .take(120)
+                .collect();
             work.refuse(
                 "namespaces",
                 format!("the container would be in the mount namespace `{path}`"),

@@ -386,8 +386,7 @@ impl Confine<'_> {
                 return Judgement::Gone;
             }
             let sources = mount_sources(mount).into_iter();
-            let exposed =
-                self.exposed_of(sources.map(|(folder, on)| (self.resolved(&folder), on)));
+            let exposed = self.exposed_of(sources.map(|(folder, on)| (self.resolved(&folder), on)));
             if belongs && exposed.is_none() {
                 return Judgement::Ordinary;
             }
@@ -719,11 +718,7 @@ mod tests {
             false,
         );
         check(&["lowerdir=/a::/b"], &[("/a", false), ("/b", false)], false);
-        check(
-            &["lowerdir+=/a:/b", "datadir+=/c:d"],
-            &[("/a:/b", false), ("/c:d", false)],
-            false,
-        );
+        check(&["lowerdir+=/a:/b", "datadir+=/c:d"], &[("/a:/b", false), ("/c:d", false)], false);
         check(&["lowerdir=/\\etc"], &[("/\\etc", false)], true);
         check(&["lowerdir=/a\\:b"], &[("/a\\", false), ("b", false)], true);
         check(&["lowerdir=/a,upperdir=/etc"], &[("/a,upperdir=/etc", false)], true);

@@ -213,6 +213,29 @@ impl Asked {
         Ok(())
     }
 
+    /// The same of a service's tasks, which are started again unless it is said otherwise.
+    fn service_restarts(&mut self, asked: &Tree, policy: &Policy) -> Result<(), BadBody> {
+        if policy.engines.restarts == Restarts::Any || policy.engines.mode == EngineMode::Report {
+            return Ok(());
+        }
+        let condition = asked.get("Condition")?.text()?.unwrap_or_default();
+        let most = asked.get("MaxAttempts")?.number()?.unwrap_or(0.0);
+        let is_bounded = match condition {
+            "none" => true,
+            "on-failure" => (1.0..=RESTARTS_MAX).contains(&most),
+            _ => false,
+        };
+        if !is_bounded {
+            let shown: String = condition.chars().take(32).collect();
+            self.always.push(format!(
+                "restarts of a service without end were asked for (`{shown}`) [restarts]: use \
+                 --restart-condition none, or on-failure with --restart-max-attempts 5 or less, or \
+                 have the policy say `engines.restarts: any`"
+            ));
+        }
+        Ok(())
+    }
+
     fn security(&mut self, host: &Tree) -> Result<(), BadBody> {
         for option in host.get("SecurityOpt")?.texts()? {
             // Docker takes `name=value` and the older `name:value`.
@@ -353,6 +376,7 @@ impl Asked {
             asked.refuse_ports(&["of a service".to_string()], allowed);
         }
         let task = body.get("TaskTemplate")?;
+        asked.service_restarts(task.get("RestartPolicy")?, policy)?;
         engine.name = body.get("Name")?.text()?.map(str::to_string);
         engine.image = task.at(&["ContainerSpec", "Image"])?.text()?.map(str::to_string);
         let runtime = task.get("Runtime")?.text()?.unwrap_or_default();
@@ -466,7 +490,8 @@ impl Asked {
 /// Without a number the engine takes a high one.
 fn is_modest(address: &str, number: &str) -> bool {
     let is_named = match address.parse::<std::net::IpAddr>() {
-        Ok(address) => !address.is_unspecified(),
+        // `::ffff:0.0.0.0` is every address as well.
+        Ok(address) => !address.to_canonical().is_unspecified(),
         Err(_) => false,
     };
     // A range begins with its lowest.

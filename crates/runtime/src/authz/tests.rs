@@ -245,6 +245,8 @@ fn ports_and_restarts_are_the_policys_business() {
         ("", "8080"),
         ("0.0.0.0", "8080"),
         ("::", "8080"),
+        ("::ffff:0.0.0.0", "8080"),
+        ("::ffff:0:0", "8080"),
         ("127.0.0.1", "80"),
         ("127.0.0.1", "1000-2000"),
         ("127.0.0.1", "http"),
@@ -263,6 +265,30 @@ fn ports_and_restarts_are_the_policys_business() {
         format!(r#""RestartPolicy":{{"Name":"{name}","MaximumRetryCount":{most}}}"#)
     };
     let bounded = with("restarts: bounded");
+    for (restarts, is_allowed) in [
+        (r#"{"Condition":"none"}"#, true),
+        (r#"{"Condition":"on-failure","MaxAttempts":1}"#, true),
+        (r#"{"Condition":"on-failure","MaxAttempts":5}"#, true),
+        (r#"{"Condition":"on-failure","MaxAttempts":6}"#, false),
+        (r#"{"Condition":"on-failure","MaxAttempts":0}"#, false),
+        (r#"{"Condition":"on-failure"}"#, false),
+        (r#"{"Condition":"any","MaxAttempts":1}"#, false),
+        (r#"{"MaxAttempts":1}"#, false),
+        ("{}", false),
+        ("null", false),
+    ] {
+        let body = format!(r#"{{"TaskTemplate":{{"RestartPolicy":{restarts}}}}}"#);
+        for uri in ["/v1.41/services/create", "/v1.41/services/x/update"] {
+            Plugin::baseline().allows(uri, &body);
+            with("restarts: bounded, mode: report").allows(uri, &body);
+            if is_allowed {
+                bounded.allows(uri, &body);
+            } else {
+                bounded.refuses(uri, &body, "restarts of a service");
+            }
+        }
+    }
+    bounded.refuses("/v1.41/services/create", r#"{"TaskTemplate":{}}"#, "of a service");
     for (name, most, is_allowed) in [
         ("", 0, true),
         ("no", 0, true),

@@ -613,7 +613,10 @@ mod tests {
         both["annotations"]["io.kubernetes.cri-o.ContainerType"] = json!("container");
         both["annotations"]["io.kubernetes.cri.container-type"] = json!("sandbox");
         let found = facts(&both, crio);
-        assert_eq!((found.kind, found.image.as_deref()), (ContainerKind::Workload, Some("pause:3")));
+        assert_eq!(
+            (found.kind, found.image.as_deref()),
+            (ContainerKind::Workload, Some("pause:3"))
+        );
         assert_eq!((found.name.as_deref(), found.asked_digests.len()), (Some("p"), 0));
         assert_eq!(found.image_digests.len(), 1);
         let found = facts(&both, &task("k8s.io"));
@@ -709,8 +712,7 @@ mod tests {
         // Relative ones are looked for from the bundle.
         std::os::unix::fs::symlink("/proc/self/ns/ipc", folder.path().join("ipc")).unwrap();
         std::fs::write(folder.path().join("other"), "").unwrap();
-        let _socket =
-            std::os::unix::net::UnixListener::bind(folder.path().join("real")).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(folder.path().join("real")).unwrap();
         std::os::unix::fs::symlink("real", folder.path().join("socket")).unwrap();
         let spec = json!({
             "linux": {"namespaces": [

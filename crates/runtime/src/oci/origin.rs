@@ -419,10 +419,7 @@ mod tests {
             &line("overlay", "lowerdir=/usr,upperdir=/u,workdir=/w"),
             Some(&[("/usr", false), ("/u", true), ("/w", true)]),
         );
-        check(
-            &line("overlay", "lowerdir=/a:/b\\040c"),
-            Some(&[("/a", false), ("/b c", false)]),
-        );
+        check(&line("overlay", "lowerdir=/a:/b\\040c"), Some(&[("/a", false), ("/b c", false)]));
         check(
             &line("overlay", "lowerdir+=/a,lowerdir+=/b:c"),
             Some(&[("/a", false), ("/b:c", false)]),
