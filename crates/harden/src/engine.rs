@@ -17,7 +17,7 @@ mod modules;
 mod mounts;
 mod narrow;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use palisade_base::{Explain as _, Timestamp};
 use palisade_policy::document::matches;
@@ -33,6 +33,7 @@ use crate::{Facts, Malformed};
 pub use asking::{Asking, judge_asked};
 pub use capabilities::ENGINE_CAPABILITIES;
 pub use devices::is_harmless_device;
+pub use modules::is_ambiguous_profile;
 pub use mounts::{host_path_exposes, mount_sources};
 pub use narrow::narrow;
 
@@ -101,10 +102,16 @@ pub struct EngineFacts {
     pub kind: ContainerKind,
     /// Whether a kubelet asked for it: its labels and settings are the cluster's.
     pub kubernetes: bool,
-    /// Kinds of namespaces that the spec joins by a path, and which are the host's own.
+    /// Kinds of namespaces that the spec joins by a path, and which are the host's own, or cannot
+    /// be looked at.
     pub host_namespaces: Vec<String>,
     /// Where sources of mounts lead once links are followed, by the source as written.
     pub sources: BTreeMap<String, String>,
+    /// Those sources, as written, that lead to a socket.
+    pub sockets: BTreeSet<String>,
+    /// Those that are overlays which the engine has mounted: of which folders, and whether what is
+    /// written goes there; none are known where the list is empty.
+    pub overlays: BTreeMap<String, Vec<(String, bool)>>,
     /// Whose its root file system is.
     pub root: Root,
     /// Folders in which the engine keeps images and containers, besides the usual ones; of a build
@@ -114,7 +121,8 @@ pub struct EngineFacts {
     pub host_devices: BTreeMap<String, (String, i64, i64)>,
     /// Whether this machine's kernel runs AppArmor.
     pub apparmor: bool,
-    /// The mode of the profile that its first process names, as the kernel says it.
+    /// The mode of the profile that its first process names, as the kernel says it; it knows none
+    /// of that name otherwise.
     pub apparmor_mode: Option<String>,
     /// The loaded profile by which an engine confines containers unless asked for another.
     pub apparmor_default: Option<String>,
@@ -140,6 +148,8 @@ impl EngineFacts {
             kubernetes: false,
             host_namespaces: Vec::new(),
             sources: BTreeMap::new(),
+            sockets: BTreeSet::new(),
+            overlays: BTreeMap::new(),
             root: Root::Named,
             engine_folders: Vec::new(),
             host_devices: BTreeMap::new(),
@@ -332,6 +342,25 @@ impl<'a> Confine<'a> {
             work.refuse(
                 "namespaces",
                 "the container would share the host's mounts".into(),
+                "give it a mount namespace of its own",
+            );
+        }
+        // No engine joins one: `/proc/1/ns/mnt` is the host's, and another's shows what it has.
+        let joins = |entry: &&Value| {
+            let path = entry.get("path").filter(|path| !path.is_null());
+            kind_of(entry).as_deref() == Some("mount") && path.is_some_and(|path| *path != "")
+        };
+        if let Some(entry) = list.iter().find(joins) {
+            let path: String = entry
+                .get("path")
+                .and_then(Value::as_str)
+                .unwrap_or("?")
+                .chars()
+                .take(120)
+                .collect();
+            work.refuse(
+                "namespaces",
+                format!("the container would be in the mount namespace `{path}`"),
                 "give it a mount namespace of its own",
             );
         }

@@ -32,6 +32,7 @@ mod ids;
 pub mod inspect;
 pub mod install;
 mod io;
+mod json;
 mod layers;
 mod lock;
 mod manage;

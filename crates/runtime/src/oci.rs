@@ -40,6 +40,7 @@ use serde_json::{Value, json};
 
 pub use arguments::{Invocation, parse as parse_arguments};
 pub use document::{DOCUMENT_BYTES_MAX, Document, DocumentError};
+pub(crate) use identity::is_socket;
 use identity::state_roots;
 pub use identity::{engine_facts, first_process};
 pub use program::{called_as, hand_over};
@@ -230,9 +231,9 @@ fn start(
     }
     match (result, policy.engines.mode) {
         (Ok(hardened), EngineMode::Enforce) => {
-            if !hardened.changes.is_empty() {
-                document.replace(&hardened.spec).map_err(|error| why(&error))?;
-            }
+            // Also where nothing changed: the runtime then reads what was judged, and nothing that
+            // its reader takes otherwise or that was put there meanwhile.
+            document.replace(&hardened.spec).map_err(|error| why(&error))?;
         }
         (Err(refusal), EngineMode::Enforce) => {
             return Err(refusal_text(&refusal, policy, "container"));
@@ -346,9 +347,7 @@ fn exec(invocation: &Invocation, settings: &Settings) -> Result<Option<OsString>
         (_, EngineMode::Report) => Ok(None),
         (Err(refusal), EngineMode::Enforce) => Err(refusal_text(&refusal, policy, "process")),
         (Ok(hardened), EngineMode::Enforce) => {
-            if !hardened.changes.is_empty() {
-                document.replace(&hardened.spec).map_err(|error| why(&error))?;
-            }
+            document.replace(&hardened.spec).map_err(|error| why(&error))?;
             Ok(None)
         }
     }
@@ -503,6 +502,42 @@ mod tests {
         ] {
             let Handover::Refused { message, code } = call(flags) else { panic!("{flags}") };
             assert!(message.contains(expected) && code == EXEC_FAILED, "{flags}: {message}");
+        }
+    }
+
+    /// The runtime reads what was judged, also where nothing was to be changed.
+    #[test]
+    fn what_was_judged_is_what_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let settings = json!({"policy": at("policy.yaml"), "runtime": "/bin/true",
+            "state": at("state")});
+        std::fs::write(at("runtime.json"), settings.to_string()).unwrap();
+        let excepted = "version: 1\nname: mine\nengines:\n  exceptions:\n  - containers: [\"*\"]\n    \
+                        allow: [privileged]\n    reason: r\n    expires: \"2099-01-01\"\n";
+        let report = "version: 1\nname: mine\nengines: {mode: report}\n";
+        let spaced = "{ \"process\" : { \"args\" : [ \"x\" ] } }";
+        let call = |policy: &str, text: &str, line: &str| {
+            std::fs::write(at("policy.yaml"), policy).unwrap();
+            for name in ["config.json", "process.json"] {
+                std::fs::write(at(name), text).unwrap();
+            }
+            let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            take("palisade-runtime", &words, &at("runtime.json"), Path::new("/nowhere"))
+        };
+        let create = format!("create --bundle {} c1", folder.path().display());
+        let exec = format!("exec --process {} c1", at("process.json").display());
+        let twice = r#"{"process":{"args":["x"]},"process":{"args":["x"]}}"#;
+        for (line, name) in [(&create, "config.json"), (&exec, "process.json")] {
+            let read = || std::fs::read_to_string(at(name)).unwrap();
+            assert!(matches!(call(excepted, spaced, line), Handover::Exec { .. }), "{line}");
+            assert_eq!(read(), r#"{"process":{"args":["x"]}}"#, "{line}");
+            assert!(matches!(call(report, spaced, line), Handover::Exec { .. }), "{line}");
+            assert_eq!(read(), spaced, "{line}");
+            let Handover::Refused { message, .. } = call(excepted, twice, line) else {
+                panic!("{line}")
+            };
+            assert!(message.contains("`process` is there twice"), "{message}");
         }
     }
 

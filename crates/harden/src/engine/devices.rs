@@ -93,7 +93,11 @@ impl Confine<'_> {
                 }
                 continue;
             }
-            numbers.push(numbers_of(device));
+            let (kind, major, minor) = numbers_of(device);
+            // One without numbers gives a right to none: -1 stands for any in a rule.
+            if major >= 0 && minor >= 0 {
+                numbers.push((kind, major, minor));
+            }
             kept.push(device.clone());
         }
         let why = "devices of the host are given by the policy alone";
@@ -142,7 +146,7 @@ impl Confine<'_> {
             known.0 == kind && known.1 == major && (known.2 == -1 || known.2 == minor)
         };
         HARMLESS_NUMBERS.into_iter().any(covers)
-            || given.iter().any(|(k, major, minor)| covers((k, *major, *minor)))
+            || (major >= 0 && given.iter().any(|(k, major, minor)| covers((k, *major, *minor))))
     }
 }
 

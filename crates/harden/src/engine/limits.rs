@@ -7,6 +7,10 @@ use super::{Confine, ContainerKind};
 use crate::controls::{CPU_PERIOD_US, RLIMIT_BY_POLICY, Work, is_rlimit};
 use crate::{Malformed, Rlimit};
 
+/// Least quota of processor time that the kernel takes, in microseconds (`min_cfs_quota_period` in
+/// `kernel/sched/core.c`): what the least that a policy may say is of our period.
+const CPU_QUOTA_US_MIN: u64 = 1000;
+
 impl Confine<'_> {
     /// Memory, processor time and processes. A build is as heavy as it is, and a pod's
     /// sandbox is the engine's.
@@ -35,8 +39,14 @@ impl Confine<'_> {
                 work.patch.get(&format!("{at}/cpu/{key}")).and_then(Value::as_u64)
             };
             let period = number(work, "period").filter(|n| *n > 0).unwrap_or(CPU_PERIOD_US);
-            let quota = (u64::from(millis) * period / 1000).max(1000);
-            if number(work, "quota").is_none_or(|known| known == 0 || known > quota) {
+            // What was asked for, as a part of its own period.
+            let most = |period: u64| u128::from(millis) * u128::from(period) / 1000;
+            let asked = number(work, "quota").filter(|n| *n > 0);
+            if asked.is_none_or(|quota| u128::from(quota) > most(period)) {
+                // In a short period the least quota would be more than the policy's part.
+                let fits = |period: &u64| most(*period) >= u128::from(CPU_QUOTA_US_MIN);
+                let period = Some(period).filter(fits).unwrap_or(CPU_PERIOD_US);
+                let quota = u64::try_from(most(period)).unwrap_or(u64::MAX).max(CPU_QUOTA_US_MIN);
                 work.patch.set(&format!("{at}/cpu/period"), json!(period), why)?;
                 work.patch.set(&format!("{at}/cpu/quota"), json!(quota), why)?;
             }

@@ -26,6 +26,15 @@ const USERS: [&str; 2] = ["system_u", "unconfined_u"];
 /// AppArmor's modes in which a profile keeps a program from something.
 const KEEPING: [&str; 2] = ["enforce", "kill"];
 
+/// Whether AppArmor may take the name of a profile for another than it is by its text: it drops
+/// white space around it, looks up what follows a colon in another namespace, and puts profiles
+/// upon each other (`unconfined//&unconfined` confines nothing).
+pub fn is_ambiguous_profile(name: &str) -> bool {
+    name.trim_matches(|c: char| c.is_whitespace() || c.is_control()) != name
+        || name.contains("//&")
+        || name.starts_with([':', '&'])
+}
+
 /// Whether `label` (`user:role:type:level`) is one of `types`, and its categories are not those
 /// of all containers: a range of them reaches what others of this type have.
 fn is_of(label: &str, role: &str, types: &[&str]) -> bool {
@@ -52,8 +61,13 @@ impl Confine<'_> {
         let profile = text(work, &format!("{at}/apparmorProfile"));
         let label = text(work, &format!("{at}/selinuxLabel"));
         let mode = self.engine.apparmor_mode.as_deref().filter(|_| first);
+        // The kernel knows by what name a profile is loaded; one that it does not list is none.
+        let keeps = match mode {
+            Some(mode) => KEEPING.contains(&mode),
+            None => !first || profile.is_empty(),
+        };
         let unconfined = self.engine.apparmor
-            && (profile == "unconfined" || mode.is_some_and(|mode| !KEEPING.contains(&mode)));
+            && (profile == "unconfined" || is_ambiguous_profile(&profile) || !keeps);
         let free = !label.is_empty() && !is_of(&label, "system_r", &TYPES);
         let disabled = self.engine.selinux && label.is_empty() && self.engine.label_disabled;
         let what = "AppArmor or SELinux would not confine the container";
@@ -108,6 +122,27 @@ impl Confine<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_that_apparmor_takes_for_others_are_known() {
+        for name in [
+            "unconfined ",
+            " unconfined",
+            "unconfined\n",
+            "\tdocker-default",
+            "unconfined\0",
+            "unconfined//&unconfined",
+            "docker-default//&unconfined",
+            "&unconfined",
+            ":root:unconfined",
+            ":ns://unconfined",
+        ] {
+            assert!(is_ambiguous_profile(name), "{name:?}");
+        }
+        for name in ["", "docker-default", "/usr/bin/man (a)", "a//b", "a&b", "a:b"] {
+            assert!(!is_ambiguous_profile(name), "{name:?}");
+        }
+    }
 
     #[test]
     fn labels_of_containers_are_known_whole() {

@@ -21,7 +21,7 @@ const SOCKETS: [&str; 8] = [
 
 /// Folders that are refused whole, as is every folder above them (CIS Docker 5.5 and what
 /// engines keep).
-const WHOLE: [&str; 25] = [
+const WHOLE: [&str; 18] = [
     "/boot",
     "/dev",
     "/etc",
@@ -33,48 +33,69 @@ const WHOLE: [&str; 25] = [
     "/proc",
     "/sys",
     "/root",
-    "/run",
-    "/var/run",
-    "/run/docker",
-    "/run/containerd",
-    "/run/podman",
-    "/run/crio",
     "/var/lib/docker",
     "/var/lib/containerd",
     "/var/lib/containers",
     "/var/lib/kubelet",
     "/var/lib/kubelet/pods",
     "/var/lib/palisade",
-    "/run/palisade",
     "/etc/palisade",
 ];
 
-/// Below these nothing may be mounted.
-const NEVER: [&str; 17] = [
+/// These and what is below and above them is not mounted.
+const NEVER: [&str; 25] = [
     "/proc",
     "/sys",
     "/dev",
     "/boot",
     "/root",
     "/etc/shadow",
+    "/etc/shadow-",
     "/etc/gshadow",
+    "/etc/gshadow-",
+    "/etc/security/opasswd",
     "/etc/sudoers",
     "/etc/sudoers.d",
     "/etc/ssh",
+    "/etc/ssl/private",
+    "/etc/pki/tls/private",
+    "/etc/NetworkManager/system-connections",
     "/etc/kubernetes",
     "/etc/palisade",
     "/var/lib/palisade",
     "/run/palisade",
     "/var/lib/kubelet/pki",
+    "/var/lib/rancher/k3s/server",
+    "/var/lib/rancher/rke2/server",
     "/var/lib/docker/overlay2",
-    "/run/docker/plugins",
+    // Copies of the files with passwords, by Debian.
+    "/var/backups",
 ];
 
-/// Below these nothing may be mounted writable.
-const READ_ONLY: [&str; 6] = ["/etc", "/usr", "/bin", "/sbin", "/lib", "/lib64"];
+/// These and what is below and above them is not mounted writable: programs and settings of the
+/// host, what it executes by the clock, and what its packages are and execute.
+const READ_ONLY: [&str; 10] = [
+    "/etc",
+    "/usr",
+    "/bin",
+    "/sbin",
+    "/lib",
+    "/lib64",
+    "/var/spool/cron",
+    "/var/spool/at",
+    "/var/lib/dpkg",
+    "/var/lib/rpm",
+];
 
-/// Where kubelets and CRI-O keep volumes and files of containers.
-const ENGINES: [&str; 2] = ["/var/lib/kubelet/pods", "/run/crio"];
+/// Where the host's services have their sockets and what they know of each other: of systemd,
+/// D-Bus, udev, libvirt, and of whatever else a host runs.
+const RUNNING: [&str; 2] = ["/run", "/var/run"];
+
+/// Folders in which builders answer for the agent of `RUN --mount=type=ssh`.
+const AGENTS: [&str; 2] = [".buildkit-ssh-sock", ".buildah-ssh-sock"];
+
+/// Where kubelets keep volumes of pods.
+const ENGINES: [&str; 1] = ["/var/lib/kubelet/pods"];
 
 /// Where engines keep images, containers and what they know of them: whoever writes there writes
 /// other containers, and the engine's own word about them.
@@ -106,6 +127,18 @@ fn is_given(within: &str) -> bool {
     }
 }
 
+/// The same of a path in any store.
+fn is_given_somewhere(path: &str) -> bool {
+    path.match_indices('/').filter_map(|(at, _)| path.get(at + 1..)).any(is_given)
+}
+
+/// Whether a path is a builder's own socket for the agent of who builds.
+fn is_agent(path: &str) -> bool {
+    let mut parts = path.rsplit('/');
+    parts.next() == Some("ssh_auth_sock")
+        && parts.next().is_some_and(|folder| AGENTS.iter().any(|name| folder.starts_with(name)))
+}
+
 /// Whether a path within a store is a root file system, of an image or of a container.
 fn is_layer(within: &str) -> bool {
     matches!(
@@ -123,6 +156,9 @@ fn within<'p>(path: &'p str, folder: &str) -> Option<&'p str> {
 const OWN_TYPES: [&str; 9] =
     ["proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup", "cgroup2", "ramfs", "overlay"];
 
+/// Of a socket that no list names.
+const SPEAKS: Option<&str> = Some("a program outside the container listens at this socket");
+
 const OF_ENGINE: &str = "it holds the engine's images and containers";
 
 /// Folders of the host that a mount shows, as the spec writes them, and whether it can write to
@@ -138,15 +174,22 @@ pub fn mount_sources(mount: &Value) -> Vec<(String, bool)> {
     for option in options(mount) {
         let Some((key, value)) = option.split_once('=') else { continue };
         match key {
-            "lowerdir" | "lowerdir+" | "datadir+" => {
-                out.extend(value.split(':').map(|folder| (folder.to_string(), false)));
-            }
+            "lowerdir" => out.extend(value.split(':').map(|folder| (folder.to_string(), false))),
+            // Of these each names one folder; a colon is part of its name.
+            "lowerdir+" | "datadir+" => out.push((value.to_string(), false)),
             "upperdir" | "workdir" => out.push((value.to_string(), true)),
             _ => {}
         }
     }
     out.retain(|(folder, _)| !folder.is_empty());
     out
+}
+
+/// An option of an overlay that the kernel reads in another way than it is read here: it drops a
+/// backslash and takes what follows for part of a name (`ovl_unescape` of `fs/overlayfs`), and
+/// begins another option after a comma.
+fn escaped(mount: &Value) -> Option<&str> {
+    options(mount).find(|option| option.contains(['\\', ',']))
 }
 
 fn is_bind(mount: &Value) -> bool {
@@ -172,14 +215,17 @@ fn sensitive(path: &str, writable: bool) -> Option<&'static str> {
     if WHOLE.iter().any(|folder| path == *folder || is_above(folder)) {
         return Some("it holds the host's system or its engines");
     }
-    if NEVER.iter().any(|folder| is_or_in(folder)) {
+    if NEVER.iter().any(|folder| is_or_in(folder) || is_above(folder)) {
         return Some("it is the host's kernel, devices or secrets");
     }
     let in_store = |store: &&str| within(path, store).is_some_and(|path| !is_given(path));
     if STORES.iter().any(|store| path == *store || is_above(store) || in_store(store)) {
         return Some(OF_ENGINE);
     }
-    (writable && READ_ONLY.iter().any(|folder| is_or_in(folder)))
+    if RUNNING.iter().any(|folder| is_or_in(folder)) && !is_given_somewhere(path) {
+        return Some("the host's services have their sockets there");
+    }
+    (writable && READ_ONLY.iter().any(|folder| is_or_in(folder) || is_above(folder)))
         .then_some("writing there changes the host's system; mount it read-only")
 }
 
@@ -224,7 +270,17 @@ fn is_writable(mount: &Value) -> bool {
 
 /// Whether a mount maps ids otherwise than the container does: who is nobody in it could own files
 /// as the host's root then. Kubernetes maps volumes as the pod is mapped.
+///
+/// crun takes a mapping from the options, too (`idmap=uids=0-1000-1`); without one it takes the
+/// container's.
 fn changes_owners(work: &Work, mount: &Value) -> bool {
+    let is_mapping = |option: &str| {
+        let word = option.strip_prefix('r').unwrap_or(option);
+        word.strip_prefix("idmap").is_some_and(|rest| !rest.is_empty())
+    };
+    if options(mount).any(is_mapping) {
+        return true;
+    }
     ["uidMappings", "gidMappings"].into_iter().any(|key| {
         let is_some = |map: &&Value| !map.is_null() && map.as_array().is_none_or(|l| !l.is_empty());
         let map = mount.get(key).filter(is_some);
@@ -309,11 +365,28 @@ impl Confine<'_> {
                 "sysfs" => destination == "/sys",
                 other => OWN_TYPES.contains(&other),
             };
-            let exposed = mount_sources(mount).into_iter().find_map(|(folder, writable)| {
-                let folder = self.resolved(&folder);
-                let is_layer = || !writable && self.in_stores(&folder).any(is_layer);
-                (self.exposes(&folder, writable).is_some() && !is_layer()).then_some(folder)
-            });
+            if kind == "overlay"
+                && let Some(option) = escaped(mount)
+            {
+                let what = format!(
+                    "the kernel reads `{}` of the overlay at `{}` in another way",
+                    cut(option),
+                    cut(&destination)
+                );
+                let fix = "name folders without backslashes and commas, each option by itself";
+                work.refuse("mounts", what, fix);
+                return Judgement::Gone;
+            }
+            if kind == "overlay" && changes_owners(work, mount) {
+                let what = format!(
+                    "files of the overlay at `{}` would have other owners than on the host",
+                    cut(&destination)
+                );
+                work.refuse("mounts", what, "leave the mapping of ids out");
+                return Judgement::Gone;
+            }
+            let sources = mount_sources(mount).into_iter();
+            let exposed = self.exposed_of(sources.map(|(folder, on)| (self.resolved(&folder), on)));
             if belongs && exposed.is_none() {
                 return Judgement::Ordinary;
             }
@@ -337,6 +410,25 @@ impl Confine<'_> {
         let why = self.exposes(&source, writable).filter(|_| !self.is_builders(&source, writable));
         let others = Some("its files would have other owners than on the host");
         let why = why.or_else(|| others.filter(|_| changes_owners(work, mount)));
+        let is_socket = self.engine.sockets.contains(text(mount, "source"));
+        let why = why.or_else(|| SPEAKS.filter(|_| is_socket && !self.is_own_socket(&source)));
+        // Laid over folders that whoever asked for it may have named.
+        if why.is_none()
+            && let Some(folders) = self.engine.overlays.get(text(mount, "source"))
+        {
+            let what = if folders.is_empty() {
+                "nobody here knows of which folders that is made".into()
+            } else if let Some(folder) = self.exposed_of(folders.iter().cloned()) {
+                format!("it is made of `{}` of the host", cut(&folder))
+            } else {
+                String::new()
+            };
+            if !what.is_empty() && !self.may_mount(&Allowance::Mount(source.clone())) {
+                let what = format!("the overlay `{}` was asked for: {what}", cut(&source));
+                self.asked(work, "mounts", what, &Allowance::Mount(cut(&source)));
+                return Judgement::Gone;
+            }
+        }
         let Some(why) = why.filter(|_| !is_sys) else {
             if !writable && !is_sys && sensitive(&source, true).is_some() {
                 without_others(mount);
@@ -404,6 +496,15 @@ impl Confine<'_> {
             .or_else(|| self.is_of_host(path))
     }
 
+    /// The first of an overlay's folders that the container must not have; a layer may be read.
+    fn exposed_of(&self, folders: impl IntoIterator<Item = (String, bool)>) -> Option<String> {
+        let is_refused = |(folder, writable): &(String, bool)| {
+            self.exposes(folder, *writable).is_some()
+                && (*writable || !self.in_stores(folder).any(is_layer))
+        };
+        folders.into_iter().find(is_refused).map(|(folder, _)| folder)
+    }
+
     /// `path` from within each store that it is in.
     fn in_stores<'p>(&'p self, path: &'p str) -> impl Iterator<Item = &'p str> {
         let named = self.engine.engine_folders.iter().map(String::as_str);
@@ -435,6 +536,11 @@ impl Confine<'_> {
     fn is_engines(&self, path: &str) -> bool {
         ENGINES.iter().any(|folder| within(path, folder).is_some())
             || self.in_stores(path).any(is_given)
+    }
+
+    /// Whether a socket is in a volume of the engine's, or a builder's for the agent of who builds.
+    fn is_own_socket(&self, path: &str) -> bool {
+        self.is_engines(path) || (self.engine.kind == ContainerKind::Build && is_agent(path))
     }
 
     /// Where `source` leads.
@@ -528,6 +634,95 @@ mod tests {
         check("/var/lib/kubelet/pods", true, true);
         check("/var/lib/kubelet/pods/u/volumes/x", false, false);
         check("/run/containers/storage/overlay-containers/0/userdata/hosts", false, false);
+        // What the host's services have open.
+        for path in [
+            "/run",
+            "/var/run",
+            "/run/systemd",
+            "/run/systemd/private",
+            "/run/dbus",
+            "/run/dbus/system_bus_socket",
+            "/var/run/dbus/system_bus_socket",
+            "/run/udev",
+            "/run/udev/control",
+            "/run/libvirt",
+            "/run/user/1000",
+            "/run/crio/0123/attach",
+            "/run/docker/plugins",
+            "/run/user/1000/containers/overlay-containers/0/userdata/config.json",
+        ] {
+            check(path, true, true);
+        }
+        check("/runner", false, false);
+        check("/run/user/1000/containers/overlay-containers/0/userdata/hosts", false, false);
+        check("/run/k3s/containerd/io.containerd.grpc.v1.cri/sandboxes/0/shm", false, false);
+        // Secrets, their copies, and what is above them.
+        for path in [
+            "/etc/shadow-",
+            "/etc/gshadow-",
+            "/etc/security/opasswd",
+            "/etc/ssl/private",
+            "/etc/ssl/private/host.key",
+            "/etc/ssl",
+            "/etc/NetworkManager/system-connections",
+            "/etc/NetworkManager",
+            "/var/backups",
+            "/var/backups/shadow.bak",
+            "/var/lib/rancher/k3s/server/tls",
+            "/var/lib/rancher",
+        ] {
+            check(path, true, true);
+        }
+        check("/etc/ssl/certs", false, true);
+        check("/var/lib/rancher/k3s/storage/v", false, false);
+        // What the host executes, and what its packages are.
+        for path in [
+            "/var/spool",
+            "/var/spool/cron",
+            "/var/spool/cron/crontabs",
+            "/var/spool/at",
+            "/var/lib/dpkg",
+            "/var/lib/dpkg/info",
+            "/var/lib/rpm",
+        ] {
+            check(path, false, true);
+        }
+        check("/var/spool/mail", false, false);
+    }
+
+    #[test]
+    fn a_builders_own_sockets_are_known_by_their_folders() {
+        for (path, expected) in [
+            ("/tmp/.buildkit-ssh-sock123/ssh_auth_sock", true),
+            ("/var/tmp/.buildah-ssh-sock123/ssh_auth_sock", true),
+            ("/tmp/.buildkit-ssh-sock123/other", false),
+            ("/tmp/ssh-x/ssh_auth_sock", false),
+            ("ssh_auth_sock", false),
+        ] {
+            assert_eq!(is_agent(path), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn overlays_name_their_folders_as_the_kernel_reads_them() {
+        let check = |options: &[&str], expected: &[(&str, bool)], is_escaped: bool| {
+            let mount = json!({"type": "overlay", "options": options});
+            let expected: Vec<(String, bool)> =
+                expected.iter().map(|(path, on)| ((*path).to_string(), *on)).collect();
+            assert_eq!(mount_sources(&mount), expected, "{options:?}");
+            assert_eq!(escaped(&mount).is_some(), is_escaped, "{options:?}");
+        };
+        check(
+            &["lowerdir=/a:/b", "upperdir=/u", "workdir=/w", "private"],
+            &[("/a", false), ("/b", false), ("/u", true), ("/w", true)],
+            false,
+        );
+        check(&["lowerdir=/a::/b"], &[("/a", false), ("/b", false)], false);
+        check(&["lowerdir+=/a:/b", "datadir+=/c:d"], &[("/a:/b", false), ("/c:d", false)], false);
+        check(&["lowerdir=/\\etc"], &[("/\\etc", false)], true);
+        check(&["lowerdir=/a\\:b"], &[("/a\\", false), ("b", false)], true);
+        check(&["lowerdir=/a,upperdir=/etc"], &[("/a,upperdir=/etc", false)], true);
+        check(&["index=off,lowerdir=/etc"], &[], true);
     }
 
     #[test]

@@ -15,7 +15,8 @@ const NOTIFY: &str = "SCMP_ACT_NOTIFY";
 /// configuration, and `theirs` may be of any origin.
 ///
 /// A call that both restrict by its arguments follows ours: the conditions of two rules
-/// cannot be joined in one filter (runC reads two on one argument as alternatives).
+/// cannot be joined in one filter (runC reads two on one argument as alternatives). A call that
+/// theirs hands to a supervisor is handed over as far as ours allows it.
 pub fn narrow(ours: &Value, theirs: &Value) -> Result<Value, Malformed> {
     let view = View::of(theirs)?;
     let mut out = ours.clone();
@@ -26,10 +27,14 @@ pub fn narrow(ours: &Value, theirs: &Value) -> Result<Value, Malformed> {
             rules.push(rule.clone());
             continue;
         }
-        let mut kept = BTreeSet::new();
+        let (mut kept, mut handed) = (BTreeSet::new(), BTreeSet::new());
         for name in names(rule).ok_or_else(bad)? {
             if view.notified.contains(name) {
-                watched.insert(name);
+                if has_conditions(rule) {
+                    handed.insert(name);
+                } else {
+                    watched.insert(name);
+                }
             } else if view.allows(name) {
                 kept.insert(name);
             } else if let Some(conditions) = view.conditional.get(name) {
@@ -44,10 +49,13 @@ pub fn narrow(ours: &Value, theirs: &Value) -> Result<Value, Malformed> {
                 }
             }
         }
-        if !kept.is_empty() {
-            let mut rule = rule.clone();
-            rule["names"] = json!(kept);
-            rules.push(rule);
+        for (names, action) in [(kept, ALLOW), (handed, NOTIFY)] {
+            if !names.is_empty() {
+                let mut rule = rule.clone();
+                rule["names"] = json!(names);
+                rule["action"] = json!(action);
+                rules.push(rule);
+            }
         }
     }
     rules.append(&mut borrowed);
@@ -188,6 +196,21 @@ mod tests {
         assert_eq!(narrowed["architectures"], json!(["SCMP_ARCH_X86_64"]));
         let last = narrowed["syscalls"].as_array().unwrap().last().unwrap();
         assert_eq!(*last, json!({"names": ["open"], "action": "SCMP_ACT_NOTIFY"}));
+    }
+
+    /// A supervisor may let a call pass: what ours allows by its arguments alone stays so.
+    #[test]
+    fn a_supervisor_gets_no_more_calls_than_are_allowed() {
+        let bpf = ours()["syscalls"][2].clone();
+        let mut socket = ours()["syscalls"][1].clone();
+        socket["action"] = json!("SCMP_ACT_NOTIFY");
+        let theirs = |rule: Value| json!({"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [rule]});
+        let rule = json!({"names": ["socket", "read"], "action": "SCMP_ACT_NOTIFY"});
+        let read = json!({"names": ["read"], "action": "SCMP_ACT_NOTIFY"});
+        check(&theirs(rule), &json!([socket, bpf, read]));
+        let other = json!({"names": ["socket"], "action": "SCMP_ACT_NOTIFY",
+            "args": [{"index": 0, "value": 16, "op": "SCMP_CMP_EQ"}]});
+        check(&theirs(other), &json!([socket, bpf]));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Containers of engines: what a policy takes, what it refuses, and what it leaves alone.
 
+mod askings;
+
 use palisade_base::Timestamp;
 use palisade_harden::{
     ContainerKind, ENGINE_CAPABILITIES, EngineFacts, Hardened, Refusal, Rlimit, Root,

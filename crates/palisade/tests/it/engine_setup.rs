@@ -117,7 +117,13 @@ fn a_spec_that_asks_for_too_much_is_refused_unless_it_is_excepted() {
         run(folder.path(), &["harden", "process.json", "--exec-in", "first.json", "-o", "-"]);
     let process: Value = serde_json::from_str(&ended.expect(0).stdout).unwrap();
     assert_eq!(process["capabilities"]["effective"], json!([]));
-    for (text, what) in [("{", "is not JSON"), ("[]", "form"), ("{\"process\": 1}", "form")] {
+    let twice = "{\"process\": {}, \"process\": {}}";
+    for (text, what) in [
+        ("{", "is not JSON"),
+        (twice, "says something twice"),
+        ("[]", "form"),
+        ("{\"process\": 1}", "form"),
+    ] {
         write(folder.path(), "bad.json", text);
         let ended = run(folder.path(), &["harden", "bad.json"]);
         assert!(matches!(ended.code, 1 | 3) && ended.stderr.contains(what), "{}", ended.stderr);

@@ -2,12 +2,13 @@
 
 use std::fmt::Write as _;
 
-use palisade_harden::{Asking, ENGINE_CAPABILITIES, EngineFacts};
+use palisade_harden::{Asking, ENGINE_CAPABILITIES, EngineFacts, is_ambiguous_profile};
 use palisade_policy::{Allowance, EngineMode, Policy, PublishedPorts, Restarts};
 use serde_json::{Value, json};
 
 use super::tree::Tree;
 use crate::install::NAME;
+use crate::oci::is_socket;
 
 /// Labels of a container that are looked at.
 const LABELS_MAX: usize = 1024;
@@ -212,16 +213,44 @@ impl Asked {
         Ok(())
     }
 
+    /// The same of a service's tasks, which are started again unless it is said otherwise.
+    fn service_restarts(&mut self, asked: &Tree, policy: &Policy) -> Result<(), BadBody> {
+        if policy.engines.restarts == Restarts::Any || policy.engines.mode == EngineMode::Report {
+            return Ok(());
+        }
+        let condition = asked.get("Condition")?.text()?.unwrap_or_default();
+        let most = asked.get("MaxAttempts")?.number()?.unwrap_or(0.0);
+        let is_bounded = match condition {
+            "none" => true,
+            "on-failure" => (1.0..=RESTARTS_MAX).contains(&most),
+            _ => false,
+        };
+        if !is_bounded {
+            let shown: String = condition.chars().take(32).collect();
+            self.always.push(format!(
+                "restarts of a service without end were asked for (`{shown}`) [restarts]: use \
+                 --restart-condition none, or on-failure with --restart-max-attempts 5 or less, or \
+                 have the policy say `engines.restarts: any`"
+            ));
+        }
+        Ok(())
+    }
+
     fn security(&mut self, host: &Tree) -> Result<(), BadBody> {
         for option in host.get("SecurityOpt")?.texts()? {
             // Docker takes `name=value` and the older `name:value`.
             let (name, value) =
                 option.split_once('=').or_else(|| option.split_once(':')).unwrap_or((option, ""));
+            let value = match value.trim() {
+                other if name == "apparmor" && is_ambiguous_profile(other) => "unconfined",
+                value => value,
+            };
             match (name, value) {
                 ("seccomp", "unconfined") => {
                     let what = "a container without a system-call filter was asked for";
                     self.ask("seccomp", what, Allowance::Seccomp);
                 }
+                // Which profiles there are the runtime sees.
                 ("apparmor", "unconfined") | ("label", "disable") => {
                     let what = "AppArmor or SELinux would not confine the container";
                     self.ask("security_module", what, Allowance::SecurityModule);
@@ -347,6 +376,7 @@ impl Asked {
             asked.refuse_ports(&["of a service".to_string()], allowed);
         }
         let task = body.get("TaskTemplate")?;
+        asked.service_restarts(task.get("RestartPolicy")?, policy)?;
         engine.name = body.get("Name")?.text()?.map(str::to_string);
         engine.image = task.at(&["ContainerSpec", "Image"])?.text()?.map(str::to_string);
         let runtime = task.get("Runtime")?.text()?.unwrap_or_default();
@@ -372,6 +402,8 @@ impl Asked {
         let limits = &policy.containers.limits;
         for (field, most, zero_is_none) in [
             ("Memory", limits.memory_bytes, false),
+            // Both together, so that what is above memory is swap; -1 is as much as there is.
+            ("MemorySwap", limits.memory_bytes, false),
             ("PidsLimit", limits.pids.map(u64::from), true),
             ("NanoCpus", limits.cpu_millis.map(|millis| u64::from(millis) * 1_000_000), false),
         ] {
@@ -382,13 +414,20 @@ impl Asked {
                 asked.ask("limits", &what, Allowance::Limits);
             }
         }
-        if let (Some(millis), Some(quota)) =
-            (limits.cpu_millis, body.get("CpuQuota")?.number()?.filter(|quota| *quota != 0.0))
-        {
-            let period = body.get("CpuPeriod")?.number()?.filter(|n| *n > 0.0);
-            let most = f64::from(millis) / 1000.0 * period.unwrap_or(100_000.0);
-            if quota < 0.0 || quota > most {
-                let what = format!("`CpuQuota` would be above the policy's {most}");
+        if let Some(millis) = limits.cpu_millis {
+            // Zero is no change.
+            let number = |name: &str| Ok(body.get(name)?.number()?.filter(|n| *n != 0.0));
+            let what = match (number("CpuQuota")?, number("CpuPeriod")?) {
+                (None, None) => None,
+                (Some(quota), Some(period)) => {
+                    let most = f64::from(millis) / 1000.0 * period;
+                    let is_above = quota < 0.0 || period < 0.0 || quota > most;
+                    is_above.then(|| format!("`CpuQuota` would be above the policy's {most}"))
+                }
+                // Nobody here knows of the other one that it would be held against.
+                _ => Some("of `CpuQuota` and `CpuPeriod` one would be changed alone".into()),
+            };
+            if let Some(what) = what {
                 asked.ask("limits", &what, Allowance::Limits);
             }
         }
@@ -404,6 +443,9 @@ impl Asked {
                 Some((source.to_string(), real.to_str()?.to_string()))
             })
             .collect();
+        let is_socket = |(_, real): &(&String, &String)| is_socket(real);
+        engine.sockets =
+            engine.sources.iter().filter(is_socket).map(|(named, _)| named.clone()).collect();
     }
 
     /// A spec that asks for the same.
@@ -448,7 +490,8 @@ impl Asked {
 /// Without a number the engine takes a high one.
 fn is_modest(address: &str, number: &str) -> bool {
     let is_named = match address.parse::<std::net::IpAddr>() {
-        Ok(address) => !address.is_unspecified(),
+        // `::ffff:0.0.0.0` is every address as well.
+        Ok(address) => !address.to_canonical().is_unspecified(),
         Err(_) => false,
     };
     // A range begins with its lowest.

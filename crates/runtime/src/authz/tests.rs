@@ -113,6 +113,11 @@ fn every_way_to_the_host_is_refused() {
         (r#""SecurityOpt":["seccomp=unconfined"]"#, "system-call filter"),
         (r#""SecurityOpt":["seccomp:unconfined"]"#, "system-call filter"),
         (r#""SecurityOpt":["apparmor=unconfined"]"#, "AppArmor"),
+        (r#""SecurityOpt":["apparmor=unconfined "]"#, "AppArmor"),
+        (r#""SecurityOpt":["apparmor:\tunconfined"]"#, "AppArmor"),
+        (r#""SecurityOpt":["apparmor=unconfined//&unconfined"]"#, "AppArmor"),
+        (r#""SecurityOpt":["apparmor=:root:unconfined"]"#, "AppArmor"),
+        (r#""SecurityOpt":["apparmor=&unconfined"]"#, "AppArmor"),
         (r#""SecurityOpt":["label=disable"]"#, "SELinux"),
         (r#""SecurityOpt":["no-new-privileges=false"]"#, "setuid"),
         (r#""MaskedPaths":[]"#, "engines hide"),
@@ -240,6 +245,8 @@ fn ports_and_restarts_are_the_policys_business() {
         ("", "8080"),
         ("0.0.0.0", "8080"),
         ("::", "8080"),
+        ("::ffff:0.0.0.0", "8080"),
+        ("::ffff:0:0", "8080"),
         ("127.0.0.1", "80"),
         ("127.0.0.1", "1000-2000"),
         ("127.0.0.1", "http"),
@@ -258,6 +265,30 @@ fn ports_and_restarts_are_the_policys_business() {
         format!(r#""RestartPolicy":{{"Name":"{name}","MaximumRetryCount":{most}}}"#)
     };
     let bounded = with("restarts: bounded");
+    for (restarts, is_allowed) in [
+        (r#"{"Condition":"none"}"#, true),
+        (r#"{"Condition":"on-failure","MaxAttempts":1}"#, true),
+        (r#"{"Condition":"on-failure","MaxAttempts":5}"#, true),
+        (r#"{"Condition":"on-failure","MaxAttempts":6}"#, false),
+        (r#"{"Condition":"on-failure","MaxAttempts":0}"#, false),
+        (r#"{"Condition":"on-failure"}"#, false),
+        (r#"{"Condition":"any","MaxAttempts":1}"#, false),
+        (r#"{"MaxAttempts":1}"#, false),
+        ("{}", false),
+        ("null", false),
+    ] {
+        let body = format!(r#"{{"TaskTemplate":{{"RestartPolicy":{restarts}}}}}"#);
+        for uri in ["/v1.41/services/create", "/v1.41/services/x/update"] {
+            Plugin::baseline().allows(uri, &body);
+            with("restarts: bounded, mode: report").allows(uri, &body);
+            if is_allowed {
+                bounded.allows(uri, &body);
+            } else {
+                bounded.refuses(uri, &body, "restarts of a service");
+            }
+        }
+    }
+    bounded.refuses("/v1.41/services/create", r#"{"TaskTemplate":{}}"#, "of a service");
     for (name, most, is_allowed) in [
         ("", 0, true),
         ("no", 0, true),
@@ -278,6 +309,40 @@ fn ports_and_restarts_are_the_policys_business() {
                 bounded.refuses(uri, &body, "restarts");
             }
         }
+    }
+}
+
+#[test]
+fn limits_of_what_runs_are_not_raised_above_the_policys() {
+    let limits = "version: 1\nname: test\ncontainers: {limits: {memory: 8Mi, cpu: 0.5}}\n";
+    let (plugin, none) = (Plugin::new(limits), Plugin::baseline());
+    let uri = "/v1.41/containers/x/update";
+    for body in [
+        "{}",
+        r#"{"CpuQuota":0,"CpuPeriod":0,"MemorySwap":0,"Memory":0}"#,
+        r#"{"CpuQuota":50000,"CpuPeriod":100000}"#,
+        r#"{"CpuQuota":500,"CpuPeriod":1000}"#,
+        r#"{"Memory":8388608,"MemorySwap":8388608}"#,
+        r#"{"NanoCpus":500000000}"#,
+    ] {
+        plugin.allows(uri, body);
+        none.allows(uri, body);
+    }
+    for (body, what) in [
+        (r#"{"CpuPeriod":1000}"#, "changed alone"),
+        (r#"{"CpuQuota":1000}"#, "changed alone"),
+        (r#"{"CpuQuota":-1}"#, "changed alone"),
+        (r#"{"CpuQuota":50001,"CpuPeriod":100000}"#, "CpuQuota"),
+        (r#"{"CpuQuota":1000,"CpuPeriod":1000}"#, "CpuQuota"),
+        (r#"{"CpuQuota":-1,"CpuPeriod":100000}"#, "CpuQuota"),
+        (r#"{"CpuQuota":-2,"CpuPeriod":-1}"#, "CpuQuota"),
+        (r#"{"MemorySwap":-1}"#, "MemorySwap"),
+        (r#"{"Memory":1048576,"MemorySwap":8388609}"#, "MemorySwap"),
+        (r#"{"Memory":8388609}"#, "`Memory`"),
+        (r#"{"NanoCpus":500000001}"#, "NanoCpus"),
+    ] {
+        plugin.refuses(uri, body, what);
+        none.allows(uri, body);
     }
 }
 

@@ -1,12 +1,14 @@
 //! JSON as Go reads it into structures: names of fields match in any case, and the last of
 //! two wins, or both do.
 //!
-//! A tree therefore remembers keys as they were written, refuses one that is there twice, and
-//! refuses a look-up that two keys answer.
+//! A tree therefore remembers keys as they were written, holds none twice ([`Unique`]), and refuses
+//! a look-up that two keys answer.
 
-use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, Deserializer};
+use serde_json::Value;
 
 use super::create::BadBody;
+use crate::json::Unique;
 
 /// A JSON value.
 #[derive(Debug, Clone, PartialEq)]
@@ -114,61 +116,22 @@ impl Tree {
 
 impl<'de> Deserialize<'de> for Tree {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_any(TreeVisitor)
+        Unique::deserialize(from).map(|Unique(value)| value.into())
     }
 }
 
-struct TreeVisitor;
-
-impl<'de> Visitor<'de> for TreeVisitor {
-    type Value = Tree;
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("JSON")
-    }
-
-    fn visit_unit<E>(self) -> Result<Tree, E> {
-        Ok(Tree::Null)
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Tree, E> {
-        Ok(Tree::Truth(value))
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Tree, E> {
-        Ok(Tree::Number(value as f64))
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Tree, E> {
-        Ok(Tree::Number(value as f64))
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Tree, E> {
-        Ok(Tree::Number(value))
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Tree, E> {
-        Ok(Tree::Text(value.to_string()))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut from: A) -> Result<Tree, A::Error> {
-        let mut list = Vec::new();
-        while let Some(item) = from.next_element()? {
-            list.push(item);
-        }
-        Ok(Tree::List(list))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut from: A) -> Result<Tree, A::Error> {
-        let mut list: Vec<(String, Tree)> = Vec::new();
-        let mut seen = std::collections::HashSet::new();
-        while let Some((key, value)) = from.next_entry::<String, Tree>()? {
-            if !seen.insert(key.clone()) {
-                let key: String = key.chars().take(64).collect();
-                return Err(A::Error::custom(format!("`{key}` is there twice")));
+impl From<Value> for Tree {
+    fn from(value: Value) -> Self {
+        match value {
+            Value::Null => Self::Null,
+            Value::Bool(value) => Self::Truth(value),
+            // What cannot be had as this is more than any limit.
+            Value::Number(value) => Self::Number(value.as_f64().unwrap_or(f64::INFINITY)),
+            Value::String(text) => Self::Text(text),
+            Value::Array(list) => Self::List(list.into_iter().map(Self::from).collect()),
+            Value::Object(map) => {
+                Self::Map(map.into_iter().map(|(key, value)| (key, value.into())).collect())
             }
-            list.push((key, value));
         }
-        Ok(Tree::Map(list))
     }
 }

@@ -1,14 +1,16 @@
 //! `config.json` and process files: read with bounds, replaced whole.
 //!
 //! runC reads JSON as Go does, which takes `Process` for `process` and lets the last of both
-//! win. A key that is known in another case is refused, so that nothing can be said to runC
-//! that was not seen here.
+//! win. A key that is known in another case is refused, as is one that is there twice, so that
+//! nothing can be said to a runtime that was not seen here.
 
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use palisade_base::Explain;
 use serde_json::Value;
+
+use crate::json::Unique;
 
 /// Bytes of a `config.json` or process file that are read.
 pub const DOCUMENT_BYTES_MAX: u64 = 16 << 20;
@@ -39,6 +41,15 @@ pub enum DocumentError {
         #[source]
         source: serde_json::Error,
     },
+    /// A key is there twice: runtimes take the first, the last, or both.
+    #[error("`{}` says something twice", path.display())]
+    RepeatedKey {
+        /// The file.
+        path: PathBuf,
+        /// Which key, and where.
+        #[source]
+        source: serde_json::Error,
+    },
     /// A key whose case differs from the specification's.
     #[error("`{}` has the key `{key}`, which runtimes take for `{known}`", path.display())]
     AmbiguousKey {
@@ -56,6 +67,7 @@ impl Explain for DocumentError {
         Some(
             match self {
                 Self::Io { .. } | Self::NotAFile(_) => "the engine must write it before the call",
+                Self::RepeatedKey { .. } => "write each key of an object once",
                 Self::Json { .. } => "it must follow the OCI runtime specification",
                 Self::AmbiguousKey { .. } => "write keys as the OCI runtime specification does",
             }
@@ -196,8 +208,15 @@ impl Document {
         }
         let bytes =
             palisade_base::read_bounded(file, "configuration", DOCUMENT_BYTES_MAX).map_err(io)?;
-        let value: Value = serde_json::from_slice(&bytes)
-            .map_err(|source| DocumentError::Json { path: path.to_path_buf(), source })?;
+        let Unique(value) = serde_json::from_slice(&bytes).map_err(|source| {
+            let path = path.to_path_buf();
+            // Whatever is JSON is taken, but for a key that is there twice.
+            if source.is_data() {
+                DocumentError::RepeatedKey { path, source }
+            } else {
+                DocumentError::Json { path, source }
+            }
+        })?;
         if let Some((key, known)) = ambiguous(&value) {
             return Err(DocumentError::AmbiguousKey { path: path.to_path_buf(), key, known });
         }
@@ -305,6 +324,24 @@ mod tests {
         assert!(matches!(Document::read(&at("large")), Err(DocumentError::Io { .. })));
         std::fs::write(at("deep"), "[".repeat(100_000)).unwrap();
         assert!(matches!(Document::read(&at("deep")), Err(DocumentError::Json { .. })));
+    }
+
+    #[test]
+    fn a_key_that_is_there_twice_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.json");
+        for text in [
+            r#"{"process":{"user":{"uid":5}},"process":{}}"#,
+            r#"{"process":{"noNewPrivileges":false,"noNewPrivileges":true}}"#,
+            r#"{"mounts":[{"source":"/","\u0073ource":"/srv"}]}"#,
+            r#"{"annotations":{"k":"a","k":"b"}}"#,
+        ] {
+            std::fs::write(&path, text).unwrap();
+            let read = Document::read(&path);
+            assert!(matches!(read, Err(DocumentError::RepeatedKey { .. })), "{text}: {read:?}");
+        }
+        std::fs::write(&path, "{").unwrap();
+        assert!(matches!(Document::read(&path), Err(DocumentError::Json { .. })));
     }
 
     #[test]

@@ -13,8 +13,8 @@ use palisade_harden::{ContainerKind, EngineFacts, Root, mount_sources};
 use serde_json::Value;
 
 use super::Document;
-use super::keeper::{Keeper, podman_text, root_of};
-use super::origin::{laid_over, store_of};
+use super::keeper::{Keeper, Plugin, podman_text, root_of};
+use super::origin::{laid_over, made_of, store_of};
 
 /// Mounts of a container that are looked at.
 const MOUNTS_MAX: usize = 4096;
@@ -47,12 +47,15 @@ pub fn engine_facts(
 ) -> Result<EngineFacts, String> {
     let mut out = EngineFacts::unknown(id, now);
     security_modules(&mut out, spec);
-    out.host_namespaces = host_namespaces(spec);
+    out.host_namespaces = host_namespaces(spec, bundle);
     let mounts = spec.pointer("/mounts").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     if mounts.len() > MOUNTS_MAX {
         return Err(format!("palisade: the container has more than {MOUNTS_MAX} mounts"));
     }
     out.sources = sources(spec, mounts, bundle)?;
+    let is_socket = |(_, real): &(&String, &String)| is_socket(real);
+    out.sockets = out.sources.iter().filter(is_socket).map(|(named, _)| named.clone()).collect();
+    out.overlays = overlays(&out.sources);
     out.host_devices = host_devices(spec);
     let keeper = Keeper::of(spec, bundle, id);
     out.root = root(spec, bundle, &keeper);
@@ -64,7 +67,7 @@ pub fn engine_facts(
             out.kind = ContainerKind::Build;
             out.engine_folders.extend(buildkit_folder(bundle));
         }
-        Keeper::Kubernetes(state) => {
+        Keeper::Kubernetes { state, .. } => {
             let store = store_of(&bundle.join(root_of(spec)));
             let folders = [Some(state.clone()), store].into_iter().flatten();
             out.engine_folders.extend(folders.filter_map(|path| text_of(&path)));
@@ -101,8 +104,9 @@ fn mode_in<'l>(list: &'l str, profile: &str) -> Option<&'l str> {
     list.lines().filter_map(line).find(|(name, _)| *name == profile).map(|(_, mode)| mode)
 }
 
-/// Kinds of namespaces that are joined by a path and are this process's own.
-fn host_namespaces(spec: &Value) -> Vec<String> {
+/// Kinds of namespaces that are joined by a path and are this process's own. One that cannot be
+/// looked at counts: it may be. Runtimes look for a path from the bundle.
+fn host_namespaces(spec: &Value, bundle: &Path) -> Vec<String> {
     let list = spec.pointer("/linux/namespaces").and_then(Value::as_array);
     let same = |entry: &Value| -> Option<String> {
         let kind = entry.get("type")?.as_str()?;
@@ -113,8 +117,10 @@ fn host_namespaces(spec: &Value) -> Vec<String> {
             other => other,
         };
         let ours = std::fs::metadata(Path::new("/proc/self/ns").join(file)).ok()?;
-        let theirs = std::fs::metadata(path).ok()?;
-        ((ours.dev(), ours.ino()) == (theirs.dev(), theirs.ino())).then(|| kind.to_string())
+        let theirs = std::fs::metadata(bundle.join(path));
+        let is_another =
+            theirs.is_ok_and(|theirs| (ours.dev(), ours.ino()) != (theirs.dev(), theirs.ino()));
+        (!is_another).then(|| kind.to_string())
     };
     list.into_iter().flatten().filter_map(same).collect()
 }
@@ -140,6 +146,28 @@ fn sources(
     Ok(named.iter().map(String::as_str).chain(root).filter_map(real).collect())
 }
 
+/// Whether a socket lies at `path`.
+pub(crate) fn is_socket(path: &str) -> bool {
+    use std::os::unix::fs::FileTypeExt as _;
+    std::fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket())
+}
+
+/// What is mounted of overlays that Podman and Buildah have a program lay, by the source as
+/// written: `-v FOLDER:/x:O` is a bind of such a one then.
+fn overlays(sources: &BTreeMap<String, String>) -> BTreeMap<String, Vec<(String, bool)>> {
+    let is_laid = |real: &str| {
+        let before = real.split_once("/userdata/overlay/").map(|(before, _)| before);
+        let folder = before.and_then(|before| before.rsplit('/').nth(1));
+        folder.is_some_and(|folder| folder.ends_with("-containers"))
+    };
+    let laid = sources.iter().filter(|(_, real)| is_laid(real));
+    let folders = |real: &str| {
+        let text = |(path, writes)| Some((text_of(path)?, writes));
+        made_of(Path::new(real))?.into_iter().map(text).collect::<Option<Vec<_>>>()
+    };
+    laid.map(|(named, real)| (named.clone(), folders(real).unwrap_or_default())).collect()
+}
+
 /// Whose the root file system is: engines make it in the bundle or in their store, and Podman
 /// takes any folder of the host for it (`--rootfs`), or lays something over one (`--rootfs …:O`).
 fn root(spec: &Value, bundle: &Path, keeper: &Keeper) -> Root {
@@ -148,7 +176,7 @@ fn root(spec: &Value, bundle: &Path, keeper: &Keeper) -> Root {
     let root = real(&bundle.join(root_of(spec)));
     let in_bundle = root != bundle && root.starts_with(&bundle);
     match keeper {
-        Keeper::Builder | Keeper::Kubernetes(_) => Root::Engines,
+        Keeper::Builder | Keeper::Kubernetes { .. } => Root::Engines,
         Keeper::Docker(folder) => match folder.ancestors().nth(2) {
             Some(data) if root.starts_with(real(data)) => Root::Engines,
             _ => Root::Named,
@@ -202,30 +230,44 @@ fn annotations(out: &mut EngineFacts, spec: &Value, keeper: &Keeper) {
     let text = |key: &str| map.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
     let label = |(name, value): (&String, &Value)| Some(format!("{name}={}", value.as_str()?));
     out.labels = map.iter().filter_map(label).take(LABELS_MAX).collect();
-    let first = |keys: &[&str]| keys.iter().find_map(|key| text(key)).map(str::to_string);
-    match keeper {
-        Keeper::Kubernetes(_) => {}
+    let owned = |key: &str| text(key).map(str::to_string);
+    let plugin = match keeper {
+        Keeper::Kubernetes { plugin, .. } => *plugin,
         Keeper::Containerd => {
-            out.image = first(&["nerdctl/image-name"]);
-            out.name = first(&["nerdctl/name"]);
+            out.image = owned("nerdctl/image-name");
+            out.name = owned("nerdctl/name");
             return;
         }
         _ => return,
-    }
-    // Both plugins write these after what a pod's owner may hand on.
+    };
     out.kubernetes = true;
-    out.image = first(&["io.kubernetes.cri.image-name", "io.kubernetes.cri-o.ImageName"]);
-    out.name = first(&["io.kubernetes.cri.container-name", "io.kubernetes.cri-o.Name"]);
     let digest = |key: &str| digest_in(text(key).unwrap_or_default());
-    let kept = ["io.kubernetes.cri-o.ImageRef", "io.kubernetes.cri-o.Image"];
-    out.image_digests.extend(kept.into_iter().filter_map(digest));
-    out.asked_digests.extend(digest("io.kubernetes.cri.image-name"));
-    let kind = first(&["io.kubernetes.cri.container-type", "io.kubernetes.cri-o.ContainerType"]);
-    if kind.as_deref() == Some("sandbox") && is_pause(spec) {
+    // Each writes its own after what a pod's author may hand on, and leaves the other's as they
+    // are: CRI-O hands on every annotation of the pod.
+    let kind = match plugin {
+        Plugin::Containerd => {
+            out.name = owned("io.kubernetes.cri.container-name");
+            let kind = text("io.kubernetes.cri.container-type");
+            // It names no image of a sandbox, where somebody else could.
+            if kind != Some("sandbox") {
+                out.image = owned("io.kubernetes.cri.image-name");
+                out.asked_digests.extend(digest("io.kubernetes.cri.image-name"));
+            }
+            kind
+        }
+        Plugin::Crio => {
+            out.image = owned("io.kubernetes.cri-o.ImageName");
+            out.name = owned("io.kubernetes.cri-o.Name");
+            let kept = ["io.kubernetes.cri-o.ImageRef", "io.kubernetes.cri-o.Image"];
+            out.image_digests.extend(kept.into_iter().filter_map(digest));
+            if let Some(labels) = text("io.kubernetes.cri-o.Labels") {
+                labels_of(out, serde_json::from_str(labels).ok().as_ref());
+            }
+            text("io.kubernetes.cri-o.ContainerType")
+        }
+    };
+    if kind == Some("sandbox") && is_pause(spec) {
         out.kind = ContainerKind::Sandbox;
-    }
-    if let Some(labels) = text("io.kubernetes.cri-o.Labels") {
-        labels_of(out, serde_json::from_str(labels).ok().as_ref());
     }
 }
 
@@ -562,6 +604,31 @@ mod tests {
             spec["process"]["args"] = arguments;
             assert_eq!(facts(&spec, crio).kind, ContainerKind::Workload);
         }
+        // Of the other plugin's keys none counts, wherever they came from: a pod's author has CRI-O
+        // write all but its own, and containerd those that its settings name.
+        let mut both = of_crio.clone();
+        for (key, value) in of_containerd["annotations"].as_object().unwrap() {
+            both["annotations"][key] = value.clone();
+        }
+        both["annotations"]["io.kubernetes.cri-o.ContainerType"] = json!("container");
+        both["annotations"]["io.kubernetes.cri.container-type"] = json!("sandbox");
+        let found = facts(&both, crio);
+        assert_eq!(
+            (found.kind, found.image.as_deref()),
+            (ContainerKind::Workload, Some("pause:3"))
+        );
+        assert_eq!((found.name.as_deref(), found.asked_digests.len()), (Some("p"), 0));
+        assert_eq!(found.image_digests.len(), 1);
+        let found = facts(&both, &task("k8s.io"));
+        assert_eq!((found.kind, found.name.as_deref()), (ContainerKind::Sandbox, Some("a")));
+        assert_eq!((found.image, found.image_digests.len()), (None, 0));
+        assert!(found.asked_digests.is_empty(), "containerd names no image of a sandbox");
+        both["annotations"]["io.kubernetes.cri-o.ContainerType"] = json!("sandbox");
+        both["annotations"]["io.kubernetes.cri.container-type"] = json!("container");
+        assert_eq!(facts(&both, crio).kind, ContainerKind::Sandbox);
+        let found = facts(&both, &task("k8s.io"));
+        assert_eq!((found.kind, found.image_digests.len()), (ContainerKind::Workload, 0));
+        assert!(found.image.unwrap().starts_with("registry.example/a@"));
         let nerdctl = json!({"annotations": {"nerdctl/name": "n", "nerdctl/image-name": "i"}});
         let found = facts(&nerdctl, &task("default"));
         assert_eq!((found.name.as_deref(), found.image.as_deref()), (Some("n"), Some("i")));
@@ -620,23 +687,49 @@ mod tests {
         assert_eq!(of_containerd("../../../../mine").root, Root::Named);
     }
 
+    /// Of what lies where overlays are laid and is none the folders are not known.
+    #[test]
+    fn overlays_that_engines_have_laid_are_known_by_their_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let bind = |name: &str| {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(&path).unwrap();
+            json!({"type": "bind", "source": path, "destination": "/x"})
+        };
+        let laid = bind("vfs-containers/1/userdata/overlay/2/merge");
+        let spec = json!({"mounts": [
+            laid, bind("srv/userdata/overlay/2/merge"), bind("vfs-containers/1/userdata/shm")]});
+        let facts = engine_facts(&spec, folder.path(), "1", now()).unwrap();
+        let named = laid["source"].as_str().unwrap().to_string();
+        assert_eq!(facts.overlays, BTreeMap::from([(named, Vec::new())]));
+    }
+
     #[test]
     fn namespaces_of_the_host_and_links_are_seen() {
         let folder = tempfile::tempdir().unwrap();
         std::os::unix::fs::symlink("/etc", folder.path().join("link")).unwrap();
         let link = folder.path().join("link").display().to_string();
+        // Relative ones are looked for from the bundle.
+        std::os::unix::fs::symlink("/proc/self/ns/ipc", folder.path().join("ipc")).unwrap();
+        std::fs::write(folder.path().join("other"), "").unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(folder.path().join("real")).unwrap();
+        std::os::unix::fs::symlink("real", folder.path().join("socket")).unwrap();
         let spec = json!({
             "linux": {"namespaces": [
                 {"type": "network", "path": "/proc/self/ns/net"},
-                {"type": "pid", "path": "/nowhere"}, {"type": "uts"}]},
+                {"type": "pid", "path": "/nowhere"}, {"type": "uts"},
+                {"type": "ipc", "path": "ipc"}, {"type": "cgroup", "path": "other"},
+                {"type": "future", "path": "/nowhere"}]},
             "mounts": [{"type": "bind", "source": link, "destination": "/x"},
+                       {"type": "bind", "source": "socket", "destination": "/s"},
                        {"type": "none", "source": "link", "options": ["rbind"]},
                        {"type": "tmpfs", "source": "tmpfs"}],
         });
         let facts = engine_facts(&spec, folder.path(), "1", now()).unwrap();
-        assert_eq!(facts.host_namespaces, ["network"]);
+        assert_eq!(facts.host_namespaces, ["network", "pid", "ipc"]);
         assert_eq!(facts.sources.get(&link).map(String::as_str), Some("/etc"));
         assert_eq!(facts.sources.get("link").map(String::as_str), Some("/etc"));
+        assert_eq!(facts.sockets.iter().map(String::as_str).collect::<Vec<_>>(), ["socket"]);
         let many = json!({"mounts": vec![json!({}); MOUNTS_MAX + 1]});
         assert!(engine_facts(&many, folder.path(), "1", now()).is_err());
     }

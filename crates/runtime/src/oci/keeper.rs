@@ -21,6 +21,15 @@ const ANCESTORS_MAX: usize = 6;
 /// they are in one of two.
 const LISTS: [&str; 2] = ["containers.json", "volatile-containers.json"];
 
+/// A plugin through which a kubelet makes containers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Plugin {
+    /// containerd's own, which writes `io.kubernetes.cri.*`.
+    Containerd,
+    /// CRI-O, which writes `io.kubernetes.cri-o.*`.
+    Crio,
+}
+
 /// Who keeps a container.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Keeper {
@@ -33,8 +42,14 @@ pub(super) enum Keeper {
         /// What its store says of this one.
         entry: Option<Value>,
     },
-    /// containerd's Kubernetes plugin, or CRI-O, with what it keeps of running containers here.
-    Kubernetes(PathBuf),
+    /// A kubelet's plugin. Only what this one writes is its word: each hands on annotations of a
+    /// pod's author, among which may be those that the other would write.
+    Kubernetes {
+        /// Which one.
+        plugin: Plugin,
+        /// What it keeps of running containers here.
+        state: PathBuf,
+    },
     /// containerd, for another client.
     Containerd,
     /// BuildKit or Buildah, for a step of a build.
@@ -58,9 +73,10 @@ impl Keeper {
             return in_store(containers, id);
         }
         match namespace_of(bundle, id) {
-            Some(KUBERNETES) => {
-                Self::Kubernetes(bundle.ancestors().nth(3).unwrap_or(bundle).to_path_buf())
-            }
+            Some(KUBERNETES) => Self::Kubernetes {
+                plugin: Plugin::Containerd,
+                state: bundle.ancestors().nth(3).unwrap_or(bundle).to_path_buf(),
+            },
             Some(_) => {
                 let root = bundle.join(root_of(spec));
                 docker_folder(&root, id).map_or(Self::Containerd, Self::Docker)
@@ -92,7 +108,8 @@ fn in_store(containers: &Path, id: &str) -> Keeper {
     };
     let has_list = || LISTS.iter().any(|name| containers.join(name).exists());
     if entry.is_none() && images() == Some(false) && !has_list() {
-        return Keeper::Kubernetes(containers.parent().unwrap_or(containers).to_path_buf());
+        let state = containers.parent().unwrap_or(containers).to_path_buf();
+        return Keeper::Kubernetes { plugin: Plugin::Crio, state };
     }
     Keeper::Podman { containers: containers.to_path_buf(), entry }
 }
@@ -184,11 +201,13 @@ mod tests {
         let docker = Keeper::Docker(at("data/containers/c1"));
         check(&make("run/io.containerd.runtime.v2.task/moby/c1"), &docker);
         check(&make("run/io.containerd.runtime.v1.linux/moby/c1"), &docker);
-        let kubernetes = |name: &str| Keeper::Kubernetes(at(name));
-        check(&make("run/io.containerd.runtime.v2.task/k8s.io/c1"), &kubernetes("run"));
+        let kubernetes = |plugin, name: &str| Keeper::Kubernetes { plugin, state: at(name) };
+        let task = make("run/io.containerd.runtime.v2.task/k8s.io/c1");
+        check(&task, &kubernetes(Plugin::Containerd, "run"));
         check(&make("run/io.containerd.runtime.v2.task/moby/c2"), &Keeper::Nobody);
         check(&make("somewhere/moby/c1"), &Keeper::Nobody);
-        check(&make("cri-o/overlay-containers/c1/userdata"), &kubernetes("cri-o"));
+        let crio = make("cri-o/overlay-containers/c1/userdata");
+        check(&crio, &kubernetes(Plugin::Crio, "cri-o"));
         let podman = make("store/overlay-containers/c1/userdata");
         let containers = at("store/overlay-containers");
         let kept = |entry| Keeper::Podman { containers: containers.clone(), entry };

@@ -11,7 +11,7 @@ use palisade_model::Reference;
 use serde_json::Value;
 
 use super::identity::{is_id, read_json};
-use super::keeper::{Keeper, namespace_of, podman_text, root_of};
+use super::keeper::{Keeper, Plugin, namespace_of, podman_text, root_of};
 
 /// Names of one image, and places with its signatures, that are tried.
 const NAMES_MAX: usize = 8;
@@ -39,7 +39,9 @@ pub(super) fn origin(spec: &Value, bundle: &Path, id: &str) -> Origin {
         Keeper::Podman { containers, entry: Some(entry) } => {
             podman(&containers, &entry).unwrap_or_default()
         }
-        Keeper::Kubernetes(_) => containerd().unwrap_or_else(|| annotated(spec)),
+        Keeper::Kubernetes { plugin, .. } => {
+            containerd().unwrap_or_else(|| annotated(spec, plugin))
+        }
         Keeper::Containerd => containerd().unwrap_or_default(),
         Keeper::Podman { entry: None, .. } | Keeper::Builder | Keeper::Nobody => Origin::default(),
     }
@@ -180,25 +182,42 @@ fn store_in(mounts: &str, root: &str) -> Option<PathBuf> {
     path.starts_with('/').then(|| PathBuf::from(path))
 }
 
-/// The folders over which the overlay at `root` is laid. `None`: there is none, or one of them
-/// does not stand there whole.
-pub(super) fn laid_over(root: &Path) -> Option<Vec<PathBuf>> {
+/// The folders of which the overlay at `root` is made, and whether what is written goes there.
+/// `None`: there is none, or one of them does not stand there whole.
+pub(super) fn made_of(root: &Path) -> Option<Vec<(PathBuf, bool)>> {
     let (mounts, root) = mounts(root)?;
-    layers_in(&mounts, root.to_str()?)
+    folders_in(&mounts, root.to_str()?)
 }
 
-fn layers_in(mounts: &str, root: &str) -> Option<Vec<PathBuf>> {
+/// The folders over which it is laid.
+pub(super) fn laid_over(root: &Path) -> Option<Vec<PathBuf>> {
+    let all = made_of(root)?.into_iter();
+    Some(all.filter(|(_, writes)| !writes).map(|(path, _)| path).collect())
+}
+
+fn folders_in(mounts: &str, root: &str) -> Option<Vec<(PathBuf, bool)>> {
     let (_, source) = mount_at(mounts, root)?.split_once(" - ")?;
     let mut fields = source.split(' ');
     if fields.next() != Some("overlay") {
         return None;
     }
-    let options = fields.nth(1)?.split(',');
-    let keys = ["lowerdir", "lowerdir+", "datadir+"];
-    let values = options.filter_map(|it| it.split_once('=')).filter(|(key, _)| keys.contains(key));
-    let folders = values.flat_map(|(_, value)| value.split(':')).filter(|path| !path.is_empty());
-    let folders: Vec<PathBuf> = folders.map(|path| unescaped(path).into()).collect();
-    folders.iter().all(|path| path.is_absolute()).then_some(folders)
+    let mut folders = Vec::new();
+    for (key, value) in fields.nth(1)?.split(',').filter_map(|it| it.split_once('=')) {
+        match key {
+            "lowerdir" => folders.extend(value.split(':').map(|path| (path, false))),
+            // Each names one folder; a colon is part of its name.
+            "lowerdir+" | "datadir+" => folders.push((value, false)),
+            "upperdir" | "workdir" => folders.push((value, true)),
+            _ => {}
+        }
+    }
+    let whole = |(path, writes): (&str, bool)| {
+        // What the kernel was given, which drops a backslash and takes what follows for part of
+        // a name, a colon as well.
+        let path = unescaped(path);
+        (path.starts_with('/') && !path.contains('\\')).then(|| (PathBuf::from(path), writes))
+    };
+    folders.into_iter().filter(|(path, _)| !path.is_empty()).map(whole).collect()
 }
 
 /// A path without the escapes by which it is written there: `\\040` for a space.
@@ -213,21 +232,24 @@ fn unescaped(text: &str) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
-/// What Kubernetes' plugins of containerd and CRI-O say.
-fn annotated(spec: &Value) -> Origin {
+/// What a plugin of Kubernetes says, by the keys that this one writes: others are whose they are.
+fn annotated(spec: &Value, plugin: Plugin) -> Origin {
     let text = |key: &str| {
         let all = spec.pointer("/annotations").and_then(Value::as_object)?;
         all.get(key).and_then(Value::as_str).filter(|text| !text.is_empty())
     };
+    let (digests, name) = match plugin {
+        Plugin::Containerd => {
+            (&["io.kubernetes.cri.image-name"][..], "io.kubernetes.cri.image-name")
+        }
+        Plugin::Crio => (
+            &["io.kubernetes.cri-o.ImageRef", "io.kubernetes.cri-o.Image"][..],
+            "io.kubernetes.cri-o.ImageName",
+        ),
+    };
     let mut found = Origin::default();
-    let keys = [
-        "io.kubernetes.cri-o.ImageRef",
-        "io.kubernetes.cri-o.Image",
-        "io.kubernetes.cri.image-name",
-    ];
-    found.digests.extend(keys.iter().filter_map(|key| digest(text(key)?)));
-    let names = ["io.kubernetes.cri.image-name", "io.kubernetes.cri-o.ImageName"];
-    for name in names.iter().filter_map(|key| text(key)) {
+    found.digests.extend(digests.iter().filter_map(|key| digest(text(key)?)));
+    if let Some(name) = text(name) {
         let at: Vec<Digest> =
             name.contains('@').then(|| digest(name)).flatten().into_iter().collect();
         found.add(name, &at);
@@ -345,6 +367,22 @@ mod tests {
             (found.digests, found.names),
             (vec![good], vec!["r.example/shop:1".to_string()])
         );
+        // Of the other plugin's keys none counts.
+        assert_eq!(origin(&of_containerd, crio, "c1"), Origin::default());
+        assert_eq!(origin(&of_crio, task, "c1"), Origin::default());
+        let bad = Digest::of(b"bad");
+        let mut both = of_crio.clone();
+        both["annotations"]["io.kubernetes.cri.image-name"] = json!(format!("good/x@{bad}"));
+        let found = origin(&both, crio, "c1");
+        assert_eq!(
+            (found.digests, found.names),
+            (vec![good], vec!["r.example/shop:1".to_string()])
+        );
+        let mut both = of_containerd.clone();
+        both["annotations"]["io.kubernetes.cri-o.ImageRef"] = json!(bad.hex());
+        both["annotations"]["io.kubernetes.cri-o.ImageName"] = json!("good/x:1");
+        let found = origin(&both, task, "c1");
+        assert_eq!((found.digests, found.names.len()), (vec![good], 1));
         for spec in [&of_containerd, &of_crio] {
             assert_eq!(origin(spec, task, "../c1"), Origin::default());
             for bundle in ["/b", "/run/nowhere/io.containerd.runtime.v2.task/moby/c1"] {
@@ -372,14 +410,25 @@ mod tests {
         let line = |kind: &str, options: &str| {
             format!("36 35 0:9 / /s/a\\040b/merge rw - {kind} overlay rw,{options}\n")
         };
-        let check = |line: &str, expected: Option<&[&str]>| {
-            let expected: Option<Vec<PathBuf>> =
-                expected.map(|list| list.iter().map(PathBuf::from).collect());
-            assert_eq!(layers_in(line, "/s/a b/merge"), expected, "{line}");
+        let check = |line: &str, expected: Option<&[(&str, bool)]>| {
+            let expected: Option<Vec<(PathBuf, bool)>> =
+                expected.map(|list| list.iter().map(|(path, on)| (path.into(), *on)).collect());
+            assert_eq!(folders_in(line, "/s/a b/merge"), expected, "{line}");
         };
-        check(&line("overlay", "lowerdir=/usr,upperdir=/u,workdir=/w"), Some(&["/usr"]));
-        check(&line("overlay", "lowerdir=/a\\134x:/b\\040c"), Some(&["/a\\x", "/b c"]));
-        check(&line("overlay", "lowerdir+=/a,lowerdir+=/b"), Some(&["/a", "/b"]));
+        check(
+            &line("overlay", "lowerdir=/usr,upperdir=/u,workdir=/w"),
+            Some(&[("/usr", false), ("/u", true), ("/w", true)]),
+        );
+        check(&line("overlay", "lowerdir=/a:/b\\040c"), Some(&[("/a", false), ("/b c", false)]));
+        check(
+            &line("overlay", "lowerdir+=/a,lowerdir+=/b:c"),
+            Some(&[("/a", false), ("/b:c", false)]),
+        );
+        // A comma of a name is written as its number; what the kernel would drop is not guessed.
+        check(&line("overlay", "lowerdir=/a\\054b"), Some(&[("/a,b", false)]));
+        check(&line("overlay", "lowerdir=/a\\134x:/b"), None);
+        check(&line("overlay", "lowerdir=/a\\134:b"), None);
+        check(&line("overlay", "lowerdir=/a,upperdir=/\\134etc,workdir=/w"), None);
         check(&line("overlay", "lowerdir=l/ABC:/usr"), None);
         check(&line("fuse.fuse-overlayfs", "lowerdir=/usr"), None);
         check("36 35 0:9 / /other rw - overlay overlay rw,lowerdir=/usr\n", None);

@@ -88,6 +88,7 @@ fn configurations_that_are_none_are_refused_to_the_engine_and_leave_nothing() {
         ("cut off", spec().to_string()[..60].into(), "is not JSON"),
         ("not UTF-8", b"{\"process\": \"\xff\xfe\"}".to_vec(), "is not JSON"),
         ("nested", vec![b'['; 100_000], "is not JSON"),
+        ("twice", b"{\"process\": {}, \"process\": {}}".to_vec(), "says something twice"),
         ("list", b"[]".to_vec(), "does not have the form"),
         ("no process", b"{\"ociVersion\": \"1.0.2\"}".to_vec(), "/process"),
         ("enormous", vec![b' '; 17 << 20], "config.json"),
