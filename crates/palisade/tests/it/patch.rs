@@ -189,6 +189,31 @@ fn what_is_set_aside_is_neither_planned_nor_held_against_a_build() {
 }
 
 #[test]
+fn what_was_set_aside_of_the_old_version_is_not_new_in_a_build() {
+    let (folder, image) = shop();
+    let path = folder.path();
+    let tracker = json!({"palisadetest": {"CVE-2026-10003": {
+        "description": "has no fix", "releases": {"bookworm": {"status": "open", "urgency": "low"}},
+    }}});
+    std::fs::write(path.join("tracker.json"), tracker.to_string()).unwrap();
+    let build = ["db", "build", "--debian-changelogs", "debs", "--release", "debian:12"];
+    run(path, &[&build[..], &["--feed", "debian=tracker.json"]].concat()).expect(0);
+    // As VEX documents name packages: in the version that somebody examined.
+    let vex = r#"{"@context": "https://openvex.dev/ns/v0.2.0", "statements": [
+        {"vulnerability": {"name": "CVE-2026-10003"}, "status": "not_affected",
+         "products": [{"@id": "pkg:deb/debian/libpalisadetest1@1.2.3-1"}]}]}"#;
+    std::fs::write(path.join("vex.json"), vex).unwrap();
+    let build = ["build", "--vex", "vex.json", "-o", "out"];
+    let built = document(&patch(path, &build, &image).expect(0));
+    let proof = &built["proof"];
+    assert_eq!((&proof["holds"], &proof["new"]), (&json!(true), &json!([])), "{built:#}");
+    assert_eq!(proof["counts_again"], json!(["libpalisadetest1 CVE-2026-10003"]));
+    assert_eq!(built["n_set_aside"], 1);
+    let gone = ["libpalisadetest1 CVE-2026-10001", "libpalisadetest1 CVE-2026-10002"];
+    assert_eq!(proof["gone"], json!(gone));
+}
+
+#[test]
 fn a_build_is_proved_and_repeated() {
     let (folder, image) = shop();
     let path = folder.path();
