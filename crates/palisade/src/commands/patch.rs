@@ -22,7 +22,7 @@ use palisade_scan::{matching, scan};
 use serde::Serialize;
 
 use super::Context;
-use super::scan::{exceptions, warn_days, warn_of_age};
+use super::scan::{exceptions, exceptions_of, warn_days, warn_of_age};
 use crate::cli;
 use crate::exit::{Exit, Failure, OrExit as _};
 use fetch::{Fetcher, Folders};
@@ -130,7 +130,10 @@ fn prepare(
     let mirrors = mirrors(&args.repository_mirror)?;
     let image = super::image::open(context, target, &args.source)?;
     context.terminal.progress(&format!("examining {}", image.target));
-    let ignores = exceptions(context, args.ignore.as_deref(), &args.vex)?;
+    let mut ignores = exceptions(context, args.ignore.as_slice(), &args.vex)?;
+    if let Some(policy) = &args.policy {
+        ignores.extend(exceptions_of(context, &context.load_policy(policy)?.policy.images.gate)?);
+    }
     let known = vulnerabilities(&image, database, &ignores, &image.subject(), now)?;
     warn_of_age(context, Some(&known.database), warn_days(None), now);
     let files = Files::read(&image).or_exit(Exit::Incomplete)?;

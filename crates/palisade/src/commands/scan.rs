@@ -45,7 +45,10 @@ pub(crate) fn scan(context: &Context<'_>, args: &cli::Scan) -> Result<Exit, Fail
     let known = args.gate.baseline.as_deref().map(read_baseline).transpose()?;
     let template = UserTemplate::read(&args.reports)?;
     let now = Timestamp::now();
-    let ignores = exceptions(context, args.ignore.as_deref(), &args.vex)?;
+    let mut ignores = exceptions(context, args.ignore.as_slice(), &args.vex)?;
+    if let Some(gate) = &gate {
+        ignores.extend(exceptions_of(context, gate)?);
+    }
     let Some(target) = &args.target else {
         let judging = stored::Judging { gate: gate.as_ref(), ignores: &ignores, warn_days, now };
         return stored::look(context, args, &judging);
@@ -346,20 +349,25 @@ pub(super) fn warn_of_age(
     }
 }
 
-/// What an ignore file and VEX documents set aside.
+/// What ignore files and VEX documents set aside.
 pub(super) fn exceptions(
     context: &Context<'_>,
-    ignore: Option<&Path>,
+    ignore: &[PathBuf],
     vex: &[PathBuf],
 ) -> Result<Vec<Ignore>, Failure> {
-    let mut all = match ignore {
-        Some(file) => read_ignores(context, file)?,
-        None => Vec::new(),
-    };
+    let mut all = Vec::new();
+    for file in ignore {
+        all.extend(read_ignores(context, file)?);
+    }
     for file in vex {
         all.extend(read_vex(context, file)?);
     }
     Ok(all)
+}
+
+/// What a policy's ignore file and VEX documents set aside.
+pub(super) fn exceptions_of(context: &Context<'_>, gate: &Gate) -> Result<Vec<Ignore>, Failure> {
+    exceptions(context, &gate.ignore, &gate.vex)
 }
 
 /// Reads a VEX document; what of it is not understood goes to the terminal.
