@@ -439,14 +439,17 @@ pub struct Control {
 }
 
 /// How old a feed of the advisory database is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct FeedTime {
     /// Name: `debian-changelogs`, `osv/PyPI`, `kev`.
     pub name: String,
-    /// Time of its newest data, or when it was fetched or read where it states none; absent where
-    /// neither is known.
+    /// As of when it speaks: when it was fetched from its publisher; else the time of its newest
+    /// data, or of its copy where it states none; absent where nothing of this is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time: Option<Timestamp>,
+    /// Whether it was fetched from its publisher, so that fetching again makes it younger.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub of_publisher: bool,
 }
 
 /// The state of the advisory database that a scan used.

@@ -343,9 +343,20 @@ pub(super) fn warn_of_age(
     let (Some(database), Some(days_max)) = (database, days_max) else { return };
     if database.age_days(now).is_none_or(|days| days > u64::from(days_max)) {
         let age = item::advisories(database, now);
-        context
-            .terminal
-            .error(&format!("warning: {age}; `palisade db update` fetches newer ones\n"));
+        let remedy = remedy_of_age(database);
+        context.terminal.error(&format!("warning: {age}; {remedy}\n"));
+    }
+}
+
+/// What makes advisories younger. That a feed's newest record in a file or on a mirror is old may
+/// as well mean that nothing was published since; only its publisher knows.
+fn remedy_of_age(database: &DatabaseInfo) -> &'static str {
+    match &database.oldest {
+        Some(feed) if !feed.of_publisher => {
+            "this feed is of a file or a mirror and as old as its newest data: bring a newer \
+             one, or let `palisade db update` fetch it from its publisher"
+        }
+        _ => "`palisade db update` fetches newer ones",
     }
 }
 

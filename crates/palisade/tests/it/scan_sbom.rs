@@ -486,3 +486,25 @@ fn what_a_policy_sets_aside_counts_for_none_who_obey_it() {
     assert_eq!(set_aside("policies/both.yaml"), 2);
     assert_eq!(set_aside("policies/bare.yaml"), 0);
 }
+
+#[test]
+fn the_warning_of_old_advisories_says_what_makes_them_younger() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    layout::plain(&at.join("plain"));
+    let tracker = r#"{"palisadetest": {"CVE-2026-10001": {"releases": {
+        "bookworm": {"status": "open", "urgency": "low"}}}}}"#;
+    std::fs::write(at.join("tracker.json"), tracker).unwrap();
+    let old = std::time::SystemTime::now() - std::time::Duration::from_hours(40 * 24);
+    std::fs::File::options()
+        .write(true)
+        .open(at.join("tracker.json"))
+        .unwrap()
+        .set_modified(old)
+        .unwrap();
+    run(at, &["db", "build", "--feed", "debian=tracker.json"]).expect(0);
+    let scan = run(at, &["scan", "oci:plain"]).expect(0);
+    let expected = "(40 days old, debian-tracker); this feed is of a file or a mirror and as old as \
+                    its newest data: bring a newer one, or let `palisade db update` fetch it";
+    assert!(scan.stderr.contains(expected), "{}", scan.stderr);
+}

@@ -363,7 +363,7 @@ impl<'a> Judge<'a> {
             ];
             let is_asked = |feed: &&FeedTime| lists.contains(&(true, feed.name.as_str()));
             let asked = database.times.iter().filter(is_asked);
-            for FeedTime { name, time } in database.oldest.iter().chain(asked) {
+            for FeedTime { name, time, .. } in database.oldest.iter().chain(asked) {
                 match time.map(|time| self.now.since(time).as_secs() / 86_400) {
                     None => obstacles.push(format!("how old the feed {name} is is not known")),
                     Some(days) if days > u64::from(days_max) => refusals.push(format!(

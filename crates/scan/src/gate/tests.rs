@@ -568,7 +568,11 @@ fn what_an_answer_leaves_out_by_design_is_said() {
 #[test]
 fn the_oldest_feed_that_matters_decides_how_old_the_advisories_are() {
     let days_ago = |days: u64| Timestamp::from_nanos(NOW.as_nanos() - days * 86_400_000_000_000);
-    let feed = |name: &str, days: u64| FeedTime { name: name.into(), time: Some(days_ago(days)) };
+    let feed = |name: &str, days: u64| FeedTime {
+        name: name.into(),
+        time: Some(days_ago(days)),
+        ..FeedTime::default()
+    };
     let mut report = report(vec![]);
     let database = report.database.as_mut().unwrap();
     database.times = vec![feed("kev", 30), feed("osv/Debian", 2_000), feed("osv/npm", 0)];

@@ -327,7 +327,7 @@ fn no_form_loses_what_was_set_aside_or_not_examined_or_how_old_the_advisories_ar
     let options = RenderOptions { template: Some(&template), ..options() };
     let mut report = full();
     let old = Timestamp::from_nanos(TIME.as_nanos() - 40 * 86_400_000_000_000);
-    let feed = FeedTime { name: "slow-feed".into(), time: Some(old) };
+    let feed = FeedTime { name: "slow-feed".into(), time: Some(old), ..FeedTime::default() };
     report.database.as_mut().unwrap().oldest = Some(feed);
     report.coverage.n_incomparable = 2;
     report.coverage.incomparable.push(Incomparable {
