@@ -439,14 +439,17 @@ pub struct Control {
 }
 
 /// How old a feed of the advisory database is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct FeedTime {
     /// Name: `debian-changelogs`, `osv/PyPI`, `kev`.
     pub name: String,
-    /// Time of its newest data, or when it was fetched or read where it states none; absent where
-    /// neither is known.
+    /// As of when it speaks: when it was fetched from its publisher; else the time of its newest
+    /// data, or of its copy where it states none; absent where nothing of this is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time: Option<Timestamp>,
+    /// Whether it was fetched from its publisher, so that fetching again makes it younger.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub of_publisher: bool,
 }
 
 /// The state of the advisory database that a scan used.
@@ -518,7 +521,7 @@ pub struct ScanReport {
 }
 
 /// What a scan looked at: "nothing found" and "nothing looked at" are different answers.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Coverage {
     /// Files searched for secrets.
     pub n_files_searched: u64,
@@ -610,7 +613,7 @@ impl Dropped {
 }
 
 /// An advisory about an installed package that may or may not mean its version.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Incomparable {
     /// The advisory's identifier.
     pub id: String,
@@ -619,8 +622,20 @@ pub struct Incomparable {
     /// Its package URL.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub purl: String,
-    /// Its version.
+    /// Its version; empty where the package states none.
     pub installed: String,
+    /// How bad the vulnerability would be, by the advisories of it.
+    #[serde(default)]
+    pub severity: Severity,
+    /// Whether an advisory names a fixed version.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub has_fix: bool,
+    /// Whether CISA lists it as exploited.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub known_exploited: bool,
+    /// The probability that it is exploited within 30 days by FIRST's EPSS, 0 to 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epss: Option<f64>,
 }
 
 /// Packages for which the advisory database has no data or no version order.

@@ -185,6 +185,10 @@ pub struct Gate {
     pub database_age_days_warn: Option<u32>,
     /// Refuse when the key that signed the advisory database is older than this many days.
     pub database_key_age_days_max: Option<u32>,
+    /// Ignore files; what their entries name does not count. Relative to the policy file.
+    pub ignore: Vec<PathBuf>,
+    /// VEX documents; what they set aside does not count. Relative to the policy file.
+    pub vex: Vec<PathBuf>,
 }
 
 /// When the maintenance of a release ends.

@@ -468,7 +468,9 @@ fn resolve_files(policy: &mut Policy, folder: &Path) {
     let files = policy.images.keys.iter_mut().chain(&mut policy.runtime.rules);
     let trust = policy.images.trust.iter_mut().flat_map(|rule| rule.keys.iter_mut());
     let trust = trust.chain(&mut policy.images.trusted_root);
-    let files = files.chain(sinks).chain(scan).chain(trust);
+    let gate = &mut policy.images.gate;
+    let exceptions = gate.ignore.iter_mut().chain(&mut gate.vex);
+    let files = files.chain(sinks).chain(scan).chain(trust).chain(exceptions);
     for file in files {
         *file = folder.join(&*file);
     }

@@ -361,6 +361,32 @@ const KEYS: &[Key] = &[
               without one, or without `--db-key`, the gate has no answer, which is not a pass.",
         example: "365",
     },
+    Key {
+        path: "images.gate.ignore",
+        kind: Kind::Texts {
+            rule: TextRule::File,
+            n_max: ITEMS_MAX,
+            set: |p, texts| p.images.gate.ignore = texts.into_iter().map(PathBuf::from).collect(),
+        },
+        default: Default::Values(&[]),
+        doc: "Ignore files: findings that somebody decided to live with, each with a reason and \
+              an end. They do not count for `scan`, `patch`, `run` and `promote` under this \
+              policy. A relative path starts at the folder of the policy file; a file that cannot \
+              be read is an error.",
+        example: "[exceptions.yaml]",
+    },
+    Key {
+        path: "images.gate.vex",
+        kind: Kind::Texts {
+            rule: TextRule::File,
+            n_max: ITEMS_MAX,
+            set: |p, texts| p.images.gate.vex = texts.into_iter().map(PathBuf::from).collect(),
+        },
+        default: Default::Values(&[]),
+        doc: "VEX documents (OpenVEX, CSAF, CycloneDX): what they say is not affected or fixed \
+              does not count, as with `ignore`.",
+        example: "[vex/openssl.json]",
+    },
     section("containers", "How containers are confined."),
     Key {
         path: "containers.user",

@@ -4,6 +4,7 @@
 //! ignore:
 //!   - id: CVE-2024-6387        # or an alias, a detector, a secret's fingerprint, a rule or
 //!                              # hash of malware, a licence, a danger, a check
+//!                              # or `unknown-version`: what may mean a package without one
 //!     package: openssh-server  # optional: package, source package or path
 //!     reason: sshd is not started in this image
 //!     expires: 2026-12-31
@@ -17,9 +18,11 @@ use std::collections::HashMap;
 use palisade_base::yaml::{self, Dialect, Node, Place, Value};
 use palisade_base::{Diagnostic, Diagnostics, Location, Severity as Level, Timestamp};
 use palisade_model::Finding;
-use palisade_model::finding::FileDanger;
+use palisade_model::finding::{FileDanger, Vulnerability};
 use palisade_model::judgement::{Suppressed, SuppressedBy};
 use palisade_model::package::Subject;
+
+use crate::db::Status;
 
 /// An ignore file beyond this many bytes is refused.
 pub const BYTES_MAX: usize = 1 << 20;
@@ -76,7 +79,8 @@ impl Ignore {
         let (named, place) = match finding {
             Finding::Vulnerability(v) => {
                 let place = [Some(v.package.as_str()), v.source.as_deref()];
-                (is(&v.id) || v.aliases.iter().any(|alias| is(alias)), place)
+                let is_unknown = is_of_unknown_version(v) && is(UNKNOWN_VERSION);
+                (is_unknown || is(&v.id) || v.aliases.iter().any(|alias| is(alias)), place)
             }
             Finding::Secret(s) => {
                 (is(&s.detector) || is(&s.fingerprint), [Some(s.path.as_str()), None])
@@ -97,6 +101,15 @@ impl Ignore {
         };
         named && self.package.as_ref().is_none_or(|p| place.contains(&Some(p.as_str())))
     }
+}
+
+/// What may mean a package that states no version, as one: no advisory of it can be compared.
+const UNKNOWN_VERSION: &str = "unknown-version";
+
+/// Whether this may be a vulnerability of a package that states no version. One that every
+/// version has is a finding like any other.
+fn is_of_unknown_version(vulnerability: &Vulnerability) -> bool {
+    vulnerability.installed.is_empty() && vulnerability.status == Status::UnderInvestigation
 }
 
 /// The name of a danger in reports and ignore files.
@@ -122,7 +135,10 @@ pub fn danger_name(danger: FileDanger) -> &'static str {
 /// Names under which an entry can mean a finding, in lower case.
 fn names_of(finding: &Finding) -> Vec<String> {
     let mut names: Vec<String> = match finding {
-        Finding::Vulnerability(v) => std::iter::once(&v.id).chain(&v.aliases).cloned().collect(),
+        Finding::Vulnerability(v) => {
+            let unknown = is_of_unknown_version(v).then(|| UNKNOWN_VERSION.to_string());
+            std::iter::once(&v.id).chain(&v.aliases).cloned().chain(unknown).collect()
+        }
         Finding::Secret(s) => vec![s.detector.clone(), s.fingerprint.clone()],
         Finding::Malware(m) => std::iter::once(&m.rule).chain(&m.sha256).cloned().collect(),
         Finding::Licence(l) => vec![l.licence.clone()],
@@ -428,6 +444,35 @@ mod tests {
         assert_eq!(parse(&text(ENTRIES_MAX), "i").unwrap().len(), ENTRIES_MAX);
         let problems = parse(&text(ENTRIES_MAX + 1), "i").unwrap_err().0;
         assert_eq!(problems[0].message, "more than 10000 entries");
+    }
+
+    #[test]
+    fn one_entry_is_about_all_that_may_mean_a_package_without_a_version() {
+        let of = |id: &str, package: &str, installed: &str, status| {
+            Finding::Vulnerability(Vulnerability {
+                id: id.into(),
+                package: package.into(),
+                installed: installed.into(),
+                status,
+                ..Vulnerability::default()
+            })
+        };
+        let open = Status::UnderInvestigation;
+        let mut findings = vec![
+            of("CVE-1", "shop", "", open),
+            of("CVE-2", "shop", "", open),
+            of("CVE-3", "other", "", open),
+            of("CVE-4", "shop", "1", open),
+            // Every version has it, whichever it is.
+            of("CVE-5", "shop", "", Status::Affected),
+        ];
+        let text =
+            "ignore:\n- {id: unknown-version, package: shop, reason: r, expires: 2026-12-31}\n";
+        let entries = parse(text, "i").unwrap();
+        let applied = apply(&mut findings, &entries, Timestamp::from_nanos(1), None);
+        assert_eq!(applied.n_ignored, 2);
+        let left: Vec<String> = findings.iter().flat_map(names_of).collect();
+        assert_eq!(left, ["cve-3", "unknown-version", "cve-4", "cve-5"]);
     }
 
     #[test]

@@ -27,7 +27,7 @@ use std::cmp::{Ordering, Reverse};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use palisade_model::finding::{Unmatched, Vulnerability};
-use palisade_model::{Inventory, Package, PackageKind};
+use palisade_model::{Inventory, Package, PackageKind, Severity};
 use palisade_packages::version;
 
 use crate::db::{Advisory, Answer, Database, RangeEnd, ReadDatabaseError, Status};
@@ -101,8 +101,10 @@ pub fn find_vulnerabilities(
         }
     }
     let mut matches = judge.matches;
-    let scores = scores(matches.vulnerabilities.iter().flat_map(names), db)?;
+    let all = matches.vulnerabilities.iter().chain(&matches.incomparable);
+    let scores = scores(all.flat_map(names), db)?;
     weigh(&mut matches.vulnerabilities, db.exploited()?, &scores);
+    weigh(&mut matches.incomparable, db.exploited()?, &scores);
     sort_by_weight(&mut matches.vulnerabilities);
     matches.unmatched = unmatched
         .into_iter()
@@ -148,7 +150,7 @@ impl<'i> Judge<'i> {
         } else if is_owned {
             matches.n_distribution_owned += n;
         } else {
-            matches.add_incomparable(package, &found, &incomparable);
+            matches.add_incomparable(package, &found, &incomparable, &all);
             let room = VULNERABILITIES_MAX.saturating_sub(matches.vulnerabilities.len());
             matches.n_dropped += found.len().saturating_sub(room) as u64;
             matches.vulnerabilities.extend(found.into_iter().take(room));
@@ -158,13 +160,21 @@ impl<'i> Judge<'i> {
 
 impl Matches {
     /// Notes the advisories that could not be compared and of whose vulnerability nothing else
-    /// was found.
+    /// was found; `all` are those about the package, of which one may rate what another does not.
     fn add_incomparable(
         &mut self,
         package: &Package,
         found: &[Vulnerability],
         advisories: &[&Read<'_>],
+        all: &[&Read<'_>],
     ) {
+        let mut ratings: HashMap<&str, Severity> = HashMap::new();
+        for advisory in all.iter().filter(|_| !advisories.is_empty()) {
+            for name in std::iter::once(&advisory.id).chain(&advisory.aliases) {
+                let worst = ratings.entry(*name).or_default();
+                *worst = advisory.severity.max(*worst);
+            }
+        }
         for advisory in advisories {
             let means = |name: &str| name == advisory.id || advisory.aliases.contains(&name);
             if found.iter().any(|vulnerability| names(vulnerability).any(means)) {
@@ -173,6 +183,12 @@ impl Matches {
             self.n_incomparable += 1;
             if self.incomparable.len() < INCOMPARABLE_MAX {
                 let others = advisory.aliases.iter().chain(&advisory.fixes);
+                let all_names = std::iter::once(&advisory.id).chain(others.clone());
+                let rated = all_names.filter_map(|name| ratings.get(*name)).max();
+                let fixed = advisory.ranges.iter().find_map(|range| match &range.end {
+                    RangeEnd::Fixed(version) => Some((*version).to_string()),
+                    _ => None,
+                });
                 self.incomparable.push(Vulnerability {
                     id: advisory.id.to_string(),
                     aliases: others.map(|other| (*other).to_string()).collect(),
@@ -180,7 +196,8 @@ impl Matches {
                     purl: package.purl.clone(),
                     source: package.source.as_ref().map(|source| source.name.clone()),
                     installed: package.version.clone(),
-                    severity: advisory.severity,
+                    severity: rated.copied().unwrap_or_default(),
+                    fixed,
                     title: advisory.title.to_string(),
                     feed: advisory.feed.to_string(),
                     status: Status::UnderInvestigation,

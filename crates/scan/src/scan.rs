@@ -198,7 +198,16 @@ struct Matched {
 
 fn incomparable(finding: Finding) -> Option<Incomparable> {
     let Finding::Vulnerability(v) = finding else { return None };
-    Some(Incomparable { id: v.id, package: v.package, purl: v.purl, installed: v.installed })
+    Some(Incomparable {
+        id: v.id,
+        package: v.package,
+        purl: v.purl,
+        installed: v.installed,
+        severity: v.severity,
+        has_fix: v.fixed.is_some(),
+        known_exploited: v.known_exploited,
+        epss: v.epss,
+    })
 }
 
 /// Judges the licences of the inventory's packages, if the policy says anything of them.

@@ -38,6 +38,9 @@ pub(crate) struct PatchOptions {
     /// VEX document (OpenVEX, CSAF, CycloneDX) that sets findings aside; repeatable
     #[arg(long, value_name = "FILE")]
     pub(crate) vex: Vec<PathBuf>,
+    /// Set aside as well what this policy's `images.gate.ignore` and `images.gate.vex` do
+    #[arg(long, value_name = "POLICY")]
+    pub(crate) policy: Option<String>,
     /// How images of registries are got
     #[command(flatten)]
     pub(crate) source: ImageSource,

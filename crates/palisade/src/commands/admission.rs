@@ -15,6 +15,7 @@ use palisade_policy::{Admission, GateState, ImageVerification, Policy, Signature
 use palisade_scan::Look;
 use palisade_scan::db::Database;
 use palisade_scan::gate::{GateDecision, evaluate};
+use palisade_scan::ignore::Ignore;
 use palisade_trust::{Depth, ImageSource};
 
 use super::decided::Decided;
@@ -41,12 +42,14 @@ pub(crate) struct Admitter<'a> {
     standing: Option<PathBuf>,
     name: Option<String>,
     registry: Option<(&'a Context<'a>, &'a cli::ImageSource)>,
+    ignores: Vec<Ignore>,
 }
 
 impl<'a> Admitter<'a> {
     pub(crate) fn new(policy: &'a Policy, database: Option<&'a Database>, look: Look<'a>) -> Self {
         let (verdict, standing, name) = (Mutex::new(None), None, None);
-        Self { policy, database, look, verdict, standing, name, registry: None }
+        let (registry, ignores) = (None, Vec::new());
+        Self { policy, database, look, verdict, standing, name, registry, ignores }
     }
 
     /// The verdict of the last image that was judged.
@@ -57,6 +60,12 @@ impl<'a> Admitter<'a> {
     /// Refuses images that a response has put into quarantine, by what `folder` holds.
     pub(crate) fn with_standing(mut self, folder: &Path) -> Self {
         self.standing = Some(folder.join(standing::FILE));
+        self
+    }
+
+    /// Leaves out what the policy's ignore file and VEX documents set aside.
+    pub(crate) fn with_exceptions(mut self, ignores: Vec<Ignore>) -> Self {
+        self.ignores = ignores;
         self
     }
 
@@ -266,7 +275,7 @@ impl<'a> Admitter<'a> {
 
     fn gate(&self, image: &Image) -> GateState {
         let now = Timestamp::now();
-        let report = match scan_image(image, self.database, &[], now, self.look) {
+        let report = match scan_image(image, self.database, &self.ignores, now, self.look) {
             Ok(report) => report,
             Err(error) => return GateState::NotEvaluated { reason: format!("{error:#}") },
         };

@@ -14,7 +14,7 @@ use palisade_base::Timestamp;
 use palisade_model::{Distribution, Package, PackageKind};
 use palisade_scan::db::update::UpdateLock;
 use palisade_scan::db::{Database, DatabaseBuilder, ReadDatabaseError, Signature, Signer};
-use palisade_scan::feeds::catalogue::{self, Feed, Form};
+use palisade_scan::feeds::catalogue::{self, Feed, Form, Origin};
 use palisade_scan::minimality::lifecycle;
 use palisade_scan::{ecosystem, feeds};
 use palisade_trust::{Ed25519PrivateKey, Ed25519PublicKey};
@@ -105,7 +105,8 @@ fn build(context: &Context<'_>, args: &cli::DbBuild) -> Result<Exit, Failure> {
     Ok(exit)
 }
 
-/// Imports a feed from a file; its age is that of the file where it states none.
+/// Imports a feed from a file; its age is that of its newest data, or of the file where it states
+/// none.
 fn import_feed(builder: &mut DatabaseBuilder, feed: &Feed, path: &Path) -> Result<(), Failure> {
     import_form(builder, feed.form, path)
 }
@@ -116,7 +117,7 @@ fn import_form(builder: &mut DatabaseBuilder, form: Form, path: &Path) -> Result
         .and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok())
         .and_then(|age| u64::try_from(age.as_nanos()).ok())
         .map(Timestamp::from_nanos);
-    catalogue::import(builder, form, path, fetched).or_exit(Exit::Incomplete)
+    catalogue::import(builder, form, path, Origin::Copy(fetched)).or_exit(Exit::Incomplete)
 }
 
 /// Writes the database in one step, as the only one who does.

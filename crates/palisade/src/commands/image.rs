@@ -65,6 +65,17 @@ pub(crate) fn open_target_with(
     }
 }
 
+/// The image in a store of this machine, if one has it, whatever a registry has.
+pub(crate) fn open_in_store(
+    context: &Context<'_>,
+    reference: &Reference,
+    source: &ImageSource,
+) -> Result<Option<Image>, Failure> {
+    let (platform, stores) = (platform(source)?, stores(context, source)?);
+    let options = OpenOptions { platform, stores, ..OpenOptions::default() };
+    open_stored(context, reference, &options)
+}
+
 /// The image in a store of this machine, if one has it. A store that cannot be read is no
 /// reason not to ask the registry, and is named.
 fn open_stored(

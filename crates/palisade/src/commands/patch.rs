@@ -7,6 +7,8 @@ mod plan;
 mod sandbox;
 mod stale;
 
+use std::collections::BTreeSet;
+
 use palisade_base::Timestamp;
 use palisade_image::Image;
 use palisade_model::Finding;
@@ -20,7 +22,7 @@ use palisade_scan::{matching, scan};
 use serde::Serialize;
 
 use super::Context;
-use super::scan::{exceptions, warn_days, warn_of_age};
+use super::scan::{exceptions, exceptions_of, warn_days, warn_of_age};
 use crate::cli;
 use crate::exit::{Exit, Failure, OrExit as _};
 use fetch::{Fetcher, Folders};
@@ -46,6 +48,14 @@ struct Known {
     database: DatabaseInfo,
     /// Findings that entries of `--ignore` and statements of `--vex` set aside.
     n_set_aside: u64,
+    /// Those findings, as [`key`] names them.
+    #[serde(skip)]
+    set_aside: BTreeSet<String>,
+}
+
+/// A finding of a package, whatever the version of it.
+fn key(finding: &Vulnerability) -> String {
+    format!("{} {}", finding.package, finding.id)
 }
 
 impl Known {
@@ -91,13 +101,22 @@ fn vulnerabilities(
     let found = matching::find_vulnerabilities(&inventory, database).or_exit(Exit::Incomplete)?;
     let mut findings: Vec<Finding> =
         found.vulnerabilities.into_iter().map(Finding::Vulnerability).collect();
+    let key_of = |finding: &Finding| match finding {
+        Finding::Vulnerability(v) => Some(key(v)),
+        _ => None,
+    };
+    let mut set_aside: BTreeSet<String> = findings.iter().filter_map(key_of).collect();
     let applied = ignore::apply(&mut findings, ignores, now, Some(subject));
     let left = findings.into_iter().filter_map(|finding| match finding {
         Finding::Vulnerability(v) => Some(v),
         _ => None,
     });
+    let found: Vec<Vulnerability> = left.collect();
+    for one in &found {
+        set_aside.remove(&key(one));
+    }
     let database = database.info_of(&inventory);
-    Ok(Known { found: left.collect(), database, n_set_aside: applied.n_ignored })
+    Ok(Known { found, database, n_set_aside: applied.n_ignored, set_aside })
 }
 
 /// Reads the image and asks its repositories.
@@ -111,7 +130,10 @@ fn prepare(
     let mirrors = mirrors(&args.repository_mirror)?;
     let image = super::image::open(context, target, &args.source)?;
     context.terminal.progress(&format!("examining {}", image.target));
-    let ignores = exceptions(context, args.ignore.as_deref(), &args.vex)?;
+    let mut ignores = exceptions(context, args.ignore.as_slice(), &args.vex)?;
+    if let Some(policy) = &args.policy {
+        ignores.extend(exceptions_of(context, &context.load_policy(policy)?.policy.images.gate)?);
+    }
     let known = vulnerabilities(&image, database, &ignores, &image.subject(), now)?;
     warn_of_age(context, Some(&known.database), warn_days(None), now);
     let files = Files::read(&image).or_exit(Exit::Incomplete)?;

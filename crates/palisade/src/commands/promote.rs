@@ -55,6 +55,7 @@ pub(crate) fn promote(context: &Context<'_>, args: &cli::Promote) -> Result<Exit
     }
     let database = super::db::open_for_gate(context, &policy, args.db.as_ref())?;
     let looks = Looks::for_admission(context, &policy, &args.source)?;
+    let ignores = super::scan::exceptions_of(context, &policy.images.gate)?;
     let pinned = pin(&target, root.descriptor.digest);
     for platform in platforms(&root) {
         let shown = platform.as_ref().map_or_else(String::new, |p| format!(" for {p}"));
@@ -65,6 +66,7 @@ pub(crate) fn promote(context: &Context<'_>, args: &cli::Promote) -> Result<Exit
         let admitter = Admitter::new(&policy, database.as_ref(), look)
             .with_name(&target)
             .with_standing(&context.global.data_dir)
+            .with_exceptions(ignores.clone())
             .with_registry(context, &args.source);
         if let Err(refusal) = admitter.judge(&image) {
             return Err(refused(context, &admitter, &refusal, &shown));

@@ -67,9 +67,11 @@ pub(crate) fn run(context: &Context<'_>, args: &cli::Run) -> Result<Exit, Failur
     let image = super::image::open_target(context, &target, &args.source)?;
     let database = super::db::open_for_gate(context, &policy, args.db.as_ref())?;
     let looks = Looks::for_admission(context, &policy, &args.source)?;
+    let ignores = super::scan::exceptions_of(context, &policy.images.gate)?;
     let look = looks.as_ref().map(Looks::look).unwrap_or_default();
     let admitter = Admitter::new(&policy, database.as_ref(), look)
         .with_standing(&context.global.data_dir)
+        .with_exceptions(ignores)
         .with_registry(context, &args.source);
     let mut command = args.command.clone();
     if let Some(program) = &args.entrypoint {

@@ -45,7 +45,10 @@ pub(crate) fn scan(context: &Context<'_>, args: &cli::Scan) -> Result<Exit, Fail
     let known = args.gate.baseline.as_deref().map(read_baseline).transpose()?;
     let template = UserTemplate::read(&args.reports)?;
     let now = Timestamp::now();
-    let ignores = exceptions(context, args.ignore.as_deref(), &args.vex)?;
+    let mut ignores = exceptions(context, args.ignore.as_slice(), &args.vex)?;
+    if let Some(gate) = &gate {
+        ignores.extend(exceptions_of(context, gate)?);
+    }
     let Some(target) = &args.target else {
         let judging = stored::Judging { gate: gate.as_ref(), ignores: &ignores, warn_days, now };
         return stored::look(context, args, &judging);
@@ -340,26 +343,42 @@ pub(super) fn warn_of_age(
     let (Some(database), Some(days_max)) = (database, days_max) else { return };
     if database.age_days(now).is_none_or(|days| days > u64::from(days_max)) {
         let age = item::advisories(database, now);
-        context
-            .terminal
-            .error(&format!("warning: {age}; `palisade db update` fetches newer ones\n"));
+        let remedy = remedy_of_age(database);
+        context.terminal.error(&format!("warning: {age}; {remedy}\n"));
     }
 }
 
-/// What an ignore file and VEX documents set aside.
+/// What makes advisories younger. That a feed's newest record in a file or on a mirror is old may
+/// as well mean that nothing was published since; only its publisher knows.
+fn remedy_of_age(database: &DatabaseInfo) -> &'static str {
+    match &database.oldest {
+        Some(feed) if !feed.of_publisher => {
+            "this feed is of a file or a mirror and as old as its newest data: bring a newer \
+             one, or let `palisade db update` fetch it from its publisher"
+        }
+        _ => "`palisade db update` fetches newer ones",
+    }
+}
+
+/// What ignore files and VEX documents set aside.
 pub(super) fn exceptions(
     context: &Context<'_>,
-    ignore: Option<&Path>,
+    ignore: &[PathBuf],
     vex: &[PathBuf],
 ) -> Result<Vec<Ignore>, Failure> {
-    let mut all = match ignore {
-        Some(file) => read_ignores(context, file)?,
-        None => Vec::new(),
-    };
+    let mut all = Vec::new();
+    for file in ignore {
+        all.extend(read_ignores(context, file)?);
+    }
     for file in vex {
         all.extend(read_vex(context, file)?);
     }
     Ok(all)
+}
+
+/// What a policy's ignore file and VEX documents set aside.
+pub(super) fn exceptions_of(context: &Context<'_>, gate: &Gate) -> Result<Vec<Ignore>, Failure> {
+    exceptions(context, &gate.ignore, &gate.vex)
 }
 
 /// Reads a VEX document; what of it is not understood goes to the terminal.

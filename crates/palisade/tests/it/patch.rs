@@ -1,13 +1,15 @@
 //! `palisade patch` on an image and a repository that the test makes and signs.
 
+use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Command;
 
+use base64::Engine as _;
 use palisade_base::Digest;
 use serde_json::{Value, json};
 
 use crate::fake_registry::FakeRegistry;
-use crate::layout::{DPKG_STATUS, Layer, Layout, OS_RELEASE};
+use crate::layout::{self, DPKG_STATUS, Layer, Layout, OS_RELEASE};
 use crate::scan_sbom::build_database;
 use crate::support::{Ended, run};
 
@@ -149,6 +151,81 @@ fn the_base_that_an_image_states_is_asked_for_as_its_tag_is_now() {
     assert_eq!((&plan["bases"], &plan["n_fixed"]), (&Value::Null, &json!(2)));
 }
 
+/// Puts an image of one layer, whose files are in folders of the layer's own, into a store as
+/// Podman keeps it (containers/storage, driver overlay).
+fn put_into_store(store: &Path, name: &str, layer: Layer) {
+    let write = |path: &str, bytes: &[u8]| {
+        let path = store.join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
+    };
+    let base64 = |bytes: &[u8]| base64::engine::general_purpose::STANDARD.encode(bytes);
+    let archive = layer.finish();
+    let (mut record, mut done) = (String::new(), 0);
+    for entry in tar::Archive::new(&archive[..]).entries().unwrap() {
+        let entry = entry.unwrap();
+        let start = usize::try_from(entry.raw_file_position()).unwrap();
+        let end = start + usize::try_from(entry.size()).unwrap();
+        let path = entry.path().unwrap().to_string_lossy().into_owned();
+        write(&format!("overlay/top/diff/{path}"), &archive[start..end]);
+        let head = json!({"type": 2, "payload": base64(&archive[done..start])});
+        let file = json!({"type": 1, "name": path, "size": end - start, "payload": null});
+        writeln!(record, "{head}\n{file}").unwrap();
+        done = end;
+    }
+    writeln!(record, "{}", json!({"type": 2, "payload": base64(&archive[done..])})).unwrap();
+    let config = json!({"architecture": "amd64", "os": "linux", "config": {},
+        "rootfs": {"type": "layers", "diff_ids": [Digest::of(&archive).to_string()]}})
+    .to_string();
+    let id = Digest::of(config.as_bytes());
+    let manifest = Digest::of(b"{}").to_string();
+    let images = json!([{"id": id.hex(), "digest": manifest, "names": [name], "layer": "top",
+        "big-data-digests": {"manifest": manifest}}]);
+    write("overlay-images/images.json", images.to_string().as_bytes());
+    let of_image = format!("overlay-images/{}", id.hex());
+    let data = base64(id.to_string().as_bytes());
+    write(&format!("{of_image}/={data}"), config.as_bytes());
+    write(&format!("{of_image}/manifest"), b"{}");
+    write("overlay-layers/layers.json", json!([{"id": "top"}]).to_string().as_bytes());
+    write("overlay-layers/top.tar-split.gz", &layout::gzip(record.as_bytes()));
+}
+
+#[test]
+fn a_suggested_base_is_the_registrys_and_a_stores_only_where_that_fails() {
+    let (folder, _) = shop();
+    let path = folder.path();
+    let base = |status: &str| {
+        let layer = Layer::new().file("etc/os-release", 0o644, OS_RELEASE);
+        layer.file("var/lib/dpkg/status", 0o644, status)
+    };
+    let mended = base(&DPKG_STATUS.replace("1.2.3-1", "1.2.3-3"));
+    Layout::write(&path.join("base"), vec![mended], &json!({}));
+    let registry = FakeRegistry::start(&path.join("base"));
+    let plan = |name: &str, form: &str| {
+        // As it was when the image was built on it.
+        put_into_store(&path.join("store"), name, base(DPKG_STATUS));
+        let store = format!("podman={}", path.join("store").display());
+        let labels = json!({"org.opencontainers.image.base.name": name});
+        let image = image_of(path, "labelled", &json!({ "Labels": labels }));
+        let mirror = format!("http://shop.example/debian=file://{}/mirror", path.display());
+        let target = image.target();
+        let args = ["patch", "plan", "--base", "auto", "--store", &store, "--format", form];
+        run(path, &[&args[..], &["--repository-mirror", &mirror, &target]].concat()).expect(0)
+    };
+    let name = format!("{}/base:12", registry.host);
+    let found = json!([{"name": name, "n_fixed": 2, "n_same": 0, "n_new": 0}]);
+    assert_eq!(document(&plan(&name, "json"))["bases"], found);
+    let gone = "127.0.0.1:1/base:12";
+    let plan_of_store = document(&plan(gone, "json"));
+    let row = &plan_of_store["bases"][0];
+    assert_eq!((&row["name"], &row["n_same"]), (&json!(gone), &json!(2)), "{plan_of_store:#}");
+    assert_eq!(row["instead"]["store"], format!("podman:{gone}"));
+    assert!(row["instead"]["why"].as_str().unwrap().contains("127.0.0.1:1"), "{row}");
+    let table = plan(gone, "table").stdout;
+    let row = format!("base {gone}: 0 fixed, 2 the same, 0 new; as podman:{gone} has it");
+    assert!(table.contains(&row), "{table}");
+}
+
 #[test]
 fn what_is_set_aside_is_neither_planned_nor_held_against_a_build() {
     let (folder, image) = shop();
@@ -186,6 +263,31 @@ fn what_is_set_aside_is_neither_planned_nor_held_against_a_build() {
     let built = document(&patch(path, &build, &image).expect(0));
     assert_eq!(built["proof"]["gone"], json!(["libpalisadetest1 CVE-2026-10001"]));
     assert_eq!((&built["proof"]["holds"], &built["n_set_aside"]), (&json!(true), &json!(1)));
+}
+
+#[test]
+fn what_was_set_aside_of_the_old_version_is_not_new_in_a_build() {
+    let (folder, image) = shop();
+    let path = folder.path();
+    let tracker = json!({"palisadetest": {"CVE-2026-10003": {
+        "description": "has no fix", "releases": {"bookworm": {"status": "open", "urgency": "low"}},
+    }}});
+    std::fs::write(path.join("tracker.json"), tracker.to_string()).unwrap();
+    let build = ["db", "build", "--debian-changelogs", "debs", "--release", "debian:12"];
+    run(path, &[&build[..], &["--feed", "debian=tracker.json"]].concat()).expect(0);
+    // As VEX documents name packages: in the version that somebody examined.
+    let vex = r#"{"@context": "https://openvex.dev/ns/v0.2.0", "statements": [
+        {"vulnerability": {"name": "CVE-2026-10003"}, "status": "not_affected",
+         "products": [{"@id": "pkg:deb/debian/libpalisadetest1@1.2.3-1"}]}]}"#;
+    std::fs::write(path.join("vex.json"), vex).unwrap();
+    let build = ["build", "--vex", "vex.json", "-o", "out"];
+    let built = document(&patch(path, &build, &image).expect(0));
+    let proof = &built["proof"];
+    assert_eq!((&proof["holds"], &proof["new"]), (&json!(true), &json!([])), "{built:#}");
+    assert_eq!(proof["counts_again"], json!(["libpalisadetest1 CVE-2026-10003"]));
+    assert_eq!(built["n_set_aside"], 1);
+    let gone = ["libpalisadetest1 CVE-2026-10001", "libpalisadetest1 CVE-2026-10002"];
+    assert_eq!(proof["gone"], json!(gone));
 }
 
 #[test]

@@ -424,3 +424,87 @@ fn a_new_database_says_what_became_vulnerable_without_the_image() {
     run(at, &["scan", "--stored", "--forget", &digest]).expect_error(3, "not stored");
     run(at, &["scan"]).expect(2);
 }
+
+#[test]
+fn what_a_policy_sets_aside_counts_for_none_who_obey_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    layout::plain(&at.join("plain"));
+    let fixed = |version: &str| {
+        serde_json::json!({"releases": {
+            "bookworm": {"status": "resolved", "fixed_version": version, "urgency": "high"},
+        }})
+    };
+    let tracker = serde_json::json!({"palisadetest": {
+        "CVE-2026-10001": fixed("1.2.3-2"), "CVE-2026-10002": fixed("1.2.3-3"),
+    }});
+    std::fs::write(at.join("tracker.json"), tracker.to_string()).unwrap();
+    run(at, &["db", "build", "--feed", "debian=tracker.json"]).expect(0);
+    std::fs::create_dir(at.join("policies")).unwrap();
+    let write =
+        |name: &str, text: &str| std::fs::write(at.join("policies").join(name), text).unwrap();
+    let policy = |name: &str, more: &str| {
+        let gate = format!("  gate:\n    severity: high\n{more}");
+        write(name, &format!("version: 1\nname: p\nimages:\n  verify: warn\n{gate}"));
+    };
+    policy("bare.yaml", "");
+    policy("both.yaml", "    ignore: [accepted.yaml]\n    vex: [shop.vex.json]\n");
+    policy("absent.yaml", "    ignore: [nowhere.yaml]\n");
+    write(
+        "accepted.yaml",
+        "ignore:\n  - {id: CVE-2026-10001, reason: not reached, expires: 2099-01-01}\n",
+    );
+    write(
+        "shop.vex.json",
+        r#"{"@context": "https://openvex.dev/ns/v0.2.0", "statements": [
+            {"vulnerability": {"name": "CVE-2026-10002"}, "status": "not_affected",
+             "products": [{"@id": "pkg:deb/debian/libpalisadetest1@1.2.3-1"}]}]}"#,
+    );
+    let scan = |policy: &str| run(at, &["scan", "--policy", policy, "oci:plain"]);
+    let refused = scan("policies/bare.yaml").expect(1);
+    let both = "2 vulnerabilities rated high or worse: CVE-2026-10001, CVE-2026-10002";
+    assert!(refused.stderr.contains(both), "{}", refused.stderr);
+    let passed = scan("policies/both.yaml").expect(0);
+    let counted = "1 ignored by entries, 1 set aside by VEX";
+    assert!(passed.stdout.contains(counted), "{}", passed.stdout);
+    scan("policies/absent.yaml").expect(3);
+    // What is admitted finds nobody at that address.
+    let promote =
+        |policy: &str| run(at, &["promote", "--policy", policy, "oci:plain", "127.0.0.1:1/shop:1"]);
+    let refused = promote("policies/bare.yaml").expect(1);
+    assert!(refused.stderr.contains("nothing was copied"), "{}", refused.stderr);
+    let admitted = promote("policies/both.yaml").expect(3);
+    assert!(!admitted.stderr.contains("nothing was copied"), "{}", admitted.stderr);
+    assert!(admitted.stderr.contains("127.0.0.1:1"), "{}", admitted.stderr);
+    let absent = promote("policies/absent.yaml").expect(3);
+    assert!(absent.stderr.contains("nowhere.yaml"), "{}", absent.stderr);
+    let plan = ["patch", "plan", "--format", "json", "oci:plain", "--policy"];
+    let set_aside = |policy: &str| {
+        // The image names no repository.
+        json(&run(at, &[&plan[..], &[policy]].concat()).expect(4))["n_set_aside"].clone()
+    };
+    assert_eq!(set_aside("policies/both.yaml"), 2);
+    assert_eq!(set_aside("policies/bare.yaml"), 0);
+}
+
+#[test]
+fn the_warning_of_old_advisories_says_what_makes_them_younger() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    layout::plain(&at.join("plain"));
+    let tracker = r#"{"palisadetest": {"CVE-2026-10001": {"releases": {
+        "bookworm": {"status": "open", "urgency": "low"}}}}}"#;
+    std::fs::write(at.join("tracker.json"), tracker).unwrap();
+    let old = std::time::SystemTime::now() - std::time::Duration::from_hours(40 * 24);
+    std::fs::File::options()
+        .write(true)
+        .open(at.join("tracker.json"))
+        .unwrap()
+        .set_modified(old)
+        .unwrap();
+    run(at, &["db", "build", "--feed", "debian=tracker.json"]).expect(0);
+    let scan = run(at, &["scan", "oci:plain"]).expect(0);
+    let expected = "(40 days old, debian-tracker); this feed is of a file or a mirror and as old as \
+                    its newest data: bring a newer one, or let `palisade db update` fetch it";
+    assert!(scan.stderr.contains(expected), "{}", scan.stderr);
+}

@@ -63,10 +63,15 @@ fn restricted_leaves_nothing() {
 fn files_are_resolved_against_the_policy() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("policy.yaml");
-    let text = "version: 1\nname: demo\nimages:\n  keys: [a.pub, /b.pub]\nruntime:\n  rules: [r/x.yaml]\ncontainers:\n  seccomp: s.json\n";
+    let text = "version: 1\nname: demo\nimages:\n  keys: [a.pub, /b.pub]\n  gate: {ignore: [i.yaml], vex: [v.json, /w.json]}\nruntime:\n  rules: [r/x.yaml]\ncontainers:\n  seccomp: s.json\n";
     std::fs::write(&path, text).unwrap();
     let loaded = Policy::load(path.to_str().unwrap()).unwrap();
     assert_eq!(loaded.policy.images.keys, [folder.path().join("a.pub"), PathBuf::from("/b.pub")]);
+    let gate = &loaded.policy.images.gate;
+    assert_eq!(gate.ignore, [folder.path().join("i.yaml")]);
+    assert_eq!(gate.vex, [folder.path().join("v.json"), PathBuf::from("/w.json")]);
+    // What does not count is no demand.
+    assert!(!gate.is_active());
     assert_eq!(loaded.policy.runtime.rules, [folder.path().join("r/x.yaml")]);
     assert_eq!(loaded.policy.containers.seccomp, Seccomp::File(folder.path().join("s.json")));
     assert_eq!(loaded.policy.digest, palisade_base::Digest::of(text.as_bytes()));

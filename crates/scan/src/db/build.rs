@@ -54,6 +54,8 @@ pub struct DatabaseBuilder {
     feed_order: Vec<String>,
     /// Feeds that were asked for since a file was begun.
     touched: BTreeSet<String>,
+    /// Feeds of which a part was imported whose origin was noted.
+    imported: BTreeSet<String>,
     /// Ecosystems of which only the packages named here were examined.
     partial: BTreeSet<String>,
     /// Ecosystems that some feed covers as a whole.
@@ -192,11 +194,16 @@ impl DatabaseBuilder {
         self.touched.clear();
     }
 
-    /// Notes when the feeds that were asked for since were fetched; the oldest of a feed counts.
-    pub(crate) fn end_fetched(&mut self, time: Timestamp) {
+    /// Notes when the feeds that were asked for since were fetched, and whether from their
+    /// publisher; the oldest part of a feed counts, and one part of elsewhere is enough.
+    pub(crate) fn end_fetched(&mut self, time: Option<Timestamp>, of_publisher: bool) {
         for name in std::mem::take(&mut self.touched) {
+            let is_first = self.imported.insert(name.clone());
             if let Some(info) = self.feeds.get_mut(&name) {
-                info.fetched = Some(info.fetched.map_or(time, |oldest| oldest.min(time)));
+                info.of_publisher = of_publisher && (is_first || info.of_publisher);
+                if let Some(time) = time {
+                    info.fetched = Some(info.fetched.map_or(time, |oldest| oldest.min(time)));
+                }
             }
         }
     }

@@ -52,9 +52,12 @@ pub struct FeedInfo {
     /// Time of its newest data, when it states one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub newest: Option<Timestamp>,
-    /// When it was fetched or read.
+    /// When it was fetched, or its file was written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fetched: Option<Timestamp>,
+    /// Whether all of it was fetched from its publisher: then nothing newer was there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub of_publisher: bool,
     /// Ecosystems of which it speaks; empty in databases of earlier builds.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub ecosystems: BTreeSet<String>,
@@ -74,9 +77,13 @@ impl FeedInfo {
         self.skipped.iter().filter(|(reason, _)| is_fault(reason)).map(|(_, n)| n).sum()
     }
 
-    /// As of when it speaks. Data that is dated after it was fetched makes it no younger.
+    /// As of when it speaks. What its publisher had when it was fetched is as young as that,
+    /// though nothing was published for weeks. When a mirror or a file was copied says nothing of
+    /// what was there to copy: their newest data does (for CISA's list, EPSS and OVAL that is the
+    /// date of the whole). Data that is dated after it was fetched makes it no younger.
     pub fn time(&self) -> Option<Timestamp> {
         match (self.newest, self.fetched) {
+            (_, Some(fetched)) if self.of_publisher => Some(fetched),
             (Some(newest), Some(fetched)) => Some(newest.min(fetched)),
             (newest, fetched) => newest.or(fetched),
         }
@@ -661,7 +668,8 @@ impl Database {
 }
 
 fn feed_time(feed: &FeedInfo) -> FeedTime {
-    FeedTime { name: feed.name.clone(), time: feed.time() }
+    let of_publisher = feed.of_publisher && feed.fetched.is_some();
+    FeedTime { name: feed.name.clone(), time: feed.time(), of_publisher }
 }
 
 const BAD_BLOCK: &str = "a block makes no sense";

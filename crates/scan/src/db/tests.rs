@@ -444,3 +444,66 @@ fn feeds_of_an_earlier_build_s_file_count_for_every_ecosystem() {
     let oldest = db.info_of(&holding(&[palisade_model::PackageKind::Node])).oldest.unwrap();
     assert_eq!(oldest.name, "alpine");
 }
+
+#[test]
+fn a_quiet_feed_of_its_publisher_is_as_young_as_the_fetch() {
+    let at = |days: u64| Timestamp::from_nanos(days * 86_400_000_000_000);
+    let feed = |newest: Option<u64>, fetched: Option<u64>, of_publisher| FeedInfo {
+        newest: newest.map(at),
+        fetched: fetched.map(at),
+        of_publisher,
+        ..FeedInfo::default()
+    };
+    let check = |feed: FeedInfo, expected: Option<u64>| {
+        assert_eq!(feed.time(), expected.map(at), "{feed:?}");
+    };
+    check(feed(Some(10), Some(50), true), Some(50));
+    check(feed(None, Some(50), true), Some(50));
+    // A date that is yet to come makes it no younger.
+    check(feed(Some(60), Some(50), true), Some(50));
+    // When a copy was taken says nothing of what was there to copy.
+    check(feed(Some(10), Some(50), false), Some(10));
+    check(feed(Some(60), Some(50), false), Some(50));
+    check(feed(None, Some(50), false), Some(50));
+    check(feed(Some(10), None, true), Some(10));
+    check(feed(None, None, false), None);
+}
+
+#[test]
+fn one_copy_among_the_parts_of_a_feed_makes_it_one() {
+    use crate::feeds::catalogue::{Form, Origin, import};
+    let folder = tempfile::tempdir().unwrap();
+    let part = |name: &str, modified: &str| {
+        let path = folder.path().join(name);
+        let package = serde_json::json!({"ecosystem": "Debian:12", "name": name});
+        let record = serde_json::json!({"id": format!("CVE-2024-{name}"), "modified": modified,
+            "affected": [{"package": package, "versions": ["1"]}]});
+        std::fs::write(&path, record.to_string()).unwrap();
+        path
+    };
+    let days = |days: u64| Timestamp::from_nanos(days * 86_400_000_000_000);
+    let (a, b) = (part("0001", "1970-01-11T00:00:00Z"), part("0002", "1970-01-21T00:00:00Z"));
+    let check = |origins: [Origin; 2], time: u64, of_publisher: bool| {
+        let mut builder = DatabaseBuilder::new();
+        for (path, origin) in [&a, &b].into_iter().zip(origins) {
+            import(&mut builder, Form::Osv, path, origin).unwrap();
+        }
+        let (_folder, path) = written(&builder);
+        let info =
+            Database::open(&path).unwrap().info_of(&holding(&[palisade_model::PackageKind::Dpkg]));
+        let oldest = info.oldest.clone().unwrap();
+        assert_eq!(
+            (oldest.time, oldest.of_publisher),
+            (Some(days(time)), of_publisher),
+            "{origins:?}"
+        );
+        // What a gate asks, 50 days after the epoch.
+        assert_eq!(info.age_days(days(50)), Some(50 - time));
+    };
+    let (old, now) = (Origin::Publisher(days(48)), Origin::Publisher(days(50)));
+    check([now, now], 50, true);
+    check([now, old], 48, true);
+    check([now, Origin::Copy(Some(days(50)))], 20, false);
+    check([Origin::Copy(Some(days(50))), now], 20, false);
+    check([Origin::Copy(None), now], 20, false);
+}

@@ -201,14 +201,27 @@ pub fn find(name: &str) -> Option<&'static Feed> {
     FEEDS.iter().find(|feed| feed.name.eq_ignore_ascii_case(name))
 }
 
-/// Imports the file or folder at `path` as a feed of that form. `fetched` stands for the age of
-/// feeds that state no time.
+/// Where the file of a feed comes from, which says how old the feed is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// Its publisher's own address, at that time: what it had then, however old its newest record.
+    Publisher(Timestamp),
+    /// A file, or another address, which may have had an old copy: since when it is here, if that
+    /// is known. It stands for the age of feeds that state no time.
+    Copy(Option<Timestamp>),
+}
+
+/// Imports the file or folder at `path` as a feed of that form.
 pub fn import(
     builder: &mut DatabaseBuilder,
     form: Form,
     path: &Path,
-    fetched: Option<Timestamp>,
+    origin: Origin,
 ) -> Result<(), ImportFeedError> {
+    let (fetched, of_publisher) = match origin {
+        Origin::Publisher(time) => (Some(time), true),
+        Origin::Copy(time) => (time, false),
+    };
     builder.begin_fetched();
     import_whole(builder, path, |builder| match form {
         Form::Osv => osv::import(builder, path),
@@ -224,9 +237,7 @@ pub fn import(
         Form::Kev => kev::import(builder, path),
         Form::Epss => epss::import(builder, path),
     })?;
-    if let Some(time) = fetched {
-        builder.end_fetched(time);
-    }
+    builder.end_fetched(fetched, of_publisher);
     Ok(())
 }
 

@@ -238,7 +238,8 @@ mod tests {
             }
             let mut builder = DatabaseBuilder::new();
             let form = catalogue::Form::Osv;
-            let result = catalogue::import(&mut builder, form, folder.path(), None);
+            let result =
+                catalogue::import(&mut builder, form, folder.path(), catalogue::Origin::Copy(None));
             let error = result.err().map(|error| error.to_string());
             let ends = |expected: &str| error.as_ref().is_some_and(|it| it.ends_with(expected));
             assert!(expected.map_or(error.is_none(), ends), "{n_good} {n_bad}: {error:?}");

@@ -2,15 +2,17 @@
 //!
 //! Each demand of the gate is answered by itself: met, refused, or not answerable. A demand
 //! about vulnerabilities can only be answered where the database could judge the image's
-//! packages and compare their versions, and where nothing that was found had to be dropped;
-//! else the answer is [`GateVerdict::NotEvaluated`], which callers must treat as a failure, never
+//! packages and compare their versions with the advisories that would count, and where nothing
+//! that was found had to be dropped; else the answer is [`GateVerdict::NotEvaluated`], which callers must treat as a failure, never
 //! as a pass. What a demand leaves out by design (files over a bound, vulnerabilities that no
 //! feed rates) is in its notes.
 
 mod baseline;
 
+use std::collections::BTreeMap;
+
 use palisade_base::Timestamp;
-use palisade_model::finding::{FeedTime, LicenceVerdict, ScanReport, Vulnerability};
+use palisade_model::finding::{FeedTime, Incomparable, LicenceVerdict, ScanReport, Vulnerability};
 use palisade_model::judgement::{GateResult, GateRule, GateVerdict};
 use palisade_model::package::PackageKind;
 use palisade_model::{Finding, Severity};
@@ -183,7 +185,11 @@ impl<'a> Judge<'a> {
             let n = unrated.len();
             notes.push(format!("{n} {}{noun} that no feed rates did not count", self.new));
         }
-        Some(noted("severity", demand, refusals, self.vulnerability_obstacles(), notes))
+        let mut obstacles = self.vulnerability_obstacles();
+        let counts =
+            |one: &Incomparable| bad(one.severity) && (!self.gate.fixed_only || one.has_fix);
+        self.add_incomparable(counts, &mut obstacles, &mut notes);
+        Some(noted("severity", demand, refusals, obstacles, notes))
     }
 
     fn epss(&self) -> Option<GateRule> {
@@ -197,7 +203,13 @@ impl<'a> Judge<'a> {
         let mut obstacles = self.vulnerability_obstacles();
         obstacles.extend(self.lacks_feed(crate::feeds::epss::FEED, "EPSS scores"));
         let demand = format!("no {}vulnerability {what}{}", self.new, self.with_code());
-        Some(noted("epss_percent", demand, refusals, obstacles, self.vulnerability_notes()))
+        let mut notes = self.vulnerability_notes();
+        let counts = |one: &Incomparable| {
+            one.epss.is_some_and(|epss| epss * 1e6 >= f64::from(ppm))
+                && (!self.gate.fixed_only || one.has_fix)
+        };
+        self.add_incomparable(counts, &mut obstacles, &mut notes);
+        Some(noted("epss_percent", demand, refusals, obstacles, notes))
     }
 
     fn known_exploited(&self) -> Option<GateRule> {
@@ -211,7 +223,9 @@ impl<'a> Judge<'a> {
         obstacles
             .extend(self.lacks_feed(crate::feeds::kev::FEED, "list of exploited vulnerabilities"));
         let demand = format!("no {}vulnerability {what}{}", self.new, self.with_code());
-        Some(noted("known_exploited", demand, refusals, obstacles, self.vulnerability_notes()))
+        let mut notes = self.vulnerability_notes();
+        self.add_incomparable(|one| one.known_exploited, &mut obstacles, &mut notes);
+        Some(noted("known_exploited", demand, refusals, obstacles, notes))
     }
 
     fn secrets(&self) -> Option<GateRule> {
@@ -349,7 +363,7 @@ impl<'a> Judge<'a> {
             ];
             let is_asked = |feed: &&FeedTime| lists.contains(&(true, feed.name.as_str()));
             let asked = database.times.iter().filter(is_asked);
-            for FeedTime { name, time } in database.oldest.iter().chain(asked) {
+            for FeedTime { name, time, .. } in database.oldest.iter().chain(asked) {
                 match time.map(|time| self.now.since(time).as_secs() / 86_400) {
                     None => obstacles.push(format!("how old the feed {name} is is not known")),
                     Some(days) if days > u64::from(days_max) => refusals.push(format!(
@@ -416,7 +430,6 @@ impl<'a> Judge<'a> {
             )
         }));
         why.extend(self.no_packages());
-        why.extend(self.incomparable());
         why.extend(dropped(coverage.dropped.vulnerabilities, "vulnerabilities"));
         why.extend(self.gaps());
         why
@@ -433,19 +446,51 @@ impl<'a> Judge<'a> {
         })
     }
 
-    fn incomparable(&self) -> Option<String> {
+    /// Advisories that may mean what is installed, and would meet the demand, stand in the way;
+    /// the others are noted. A package whose version is not known is one obstacle, however many
+    /// advisories there are of it. Those that were not kept could be the worst.
+    fn add_incomparable(
+        &self,
+        counts: impl Fn(&Incomparable) -> bool,
+        obstacles: &mut Vec<String>,
+        notes: &mut Vec<String>,
+    ) {
         let coverage = &self.report.coverage;
-        let n = coverage.n_incomparable;
-        let mut names: Vec<String> = coverage
-            .incomparable
-            .iter()
-            .map(|one| format!("{} {} ({})", one.package, one.installed, one.id))
-            .collect();
-        names.sort_unstable();
-        names.dedup();
-        let noun = if n == 1 { "advisory" } else { "advisories" };
-        let of = if names.is_empty() { String::new() } else { format!(": {}", some_of(&names)) };
-        (n > 0).then(|| format!("{n} {noun} could not be compared with what is installed{of}"))
+        let n_kept = coverage.incomparable.len() as u64;
+        let n_unnamed = coverage.n_incomparable.saturating_sub(n_kept);
+        let (counted, others): (Vec<&Incomparable>, Vec<&Incomparable>) =
+            coverage.incomparable.iter().partition(|one| counts(one));
+        let (unknown, odd): (Vec<&Incomparable>, Vec<&Incomparable>) =
+            counted.into_iter().partition(|one| one.installed.is_empty());
+        let mut of_package: BTreeMap<&str, u64> = BTreeMap::new();
+        for one in unknown {
+            *of_package.entry(&one.package).or_default() += 1;
+        }
+        let advisories = |n: u64| if n == 1 { "advisory" } else { "advisories" };
+        let named = |(package, n): (&&str, &u64)| format!("{package} ({n} {})", advisories(*n));
+        let packages: Vec<String> = of_package.iter().map(named).collect();
+        if !packages.is_empty() {
+            let noun = if packages.len() == 1 { "package" } else { "packages" };
+            let (n, names) = (packages.len(), some_of(&packages));
+            obstacles.push(format!("{n} {noun} could not be judged, of unknown version: {names}"));
+        }
+        let n = odd.len() as u64 + n_unnamed;
+        if n > 0 {
+            let named =
+                |one: &&Incomparable| format!("{} {} ({})", one.package, one.installed, one.id);
+            let mut names: Vec<String> = odd.iter().map(named).collect();
+            names.sort_unstable();
+            names.dedup();
+            let of =
+                if names.is_empty() { String::new() } else { format!(": {}", some_of(&names)) };
+            let what = "could not be compared with what is installed";
+            obstacles.push(format!("{n} {} {what}{of}", advisories(n)));
+        }
+        let n = others.len() as u64;
+        if n > 0 {
+            let what = "that could not be compared with what is installed would not count";
+            notes.push(format!("{n} {} {what}", advisories(n)));
+        }
     }
 
     /// What every answer about vulnerabilities leaves out.

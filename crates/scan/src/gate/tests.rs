@@ -396,31 +396,80 @@ fn absent_functions_count_unless_the_policy_says_otherwise() {
     }
 }
 
-#[test]
-fn what_could_not_be_compared_is_named_and_never_passed() {
-    let mut report = report(vec![]);
-    let one = |package: &str| Incomparable {
+fn incomparable(package: &str, installed: &str, severity: Severity) -> Incomparable {
+    Incomparable {
         id: "GHSA-1".into(),
         package: package.into(),
-        purl: String::new(),
-        installed: "1.0!".into(),
-    };
-    report.coverage.n_incomparable = 8;
-    report.coverage.incomparable = vec![one("nokogiri"), one("rack")];
-    let expected = "8 advisories could not be compared with what is installed: \
-                    nokogiri 1.0! (GHSA-1), rack 1.0! (GHSA-1)";
-    let asking = [
-        Gate { severity: Some(Severity::Unknown), ..Gate::default() },
-        Gate { epss_ppm: Some(1), ..Gate::default() },
-        Gate { known_exploited: true, ..Gate::default() },
-        Gate { database_age_days_max: Some(1), ..Gate::default() },
-    ];
-    for gate in &asking {
-        let expected = GateDecision::NotEvaluated { why: vec![expected.to_string()] };
-        assert_eq!(evaluate(&report, gate, NOW), expected);
+        installed: installed.into(),
+        severity,
+        ..Incomparable::default()
     }
-    let secrets = Gate { secrets: true, ..Gate::default() };
-    assert_eq!(evaluate(&report, &secrets, NOW), GateDecision::Pass);
+}
+
+#[test]
+fn what_could_not_be_compared_and_would_count_is_named_and_never_passed() {
+    let mut report = report(vec![]);
+    let listed = Incomparable {
+        known_exploited: true,
+        epss: Some(0.5),
+        has_fix: true,
+        ..incomparable("rack", "1.0!", Severity::High)
+    };
+    report.coverage.n_incomparable = 2;
+    report.coverage.incomparable = vec![incomparable("nokogiri", "1.0!", Severity::Low), listed];
+    let (none, both) = (
+        "2 advisories that could not be compared with what is installed would not count",
+        "2 advisories could not be compared with what is installed: nokogiri 1.0! (GHSA-1), rack \
+         1.0! (GHSA-1)",
+    );
+    let (one, other) = (
+        "1 advisory could not be compared with what is installed: rack 1.0! (GHSA-1)",
+        "1 advisory that could not be compared with what is installed would not count",
+    );
+    let texts = |all: &[&str]| all.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let check = |report: &ScanReport, gate: Gate, reasons: &[&str], notes: &[&str]| {
+        let rule = judge(report, &gate, None, NOW).rules.remove(0);
+        let is_met = rule.verdict == GateVerdict::Passed;
+        assert_eq!((rule.reasons, rule.notes), (texts(reasons), texts(notes)), "{gate:?}");
+        assert_eq!(is_met, reasons.is_empty(), "{gate:?}");
+    };
+    let rated =
+        |severity, fixed_only| Gate { severity: Some(severity), fixed_only, ..Gate::default() };
+    check(&report, rated(Severity::Critical, false), &[], &[none]);
+    check(&report, rated(Severity::High, false), &[one], &[other]);
+    check(&report, rated(Severity::Low, false), &[both], &[]);
+    check(&report, rated(Severity::Low, true), &[one], &[other]);
+    let epss = |ppm| Gate { epss_ppm: Some(ppm), ..Gate::default() };
+    check(&report, epss(500_000), &[one], &[other]);
+    check(&report, epss(500_001), &[], &[none]);
+    let exploited = || Gate { known_exploited: true, ..Gate::default() };
+    check(&report, exploited(), &[one], &[other]);
+    // How old the advisories are is known all the same.
+    check(&report, Gate { database_age_days_max: Some(1), ..Gate::default() }, &[], &[]);
+    check(&report, Gate { secrets: true, ..Gate::default() }, &[], &[]);
+    // What was not kept could be the worst.
+    report.coverage.n_incomparable = 9;
+    let unnamed = "7 advisories could not be compared with what is installed";
+    check(&report, rated(Severity::Critical, false), &[unnamed], &[none]);
+}
+
+#[test]
+fn a_package_of_unknown_version_is_one_obstacle_and_only_if_it_would_count() {
+    let mut report = report(vec![]);
+    let of = |severity| incomparable("github.com/grafana/grafana", "", severity);
+    report.coverage.n_incomparable = 3;
+    report.coverage.incomparable =
+        vec![of(Severity::Low), of(Severity::High), of(Severity::Critical)];
+    let gate = |severity| Gate { severity: Some(severity), ..Gate::default() };
+    let why = |text: &str| GateDecision::NotEvaluated { why: vec![text.to_string()] };
+    assert_eq!(
+        evaluate(&report, &gate(Severity::High), NOW),
+        why("1 package could not be judged, of unknown version: github.com/grafana/grafana (2 \
+             advisories)")
+    );
+    report.coverage.incomparable.pop();
+    report.coverage.n_incomparable = 2;
+    assert_eq!(evaluate(&report, &gate(Severity::Critical), NOW), GateDecision::Pass);
 }
 
 #[test]
@@ -519,7 +568,11 @@ fn what_an_answer_leaves_out_by_design_is_said() {
 #[test]
 fn the_oldest_feed_that_matters_decides_how_old_the_advisories_are() {
     let days_ago = |days: u64| Timestamp::from_nanos(NOW.as_nanos() - days * 86_400_000_000_000);
-    let feed = |name: &str, days: u64| FeedTime { name: name.into(), time: Some(days_ago(days)) };
+    let feed = |name: &str, days: u64| FeedTime {
+        name: name.into(),
+        time: Some(days_ago(days)),
+        ..FeedTime::default()
+    };
     let mut report = report(vec![]);
     let database = report.database.as_mut().unwrap();
     database.times = vec![feed("kev", 30), feed("osv/Debian", 2_000), feed("osv/npm", 0)];

@@ -441,3 +441,35 @@ fn what_is_found_otherwise_or_left_to_the_distribution_is_not_open() {
     let found = run(&[("PyPI", "a", unclear)], vec![owner, owned]);
     assert_eq!(found.n_incomparable, 0);
 }
+
+#[test]
+fn what_cannot_be_compared_is_weighed_as_what_is_found() {
+    let go = |id: &str, aliases: &[&str], severity, fixed| {
+        ("Go", "example.com/shop", Advisory { severity, ..advisory(id, aliases, fixed) })
+    };
+    let mut records = [
+        // Go's own records rate nothing; another of the same vulnerability does.
+        go("GO-1", &["CVE-2024-0002", "GHSA-1"], Severity::Unknown, Some("1.0.0")),
+        go("GHSA-1", &["CVE-2024-0002"], Severity::Critical, Some("1.0.0")),
+        go("GO-2", &[], Severity::Low, None),
+        // Every version has it, so it is found.
+        go("GO-3", &[], Severity::Low, None),
+    ];
+    records[2].2.ranges[0].introduced = Some("0.5.0".into());
+    let found = run(&records, vec![package(PackageKind::Go, "example.com/shop", "", None)]);
+    assert_eq!(ids(&found), [("example.com/shop", "GO-3")]);
+    assert_eq!(found.n_incomparable, 3);
+    let mut weighed: Vec<_> = found
+        .incomparable
+        .iter()
+        .map(|v| (v.id.as_str(), v.severity, v.fixed.is_some(), v.known_exploited))
+        .collect();
+    weighed.sort_unstable();
+    let worst = Severity::Critical;
+    let expected = [
+        ("GHSA-1", worst, true, true),
+        ("GO-1", worst, true, true),
+        ("GO-2", Severity::Low, false, false),
+    ];
+    assert_eq!(weighed, expected);
+}

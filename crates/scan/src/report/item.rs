@@ -246,6 +246,9 @@ pub(crate) fn incomparable(report: &ScanReport) -> Vec<String> {
         .into_iter()
         .map(|((package, installed), n)| {
             let noun = if n == 1 { "advisory" } else { "advisories" };
+            if installed.is_empty() {
+                return format!("{package}: its version is not known, {n} {noun} may mean it");
+            }
             format!("{package} {installed}: {n} {noun} could not be compared with this version")
         })
         .collect();

@@ -327,14 +327,20 @@ fn no_form_loses_what_was_set_aside_or_not_examined_or_how_old_the_advisories_ar
     let options = RenderOptions { template: Some(&template), ..options() };
     let mut report = full();
     let old = Timestamp::from_nanos(TIME.as_nanos() - 40 * 86_400_000_000_000);
-    let feed = FeedTime { name: "slow-feed".into(), time: Some(old) };
+    let feed = FeedTime { name: "slow-feed".into(), time: Some(old), ..FeedTime::default() };
     report.database.as_mut().unwrap().oldest = Some(feed);
-    report.coverage.n_incomparable = 1;
+    report.coverage.n_incomparable = 2;
     report.coverage.incomparable.push(Incomparable {
         id: "GHSA-1".into(),
         package: "odd-package".into(),
         purl: String::new(),
         installed: "1!".into(),
+        ..Incomparable::default()
+    });
+    report.coverage.incomparable.push(Incomparable {
+        id: "GHSA-2".into(),
+        package: "module-without-version".into(),
+        ..Incomparable::default()
     });
     for format in Format::ALL {
         let text = render(&report, format, &options).unwrap();
@@ -343,6 +349,12 @@ fn no_form_loses_what_was_set_aside_or_not_examined_or_how_old_the_advisories_ar
         // Of bills of materials the inventory's gaps alone are a part.
         let is_bom = format.as_str().contains("spdx") || format.as_str().contains("cyclonedx");
         assert!(is_bom || text.contains("odd-package"), "{format}: what was not compared");
+        let unknown = if format == Format::Json {
+            "module-without-version"
+        } else {
+            "module-without-version: its version is not known, 1 advisory may mean it"
+        };
+        assert!(is_bom || text.contains(unknown), "{format}: what has no version");
         let says = text.contains("set aside")
             || text.contains("is not reached")
             || text.contains("3 ignored by entries");

@@ -7,9 +7,12 @@
 //!
 //! Statements become [`Ignore`] entries, so that they are applied in every form alike. What is not
 //! understood (a status that the kind does not have, a product that is no package URL) sets
-//! nothing aside and is counted.
+//! nothing aside and is counted. Of OpenVEX's statements about one thing the last counts.
+
+mod openvex;
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use palisade_base::Explain;
 use palisade_model::judgement::SuppressedBy;
@@ -46,12 +49,15 @@ pub enum ReadVexError {
     /// Too many statements.
     #[error("more than {STATEMENTS_MAX} statements")]
     TooMany,
+    /// Statements about one vulnerability that take each other back, beyond what is compared.
+    #[error("too many statements about one vulnerability, the later against the earlier")]
+    TooManyOfOne,
 }
 
 impl Explain for ReadVexError {
     fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::TooMany => "split the document".into(),
+            Self::TooMany | Self::TooManyOfOne => "split the document".into(),
             _ => "give a document of OpenVEX 0.2, CSAF 2.0 or CycloneDX 1.4 to 1.7 in JSON".into(),
         })
     }
@@ -64,22 +70,33 @@ pub struct Product {
     pub url: PackageUrl,
     /// Packages within the image; empty for all of them.
     pub subcomponents: Vec<PackageUrl>,
+    /// Parts of it of which the document later said something else.
+    pub except: Vec<Arc<Product>>,
 }
 
 impl Product {
     fn of(text: &str, subcomponents: Vec<PackageUrl>) -> Option<Self> {
-        Some(Self { url: PackageUrl::parse(text).ok()?, subcomponents })
+        Some(Self { url: PackageUrl::parse(text).ok()?, subcomponents, except: Vec::new() })
+    }
+
+    fn is_image(&self) -> bool {
+        matches!(self.url.kind.as_str(), "oci" | "docker")
     }
 
     /// Whether the package with the URL `purl` in `subject` is meant.
     pub fn is_meant(&self, purl: &str, subject: Option<&Subject>) -> bool {
-        let Ok(package) = PackageUrl::parse(purl) else { return false };
-        if matches!(self.url.kind.as_str(), "oci" | "docker") {
-            let among = |wanted: &PackageUrl| covers(wanted, &package);
-            return subject.is_some_and(|subject| names_image(&self.url, subject))
-                && (self.subcomponents.is_empty() || self.subcomponents.iter().any(among));
-        }
-        covers(&self.url, &package)
+        PackageUrl::parse(purl).is_ok_and(|package| self.means(&package, subject))
+    }
+
+    fn means(&self, package: &PackageUrl, subject: Option<&Subject>) -> bool {
+        let is_meant = if self.is_image() {
+            let among = |wanted: &PackageUrl| covers(wanted, package);
+            subject.is_some_and(|subject| names_image(&self.url, subject))
+                && (self.subcomponents.is_empty() || self.subcomponents.iter().any(among))
+        } else {
+            covers(&self.url, package)
+        };
+        is_meant && !self.except.iter().any(|except| except.means(package, subject))
     }
 }
 
@@ -130,8 +147,8 @@ pub(crate) fn image_name(subject: &str) -> &str {
 pub struct Document {
     /// Statements that set something aside.
     pub statements: Vec<Ignore>,
-    /// Statements about a product that set nothing aside because they are not understood, by
-    /// reason.
+    /// Statements about a product that set nothing aside because they are not understood, and
+    /// those that take something back and are understood in part, by reason.
     pub not_understood: BTreeMap<String, u64>,
 }
 
@@ -163,7 +180,7 @@ pub fn read(bytes: &[u8]) -> Result<Document, ReadVexError> {
     let value: Value = serde_json::from_slice(bytes).map_err(ReadVexError::NotJson)?;
     let has = |key: &str| value.get(key).is_some();
     let document = if has("statements") {
-        openvex(value)
+        openvex::read(value)
     } else if has("product_tree") || value.pointer("/document/category").is_some() {
         csaf(&value)
     } else if has("bomFormat") {
@@ -192,97 +209,6 @@ fn reason(status: &str, parts: &[Option<&str>]) -> String {
     let said = said.join(": ").replace('_', " ");
     let text = if said.is_empty() { status.replace('_', " ") } else { said };
     crate::feeds::one_line(&text)
-}
-
-#[derive(Deserialize)]
-struct OpenVex {
-    statements: Vec<OpenStatement>,
-}
-
-#[derive(Deserialize)]
-struct OpenStatement {
-    vulnerability: Value,
-    #[serde(default)]
-    products: Vec<Value>,
-    status: String,
-    #[serde(default)]
-    justification: Option<String>,
-    #[serde(default)]
-    impact_statement: Option<String>,
-    #[serde(default)]
-    timestamp: Option<String>,
-}
-
-/// The identifier of an OpenVEX product or component: text, `@id`, or its package URL.
-fn open_url(value: &Value) -> Option<&str> {
-    let purl = value.pointer("/identifiers/purl").and_then(Value::as_str);
-    purl.or_else(|| value.get("@id").and_then(Value::as_str)).or_else(|| value.as_str())
-}
-
-/// The packages within a product that a statement names; none where it names some and none of
-/// them can be read, for then the statement would be about all.
-fn open_parts(product: &Value, found: &mut Document) -> Option<Vec<PackageUrl>> {
-    let stated = product.get("subcomponents").and_then(Value::as_array);
-    let stated = stated.map(Vec::as_slice).unwrap_or_default();
-    let read = |part: &Value| PackageUrl::parse(open_url(part)?).ok();
-    let parts: Vec<PackageUrl> = stated.iter().filter_map(read).collect();
-    (parts.len()..stated.len()).for_each(|_| found.miss(NO_PART));
-    (stated.is_empty() || !parts.is_empty()).then_some(parts)
-}
-
-fn openvex(value: Value) -> Result<Document, ReadVexError> {
-    let mut found = Document::default();
-    let mut document: OpenVex = shape(value, "OpenVEX")?;
-    // Later statements replace earlier ones about the same vulnerability and product.
-    document.statements.sort_by(|a, b| a.timestamp.cmp(&b.timestamp));
-    let mut last: HashMap<(String, String), (Ignore, bool)> = HashMap::new();
-    let mut order = Vec::new();
-    for statement in &document.statements {
-        let said = [statement.justification.as_deref(), statement.impact_statement.as_deref()];
-        let sets_aside = match statement.status.as_str() {
-            "not_affected" | "fixed" => true,
-            "affected" | "under_investigation" => false,
-            other => {
-                found.miss_status(other);
-                continue;
-            }
-        };
-        let mut names: Vec<&str> = ["name", "@id"]
-            .iter()
-            .filter_map(|key| statement.vulnerability.get(key).and_then(Value::as_str))
-            .chain(statement.vulnerability.as_str())
-            .collect();
-        let aliases = statement.vulnerability.get("aliases").and_then(Value::as_array);
-        names.extend(aliases.into_iter().flatten().filter_map(Value::as_str));
-        // What sets nothing aside is no loss, but it may take an earlier statement back.
-        let mut ignored = Document::default();
-        let misses = if sets_aside { &mut found } else { &mut ignored };
-        if names.is_empty() {
-            misses.miss(NO_ID);
-        }
-        if statement.products.is_empty() {
-            misses.miss(NO_PRODUCT);
-        }
-        for stated in &statement.products {
-            let Some(parts) = open_parts(stated, misses) else { continue };
-            let product = open_url(stated).and_then(|text| Product::of(text, parts));
-            let Some(product) = product else {
-                misses.miss(NO_URL);
-                continue;
-            };
-            let text = open_url(stated).unwrap_or_default();
-            for &name in &names {
-                let key = (name.to_string(), format!("{text} {:?}", product.subcomponents));
-                let made = entry(name, reason(&statement.status, &said), vec![product.clone()]);
-                if last.insert(key.clone(), (made, sets_aside)).is_none() {
-                    order.push(key);
-                }
-            }
-        }
-    }
-    let kept = order.into_iter().filter_map(|key| last.remove(&key));
-    found.statements.extend(kept.filter(|(_, sets_aside)| *sets_aside).map(|(entry, _)| entry));
-    Ok(found)
 }
 
 fn csaf(value: &Value) -> Result<Document, ReadVexError> {

@@ -166,3 +166,133 @@ fn what_is_not_understood_is_counted_and_sets_nothing_aside() {
     assert!(many.not_understood.len() <= REASONS_MAX + 1);
     assert!(many.not_understood.contains_key("status `s 7`"));
 }
+
+/// An OpenVEX document in which `later` is said after a first statement, of the vulnerability
+/// `first`, that sets aside what `product` names.
+fn revised(first: &str, product: &str, later: &str) -> String {
+    format!(
+        r#"{{"@context": "https://openvex.dev/ns/v0.2.0", "timestamp": "2026-01-01T00:00:00Z", "statements": [
+        {later},
+        {{"vulnerability": {first}, "status": "not_affected", "impact_statement": "no",
+          "products": [{product}], "timestamp": "2025-12-31T23:00:00Z"}}]}}"#
+    )
+}
+
+fn said_later(name: &str, status: &str, products: &str) -> String {
+    format!(
+        r#"{{"vulnerability": {name}, "status": "{status}", "products": [{products}],
+        "timestamp": "2026-01-01T00:30:00+01:00"}}"#
+    )
+}
+
+#[test]
+fn what_is_said_later_takes_back_as_far_as_it_reaches() {
+    let (openssl, zlib) = (("openssl", "no"), ("zlib1g", "no"));
+    let id = |url: &str| format!(r#"{{"@id": "{url}"}}"#);
+    let name = r#"{"name": "CVE-2024-0001"}"#;
+    let both = format!("{}, {}", id("pkg:deb/debian/openssl"), id("pkg:deb/debian/zlib1g"));
+    let affected = |products: &str| said_later(name, "affected", products);
+    // 2026-01-01T00:30+01:00 is 23:30 of the day before: later than the first statement.
+    let one = |later: &str| revised(name, &both, &affected(later));
+    check(&one(&id("pkg:deb/debian/openssl")), &[zlib]);
+    check(&one(&id("pkg:deb/openssl?repository_url=x")), &[zlib]);
+    // The version that is installed, and another.
+    check(&one(&id("pkg:deb/debian/openssl@1.0-1")), &[zlib]);
+    check(&one(&id("pkg:deb/debian/openssl@1.0-2")), &[openssl, zlib]);
+    check(&one(&id("pkg:deb/ubuntu/openssl")), &[openssl, zlib]);
+    check(&one(&id("pkg:rpm/debian/openssl")), &[openssl, zlib]);
+    // A package in this image, and in another.
+    let image = |url: &str, part: &str| {
+        let part = if part.is_empty() { String::new() } else { id(part) };
+        format!(r#"{{"@id": "{url}", "subcomponents": [{part}]}}"#)
+    };
+    check(&one(&image("pkg:oci/shop", "pkg:deb/debian/openssl")), &[zlib]);
+    check(&one(&image("pkg:oci/shop", "")), &[]);
+    check(&one(&image("pkg:oci/other", "")), &[openssl, zlib]);
+    // Of an image: all of it, a part of it; a package by itself says nothing of it.
+    let digest = Digest::of(b"image").to_string().replace(':', "%3A");
+    let pinned = format!("pkg:oci/shop@{digest}");
+    let one = |later: &str| revised(name, &image(&pinned, ""), &affected(later));
+    check(&one(&image("pkg:oci/shop", "")), &[]);
+    check(&one(&image(&pinned, "")), &[]);
+    check(&one(&image("pkg:oci/shop@1.0", "")), &[]);
+    check(&one(&image("pkg:oci/shop@2.0", "")), &[openssl, zlib]);
+    check(&one(&image("pkg:oci/shop", "pkg:deb/debian/openssl@1.0-1")), &[zlib]);
+    check(&one(&id("pkg:deb/debian/openssl")), &[openssl, zlib]);
+    let parts = format!(r#"{{"@id": "{pinned}", "subcomponents": [{both}]}}"#);
+    let one = |later: &str| revised(name, &parts, &affected(later));
+    check(&one(&image("pkg:oci/shop", "pkg:deb/debian/openssl")), &[zlib]);
+    check(&one(&image("pkg:oci/shop", "pkg:deb/debian/other")), &[openssl, zlib]);
+    check(&one(&parts), &[]);
+    // Another vulnerability; and what is set aside again is.
+    let other = said_later(r#"{"name": "CVE-2024-0002"}"#, "affected", &both);
+    check(&revised(name, &both, &other), &[openssl, zlib]);
+    let again = r#"{"vulnerability": {"name": "CVE-2024-0001"}, "status": "fixed", "impact_statement": "mended",
+        "products": [{"@id": "pkg:deb/debian/openssl"}]}"#;
+    let twice = format!("{}, {again}", affected(&both));
+    check(&revised(name, &both, &twice), &[("openssl", "mended")]);
+    // Parts beyond the bound are the whole.
+    let versions = |n: usize| {
+        let all: Vec<String> =
+            (0..n).map(|i| id(&format!("pkg:deb/debian/openssl@9.{i}"))).collect();
+        revised(name, &both, &affected(&all.join(", ")))
+    };
+    check(&versions(64), &[openssl, zlib]);
+    check(&versions(65), &[zlib]);
+}
+
+#[test]
+fn what_is_said_later_counts_under_every_name() {
+    let product = r#"{"@id": "pkg:deb/debian/openssl"}"#;
+    let first = r#"{"name": "GHSA-x", "aliases": ["CVE-2024-0001", "DSA-1"]}"#;
+    let finding_is_hidden = |later: &str| !set_aside(&revised(first, product, later)).is_empty();
+    assert!(finding_is_hidden(&said_later(r#"{"name": "GHSA-y"}"#, "affected", product)));
+    for name in [
+        r#"{"name": "GHSA-x"}"#,
+        r#"{"name": "ghsa-X"}"#,
+        r#"{"@id": "DSA-1"}"#,
+        r#""CVE-2024-0001""#,
+        // By way of a name that only another statement gives.
+        r#"{"name": "OSV-1", "aliases": ["DSA-1"]}, "status": "affected", "products": [{"@id": "pkg:npm/x"}]},
+           {"vulnerability": {"name": "OSV-1"}"#,
+    ] {
+        assert!(!finding_is_hidden(&said_later(name, "affected", product)), "{name}");
+    }
+}
+
+#[test]
+fn what_is_said_later_and_cannot_be_read_takes_back_all_it_may_be_about() {
+    let check = |product: &str, later: &str, n_left: usize, missed: &[(&str, u64)]| {
+        let name = r#"{"name": "GHSA-x", "aliases": ["CVE-2024-0001"]}"#;
+        let found = read(revised(name, product, later).as_bytes()).unwrap();
+        let reasons: Vec<(&str, u64)> =
+            found.not_understood.iter().map(|(reason, n)| (reason.as_str(), *n)).collect();
+        assert_eq!((found.statements.len(), reasons.as_slice()), (n_left, missed), "{later}");
+    };
+    let affected = |products: &str| said_later(r#"{"name": "GHSA-x"}"#, "affected", products);
+    let part = r#"{"@id": "pkg:deb/debian/openssl"}"#;
+    let image = |parts: &str| format!(r#"{{"@id": "pkg:oci/shop", "subcomponents": [{parts}]}}"#);
+    let cpe = r#"{"@id": "cpe:2.3:a:openssl:openssl:1.0"}"#;
+    let (of_part, of_all) = (image(part), image(""));
+    check(&of_part, &affected(&image(cpe)), 0, &[(NO_PART, 1)]);
+    check(&of_all, &affected(&image(cpe)), 0, &[(NO_PART, 1)]);
+    let zlib = r#"{"@id": "pkg:deb/debian/zlib1g"}"#;
+    check(&of_part, &affected(&image(&format!("{cpe}, {zlib}"))), 0, &[(NO_PART, 1)]);
+    check(&of_part, &affected(&image(zlib)), 2, &[]);
+    // Nothing was said of that image.
+    let other = format!(r#"{{"@id": "pkg:oci/other", "subcomponents": [{cpe}]}}"#);
+    check(&of_part, &affected(&other), 2, &[]);
+    // A product without a package URL: the same by the name that the document has for it.
+    let called = r#"{"@id": "urn:shop", "identifiers": {"purl": "pkg:oci/shop"}}"#;
+    check(called, &affected(r#"{"@id": "urn:shop"}"#), 0, &[(NO_URL, 1)]);
+    check(called, &affected(r#"{"@id": "urn:other"}"#), 2, &[(NO_URL, 1)]);
+    // No product is every product, and what was said last in words that are not known counts.
+    check(&of_part, &affected(""), 0, &[(NO_PRODUCT, 1)]);
+    let odd = said_later(r#"{"name": "GHSA-x"}"#, "Affected", &of_part);
+    check(&of_part, &odd, 0, &[("status `Affected`", 1)]);
+    let nameless = said_later("{}", "affected", &of_part);
+    check(&of_part, &nameless, 2, &[(NO_ID, 1)]);
+    // What was said before it is no loss of it.
+    let before = affected(&image(cpe)).replace("2026-01-01", "2025-01-01");
+    check(&of_part, &before, 2, &[]);
+}

@@ -250,7 +250,7 @@ fn database(case: &Case, folder: &Path) -> Database {
     let (feed, path) = (folder.join(case.file), folder.join("advisories.db"));
     std::fs::write(&feed, case.feed).unwrap();
     let mut builder = DatabaseBuilder::new();
-    catalogue::import(&mut builder, case.form, &feed, Some(NOW)).unwrap();
+    catalogue::import(&mut builder, case.form, &feed, catalogue::Origin::Copy(Some(NOW))).unwrap();
     builder.write(&path, NOW).unwrap();
     Database::open(&path).unwrap()
 }

@@ -16,7 +16,7 @@ use anyhow::Context as _;
 use palisade_base::{Digest, DigestReader, Timestamp};
 use palisade_http::{Backoff, ClientOptions, TlsOptions, retry_after};
 use palisade_scan::db::update::UpdateLock;
-use palisade_scan::feeds::catalogue::Feed;
+use palisade_scan::feeds::catalogue::{Feed, Origin};
 use palisade_scan::feeds::resolve::{
     self, LIST_BYTES_MAX, PAGE_BYTES_MAX, PAGES_MAX, ResolveError, Way,
 };
@@ -95,6 +95,11 @@ impl<'c> Fetcher<'c> {
             (Some(mirror), Some((_, rest))) => format!("{mirror}/{rest}"),
             _ => address.to_string(),
         }
+    }
+
+    /// What it says of a feed's age that it was fetched at `time`.
+    pub(super) fn origin(&self, feed: &Feed, address: &str, time: Timestamp) -> Origin {
+        origin(self.mirror.as_deref(), feed, address, time)
     }
 
     /// Takes the folder of what was fetched for this process, and clears away the parts of
@@ -414,6 +419,15 @@ impl<'c> Fetcher<'c> {
     }
 }
 
+/// Only at its publisher's own address nothing newer was to be had.
+fn origin(mirror: Option<&str>, feed: &Feed, address: &str, time: Timestamp) -> Origin {
+    if mirror.is_none() && feed.addresses.contains(&address) {
+        Origin::Publisher(time)
+    } else {
+        Origin::Copy(Some(time))
+    }
+}
+
 /// Puts what was fetched in its place.
 fn settle(
     part: tempfile::NamedTempFile,
@@ -532,6 +546,19 @@ fn read_note(path: &Path) -> Option<Note> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_the_publishers_own_address_makes_a_feed_as_young_as_the_fetch() {
+        let now = Timestamp::from_nanos(7);
+        let debian = palisade_scan::feeds::catalogue::find("debian").unwrap();
+        let own = debian.addresses[0];
+        assert_eq!(origin(None, debian, own, now), Origin::Publisher(now));
+        let copy = Origin::Copy(Some(now));
+        assert_eq!(origin(Some("https://mirror.example"), debian, own, now), copy);
+        assert_eq!(origin(None, debian, "https://mirror.example/tracker.json", now), copy);
+        let own_repository = palisade_scan::feeds::catalogue::find("updateinfo").unwrap();
+        assert_eq!(origin(None, own_repository, "https://repo.example/repomd.xml", now), copy);
+    }
 
     #[test]
     fn places_are_relative_to_their_address() {

@@ -126,7 +126,8 @@ fn from_feeds(
             };
             is_whole &= !is_old;
             n_had += 1;
-            import(&mut builder, one.feed.form, &file, Some(time)).or_exit(Exit::Incomplete)?;
+            let origin = fetcher.origin(one.feed, address, time);
+            import(&mut builder, one.feed.form, &file, origin).or_exit(Exit::Incomplete)?;
         }
     }
     if n_had == 0

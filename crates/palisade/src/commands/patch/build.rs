@@ -8,7 +8,6 @@ use anyhow::Context as _;
 use palisade_base::{Digest, Timestamp};
 use palisade_image::{Amendment, HistoryStep, Image, OpenOptions, WrittenImage};
 use palisade_model::Target;
-use palisade_model::finding::Vulnerability;
 use palisade_patch::{
     Built, Difference, Files, KeptConffile, Plan, Remaining, Scripts, Transaction, Upgraded,
 };
@@ -18,7 +17,7 @@ use serde::Serialize;
 use super::super::Context;
 use super::fetch::Fetcher;
 use super::plan::{safe, staying};
-use super::{Known, Planned, sandbox, vulnerabilities};
+use super::{Known, Planned, key, sandbox, vulnerabilities};
 use crate::cli::{self, ListFormat};
 use crate::exit::{Exit, Failure, OrExit as _};
 use crate::terminal::columns;
@@ -39,6 +38,10 @@ struct Proof {
     not_gone: Vec<String>,
     /// Findings that the old image did not have.
     new: Vec<String>,
+    /// Findings that were set aside in the old image and are not in the new one: what was said is
+    /// about the version that was there. They were known, and are no fault of the build.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    counts_again: Vec<String>,
     /// Packages besides the upgraded ones whose version is another, or that came or went.
     other_packages: Vec<String>,
     files: Difference,
@@ -312,7 +315,6 @@ fn prove(
 ) -> Result<Proof, Failure> {
     let image = open_draft(planned, draft, written)?;
     let plan = &built.plan;
-    let key = |v: &Vulnerability| format!("{} {}", v.package, v.id);
     let (ignores, subject) = (&planned.ignores, planned.image.subject());
     let again = vulnerabilities(&image, database, ignores, &subject, planned.now)?;
     let before: BTreeSet<String> = planned.known.found.iter().map(key).collect();
@@ -328,11 +330,14 @@ fn prove(
     let (old, unrecorded) = (&planned.image, &built.unrecorded);
     let files = Difference::with_scripts(old, &image, plan, by_scripts, unrecorded);
     let files = files.or_exit(Exit::Incomplete)?;
+    let added = after.difference(&before).cloned();
+    let (counts_again, new) = added.partition(|key| planned.known.set_aside.contains(key));
     let mut proof = Proof {
         holds: false,
         gone: before.difference(&after).cloned().collect(),
         not_gone,
-        new: after.difference(&before).cloned().collect(),
+        new,
+        counts_again,
         other_packages: other_packages(&planned.image, &image, plan)?,
         files,
     };
@@ -420,6 +425,7 @@ fn table(report: &Report<'_>, plan: &Plan, now: Timestamp) -> String {
     for (name, list) in [
         ("not gone", &proof.not_gone),
         ("new", &proof.new),
+        ("counts again", &proof.counts_again),
         ("packages", &proof.other_packages),
         ("by scripts", &files.by_scripts),
         ("unexpected", &files.unexpected),

@@ -6,8 +6,9 @@ use std::fmt::Write as _;
 use anyhow::Context as _;
 use palisade_base::Timestamp;
 use palisade_base::text::printable;
-use palisade_model::Target;
+use palisade_image::Image;
 use palisade_model::finding::Vulnerability;
+use palisade_model::{Reference, Target};
 use palisade_patch::{Plan, Suite};
 use palisade_policy::Checks;
 use palisade_scan::db::Database;
@@ -34,6 +35,18 @@ struct Base {
     n_same: u64,
     /// Findings of the base that the image does not have.
     n_new: u64,
+    /// Where a base that the image suggests was found, if not in its registry.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    instead: Option<Instead>,
+}
+
+/// An image of a store of this machine, which may be older than what its registry has.
+#[derive(Debug, Serialize)]
+struct Instead {
+    /// The image in the store.
+    store: String,
+    /// Why it is not the registry's.
+    why: String,
 }
 
 #[derive(Serialize)]
@@ -82,7 +95,7 @@ pub(super) fn plan(context: &Context<'_>, args: &cli::PatchPlan) -> Result<Exit,
             }
             context.terminal.progress(&format!("asking for {}", safe(&name)));
             // That nobody has a guessed image is no failure of the plan.
-            match base(context, args, &name, &planned, &database) {
+            match suggested(context, args, &name, &planned, &database) {
                 Ok(found) => bases.push(found),
                 Err(failure) => bases_not_asked.push(NotAsked { name, why: failure.brief() }),
             }
@@ -120,9 +133,46 @@ fn base(
     database: &Database,
 ) -> Result<Base, Failure> {
     let image = super::super::image::open(context, name, &args.options.source)?;
+    judge_base(name, &image, planned, database)
+}
+
+/// As [`base`], of a base that the image suggests: what its registry has now, for a store of this
+/// machine has what somebody fetched once. A store is asked where the registry fails.
+fn suggested(
+    context: &Context<'_>,
+    args: &cli::PatchPlan,
+    name: &str,
+    planned: &Planned,
+    database: &Database,
+) -> Result<Base, Failure> {
+    let source = &args.options.source;
+    let reference: Reference = name.parse().or_exit(Exit::Usage)?;
+    let target = Target::Registry(reference.clone());
+    let in_registry = super::super::image::open_target(context, &target, source);
+    let failure = match in_registry.and_then(|image| judge_base(name, &image, planned, database)) {
+        Ok(found) => return Ok(found),
+        Err(failure) => failure,
+    };
+    match super::super::image::open_in_store(context, &reference, source) {
+        Ok(Some(image)) => {
+            let mut found = judge_base(name, &image, planned, database)?;
+            found.instead = Some(Instead { store: image.target.to_string(), why: failure.brief() });
+            Ok(found)
+        }
+        // The registry's answer is the one that was wanted.
+        Ok(None) | Err(_) => Err(failure),
+    }
+}
+
+fn judge_base(
+    name: &str,
+    image: &Image,
+    planned: &Planned,
+    database: &Database,
+) -> Result<Base, Failure> {
     let (ignores, subject) = (&planned.ignores, image.subject());
-    let found = super::vulnerabilities(&image, database, ignores, &subject, planned.now)?.found;
-    let inventory = palisade_scan::inventory_of(&image);
+    let found = super::vulnerabilities(image, database, ignores, &subject, planned.now)?.found;
+    let inventory = palisade_scan::inventory_of(image);
     let inventory = inventory.with_context(|| format!("examine `{name}`"))?;
     let names = inventory.packages.iter().map(|package| package.name.as_str()).collect();
     Ok(compare_base(name, &planned.known.found, &found, &names))
@@ -175,6 +225,7 @@ fn compare_base(
         n_fixed: of_image.iter().filter(is_fixed).count() as u64,
         n_same: of_image.intersection(&of_base).count() as u64,
         n_new: of_base.difference(&of_image).count() as u64,
+        instead: None,
     }
 }
 
@@ -215,7 +266,7 @@ fn table(report: &Report<'_>) -> String {
     }
     text += &staying(plan);
     for base in &report.bases {
-        let _ = writeln!(
+        let _ = write!(
             text,
             "base {}: {} fixed, {} the same, {} new",
             safe(&base.name),
@@ -223,6 +274,10 @@ fn table(report: &Report<'_>) -> String {
             base.n_same,
             base.n_new
         );
+        text += &base.instead.as_ref().map_or_else(String::new, |it| {
+            format!("; as {} has it, not its registry: {}", safe(&it.store), safe(&it.why))
+        });
+        text.push('\n');
     }
     for one in &report.bases_not_asked {
         let _ = writeln!(text, "base {}: not asked: {}", safe(&one.name), safe(&one.why));
