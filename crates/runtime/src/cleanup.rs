@@ -254,7 +254,7 @@ fn remove_tree(folder: &Path, failures: &mut Vec<String>) {
     }
     let begun = Instant::now();
     loop {
-        match std::fs::remove_dir_all(folder) {
+        match palisade_base::tree::remove_tree(folder) {
             Ok(()) => return,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return,
             // An OCI runtime whose caller was killed may write its last words meanwhile.

@@ -7,6 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use palisade_base::tree::remove_tree;
 use palisade_base::{Explain as _, Root};
 use palisade_image::{
     EXTRACT_PREFIX, ExtractError, ExtractOptions, ExtractReport, Image, extract_layer,
@@ -106,9 +107,12 @@ impl LayerStore {
                 .metadata()
                 .and_then(|metadata| metadata.modified())
                 .is_ok_and(|time| time.elapsed().is_ok_and(|age| age > LEFTOVER_AGE));
-            let ours = entry.file_name().to_string_lossy().starts_with(EXTRACT_PREFIX);
-            if ours && old && std::fs::remove_dir_all(entry.path()).is_ok() {
-                n += 1;
+            let name = entry.file_name();
+            let is_layer = name.to_string_lossy().starts_with(EXTRACT_PREFIX);
+            // Or the notes of one, half written.
+            let ours = is_layer || name.to_string_lossy().starts_with(".tmp");
+            if ours && old && remove_tree(&entry.path()).is_ok() {
+                n += usize::from(is_layer);
             }
         }
         n
