@@ -180,10 +180,15 @@ impl Runtime {
         for folder in [self.paths.bundle(id), written.clone()] {
             remove_tree(&folder, &mut failures);
         }
-        if let Some(range) = range.filter(|_| !written.exists())
-            && let Err(error) = self.ids.release(range, &written)
-        {
-            failures.push(error.to_string());
+        if !written.exists() {
+            // Without a record: it was to be a container, and its range stands in the register alone.
+            let released = match range {
+                Some(range) => self.ids.release(range, &written),
+                None => self.ids.release_all_of(&written),
+            };
+            if let Err(error) = released {
+                failures.push(error.to_string());
+            }
         }
         if failures.is_empty() {
             remove_file(&self.paths.record(id), &mut failures);
@@ -362,6 +367,16 @@ pub(crate) mod tests {
         let garbage = runtime.collect_garbage();
         assert_eq!((garbage.failures(), garbage.collected.len()), (Vec::new(), 1));
         assert!(runtime.known_ids().is_empty());
+        assert_eq!(entries(&folder.path().join("ranges")), 0);
+    }
+
+    #[test]
+    fn the_range_of_a_start_that_failed_leaves_the_register() {
+        let folder = tempfile::tempdir().unwrap();
+        let (runtime, id) = ended(folder.path());
+        std::fs::remove_file(runtime.paths.record(&id)).unwrap();
+        assert_eq!(entries(&folder.path().join("ranges")), 1);
+        assert_eq!(runtime.collect(&id).failures, Vec::<String>::new());
         assert_eq!(entries(&folder.path().join("ranges")), 0);
     }
 
