@@ -95,9 +95,12 @@ impl Runtime {
         };
         let bundle = self.paths.bundle(id);
         let lock = if bundle.is_dir() {
-            match Lock::exclusive(&bundle.join("owner.lock"), Duration::ZERO)? {
-                Some(lock) => Some(lock),
-                None => return Ok(None),
+            match Lock::exclusive(&bundle.join("owner.lock"), Duration::ZERO) {
+                Ok(Some(lock)) => Some(lock),
+                Ok(None) => return Ok(None),
+                // Its owner has just removed the bundle.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+                Err(error) => return Err(error),
             }
         } else {
             None
