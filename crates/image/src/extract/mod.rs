@@ -57,6 +57,22 @@ pub fn extract_layer(
     dest: &Path,
     options: &ExtractOptions,
 ) -> Result<ExtractReport, ExtractError> {
+    extract_layer_noting(image, index, dest, options, &|_| Ok(()))
+}
+
+/// The same; `note` is called when all is written and proved, and before `dest` appears: what it
+/// keeps of the report is there whenever the layer is.
+///
+/// # Errors
+///
+/// Besides: `note` failed, and `dest` does not appear.
+pub fn extract_layer_noting(
+    image: &Image,
+    index: usize,
+    dest: &Path,
+    options: &ExtractOptions,
+    note: &dyn Fn(&ExtractReport) -> io::Result<()>,
+) -> Result<ExtractReport, ExtractError> {
     let layer = image.layers.get(index).ok_or(ReadImageError::NoLayer(index))?;
     if matches!(layer.place, Place::Aci) {
         return Err(ExtractError::NotALayer(layer.digest));
@@ -96,6 +112,7 @@ pub fn extract_layer(
     if options.sync {
         rustix::fs::syncfs(&extraction.root).map_err(|error| fail(error.into()))?;
     }
+    note(&extraction.report).map_err(fail)?;
     match rustix::fs::renameat_with(
         rustix::fs::CWD,
         temporary.path(),
