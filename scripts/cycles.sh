@@ -2,8 +2,8 @@
 # Makes, enters and removes containers thousands of times, killing what does it in between, and looks for what is left.
 # usage: scripts/cycles.sh --palisade FILE [--cycles N] [--jobs N] [--seed N]      (as root)
 #
-# Eight of eleven kinds of cycles go through `palisade run`, `exec` and `stop`, with a bridge, denied drift and a terminal
-# among them; three through `palisade-runtime` in front of runC, called as an engine calls it. In seven kinds SIGKILL ends
+# Nine of twelve kinds of cycles go through `palisade run`, `exec` and `stop`, with a bridge, denied drift, a terminal and
+# starts that fail among them; three through `palisade-runtime` in front of runC, called as an engine calls it. In seven kinds SIGKILL ends
 # the program, or the container's first process, at a random moment. Containers of ordinary users are in no kind.
 # Everything happens in namespaces of processes, mounts and networks of its own, so that what is left in them is ours.
 set -euo pipefail
@@ -67,6 +67,13 @@ sed -i -e '/"rlimits": \[/,/\],/d' "$work/model/config.json"
 write_layout "$work/root" "$work/layout"
 printf 'version: 1\nname: cycles\nimages: {verify: off}\ncontainers: {user: image, tmpfs: [{path: /tmp, size: 1Mi}], network: none}\n' >"$work/policy.yaml"
 sed 's/network: none/network: bridge/' "$work/policy.yaml" >"$work/bridge.yaml"
+sed 's/user: image/user: non_root/' "$work/policy.yaml" >"$work/refuse.yaml"
+# A user whom the image does not have, and one layer that is not what its digest says.
+IMAGE_CONFIG='"Cmd":["/bin/true"],"User":"nobody-there"' write_layout "$work/root" "$work/nobody"
+write_layout "$work/links" "$work/lie"
+for out in "$work/lie"/blobs/sha256/*; do
+    if [ "$(head -c 1 "$out")" != '{' ]; then printf x >>"$out"; fi
+done
 
 # --- what is counted before and after
 mounts() { wc -l </proc/self/mountinfo; }
@@ -171,13 +178,22 @@ cycle() { # number kind
                 "'$palisade' run --policy '$work/policy.yaml' --tty --interactive oci:'$work/layout' -- /bin/sh -c 'exit 42'" \
                 /dev/null 2>&1 </dev/null) || code=$?
             [ "$code" -eq 42 ] || fail "$1" "run on a terminal ended with $code, not 42: $out" ;;
+        11) # a start that fails, before there is a record and after
+            tally ranges
+            case $((RANDOM % 4)) in
+                0) out=$(run oci:"$work/layout" -- /bin/absent 2>&1 </dev/null) || code=$? ;;
+                1) out=$(run oci:"$work/nobody" 2>&1 </dev/null) || code=$? ;;
+                2) out=$(run oci:"$work/lie" 2>&1 </dev/null) || code=$? ;;
+                3) out=$("$palisade" run --policy "$work/refuse.yaml" oci:"$work/layout" 2>&1 </dev/null) || code=$? ;;
+            esac
+            case "$code" in 1 | 3 | 127) ;; *) fail "$1" "a start that must fail ended with $code: $out" ;; esac ;;
     esac
 }
 job() { # number
     RANDOM=$((seed + $1))
     local i
     for ((i = $1; i < cycles; i += jobs)); do
-        cycle "$i" $((RANDOM % 11))
+        cycle "$i" $((RANDOM % 12))
         tally done
     done
 }
@@ -221,6 +237,8 @@ row "left: control groups" "$(grep -c . "$work/groups.left" || true)"
 row "left: ports of the bridge and their filters" "$(ports)"
 row "left: files" "$(grep -c . "$work/files" || true)"
 # Ranges are handed out in order and not returned: more of them than containers would be lost ones.
+# The machine's register, which other data folders share: what names ours.
+row "left: id ranges in the machine's register" "$({ grep -rlF "$work/data/" /var/lib/palisade/ranges 2>/dev/null || true; } | wc -l)"
 row "left: id ranges beyond one for each container" "$((n_ranges > $(counted ranges) ? n_ranges - $(counted ranges) : 0))"
 if [ "$status" -ne 0 ]; then
     head -n 20 "$work/failures" >&2 2>/dev/null || true

@@ -15,6 +15,7 @@ pub mod root;
 pub mod suggest;
 pub mod text;
 pub mod time;
+pub mod tree;
 pub mod yaml;
 
 pub use bounded::{Bounded, LimitExceeded, read_bounded};

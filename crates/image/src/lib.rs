@@ -51,7 +51,7 @@ pub use entry::{FileEntry, FileKind, Hostile, HostileKind, Visit, Walked};
 pub use error::{BlobError, ExtractError, LayoutError, OpenImageError, ReadImageError, TarError};
 pub use extract::{
     CapabilityXattr, EXTRACT_PREFIX, ExtractOptions, ExtractReport, IdShift, Ownership,
-    extract_layer,
+    extract_layer, extract_layer_noting,
 };
 pub use layout::{Descriptor, Layout, NewImage, WrittenImage, write_layout};
 pub use limits::Limits;

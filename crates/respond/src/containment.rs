@@ -197,11 +197,21 @@ impl Containment for KernelContainment<'_> {
     }
 
     fn kill(&self, target: &Target, deadline: Duration) -> Result<Effect, ContainmentError> {
-        let n_processes = target.group().processes()?.len();
-        if n_processes == 0 {
-            return Ok(Effect::unchanged("no process was left"));
-        }
-        let took = target.group().kill(deadline)?;
-        Ok(Effect::changed(format!("{n_processes} processes killed in {} µs", took.as_micros())))
+        // For the timeline alone: what cannot be counted is killed all the same.
+        let counted = target.group().members();
+        let took = target.group().kill(deadline)?.as_micros();
+        Ok(match counted {
+            Ok(members) if members.beyond.is_some() => {
+                let n = members.pids.len();
+                Effect::changed(format!("more than {n} processes killed in {took} µs"))
+            }
+            Ok(members) if members.pids.is_empty() => Effect::unchanged("no process was left"),
+            Ok(members) => {
+                Effect::changed(format!("{} processes killed in {took} µs", members.pids.len()))
+            }
+            Err(error) => Effect::changed(format!(
+                "an unknown number of processes killed in {took} µs (listing them: {error})"
+            )),
+        })
     }
 }

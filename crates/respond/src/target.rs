@@ -81,10 +81,12 @@ impl Target {
         if !group.exists() {
             return Err(TargetError::Ended(id));
         }
-        let pids = group.processes().map_err(refused)?;
-        // The machine's first process and ourselves are never part of a container of ours.
-        if pids.contains(&1) || pids.contains(&std::process::id()) {
-            return Err(refused(CgroupError::HoldsCaller(group.path().to_string())));
+        // The machine's first process and ourselves are never part of a container of ours. Asked
+        // of them: what a container can make many of must not keep a response from it.
+        for pid in [1, std::process::id()] {
+            if group.holds(pid).map_err(refused)? {
+                return Err(refused(CgroupError::HoldsCaller(group.path().to_string())));
+            }
         }
         Ok(Self { container: container.clone(), group })
     }

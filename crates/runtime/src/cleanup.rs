@@ -95,9 +95,12 @@ impl Runtime {
         };
         let bundle = self.paths.bundle(id);
         let lock = if bundle.is_dir() {
-            match Lock::exclusive(&bundle.join("owner.lock"), Duration::ZERO)? {
-                Some(lock) => Some(lock),
-                None => return Ok(None),
+            match Lock::exclusive(&bundle.join("owner.lock"), Duration::ZERO) {
+                Ok(Some(lock)) => Some(lock),
+                Ok(None) => return Ok(None),
+                // Its owner has just removed the bundle.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+                Err(error) => return Err(error),
             }
         } else {
             None
@@ -132,7 +135,15 @@ impl Runtime {
     }
 
     /// Kills what runs of a container and removes all of it. Does no harm twice.
+    ///
+    /// What may still run keeps everything: its record, by which it is found and stopped, its
+    /// address and its ids, which another container would be given. When the rest could not be
+    /// removed the record stays, so that a later collection tries again.
     pub(crate) fn collect(&self, id: &str) -> Collected {
+        self.collect_within(id, KILL_DEADLINE, REMOVE_DEADLINE)
+    }
+
+    fn collect_within(&self, id: &str, kill: Duration, remove: Duration) -> Collected {
         let mut failures = Vec::new();
         if !is_id(id) {
             return Collected { id: id.to_string(), failures };
@@ -145,20 +156,19 @@ impl Runtime {
         }
         match &group {
             Ok(group) if group.exists() => {
-                if let Err(error) = group.kill(KILL_DEADLINE) {
+                if let Err(error) = group.kill(kill) {
                     failures.push(error.to_string());
                 }
             }
             Ok(_) => {}
             Err(error) => failures.push(error.to_string()),
         }
-        if self.rootless.is_some() && !failures.is_empty() {
-            // What may still run keeps its ids: they would be given to another container.
+        if !failures.is_empty() {
             return Collected { id: id.to_string(), failures };
         }
         self.forget_in_runc(id, &mut failures);
         if let Ok(group) = &group
-            && let Err(error) = group.remove(REMOVE_DEADLINE)
+            && let Err(error) = group.remove(remove)
         {
             failures.push(error.to_string());
         }
@@ -173,12 +183,19 @@ impl Runtime {
         for folder in [self.paths.bundle(id), written.clone()] {
             remove_tree(&folder, &mut failures);
         }
-        if let Some(range) = range.filter(|_| !written.exists())
-            && let Err(error) = self.ids.release(range, &written)
-        {
-            failures.push(error.to_string());
+        if !written.exists() {
+            // Without a record: it was to be a container, and its range stands in the register alone.
+            let released = match range {
+                Some(range) => self.ids.release(range, &written),
+                None => self.ids.release_all_of(&written),
+            };
+            if let Err(error) = released {
+                failures.push(error.to_string());
+            }
         }
-        remove_file(&self.paths.record(id), &mut failures);
+        if failures.is_empty() {
+            remove_file(&self.paths.record(id), &mut failures);
+        }
         self.remove_parent_group();
         Collected { id: id.to_string(), failures }
     }
@@ -254,8 +271,16 @@ fn remove_tree(folder: &Path, failures: &mut Vec<String>) {
     }
     let begun = Instant::now();
     loop {
-        match std::fs::remove_dir_all(folder) {
+        match palisade_base::tree::remove_tree(folder) {
             Ok(()) => return,
+            // Somebody removes it as well, and has not come to the end.
+            Err(error)
+                if error.kind() == std::io::ErrorKind::NotFound
+                    && folder.symlink_metadata().is_ok()
+                    && begun.elapsed() < FOLDER_DEADLINE =>
+            {
+                std::thread::sleep(FOLDER_LOOK);
+            }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return,
             // An OCI runtime whose caller was killed may write its last words meanwhile.
             Err(error)
@@ -281,8 +306,97 @@ fn remove_file(path: &Path, failures: &mut Vec<String>) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// A runtime below `folder`, whose one hierarchy of control groups is an ordinary folder, and
+    /// a container that has ended.
+    pub(crate) fn ended(folder: &Path) -> (Runtime, String) {
+        let runc = crate::Runc::uncalled();
+        let at = |name: &str| folder.join(name);
+        let paths = crate::RuntimePaths {
+            state: at("state"),
+            data: at("data"),
+            cgroup_parent: "/parent".into(),
+        };
+        let mount = format!("1 2 0:1 / {} rw - cgroup freezer rw,freezer", at("groups").display());
+        let space = crate::IdSpace {
+            ids: 0x0100_0000..0x0200_0000,
+            lists: Vec::new(),
+            register: Some(at("ranges")),
+        };
+        paths.make().unwrap();
+        let ids = crate::IdLedger::new(paths.ledger(), space);
+        let hierarchies = palisade_sys::Hierarchies::from_mountinfo(&mount).unwrap();
+        let runtime = Runtime { paths, runc, ids, hierarchies, rootless: None, delegation: None };
+        let id = "c".repeat(64);
+        let paths = &runtime.paths;
+        let group = at("groups").join("parent").join(&id);
+        for folder in [paths.bundle(&id), paths.written(&id), group] {
+            std::fs::create_dir_all(folder).unwrap();
+        }
+        let range = runtime.ids.allocate(&paths.written(&id)).unwrap();
+        let record = serde_json::json!({
+            "id": id, "name": "web", "engine": "palisade",
+            "run": {"created": "2026-01-01T00:00:00Z", "command": ["x"], "ids": range, "uid": 0,
+                "gid": 0, "policy_digest": palisade_base::Digest::of(b""), "detached": false},
+        });
+        std::fs::write(paths.record(&id), record.to_string()).unwrap();
+        Record::read(&paths.record(&id)).unwrap();
+        (runtime, id)
+    }
+
+    fn entries(folder: &Path) -> usize {
+        let names = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        names.filter(|entry| entry.file_name() != "lock").count()
+    }
+
+    #[test]
+    fn what_may_still_run_keeps_record_range_and_bundle() {
+        let folder = tempfile::tempdir().unwrap();
+        let (runtime, id) = ended(folder.path());
+        // Whether processes are left cannot be found out.
+        let list = folder.path().join("groups/parent").join(&id).join("cgroup.procs");
+        std::fs::create_dir(&list).unwrap();
+        let short = Duration::from_millis(20);
+        let collected = runtime.collect_within(&id, short, short);
+        assert_eq!(collected.failures.len(), 1, "{collected:?}");
+        let paths = &runtime.paths;
+        assert!(paths.record(&id).exists() && paths.bundle(&id).exists());
+        assert!(paths.written(&id).exists());
+        assert_eq!(entries(&folder.path().join("ranges")), 1);
+        // As soon as it can be found out, all of it goes.
+        std::fs::remove_dir(&list).unwrap();
+        let garbage = runtime.collect_garbage();
+        assert_eq!((garbage.failures(), garbage.collected.len()), (Vec::new(), 1));
+        assert!(runtime.known_ids().is_empty());
+        assert_eq!(entries(&folder.path().join("ranges")), 0);
+    }
+
+    #[test]
+    fn the_range_of_a_start_that_failed_leaves_the_register() {
+        let folder = tempfile::tempdir().unwrap();
+        let (runtime, id) = ended(folder.path());
+        std::fs::remove_file(runtime.paths.record(&id)).unwrap();
+        assert_eq!(entries(&folder.path().join("ranges")), 1);
+        assert_eq!(runtime.collect(&id).failures, Vec::<String>::new());
+        assert_eq!(entries(&folder.path().join("ranges")), 0);
+    }
+
+    #[test]
+    fn a_group_that_stays_keeps_the_record_for_a_later_collection() {
+        let folder = tempfile::tempdir().unwrap();
+        let (runtime, id) = ended(folder.path());
+        let obstacle = folder.path().join("groups/parent").join(&id).join("obstacle");
+        std::fs::write(&obstacle, "").unwrap();
+        let collected = runtime.collect(&id);
+        assert_eq!(collected.failures.len(), 1, "{collected:?}");
+        assert!(runtime.paths.record(&id).exists() && !runtime.paths.bundle(&id).exists());
+        assert_eq!(runtime.collect_garbage().failures().len(), 1);
+        std::fs::remove_file(&obstacle).unwrap();
+        assert_eq!(runtime.collect_garbage().failures(), Vec::<String>::new());
+        assert!(!runtime.paths.record(&id).exists() && runtime.known_ids().is_empty());
+    }
 
     #[test]
     fn records_of_docker_are_not_collected() {

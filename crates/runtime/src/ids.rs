@@ -34,6 +34,8 @@ const LOCK_DEADLINE: Duration = Duration::from_secs(10);
 const REGISTER: &str = "/var/lib/palisade/ranges";
 /// Bytes of a path in the register that are read.
 const HOLDER_BYTES_MAX: u64 = 4096;
+/// Entries of the register that one allocation looks at; the next ones go on.
+const ENTRIES_LOOKED_AT: usize = 256;
 
 /// The host ids that may be handed out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -136,6 +138,7 @@ impl IdLedger {
             .map_err(|_| IdsError::Damaged(self.path.clone()))?;
         sweep(self.path.parent());
         sweep(self.space.register.as_deref());
+        self.forget_gone(range.first / IDS_PER_CONTAINER);
         palisade_base::fs::write_atomic(&self.path, &ledger, 0o600)
             .map_err(io("write", &self.path))?;
         Ok(range)
@@ -149,6 +152,44 @@ impl IdLedger {
             std::fs::remove_file(&entry).map_err(io("write", &entry))?;
         }
         Ok(())
+    }
+
+    /// The same for whatever range `holder` has, where nobody knows which: one that was to be a
+    /// container and has no record yet.
+    pub(crate) fn release_all_of(&self, holder: &Path) -> Result<(), IdsError> {
+        let Some(folder) = self.space.register.as_ref().filter(|folder| folder.is_dir()) else {
+            return Ok(());
+        };
+        let _machine = self.lock_register()?;
+        for entry in ranges_in(folder) {
+            // A damaged one is nobody's.
+            if holder_of(&entry).is_ok_and(|of| of.as_deref() == Some(holder)) {
+                std::fs::remove_file(&entry).map_err(io("write", &entry))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes entries out of the register whose holders are gone: whoever was killed took out none,
+    /// and nobody else would. Looks at a few of them, others for each `turn`; the lock is held.
+    fn forget_gone(&self, turn: u32) {
+        let Some(folder) = &self.space.register else { return };
+        let mut entries = ranges_in(folder);
+        entries.sort();
+        let n = entries.len();
+        let from = usize::try_from(turn).unwrap_or(0).wrapping_mul(ENTRIES_LOOKED_AT);
+        for entry in entries
+            .iter()
+            .cycle()
+            .skip(from.checked_rem(n).unwrap_or(0))
+            .take(n.min(ENTRIES_LOOKED_AT))
+        {
+            // What cannot be read or looked at may be somebody's.
+            let holder = holder_of(entry).ok().flatten();
+            if holder.is_some_and(|holder| matches!(holder.try_exists(), Ok(false))) {
+                let _ = std::fs::remove_file(entry);
+            }
+        }
     }
 
     fn entry(&self, first: u32) -> Option<PathBuf> {
@@ -204,6 +245,13 @@ fn lock(path: &Path) -> Result<Lock, IdsError> {
     Lock::exclusive(path, LOCK_DEADLINE)
         .and_then(|lock| lock.ok_or_else(|| std::io::ErrorKind::TimedOut.into()))
         .map_err(io("lock", path))
+}
+
+/// The entries of a register: one for each range, named by its first id.
+fn ranges_in(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let is_one = |name: &std::ffi::OsStr| name.as_bytes().iter().all(u8::is_ascii_digit);
+    entries.filter(|entry| is_one(&entry.file_name())).map(|entry| entry.path()).collect()
 }
 
 /// Whose range an entry of the register is; `None` without one.
@@ -347,6 +395,54 @@ mod tests {
         std::fs::write(register.join(at(0).to_string()), "").unwrap();
         let third = tempfile::tempdir().unwrap();
         assert!(matches!(ledger(&third).allocate(&a), Err(IdsError::Damaged(_))));
+    }
+
+    /// Who was killed before its container had a record took nothing out of the register.
+    #[test]
+    fn ranges_of_holders_that_are_gone_are_forgotten_and_no_others() {
+        let machine = tempfile::tempdir().unwrap();
+        let register = machine.path().join("ranges");
+        let mut ledger = ledger(&machine, 1000);
+        ledger.space.register = Some(register.clone());
+        let (here, gone) = (machine.path().join("here"), machine.path().join("gone"));
+        std::fs::create_dir(&here).unwrap();
+        let mut kept: Vec<u32> = (0..300).map(|_| ledger.allocate(&here).unwrap().first).collect();
+        let names = || -> BTreeSet<u32> {
+            let name = |entry: PathBuf| entry.file_name()?.to_str()?.parse().ok();
+            ranges_in(&register).into_iter().filter_map(name).collect()
+        };
+        for n in 0..300 {
+            let entry = register.join((FIRST + (600 + n) * IDS_PER_CONTAINER).to_string());
+            std::fs::write(entry, gone.as_os_str().as_bytes()).unwrap();
+        }
+        let damaged = FIRST + 950 * IDS_PER_CONTAINER;
+        std::fs::write(register.join(damaged.to_string()), "relative").unwrap();
+        // A few at a time: a full register keeps nobody waiting.
+        kept.push(ledger.allocate(&here).unwrap().first);
+        assert!(names().len() > kept.len() + 1);
+        for _ in 0..20 {
+            kept.push(ledger.allocate(&here).unwrap().first);
+        }
+        kept.push(damaged);
+        assert_eq!(names(), kept.into_iter().collect());
+    }
+
+    #[test]
+    fn a_holder_gives_back_what_nobody_noted() {
+        let machine = tempfile::tempdir().unwrap();
+        let register = machine.path().join("ranges");
+        let mut ledger = ledger(&machine, 4);
+        ledger.release_all_of(machine.path()).unwrap();
+        ledger.space.register = Some(register.clone());
+        ledger.release_all_of(machine.path()).unwrap();
+        assert!(!register.exists(), "nothing is made for nothing");
+        let (one, other) = (machine.path().join("one"), machine.path().join("other"));
+        std::fs::create_dir(&one).unwrap();
+        std::fs::create_dir(&other).unwrap();
+        ledger.allocate(&one).unwrap();
+        let kept = ledger.allocate(&other).unwrap();
+        ledger.release_all_of(&one).unwrap();
+        assert_eq!(ranges_in(&register), [register.join(kept.first.to_string())]);
     }
 
     #[test]

@@ -7,9 +7,10 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use palisade_base::tree::remove_tree;
 use palisade_base::{Explain as _, Root};
 use palisade_image::{
-    EXTRACT_PREFIX, ExtractError, ExtractOptions, ExtractReport, Image, extract_layer,
+    EXTRACT_PREFIX, ExtractError, ExtractOptions, ExtractReport, Image, extract_layer_noting,
 };
 use palisade_sys::mount::OVERLAY_LOWERS_MAX;
 
@@ -80,13 +81,11 @@ impl LayerStore {
         if place.is_dir() {
             return Ok(place);
         }
-        match extract_layer(image, index, &place, &self.options) {
-            Ok(report) => {
-                write_notes(&place, &report)?;
-                Ok(place)
-            }
-            // Another process unpacked the same content meanwhile.
-            Err(ExtractError::Exists(_)) => Ok(place),
+        // A layer that has its name is taken as it is, by others at once: the notes come first.
+        let note = |report: &ExtractReport| write_notes(&place, report);
+        match extract_layer_noting(image, index, &place, &self.options, &note) {
+            // Or another process unpacked the same content meanwhile.
+            Ok(_) | Err(ExtractError::Exists(_)) => Ok(place),
             Err(error) => Err(LayerError::Extract {
                 diff_id: name.to_string(),
                 hint: error.hint(),
@@ -106,9 +105,12 @@ impl LayerStore {
                 .metadata()
                 .and_then(|metadata| metadata.modified())
                 .is_ok_and(|time| time.elapsed().is_ok_and(|age| age > LEFTOVER_AGE));
-            let ours = entry.file_name().to_string_lossy().starts_with(EXTRACT_PREFIX);
-            if ours && old && std::fs::remove_dir_all(entry.path()).is_ok() {
-                n += 1;
+            let name = entry.file_name();
+            let is_layer = name.to_string_lossy().starts_with(EXTRACT_PREFIX);
+            // Or the notes of one, half written.
+            let ours = is_layer || name.to_string_lossy().starts_with(".tmp");
+            if ours && old && remove_tree(&entry.path()).is_ok() {
+                n += usize::from(is_layer);
             }
         }
         n
@@ -120,7 +122,7 @@ fn notes_path(place: &Path) -> PathBuf {
     place.with_extension("notes.json")
 }
 
-fn write_notes(place: &Path, report: &ExtractReport) -> Result<(), LayerError> {
+fn write_notes(place: &Path, report: &ExtractReport) -> std::io::Result<()> {
     let mut notes = Vec::new();
     if report.n_devices_refused > 0 {
         notes.push(format!("{} device nodes", report.n_devices_refused));
@@ -129,13 +131,15 @@ fn write_notes(place: &Path, report: &ExtractReport) -> Result<(), LayerError> {
         let n = report.gaps.len();
         notes.push(format!("{n} entries, the first `{}`: {}", first.path, first.reason));
     }
-    if notes.is_empty() {
-        return Ok(());
-    }
     let path = notes_path(place);
-    let io = |source| LayerError::Io { action: "write", path: path.clone(), source };
-    let bytes = serde_json::to_vec(&notes).map_err(|error| io(error.into()))?;
-    palisade_base::fs::write_atomic(&path, &bytes, 0o600).map_err(io)
+    if notes.is_empty() {
+        // Of one who was killed before the layer had its name, by whose options it lost something.
+        return match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        };
+    }
+    palisade_base::fs::write_atomic(&path, &serde_json::to_vec(&notes)?, 0o600)
 }
 
 fn read_notes(place: &Path) -> Vec<String> {
@@ -173,7 +177,109 @@ pub(crate) fn same(path: &Path, judged: &Root) -> Result<Root, LayerError> {
 
 #[cfg(test)]
 mod tests {
+    use palisade_image::{LayerSource, NewImage, Platform, write_layout};
+
     use super::*;
+
+    /// A layer of `entries`: a name and the kind that its header says.
+    fn image_of(folder: &Path, entries: &[(&str, u8)]) -> Image {
+        let tar = folder.join("layer.tar");
+        let mut bytes = Vec::new();
+        for (name, kind) in entries {
+            let mut header = [0_u8; 512];
+            header[..name.len()].copy_from_slice(name.as_bytes());
+            for (at, text) in [
+                (100, "0000755\0"),
+                (108, "0000000\0"),
+                (116, "0000000\0"),
+                (124, "00000000000\0"),
+                (136, "00000000000\0"),
+                (257, "ustar\x0000"),
+                (329, "0000001\0"),
+                (337, "0000003\0"),
+            ] {
+                header[at..at + text.len()].copy_from_slice(text.as_bytes());
+            }
+            header[148..156].copy_from_slice(b"        ");
+            header[156] = *kind;
+            let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
+            header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+            bytes.extend(header);
+        }
+        bytes.extend([0; 1024]);
+        std::fs::write(&tar, bytes).unwrap();
+        let layout = folder.join("layout");
+        let image = NewImage {
+            tag: Some("latest".into()),
+            platform: Platform::of_this_machine(),
+            created: palisade_base::Timestamp::from_nanos(0),
+            config: serde_json::json!({}),
+            history: Vec::new(),
+            layers: vec![LayerSource::Tar(tar)],
+            annotations: std::collections::BTreeMap::new(),
+        };
+        write_layout(&layout, &image).unwrap();
+        let target = palisade_model::Target::Layout { folder: layout, selector: None };
+        Image::open(&target, &palisade_image::OpenOptions::default()).unwrap()
+    }
+
+    /// Whoever meets a layer that has its name learns what it lost.
+    #[test]
+    fn no_layer_has_its_name_before_its_notes_are_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let image = image_of(folder.path(), &[("a", b'5'), ("a/null", b'3')]);
+        let layers = folder.path().join("layers");
+        std::fs::create_dir(&layers).unwrap();
+        let ownership = palisade_image::Ownership::Ignore;
+        let options = ExtractOptions { ownership, sync: false, ..ExtractOptions::default() };
+        let store = LayerStore::new(layers.clone()).with_options(options);
+        let place = layers.join(image.layers[0].diff_id.hex());
+        // The notes cannot be written: a folder has their name.
+        std::fs::create_dir(notes_path(&place)).unwrap();
+        let error = store.prepare(&image).unwrap_err();
+        assert!(matches!(error, LayerError::Extract { .. }), "{error}");
+        assert!(!place.exists());
+        std::fs::remove_dir(notes_path(&place)).unwrap();
+        for _ in 0..2 {
+            let prepared = store.prepare(&image).unwrap();
+            assert_eq!(prepared.folders, [place.as_path()]);
+            assert_eq!(prepared.warnings.len(), 2, "{prepared:?}");
+            assert!(prepared.warnings[0].contains("1 device nodes"), "{prepared:?}");
+        }
+        assert_eq!(std::fs::read_dir(&layers).unwrap().count(), 2, "nothing temporary is left");
+    }
+
+    #[test]
+    fn only_what_is_old_and_half_made_is_swept() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        for name in [".palisade-layer-old", ".palisade-layer-new", "layer"] {
+            std::fs::create_dir_all(at(name).join("a/b")).unwrap();
+        }
+        std::fs::write(at(".tmpOld"), "").unwrap();
+        std::fs::write(at(".tmpNew"), "").unwrap();
+        let old = std::time::SystemTime::now() - 2 * LEFTOVER_AGE;
+        for name in [".palisade-layer-old", ".tmpOld", "layer"] {
+            std::fs::File::open(at(name)).unwrap().set_modified(old).unwrap();
+        }
+        assert_eq!(LayerStore::new(folder.path().into()).sweep(), 1);
+        let mut names: Vec<_> = std::fs::read_dir(folder.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        names.sort();
+        assert_eq!(names, [".palisade-layer-new", ".tmpNew", "layer"]);
+    }
+
+    #[test]
+    fn what_was_noted_of_a_layer_that_never_was_is_not_said_of_one_that_is_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("layer");
+        std::fs::write(notes_path(&place), r#"["1 device nodes"]"#).unwrap();
+        write_notes(&place, &ExtractReport::default()).unwrap();
+        assert!(read_notes(&place).is_empty());
+        write_notes(&place, &ExtractReport::default()).unwrap();
+    }
 
     #[test]
     fn what_has_a_folders_name_may_be_another_one() {

@@ -11,8 +11,8 @@ use crate::record::Record;
 
 /// Characters of an id that are enough to look it up.
 const PREFIX_CHARS_MIN: usize = 3;
-/// How long the removal of a detached container waits for whoever is at work on it.
-const CLAIM_WAIT: Duration = Duration::from_secs(5);
+/// How long the removal of a container waits for whoever is at work on it.
+const CLAIM_WAIT: Duration = Duration::from_secs(15);
 /// How often it looks.
 const CLAIM_LOOK: Duration = Duration::from_millis(10);
 
@@ -156,37 +156,42 @@ impl Runtime {
     /// Removes a container; one that runs only by `force`. Returns what could not be
     /// removed.
     pub fn remove(&self, text: &str, force: bool) -> Result<Vec<String>, ManageError> {
-        let (id, is_detached) = match self.find(text) {
-            Ok(found) => {
-                let alive = !matches!(found.status, Status::Stopped);
-                if alive && !force {
-                    return Err(ManageError::Running(found.record.container.name));
-                }
-                (found.record.container.id, found.record.run.detached)
-            }
+        match self.find(text) {
+            Ok(found) => self.remove_found(&found, force),
             // A damaged record hides the name, but the id still tells what to remove.
-            Err(_) if force && self.known_ids().contains(text) => (text.to_string(), false),
-            Err(error) => return Err(error),
-        };
-        self.kill_group(&id)?;
+            Err(_) if force && self.known_ids().contains(text) => self.remove_id(text, CLAIM_WAIT),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The same for one that was found, which may be gone by now: whoever runs it in the
+    /// foreground removes it when it ends.
+    pub fn remove_found(&self, found: &Found, force: bool) -> Result<Vec<String>, ManageError> {
+        if found.status != Status::Stopped && !force {
+            return Err(ManageError::Running(found.record.container.name.clone()));
+        }
+        self.remove_id(&found.record.container.id, CLAIM_WAIT)
+    }
+
+    /// Kills and removes; waits for whoever is at work on it until `wait` has passed.
+    fn remove_id(&self, id: &str, wait: Duration) -> Result<Vec<String>, ManageError> {
         let io = |source| ManageError::Io { action: "lock", path: self.paths.lock(), source };
         let begun = Instant::now();
         loop {
-            match self.claim(&id).map_err(io)? {
-                Some(_claim) => return Ok(self.collect(&id).failures),
-                // Nobody sees the end of a detached one. What started it, or a process that
-                // inherited its claim, lets go of it in a moment.
-                None if is_detached && begun.elapsed() < CLAIM_WAIT => {
-                    std::thread::sleep(CLAIM_LOOK);
-                }
-                None if is_detached => {
-                    return Ok(vec![format!(
-                        "another process is at work on {id}; the next command collects what it leaves"
-                    )]);
-                }
-                // The process that runs it in the foreground sees its end and cleans up.
-                None => return Ok(Vec::new()),
+            // Again each time: one that is just being made has no process yet.
+            self.kill_group(id)?;
+            if let Some(_claim) = self.claim(id).map_err(io)? {
+                return Ok(self.collect(id).failures);
             }
+            // Who made it or runs it in the foreground sees its end and cleans up; what started a
+            // detached one, or inherited its claim, lets go of it in a moment.
+            if begun.elapsed() >= wait {
+                return Ok(vec![format!(
+                    "another process is at work on {id}: it may start or run on; the next command \
+                     collects what is left when that process has ended"
+                )]);
+            }
+            std::thread::sleep(CLAIM_LOOK);
         }
     }
 
@@ -204,5 +209,44 @@ fn read_error(id: &str, path: &Path, source: std::io::Error) -> ManageError {
         }
         std::io::ErrorKind::InvalidData => ManageError::Damaged(id.to_string()),
         _ => ManageError::Io { action: "read", path: path.to_path_buf(), source },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cleanup::tests::ended;
+    use crate::lock::Lock;
+
+    /// Whoever makes or runs it holds the lock of its bundle.
+    #[test]
+    fn a_removal_waits_for_who_is_at_work_and_says_when_that_takes_too_long() {
+        let folder = tempfile::tempdir().unwrap();
+        let (runtime, id) = ended(folder.path());
+        let found = runtime.find(&id).unwrap();
+        assert_eq!(found.status, Status::Created);
+        assert!(matches!(runtime.remove_found(&found, false), Err(ManageError::Running(_))));
+        let owner = runtime.paths.bundle(&id).join("owner.lock");
+        let lock = Lock::exclusive(&owner, Duration::ZERO).unwrap().unwrap();
+        let left = runtime.remove_id(&id, Duration::from_millis(50)).unwrap();
+        assert!(left.len() == 1 && left[0].contains("at work"), "{left:?}");
+        assert!(runtime.paths.record(&id).exists());
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                // Its first process comes only now, and is killed all the same.
+                std::thread::sleep(Duration::from_millis(50));
+                let list = folder.path().join("groups/parent").join(&id).join("cgroup.procs");
+                let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+                std::fs::write(&list, child.id().to_string()).unwrap();
+                assert!(!child.wait().unwrap().success());
+                std::fs::remove_file(&list).unwrap();
+                drop(lock);
+            });
+            assert_eq!(runtime.remove_found(&found, true).unwrap(), Vec::<String>::new());
+        });
+        assert!(runtime.known_ids().is_empty());
+        // What was found is gone: that is as it should be.
+        assert!(matches!(runtime.remove(&id, true), Err(ManageError::NotFound { .. })));
+        assert_eq!(runtime.remove_found(&found, true).unwrap(), Vec::<String>::new());
     }
 }

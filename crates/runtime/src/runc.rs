@@ -124,6 +124,15 @@ pub struct Runc {
     version: RuncVersion,
 }
 
+#[cfg(test)]
+impl Runc {
+    /// One for tests in which none is called.
+    pub(crate) fn uncalled() -> Self {
+        let version = RuncVersion::parse("runc version 1.4.0").unwrap();
+        Self { path: "/nonexistent/runc".into(), version }
+    }
+}
+
 impl Runc {
     /// Finds one in the usual places.
     pub fn find() -> Result<Self, RuncError> {

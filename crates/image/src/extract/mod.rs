@@ -57,6 +57,22 @@ pub fn extract_layer(
     dest: &Path,
     options: &ExtractOptions,
 ) -> Result<ExtractReport, ExtractError> {
+    extract_layer_noting(image, index, dest, options, &|_| Ok(()))
+}
+
+/// The same; `note` is called when all is written and proved, and before `dest` appears: what it
+/// keeps of the report is there whenever the layer is.
+///
+/// # Errors
+///
+/// Besides: `note` failed, and `dest` does not appear.
+pub fn extract_layer_noting(
+    image: &Image,
+    index: usize,
+    dest: &Path,
+    options: &ExtractOptions,
+    note: &dyn Fn(&ExtractReport) -> io::Result<()>,
+) -> Result<ExtractReport, ExtractError> {
     let layer = image.layers.get(index).ok_or(ReadImageError::NoLayer(index))?;
     if matches!(layer.place, Place::Aci) {
         return Err(ExtractError::NotALayer(layer.digest));
@@ -70,8 +86,7 @@ pub fn extract_layer(
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    let temporary =
-        tempfile::Builder::new().prefix(EXTRACT_PREFIX).tempdir_in(parent).map_err(fail)?;
+    let temporary = Temporary::below(parent).map_err(fail)?;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let root = rustix::fs::open(temporary.path(), flags, Mode::empty())
         .map_err(|error| fail(error.into()))?;
@@ -97,6 +112,7 @@ pub fn extract_layer(
     if options.sync {
         rustix::fs::syncfs(&extraction.root).map_err(|error| fail(error.into()))?;
     }
+    note(&extraction.report).map_err(fail)?;
     match rustix::fs::renameat_with(
         rustix::fs::CWD,
         temporary.path(),
@@ -110,9 +126,35 @@ pub fn extract_layer(
         }
         Err(error) => return Err(fail(error.into())),
     }
-    // Its name is gone; there is nothing for the guard to remove.
-    let _ = temporary.keep();
+    temporary.keep();
     Ok(extraction.report)
+}
+
+/// The folder in which a layer is unpacked, removed unless it was kept.
+struct Temporary(Option<tempfile::TempDir>);
+
+impl Temporary {
+    fn below(parent: &Path) -> io::Result<Self> {
+        tempfile::Builder::new().prefix(EXTRACT_PREFIX).tempdir_in(parent).map(Some).map(Self)
+    }
+
+    fn path(&self) -> &Path {
+        self.0.as_ref().map_or(Path::new(""), tempfile::TempDir::path)
+    }
+
+    /// Its name is gone; there is nothing to remove.
+    fn keep(mut self) {
+        let _ = self.0.take().map(tempfile::TempDir::keep);
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // `TempDir` recurses, and a layer is as deep as its maker likes.
+        if let Some(folder) = self.0.take() {
+            let _ = palisade_base::tree::remove_tree(&folder.keep());
+        }
+    }
 }
 
 /// What a folder gets when all below it is written.

@@ -470,7 +470,7 @@ fn remove(
     force: bool,
 ) -> Result<bool, Failure> {
     let id = &found.record.container.id;
-    let left = runtime.remove(id, force).or_exit(Exit::Incomplete)?;
+    let left = runtime.remove_found(found, force).or_exit(Exit::Incomplete)?;
     // A cut of its network that a response had pinned outlives the container otherwise.
     isolate::release_pinned(Path::new(isolate::PIN_ROOT), id).or_exit(Exit::Incomplete)?;
     for what in &left {
@@ -480,22 +480,50 @@ fn remove(
     Ok(left.is_empty())
 }
 
+/// Does `work` for each of `names`, whatever becomes of the others; it says whether all was done.
+///
+/// What fails is shown. When all did, the code is that of the first; when some did, it is that
+/// of work which was done in part.
+fn for_each(
+    context: &Context<'_>,
+    names: &[String],
+    mut work: impl FnMut(&str) -> Result<bool, Failure>,
+) -> Result<Exit, Failure> {
+    let (mut exit, mut is_any_done) = (Exit::Clean, false);
+    let mut failed: Option<(u8, Failure)> = None;
+    for name in names {
+        match work(name) {
+            Ok(true) => is_any_done = true,
+            Ok(false) => (exit, is_any_done) = (Exit::Partial, true),
+            Err(failure) => {
+                let first = failed.take().map(|(code, earlier)| {
+                    context.terminal.error(&earlier.render());
+                    code
+                });
+                failed = Some((first.unwrap_or(failure.code()), failure));
+            }
+        }
+    }
+    match failed {
+        None => Ok(exit),
+        Some((_, last)) if is_any_done => Err(last.ending_with(Exit::Partial as u8)),
+        Some((code, last)) => Err(last.ending_with(code)),
+    }
+}
+
 /// Removes containers that have ended, or kills them first.
 pub(crate) fn rm(context: &Context<'_>, args: &cli::Rm) -> Result<Exit, Failure> {
     let runtime = open(context, None)?;
-    let mut exit = Exit::Clean;
-    for name in &args.containers {
+    for_each(context, &args.containers, |name| {
         let found = runtime.find(name).or_exit(Exit::Incomplete)?;
         refuse_protected(context, &found.record.container.id, args.unprotect)?;
-        if !remove(context, &runtime, &found, args.force)? {
-            exit = Exit::Partial;
-        }
+        let is_whole = remove(context, &runtime, &found, args.force)?;
         if let (true, Some(log)) = (args.logs, &found.record.run.log) {
             logs::remove(&log.path)?;
             log.supervisor.as_deref().map_or(Ok(()), logs::remove)?;
         }
-    }
-    Ok(exit)
+        Ok(is_whole)
+    })
 }
 
 /// Stops containers and removes them.
@@ -506,25 +534,30 @@ pub(crate) fn stop(context: &Context<'_>, args: &cli::Stop) -> Result<Exit, Fail
     } else {
         args.containers.clone()
     };
-    let mut exit = Exit::Clean;
-    for name in &names {
-        let found = runtime.find(name).or_exit(Exit::Incomplete)?;
+    let stopped = for_each(context, &names, |name| {
+        let found = match runtime.find(name) {
+            // It has ended since it was listed, and whoever ran it has removed it.
+            Err(ManageError::NotFound { .. }) if args.all => return Ok(true),
+            found => found.or_exit(Exit::Incomplete)?,
+        };
         let id = &found.record.container.id;
         refuse_protected(context, id, args.unprotect)?;
-        if found.status != palisade_runtime::Status::Stopped {
-            let grace = Duration::from_secs(args.grace);
-            // A frozen program cannot end by itself; removal below kills it.
-            if found.status == palisade_runtime::Status::Running {
-                runtime.stop(id, None, grace).or_exit(Exit::Incomplete)?;
+        // A frozen program cannot end by itself; removal below kills it.
+        if found.status == palisade_runtime::Status::Running {
+            match runtime.stop(id, None, Duration::from_secs(args.grace)) {
+                // The same, since it was found: what is left of it is removed all the same.
+                Ok(_) | Err(ManageError::NotFound { .. } | ManageError::NotRunning(_)) => {}
+                Err(error) => return Err(Failure::from_explained(error, Exit::Incomplete)),
             }
         }
-        if !remove(context, &runtime, &found, true)? {
-            exit = Exit::Partial;
-        }
-    }
-    for failure in runtime.collect_garbage().failures() {
-        exit = Exit::Partial;
+        remove(context, &runtime, &found, true)
+    });
+    let failures = runtime.collect_garbage().failures();
+    for failure in &failures {
         context.terminal.error(&format!("warning: {failure}\n"));
     }
-    Ok(exit)
+    match stopped? {
+        Exit::Clean if !failures.is_empty() => Ok(Exit::Partial),
+        exit => Ok(exit),
+    }
 }

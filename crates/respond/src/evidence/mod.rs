@@ -162,10 +162,11 @@ pub fn collect(
 ) -> Result<Summary, EvidenceError> {
     let started = Instant::now();
     let group = request.target.group();
-    let mut pids = group.processes().map_err(|source| EvidenceError::Processes {
+    let members = group.members().map_err(|source| EvidenceError::Processes {
         id: request.target.container().id.clone(),
         source,
     })?;
+    let mut pids = members.pids;
     let writer = BundleWriter::create_sealed(path, request.case.clone(), request.recipients)?;
     let mut collector = Collector {
         writer,
@@ -178,6 +179,10 @@ pub fn collect(
         upper_bytes: 0,
         n_late: 0,
     };
+    if let Some((what, limit)) = members.beyond {
+        let reason = format!("more than {limit} {what}: what is beyond was not looked at");
+        collector.gap("process tree", &reason);
+    }
     if pids.len() > PROCESSES_MAX {
         let reason = format!("{} processes were not described", pids.len() - PROCESSES_MAX);
         collector.gap("process tree", &reason);

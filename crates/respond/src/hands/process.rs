@@ -47,9 +47,9 @@ pub(super) fn kill(
     if handle.wait_ended(Duration::ZERO).unwrap_or(false) {
         return Performed::unchanged(format!("process {pid} has ended already"));
     }
-    match target.group().processes() {
-        Ok(pids) if pids.contains(&pid) => {}
-        Ok(_) => return Performed::failed(format!("process {pid} is not in the container")),
+    match target.group().holds(pid) {
+        Ok(true) => {}
+        Ok(false) => return Performed::failed(format!("process {pid} is not in the container")),
         Err(error) => return Performed::failed(error.to_string()),
     }
     let mut handles = vec![handle];

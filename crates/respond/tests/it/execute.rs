@@ -92,6 +92,30 @@ mod root {
         plan_by_hand("test-plan", &sandbox.container, &Action::ALL, "INC-1")
     }
 
+    /// A container that may make groups below its own, as those with systemd inside may.
+    #[test]
+    fn groups_below_groups_hide_nothing_from_a_response() {
+        if !is_root() {
+            return;
+        }
+        let (folder, network) = (tempfile::tempdir().unwrap(), Remembered::default());
+        let mut sandbox = Sandbox::new();
+        let pid = sandbox.start(std::process::Command::new("sleep").arg("600"));
+        let deep = format!("{}{}", sandbox.group.path(), "/d".repeat(40));
+        let deep = sandbox.hierarchies.group(&deep).unwrap();
+        deep.create().unwrap();
+        for group in deep.folders() {
+            // Groups of cpuset take processes only once configured.
+            let _ = std::fs::write(group.join("cgroup.procs"), pid.to_string());
+        }
+        assert_eq!(sandbox.target().group().processes().unwrap(), [pid]);
+        let containment = KernelContainment::new(&network);
+        let plan = whole_plan(&sandbox);
+        let results = run(folder.path(), &sandbox, Some(&plan), &containment);
+        assert_eq!(results, Action::ALL.map(|action| (action, ActionResult::Done)));
+        assert!(sandbox.is_dead());
+    }
+
     #[test]
     fn a_plan_is_carried_out_once() {
         if !is_root() {

@@ -1,10 +1,16 @@
 //! What is done to a group: freeze, thaw, kill, remove.
+//!
+//! Who is contained may be allowed to make groups and processes, so that no number of them ends
+//! an action: the kernel freezes and kills from the group at the top (`cgroup.freeze`,
+//! `cgroup.kill` and `cgroup.events` of version 2, the hierarchical freezer of version 1), and
+//! where it kills no group, processes are killed as they are met ([`super::walk`]).
 
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::{CgroupError, GROUP_DEPTH_MAX, GROUPS_MAX, Group, io, is_gone, read_text};
+use super::walk::{Killing, Removing, Thawing, walk};
+use super::{CgroupError, Group, io, is_gone, read_text};
 
 /// How long a freeze is usually worth waiting for.
 ///
@@ -87,78 +93,105 @@ impl Group {
     pub fn kill(&self, deadline: Duration) -> Result<Duration, CgroupError> {
         self.refuse_caller()?;
         let start = Instant::now();
+        let end = start + deadline;
         let mut pause = Pause::new();
-        // The kernel kills a whole subtree at once since 5.14, forks in flight included.
-        if let Some(file) = self.unified.as_ref().map(|folder| folder.join("cgroup.kill")) {
-            write(&file, "1").or_else(|error| if is_gone(&error) { Ok(()) } else { Err(error) })?;
-        }
         loop {
-            let pids = self.living()?;
-            if pids.is_empty() {
-                return Ok(start.elapsed());
-            }
+            let failure = match self.kill_round(end) {
+                Ok(true) => return Ok(start.elapsed()),
+                Ok(false) => None,
+                Err(error) if is_refused(&error) => return Err(error),
+                Err(error) => Some(error),
+            };
             if start.elapsed() >= deadline {
                 // A version 1 freezer must not be left frozen behind us.
                 let _ = self.thaw(Duration::from_millis(100));
-                return Err(self.late("killed", start));
-            }
-            for pid in pids {
-                if let Some(pid) = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw)
-                {
-                    // One that is gone already is what we want.
-                    let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-                }
-            }
-            // Tasks frozen by version 1 meet their signal only when thawed.
-            for freezer in self.freezers() {
-                if matches!(freezer, Freezer::V1(_)) {
-                    freezer.set(false)?;
-                }
+                return Err(failure.unwrap_or_else(|| self.late("killed", start)));
             }
             pause.wait();
+        }
+    }
+
+    /// Has killed whatever there is; whether nothing was left. What fails in one hierarchy keeps
+    /// the others from nothing.
+    fn kill_round(&self, end: Instant) -> Result<bool, CgroupError> {
+        let mut failure = None;
+        let by_kernel = self.kill_unified().unwrap_or_else(|error| {
+            failure = Some(error);
+            false
+        });
+        let mut killing = Killing::until(end);
+        let mut is_whole = true;
+        for folder in self.folders() {
+            if by_kernel && Some(folder) == self.unified() {
+                continue;
+            }
+            match walk(folder, &mut killing) {
+                Ok(all) => is_whole &= all,
+                Err(error) => failure = failure.or(Some(error)),
+            }
+        }
+        // Tasks frozen by version 1 meet their signal only when thawed.
+        if killing.n_living > 0
+            && let Some(folder) = self.controller("freezer")
+            && let Err(error) = walk(folder, &mut Thawing(end))
+        {
+            failure = failure.or(Some(error));
+        }
+        let is_populated = self.is_populated();
+        match failure {
+            Some(error) => Err(error),
+            None => Ok(is_whole && killing.n_living == 0 && !is_populated?),
+        }
+    }
+
+    /// Has the kernel kill the whole subtree at once, forks in flight included, as it can since
+    /// Linux 5.14; whether it can.
+    fn kill_unified(&self) -> Result<bool, CgroupError> {
+        let Some(folder) = self.unified() else { return Ok(false) };
+        match write(&folder.join("cgroup.kill"), "1") {
+            Ok(()) => Ok(true),
+            // No such group, or no such file.
+            Err(error) if is_gone(&error) => Ok(false),
+            // A threaded group is killed with its domain alone.
+            Err(CgroupError::Io { source, .. })
+                if source.raw_os_error() == Some(libc::EOPNOTSUPP) =>
+            {
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether the unified hierarchy has a process that lives in the group or below it.
+    fn is_populated(&self) -> Result<bool, CgroupError> {
+        let Some(folder) = self.unified() else { return Ok(false) };
+        match read_text(&folder.join("cgroup.events")) {
+            Ok(text) => Ok(text.lines().any(|line| line == "populated 1")),
+            Err(error) if is_gone(&error) => Ok(false),
+            Err(error) => Err(error),
         }
     }
 
     /// Removes the group, and empty groups below it, from every hierarchy.
     pub fn remove(&self, deadline: Duration) -> Result<(), CgroupError> {
         let start = Instant::now();
+        let mut removing = Removing::until(start + deadline);
         for folder in self.folders() {
-            for group in tree(folder, &self.path)?.into_iter().rev() {
-                let mut pause = Pause::new();
-                loop {
-                    match std::fs::remove_dir(&group) {
-                        Ok(()) => break,
-                        Err(error) if error.kind() == ErrorKind::NotFound => break,
-                        // The last process has been killed but not yet reaped.
-                        Err(error) if error.kind() == ErrorKind::ResourceBusy => {
-                            if start.elapsed() >= deadline {
-                                return Err(self.late("removed", start));
-                            }
-                            pause.wait();
-                        }
-                        Err(error) => return Err(io("remove", &group)(error)),
-                    }
-                }
+            walk(folder, &mut removing)?;
+            if !removing.is_late {
+                removing
+                    .remove(rustix::fs::CWD, folder)
+                    .map_err(|errno| io("remove", folder)(errno.into()))?;
+            }
+            if removing.is_late {
+                return Err(self.late("removed", start));
             }
         }
         Ok(())
     }
 
-    /// Processes that are not zombies: those wait for their parent, not for us.
-    fn living(&self) -> Result<Vec<u32>, CgroupError> {
-        let mut pids = self.processes()?;
-        pids.retain(|pid| match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
-            Ok(stat) => !matches!(
-                stat.rsplit_once(')').and_then(|(_, rest)| rest.trim_start().chars().next()),
-                Some('Z' | 'X')
-            ),
-            Err(_) => false,
-        });
-        Ok(pids)
-    }
-
     fn refuse_caller(&self) -> Result<(), CgroupError> {
-        if self.processes()?.contains(&std::process::id()) {
+        if self.holds(std::process::id())? {
             return Err(CgroupError::HoldsCaller(self.path.clone()));
         }
         Ok(())
@@ -166,7 +199,7 @@ impl Group {
 
     /// The freezers that this group has, version 2 first.
     fn freezers(&self) -> impl Iterator<Item = Freezer<'_>> {
-        let v2 = self.unified.as_deref().filter(|folder| folder.join("cgroup.freeze").exists());
+        let v2 = self.unified().filter(|folder| folder.join("cgroup.freeze").exists());
         let v1 = self.controller("freezer").filter(|folder| folder.join("freezer.state").exists());
         v2.map(Freezer::V2).into_iter().chain(v1.map(Freezer::V1))
     }
@@ -178,7 +211,7 @@ impl Group {
     fn freezer(&self) -> Result<Freezer<'_>, CgroupError> {
         let mut last = None;
         for freezer in self.freezers() {
-            if freezer.holds_processes() {
+            if matches!(freezer, Freezer::V2(_)) && self.is_populated()? {
                 return Ok(freezer);
             }
             last = Some(freezer);
@@ -217,49 +250,12 @@ impl Freezer<'_> {
             Self::V1(folder) => read_text(&folder.join("freezer.state"))?.trim() == "FROZEN",
         })
     }
-
-    fn holds_processes(&self) -> bool {
-        let (Self::V2(folder) | Self::V1(folder)) = self;
-        let any = |group: &PathBuf| {
-            read_text(&group.join("cgroup.procs")).is_ok_and(|text| !text.trim().is_empty())
-        };
-        any(&folder.to_path_buf()) || tree(folder, "").is_ok_and(|groups| groups.iter().any(any))
-    }
 }
 
-/// `folder` and the groups below it, parents first. Empty when it does not exist.
-pub(super) fn tree(folder: &Path, shown: &str) -> Result<Vec<PathBuf>, CgroupError> {
-    let too_many = |what, limit| CgroupError::TooMany { path: shown.to_string(), what, limit };
-    if !folder.is_dir() {
-        return Ok(Vec::new());
-    }
-    let mut found = vec![folder.to_path_buf()];
-    let mut level = found.clone();
-    for _ in 0..GROUP_DEPTH_MAX {
-        let mut next = Vec::new();
-        for group in &level {
-            let entries = match std::fs::read_dir(group) {
-                Ok(entries) => entries,
-                Err(error) if error.kind() == ErrorKind::NotFound => continue,
-                Err(error) => return Err(io("read", group)(error)),
-            };
-            for entry in entries {
-                let Ok(entry) = entry else { break };
-                if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                    next.push(entry.path());
-                }
-                if found.len() + next.len() > GROUPS_MAX {
-                    return Err(too_many("groups", GROUPS_MAX));
-                }
-            }
-        }
-        if next.is_empty() {
-            return Ok(found);
-        }
-        found.extend(next.iter().cloned());
-        level = next;
-    }
-    Err(too_many("levels", GROUP_DEPTH_MAX))
+/// Whether another try would end as this one did.
+fn is_refused(error: &CgroupError) -> bool {
+    let CgroupError::Io { source, .. } = error else { return false };
+    matches!(source.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem)
 }
 
 fn write(path: &Path, text: &str) -> Result<(), CgroupError> {
@@ -273,38 +269,15 @@ fn write(path: &Path, text: &str) -> Result<(), CgroupError> {
 }
 
 /// Waits that grow from 20 µs to 1 ms: fast when the kernel is fast, cheap when not.
-struct Pause(Duration);
+pub(super) struct Pause(Duration);
 
 impl Pause {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self(Duration::from_micros(20))
     }
 
-    fn wait(&mut self) {
+    pub(super) fn wait(&mut self) {
         std::thread::sleep(self.0);
         self.0 = (self.0 * 2).min(Duration::from_millis(1));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_tree_that_is_too_deep_or_too_wide_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut deep = folder.path().join("deep");
-        let top = deep.clone();
-        for _ in 0..=GROUP_DEPTH_MAX {
-            deep.push("d");
-        }
-        std::fs::create_dir_all(&deep).unwrap();
-        assert!(matches!(tree(&top, "x"), Err(CgroupError::TooMany { what: "levels", .. })));
-        let wide = folder.path().join("wide");
-        for i in 0..=GROUPS_MAX {
-            std::fs::create_dir_all(wide.join(i.to_string())).unwrap();
-        }
-        assert!(matches!(tree(&wide, "x"), Err(CgroupError::TooMany { what: "groups", .. })));
-        assert!(tree(&folder.path().join("absent"), "x").unwrap().is_empty());
     }
 }

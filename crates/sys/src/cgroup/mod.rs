@@ -9,6 +9,7 @@
 
 mod act;
 mod limits;
+mod walk;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -22,10 +23,9 @@ pub use limits::GroupLimits;
 /// Bytes of a kernel text file that are read; larger ones are refused.
 const KERNEL_FILE_BYTES_MAX: u64 = 4 << 20;
 
-/// Groups below one group, and levels below it, that recursive actions visit.
-const GROUPS_MAX: usize = 4096;
-/// Levels of groups below one group that recursive actions visit.
-const GROUP_DEPTH_MAX: usize = 16;
+/// Groups of one hierarchy, below one group, whose processes are listed. What acts on a group has
+/// no such bound: a container that may make groups could hide in one more.
+const GROUPS_MAX: usize = 65_536;
 /// Processes of one group that are listed.
 pub const PROCESSES_MAX: usize = 131_072;
 
@@ -74,7 +74,7 @@ pub enum CgroupError {
     TooMany {
         /// The group.
         path: String,
-        /// `groups`, `levels` or `processes`.
+        /// `groups` or `processes`.
         what: &'static str,
         /// The bound.
         limit: usize,
@@ -131,10 +131,40 @@ impl Explain for CgroupError {
 /// Where the hierarchies are mounted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hierarchies {
-    /// Mount point of each version 1 controller, by its name (`memory`, `name=systemd`).
-    v1: BTreeMap<String, PathBuf>,
-    /// Mount point of the unified hierarchy.
-    unified: Option<PathBuf>,
+    /// Each version 1 controller, by its name (`memory`, `name=systemd`).
+    v1: BTreeMap<String, Mounted>,
+    /// The unified hierarchy.
+    unified: Option<Mounted>,
+}
+
+/// Where a hierarchy is mounted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Mounted {
+    point: PathBuf,
+    /// Which of its groups is there; `/` unless only a part of it is mounted.
+    root: String,
+}
+
+impl Mounted {
+    /// The group at `relative` below the mount point.
+    fn place(&self, relative: &str) -> Place {
+        let root = self.root.trim_end_matches('/');
+        Place { folder: self.point.join(relative), shown: format!("{root}/{relative}") }
+    }
+
+    /// The group that `/proc/PID/cgroup` calls `path`, if it is one below what is mounted.
+    fn place_of(&self, path: &str) -> Option<Place> {
+        let below = path.strip_prefix(self.root.trim_end_matches('/'))?;
+        Some(self.place(safe_relative(below).ok()?))
+    }
+}
+
+/// A group in one hierarchy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Place {
+    folder: PathBuf,
+    /// What `/proc/PID/cgroup` calls it.
+    shown: String,
 }
 
 impl Hierarchies {
@@ -163,10 +193,11 @@ impl Hierarchies {
             }
             let mut right = right.split(' ');
             let (kind, options) = (right.next(), right.nth(1).unwrap_or(""));
-            let point = PathBuf::from(unescape_octal(point));
+            let mounted =
+                Mounted { point: PathBuf::from(unescape_octal(point)), root: unescape_octal(root) };
             match kind {
                 Some("cgroup2") => {
-                    unified.get_or_insert(point);
+                    unified.get_or_insert(mounted);
                 }
                 Some("cgroup") => {
                     for option in options.split(',') {
@@ -175,7 +206,7 @@ impl Hierarchies {
                         {
                             continue;
                         }
-                        v1.entry(option.to_string()).or_insert_with(|| point.clone());
+                        v1.entry(option.to_string()).or_insert_with(|| mounted.clone());
                     }
                 }
                 _ => {}
@@ -195,19 +226,19 @@ impl Hierarchies {
 
     /// Version 1 controllers and where each is mounted.
     pub fn v1(&self) -> impl Iterator<Item = (&str, &Path)> {
-        self.v1.iter().map(|(name, path)| (name.as_str(), path.as_path()))
+        self.v1.iter().map(|(name, mounted)| (name.as_str(), mounted.point.as_path()))
     }
 
     /// Mount point of the unified hierarchy.
     pub fn unified(&self) -> Option<&Path> {
-        self.unified.as_deref()
+        self.unified.as_ref().map(|mounted| mounted.point.as_path())
     }
 
     /// Controllers that can limit: version 1 ones and those of `cgroup.controllers`.
     pub fn controllers(&self) -> Result<Vec<String>, CgroupError> {
         let mut names: Vec<String> =
             self.v1.keys().filter(|name| !name.starts_with("name=")).cloned().collect();
-        if let Some(unified) = &self.unified {
+        if let Some(unified) = self.unified() {
             let text = read_text(&unified.join("cgroup.controllers"))?;
             names.extend(text.split_whitespace().map(str::to_string));
         }
@@ -219,7 +250,7 @@ impl Hierarchies {
     /// Whether swap use can be limited together with memory.
     pub fn can_limit_swap(&self) -> bool {
         match self.v1.get("memory") {
-            Some(memory) => memory.join("memory.memsw.limit_in_bytes").exists(),
+            Some(memory) => memory.point.join("memory.memsw.limit_in_bytes").exists(),
             // The root has no limit files; the kernel has had them since 4.5 unless it
             // was built or booted without swap accounting.
             None => self.unified.is_some() && Path::new("/proc/swaps").exists(),
@@ -231,8 +262,8 @@ impl Hierarchies {
         let relative = safe_relative(path)?;
         Ok(Group {
             path: path.to_string(),
-            v1: self.v1.iter().map(|(name, point)| (name.clone(), point.join(relative))).collect(),
-            unified: self.unified.as_ref().map(|point| point.join(relative)),
+            v1: self.v1.iter().map(|(name, at)| (name.clone(), at.place(relative))).collect(),
+            unified: self.unified.as_ref().map(|at| at.place(relative)),
         })
     }
 
@@ -251,24 +282,18 @@ impl Hierarchies {
         let mut v1 = BTreeMap::new();
         let mut unified = None;
         let mut shown = None;
-        for line in text.lines() {
-            let mut parts = line.splitn(3, ':');
-            let (_, Some(names), Some(path)) = (parts.next(), parts.next(), parts.next()) else {
-                continue;
-            };
-            let Ok(relative) = safe_relative(path) else {
-                continue;
-            };
+        for (names, path) in memberships(text) {
+            let place = |at: &Mounted| at.place_of(path);
             if names.is_empty() {
-                if let Some(point) = &self.unified {
-                    unified = Some(point.join(relative));
+                unified = self.unified.as_ref().and_then(place);
+                if unified.is_some() {
                     shown = Some(path.to_string());
                 }
                 continue;
             }
             for name in names.split(',') {
-                if let Some(point) = self.v1.get(name) {
-                    v1.insert(name.to_string(), point.join(relative));
+                if let Some(place) = self.v1.get(name).and_then(place) {
+                    v1.insert(name.to_string(), place);
                     shown.get_or_insert_with(|| path.to_string());
                 }
             }
@@ -277,12 +302,30 @@ impl Hierarchies {
     }
 }
 
+/// The lines of `/proc/PID/cgroup` (`cgroups(7)`): names of controllers, none for the unified
+/// hierarchy, and the path in their hierarchy.
+fn memberships(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    text.lines().filter_map(|line| {
+        let mut parts = line.splitn(3, ':').skip(1);
+        Some((parts.next()?, parts.next()?))
+    })
+}
+
 /// One group: the same container in every hierarchy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Group {
     path: String,
-    v1: BTreeMap<String, PathBuf>,
-    unified: Option<PathBuf>,
+    v1: BTreeMap<String, Place>,
+    unified: Option<Place>,
+}
+
+/// Processes that were found in a group and in those below it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Members {
+    /// Their host ids, sorted, each once.
+    pub pids: Vec<u32>,
+    /// What there is more of than is looked at, with that bound: `groups` or `processes`.
+    pub beyond: Option<(&'static str, usize)>,
 }
 
 impl Group {
@@ -293,18 +336,18 @@ impl Group {
 
     /// The folder in the unified hierarchy, whether it exists or not.
     pub fn unified(&self) -> Option<&Path> {
-        self.unified.as_deref()
+        self.unified.as_ref().map(|place| place.folder.as_path())
     }
 
     /// The folder in the hierarchy of a version 1 controller, whether it exists or not.
     pub fn controller(&self, name: &str) -> Option<&Path> {
-        self.v1.get(name).map(PathBuf::as_path)
+        self.v1.get(name).map(|place| place.folder.as_path())
     }
 
     /// All its folders, each once.
     pub fn folders(&self) -> Vec<&Path> {
         let mut all: Vec<&Path> =
-            self.v1.values().chain(&self.unified).map(PathBuf::as_path).collect();
+            self.v1.values().chain(&self.unified).map(|place| place.folder.as_path()).collect();
         all.sort();
         all.dedup();
         all
@@ -327,36 +370,67 @@ impl Group {
     /// `bpf_get_current_cgroup_id` reports.
     pub fn id(&self) -> Option<u64> {
         use std::os::unix::fs::MetadataExt as _;
-        Some(std::fs::metadata(self.unified.as_ref()?).ok()?.ino())
+        Some(std::fs::metadata(self.unified()?).ok()?.ino())
     }
 
     /// Host process ids in it and in the groups below it, sorted, each once.
+    ///
+    /// # Errors
+    ///
+    /// A group's list cannot be read, or there is more than [`Group::members`] looks at.
     pub fn processes(&self) -> Result<Vec<u32>, CgroupError> {
-        let mut pids = Vec::new();
-        for folder in self.folders() {
-            for group in act::tree(folder, &self.path)? {
-                let file = group.join("cgroup.procs");
-                let text = match read_text(&file) {
-                    Ok(text) => text,
-                    // The group went away while it was being read.
-                    Err(error) if is_gone(&error) => continue,
-                    Err(error) => return Err(error),
-                };
-                pids.extend(text.lines().filter_map(|line| line.parse::<u32>().ok()));
-                if pids.len() > PROCESSES_MAX * (self.v1.len() + 1) {
-                    return Err(CgroupError::TooMany {
-                        path: self.path.clone(),
-                        what: "processes",
-                        limit: PROCESSES_MAX,
-                    });
-                }
+        let members = self.members()?;
+        match members.beyond {
+            None => Ok(members.pids),
+            Some((what, limit)) => {
+                Err(CgroupError::TooMany { path: self.path.clone(), what, limit })
             }
         }
-        // Zero stands for processes of a pid namespace that cannot be seen from here.
-        pids.retain(|pid| *pid != 0);
-        pids.sort_unstable();
-        pids.dedup();
-        Ok(pids)
+    }
+
+    /// The same as far as it is looked: for who can use a part.
+    ///
+    /// # Errors
+    ///
+    /// A group's list cannot be read.
+    pub fn members(&self) -> Result<Members, CgroupError> {
+        let mut pids = Vec::new();
+        let mut beyond = None;
+        for folder in self.folders() {
+            let mut listing = walk::Listing::new(&mut pids);
+            let is_whole = walk::walk(folder, &mut listing)?;
+            beyond = beyond.or(listing.beyond(is_whole));
+            // Each hierarchy has them once more.
+            pids.sort_unstable();
+            pids.dedup();
+        }
+        Ok(Members { pids, beyond })
+    }
+
+    /// Whether process `pid` is in it, or in a group below it, in any hierarchy.
+    ///
+    /// Asked of the process, so that the answer does not depend on how many groups and processes
+    /// there are. One that is gone is nowhere.
+    pub fn holds(&self, pid: u32) -> Result<bool, CgroupError> {
+        match read_text(Path::new(&format!("/proc/{pid}/cgroup"))) {
+            Ok(text) => Ok(self.is_in(&text)),
+            Err(error) if is_gone(&error) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether the text of `/proc/PID/cgroup` is that of a process in it or below it.
+    fn is_in(&self, text: &str) -> bool {
+        let is_below = |place: &Place, path: &str| {
+            path.strip_prefix(&place.shown)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        memberships(text).any(|(names, path)| {
+            if names.is_empty() {
+                return self.unified.as_ref().is_some_and(|place| is_below(place, path));
+            }
+            names.split(',').filter_map(|name| self.v1.get(name)).any(|at| is_below(at, path))
+        })
     }
 }
 
@@ -383,8 +457,9 @@ fn is_gone(error: &CgroupError) -> bool {
     let CgroupError::Io { source, .. } = error else {
         return false;
     };
-    // A removed group answers reads with ENODEV.
-    source.kind() == std::io::ErrorKind::NotFound || source.raw_os_error() == Some(libc::ENODEV)
+    // A removed group answers reads with ENODEV, and a process that ended with ESRCH.
+    source.kind() == std::io::ErrorKind::NotFound
+        || matches!(source.raw_os_error(), Some(libc::ENODEV | libc::ESRCH))
 }
 
 fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> CgroupError {
@@ -465,5 +540,39 @@ mod tests {
         assert_eq!(group.unified(), None);
         assert_eq!(group.controller("name=systemd"), None);
         assert!(hierarchies.group_in_proc_cgroup("1:cpu:/\n0::/\n").is_none());
+    }
+
+    #[test]
+    fn a_process_is_in_a_group_or_below_it_in_any_hierarchy() {
+        let hierarchies = Hierarchies::from_mountinfo(HYBRID).unwrap();
+        let group = hierarchies.group("/docker/abc").unwrap();
+        for (text, expected) in [
+            ("0::/docker/abc\n", true),
+            ("4:cpu,cpuacct:/docker/abc/a/b\n0::/\n", true),
+            ("4:cpu,cpuacct:/\n1:name=systemd:/docker/abc\n0::/user.slice\n", true),
+            ("0::/docker/abcd\n", false),
+            ("0::/docker\n", false),
+            ("0::/../docker/abc\n", false),
+            // A controller that is not mounted here.
+            ("9:pids:/docker/abc\n0::/\n", false),
+            ("rubbish\n0:\n", false),
+        ] {
+            assert_eq!(group.is_in(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn where_only_a_part_is_mounted_paths_are_below_it() {
+        // As in a container without a namespace of control groups.
+        let part = "41 31 0:38 /docker/abc /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n";
+        let hierarchies = Hierarchies::from_mountinfo(part).unwrap();
+        let group = hierarchies.group("/x").unwrap();
+        assert_eq!(group.unified(), Some(Path::new("/sys/fs/cgroup/x")));
+        assert!(group.is_in("0::/docker/abc/x/y\n"));
+        assert!(!group.is_in("0::/docker/abc\n") && !group.is_in("0::/x\n"));
+        let own = hierarchies.group_in_proc_cgroup("0::/docker/abc/x\n").unwrap();
+        assert_eq!(own.unified(), group.unified());
+        assert!(hierarchies.group_in_proc_cgroup("0::/docker/abc\n").is_none());
+        assert!(hierarchies.group_in_proc_cgroup("0::/elsewhere\n").is_none());
     }
 }

@@ -123,6 +123,91 @@ fn children_below_are_killed_and_everything_is_removed() {
     group.0.remove(DEADLINE).unwrap();
 }
 
+/// Who may make groups below his own is not kept by their number from being frozen and killed.
+#[test]
+fn no_depth_and_no_number_of_groups_hides_from_freeze_and_kill() {
+    if !super::is_root() {
+        return;
+    }
+    let hierarchies = Hierarchies::detect().unwrap();
+    let group = TestGroup::new("deep");
+    let deep = hierarchies.group(&format!("{}{}", group.0.path(), "/d".repeat(40))).unwrap();
+    deep.create().unwrap();
+    // Only in one hierarchy, for each that there is, and in all.
+    let mut cases = vec![deep.folders()];
+    cases.extend(deep.controller("freezer").map(|folder| vec![folder]));
+    cases.extend(deep.unified().map(|folder| vec![folder]));
+    for folders in cases {
+        freezes_thaws_and_kills(&group.0, &folders);
+        // Or whoever enters next stands still at once.
+        group.0.thaw(DEADLINE).unwrap();
+    }
+    let Some(unified) = group.0.unified() else {
+        eprintln!("skipped: no unified hierarchy is mounted");
+        return;
+    };
+    for i in 0..4_200 {
+        std::fs::create_dir(unified.join(format!("wide-{i}"))).unwrap();
+    }
+    freezes_thaws_and_kills(&group.0, &[&unified.join("wide-4199")]);
+    group.0.remove(DEADLINE).unwrap();
+    assert!(!group.0.exists());
+}
+
+/// The list of a threaded group cannot be read; its domain has the processes.
+#[test]
+fn a_threaded_group_hides_nothing() {
+    if !super::is_root() {
+        return;
+    }
+    let group = TestGroup::new("threaded");
+    let Some(unified) = group.0.unified() else {
+        eprintln!("skipped: no unified hierarchy is mounted");
+        return;
+    };
+    let threaded = unified.join("t");
+    std::fs::create_dir(&threaded).unwrap();
+    std::fs::write(threaded.join("cgroup.type"), "threaded").unwrap();
+    freezes_thaws_and_kills(&group.0, &[unified]);
+}
+
+/// A container that froze a group of its own has processes that no thaw from above lets die.
+#[test]
+fn what_a_container_froze_itself_is_killed() {
+    if !super::is_root() {
+        return;
+    }
+    let group = TestGroup::new("self-frozen");
+    let below = Hierarchies::detect().unwrap().group(&format!("{}/a", group.0.path())).unwrap();
+    let Some(freezer) = below.controller("freezer") else {
+        eprintln!("skipped: no version 1 freezer is mounted");
+        return;
+    };
+    below.create().unwrap();
+    let mut child = busy(&[freezer]);
+    std::fs::write(freezer.join("freezer.state"), "FROZEN").unwrap();
+    group.0.kill(DEADLINE).unwrap();
+    assert!(!child.wait().unwrap().success());
+}
+
+#[test]
+fn a_group_tells_who_is_in_it() {
+    if !super::is_root() {
+        return;
+    }
+    let group = TestGroup::new("holds");
+    let below = Hierarchies::detect().unwrap().group(&format!("{}/a", group.0.path())).unwrap();
+    below.create().unwrap();
+    let mut child = busy(&below.folders());
+    assert!(group.0.holds(child.id()).unwrap() && below.holds(child.id()).unwrap());
+    for pid in [1, std::process::id()] {
+        assert!(!group.0.holds(pid).unwrap());
+    }
+    group.0.kill(DEADLINE).unwrap();
+    child.wait().unwrap();
+    assert!(!group.0.holds(child.id()).unwrap(), "one that is gone is nowhere");
+}
+
 #[test]
 fn files_of_an_id_mapped_overlay_belong_to_the_range() {
     if !super::is_root() {

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use palisade_agent::journal::read_alerts;
 use palisade_base::Timestamp;
+use palisade_base::tree::remove_tree;
 use palisade_model::incident::{ActionResult, TimelineEvent};
 use palisade_model::{Alert, Container};
 use palisade_respond::Target;
@@ -413,7 +414,7 @@ impl Drop for Field<'_> {
             let _ended = watch.wait();
         }
         if let Some((_, run)) = &self.own {
-            let _left = std::fs::remove_dir_all(run);
+            let _left = remove_tree(run);
         }
     }
 }

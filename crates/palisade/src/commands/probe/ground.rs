@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use palisade_base::Timestamp;
+use palisade_base::tree::remove_tree;
 use palisade_image::{LayerSource, NewImage, PackOptions, Platform, write_layout};
 use palisade_model::{Container, Target};
 use palisade_probe::listen::Transport;
@@ -332,7 +333,9 @@ impl Drop for Ground<'_> {
     fn drop(&mut self) {
         let _left = self.stop();
         self.sensor = None;
-        let _left = std::fs::remove_dir_all(&self.run);
+        let _left = remove_tree(&self.run);
+        // What the container wrote is as deep as it liked: `TempDir` would recurse.
+        let _left = remove_tree(self.folder.path());
     }
 }
 

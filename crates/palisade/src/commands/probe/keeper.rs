@@ -12,6 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use palisade_base::tree::remove_tree;
 use palisade_runtime::{IdSpace, Runc, Runtime, RuntimePaths};
 use palisade_sys::process::start_ticks;
 use serde::{Deserialize, Serialize};
@@ -155,9 +156,9 @@ fn clear(folder: &Path) {
         while !is_cleared(folder, &run) && Instant::now() < end {
             std::thread::sleep(CLEAR_INTERVAL);
         }
-        let _left = std::fs::remove_dir_all(run);
+        let _left = remove_tree(&run);
     }
-    let _left = std::fs::remove_dir_all(folder);
+    let _left = remove_tree(folder);
 }
 
 /// Removes the containers that are there; whether none was left.

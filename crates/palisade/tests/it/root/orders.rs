@@ -49,12 +49,21 @@ fn nothing_stays_frozen_by_accident() {
 fn an_image_in_quarantine_does_not_start_and_a_protected_container_is_not_stopped() {
     let Some(bed) = Bed::new() else { return };
     let id = bed.detach("shop", &[], IDLE);
+    let other = bed.detach("other", &[], IDLE);
     bed.run(&["respond", "act", "quarantine-image:", "--container", "shop"]).expect(0);
     let refused = bed.shell(&[], "true");
     assert_eq!(refused.code, 1, "{}", refused.stderr);
     assert!(refused.stderr.contains("is in quarantine"), "{}", refused.stderr);
     bed.run(&["respond", "act", "protect:", "--container", "shop"]).expect(0);
     let refused = bed.run(&["stop", "shop"]);
+    assert_eq!(refused.code, 1, "{}", refused.stderr);
+    assert_eq!(bed.status("shop"), "running");
+    // It keeps none of the others from being stopped, whichever comes first.
+    let some = bed.run(&["stop", "--grace", "0", "shop", "nosuch", "other"]);
+    assert_eq!((some.code, some.stdout.as_str()), (4, "other\n"), "{}", some.stderr);
+    assert!(some.stderr.contains("is protected") && some.stderr.contains("nosuch"));
+    bed.expect_nothing_left(&other);
+    let refused = bed.run(&["stop", "--all", "--grace", "0"]);
     assert_eq!(refused.code, 1, "{}", refused.stderr);
     assert_eq!(bed.status("shop"), "running");
     let orders = bed.run(&["respond", "orders", "--format", "tsv"]).expect(0).stdout;

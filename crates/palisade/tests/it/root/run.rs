@@ -371,6 +371,24 @@ fn ctrl_c_ends_the_container_and_leaves_nothing() {
     }
 }
 
+/// Whoever runs it in the foreground removes it when it ends, while another command is at it.
+#[test]
+fn what_runs_in_the_foreground_is_stopped_and_removed_with_its_cut() {
+    let Some(bed) = Bed::new() else { return };
+    for command in [&["stop", "--grace", "0", "front"][..], &["rm", "--force", "front"]] {
+        let args =
+            ["run", "--name", "front", "oci:box", "--", "/bin/sh", "-c", "echo up; sleep 60"];
+        let running = bed.start(&args);
+        wait_for("output", SOON, || (running.stdout() == "up\n").then_some(()));
+        let id = bed.ps("front").unwrap()[0].clone();
+        bed.run(&["respond", "isolate", "front"]).expect(0);
+        assert_eq!(bed.run(command).expect(0).stdout, "front\n");
+        assert_eq!(bed.status("front"), "gone", "no longer than the command");
+        running.wait(SOON).expect(137);
+        bed.expect_nothing_left(&id);
+    }
+}
+
 #[test]
 fn what_a_killed_command_leaves_the_next_one_takes_away() {
     let Some(bed) = Bed::new() else { return };
