@@ -207,9 +207,10 @@ for _ in $(seq 20); do
 done
 find "$work/run" "$work/data" "$work/state" "$work/tmp" "$work/runc" "$work/bundles" -mindepth 1 \
     ! -path "$work/data/layers*" ! -path "$work/data/ids*" ! -path "$work/data/logs*" ! -path "$work/data/policies*" \
-    ! -path "$work/state/runtimes*" ! -path "$work/run/network" \
+    ! -path "$work/state/runtimes*" \
     ! -name lock ! -path "$work/run/containers" ! -path "$work/run/bundles" ! -path "$work/run/runc" ! -path "$work/data/containers" \
     2>/dev/null >"$work/files" || true
+grep -ls "$work/run/" /run/palisade/network/*.json >>"$work/files" || true
 next=$(cat "$work/data/ids/ledger.json" 2>/dev/null | tr -dc 0-9 || true)
 n_ranges=$(((${next:-$first_id} - first_id) / 65536))
 echo "| cycles | $(counted done) in $((SECONDS - begun)) s, seed $seed, $jobs at a time |"

@@ -9,7 +9,7 @@ use palisade_sys::mount;
 use crate::Runtime;
 use crate::layers::LayerStore;
 use crate::lock::Lock;
-use crate::network::{bridge, usermode};
+use crate::network::{bridge, lease, usermode};
 use crate::record::Record;
 
 /// How long the processes of a container may take to die.
@@ -115,7 +115,6 @@ impl Runtime {
             self.paths.bundles(),
             self.paths.writes(),
             self.paths.runc_state(),
-            self.paths.networks(),
         ] {
             let Ok(entries) = std::fs::read_dir(folder) else {
                 continue;
@@ -128,6 +127,8 @@ impl Runtime {
                 }
             }
         }
+        let leased = lease::ids(&self.paths.network()).into_iter();
+        ids.extend(leased.filter(|id| is_id(id)).take(CONTAINERS_MAX));
         ids
     }
 
@@ -165,7 +166,7 @@ impl Runtime {
         if self.rootless.is_some() {
             usermode::detach(&self.paths.bundle(id), id);
         }
-        if let Err(error) = bridge::detach(&self.paths.networks(), &self.paths.bundles(), id) {
+        if let Err(error) = bridge::detach(&self.paths.network(), id) {
             failures.push(format!("disconnect it: {error}"));
         }
         let range = Record::read(&self.paths.record(id)).ok().and_then(|record| record.run.ids);

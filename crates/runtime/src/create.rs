@@ -224,7 +224,7 @@ impl Runtime {
         if self.rootless.is_some() {
             return Ok(None);
         }
-        Ok(Some(bridge::reserve(&self.paths.networks(), id, name, &wanted_network(request))?))
+        Ok(Some(bridge::reserve(&self.paths.network(), id, name, &wanted_network(request))?))
     }
 
     /// What hardening would change in the container of `request`, without running it or
@@ -405,14 +405,7 @@ impl Making<'_> {
         }
         if let Some(lease) = &self.lease {
             let wanted = wanted_network(self.request);
-            bridge::attach(
-                &paths.networks(),
-                &paths.bundles(),
-                self.id,
-                init.pid(),
-                lease,
-                &wanted,
-            )?;
+            bridge::attach(&paths.network(), self.id, init.pid(), lease, &wanted)?;
         }
         check_interrupt(signals)?;
         // For whoever looks into them later, from outside of these mounts.
