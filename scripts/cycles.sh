@@ -207,7 +207,7 @@ for _ in $(seq 20); do
 done
 find "$work/run" "$work/data" "$work/state" "$work/tmp" "$work/runc" "$work/bundles" -mindepth 1 \
     ! -path "$work/data/layers*" ! -path "$work/data/ids*" ! -path "$work/data/logs*" ! -path "$work/data/policies*" \
-    ! -path "$work/state/runtimes*" \
+    ! -path "$work/state/runtimes*" ! -path "$work/run/names.lock" \
     ! -name lock ! -path "$work/run/containers" ! -path "$work/run/bundles" ! -path "$work/run/runc" ! -path "$work/data/containers" \
     2>/dev/null >"$work/files" || true
 grep -ls "$work/run/" /run/palisade/network/*.json >>"$work/files" || true

@@ -35,6 +35,7 @@ mod io;
 mod layers;
 mod lock;
 mod manage;
+mod names;
 pub mod network;
 pub mod oci;
 mod output;

@@ -118,6 +118,11 @@ impl RuntimePaths {
         self.state.join("lock")
     }
 
+    /// Held while a container's name is chosen.
+    pub(crate) fn names_lock(&self) -> PathBuf {
+        self.state.join("names.lock")
+    }
+
     /// A container's control group, relative to each hierarchy.
     pub fn cgroup(&self, id: &str) -> String {
         format!("{}/{id}", self.cgroup_parent)
