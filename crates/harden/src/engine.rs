@@ -33,7 +33,7 @@ use crate::{Facts, Malformed};
 pub use asking::{Asking, judge_asked};
 pub use capabilities::ENGINE_CAPABILITIES;
 pub use devices::is_harmless_device;
-pub use mounts::{host_path_exposes, mount_sources};
+pub use mounts::{host_path_exposes, is_engine_file, is_engine_root, mount_sources};
 pub use narrow::narrow;
 
 /// Kernel settings that Kubernetes calls safe (Pod Security Standards, baseline): they are
