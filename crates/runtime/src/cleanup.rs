@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use palisade_sys::mount;
 
 use crate::Runtime;
+use crate::console;
 use crate::layers::LayerStore;
 use crate::lock::Lock;
 use crate::network::{bridge, lease, usermode};
@@ -61,6 +62,7 @@ impl Runtime {
     /// A container in the foreground is dead when the process that ran it is; a detached
     /// one when its first process is.
     pub fn collect_garbage(&self) -> Garbage {
+        console::sweep(&self.paths);
         let mut garbage = Garbage {
             n_layers: self
                 .paths

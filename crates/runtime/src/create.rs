@@ -366,7 +366,7 @@ impl Making<'_> {
         }
         let host = |id: u32| self.share.outer(id);
         let wired = if self.request.terminal {
-            stdio.wire_terminal(&paths.state, kept)
+            stdio.wire_terminal(paths, kept)
         } else {
             stdio.wire(host(record.run.uid), host(record.run.gid), kept.as_ref())
         };
