@@ -208,6 +208,9 @@ wait || true
 [ ! -t 2 ] || echo >&2
 
 # --- what is left
+# Half-written files of killed commands go with the next one that writes there.
+tally ranges
+run oci:"$work/layout" -- /bin/true >"$work/stop" 2>&1 </dev/null || fail end "run: $(cat "$work/stop")"
 "$palisade" stop --all >/dev/null 2>"$work/stop" || fail end "stop --all: $(cat "$work/stop")"
 status=0
 row() { # what found allowed
@@ -222,10 +225,12 @@ for _ in $(seq 20); do
     sleep 0.5
 done
 find "$work/run" "$work/data" "$work/state" "$work/tmp" "$work/runc" "$work/bundles" -mindepth 1 \
-    ! -path "$work/data/layers*" ! -path "$work/data/ids*" ! -path "$work/data/logs*" ! -path "$work/data/policies*" \
-    ! -path "$work/state/runtimes*" ! -path "$work/run/network" \
+    ! -path "$work/data/layers*" ! -path "$work/data/ids" ! -path "$work/data/ids/ledger.*" ! -path "$work/data/logs*" \
+    ! -path "$work/data/policies" ! -path "$work/data/policies/*.yaml" \
+    ! -path "$work/state/runtimes*" ! -path "$work/run/names.lock" \
     ! -name lock ! -path "$work/run/containers" ! -path "$work/run/bundles" ! -path "$work/run/runc" ! -path "$work/data/containers" \
     2>/dev/null >"$work/files" || true
+grep -ls "$work/run/" /run/palisade/network/*.json >>"$work/files" || true
 next=$(cat "$work/data/ids/ledger.json" 2>/dev/null | tr -dc 0-9 || true)
 n_ranges=$(((${next:-$first_id} - first_id) / 65536))
 echo "| cycles | $(counted done) in $((SECONDS - begun)) s, seed $seed, $jobs at a time |"

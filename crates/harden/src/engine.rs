@@ -34,7 +34,7 @@ pub use asking::{Asking, judge_asked};
 pub use capabilities::ENGINE_CAPABILITIES;
 pub use devices::is_harmless_device;
 pub use modules::is_ambiguous_profile;
-pub use mounts::{host_path_exposes, mount_sources};
+pub use mounts::{host_path_exposes, is_engine_file, is_engine_root, mount_sources};
 pub use narrow::narrow;
 
 /// Kernel settings that Kubernetes calls safe (Pod Security Standards, baseline): they are

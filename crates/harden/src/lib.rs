@@ -25,8 +25,8 @@ mod user;
 pub use controls::{Hardened, Refusal, RefusalReason, harden, harden_process};
 pub use engine::{
     Asking, ContainerKind, ENGINE_CAPABILITIES, EngineFacts, Root, harden_container, harden_exec,
-    host_path_exposes, is_ambiguous_profile, is_harmless_device, judge_asked, mount_sources,
-    narrow,
+    host_path_exposes, is_ambiguous_profile, is_engine_file, is_engine_root, is_harmless_device,
+    judge_asked, mount_sources, narrow,
 };
 pub use facts::{Facts, ImageFacts, Machine, Rlimit};
 pub use lists::{MASKED_PATHS, READ_ONLY_PATHS};

@@ -461,7 +461,8 @@ pub struct DatabaseInfo {
     pub built: Timestamp,
     /// Records.
     pub n_records: u64,
-    /// Ecosystems of which it knows only what changelogs say was fixed.
+    /// Ecosystems of which it knows some packages only: those whose changelogs were read, or those of
+    /// the files of a feed that could be had.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub partial: Vec<String>,
     /// Each feed with its time.

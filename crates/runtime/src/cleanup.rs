@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use palisade_sys::mount;
 
 use crate::Runtime;
+use crate::console;
 use crate::layers::LayerStore;
 use crate::lock::Lock;
-use crate::network::{bridge, usermode};
+use crate::network::{bridge, lease, usermode};
 use crate::record::Record;
 
 /// How long the processes of a container may take to die.
@@ -61,6 +62,7 @@ impl Runtime {
     /// A container in the foreground is dead when the process that ran it is; a detached
     /// one when its first process is.
     pub fn collect_garbage(&self) -> Garbage {
+        console::sweep(&self.paths);
         let mut garbage = Garbage {
             n_layers: self
                 .paths
@@ -118,7 +120,6 @@ impl Runtime {
             self.paths.bundles(),
             self.paths.writes(),
             self.paths.runc_state(),
-            self.paths.networks(),
         ] {
             let Ok(entries) = std::fs::read_dir(folder) else {
                 continue;
@@ -131,6 +132,8 @@ impl Runtime {
                 }
             }
         }
+        let leased = lease::ids(&self.paths.network()).into_iter();
+        ids.extend(leased.filter(|id| is_id(id)).take(CONTAINERS_MAX));
         ids
     }
 
@@ -175,7 +178,7 @@ impl Runtime {
         if self.rootless.is_some() {
             usermode::detach(&self.paths.bundle(id), id);
         }
-        if let Err(error) = bridge::detach(&self.paths.networks(), &self.paths.bundles(), id) {
+        if let Err(error) = bridge::detach(&self.paths.network(), id) {
             failures.push(format!("disconnect it: {error}"));
         }
         let range = Record::read(&self.paths.record(id)).ok().and_then(|record| record.run.ids);

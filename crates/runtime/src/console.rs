@@ -20,28 +20,67 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg}
 use rustix::termios::{self, OptionalActions, Termios};
 
 use crate::io::Input;
+use crate::lock::Lock;
 use crate::output::Sink;
+use crate::paths::RuntimePaths;
 
 /// Bytes copied at once.
 const COPY_BYTES: usize = 16 << 10;
 /// How long the OCI runtime, which has returned already, may take to hand the terminal over.
 const HANDOVER: Duration = Duration::from_secs(5);
+/// How long a collection in another process may hold a new terminal up, or a new terminal a
+/// collection.
+const LOCK_DEADLINE: Duration = Duration::from_secs(30);
+/// Prefix of the names of the sockets' folders.
+const PREFIX: &str = "tty-";
 /// What a person types to end the input of a program.
 const END_OF_INPUT: u8 = 4;
 
 /// Where the OCI runtime hands a new terminal over.
+///
+/// Not in the container's bundle: the path of a socket has at most 107 bytes, of which an id alone
+/// has 64.
 #[derive(Debug)]
 pub(crate) struct ConsoleSocket {
     listener: UnixListener,
     folder: tempfile::TempDir,
+    /// Says to others that this process waits at the socket.
+    _owner: Lock,
+}
+
+/// Removes the sockets' folders of processes that were killed; how many there were.
+pub(crate) fn sweep(paths: &RuntimePaths) -> usize {
+    let folders = || {
+        let entries = std::fs::read_dir(&paths.state).into_iter().flatten().flatten();
+        let is_one = |path: &PathBuf| {
+            path.file_name()
+                .is_some_and(|name| name.as_encoded_bytes().starts_with(PREFIX.as_bytes()))
+        };
+        entries.map(|entry| entry.path()).filter(is_one)
+    };
+    if folders().next().is_none() {
+        return 0;
+    }
+    // Nobody is between a new folder and its lock while this is held.
+    let Ok(Some(_alone)) = Lock::exclusive(&paths.lock(), Duration::ZERO) else { return 0 };
+    let is_left =
+        |path: &PathBuf| matches!(Lock::exclusive(&owner_of(path), Duration::ZERO), Ok(Some(_)));
+    folders().filter(is_left).filter(|path| std::fs::remove_dir_all(path).is_ok()).count()
+}
+
+fn owner_of(folder: &Path) -> PathBuf {
+    folder.join("owner.lock")
 }
 
 impl ConsoleSocket {
-    /// Listens in a folder of its own below `state` that nobody else can enter.
-    pub(crate) fn bind(state: &Path) -> io::Result<Self> {
-        let folder = tempfile::Builder::new().prefix("tty-").tempdir_in(state)?;
+    /// Listens in a folder of its own below the state's that nobody else can enter.
+    pub(crate) fn bind(paths: &RuntimePaths) -> io::Result<Self> {
+        let _shared = Lock::shared(&paths.lock(), LOCK_DEADLINE)?.ok_or(io::ErrorKind::TimedOut)?;
+        let folder = tempfile::Builder::new().prefix(PREFIX).tempdir_in(&paths.state)?;
+        let owner = Lock::exclusive(&owner_of(folder.path()), Duration::ZERO)?;
+        let owner = owner.ok_or(io::ErrorKind::ResourceBusy)?;
         let listener = UnixListener::bind(folder.path().join("socket"))?;
-        Ok(Self { listener, folder })
+        Ok(Self { listener, folder, _owner: owner })
     }
 
     pub(crate) fn path(&self) -> PathBuf {
@@ -85,8 +124,8 @@ pub(crate) struct PendingConsole {
 }
 
 impl PendingConsole {
-    pub(crate) fn new(state: &Path, stdin: Input, stdout: Sink) -> io::Result<Self> {
-        Ok(Self { socket: ConsoleSocket::bind(state)?, stdin, stdout })
+    pub(crate) fn new(paths: &RuntimePaths, stdin: Input, stdout: Sink) -> io::Result<Self> {
+        Ok(Self { socket: ConsoleSocket::bind(paths)?, stdin, stdout })
     }
 
     /// What `--console-socket` takes.
@@ -346,7 +385,16 @@ mod tests {
     fn what_is_no_terminal_is_refused() {
         use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
         let folder = tempfile::tempdir().unwrap();
-        let socket = ConsoleSocket::bind(folder.path()).unwrap();
+        let paths = RuntimePaths { state: folder.path().into(), ..RuntimePaths::default() };
+        // Of somebody who was killed, at work and just before.
+        for left in ["tty-AbCdEf/owner.lock", "tty-AbCdEf/socket", "tty-GhIjKl"] {
+            std::fs::create_dir_all(folder.path().join(left)).unwrap();
+        }
+        std::fs::remove_dir(folder.path().join("tty-AbCdEf/owner.lock")).unwrap();
+        let socket = ConsoleSocket::bind(&paths).unwrap();
+        assert_eq!(sweep(&paths), 2);
+        assert!(socket.path().exists());
+        assert_eq!(sweep(&paths), 0);
         let peer = std::os::unix::net::UnixStream::connect(socket.path()).unwrap();
         let null = std::fs::File::open("/dev/null").unwrap();
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];

@@ -32,9 +32,7 @@ use crate::share::Share;
 use crate::{RunRequest, Runtime, selinux, start};
 
 /// How long garbage collection in another process may hold creation up.
-const LOCK_DEADLINE: Duration = Duration::from_secs(30);
-/// Characters of a container's name.
-const NAME_CHARS_MAX: usize = 64;
+pub(crate) const LOCK_DEADLINE: Duration = Duration::from_secs(30);
 /// Bytes of a command's arguments and variables together; the kernel takes about 2 MiB.
 const ARGUMENTS_BYTES_MAX: usize = 1 << 20;
 
@@ -123,8 +121,7 @@ impl Runtime {
             .then(|| UserNetwork::find(&wanted_network(request)))
             .transpose()?;
         let id = random_id()?;
-        let name = self.name_for(request, &id)?;
-        let guard = self.reserve(&id)?;
+        let (guard, name) = self.reserve(request, &id, true)?;
         let share = self.share(request, &id, true)?;
         let prepared = share.store.prepare(request.image)?;
         share.warnings.iter().chain(&prepared.warnings).for_each(|text| (request.warn)(text));
@@ -224,7 +221,7 @@ impl Runtime {
         if self.rootless.is_some() {
             return Ok(None);
         }
-        Ok(Some(bridge::reserve(&self.paths.networks(), id, name, &wanted_network(request))?))
+        Ok(Some(bridge::reserve(&self.paths.network(), id, name, &wanted_network(request))?))
     }
 
     /// What hardening would change in the container of `request`, without running it or
@@ -232,8 +229,7 @@ impl Runtime {
     /// them; nothing else is left.
     pub fn explain(&self, request: &RunRequest<'_>) -> Result<Vec<Change>, RunError> {
         let id = random_id()?;
-        let name = self.name_for(request, &id)?;
-        let guard = self.reserve(&id)?;
+        let (guard, name) = self.reserve(request, &id, false)?;
         let share = self.share(request, &id, false)?;
         let prepared = share.store.prepare(request.image)?;
         let bundle = self.paths.bundle(&id);
@@ -274,20 +270,32 @@ impl Runtime {
         Ok(hardened.changes)
     }
 
-    /// Makes the container's folders and takes the owner's lock.
-    fn reserve(&self, id: &str) -> Result<Guard<'_>, RunError> {
-        let owner = {
+    /// Makes the container's folders, takes the owner's lock, and the container's name if
+    /// `takes_name`; otherwise that is the one which it would get.
+    fn reserve(
+        &self,
+        request: &RunRequest<'_>,
+        id: &str,
+        takes_name: bool,
+    ) -> Result<(Guard<'_>, String), RunError> {
+        let (guard, name) = {
             let _shared = self.shared_lock()?;
+            let names = if takes_name { self.names()? } else { self.names_now() };
+            let name = names.choose(request, id)?;
             let bundle = self.paths.bundle(id);
             make_folder(&bundle, 0o700)?;
             let path = bundle.join("owner.lock");
-            Lock::exclusive(&path, Duration::ZERO)
+            let owner = Lock::exclusive(&path, Duration::ZERO)
                 .and_then(|lock| lock.ok_or_else(|| std::io::ErrorKind::ResourceBusy.into()))
-                .map_err(RunError::io("lock", &path))?
+                .map_err(RunError::io("lock", &path))?;
+            let guard = Guard { runtime: self, id: id.to_string(), armed: true, _owner: owner };
+            if takes_name {
+                names.give(&name, id)?;
+            }
+            (guard, name)
         };
-        let guard = Guard { runtime: self, id: id.to_string(), armed: true, _owner: owner };
         make_folder(&self.paths.written(id), 0o700)?;
-        Ok(guard)
+        Ok((guard, name))
     }
 
     /// Held while something is made that garbage collection would remove.
@@ -297,32 +305,6 @@ impl Runtime {
             .and_then(|lock| lock.ok_or_else(|| std::io::ErrorKind::TimedOut.into()))
             .map_err(RunError::io("lock", &path))
     }
-
-    /// The name asked for if it is free, or one made from the image and the id.
-    fn name_for(&self, request: &RunRequest<'_>, id: &str) -> Result<String, RunError> {
-        let Some(name) = &request.name else {
-            let stem = request.reference.rsplit('/').next().unwrap_or("");
-            let stem = stem.split([':', '@']).next().unwrap_or("");
-            let stem: String =
-                stem.chars().filter(|c| is_name_char(*c)).take(NAME_CHARS_MAX - 5).collect();
-            let stem = stem.trim_start_matches(['-', '_', '.']);
-            let stem = if stem.is_empty() { "container" } else { stem };
-            return Ok(format!("{stem}-{}", id.get(..4).unwrap_or("0")));
-        };
-        let bad = |problem| RunError::Name { name: name.chars().take(80).collect(), problem };
-        let starts_well = name.chars().next().is_some_and(|c| c.is_ascii_alphanumeric());
-        if !starts_well || name.len() > NAME_CHARS_MAX || !name.chars().all(is_name_char) {
-            return Err(bad("is not made of letters, digits, `-`, `_` and `.`"));
-        }
-        if self.list().iter().any(|found| found.record.container.name == *name) {
-            return Err(bad("is in use"));
-        }
-        Ok(name.clone())
-    }
-}
-
-fn is_name_char(c: char) -> bool {
-    c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')
 }
 
 /// What stays the same while one container is made.
@@ -384,7 +366,7 @@ impl Making<'_> {
         }
         let host = |id: u32| self.share.outer(id);
         let wired = if self.request.terminal {
-            stdio.wire_terminal(&paths.state, kept)
+            stdio.wire_terminal(paths, kept)
         } else {
             stdio.wire(host(record.run.uid), host(record.run.gid), kept.as_ref())
         };
@@ -405,14 +387,7 @@ impl Making<'_> {
         }
         if let Some(lease) = &self.lease {
             let wanted = wanted_network(self.request);
-            bridge::attach(
-                &paths.networks(),
-                &paths.bundles(),
-                self.id,
-                init.pid(),
-                lease,
-                &wanted,
-            )?;
+            bridge::attach(&paths.network(), self.id, init.pid(), lease, &wanted)?;
         }
         check_interrupt(signals)?;
         // For whoever looks into them later, from outside of these mounts.
@@ -706,7 +681,7 @@ pub(crate) fn give_terminal(process: &mut Value) {
 
 /// Writes a file of a bundle. Nobody reads it before it is whole and nobody after a
 /// crash, so it is neither renamed nor synchronised.
-fn write_new(path: &Path, bytes: &[u8], mode: u32) -> std::io::Result<()> {
+pub(crate) fn write_new(path: &Path, bytes: &[u8], mode: u32) -> std::io::Result<()> {
     use std::io::Write as _;
     use std::os::unix::fs::OpenOptionsExt as _;
     let mut options = std::fs::OpenOptions::new();

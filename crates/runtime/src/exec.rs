@@ -122,7 +122,7 @@ impl Runtime {
         let run = &record.run;
         let host = |id: u32| crate::share::outer(run.ids, run.root_is_user, id);
         let wired = if request.terminal {
-            stdio.wire_terminal(&self.paths.state, None)
+            stdio.wire_terminal(&self.paths, None)
         } else {
             stdio.wire(host(run.uid), host(run.gid), None)
         };

@@ -274,7 +274,7 @@ fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> IdsEr
 }
 
 /// Removes what writers that were killed left; whoever holds the lock is the only one.
-fn sweep(folder: Option<&Path>) {
+pub(crate) fn sweep(folder: Option<&Path>) {
     let entries = folder.and_then(|folder| std::fs::read_dir(folder).ok());
     for entry in entries.into_iter().flatten().flatten() {
         if entry.file_name().to_string_lossy().starts_with(".tmp") {

@@ -3,7 +3,6 @@
 use std::fs::File;
 use std::io::{self, PipeReader, Read as _, Write};
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::path::Path;
 use std::process::Stdio as ProcessStdio;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -12,6 +11,7 @@ use palisade_sys::process::has_executed;
 
 use crate::console::{Console, PendingConsole};
 use crate::output::{Kept, Sink};
+use crate::paths::RuntimePaths;
 
 /// Bytes copied at once.
 const COPY_BYTES: usize = 64 << 10;
@@ -151,9 +151,13 @@ impl Output {
 
 impl Stdio {
     /// Prepares a terminal of the program's own for input and both outputs, by a socket below
-    /// `state`.
-    pub(crate) fn wire_terminal(self, state: &Path, kept: Option<Arc<Kept>>) -> io::Result<Wired> {
-        let console = PendingConsole::new(state, self.stdin, self.stdout.into_sink(kept))?;
+    /// the state's folder.
+    pub(crate) fn wire_terminal(
+        self,
+        paths: &RuntimePaths,
+        kept: Option<Arc<Kept>>,
+    ) -> io::Result<Wired> {
+        let console = PendingConsole::new(paths, self.stdin, self.stdout.into_sink(kept))?;
         Ok(Wired {
             stdin: ProcessStdio::null(),
             stdout: ProcessStdio::null(),

@@ -36,6 +36,7 @@ mod json;
 mod layers;
 mod lock;
 mod manage;
+mod names;
 pub mod network;
 pub mod oci;
 mod output;

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `state/containers/ID.json` | record, read by the sensor | while the container exists |
 //! | `state/bundles/ID/` | spec, owner's lock, mount points | while the container exists |
-//! | `state/network/ID.json` | address and published ports | while the container exists |
+//! | `/run/palisade/network/ID.json` | address and published ports of any run folder's container | while the container exists |
 //! | `state/runc/` | the OCI runtime's own state | while the container exists |
 //! | `data/containers/ID/` | what the container wrote | while the container exists |
 //! | `data/layers/HEX/` | unpacked layers, shared | until removed |
@@ -16,6 +16,7 @@ use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::RunError;
+use crate::network::Place;
 
 /// Roots of everything that running containers leaves on disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +27,8 @@ pub struct RuntimePaths {
     pub data: PathBuf,
     /// Control group above those of the containers: `/palisade`.
     pub cgroup_parent: String,
+    /// Leases of addresses on bridges, one folder for the machine: `/run/palisade/network`.
+    pub leases: PathBuf,
 }
 
 impl Default for RuntimePaths {
@@ -34,6 +37,7 @@ impl Default for RuntimePaths {
             state: "/run/palisade".into(),
             data: "/var/lib/palisade".into(),
             cgroup_parent: "/palisade".into(),
+            leases: "/run/palisade/network".into(),
         }
     }
 }
@@ -59,9 +63,9 @@ impl RuntimePaths {
         self.bundles().join(id)
     }
 
-    /// Folder of leases: who has which address on the bridge.
-    pub fn networks(&self) -> PathBuf {
-        self.state.join("network")
+    /// Where it is kept who has which address on the bridges.
+    pub fn network(&self) -> Place {
+        Place { leases: self.leases.clone(), bundles: self.bundles() }
     }
 
     /// State folder of the OCI runtime.
@@ -114,6 +118,11 @@ impl RuntimePaths {
         self.state.join("lock")
     }
 
+    /// Held while a container's name is chosen.
+    pub(crate) fn names_lock(&self) -> PathBuf {
+        self.state.join("names.lock")
+    }
+
     /// A container's control group, relative to each hierarchy.
     pub fn cgroup(&self, id: &str) -> String {
         format!("{}/{id}", self.cgroup_parent)
@@ -143,7 +152,6 @@ impl RuntimePaths {
             (&self.bundles(), 0o711),
             (&self.records(), 0o700),
             (&self.runc_state(), 0o700),
-            (&self.networks(), 0o700),
             (&self.data, 0o700),
             (&self.writes(), 0o700),
             (&self.data.join("ids"), 0o700),

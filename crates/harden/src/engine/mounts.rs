@@ -147,6 +147,48 @@ fn is_layer(within: &str) -> bool {
     )
 }
 
+/// Whether a path within a store is a root file system that is no overlay: snapshots of containerd
+/// (also the only layer of an overlay), subvolumes of btrfs.
+fn is_tree(within: &str) -> bool {
+    match within.split('/').collect::<Vec<_>>().as_slice() {
+        ["btrfs", "subvolumes", _] => true,
+        [snapshotter, "snapshots", _] | [snapshotter, "snapshots", _, "fs"] => {
+            snapshotter.starts_with("io.containerd.snapshotter.v1.")
+        }
+        _ => false,
+    }
+}
+
+/// The path that a file of Docker's store has without the folder in which Docker keeps everything
+/// of containers whose ids it maps (`userns-remap`): `/var/lib/docker/165536.165536/containers`.
+fn unmapped(path: &str) -> String {
+    const DOCKER: &str = "/var/lib/docker";
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let rest = within(path, DOCKER).and_then(|rest| {
+        let (folder, rest) = rest.split_once('/')?;
+        let (user, group) = folder.split_once('.')?;
+        (is_number(user) && is_number(group)).then_some(rest)
+    });
+    rest.map_or_else(|| path.to_string(), |rest| format!("{DOCKER}/{rest}"))
+}
+
+/// Whether what lies at `path` of the host is a root file system in an engine's store.
+pub fn is_engine_root(path: &str) -> bool {
+    let path = unmapped(&plain(path));
+    let mut inside = STORES.iter().filter_map(|store| within(&path, store));
+    inside.any(|path| is_layer(path) || is_tree(path))
+}
+
+/// Whether what lies at `path` of the host is one of the few files that an engine makes for each
+/// container, of which `name` is one in the container (`hosts`). Of a path in an engine's store the
+/// store says so; of another, its name.
+pub fn is_engine_file(path: &str, name: &str, writable: bool) -> bool {
+    let path = unmapped(&plain(path));
+    let is_stored = || STORES.iter().chain(&ENGINES).any(|store| within(&path, store).is_some());
+    let is_named = || path.rsplit('/').next() == Some(name);
+    sensitive(&path, writable).is_none() && (is_named() || is_stored())
+}
+
 /// `path` from within `folder`; nothing is no path.
 fn within<'p>(path: &'p str, folder: &str) -> Option<&'p str> {
     path.strip_prefix(folder)?.strip_prefix('/')

@@ -1,7 +1,7 @@
 //! Running containers of any engine as targets: found by the control groups of their
 //! processes and by what engines keep of them, seen through a process's own root.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use palisade_image::{Image, OpenOptions, Stores};
 use palisade_model::Target;
@@ -33,7 +33,7 @@ pub(crate) fn open(
     Ok(image)
 }
 
-/// The running container that `name` names, and its oldest process that we see.
+/// The running container that `name` names, and its first process.
 pub(crate) fn find(
     context: &Context<'_>,
     name: &str,
@@ -74,7 +74,16 @@ pub(crate) fn find(
     }
 }
 
-/// The running containers by their ids, each with its oldest process that we see.
+/// The process that stands for a container: the one that its record calls the first, if that is
+/// one of its processes, otherwise the one that has run the longest. Numbers say nothing of age:
+/// they begin anew when all were given.
+pub(super) fn first_of(recorded: Option<u32>, processes: &[(u32, u64)]) -> Option<u32> {
+    let is_recorded = |(pid, _): &&(u32, u64)| Some(*pid) == recorded;
+    let oldest = || processes.iter().min_by_key(|(pid, ticks)| (ticks, pid));
+    processes.iter().find(is_recorded).or_else(oldest).map(|(pid, _)| *pid)
+}
+
+/// The running containers by their ids, each with its first process, or the oldest that we see.
 pub(super) fn running(context: &Context<'_>, stores: &Stores) -> BTreeMap<String, (Facts, u32)> {
     let palisade_containers = context.global.run_dir.join("containers");
     let mut paths = HostPaths { palisade_containers, ..HostPaths::default() };
@@ -84,31 +93,63 @@ pub(super) fn running(context: &Context<'_>, stores: &Stores) -> BTreeMap<String
     if let Some(root) = stores.podman.first() {
         paths.podman_lists = HostPaths::podman_lists_of(root);
     }
-    let mut pids: Vec<u32> = std::fs::read_dir(&paths.proc)
+    let pids: Vec<u32> = std::fs::read_dir(&paths.proc)
         .into_iter()
         .flatten()
         .flatten()
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
         .take(PROCESSES_MAX)
         .collect();
-    pids.sort_unstable();
-    let mut groups = HashSet::new();
-    let mut containers = BTreeMap::new();
+    // Processes of one group are of one container.
+    let mut groups: HashMap<Vec<u8>, Option<String>> = HashMap::new();
+    let mut containers: BTreeMap<String, (Facts, Vec<(u32, u64)>)> = BTreeMap::new();
     for pid in pids {
         let group = std::fs::File::open(paths.proc.join(format!("{pid}/cgroup")))
             .and_then(|file| palisade_base::read_bounded(file, "control groups", CGROUP_BYTES_MAX));
         let Ok(group) = group else { continue };
-        // Processes of one group are of one container.
-        if !groups.insert(group) {
-            continue;
-        }
-        // A resolver remembers by ids of groups, which we do not know here.
-        let mut resolver = Resolver::new(paths.clone());
-        if let Some(facts) = resolver.resolve(0, &[], i64::from(pid), 0)
-            && !facts.is_host()
+        let id = groups.entry(group).or_insert_with(|| {
+            // A resolver remembers by ids of groups, which we do not know here.
+            let mut resolver = Resolver::new(paths.clone());
+            let facts = resolver.resolve(0, &[], i64::from(pid), 0)?;
+            if facts.is_host() {
+                return None;
+            }
+            let id = facts.full_id.clone();
+            containers.entry(id.clone()).or_insert_with(|| ((*facts).clone(), Vec::new()));
+            Some(id)
+        });
+        let known = id.as_ref().and_then(|id| containers.get_mut(id));
+        // One that has ended meanwhile stands for nothing.
+        if let (Some((_, processes)), Some(ticks)) =
+            (known, palisade_sys::process::start_ticks(pid))
         {
-            containers.entry(facts.full_id.clone()).or_insert_with(|| ((*facts).clone(), pid));
+            processes.push((pid, ticks));
         }
     }
-    containers
+    let first = |(id, (facts, processes)): (String, (Facts, Vec<(u32, u64)>))| {
+        let pid = first_of(facts.container.init_pid, &processes)?;
+        Some((id, (facts, pid)))
+    };
+    containers.into_iter().filter_map(first).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_process_is_the_recorded_or_the_oldest() {
+        let check = |recorded: Option<u32>, processes: &[(u32, u64)], expected: Option<u32>| {
+            assert_eq!(first_of(recorded, processes), expected, "{recorded:?} {processes:?}");
+        };
+        check(None, &[], None);
+        check(Some(7), &[], None);
+        check(None, &[(40, 900), (41, 901)], Some(40));
+        // The numbers were given out, and began anew.
+        check(None, &[(300, 950), (4_194_000, 900), (12, 990)], Some(4_194_000));
+        check(None, &[(9, 900), (8, 900)], Some(8));
+        check(Some(41), &[(40, 900), (41, 901)], Some(41));
+        // A record of what is gone, whose number nobody has, or another's process.
+        check(Some(7), &[(41, 901), (40, 900)], Some(40));
+    }
 }

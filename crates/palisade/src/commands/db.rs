@@ -6,6 +6,7 @@ mod fetch;
 mod search;
 mod update;
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -106,12 +107,20 @@ fn build(context: &Context<'_>, args: &cli::DbBuild) -> Result<Exit, Failure> {
 }
 
 /// Imports a feed from a file; its age is that of its newest data, or of the file where it states
-/// none.
-fn import_feed(builder: &mut DatabaseBuilder, feed: &Feed, path: &Path) -> Result<(), Failure> {
+/// none. Answers with the ecosystems of which the feed speaks.
+fn import_feed(
+    builder: &mut DatabaseBuilder,
+    feed: &Feed,
+    path: &Path,
+) -> Result<BTreeSet<String>, Failure> {
     import_form(builder, feed.form, path)
 }
 
-fn import_form(builder: &mut DatabaseBuilder, form: Form, path: &Path) -> Result<(), Failure> {
+fn import_form(
+    builder: &mut DatabaseBuilder,
+    form: Form,
+    path: &Path,
+) -> Result<BTreeSet<String>, Failure> {
     let modified = std::fs::metadata(path).and_then(|status| status.modified()).ok();
     let fetched = modified
         .and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok())
@@ -158,7 +167,8 @@ fn say_what_is_left_out(context: &Context<'_>, builder: &DatabaseBuilder) {
         }
     }
     for ecosystem in builder.partial() {
-        context.terminal.progress(&format!("{ecosystem} is partial: {PARTIAL}"));
+        let why = why_partial(builder.halved(), ecosystem);
+        context.terminal.progress(&format!("{ecosystem} is partial: {why}"));
     }
 }
 
@@ -166,6 +176,15 @@ fn say_what_is_left_out(context: &Context<'_>, builder: &DatabaseBuilder) {
 const PARTIAL: &str = "what changelogs of the packages named say was fixed; no unfixed \
                        vulnerabilities, none that Debian does not mean to fix (no-DSA), no \
                        severities";
+
+/// What a database cannot know of which a feed's file could not be had.
+const HALVED: &str = "a file of a feed could not be had when it was built, and what that says of \
+                      other packages is not known";
+
+/// Why an ecosystem is partial.
+fn why_partial(halved: &BTreeSet<String>, ecosystem: &str) -> &'static str {
+    if halved.contains(ecosystem) { HALVED } else { PARTIAL }
+}
 
 /// Whether a signature is by the key of `--db-key`.
 pub(crate) fn trusted_key(context: &Context<'_>) -> Result<Option<Ed25519PublicKey>, Failure> {
@@ -300,6 +319,7 @@ fn status(context: &Context<'_>, args: &cli::DbStatus) -> Result<Exit, Failure> 
             "feeds": metadata.feeds,
             "ecosystems": metadata.ecosystems,
             "partial": metadata.partial,
+            "halved": metadata.halved,
         });
         context.terminal.result(&format!("{document:#}\n"))?;
         return Ok(Exit::Clean);
@@ -320,9 +340,13 @@ fn status(context: &Context<'_>, args: &cli::DbStatus) -> Result<Exit, Failure> 
         age(now, info.built),
         metadata.compiled,
     );
-    if !metadata.partial.is_empty() {
-        let names: Vec<&str> = metadata.partial.iter().map(String::as_str).collect();
-        let _ = writeln!(text, "partial    {}: {PARTIAL}\n", names.join(", "));
+    for why in [PARTIAL, HALVED] {
+        let partial = metadata.partial.iter().map(String::as_str);
+        let names: Vec<&str> =
+            partial.filter(|name| why_partial(&metadata.halved, name) == why).collect();
+        if !names.is_empty() {
+            let _ = writeln!(text, "partial    {}: {why}\n", names.join(", "));
+        }
     }
     let rows: Vec<Vec<String>> = metadata
         .feeds

@@ -67,8 +67,8 @@ fn say(context: &Context<'_>, guards: &[Guard]) -> Result<(), Failure> {
 
 fn list(context: &Context<'_>, format: ListFormat) -> Result<Exit, Failure> {
     let ports = network::list().or_exit(Exit::Incomplete)?;
-    let leases = super::run::paths(context).networks();
-    let networks = network::shared_networks(&leases).or_exit(Exit::Incomplete)?;
+    let place = super::run::paths(context).network();
+    let networks = network::shared_networks(&place).or_exit(Exit::Incomplete)?;
     let of_port = |port: &Port| {
         let has = |member: &Member| port.device == network::device_of(&member.container);
         networks.iter().find(|network| network.members.iter().any(has))

@@ -1,7 +1,8 @@
 //! `palisade run`, `ps`, `exec`, `stop` and `rm`.
 
-use std::path::Path;
-use std::time::Duration;
+use std::fs::TryLockError;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use palisade_bpf::isolate;
 use palisade_harden::Change;
@@ -22,6 +23,8 @@ use crate::cli::{self, ListFormat};
 use crate::exit::{Exit, Failure, OrExit as _};
 use crate::terminal::{columns, tsv};
 
+/// How long another process may take to keep the text of its policy.
+const KEEP_DEADLINE: Duration = Duration::from_secs(10);
 /// A seccomp profile file beyond this size is refused.
 const SECCOMP_BYTES_MAX: u64 = 1 << 20;
 
@@ -237,9 +240,47 @@ fn remember_policy(context: &Context<'_>, name: &str, text: &str) -> Result<(), 
     let folder = context.global.data_dir.join("policies");
     let path = folder.join(format!("{}.yaml", name.replace('/', "_")));
     std::fs::create_dir_all(&folder)
-        .and_then(|()| palisade_base::fs::write_atomic(&path, text.as_bytes(), 0o600))
+        .and_then(|()| keep(&folder, &path, text))
         .with_context(|| format!("keep the policy in `{}`", path.display()))?;
     Ok(())
+}
+
+/// Writes the file at `path` in `folder` unless it is there and has this text. What writers left
+/// half written that were killed goes before.
+fn keep(folder: &Path, path: &Path, text: &str) -> std::io::Result<()> {
+    let is_kept = || {
+        let file = std::fs::File::open(path).ok()?;
+        let kept = palisade_base::read_bounded(file, "kept policy", text.len() as u64).ok()?;
+        Some(kept == text.as_bytes())
+    };
+    let left = || -> std::io::Result<Vec<PathBuf>> {
+        let entries = std::fs::read_dir(folder)?.flatten();
+        let is_left =
+            |entry: &std::fs::DirEntry| entry.file_name().as_encoded_bytes().starts_with(b".tmp");
+        Ok(entries.filter(is_left).map(|entry| entry.path()).collect())
+    };
+    if is_kept() == Some(true) && left()?.is_empty() {
+        return Ok(());
+    }
+    // A temporary file of somebody who holds the lock is none that was left.
+    let lock = std::fs::File::open(folder)?;
+    let begun = Instant::now();
+    while let Err(error) = lock.try_lock() {
+        match error {
+            TryLockError::Error(error) => return Err(error),
+            TryLockError::WouldBlock if begun.elapsed() > KEEP_DEADLINE => {
+                return Err(std::io::ErrorKind::TimedOut.into());
+            }
+            TryLockError::WouldBlock => std::thread::sleep(Duration::from_millis(2)),
+        }
+    }
+    for path in left()? {
+        std::fs::remove_file(path)?;
+    }
+    if is_kept() == Some(true) {
+        return Ok(());
+    }
+    palisade_base::fs::write_atomic(path, text.as_bytes(), 0o600)
 }
 
 /// A refused image is 1; an image that could not be judged is 3, like any other failure but that of
@@ -559,5 +600,41 @@ pub(crate) fn stop(context: &Context<'_>, args: &cli::Stop) -> Result<Exit, Fail
     match stopped? {
         Exit::Clean if !failures.is_empty() => Ok(Exit::Partial),
         exit => Ok(exit),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::MetadataExt as _;
+
+    #[test]
+    fn a_policy_is_written_once_and_what_was_left_half_written_goes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("shop.yaml");
+        let inode = || std::fs::metadata(&path).unwrap().ino();
+        let names = || std::fs::read_dir(folder.path()).unwrap().count();
+        keep(folder.path(), &path, "one").unwrap();
+        let first = inode();
+        keep(folder.path(), &path, "one").unwrap();
+        assert_eq!(inode(), first, "the same text is not written again");
+        for text in ["one", "two", "tw", "two2"] {
+            std::fs::write(folder.path().join(".tmpAbCdEf"), "o").unwrap();
+            keep(folder.path(), &path, text).unwrap();
+            assert_eq!((std::fs::read_to_string(&path).unwrap().as_str(), names()), (text, 1));
+        }
+        // Somebody is at work, whose file is none that was left.
+        let lock = std::fs::File::open(folder.path()).unwrap();
+        lock.lock().unwrap();
+        let temporary = folder.path().join(".tmpGhIjKl");
+        std::fs::write(&temporary, "").unwrap();
+        std::thread::scope(|scope| {
+            let other = scope.spawn(|| keep(folder.path(), &path, "three"));
+            std::thread::sleep(Duration::from_millis(50));
+            assert!(temporary.exists());
+            lock.unlock().unwrap();
+            other.join().unwrap().unwrap();
+        });
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "three");
     }
 }

@@ -377,6 +377,74 @@ fn a_feed_that_never_was_there_is_left_out_and_named_but_takes_nothing_away() {
     run(at, &[&arguments[..], &["--without", "kev"]].concat()).expect(0);
 }
 
+/// A release of Alpine is in two files. One of them alone knows nothing of what is in the other.
+#[test]
+fn half_of_a_release_is_not_taken_for_the_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let document = |release: &str, package: &str, id: &str| {
+        format!(
+            r#"{{"distroversion": "{release}", "packages": [{{"pkg": {{"name": "{package}", "secfixes": {{"1-r0": ["{id}"]}}}}}}]}}"#
+        )
+    };
+    let is_there = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let says = Arc::clone(&is_there);
+    let server = Server::start(move |_, request| {
+        let path = request.split_whitespace().nth(1).unwrap_or_default();
+        let body = match path {
+            "/v3.20/main.json" if says.load(std::sync::atomic::Ordering::SeqCst) => {
+                document("v3.20", "openssl", "CVE-2024-0001")
+            }
+            "/v3.20/community.json" => document("v3.20", "vlc", "CVE-2024-0002"),
+            "/v3.21/main.json" => document("v3.21", "openssl", "CVE-2024-0001"),
+            _ => return answer("404 Not Found", "", b""),
+        };
+        answer("200 OK", "", body.as_bytes())
+    });
+    let feeds: Vec<String> = ["v3.20/main", "v3.20/community", "v3.21/main"]
+        .iter()
+        .map(|file| format!("--feed=alpine={}/{file}.json", server.address))
+        .collect();
+    let ask = || {
+        let feeds: Vec<&str> = feeds.iter().map(String::as_str).collect();
+        run(at, &[&["db", "update"], &feeds[..]].concat())
+    };
+    let partial = || {
+        let status = run(at, &["db", "status", "--format", "json"]).expect(0);
+        let status: serde_json::Value = serde_json::from_str(&status.stdout).unwrap();
+        assert_eq!(status["partial"], status["halved"]);
+        status["partial"].clone()
+    };
+    let ended = ask().expect(4);
+    assert!(ended.stderr.contains("warning: a file of alpine is left out"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("Alpine:v3.20 is partial: a file of a feed"), "{}", ended.stderr);
+    assert_eq!(partial(), serde_json::json!(["Alpine:v3.20"]));
+    let status = run(at, &["db", "status"]).expect(0);
+    assert!(status.stdout.contains("partial    Alpine:v3.20: a file"), "{}", status.stdout);
+    // Nothing better is lost, so what can be had is brought up to date.
+    ask().expect(4);
+    // Of openssl nothing is known: that is not the same as nothing known against it.
+    let root = at.join("root");
+    std::fs::create_dir_all(root.join("etc")).unwrap();
+    std::fs::create_dir_all(root.join("lib/apk/db")).unwrap();
+    std::fs::write(root.join("etc/os-release"), "ID=alpine\nVERSION_ID=3.20.1\n").unwrap();
+    std::fs::write(root.join("lib/apk/db/installed"), "P:openssl\nV:0-r0\nA:x86_64\no:openssl\n\n")
+        .unwrap();
+    let gate = || run(at, &["scan", "--fail-on", "unknown", "dir:root"]);
+    let ended = gate();
+    assert_eq!(ended.code, 3, "{}\n{}", ended.stdout, ended.stderr);
+    is_there.store(true, std::sync::atomic::Ordering::SeqCst);
+    ask().expect(0);
+    assert_eq!(partial(), serde_json::json!([]));
+    assert_eq!(gate().code, 1);
+    // The whole is not exchanged for half of it.
+    let whole = std::fs::read(at.join("data/advisories.db")).unwrap();
+    std::fs::remove_dir_all(at.join("data/feeds")).unwrap();
+    is_there.store(false, std::sync::atomic::Ordering::SeqCst);
+    ask().expect_error(3, "the database that is there stays: it has all of Alpine:v3.20");
+    assert_eq!(whole, std::fs::read(at.join("data/advisories.db")).unwrap());
+}
+
 #[test]
 fn an_import_names_the_file_that_was_given() {
     let folder = with_database();

@@ -1,5 +1,6 @@
 //! Mounts of a container, and what of the host each of them is (`proc_pid_mountinfo(5)`).
 
+use palisade_harden::{host_path_exposes, is_engine_file, is_engine_root};
 use serde::Serialize;
 
 /// Mounts that are read.
@@ -9,6 +10,13 @@ const MOUNTS_MAX: usize = 16_384;
 /// host's, and it covers files that are to be hidden with the first.
 const HARMLESS_DEVICES: [&str; 6] =
     ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty"];
+
+/// Files that engines give to every container.
+const ENGINE_FILES: [&str; 4] =
+    ["/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/run/.containerenv"];
+
+/// Where `palisade run` keeps them, by the containers' ids.
+const OWN_BUNDLES: &str = "/run/palisade/bundles/";
 
 /// One mount.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
@@ -111,6 +119,20 @@ fn on_host(line: &Line, host: &[Line]) -> Option<String> {
     best.map(|(_, path)| path)
 }
 
+/// Whether the engine has put `host` there, and not who asked for a mount at the same place: a
+/// container of the host's root has that at `/` as well.
+fn is_engines(at: &str, host: &str, writable: bool) -> bool {
+    if at == "/" {
+        return is_engine_root(host) || host_path_exposes(host, writable).is_none();
+    }
+    let name = at.rsplit('/').next().unwrap_or_default();
+    let own = host.strip_prefix(OWN_BUNDLES).and_then(|rest| rest.split_once('/'));
+    let is_own = own.is_some_and(|(id, file)| {
+        file == name && id.len() == 64 && id.bytes().all(|b| b.is_ascii_hexdigit())
+    });
+    is_own || is_engine_file(host, name, writable)
+}
+
 /// The mounts of a container, by its `mountinfo` and the host's.
 pub(super) fn of(container: &str, host: &str) -> Vec<Mount> {
     let host = parse_mountinfo(host);
@@ -119,21 +141,20 @@ pub(super) fn of(container: &str, host: &str) -> Vec<Mount> {
         let is_kernel =
             matches!(line.kind.as_str(), "proc" | "sysfs" | "cgroup" | "cgroup2" | "mqueue");
         let found = if is_kernel { None } else { on_host(&line, &host) };
-        let engine_file = ["/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/run/.containerenv"]
-            .contains(&line.at.as_str());
         let is_dev =
             found.as_deref().is_some_and(|path| path == "/dev" || path.starts_with("/dev/"))
                 && line.at.starts_with("/dev");
         // Where it lies matters not: null is null at `/proc/kcore` as well.
         let is_harmless = found.as_deref().is_some_and(|path| HARMLESS_DEVICES.contains(&path));
         let read_only = |options: &[String]| options.iter().any(|option| option == "ro");
+        let writable = !read_only(&line.options) && !read_only(&line.super_options);
+        let is_usual = line.at == "/" || ENGINE_FILES.contains(&line.at.as_str());
+        let is_engines =
+            is_usual && found.as_deref().is_none_or(|host| is_engines(&line.at, host, writable));
         Mount {
-            writable: !read_only(&line.options) && !read_only(&line.super_options),
+            writable,
             spreads: line.shared.is_some_and(|group| groups.contains(&group)),
-            engine: line.at == "/"
-                || engine_file
-                || is_harmless
-                || (is_dev && line.kind != "devtmpfs"),
+            engine: is_engines || is_harmless || (is_dev && line.kind != "devtmpfs"),
             host: found,
             destination: line.at,
             kind: line.kind,

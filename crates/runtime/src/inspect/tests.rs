@@ -173,6 +173,97 @@ fn mounts_are_named_by_what_they_are_on_the_host() {
 }
 
 #[test]
+fn what_an_engine_gives_is_told_from_what_was_asked_for() {
+    let host = "22 1 254:0 / / rw,relatime - ext4 /dev/vda rw\n\
+                25 22 0:22 / /run rw,nosuid - tmpfs tmpfs rw\n\
+                28 22 0:70 / /var/lib/containers/storage/overlay/0/merged rw - fuse.fuse-overlayfs f rw\n";
+    let check = |at: &str, line: &str, expected: bool| {
+        let container = format!("100 90 {line}\n");
+        let found = mounts::of(&container, host);
+        let found = found.first().unwrap();
+        let shown = format!("{at} {:?}", found.host);
+        assert_eq!((found.destination.as_str(), found.engine), (at, expected), "{shown}");
+    };
+    let on_disk =
+        |path: &str, at: &str, how: &str| format!("254:0 {path} {at} {how} - ext4 /dev/vda rw");
+    let id = "0123456789abcdef".repeat(4);
+    // Root file systems.
+    for (path, expected) in [
+        ("/", false),
+        ("/usr", false),
+        ("/var/lib/docker", false),
+        ("/var/lib/docker/volumes/x", false),
+        ("/var/lib/docker/vfs/dir/0", true),
+        ("/var/lib/docker/165536.165536/vfs/dir/0", true),
+        ("/var/lib/docker/a.b/vfs/dir/0", false),
+        ("/var/lib/docker/btrfs/subvolumes/0", true),
+        ("/var/lib/containerd/io.containerd.snapshotter.v1.native/snapshots/7", true),
+        ("/var/lib/containerd/io.containerd.snapshotter.v1.overlayfs/snapshots/7/fs", true),
+        ("/var/lib/containerd/io.containerd.content.v1.content/snapshots/7", false),
+        ("/var/lib/lxc/shop/rootfs", true),
+        ("/srv/root", true),
+    ] {
+        check("/", &on_disk(path, "/", "rw"), expected);
+    }
+    check("/", "0:70 / / rw - fuse.fuse-overlayfs f rw", true);
+    // The few files, which an engine gives writable.
+    let docker = format!("/var/lib/docker/containers/{id}/");
+    let mapped = format!("/var/lib/docker/1.1/containers/{id}/");
+    for (at, path, expected) in [
+        ("/etc/hosts", format!("{docker}hosts"), true),
+        ("/etc/hostname", format!("{docker}hostname"), true),
+        ("/etc/resolv.conf", format!("{mapped}resolv.conf"), true),
+        ("/etc/hosts", format!("{docker}config.v2.json"), false),
+        ("/etc/hosts", "/var/lib/kubelet/pods/0/etc-hosts".into(), true),
+        ("/etc/hosts", "/srv/data/bundles/0/hosts".into(), true),
+        ("/etc/hosts", "/srv/data/bundles/0/hostname".into(), false),
+        ("/etc/hosts", "/etc/shadow".into(), false),
+        ("/etc/resolv.conf", "/root/.ssh/id_ed25519".into(), false),
+        ("/etc/hosts", "/etc/hosts".into(), false),
+        ("/etc/passwd", format!("{docker}hosts"), false),
+    ] {
+        check(at, &on_disk(&path, at, "rw"), expected);
+    }
+    check("/etc/hosts", &on_disk("/etc/hosts", "/etc/hosts", "ro"), true);
+    check("/etc/hostname", &on_disk("/etc/shadow", "/etc/hostname", "ro"), false);
+    let in_run = |path: &str, at: &str| format!("0:22 {path} {at} rw - tmpfs tmpfs rw");
+    let podman = "/containers/storage/overlay-containers/0/userdata/";
+    check(
+        "/run/.containerenv",
+        &in_run(&format!("{podman}.containerenv"), "/run/.containerenv"),
+        true,
+    );
+    check(
+        "/run/.containerenv",
+        &in_run(&format!("{podman}config.json"), "/run/.containerenv"),
+        false,
+    );
+    check("/etc/hosts", &in_run(&format!("/palisade/bundles/{id}/hosts"), "/etc/hosts"), true);
+    check(
+        "/etc/hosts",
+        &in_run(&format!("/palisade/bundles/{id}/config.json"), "/etc/hosts"),
+        false,
+    );
+    check("/etc/hosts", &in_run("/palisade/bundles/x/hosts", "/etc/hosts"), false);
+    check("/etc/hosts", &in_run("/docker.sock", "/etc/hosts"), false);
+}
+
+#[test]
+fn a_container_of_the_host_s_root_is_exposed() {
+    let host = "22 1 254:0 / / rw,relatime - ext4 /dev/vda rw\n";
+    let container = "100 90 254:0 / / rw - ext4 /dev/vda rw\n\
+                     101 100 254:0 /etc/shadow /etc/hosts ro - ext4 /dev/vda rw\n";
+    let it = Inspection { mounts: mounts::of(container, host), ..Inspection::default() };
+    let found = exposures(&it, Held::Nobody("podman"));
+    let paths: Vec<&str> =
+        found.iter().filter(|one| one.id == "host-path").map(|one| one.has.as_str()).collect();
+    assert_eq!(
+        paths,
+        ["`/` of the host at `/`, writable", "`/etc/shadow` of the host at `/etc/hosts`"]
+    );
+}
+
+#[test]
 fn ids_are_those_of_both_sides() {
     let privileges = ProcessPrivileges { uids: [100_033; 4], ..ProcessPrivileges::default() };
     let found = users(&privileges, "         0     100000      65536\n");

@@ -8,12 +8,11 @@
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
-use std::path::Path;
 
 use super::lease::{Applicant, Lease, Leases, Protocol, Published};
 use super::shared::{self, NetworkName};
 use super::tools::{Link, Route, ip, ip_do, nft, nft_json, within};
-use super::{Connection, INNER, NetworkError, Subnet, connect_as};
+use super::{Connection, INNER, NetworkError, Place, Subnet, connect_as};
 
 /// The bridge's device.
 pub const BRIDGE: &str = "palisade0";
@@ -64,12 +63,15 @@ impl Bridge {
 ///
 /// A port is in use, no address is free, or `ip` and `nft` refuse.
 pub(crate) fn reserve(
-    folder: &Path,
+    place: &Place,
     id: &str,
     name: &str,
     wanted: &Wanted,
 ) -> Result<Lease, NetworkError> {
-    let leases = Leases::hold(folder)?;
+    let leases = Leases::hold(place)?;
+    for (id, lease) in leases.dead()? {
+        take_away(&leases, &id, &lease)?;
+    }
     shared::sweep(&leases)?;
     let network = wanted.network.as_ref();
     let bridge = Bridge::of(network);
@@ -105,20 +107,19 @@ pub fn device_of(id: &str) -> String {
 ///
 /// `ip` and `nft` refuse.
 pub(crate) fn attach(
-    folder: &Path,
-    bundles: &Path,
+    place: &Place,
     id: &str,
     pid: u32,
     lease: &Lease,
     wanted: &Wanted,
 ) -> Result<(), NetworkError> {
-    let leases = Leases::hold(folder)?;
+    let leases = Leases::hold(place)?;
     let address = Subnet { address: lease.address.into(), prefix: lease.prefix };
     let bridge = Bridge::of(lease.network.as_ref()).device;
     let connection = Connection { bridge, address, gateway: lease.gateway.into() };
     connect_as(pid, &connection, &lease.device, lease.network.is_none())?;
     if let Some(network) = &lease.network {
-        shared::tell_names(&leases, bundles, network)?;
+        shared::tell_names(&leases, &place.bundles, network)?;
     }
     if let Some(rate) = wanted.bytes_per_second {
         shape(&lease.device, rate)?;
@@ -132,12 +133,20 @@ pub(crate) fn attach(
 /// # Errors
 ///
 /// `nft` refuses, or the lease cannot be removed.
-pub(crate) fn detach(folder: &Path, bundles: &Path, id: &str) -> Result<(), NetworkError> {
-    if !folder.join(format!("{id}.json")).exists() {
+pub(crate) fn detach(place: &Place, id: &str) -> Result<(), NetworkError> {
+    if !place.leases.join(format!("{id}.json")).exists() {
         return Ok(());
     }
-    let leases = Leases::hold(folder)?;
+    let leases = Leases::hold(place)?;
     let Some(lease) = leases.of(id)? else { return Ok(()) };
+    take_away(&leases, id, &lease)?;
+    let Some(network) = &lease.network else { return Ok(()) };
+    shared::sweep(&leases)?;
+    shared::tell_names(&leases, &place.bundles, network)
+}
+
+/// What the container `id` had by its lease, and the lease.
+fn take_away(leases: &Leases, id: &str, lease: &Lease) -> Result<(), NetworkError> {
     let (ports, guard) = (ports_table(id), super::guard::table_of(&lease.device));
     nft(&format!(
         "add table ip {ports}\ndelete table ip {ports}\n\
@@ -145,10 +154,7 @@ pub(crate) fn detach(folder: &Path, bundles: &Path, id: &str) -> Result<(), Netw
     ))?;
     // The pair goes with the container's namespace, a little later than its last process.
     let _gone = ip_do(&["link", "delete", &lease.device]);
-    leases.revoke(id)?;
-    let Some(network) = &lease.network else { return Ok(()) };
-    shared::sweep(&leases)?;
-    shared::tell_names(&leases, bundles, network)
+    leases.revoke(id)
 }
 
 /// Networks of which the first free one becomes a shared one's.

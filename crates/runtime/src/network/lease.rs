@@ -2,6 +2,11 @@
 //!
 //! A lease is written before the container is connected and removed after it is gone, both under
 //! one lock, so no address and no port is given twice, whatever is killed in between.
+//!
+//! Bridges, addresses and ports are the machine's, and so are the leases, whatever run folder a
+//! container is of (`--run-dir`). Each names the container's bundle, and counts for nothing when
+//! that is gone: nobody would look after the lease of a run folder that was removed. It counts in
+//! the network namespace alone that it was given in, as bridges and ports do.
 
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -12,8 +17,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::shared::NetworkName;
-use super::{NetworkError, Subnet};
+use super::tools::Namespace;
+use super::{NetworkError, Place, Subnet};
 use crate::lock::Lock;
+use crate::paths::make_folder;
 
 /// How long another process may be at work on the network.
 const LOCK_DEADLINE: Duration = Duration::from_secs(30);
@@ -125,6 +132,24 @@ pub struct Lease {
     pub name: String,
 }
 
+/// A lease on disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Entry {
+    #[serde(flatten)]
+    lease: Lease,
+    /// The container's bundle.
+    holder: PathBuf,
+    /// The number of the network namespace.
+    namespace: u64,
+}
+
+impl Entry {
+    fn counts(&self, namespace: u64) -> bool {
+        // What cannot be looked at may be there.
+        self.namespace == namespace && self.holder.try_exists().unwrap_or(true)
+    }
+}
+
 /// What a container is given an address and ports for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Applicant<'a> {
@@ -143,7 +168,8 @@ pub(super) struct Applicant<'a> {
 /// The leases of this machine, held alone.
 #[derive(Debug)]
 pub(super) struct Leases {
-    folder: PathBuf,
+    place: Place,
+    namespace: u64,
     _lock: Lock,
 }
 
@@ -154,20 +180,28 @@ fn damaged(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> 
 
 impl Leases {
     /// Waits until nobody else is at work on the network, and holds it.
-    pub(super) fn hold(folder: &Path) -> Result<Self, NetworkError> {
-        std::fs::create_dir_all(folder).map_err(damaged("make", folder))?;
+    pub(super) fn hold(place: &Place) -> Result<Self, NetworkError> {
+        let folder = place.leases.as_path();
+        let make = |folder: &Path, mode| {
+            let failed = |error| damaged("make", folder)(std::io::Error::other(error));
+            make_folder(folder, mode).map_err(failed)
+        };
+        // The folder above is the usual run folder, in which bundles must be reached.
+        folder.parent().map_or(Ok(()), |above| make(above, 0o711))?;
+        make(folder, 0o700)?;
         let path = folder.join("lock");
         let lock = Lock::exclusive(&path, LOCK_DEADLINE)
             .and_then(|lock| lock.ok_or_else(|| std::io::ErrorKind::TimedOut.into()))
             .map_err(damaged("lock", &path))?;
-        let leases = Self { folder: folder.to_path_buf(), _lock: lock };
+        let namespace = Namespace::own_number()?;
+        let leases = Self { place: place.clone(), namespace, _lock: lock };
         leases.sweep().map_err(damaged("clear", folder))?;
         Ok(leases)
     }
 
     /// Removes what processes left half written that were killed; who writes holds the lock.
     fn sweep(&self) -> std::io::Result<()> {
-        for entry in std::fs::read_dir(&self.folder)? {
+        for entry in std::fs::read_dir(&self.place.leases)? {
             let entry = entry?;
             if entry.file_name().as_encoded_bytes().starts_with(b".tmp") {
                 std::fs::remove_file(entry.path())?;
@@ -176,36 +210,63 @@ impl Leases {
         Ok(())
     }
 
-    /// What the bridges of shared networks bear that belong to these leases.
+    /// What the bridges of shared networks bear that belong to this run folder.
     pub(super) fn mark(&self) -> String {
         // Aliases of devices are short.
-        let folder = palisade_base::Digest::of(self.folder.as_os_str().as_encoded_bytes());
-        format!("palisade:{}", &folder.hex()[..32])
+        let bundles = self.place.bundles.as_os_str().as_encoded_bytes();
+        format!("palisade:{}", &palisade_base::Digest::of(bundles).hex()[..32])
     }
 
     fn path(&self, id: &str) -> PathBuf {
-        self.folder.join(format!("{id}.json"))
+        self.place.leases.join(format!("{id}.json"))
     }
 
-    /// All leases, with the ids of their containers.
+    fn entries(&self) -> Result<Vec<(String, Entry)>, NetworkError> {
+        let folder = &self.place.leases;
+        let paths = paths(folder).map_err(damaged("read", folder))?;
+        let read = |(id, path): (String, PathBuf)| match read(&path) {
+            Ok(entry) => Ok((id, entry)),
+            Err(error) => Err(damaged("read", &path)(error)),
+        };
+        paths.into_iter().map(read).collect()
+    }
+
+    /// The leases that count here, of all run folders, with the ids of their containers.
     pub(super) fn all(&self) -> Result<Vec<(String, Lease)>, NetworkError> {
-        let entries = std::fs::read_dir(&self.folder).map_err(damaged("read", &self.folder))?;
-        let paths = entries.flatten().map(|entry| entry.path());
-        let leases = paths.filter(|path| path.extension().is_some_and(|it| it == "json"));
-        let id = |path: &Path| path.file_stem().map(|it| it.to_string_lossy().into_owned());
-        leases
-            .map(|path| {
-                let lease = read(&path).map_err(damaged("read", &path))?;
-                Ok((id(&path).unwrap_or_default(), lease))
-            })
-            .collect()
+        let all = self.entries()?.into_iter().filter(|(_, entry)| entry.counts(self.namespace));
+        Ok(all.map(|(id, entry)| (id, entry.lease)).collect())
+    }
+
+    /// Those of them that are of this run folder's containers.
+    pub(super) fn own(&self) -> Result<Vec<(String, Lease)>, NetworkError> {
+        let all = self.entries()?.into_iter();
+        let own = all.filter(|(_, it)| it.counts(self.namespace) && self.place.has(&it.holder));
+        Ok(own.map(|(id, entry)| (id, entry.lease)).collect())
+    }
+
+    /// Leases given here whose container is gone, with the ids that it had: of run folders that
+    /// were removed, and of processes that were killed. Those of other namespaces are removed at
+    /// once: what they had went with their namespace, or nobody here can take it away.
+    pub(super) fn dead(&self) -> Result<Vec<(String, Lease)>, NetworkError> {
+        let mut dead = Vec::new();
+        for (id, entry) in self.entries()? {
+            if entry.counts(entry.namespace) {
+                continue;
+            }
+            if entry.namespace == self.namespace {
+                dead.push((id, entry.lease));
+            } else {
+                self.revoke(&id)?;
+            }
+        }
+        Ok(dead)
     }
 
     /// The lease of container `id`, if it has one.
     pub(super) fn of(&self, id: &str) -> Result<Option<Lease>, NetworkError> {
         let path = self.path(id);
         match read(&path) {
-            Ok(lease) => Ok(Some(lease)),
+            Ok(entry) => Ok(Some(entry.lease)),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(damaged("read", &path)(error)),
         }
@@ -247,11 +308,13 @@ impl Leases {
             name: applicant.name.to_string(),
         };
         let path = self.path(applicant.id);
-        serde_json::to_vec(&lease)
+        let holder = self.place.bundles.join(applicant.id);
+        let entry = Entry { lease, holder, namespace: self.namespace };
+        serde_json::to_vec(&entry)
             .map_err(std::io::Error::from)
             .and_then(|text| palisade_base::fs::write_atomic(&path, &text, 0o600))
             .map_err(damaged("write", &path))?;
-        Ok(lease)
+        Ok(entry.lease)
     }
 
     /// Takes the lease of container `id` back.
@@ -266,10 +329,28 @@ impl Leases {
     }
 }
 
-fn read(path: &Path) -> std::io::Result<Lease> {
+/// The files of leases, with the ids in their names.
+fn paths(folder: &Path) -> std::io::Result<Vec<(String, PathBuf)>> {
+    let paths = std::fs::read_dir(folder)?.flatten().map(|entry| entry.path());
+    let leases = paths.filter(|path| path.extension().is_some_and(|it| it == "json"));
+    let named = leases.filter_map(|path| {
+        let id = path.file_stem()?.to_string_lossy().into_owned();
+        Some((id, path))
+    });
+    Ok(named.collect())
+}
+
+fn read(path: &Path) -> std::io::Result<Entry> {
     let file = std::fs::File::open(path)?;
     let bytes = palisade_base::read_bounded(file, "lease", LEASE_BYTES_MAX)?;
     serde_json::from_slice(&bytes).map_err(std::io::Error::from)
+}
+
+/// Ids of this run folder's containers that have a lease, also of those that are gone otherwise.
+pub(crate) fn ids(place: &Place) -> Vec<String> {
+    let all = paths(&place.leases).unwrap_or_default().into_iter();
+    let own = all.filter(|(_, path)| read(path).is_ok_and(|entry| place.has(&entry.holder)));
+    own.map(|(id, _)| id).collect()
 }
 
 /// The addresses of a network, without its own and that of everybody.
@@ -299,13 +380,88 @@ mod tests {
         }
     }
 
+    /// The place of the run folder `run` of a machine.
+    fn place(machine: &tempfile::TempDir, run: &str) -> Place {
+        let bundles = machine.path().join(run).join("bundles");
+        Place { leases: machine.path().join("network"), bundles }
+    }
+
+    fn grant(
+        place: &Place,
+        id: &str,
+        ports: &[&str],
+        gateway: &str,
+    ) -> Result<String, NetworkError> {
+        std::fs::create_dir_all(place.bundles.join(id)).unwrap();
+        let ports: Vec<Published> = ports.iter().map(|port| port.parse().unwrap()).collect();
+        let leases = Leases::hold(place).unwrap();
+        let device = "d".to_string();
+        let applicant = Applicant { id, name: id, device, network: None, published: &ports };
+        let lease = leases.grant(&applicant, gateway.parse().unwrap())?;
+        Ok(lease.address.to_string())
+    }
+
+    fn names(leases: Vec<(String, Lease)>) -> Vec<String> {
+        let mut names: Vec<String> = leases.into_iter().map(|(id, _)| id).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn two_run_folders_never_have_one_address_or_port_at_a_time() {
+        let machine = tempfile::tempdir().unwrap();
+        let (one, other) = (place(&machine, "one"), place(&machine, "other"));
+        let gateway = "10.9.0.1/29";
+        assert_eq!(grant(&one, "a", &["8080:80"], gateway).unwrap(), "10.9.0.2");
+        assert_eq!(grant(&other, "b", &["8081:80"], gateway).unwrap(), "10.9.0.3");
+        let taken = grant(&other, "c", &["8080:80"], gateway);
+        assert!(matches!(taken, Err(NetworkError::PortTaken(_))), "{taken:?}");
+        let leases = Leases::hold(&other).unwrap();
+        assert_eq!(names(leases.all().unwrap()), ["a", "b"]);
+        assert_eq!(names(leases.own().unwrap()), ["b"]);
+        assert_eq!(leases.dead().unwrap(), []);
+        assert_eq!((ids(&one), ids(&other)), (vec!["a".to_string()], vec!["b".to_string()]));
+        let mark = leases.mark();
+        drop(leases);
+        // What a run folder had that was removed as it is, nobody has.
+        std::fs::remove_dir_all(machine.path().join("one")).unwrap();
+        assert_eq!(grant(&other, "c", &["8080:80"], gateway).unwrap(), "10.9.0.2");
+        let leases = Leases::hold(&one).unwrap();
+        assert_ne!(leases.mark(), mark);
+        assert_eq!(names(leases.all().unwrap()), ["b", "c"]);
+        assert_eq!(names(leases.dead().unwrap()), ["a"]);
+        assert_eq!(ids(&one), ["a"], "its run folder's collection still finds it");
+    }
+
+    #[test]
+    fn another_network_namespace_has_addresses_of_its_own() {
+        let machine = tempfile::tempdir().unwrap();
+        let place = place(&machine, "run");
+        let gateway = "10.9.0.1/29";
+        assert_eq!(grant(&place, "a", &["8080:80"], gateway).unwrap(), "10.9.0.2");
+        let path = place.leases.join("a.json");
+        let mut entry = read(&path).unwrap();
+        entry.namespace += 1;
+        std::fs::write(&path, serde_json::to_vec(&entry).unwrap()).unwrap();
+        assert_eq!(grant(&place, "b", &["8080:80"], gateway).unwrap(), "10.9.0.2");
+        let leases = Leases::hold(&place).unwrap();
+        assert_eq!(names(leases.all().unwrap()), ["b"]);
+        assert_eq!(leases.dead().unwrap(), []);
+        assert!(path.exists());
+        std::fs::remove_dir_all(place.bundles.join("a")).unwrap();
+        assert_eq!(leases.dead().unwrap(), []);
+        assert!(!path.exists());
+    }
+
     #[test]
     fn what_was_left_half_written_goes() {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join(".tmpAbCdEf"), "{").unwrap();
-        std::fs::write(folder.path().join("a.json"), "{}").unwrap();
-        drop(Leases::hold(folder.path()).unwrap());
-        let names = std::fs::read_dir(folder.path()).unwrap();
+        let place = place(&folder, "run");
+        drop(Leases::hold(&place).unwrap());
+        std::fs::write(place.leases.join(".tmpAbCdEf"), "{").unwrap();
+        std::fs::write(place.leases.join("a.json"), "{}").unwrap();
+        drop(Leases::hold(&place).unwrap());
+        let names = std::fs::read_dir(&place.leases).unwrap();
         let mut names: Vec<_> = names.map(|entry| entry.unwrap().file_name()).collect();
         names.sort();
         assert_eq!(names, ["a.json", "lock"]);
@@ -314,14 +470,8 @@ mod tests {
     #[test]
     fn no_address_and_no_port_is_given_twice() {
         let folder = tempfile::tempdir().unwrap();
-        let gateway: Subnet = "10.9.0.1/29".parse().unwrap();
-        let grant = |id: &str, ports: &[&str]| {
-            let ports: Vec<Published> = ports.iter().map(|port| port.parse().unwrap()).collect();
-            let leases = Leases::hold(folder.path()).unwrap();
-            let device = "d".to_string();
-            let applicant = Applicant { id, name: id, device, network: None, published: &ports };
-            leases.grant(&applicant, gateway).map(|lease| lease.address.to_string())
-        };
+        let place = place(&folder, "run");
+        let grant = |id: &str, ports: &[&str]| grant(&place, id, ports, "10.9.0.1/29");
         assert_eq!(grant("a", &["8080:80", "53:53/udp"]).unwrap(), "10.9.0.2");
         assert_eq!(grant("b", &["127.0.0.1:81:80", "53:53"]).unwrap(), "10.9.0.3");
         for ports in [&["8080:1"][..], &["10.0.0.1:8080:1"], &["81:1"], &["9:1", "9:2"]] {
@@ -331,14 +481,14 @@ mod tests {
         assert_eq!(grant("d", &[]).unwrap(), "10.9.0.5");
         assert_eq!(grant("e", &[]).unwrap(), "10.9.0.6");
         assert!(matches!(grant("f", &[]), Err(NetworkError::Exhausted(_))));
-        let leases = Leases::hold(folder.path()).unwrap();
+        let leases = Leases::hold(&place).unwrap();
         assert_eq!(leases.of("b").unwrap().unwrap().published.len(), 2);
         leases.revoke("b").unwrap();
         leases.revoke("b").unwrap();
         assert_eq!(leases.of("b").unwrap(), None);
         drop(leases);
         assert_eq!(grant("f", &["127.0.0.1:81:80"]).unwrap(), "10.9.0.3");
-        std::fs::write(folder.path().join("g.json"), "{").unwrap();
+        std::fs::write(place.leases.join("g.json"), "{").unwrap();
         assert!(matches!(grant("h", &[]), Err(NetworkError::Lease { .. })));
     }
 }

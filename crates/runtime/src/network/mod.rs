@@ -18,7 +18,7 @@
 pub(crate) mod bridge;
 mod guard;
 mod keep;
-mod lease;
+pub(crate) mod lease;
 mod netlink;
 pub(crate) mod shared;
 mod tools;
@@ -156,6 +156,22 @@ impl Explain for NetworkError {
     }
 }
 
+/// Where it is kept who has which address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// Folder of the machine's leases.
+    pub leases: PathBuf,
+    /// Folder of the bundles of this run folder's containers, an absolute path.
+    pub bundles: PathBuf,
+}
+
+impl Place {
+    /// Whether a bundle is of this run folder.
+    fn has(&self, bundle: &Path) -> bool {
+        bundle.parent() == Some(self.bundles.as_path())
+    }
+}
+
 /// A port that is guarded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Port {
@@ -237,16 +253,16 @@ pub fn unguard(pid: u32) -> Result<usize, NetworkError> {
     Ok(n)
 }
 
-/// The networks that containers share, by the leases in `folder`.
+/// The networks that containers of the run folder of `place` share.
 ///
 /// # Errors
 ///
 /// A lease cannot be read.
-pub fn shared_networks(folder: &Path) -> Result<Vec<SharedNetwork>, NetworkError> {
-    if !folder.is_dir() {
+pub fn shared_networks(place: &Place) -> Result<Vec<SharedNetwork>, NetworkError> {
+    if !place.leases.is_dir() {
         return Ok(Vec::new());
     }
-    Ok(shared::networks(&lease::Leases::hold(folder)?.all()?))
+    Ok(shared::networks(&lease::Leases::hold(place)?.own()?))
 }
 
 /// All guarded ports of this host, and what was refused at each.

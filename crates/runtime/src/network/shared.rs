@@ -157,13 +157,12 @@ pub(super) fn claim(leases: &Leases, device: &str, has_address: bool) -> Result<
 
 /// Takes away networks that no lease names.
 pub(super) fn sweep(leases: &Leases) -> Result<(), NetworkError> {
-    let all = leases.all()?;
+    let all = leases.own()?;
     let links: Vec<Link> = ip(&["-json", "link", "show", "type", "bridge"])?;
     for link in links {
         let Some(name) = link.ifname.strip_prefix(PREFIX) else { continue };
         let Ok(name) = name.parse::<NetworkName>() else { continue };
-        // Bridges are the whole machine's, leases are of one folder: what another one, or somebody
-        // else, has made is not ours to take away.
+        // What another run folder, or somebody else, has made is not ours to take away.
         if link.ifalias == leases.mark()
             && !all.iter().any(|(_, lease)| lease.network.as_ref() == Some(&name))
         {
@@ -185,7 +184,7 @@ pub(super) fn tell_names(
     bundles: &Path,
     network: &NetworkName,
 ) -> Result<(), NetworkError> {
-    let all = leases.all()?;
+    let all = leases.own()?;
     let of_it = || all.iter().filter(|(_, lease)| lease.network.as_ref() == Some(network));
     for (id, lease) in of_it() {
         let text = hosts(id, lease, of_it());

@@ -107,6 +107,12 @@ impl Namespace {
         Ok(Self { pid, file })
     }
 
+    /// The number by which the kernel tells the caller's from others, as long as it is there.
+    pub(super) fn own_number() -> Result<u64, NetworkError> {
+        let failed = |source| NetworkError::Enter { pid: std::process::id(), source };
+        Ok(std::fs::metadata("/proc/thread-self/ns/net").map_err(failed)?.ino())
+    }
+
     /// What ours calls it, if any device has one end here and one there.
     pub(super) fn id(&self) -> Result<Option<i32>, NetworkError> {
         let failed = |source| NetworkError::Enter { pid: self.pid, source };

@@ -102,6 +102,7 @@ impl Rootless {
         let ticks = process::start_ticks(pid).unwrap_or(0);
         holders.push(Holder { pid, ticks });
         let text = serde_json::to_vec(&holders).unwrap_or_default();
+        crate::ids::sweep(Some(&paths.state));
         palisade_base::fs::write_atomic(&holders_path, &text, 0o600)
             .map_err(RootlessError::io("write", &holders_path))?;
         let n_ids =

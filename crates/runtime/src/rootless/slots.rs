@@ -11,7 +11,7 @@ use palisade_harden::IdRange;
 use serde::{Deserialize, Serialize};
 
 use crate::error::IdsError;
-use crate::ids::IDS_PER_CONTAINER;
+use crate::ids::{IDS_PER_CONTAINER, sweep};
 use crate::lock::Lock;
 
 /// Bytes of the ledger that are read.
@@ -73,6 +73,7 @@ impl Slots {
         let Some(slot) = self.choose(&holders) else { return Ok(None) };
         holders.push(Holder { container: container.to_string(), slot: slot.number });
         let text = serde_json::to_vec(&holders).map_err(|e| io("write")(e.into()))?;
+        sweep(self.path.parent());
         palisade_base::fs::write_atomic(&self.path, &text, 0o600).map_err(io("write"))?;
         Ok(Some(slot))
     }
@@ -116,7 +117,9 @@ mod tests {
             let slot = slots.take(name, |it| living.contains(&it)).unwrap().unwrap();
             (slot.ids().first, slot.n_others)
         };
+        std::fs::write(folder.path().join(".tmpAbCdEf"), "[").unwrap();
         assert_eq!(take("a", &[]), (1, 0));
+        assert!(!folder.path().join(".tmpAbCdEf").exists(), "what a killed process left");
         assert_eq!(take("b", &["a"]), (65_537, 0));
         assert_eq!(take("c", &["a", "b"]), (1, 1));
         assert_eq!(take("d", &["a", "b", "c"]), (65_537, 1));

@@ -99,6 +99,7 @@ impl Bench {
             state: folder.join("state"),
             data: folder.join("data"),
             cgroup_parent: format!("/{name}"),
+            leases: folder.join("leases"),
         };
         Runtime::open(paths, Runc::find().unwrap(), IdSpace::of_this_machine()).unwrap()
     }

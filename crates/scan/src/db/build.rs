@@ -60,6 +60,8 @@ pub struct DatabaseBuilder {
     partial: BTreeSet<String>,
     /// Ecosystems that some feed covers as a whole.
     whole: BTreeSet<String>,
+    /// Ecosystems of which a file of a feed is missing.
+    halved: BTreeSet<String>,
     exploited: BTreeSet<String>,
     /// EPSS scores in parts of [`super::EPSS_PARTS`].
     epss: BTreeMap<String, u64>,
@@ -148,6 +150,12 @@ impl DatabaseBuilder {
         }
     }
 
+    /// Notes that a file of a feed is missing that speaks of packages of `ecosystem`, as others do
+    /// that are there: it is partial, whatever else is said of it.
+    pub fn mark_halved(&mut self, ecosystem: &str) {
+        self.halved.insert(ecosystem.to_string());
+    }
+
     /// Notes that CISA lists `id` as exploited.
     pub fn add_exploited(&mut self, feed: &str, id: &str) {
         if self.exploited.insert(id.to_string()) {
@@ -184,8 +192,19 @@ impl DatabaseBuilder {
     }
 
     /// Ecosystems of which only some packages were examined so far.
-    pub fn partial(&self) -> impl Iterator<Item = &str> {
-        self.partial.difference(&self.whole).map(String::as_str)
+    pub fn partial(&self) -> BTreeSet<&str> {
+        self.partial.difference(&self.whole).chain(&self.halved).map(String::as_str).collect()
+    }
+
+    /// Ecosystems of which a file of a feed is missing so far; they are among the partial ones.
+    pub fn halved(&self) -> &BTreeSet<String> {
+        &self.halved
+    }
+
+    /// The ecosystems of the feeds that were asked for since [`DatabaseBuilder::begin_fetched`].
+    pub(crate) fn ecosystems_since(&self) -> BTreeSet<String> {
+        let feeds = self.touched.iter().filter_map(|name| self.feeds.get(name));
+        feeds.flat_map(|feed| feed.ecosystems.iter().cloned()).collect()
     }
 
     /// From here on the feeds that are asked for are noted, until
@@ -270,7 +289,8 @@ impl DatabaseBuilder {
         let metadata = Metadata {
             feeds: feeds.into_iter().cloned().collect(),
             ecosystems,
-            partial: self.partial().map(str::to_string).collect(),
+            partial: self.partial().into_iter().map(str::to_string).collect(),
+            halved: self.halved.clone(),
             compiled: now,
             lifecycles: self.lifecycles.clone(),
         };

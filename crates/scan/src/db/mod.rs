@@ -111,6 +111,9 @@ pub struct Metadata {
     /// Ecosystems of which it knows some packages only.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub partial: BTreeSet<String>,
+    /// Those of them of which a feed's file could not be had.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub halved: BTreeSet<String>,
     /// When it was compiled.
     pub compiled: Timestamp,
     /// A table of when products stop getting fixes, as [`crate::minimality::lifecycle`] reads it.

@@ -100,6 +100,16 @@ fn import_file(builder: &mut DatabaseBuilder, path: &Path) -> Result<(), ImportF
     Ok(())
 }
 
+/// The release in the address of a file, as mirrors of the database have it:
+/// `…/v3.20/main.json`, `…/edge/main.json`.
+pub(crate) fn release_of(address: &str) -> Option<&str> {
+    let (folder, _file) = address.rsplit_once('/')?;
+    let (_, name) = folder.rsplit_once('/')?;
+    let is_version =
+        |text: &str| text.contains('.') && text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    (name == "edge" || name.strip_prefix('v').is_some_and(is_version)).then_some(name)
+}
+
 /// The ecosystem and the feed of a file. Wolfi and Chainguard have no releases and say where their
 /// packages lie instead.
 fn origin(document: &Node) -> Option<(String, &'static str)> {

@@ -1,5 +1,6 @@
 //! The feeds that are known: what each is, who publishes it and where.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use palisade_base::Timestamp;
@@ -51,6 +52,22 @@ pub struct Feed {
     pub addresses: &'static [&'static str],
     /// Whether it is fetched where nobody says which.
     pub is_default: bool,
+}
+
+impl Feed {
+    /// The ecosystems among `had`, those of the feed's other files, of which some packages are in
+    /// the file at `address` alone.
+    pub fn halves<'a>(&self, address: &str, had: &'a BTreeSet<String>) -> BTreeSet<&'a str> {
+        let is_secdb = self.form == Form::Secdb;
+        let release = alpine::release_of(address).filter(|_| is_secdb);
+        // Other publishers give each release a file of its own.
+        let is_any = is_secdb || !self.addresses.contains(&address);
+        let is_it = |one: &str| match release {
+            Some(release) => one.strip_prefix("Alpine:") == Some(release),
+            None => is_any,
+        };
+        had.iter().map(String::as_str).filter(|one| is_it(one)).collect()
+    }
 }
 
 macro_rules! osv {
@@ -211,13 +228,14 @@ pub enum Origin {
     Copy(Option<Timestamp>),
 }
 
-/// Imports the file or folder at `path` as a feed of that form.
+/// Imports the file or folder at `path` as a feed of that form. Answers with the ecosystems of
+/// which the feed speaks.
 pub fn import(
     builder: &mut DatabaseBuilder,
     form: Form,
     path: &Path,
     origin: Origin,
-) -> Result<(), ImportFeedError> {
+) -> Result<BTreeSet<String>, ImportFeedError> {
     let (fetched, of_publisher) = match origin {
         Origin::Publisher(time) => (Some(time), true),
         Origin::Copy(time) => (time, false),
@@ -237,8 +255,9 @@ pub fn import(
         Form::Kev => kev::import(builder, path),
         Form::Epss => epss::import(builder, path),
     })?;
+    let ecosystems = builder.ecosystems_since();
     builder.end_fetched(fetched, of_publisher);
-    Ok(())
+    Ok(ecosystems)
 }
 
 #[cfg(test)]
@@ -281,6 +300,30 @@ mod tests {
                 assert!(alpine.addresses.contains(&file.as_str()), "{file}");
             }
         }
+    }
+
+    #[test]
+    fn a_file_halves_the_ecosystems_that_others_of_its_feed_have() {
+        let check = |feed: &str, address: &str, had: &[&str], expected: &[&str]| {
+            let had = had.iter().map(ToString::to_string).collect();
+            let halved: Vec<&str> = find(feed).unwrap().halves(address, &had).into_iter().collect();
+            assert_eq!(halved, expected, "{feed} {address}");
+        };
+        let alpine = ["Alpine:edge", "Alpine:v3.2", "Alpine:v3.20"];
+        check(
+            "alpine",
+            "https://secdb.alpinelinux.org/v3.20/main.json",
+            &alpine,
+            &["Alpine:v3.20"],
+        );
+        check("alpine", "https://h/edge/main.json", &alpine, &["Alpine:edge"]);
+        check("alpine", "https://h/v3.21/main.json", &alpine, &[]);
+        // Whose file that is nobody can tell.
+        check("alpine", "https://h/alpine/main.json", &alpine, &alpine);
+        let alma = ["AlmaLinux:8", "AlmaLinux:9"];
+        check("alma", "https://errata.almalinux.org/10/errata.full.json", &alma, &[]);
+        check("updateinfo", "https://h/appstream/repomd.xml", &alma, &alma);
+        check("updateinfo", "https://h/appstream/repomd.xml", &[], &[]);
     }
 
     #[test]

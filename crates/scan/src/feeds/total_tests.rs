@@ -196,7 +196,7 @@ fn a_feed_of_another_kind_is_an_error_that_names_it() {
             std::fs::write(&path, text).unwrap();
             let mut builder = DatabaseBuilder::new();
             match catalogue::import(&mut builder, form, &path, catalogue::Origin::Copy(None)) {
-                Ok(()) => taken.push(format!("{form:?} takes {}", text.get(..40).unwrap_or(text))),
+                Ok(_) => taken.push(format!("{form:?} takes {}", text.get(..40).unwrap_or(text))),
                 Err(error) => {
                     let said = palisade_base::render_chain(&error, None);
                     assert!(said.contains(name), "{form:?}: {said}");

@@ -507,7 +507,10 @@ impl<'a> Judge<'a> {
             let there = ecosystem::of_inventory(&self.report.inventory);
             let partial = there.iter().filter(|name| database.partial.contains(name));
             notes.extend(partial.map(|name| {
-                format!("of {name} the advisory database knows only what changelogs say was fixed")
+                format!(
+                    "the advisory database does not know all of {name}: `palisade db status` says \
+                     why"
+                )
             }));
         }
         notes

@@ -557,7 +557,7 @@ fn what_an_answer_leaves_out_by_design_is_said() {
     assert_eq!(result.verdict, GateVerdict::Passed);
     let expected = [
         "1 program outside packages could not be judged",
-        "of Debian:12 the advisory database knows only what changelogs say was fixed",
+        "the advisory database does not know all of Debian:12: `palisade db status` says why",
         "1 vulnerability that no feed rates did not count",
         "2 files were too large to search for secrets",
         "3 files were not examined for malware (size, time, depth)",

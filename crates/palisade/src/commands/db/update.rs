@@ -1,5 +1,6 @@
 //! `palisade db update`: from feeds, or from a folder with a database that somebody built.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use palisade_base::Digest;
@@ -92,8 +93,23 @@ fn asked(texts: &[String]) -> Result<Vec<Wanted>, Failure> {
     Ok(all)
 }
 
+/// A file that could not be had.
+struct Missing {
+    feed: &'static Feed,
+    address: String,
+    failure: Failure,
+}
+
+impl Missing {
+    /// What is only half known without it.
+    fn halves<'a>(&self, had: &'a BTreeSet<String>) -> BTreeSet<&'a str> {
+        self.feed.halves(&self.address, had)
+    }
+}
+
 /// Fetches feeds and builds. A feed that cannot be had now is taken from the last time that it
 /// could; one that never could is left out and named, unless the database that is there has it.
+/// A feed of which only some files could be had makes its ecosystems partial.
 fn from_feeds(
     context: &Context<'_>,
     args: &cli::DbUpdate,
@@ -107,11 +123,14 @@ fn from_feeds(
     let _feeds = if is_fetched { Some(fetcher.lock()?) } else { None };
     let mut builder = DatabaseBuilder::new();
     let (mut is_whole, mut n_had) = (true, 0);
-    let mut missing: Vec<(&str, Failure)> = Vec::new();
+    let mut missing: Vec<Missing> = Vec::new();
+    // By the feed's name.
+    let mut had: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
     for one in &wanted {
         for file in &one.files {
             context.terminal.progress(&format!("reading {}", file.display()));
-            import_feed(&mut builder, one.feed, file)?;
+            let ecosystems = import_feed(&mut builder, one.feed, file)?;
+            had.entry(one.feed.name).or_default().extend(ecosystems);
             n_had += 1;
         }
         for address in &one.addresses {
@@ -120,20 +139,27 @@ fn from_feeds(
                 Ok(fetched) => fetched,
                 Err(failure) => {
                     context.terminal.progress(&failure.brief());
-                    missing.push((one.feed.name, failure));
+                    missing.push(Missing { feed: one.feed, address: address.clone(), failure });
                     continue;
                 }
             };
             is_whole &= !is_old;
             n_had += 1;
             let origin = fetcher.origin(one.feed, address, time);
-            import(&mut builder, one.feed.form, &file, origin).or_exit(Exit::Incomplete)?;
+            let ecosystems =
+                import(&mut builder, one.feed.form, &file, origin).or_exit(Exit::Incomplete)?;
+            had.entry(one.feed.name).or_default().extend(ecosystems);
         }
     }
     if n_had == 0
-        && let Some((_, failure)) = missing.pop()
+        && let Some(one) = missing.pop()
     {
-        return Err(failure);
+        return Err(one.failure);
+    }
+    for one in &missing {
+        for ecosystem in had.get(one.feed.name).into_iter().flat_map(|had| one.halves(had)) {
+            builder.mark_halved(ecosystem);
+        }
     }
     let older = Database::open(path).ok();
     if let Some(older) = older.as_ref().filter(|_| !missing.is_empty()) {
@@ -146,12 +172,16 @@ fn from_feeds(
              not found any more\n"
         ));
     }
-    for (name, failure) in &missing {
+    for one in &missing {
         is_whole = false;
-        context.terminal.error(&format!(
-            "warning: {name} is left out: {}\nhint: --without {name} leaves it out for good\n",
-            failure.brief()
-        ));
+        let (name, why) = (one.feed.name, one.failure.brief());
+        let text = if had.contains_key(name) {
+            format!("warning: a file of {name} is left out: {why}\n")
+        } else {
+            format!("warning: {name} is left out: {why}\n")
+        };
+        let hint = format!("hint: --without {name} leaves the feed out for good\n");
+        context.terminal.error(&(text + &hint));
     }
     finish(context, &builder, &lock, args.sign_key.as_deref())?;
     Ok(if is_whole { Exit::Clean } else { Exit::Partial })
@@ -172,7 +202,7 @@ fn shrunk<'b>(older: Option<&Database>, builder: &'b DatabaseBuilder) -> Vec<(&'
 fn keep_what_would_be_lost(
     older: &Database,
     builder: &DatabaseBuilder,
-    missing: &[(&str, Failure)],
+    missing: &[Missing],
 ) -> Result<(), Failure> {
     let metadata = older.metadata();
     let had = metadata.feeds.iter().filter(|feed| feed.n_records > 0);
@@ -181,15 +211,22 @@ fn keep_what_would_be_lost(
     let ecosystems = builder.ecosystems();
     let gone = metadata.ecosystems.keys().map(String::as_str);
     let gone = gone.filter(|name| !ecosystems.contains(name));
-    let mut lost: Vec<&str> = feeds.chain(gone).collect();
-    lost.dedup();
-    let Some((_, failure)) = missing.first().filter(|_| !lost.is_empty()) else { return Ok(()) };
-    let mut names: Vec<&str> = missing.iter().map(|(name, _)| *name).collect();
+    let halved = builder.halved().iter().map(String::as_str).filter(|name| {
+        metadata.ecosystems.contains_key(*name) && !metadata.partial.contains(*name)
+    });
+    let lost: Vec<&str> = feeds.chain(gone).collect();
+    let halved: Vec<&str> = halved.collect();
+    let Some(first) = missing.first().filter(|_| !(lost.is_empty() && halved.is_empty())) else {
+        return Ok(());
+    };
+    let mut names: Vec<&str> = missing.iter().map(|one| one.feed.name).collect();
     names.dedup();
+    let all_of = halved.iter().map(|name| format!("all of {name}"));
+    let lost: Vec<String> = lost.iter().map(ToString::to_string).chain(all_of).collect();
     let message = format!(
         "the database that is there stays: it has {}, which could not be fetched now ({})",
         lost.join(", "),
-        failure.brief()
+        first.failure.brief()
     );
     let hint = format!("try again later, or build without it with --without {}", names.join(","));
     Err(Failure::message(Exit::Incomplete, message).with_hint(hint))

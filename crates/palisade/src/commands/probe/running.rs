@@ -18,6 +18,7 @@ use super::Interruption;
 use super::events::Sensor;
 use super::keeper::{self, Keeper};
 use crate::commands::Context;
+use crate::commands::container::first_of;
 use crate::commands::respond::by_hand::container;
 use crate::exit::{Exit, Failure, OrExit as _};
 
@@ -153,8 +154,9 @@ impl<'a> Running<'a> {
         let hierarchies = Hierarchies::detect().or_exit(Exit::Incomplete)?;
         let target = Target::resolve(&container, &hierarchies).or_exit(Exit::Incomplete)?;
         let pids = target.group().processes().or_exit(Exit::Incomplete)?;
-        let pid = container.init_pid.filter(|pid| pids.contains(pid)).or(pids.first().copied());
-        let pid = pid.ok_or_else(|| {
+        let started = |pid: &u32| Some((*pid, palisade_sys::process::start_ticks(*pid)?));
+        let processes: Vec<(u32, u64)> = pids.iter().filter_map(started).collect();
+        let pid = first_of(container.init_pid, &processes).ok_or_else(|| {
             Failure::message(Exit::Incomplete, format!("container `{name}` has no process"))
                 .with_hint("it must be running")
         })?;

@@ -156,6 +156,7 @@ impl Bed {
                 find(Path::new(root), id, 4, &mut left);
             }
             find(&self.data().join("containers"), id, 1, &mut left);
+            find(Path::new("/run/palisade/network"), id, 1, &mut left);
             left.extend(processes_of(id).iter().map(|pid| format!("process {pid}")));
             left
         };

@@ -234,10 +234,66 @@ fn a_bridge_leads_to_the_world_and_to_nobody_else() {
     wait_for("the end of the devices", SOON, || {
         (!stage.host.run("ip -o link show type veth").contains("pal")).then_some(())
     });
-    assert_eq!(std::fs::read_dir(bed.run_dir.join("network")).unwrap().count(), 1, "the lock");
     // And its address is free again.
     stage.serve(&bed, "again", &["-p", "8080:80"]);
     assert_eq!(address_of(&bed, "again"), web_at);
+}
+
+/// A second run folder, which ends with this value.
+struct OtherRun<'a> {
+    bed: &'a Bed,
+    stage: &'a Stage,
+    run: String,
+}
+
+impl OtherRun<'_> {
+    fn palisade(&self, args: &[&str]) -> Ended {
+        let folders = ["--run-dir", &self.run, "--data-dir", "other-data"];
+        self.stage.palisade(self.bed, &[&folders[..], args].concat())
+    }
+}
+
+impl Drop for OtherRun<'_> {
+    fn drop(&mut self) {
+        self.palisade(&["stop", "--all", "--grace", "0"]);
+        let _ = std::fs::remove_dir_all(&self.run);
+    }
+}
+
+#[test]
+fn two_run_folders_share_a_bridge_and_no_address_or_port() {
+    let Some(bed) = Bed::new() else { return };
+    policy(&bed, &[]);
+    let stage = Stage::new();
+    let run = format!("{}-other", bed.run_dir.display());
+    let other = OtherRun { bed: &bed, stage: &stage, run };
+    let first = stage.serve(&bed, "web", &["-p", "8080:80"]);
+    let start = |name: &str, port: &str| {
+        let flags = ["run", "-d", "--policy", "net.yaml", "--name", name, "-p", port];
+        let script = ["oci:box", "--", "/bin/sh", "-c", "exec nc -ll -p 80 -e /bin/echo second"];
+        other.palisade(&[&flags[..], &script].concat())
+    };
+    // The host's own sockets do not show a port that is given to a container.
+    start("taken", "8080:80").expect_error_with_output(3, "is in use");
+    // The name is another run folder's, and free here.
+    let second = start("web", "8081:80").expect(0).stdout.trim().to_string();
+    let json = other.palisade(&["ps", "--format", "json"]).expect(0).stdout;
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let at: Ipv4Addr =
+        json["containers"][0]["network"]["address"].as_str().unwrap().parse().unwrap();
+    assert_ne!(at, address_of(&bed, "web"));
+    answers(&stage.world, HOST, 8080, "web");
+    answers(&stage.world, HOST, 8081, "second");
+    // Neither collection takes the other's away.
+    other.palisade(&["ps"]).expect(0);
+    stage.palisade(&bed, &["ps"]).expect(0);
+    answers(&stage.world, HOST, 8080, "web");
+    answers(&stage.world, HOST, 8081, "second");
+    other.palisade(&["stop", "--grace", "0", "web"]).expect(0);
+    stage.palisade(&bed, &["stop", "--grace", "0", "web"]).expect(0);
+    for id in [&first, &second] {
+        bed.expect_nothing_left(id);
+    }
 }
 
 #[test]

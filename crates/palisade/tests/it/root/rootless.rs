@@ -430,9 +430,16 @@ fn what_a_killed_command_left_is_collected() {
     assert!(!left(&user).is_empty());
     running.signal(Signal::KILL);
     drop(running);
+    // What it was about to write: who uses the namespace, and who has which ids.
+    let written = ["run/palisade/.tmpAbCdEf", "data/palisade/ids/.tmpAbCdEf"];
+    let written = written.map(|path| user.home.join(path));
+    for path in &written {
+        std::fs::write(path, "[").unwrap();
+    }
     // Its container goes with the next command that runs one.
     ground.shell(&user, &[], "exit 0").expect(0);
     expect_nothing_left(&user);
+    assert!(!written.iter().any(|path| path.exists()));
     // Also one that was killed at any time of its making.
     for wait in [5, 40, 90, 140, 200] {
         let running = Running::start(user.command(&ground.program, &args), b"");

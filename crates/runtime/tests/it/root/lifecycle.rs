@@ -36,6 +36,48 @@ fn an_explanation_runs_nothing_and_leaves_nothing() {
 }
 
 #[test]
+fn of_two_that_want_one_name_at_once_one_gets_it() {
+    if !can_run() {
+        return;
+    }
+    let bench = Bench::new();
+    let before = bench.traces();
+    let policy = restricted();
+    let start = |name: Option<&str>| {
+        let mut request = bench.request(&policy, &["/bin/sleep", "300"]);
+        request.name = name.map(str::to_string);
+        request.detach = true;
+        bench.runtime.run(&request, Stdio::default())
+    };
+    let all: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..6).map(|_| scope.spawn(|| start(Some("web")))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    let (made, refused): (Vec<_>, Vec<_>) = all.into_iter().partition(Result::is_ok);
+    assert_eq!((made.len(), refused.len()), (1, 5), "{refused:?}");
+    for error in refused.into_iter().filter_map(Result::err) {
+        assert!(matches!(error, RunError::Name { problem: "is in use", .. }), "{error}");
+    }
+    let id = made[0].as_ref().unwrap().record.container.id.clone();
+    assert_eq!(bench.runtime.find("web").unwrap().record.container.id, id);
+    // An explanation takes no name, and sees that of others.
+    let mut request = bench.request(&policy, &["/bin/true"]);
+    request.name = Some("web".into());
+    let error = bench.runtime.explain(&request).unwrap_err();
+    assert!(matches!(error, RunError::Name { .. }), "{error}");
+    bench.runtime.remove(&id, true).unwrap();
+    bench.runtime.explain(&request).unwrap();
+    // What somebody who was killed has begun under a name keeps it from nobody.
+    let killed = bench.runtime.paths().bundle(&"a".repeat(64));
+    std::fs::create_dir(&killed).unwrap();
+    std::fs::write(killed.join("name"), "web").unwrap();
+    let made = start(Some("web")).unwrap();
+    assert!(!killed.exists());
+    bench.runtime.remove(&made.record.container.id, true).unwrap();
+    assert_eq!(bench.traces(), before);
+}
+
+#[test]
 fn an_image_of_two_layers_is_unpacked_once_and_shown_with_its_owners() {
     if !can_run() {
         return;
