@@ -149,6 +149,7 @@ pub(super) fn look(
         // What differs between two databases does not name scores of EPSS.
         full: judging.gate.is_some_and(|gate| gate.epss_ppm.is_some()),
         n_threads_max: usize::MAX,
+        watch: None,
     };
     let (mut images, mut exit) = (Vec::new(), Exit::Clean);
     let mut failed = None;

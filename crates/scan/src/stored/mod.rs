@@ -12,6 +12,7 @@ mod changed;
 mod file;
 mod in_order;
 mod look;
+mod news;
 
 use std::fs::File;
 use std::io;
@@ -26,7 +27,9 @@ use serde::{Deserialize, Serialize};
 use answers::{ANSWERS_BYTES_MAX, Reader};
 use file::Stored;
 pub use file::{Entry, Evaluation, FILE_BYTES_MAX};
-pub use look::{LookError, LookOptions, Seen, Summary};
+pub use look::{Bounds, LookError, LookOptions, Seen, Summary};
+use news::Listener;
+pub use news::News;
 
 /// Most inventories that are kept; what was scanned longest ago makes room.
 pub const INVENTORIES_MAX: usize = 20_000;
@@ -46,6 +49,7 @@ pub struct Store {
     inventories_max: usize,
     bytes_max: u64,
     answers_max: u64,
+    file_max: u64,
 }
 
 /// What the store as a whole remembers.
@@ -55,9 +59,14 @@ pub(crate) struct State {
     program: String,
     /// Databases that were asked, the last one at the end.
     chain: Vec<Digest>,
-    /// The last look whose answers were passed on ([`Store::acknowledge`]).
+    /// The last look whose answers were passed on to who reads them, or to the watch's sinks
+    /// ([`Store::acknowledge`]).
     #[serde(default)]
     looked: Option<Timestamp>,
+    /// The last look whose answers the watch passed on. None until it has looked for the first
+    /// time: what readers were told is told then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    watched: Option<Timestamp>,
     /// When the last look began, whose answers may not have been passed on.
     #[serde(default)]
     begun: Option<Timestamp>,
@@ -66,6 +75,25 @@ pub(crate) struct State {
     answers: Option<Digest>,
     /// Inventories that made room for others, ever.
     n_evicted: u64,
+}
+
+impl State {
+    /// Whether what was noted with `entry` is still to be told to `listener`.
+    fn is_untold(&self, entry: &Entry, listener: Listener) -> bool {
+        let told = match listener {
+            Listener::Reader => self.looked,
+            Listener::Watch => self.watched.or(self.looked),
+        };
+        entry.look.is_some_and(|look| told.is_none_or(|told| look > told))
+    }
+
+    /// The time of what is found `now`. It must be after what was told before, whatever the clock
+    /// says and whoever waited for whom.
+    fn time(&self, now: Timestamp) -> Timestamp {
+        let after = |time: Timestamp| Timestamp::from_nanos(time.as_nanos().saturating_add(1));
+        let earlier = [self.looked, self.watched, self.begun].into_iter().flatten().map(after);
+        earlier.fold(now, Timestamp::max)
+    }
 }
 
 /// A file of the store that could not be read.
@@ -99,6 +127,7 @@ impl Store {
             inventories_max: INVENTORIES_MAX,
             bytes_max: BYTES_MAX,
             answers_max: ANSWERS_BYTES_MAX,
+            file_max: FILE_BYTES_MAX,
         }
     }
 
@@ -112,16 +141,37 @@ impl Store {
     pub fn is_kept(&self, inventory: &Inventory, database: Option<Digest>, program: &str) -> bool {
         let Some(digest) = inventory.subject.digest else { return false };
         let path = self.path(digest);
-        let Ok(Stored { entry, .. }) = self.stored(&path) else { return false };
-        let is_it = entry.program == program
-            && entry.functions == Some(true)
-            && entry.n_packages == inventory.packages.len() as u64
-            && (database.is_none() || entry.database == database);
+        let Ok(stored) = self.stored(&path) else { return false };
+        let is_it = stored.entry.program == program
+            && stored.entry.functions == Some(true)
+            && stored.entry.n_packages == inventory.packages.len() as u64
+            && database.is_none_or(|database| self.is_evaluated(&stored, database, program));
         is_it && File::open(&path).and_then(|f| f.set_modified(SystemTime::now())).is_ok()
     }
 
+    /// Whether what is known of `stored` is what the release `program` finds by `database`: it was
+    /// written so, or the last look asked that database and found this very file.
+    fn is_evaluated(&self, stored: &Stored, database: Digest, program: &str) -> bool {
+        if stored.entry.database == Some(database) {
+            return true;
+        }
+        let state = self.state();
+        if state.program != program || state.chain.last() != Some(&database) {
+            return false;
+        }
+        let answers = state.answers.and_then(|digest| Reader::open(&self.folder, digest).ok());
+        answers.is_some_and(|answers| answers.seen().contains(&stored.digest))
+    }
+
     /// Keeps `inventory`, read by the release `program`, with what was found in it by database
-    /// `database`. Gives how many others made room. An inventory without the digest of an image is not kept.
+    /// `database`. Gives how many others made room. An inventory without the digest of an image is
+    /// not kept.
+    ///
+    /// Of an image that is stored for the first time, or that no database was asked about before,
+    /// nothing is news: the scan shows it. Of one that is stored already, what is found now and was not then stays news until it is
+    /// acknowledged, as if a look had found it, for nobody but who scans has seen it; so it is if
+    /// another release finds it, in packages that the earlier one did not see. Without a database
+    /// what was found before is kept, until one is asked.
     pub fn put(
         &self,
         inventory: &Inventory,
@@ -134,6 +184,26 @@ impl Store {
         // A look that began before would write what it read over it.
         let _lock = self.lock()?;
         let mut state = self.state();
+        let mut kept = evaluation.clone();
+        let mut look = None;
+        let known = self.known(digest, &state);
+        if let Some((entry, before)) = known.filter(|(_, before)| before.is_of_a_database()) {
+            let untold = before.untold().still(&entry, &state);
+            let untold = if database.is_some() {
+                let (came, went) = news::difference(&before.vulnerabilities, &kept.vulnerabilities);
+                untold.after(&came, &went)
+            } else {
+                kept = before;
+                untold
+            };
+            if !untold.is_empty() {
+                let time = state.time(now);
+                (look, state.begun) = (Some(time), Some(time));
+                // What is found after it must be later.
+                self.write_state(&state)?;
+            }
+            kept.note(untold);
+        }
         // An evaluation by a database that was replaced since is not up to date with the chain, nor
         // is one by another release than the one that looked.
         let is_ours = state.program.is_empty() || state.program == program;
@@ -145,12 +215,13 @@ impl Store {
             stored: now,
             database: database.filter(|digest| !stale(digest)),
             program: program.to_string(),
-            look: None,
+            look,
             functions: Some(true),
             n_packages: inventory.packages.len() as u64,
-            n_vulnerabilities: evaluation.vulnerabilities.len() as u64,
+            n_vulnerabilities: kept.vulnerabilities.len() as u64,
         };
-        let (bytes, _) = file::encode(&entry, evaluation, &file::compact(inventory))?;
+        let (bytes, _) = file::encode(&entry, &kept, &file::compact(inventory), self.file_max)
+            .map_err(io::Error::other)?;
         palisade_base::fs::write_atomic(&self.path(digest), &bytes, 0o600)?;
         let n_evicted = self.make_room(digest)?;
         if n_evicted > 0 {
@@ -160,13 +231,40 @@ impl Store {
         Ok(n_evicted)
     }
 
-    /// Notes that the answers of the look at `time` ([`Summary::time`]) were passed on. What was
-    /// new in a look that was not acknowledged, because it was interrupted or nobody could be told,
-    /// is new again in the next one.
+    /// What is known of the image `digest`, by its file and by looks since; none where it is not
+    /// stored, or cannot be read.
+    fn known(&self, digest: Digest, state: &State) -> Option<(Entry, Evaluation)> {
+        let stored = self.stored(&self.path(digest)).ok()?;
+        let answers = state.answers.and_then(|digest| Reader::open(&self.folder, digest).ok());
+        // What cannot be read of them is told once more.
+        let raw = answers.and_then(|mut answers| answers.take(digest).ok()?);
+        let raw = raw.filter(|raw| raw.head.file == stored.digest);
+        let since = raw.and_then(|raw| Some((raw.answer().ok()?, raw.head.entry)));
+        let (answer, entry) = since.map_or((None, None), |(a, entry)| (Some(a), Some(entry)));
+        let (evaluation, _) = stored.whole(answer.as_ref()).ok()?;
+        Some((entry.unwrap_or(stored.entry), evaluation))
+    }
+
+    /// Notes that the answers of the look at `time` ([`Summary::time`]) were passed on to who reads
+    /// them. What was new in a look that was not acknowledged, because it was interrupted or nobody
+    /// could be told, is new again in the next one. The watch is still to tell it.
     pub fn acknowledge(&self, time: Timestamp) -> io::Result<()> {
+        self.told(time, Listener::Reader)
+    }
+
+    /// As [`Store::acknowledge`], of what the watch told its sinks: it is no longer new to readers
+    /// either.
+    pub fn acknowledge_watch(&self, time: Timestamp) -> io::Result<()> {
+        self.told(time, Listener::Watch)
+    }
+
+    fn told(&self, time: Timestamp, listener: Listener) -> io::Result<()> {
         let _lock = self.lock()?;
         let mut state = self.state();
         state.looked = state.looked.max(Some(time));
+        if listener == Listener::Watch {
+            state.watched = state.watched.max(Some(time));
+        }
         self.write_state(&state)
     }
 

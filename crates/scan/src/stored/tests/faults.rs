@@ -1,0 +1,91 @@
+//! What goes wrong with one inventory stops no look.
+
+use std::os::unix::fs::MetadataExt as _;
+
+use super::*;
+
+fn stored(images: &[(&str, std::ops::Range<usize>)]) -> (tempfile::TempDir, Store) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::new(&folder.path().join("store"));
+    for (name, packages) in images {
+        let image = inventory(name, packages.clone());
+        store.put(&image, &Evaluation::default(), None, ("1", NOW)).unwrap();
+    }
+    (folder, store)
+}
+
+#[test]
+fn an_inventory_that_would_grow_too_large_is_named() {
+    let (folder, store) = stored(&[("large", 0..60), ("small", 60..63)]);
+    let length =
+        |name: &str| std::fs::metadata(store.path(Digest::of(name.as_bytes()))).unwrap().len();
+    // Room for what there is, but not for what is found.
+    let tight = Store { file_max: length("large") + 200, ..store.clone() };
+    let database = database(&folder.path().join("1"), 0..63);
+    for _ in 0..2 {
+        let (seen, summary) = look(&tight, &database);
+        assert_eq!((seen.len(), summary.n_inventories, summary.n_unreadable), (1, 1, 1));
+        assert_eq!(summary.unreadable[0].reason, "it would be too large to be read again");
+    }
+    assert_eq!(look(&store, &database).1.n_unreadable, 0);
+}
+
+#[test]
+fn an_answer_that_makes_no_sense_is_none() {
+    let (folder, store) = stored(&[("a", 0..9), ("b", 20..29)]);
+    let base = |name: &str, hit: &[usize]| database(&folder.path().join(name), hit.iter().copied());
+    look(&store, &base("1", &[1]));
+    let second = base("2", &[1, 2]);
+    look(&store, &second);
+    // As another release would write it, under its right digest.
+    let mut state = store.state();
+    let of = |digest: Digest| store.folder.join(format!("{}.answers", digest.hex()));
+    let mut bytes = std::fs::read(of(state.answers.unwrap())).unwrap();
+    let body = br#"{"cells":{"#;
+    let at = bytes.windows(body.len()).rposition(|part| part == body).unwrap();
+    bytes[at] = b'[';
+    state.answers = Some(Digest::of(&bytes));
+    std::fs::write(of(Digest::of(&bytes)), &bytes).unwrap();
+    store.write_state(&state).unwrap();
+    let (seen, summary) = look(&store, &second);
+    assert_eq!((summary.n_matched, summary.n_unreadable), (1, 0));
+    // What it alone said is told once more.
+    let new: Vec<&str> = seen.iter().flat_map(|seen| ids(&seen.new)).collect();
+    assert_eq!(new, ["CVE-2026-00002"]);
+    let (seen, summary) = look(&store, &second);
+    assert_eq!((summary.n_matched, seen[0].new.len() + seen[1].new.len()), (0, 0));
+}
+
+#[test]
+fn what_did_not_change_is_not_written() {
+    let (folder, store) = stored(&[("a", 0..9), ("b", 20..29)]);
+    let base = |name: &str, hit: &[usize]| database(&folder.path().join(name), hit.iter().copied());
+    let inode =
+        |name: &str| std::fs::metadata(store.path(Digest::of(name.as_bytes()))).unwrap().ino();
+    let full = |database: &Database| {
+        let watch = None;
+        let options = LookOptions {
+            now: NOW,
+            program: "1",
+            details: false,
+            full: true,
+            n_threads_max: 4,
+            watch,
+        };
+        store.look(database, &options, &mut |_| {}).unwrap().n_matched
+    };
+    look(&store, &base("0", &[]));
+    let before = [inode("a"), inode("b")];
+    // Everything is matched, and something else is found in one of them.
+    let first = base("1", &[1]);
+    assert_eq!(full(&first), 2);
+    let after = [inode("a"), inode("b")];
+    assert_ne!(before[0], after[0]);
+    assert_eq!(before[1], after[1]);
+    assert!(store.list().unwrap().entries.iter().all(|e| e.database == Some(first.digest())));
+    // What is noted beside it counts.
+    let (_, summary) = look(&store, &first);
+    assert_eq!((summary.n_matched, summary.is_delta), (0, true));
+    assert_eq!(full(&first), 2);
+    assert_eq!(after, [inode("a"), inode("b")]);
+}
