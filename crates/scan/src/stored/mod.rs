@@ -18,7 +18,8 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
 
 use palisade_base::{Digest, Timestamp};
 use palisade_model::Inventory;
@@ -41,6 +42,8 @@ pub const NAMED_MAX: usize = 100;
 const CHAIN_MAX: usize = 256;
 const STATE_BYTES_MAX: u64 = 1 << 20;
 const SUFFIX: &str = ".inventory";
+/// How often it is tried to have the store that somebody else has.
+const LOCK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// A folder of inventories.
 #[derive(Debug, Clone)]
@@ -50,6 +53,21 @@ pub struct Store {
     bytes_max: u64,
     answers_max: u64,
     file_max: u64,
+    patience: Option<Patience>,
+}
+
+/// What is done while somebody else has the store.
+#[derive(Clone)]
+struct Patience {
+    /// How long it is waited; none: until it is free.
+    max: Option<Duration>,
+    say: Arc<dyn Fn() + Send + Sync>,
+}
+
+impl std::fmt::Debug for Patience {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Patience").field("max", &self.max).finish_non_exhaustive()
+    }
 }
 
 /// What the store as a whole remembers.
@@ -128,7 +146,15 @@ impl Store {
             bytes_max: BYTES_MAX,
             answers_max: ANSWERS_BYTES_MAX,
             file_max: FILE_BYTES_MAX,
+            patience: None,
         }
+    }
+
+    /// The same, but whoever finds that somebody else has it calls `say` and waits for `max`, or
+    /// without it until it is free. Otherwise it is waited in silence.
+    #[must_use]
+    pub fn waiting(self, max: Option<Duration>, say: impl Fn() + Send + Sync + 'static) -> Self {
+        Self { patience: Some(Patience { max, say: Arc::new(say) }), ..self }
     }
 
     /// Where it is.
@@ -271,12 +297,37 @@ impl Store {
     /// Waits until nobody else changes what a look goes through: another process, or another
     /// thread of this one. Given back when it is dropped, or when the process ends.
     fn lock(&self) -> io::Result<File> {
+        use rustix::fs::FlockOperation::{LockExclusive, NonBlockingLockExclusive};
         let flags = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
         let mut options = File::options();
         options.create(true).truncate(false).write(true).mode(0o600).custom_flags(flags);
         let file = options.open(self.folder.join("lock"))?;
-        rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive)?;
-        Ok(file)
+        let Some(patience) = &self.patience else {
+            rustix::fs::flock(&file, LockExclusive)?;
+            return Ok(file);
+        };
+        let begun = Instant::now();
+        let mut is_said = false;
+        loop {
+            match rustix::fs::flock(&file, NonBlockingLockExclusive) {
+                Err(rustix::io::Errno::WOULDBLOCK) => {}
+                other => return other.map(|()| file).map_err(Into::into),
+            }
+            if !std::mem::replace(&mut is_said, true) {
+                (patience.say)();
+            }
+            match patience.max {
+                None => {
+                    rustix::fs::flock(&file, LockExclusive)?;
+                    return Ok(file);
+                }
+                Some(max) if begun.elapsed() >= max => {
+                    let why = "a look at the stored inventories is under way";
+                    return Err(io::Error::new(io::ErrorKind::TimedOut, why));
+                }
+                Some(_) => std::thread::sleep(LOCK_INTERVAL),
+            }
+        }
     }
 
     /// What is stored.

@@ -1,6 +1,7 @@
 //! What goes wrong with one inventory stops no look.
 
 use std::os::unix::fs::MetadataExt as _;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
 
@@ -54,6 +55,41 @@ fn an_answer_that_makes_no_sense_is_none() {
     assert_eq!(new, ["CVE-2026-00002"]);
     let (seen, summary) = look(&store, &second);
     assert_eq!((summary.n_matched, seen[0].new.len() + seen[1].new.len()), (0, 0));
+}
+
+#[test]
+fn who_waits_says_so_and_gives_up() {
+    let (folder, store) = stored(&[("a", 0..3)]);
+    let held = store.lock().unwrap();
+    let n_said = Arc::new(AtomicUsize::new(0));
+    let say = {
+        let n_said = Arc::clone(&n_said);
+        move || {
+            n_said.fetch_add(1, Ordering::SeqCst);
+        }
+    };
+    let hasty = store.clone().waiting(Some(Duration::from_millis(120)), say.clone());
+    let begun = Instant::now();
+    let none = Evaluation::default();
+    let error = hasty.put(&inventory("b", 0..3), &none, None, ("1", NOW)).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    assert_eq!(hasty.list().unwrap_err().kind(), io::ErrorKind::TimedOut);
+    assert!(begun.elapsed() >= Duration::from_millis(240));
+    assert_eq!(n_said.load(Ordering::SeqCst), 2);
+    // A look waits as long as it takes.
+    let database = database(&folder.path().join("1"), 0..1);
+    std::thread::scope(|scope| {
+        let patient = store.clone().waiting(None, say);
+        let looks = scope.spawn(move || look_untold(&patient, &database, NOW).1.n_inventories);
+        while n_said.load(Ordering::SeqCst) < 3 {
+            std::thread::yield_now();
+        }
+        drop(held);
+        assert_eq!(looks.join().unwrap(), 1);
+    });
+    // Where nobody has it nothing is said.
+    assert_eq!(hasty.list().unwrap().entries.len(), 1);
+    assert_eq!(n_said.load(Ordering::SeqCst), 3);
 }
 
 #[test]
