@@ -197,6 +197,7 @@ impl Store {
         // Without a folder there is nothing to look at, and others make none.
         let _lock = if self.folder.is_dir() { Some(self.lock().map_err(io_error)?) } else { None };
         let mut state = self.state();
+        self.sweep();
         let time = state.time(options.now);
         let options = &LookOptions { now: time, ..*options };
         let mut scope = self.scope(database, options, &state.chain, &state.program)?;

@@ -42,6 +42,9 @@ pub const NAMED_MAX: usize = 100;
 const CHAIN_MAX: usize = 256;
 const STATE_BYTES_MAX: u64 = 1 << 20;
 const SUFFIX: &str = ".inventory";
+/// How `tempfile` names what is not whole yet: this, and some letters and digits.
+const TEMPORARY: &str = ".tmp";
+const TEMPORARY_CHARS: usize = 6;
 /// How often it is tried to have the store that somebody else has.
 const LOCK_INTERVAL: Duration = Duration::from_millis(50);
 
@@ -209,6 +212,7 @@ impl Store {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
         // A look that began before would write what it read over it.
         let _lock = self.lock()?;
+        self.sweep();
         let mut state = self.state();
         let mut kept = evaluation.clone();
         let mut look = None;
@@ -326,6 +330,22 @@ impl Store {
                     return Err(io::Error::new(io::ErrorKind::TimedOut, why));
                 }
                 Some(_) => std::thread::sleep(LOCK_INTERVAL),
+            }
+        }
+    }
+
+    /// Removes what writers left that were killed. Under the lock nobody writes.
+    fn sweep(&self) {
+        for entry in std::fs::read_dir(&self.folder).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let random = name.to_str().and_then(|name| name.strip_prefix(TEMPORARY));
+            let is_temporary = random.is_some_and(|random| {
+                random.len() == TEMPORARY_CHARS
+                    && random.bytes().all(|byte| byte.is_ascii_alphanumeric())
+            });
+            // What stays costs room, and the next one tries once more.
+            if is_temporary && entry.file_type().is_ok_and(|kind| kind.is_file()) {
+                let _ = std::fs::remove_file(entry.path());
             }
         }
     }

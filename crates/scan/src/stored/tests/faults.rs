@@ -1,4 +1,4 @@
-//! What goes wrong with one inventory stops no look.
+//! What goes wrong with one inventory stops no look, and what is interrupted leaves nothing.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -55,6 +55,42 @@ fn an_answer_that_makes_no_sense_is_none() {
     assert_eq!(new, ["CVE-2026-00002"]);
     let (seen, summary) = look(&store, &second);
     assert_eq!((summary.n_matched, seen[0].new.len() + seen[1].new.len()), (0, 0));
+}
+
+#[test]
+fn what_a_killed_writer_left_is_removed() {
+    let (folder, store) = stored(&[("a", 0..3)]);
+    let leave = || {
+        for name in [".tmpAb3xYz", ".tmp000000"] {
+            std::fs::write(store.folder.join(name), "part").unwrap();
+        }
+    };
+    let others = [".tmp", ".tmpAb3xYz.inventory", ".tmpAb/", "mine", ".tmpAb3x-z"];
+    for name in others {
+        let path = store.folder.join(name.trim_end_matches('/'));
+        let made =
+            if name.ends_with('/') { std::fs::create_dir(path) } else { std::fs::write(path, "") };
+        made.unwrap();
+    }
+    std::fs::create_dir(store.folder.join(".tmpfolder")).unwrap();
+    let names = || -> Vec<String> {
+        let names = std::fs::read_dir(&store.folder).unwrap();
+        names.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect()
+    };
+    let check = |what: &str| {
+        let names = names();
+        assert!(!names.iter().any(|name| name == ".tmpAb3xYz" || name == ".tmp000000"), "{what}");
+        assert!(others.iter().all(|one| names.iter().any(|n| n == one.trim_end_matches('/'))));
+        assert!(names.iter().any(|name| name == ".tmpfolder"));
+    };
+    leave();
+    store.put(&inventory("b", 0..3), &Evaluation::default(), None, ("1", NOW)).unwrap();
+    check("put");
+    leave();
+    // The name of another image's inventory among them is named, as ever.
+    let (_, summary) = look(&store, &database(&folder.path().join("1"), 0..1));
+    assert_eq!(summary.n_unreadable, 1);
+    check("look");
 }
 
 #[test]
