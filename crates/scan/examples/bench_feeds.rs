@@ -115,8 +115,14 @@ fn stored(
     newer: &[(&str, Database)],
 ) -> Result<(), AnyError> {
     let store = Store::new(&folder.join("inventories"));
-    let options =
-        LookOptions { now: NOW, program: "bench", details: false, full: false, n_threads_max: 4 };
+    let options = LookOptions {
+        now: NOW,
+        program: "bench",
+        details: false,
+        full: false,
+        n_threads_max: 4,
+        watch: None,
+    };
     for index in 0..INVENTORIES {
         let usual = common.iter().cycle().skip(index * 37 % common.len()).take(PACKAGES - 1);
         let last = if index % RARE == 0 { &rare[index / RARE % rare.len()] } else { &common[0] };

@@ -66,13 +66,36 @@ pub struct Matches {
     pub incomparable: Vec<Vulnerability>,
 }
 
+/// The most that matching collects of one inventory, for who has little memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Room {
+    /// Vulnerabilities.
+    pub(crate) n_max: usize,
+    /// Bytes that these and what could not be compared take.
+    pub(crate) bytes_max: u64,
+}
+
+impl Room {
+    /// What everybody else has.
+    const ALL: Self = Self { n_max: VULNERABILITIES_MAX, bytes_max: u64::MAX };
+}
+
 /// Looks every package of `inventory` up in `db`.
 pub fn find_vulnerabilities(
     inventory: &Inventory,
     db: &Database,
 ) -> Result<Matches, ReadDatabaseError> {
+    find_within(inventory, db, None).map(Option::unwrap_or_default)
+}
+
+/// As [`find_vulnerabilities`], but ends with none as soon as there is more than `room` holds.
+pub(crate) fn find_within(
+    inventory: &Inventory,
+    db: &Database,
+    room: Option<Room>,
+) -> Result<Option<Matches>, ReadDatabaseError> {
     let owned = distribution_owned(inventory);
-    let mut judge = Judge::new(inventory);
+    let mut judge = Judge::within(inventory, room);
     let mut unmatched: BTreeMap<(String, &'static str), u64> = BTreeMap::new();
     // Sorted by key, so that packages of one source share a look-up and blocks are read once.
     let mut queries = Queries::new();
@@ -98,6 +121,9 @@ pub fn find_vulnerabilities(
             };
             let of_source = of_source.map(Answer::advisories).transpose()?.unwrap_or_default();
             judge.package(package, [&advisories, &of_source], is_owned(package, &owned));
+            if room.is_some() && judge.is_over() {
+                return Ok(None);
+            }
         }
     }
     let mut matches = judge.matches;
@@ -114,7 +140,7 @@ pub fn find_vulnerabilities(
             reason: reason.to_string(),
         })
         .collect();
-    Ok(matches)
+    Ok(Some(matches))
 }
 
 /// Why a package is not judged of whose source no feed speaks.
@@ -124,12 +150,25 @@ pub(crate) const NO_DATA: &str = "the advisory database has no data for their so
 pub(crate) struct Judge<'i> {
     programs: symbols::Programs<'i>,
     pub(crate) matches: Matches,
+    /// What there is still room for, whoever took what was found meanwhile.
+    left: Room,
+    is_over: bool,
 }
 
 impl<'i> Judge<'i> {
-    /// Of the packages of `inventory`, whose programs are asked for functions.
-    pub(crate) fn new(inventory: &'i Inventory) -> Self {
-        Self { programs: symbols::Programs::of(inventory), matches: Matches::default() }
+    /// Of the packages of `inventory`, whose programs are asked for functions, within `room`.
+    pub(crate) fn within(inventory: &'i Inventory, room: Option<Room>) -> Self {
+        Self {
+            programs: symbols::Programs::of(inventory),
+            matches: Matches::default(),
+            left: room.unwrap_or(Room::ALL),
+            is_over: false,
+        }
+    }
+
+    /// Whether there was more than the room holds.
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_over
     }
 
     /// Judges `package` by what is said of its name and of its source; `is_owned`: its files
@@ -140,22 +179,76 @@ impl<'i> Judge<'i> {
         advisories: [&[Read<'_>]; 2],
         is_owned: bool,
     ) {
-        let matches = &mut self.matches;
         let all: Vec<&Read<'_>> = advisories.into_iter().flatten().collect();
-        let (mut found, incomparable) = match_package(package, &all, &mut self.programs, matches);
+        let Some(order) = version::order(package.kind) else { return };
+        let (judged, incomparable) = judge_package(package, &all, order);
+        let affected = judged.iter().filter(|one| matches!(one.verdict, Verdict::Affected(_)));
+        let n_affected: usize = affected.map(|one| one.advisory.fixes.len().max(1)).sum();
+        // Each has the package's texts, which may be long: asked before they are copied.
+        let n_most = n_affected + incomparable.len().min(INCOMPARABLE_MAX);
+        if (n_most as u64).saturating_mul(text_bytes(package)) > self.left.bytes_max {
+            self.is_over = true;
+            self.matches.n_dropped += n_most as u64;
+            return;
+        }
+        let (mut found, n_overruled) = if n_affected > 0 {
+            group::findings(package, &judged, &mut self.programs, order)
+        } else {
+            (Vec::new(), 0)
+        };
+        self.matches.n_overruled += n_overruled;
         found.sort_by(|a, b| a.id.cmp(&b.id));
         let n = found.len() as u64;
         if is_harmless(package) {
-            matches.n_harmless += n;
+            self.matches.n_harmless += n;
         } else if is_owned {
-            matches.n_distribution_owned += n;
+            self.matches.n_distribution_owned += n;
         } else {
-            matches.add_incomparable(package, &found, &incomparable, &all);
-            let room = VULNERABILITIES_MAX.saturating_sub(matches.vulnerabilities.len());
-            matches.n_dropped += found.len().saturating_sub(room) as u64;
-            matches.vulnerabilities.extend(found.into_iter().take(room));
+            self.keep(package, found, &incomparable, &all);
         }
     }
+
+    /// Keeps what was found while there is room; `all` is all that is said of the package.
+    fn keep(
+        &mut self,
+        package: &Package,
+        found: Vec<Vulnerability>,
+        incomparable: &[&Read<'_>],
+        all: &[&Read<'_>],
+    ) {
+        let matches = &mut self.matches;
+        let n_before = matches.incomparable.len();
+        matches.add_incomparable(package, &found, incomparable, all);
+        let more = matches.incomparable.iter().skip(n_before);
+        let n_bytes: u64 = more.chain(&found).map(n_bytes).sum();
+        let n_dropped = found.len().saturating_sub(self.left.n_max);
+        self.is_over |= n_dropped > 0 || n_bytes > self.left.bytes_max;
+        matches.n_dropped += n_dropped as u64;
+        let n_kept = found.len() - n_dropped;
+        matches.vulnerabilities.extend(found.into_iter().take(n_kept));
+        self.left.n_max -= n_kept;
+        self.left.bytes_max = self.left.bytes_max.saturating_sub(n_bytes);
+    }
+}
+
+/// Bytes of a vulnerability that its package decides.
+fn text_bytes(package: &Package) -> u64 {
+    let source = package.source.as_ref().map_or(0, |source| source.name.len());
+    let texts = [&package.name, &package.purl, &package.version, &package.evidence];
+    let n: usize = texts.map(String::len).into_iter().sum();
+    (size_of::<Vulnerability>() + source + n) as u64
+}
+
+/// About how many bytes of memory a vulnerability takes.
+fn n_bytes(v: &Vulnerability) -> u64 {
+    let optional = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+    let lists = v.aliases.iter().map(|one| size_of::<String>() + one.len());
+    let statements = v.statements.iter().map(|one| size_of_val(one) + one.feed.len());
+    let texts = [&v.id, &v.package, &v.purl, &v.installed, &v.title, &v.feed].map(String::len);
+    let more = [&v.source, &v.fixed, &v.cvss].map(optional);
+    let n: usize = texts.into_iter().chain(more).chain(lists).chain(statements).sum();
+    let program = v.symbols.as_ref().map_or(0, |check| check.program.len());
+    (size_of::<Vulnerability>() + n + program) as u64
 }
 
 impl Matches {
@@ -291,39 +384,25 @@ pub(crate) fn distribution_owned(inventory: &Inventory) -> HashSet<&str> {
     files.filter(|path| evidence.contains(path)).collect()
 }
 
-/// What affects `package`, and the advisories of which that cannot be said.
-fn match_package<'a>(
+/// What each advisory says of `package`, and those of which that cannot be said.
+fn judge_package<'a>(
     package: &Package,
     advisories: &[&'a Read<'a>],
-    programs: &mut symbols::Programs<'_>,
-    matches: &mut Matches,
-) -> (Vec<Vulnerability>, Vec<&'a Read<'a>>) {
-    let mut incomparable = Vec::new();
-    let Some(compare) = version::order(package.kind) else {
-        return (Vec::new(), incomparable);
-    };
+    compare: version::Compare,
+) -> (Vec<Judged<'a>>, Vec<&'a Read<'a>>) {
+    let (mut judged, mut incomparable) = (Vec::new(), Vec::new());
     let (_, installed) = ecosystem::advisory_name(package);
-    let mut judged = Vec::new();
-    let mut any_affected = false;
     for advisory in advisories.iter().filter(|advisory| concerns_module(advisory, package)) {
         let verdict = match advisory.status {
             Status::NotAffected => Some(Verdict::Clean),
             _ => affected(advisory, installed, compare),
         };
         match verdict {
-            Some(verdict) => {
-                any_affected |= matches!(verdict, Verdict::Affected(_));
-                judged.push(Judged { advisory, verdict });
-            }
+            Some(verdict) => judged.push(Judged { advisory, verdict }),
             None => incomparable.push(*advisory),
         }
     }
-    if !any_affected {
-        return (Vec::new(), incomparable);
-    }
-    let (found, n_overruled) = group::findings(package, &judged, programs, compare);
-    matches.n_overruled += n_overruled;
-    (found, incomparable)
+    (judged, incomparable)
 }
 
 /// An advisory and what it says of the installed version.

@@ -1,8 +1,9 @@
 //! What a look found, within bounds, and the alerts about it.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt::Write as _;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 
 use palisade_base::{Digest, Timestamp};
@@ -19,8 +20,10 @@ pub const IMAGES_MAX: usize = 50;
 pub const IMAGES_NAMED_MAX: usize = 100;
 /// Vulnerabilities that an alert names, the worst first.
 pub const NAMED_MAX: usize = 20;
-/// Vulnerabilities that are told apart while the sum is made.
+/// Vulnerabilities that are told apart while the sum is made, the worst.
 const IDS_MAX: usize = 4096;
+/// Those beyond them that are counted, each once.
+const OTHERS_MAX: usize = 1 << 16;
 /// Those on the alert's line.
 const SHOWN_MAX: usize = 4;
 /// Containers that an alert names.
@@ -55,6 +58,59 @@ struct IdNews {
     known_exploited: bool,
 }
 
+/// How much it matters that one is named.
+type Rank = (bool, Severity);
+
+/// Vulnerabilities over all images: the worst are kept, the others counted.
+#[derive(Debug, Default)]
+struct Ids {
+    kept: BTreeMap<String, IdNews>,
+    /// The same, the least first.
+    ranked: BTreeSet<(Rank, Reverse<String>)>,
+    /// Hashes of those for which there is no room.
+    others: HashSet<u64>,
+}
+
+impl Ids {
+    /// Counts an image in which `id` is new, of which the worst is `rank`.
+    fn add(&mut self, id: String, rank: Rank) {
+        let known = self.kept.get(&id).map(|known| (known.known_exploited, known.severity));
+        if known.is_none() && self.kept.len() >= IDS_MAX {
+            match self.ranked.first() {
+                // It loses what was counted of it, which is less than what comes.
+                Some((least, _)) if *least < rank => {
+                    if let Some((_, Reverse(least))) = self.ranked.pop_first() {
+                        self.kept.remove(&least);
+                        self.count(&least);
+                    }
+                }
+                _ => return self.count(&id),
+            }
+        }
+        self.others.remove(&hash(&id));
+        let before = known.unwrap_or(rank);
+        // The worst of each: what is exploited here may be rated higher there.
+        let now = (before.0 | rank.0, before.1.max(rank.1));
+        self.ranked.remove(&(before, Reverse(id.clone())));
+        self.ranked.insert((now, Reverse(id.clone())));
+        let news = self.kept.entry(id).or_default();
+        news.n_images += 1;
+        (news.known_exploited, news.severity) = now;
+    }
+
+    fn count(&mut self, id: &str) {
+        if self.others.len() < OTHERS_MAX {
+            self.others.insert(hash(id));
+        }
+    }
+}
+
+fn hash(id: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    id.hash(&mut hasher);
+    hasher.finish()
+}
+
 /// What a look found.
 #[derive(Debug, Default)]
 pub(super) struct News {
@@ -63,7 +119,7 @@ pub(super) struct News {
     pub(super) n_new: u64,
     n_exploited: u64,
     worst: Severity,
-    ids: BTreeMap<String, IdNews>,
+    ids: Ids,
 }
 
 /// An alert about images, before it has an id, a time and the containers that run them.
@@ -90,22 +146,26 @@ impl News {
         self.n_new += new.len() as u64;
         self.n_exploited += n_exploited;
         self.worst = self.worst.max(worst);
-        let ids: BTreeSet<String> = new.iter().map(|v| cut(&v.id)).collect();
-        for id in ids {
-            if self.ids.len() < IDS_MAX || self.ids.contains_key(&id) {
-                self.ids.entry(id).or_default().n_images += 1;
-            }
-        }
+        let mut ids: BTreeMap<String, Rank> = BTreeMap::new();
         for one in &new {
-            if let Some(known) = self.ids.get_mut(&cut(&one.id)) {
-                known.severity = known.severity.max(severity(one));
-                known.known_exploited |= one.known_exploited;
-            }
+            let rank = ids.entry(cut(&one.id)).or_default();
+            *rank = (rank.0 | one.known_exploited, rank.1.max(severity(one)));
+        }
+        for (id, rank) in ids {
+            self.ids.add(id, rank);
         }
         let n_new = new.len() as u64;
         let is_one_by_one = self.n_images as usize <= IMAGES_MAX;
         if !is_one_by_one {
             self.images.iter_mut().for_each(|image| image.named = Vec::new());
+        }
+        if self.images.len() >= IMAGES_NAMED_MAX {
+            // The least makes room, unless that is this one.
+            let ranks = self.images.iter().map(ImageNews::rank).enumerate();
+            let least = ranks.min_by_key(|(_, rank)| *rank);
+            if let Some((at, _)) = least.filter(|(_, least)| *least < (n_exploited, worst)) {
+                self.images.remove(at);
+            }
         }
         if self.images.len() < IMAGES_NAMED_MAX {
             new.sort_by_key(|v| (Reverse(v.known_exploited), Reverse(severity(v)), v.id.clone()));
@@ -130,8 +190,10 @@ impl News {
     }
 
     fn sum(self, database: Timestamp) -> Draft {
-        let Self { images, n_images, n_new, n_exploited, worst, ids } = self;
-        let mut ids: Vec<(String, IdNews)> = ids.into_iter().collect();
+        let Self { mut images, n_images, n_new, n_exploited, worst, ids } = self;
+        images.sort_by_key(|image| Reverse(image.rank()));
+        let n_ids = ids.kept.len() + ids.others.len();
+        let mut ids: Vec<(String, IdNews)> = ids.kept.into_iter().collect();
         ids.sort_by_key(|(_, id)| {
             (Reverse(id.known_exploited), Reverse(id.severity), Reverse(id.n_images))
         });
@@ -143,7 +205,7 @@ impl News {
                 rating(news.severity, news.known_exploited)
             )
         });
-        let behind = shown_of(shown, ids.len() as u64);
+        let behind = shown_of(shown, n_ids as u64);
         let named: Vec<Value> = ids
             .iter()
             .take(NAMED_MAX)
@@ -183,6 +245,11 @@ impl News {
 }
 
 impl ImageNews {
+    /// How much it matters that it is named.
+    fn rank(&self) -> (u64, Severity) {
+        (self.n_exploited, self.worst)
+    }
+
     fn draft(self, database: Timestamp) -> Draft {
         let Self { name, digest, n_new, worst, n_exploited, named } = self;
         let behind = shown_of(named.iter().map(|one| one.short.clone()), n_new);
@@ -458,6 +525,38 @@ mod tests {
         assert_eq!(fields["vulnerability.found"].as_array().unwrap().len(), NAMED_MAX);
         assert_eq!(fields["containers.count"], 1);
         assert!(json!(fields).to_string().len() < 64 << 10);
+    }
+
+    /// Images come in the order of their digests, and what matters most may come last.
+    #[test]
+    fn the_worst_is_named_wherever_it_comes() {
+        let mut news = News::default();
+        for n in 0..IMAGES_NAMED_MAX {
+            let many =
+                (0..60).map(|i| vulnerability(&format!("CVE-2020-{n:03}{i:02}"), Severity::Low));
+            news.add(&subject(n as u8), many.collect());
+        }
+        assert_eq!(news.ids.kept.len(), IDS_MAX);
+        let mut exploited = vulnerability("CVE-2026-1", Severity::Low);
+        exploited.known_exploited = true;
+        let critical = vulnerability("CVE-2026-2", Severity::Critical);
+        news.add(&subject(200), vec![critical.clone(), vulnerability("CVE-2026-3", Severity::Low)]);
+        news.add(&subject(201), vec![exploited, critical]);
+        // One that is known and turns out worse than it was.
+        news.add(&subject(202), vec![vulnerability("CVE-2020-00000", Severity::High)]);
+        news.add(&subject(203), vec![vulnerability("CVE-2020-00000", Severity::Low)]);
+        let n_ids = (IMAGES_NAMED_MAX * 60 + 3) as u64;
+        let drafts = news.drafts(Timestamp::default());
+        let (output, fields) = drafts[0].finish(&[running(201)]);
+        let first = "CVE-2026-1 in 1 image (low, exploited); CVE-2026-2 in 2 images (critical); \
+                     CVE-2020-00000 in 3 images (high); ";
+        assert!(output.contains(first), "{output}");
+        assert!(output.ends_with(&format!("; and {} more", n_ids - SHOWN_MAX as u64)), "{output}");
+        let images = fields["images.found"].as_array().unwrap();
+        let names: Vec<&str> = images.iter().map(|one| one["name"].as_str().unwrap()).collect();
+        assert_eq!(names[..3], ["oci:shop-201", "oci:shop-200", "oci:shop-202"]);
+        assert_eq!((names.len(), &fields["images.n_unnamed"]), (IMAGES_NAMED_MAX, &json!(4)));
+        assert_eq!(fields["containers.count"], 1);
     }
 
     #[test]

@@ -196,7 +196,8 @@ fn unreadable(looked: &Looked) -> Option<String> {
     let first = looked.unreadable.as_deref().unwrap_or_default();
     (n > 0).then(|| {
         format!(
-            "{n} stored inventories could not be read, the first is {first}; scan the images again"
+            "{n} stored inventories could not be looked at, the first is {first} \
+             (`palisade scan --stored` names the others; scan again those that are damaged)"
         )
     })
 }

@@ -65,8 +65,8 @@ pub(crate) fn scan(context: &Context<'_>, args: &cli::Scan) -> Result<Exit, Fail
     let looks = Looks::load(context, &asked, &flags)?;
     let ends = gate.as_ref().map(|gate| &gate.end_of_life_dates[..]).unwrap_or_default();
     let judging = Judging { ignores: &ignores, checks: &checks, look: looks.look(), ends, now };
-    let mut report = match &target {
-        Target::Sbom(file) => examine_document(context, args, file, &judging)?,
+    let (mut report, database) = match &target {
+        Target::Sbom(file) => (examine_document(context, args, file, &judging)?, None),
         _ => examine(context, args, &target, &judging)?,
     };
     warn_of_age(context, report.database.as_ref(), warn_days, now);
@@ -78,6 +78,11 @@ pub(crate) fn scan(context: &Context<'_>, args: &cli::Scan) -> Result<Exit, Fail
         Some(result) => say(context, result),
         None => Exit::Clean,
     };
+    // Last: nobody waits for the report because somebody else has the store.
+    let is_image = !matches!(target, Target::Sbom(_));
+    if is_image && !args.stored.no_store && !args.source.no_cache {
+        stored::keep(context, &report, database.as_ref());
+    }
     Ok(match exit {
         Exit::Clean if !report.gaps().is_empty() => Exit::Partial,
         exit => exit,
@@ -121,13 +126,13 @@ fn examine_document(
     scan::scan_document(document, &options).or_exit(Exit::Incomplete)
 }
 
-/// The findings of an image.
+/// The findings of an image, and the database that was asked.
 fn examine(
     context: &Context<'_>,
     args: &cli::Scan,
     target: &Target,
     judging: &Judging<'_>,
-) -> Result<ScanReport, Failure> {
+) -> Result<(ScanReport, Option<Database>), Failure> {
     let image = super::image::open_target(context, target, &args.source)?;
     let database = open_database(context, args)?;
     let lifecycles = database.as_ref().map(Database::lifecycles).transpose();
@@ -153,10 +158,7 @@ fn examine(
     };
     let cache = super::image::examinations(context, &args.source);
     let report = scan::scan_cached(&image, &options, cache.as_ref()).or_exit(Exit::Incomplete)?;
-    if !args.stored.no_store && !args.source.no_cache {
-        stored::keep(context, &report, database.as_ref());
-    }
-    Ok(report)
+    Ok((report, database))
 }
 
 /// The images that may be the base: their layers are known without reading them.

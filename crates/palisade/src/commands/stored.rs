@@ -1,6 +1,7 @@
 //! `palisade scan --stored`: what was scanned before, judged by what is known now.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use palisade_base::Timestamp;
@@ -25,6 +26,8 @@ use crate::terminal::columns;
 const VERSION: u32 = 1;
 /// Images without functions that are named one by one.
 const WITHOUT_FUNCTIONS_MAX: usize = 20;
+/// How long a scan or a list waits for a look of somebody else, which may take minutes.
+const WAIT_MAX: Duration = Duration::from_secs(5);
 /// This release: another may read an image and match its packages differently.
 pub(super) const PROGRAM: &str = env!("CARGO_PKG_VERSION");
 
@@ -72,6 +75,20 @@ pub(super) fn store(context: &Context<'_>) -> Store {
     Store::new(&context.global.data_dir.join("inventories"))
 }
 
+/// The store, for who waits where somebody sees it: no longer than `max`, if there is one.
+fn store_for_people(context: &Context<'_>, max: Option<Duration>) -> Store {
+    let terminal = context.terminal;
+    store(context)
+        .waiting(max, move || terminal.progress("waiting for a look at the stored inventories"))
+}
+
+/// Why nothing was done to the store, and what to do if it is that somebody else has it.
+fn busy(error: std::io::Error, what: &'static str) -> Failure {
+    let is_busy = error.kind() == std::io::ErrorKind::TimedOut;
+    let failure = Failure::from(anyhow::Error::new(error).context(what));
+    if is_busy { failure.with_hint("try again when it has ended") } else { failure }
+}
+
 /// Refuses what `--stored` has no use for.
 pub(super) fn check_flags(args: &cli::Scan) -> Result<(), Failure> {
     if !args.stored.stored {
@@ -97,7 +114,7 @@ pub(super) fn keep(context: &Context<'_>, report: &ScanReport, database: Option<
     if report.inventory.subject.digest.is_none() {
         return;
     }
-    let store = store(context);
+    let store = store_for_people(context, Some(WAIT_MAX));
     let digest = database.map(Database::digest);
     if store.is_kept(&report.inventory, digest, PROGRAM) {
         return;
@@ -125,9 +142,10 @@ pub(super) fn look(
     args: &cli::Scan,
     judging: &Judging<'_>,
 ) -> Result<Exit, Failure> {
-    let store = store(context);
+    let is_look = args.stored.forget.is_none() && !args.stored.list;
+    let store = store_for_people(context, (!is_look).then_some(WAIT_MAX));
     if let Some(digest) = args.stored.forget {
-        if store.forget(digest).context("remove a stored inventory")? {
+        if store.forget(digest).map_err(|error| busy(error, "remove a stored inventory"))? {
             context.terminal.progress(&format!("forgot {digest}"));
             return Ok(Exit::Clean);
         }
@@ -149,6 +167,7 @@ pub(super) fn look(
         // What differs between two databases does not name scores of EPSS.
         full: judging.gate.is_some_and(|gate| gate.epss_ppm.is_some()),
         n_threads_max: usize::MAX,
+        watch: None,
     };
     let (mut images, mut exit) = (Vec::new(), Exit::Clean);
     let mut failed = None;
@@ -365,7 +384,7 @@ fn unreadable(files: &[Unreadable], n: u64, n_evicted: u64) -> String {
 }
 
 fn list(context: &Context<'_>, args: &cli::Scan, store: &Store) -> Result<Exit, Failure> {
-    let listing = store.list().context("list the stored inventories")?;
+    let listing = store.list().map_err(|error| busy(error, "list the stored inventories"))?;
     let text = if args.reports.format == Format::Json {
         serde_json::to_string_pretty(&listing).context("write the list")? + "\n"
     } else {

@@ -508,3 +508,43 @@ fn the_warning_of_old_advisories_says_what_makes_them_younger() {
                     its newest data: bring a newer one, or let `palisade db update` fetch it";
     assert!(scan.stderr.contains(expected), "{}", scan.stderr);
 }
+
+/// A look of somebody else, which may take minutes, keeps no report back, and nobody waits without
+/// being told.
+#[test]
+fn a_scan_does_not_wait_behind_a_look() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    layout::plain(&at.join("image"));
+    run(at, &["scan", "oci:image"]).expect(0);
+    let inventories = at.join("data/inventories");
+    let stored =
+        |name: &str| std::fs::metadata(inventories.join(name)).unwrap().modified().unwrap();
+    let name = std::fs::read_dir(&inventories).unwrap().find_map(|entry| {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        name.ends_with(".inventory").then_some(name)
+    });
+    let name = name.unwrap();
+    let before = stored(&name);
+    let held = std::fs::File::open(inventories.join("lock")).unwrap();
+    rustix::fs::flock(&held, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    // Another database, so that there is something to store.
+    let record = r#"{"id": "CVE-2026-20001", "affected": [{"package": {"ecosystem": "Debian:12", "name": "palisadetest"}, "ranges": [{"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"fixed": "9.9"}]}]}]}"#;
+    std::fs::write(at.join("a.json"), record).unwrap();
+    run(at, &["db", "build", "--osv", "a.json"]).expect(0);
+    let waits = "waiting for a look at the stored inventories";
+    let scanned = run(at, &["scan", "oci:image"]).expect(0);
+    assert!(scanned.stdout.contains("CVE-2026-20001"), "{scanned:?}");
+    assert!(scanned.stderr.contains(waits), "{scanned:?}");
+    assert!(scanned.stderr.contains("warning: the inventory is not stored"), "{scanned:?}");
+    let quiet = run(at, &["--quiet", "scan", "--stored", "--list"]);
+    assert!(!quiet.stderr.contains(waits), "{quiet:?}");
+    quiet.expect_error(3, "is under way");
+    assert_eq!(stored(&name), before);
+    drop(held);
+    let scanned = run(at, &["scan", "oci:image"]).expect(0);
+    assert!(!scanned.stderr.contains("waiting"), "{scanned:?}");
+    // By a newer database than the one it was stored with: new to who looks.
+    let look = json(&run(at, &["scan", "--stored", "--format", "json"]).expect(0));
+    assert_eq!(look["images"][0]["n_vulnerabilities"], 1, "{look}");
+}

@@ -473,3 +473,41 @@ fn what_cannot_be_compared_is_weighed_as_what_is_found() {
     ];
     assert_eq!(weighed, expected);
 }
+
+/// What is too much is not even collected.
+#[test]
+fn matching_ends_where_there_is_no_more_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.db");
+    let mut builder = DatabaseBuilder::new();
+    for n in 0..50 {
+        let ranges = vec![Range { introduced: None, end: RangeEnd::Fixed("2".into()) }];
+        let (id, feed) = (format!("CVE-2026-{n:04}"), "test".to_string());
+        let advisory = Advisory { id, feed, ranges, ..Advisory::default() };
+        builder.add("npm", "a", advisory).unwrap();
+    }
+    builder.write(&path, Timestamp::default()).unwrap();
+    let database = Database::open(&path).unwrap();
+    let mut package = Package::new(PackageKind::Node, "a", "1.0.0", "/a/package.json");
+    package.purl = format!("pkg:npm/a@1.0.0?{}", "x".repeat(1 << 20));
+    let image = inventory(vec![package.clone()]);
+    let find = |image: &Inventory, n_max, bytes_max| {
+        let room = Some(Room { n_max, bytes_max });
+        find_within(image, &database, room).unwrap().map(|found| found.vulnerabilities.len())
+    };
+    assert_eq!(find(&image, 50, 60 << 20), Some(50));
+    assert_eq!(find(&image, 49, 60 << 20), None);
+    assert_eq!(find(&image, 50, 49 << 20), None);
+    // One after the other, too.
+    package.purl.truncate(1000);
+    let image = inventory(vec![package.clone(), package]);
+    assert_eq!(find(&image, 100, 1 << 20), Some(100));
+    assert_eq!(find(&image, 99, 1 << 20), None);
+    assert_eq!(find(&image, 100, 100_000), None);
+    // Asked for its texts before they are copied.
+    let mut judge = Judge::within(&image, Some(Room { n_max: 100, bytes_max: 1 << 16 }));
+    let answer = database.ask("npm", "a").unwrap().unwrap();
+    judge.package(&image.packages[0], [&answer.advisories().unwrap(), &[]], false);
+    assert!(judge.is_over() && judge.matches.vulnerabilities.is_empty());
+    assert_eq!(judge.matches.n_dropped, 50);
+}

@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 
 use super::file::{Entry, Evaluation};
+use super::news::{News, Untold};
 
 const MAGIC: [u8; 8] = *b"PALANS\0\x01";
 /// Largest file. What finds no room in it is written to its inventory.
@@ -55,11 +56,13 @@ pub(super) struct Answer {
     /// How many packages the database could judge and which it could not, if that changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) counts: Option<(u64, Vec<Unmatched>)>,
-    /// What was new at the look that the entry names, and what was gone.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(super) new: Vec<(String, String)>,
+    /// As [`Evaluation`] has them.
+    #[serde(default, skip_serializing_if = "HashSet::is_empty")]
+    pub(super) new: HashSet<(String, String)>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) gone: Vec<Vulnerability>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) watch: Option<News>,
 }
 
 impl Answer {
@@ -68,8 +71,19 @@ impl Answer {
         if let Some((n, unmatched)) = &self.counts {
             (evaluation.n_packages_matched, evaluation.unmatched) = (*n, unmatched.clone());
         }
-        evaluation.new = self.new.iter().cloned().collect();
-        evaluation.gone.clone_from(&self.gone);
+        evaluation.note(self.untold());
+    }
+
+    /// What came and went since somebody was told.
+    pub(super) fn untold(&self) -> Untold {
+        let reader = News { new: self.new.clone(), gone: self.gone.clone() };
+        Untold::new(reader, self.watch.clone())
+    }
+
+    /// Notes what came and went.
+    pub(super) fn note(&mut self, untold: Untold) {
+        let (reader, watch) = untold.parts();
+        (self.new, self.gone, self.watch) = (reader.new, reader.gone, watch);
     }
 }
 

@@ -11,8 +11,9 @@ use palisade_model::package::Subject;
 use super::answers::Answer;
 use super::file::{self, Cell, Entry, Stored};
 use super::look::Trouble;
+use super::news::{Untold, ids};
 use crate::db::{self, Database, ReadDatabaseError};
-use crate::matching::{self, Judge, NO_DATA, Read, Scores};
+use crate::matching::{self, Judge, NO_DATA, Read, Room, Scores};
 
 /// Packages of which the advisories are kept for all inventories. What changed more is looked up
 /// for each.
@@ -85,14 +86,15 @@ impl<'a> Changed<'a> {
         Ok(Self { keys, scores, database })
     }
 
-    /// What changed in `groups` of `stored`, of which `before` was said since it was written; none
-    /// where all of it must be matched.
+    /// What changed in `groups` of `stored`, of which `before` was said since it was written, within
+    /// `room`, where there is a bound; none where all of it must be matched.
     pub(super) fn judge(
         &self,
         stored: &Stored,
         groups: &[usize],
         entry: &Entry,
         before: Option<Answer>,
+        room: Option<Room>,
     ) -> Result<Option<Judged>, Trouble> {
         let mut touched: Vec<(usize, u64, Cell)> = Vec::new();
         for &group in groups {
@@ -108,15 +110,20 @@ impl<'a> Changed<'a> {
         } else {
             nothing(&entry.subject)
         };
-        let mut judge = Judge::new(&inventory);
+        let mut judge = Judge::within(&inventory, room);
         let mut judged = Judged::new(entry.n_vulnerabilities, before.unwrap_or_default());
         for (group, key, cell) in &touched {
             let is_known = self.judge_cell(*key, cell, &mut judge)?;
-            if judge.matches.n_dropped > 0 {
-                return Ok(None);
+            match room {
+                Some(_) if judge.is_over() => return Err(Trouble::too_many()),
+                None if judge.is_over() => return Ok(None),
+                _ => {}
             }
             let now = std::mem::take(&mut judge.matches.vulnerabilities);
             judged.replace(*key, cell, now, || stored.found(*group))?;
+            if room.is_some_and(|room| judged.n_vulnerabilities > room.n_max as u64) {
+                return Err(Trouble::too_many());
+            }
             let difference = self.keys.get(key).and_then(Option::as_ref);
             if difference.is_some_and(|difference| difference.was_known != is_known) {
                 judged.count(cell, is_known, stored)?;
@@ -164,6 +171,9 @@ impl<'a> Changed<'a> {
             let kept = key.and_then(|key| self.keys.get(&key)?.as_ref()?.advisories.as_ref());
             let of_source = kept.or(read.as_ref()).map_or(&[][..], Vec::as_slice);
             judge.package(&held.package, [by_name, of_source], held.is_owned);
+            if judge.is_over() {
+                return Ok(true);
+            }
         }
         let found = &mut judge.matches.vulnerabilities;
         let more;
@@ -267,19 +277,16 @@ impl Judged {
         Ok(())
     }
 
-    /// Ends a look at `now`: what was new and gone is noted, and the entry is brought up to date.
-    pub(super) fn finish(&mut self, entry: &mut Entry, now: Timestamp) {
+    /// Ends a look at `now`, before which `untold` was to be told: what came and went is noted,
+    /// and the entry is brought up to date.
+    pub(super) fn finish(&mut self, entry: &mut Entry, now: Timestamp, untold: Untold) {
         matching::sort_by_weight(&mut self.new);
         matching::sort_by_weight(&mut self.gone);
-        let own = |one: &Vulnerability| (one.id.clone(), one.purl.clone());
-        self.answer.new = self.new.iter().map(own).collect();
-        self.answer.gone.clone_from(&self.gone);
-        entry.look = (!self.new.is_empty() || !self.gone.is_empty()).then_some(now);
+        let (came, went): (Vec<_>, Vec<_>) =
+            (self.new.iter().collect(), self.gone.iter().collect());
+        let untold = untold.after(&came, &went);
+        entry.look = (!untold.is_empty()).then_some(now);
+        self.answer.note(untold);
         entry.n_vulnerabilities = self.n_vulnerabilities;
     }
-}
-
-/// What is the same vulnerability of an inventory.
-pub(super) fn ids(one: &Vulnerability) -> (&str, &str) {
-    (&one.id, &one.purl)
 }

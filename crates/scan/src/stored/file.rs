@@ -12,9 +12,10 @@
 //! groups             for each two deflated documents: packages, and what was found
 //! ```
 
+use std::cell::{Cell as Counter, RefCell};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs::{File, Metadata};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::os::unix::fs::FileExt as _;
 
 use palisade_base::{Digest, Timestamp};
@@ -23,9 +24,11 @@ use palisade_model::package::Subject;
 use palisade_model::{Inventory, Package, PackageKind};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use sha2::Digest as _;
 
 use super::answers::Answer;
 use super::cells;
+use super::news::{News, Untold};
 use crate::files::normal_path;
 use crate::{ecosystem, matching};
 
@@ -40,6 +43,8 @@ const INDEX_BYTES_MAX: usize = 16 << 20;
 pub const FILE_BYTES_MAX: u64 = 64 << 20;
 /// Largest part after it is inflated.
 const PART_BYTES_MAX: u64 = 256 << 20;
+/// What a thread keeps of the memory in which it inflates parts.
+const SCRATCH_BYTES_MAX: usize = 1 << 20;
 /// Packages from which on a group is closed: what is read for one package that changed.
 const GROUP_PACKAGES: usize = 4;
 /// Bytes in the index of each of a group's two parts, and of a key.
@@ -63,7 +68,8 @@ pub struct Entry {
     pub n_packages: u64,
     /// Vulnerabilities that were found last.
     pub n_vulnerabilities: u64,
-    /// The look that found something new or gone in it last. Until that look is acknowledged it is new.
+    /// The look, or the scan, that found something new or gone in it last. Until that is
+    /// acknowledged it is new.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub look: Option<Timestamp>,
     /// Whether the functions of its programs are in it (ADR 0022). Of what was stored before
@@ -84,28 +90,59 @@ pub struct Evaluation {
     pub unmatched: Vec<Unmatched>,
     /// Vulnerabilities beyond the bound of matching.
     pub n_dropped: u64,
-    /// Identifier and package URL of what was new at the look that the entry names.
+    /// Identifier and package URL of what is new to who reads `palisade scan --stored`, unless
+    /// that was told since the look that the entry names.
     #[serde(default, skip_serializing_if = "HashSet::is_empty")]
     pub new: HashSet<(String, String)>,
-    /// What was found before that look and no longer at it.
+    /// What that reader was told of and is no longer found.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gone: Vec<Vulnerability>,
+    /// The same for the watch, where it differs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watch: Option<News>,
+}
+
+impl Evaluation {
+    /// What came and went since somebody was told.
+    pub(super) fn untold(&self) -> Untold {
+        let reader = News { new: self.new.clone(), gone: self.gone.clone() };
+        Untold::new(reader, self.watch.clone())
+    }
+
+    /// Notes what came and went.
+    pub(super) fn note(&mut self, untold: Untold) {
+        let (reader, watch) = untold.parts();
+        (self.new, self.gone, self.watch) = (reader.new, reader.gone, watch);
+    }
+
+    /// Whether a database was asked: it judges each package, or says why not.
+    pub(super) fn is_of_a_database(&self) -> bool {
+        self.n_packages_matched > 0 || !self.unmatched.is_empty()
+    }
+
+    /// Whether the same is found in it as in `other`, in every word.
+    pub(super) fn finds_as(&self, other: &Self) -> bool {
+        let counts = |it: &Self| (it.n_packages_matched, it.n_dropped);
+        counts(self) == counts(other)
+            && self.unmatched == other.unmatched
+            && self.vulnerabilities == other.vulnerabilities
+    }
 }
 
 /// A package of an inventory.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Held {
+pub(super) struct Held<P = Package> {
     /// Its place in the inventory.
     at: usize,
     /// Whether its files belong to a distribution's package.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) is_owned: bool,
-    pub(super) package: Package,
+    pub(super) package: P,
 }
 
 /// The packages that the database knows by one name.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub(super) struct Cell {
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Cell<P = Package> {
     /// The key of the name; none where the database can know none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) key: Option<u64>,
@@ -114,10 +151,22 @@ pub(super) struct Cell {
     /// Keys of the packages' sources, where these are asked for too.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) sources: Vec<u64>,
-    pub(super) packages: Vec<Held>,
+    pub(super) packages: Vec<Held<P>>,
     /// Places among the packages, with the identifiers of what was found in them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) found: Vec<(usize, String)>,
+}
+
+impl<P> Default for Cell<P> {
+    fn default() -> Self {
+        Self {
+            key: None,
+            ecosystem: String::new(),
+            sources: Vec::new(),
+            packages: Vec::new(),
+            found: Vec::new(),
+        }
+    }
 }
 
 impl Cell {
@@ -165,6 +214,8 @@ pub(super) struct Stored {
     pub(super) entry: Entry,
     /// Of the entry and the index, which names every part.
     pub(super) digest: Digest,
+    /// Bytes that may still be inflated.
+    left: Counter<u64>,
     rest: Part,
     /// Of each group its packages, and what was found in them.
     groups: Vec<[Part; 2]>,
@@ -177,7 +228,21 @@ pub(super) enum ReadStoredError {
     /// It is not as it was written.
     #[error("{0}")]
     Damage(&'static str),
+    /// It is more than [`Stored::limit`] allows.
+    #[error("it takes too much memory")]
+    Limit,
     /// What the system says.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// Why an inventory cannot be written.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum EncodeError {
+    /// It is larger than what is read.
+    #[error("it would be too large to be read again")]
+    TooLarge,
+    /// What makes its parts says so.
     #[error(transparent)]
     Io(#[from] io::Error),
 }
@@ -240,37 +305,85 @@ fn pack(document: &impl Serialize) -> io::Result<Vec<u8>> {
 
 const NONSENSE: ReadStoredError = ReadStoredError::Damage("a part makes no sense");
 
-/// The document of a part.
-fn unpack(bytes: &[u8], digest: Digest) -> Result<Vec<u8>, ReadStoredError> {
-    if Digest::of(bytes) != digest {
-        return Err(ReadStoredError::Damage("a part does not match its digest"));
+/// What a thread needs to read parts, made once.
+struct Scratch {
+    inflater: flate2::Decompress,
+    packed: Vec<u8>,
+    raw: Vec<u8>,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch {
+        inflater: flate2::Decompress::new(false),
+        packed: Vec::new(),
+        raw: Vec::new(),
+    });
+}
+
+impl Scratch {
+    /// Inflates what is packed to at most `max` bytes.
+    fn inflate(&mut self, max: u64) -> Result<(), ReadStoredError> {
+        let Self { inflater, packed, raw } = self;
+        let too_large = if max < PART_BYTES_MAX {
+            ReadStoredError::Limit
+        } else {
+            ReadStoredError::Damage("a part is too large")
+        };
+        let damaged = ReadStoredError::Damage("a part cannot be inflated");
+        inflater.reset(false);
+        raw.clear();
+        // Three times as long, usually.
+        raw.reserve((4 * packed.len()).clamp(1 << 12, SCRATCH_BYTES_MAX));
+        loop {
+            let (n_read, n_written) = (inflater.total_in(), raw.len());
+            if raw.len() == raw.capacity() {
+                let n_more = (raw.len() as u64).min(max.saturating_sub(raw.len() as u64) + 1);
+                raw.reserve_exact(usize::try_from(n_more).unwrap_or(1));
+            }
+            let rest = packed.get(usize::try_from(n_read).unwrap_or(usize::MAX)..);
+            let status = inflater.decompress_vec(
+                rest.unwrap_or_default(),
+                raw,
+                flate2::FlushDecompress::None,
+            );
+            if raw.len() as u64 > max {
+                return Err(too_large);
+            }
+            match status {
+                Ok(flate2::Status::StreamEnd) => return Ok(()),
+                Ok(_) if (inflater.total_in(), raw.len()) != (n_read, n_written) => {}
+                // It ends too early.
+                _ => return Err(damaged),
+            }
+        }
     }
-    // Three times as long, usually.
-    let mut raw = Vec::with_capacity((4 * bytes.len()).min(1 << 20));
-    let decoder = flate2::read::DeflateDecoder::new(bytes);
-    match decoder.take(PART_BYTES_MAX + 1).read_to_end(&mut raw) {
-        Ok(n) if n as u64 <= PART_BYTES_MAX => Ok(raw),
-        Ok(_) => Err(ReadStoredError::Damage("a part is too large")),
-        Err(_) => Err(ReadStoredError::Damage("a part cannot be inflated")),
+
+    /// Gives back what one large part took.
+    fn shrink(&mut self) {
+        for bytes in [&mut self.packed, &mut self.raw] {
+            if bytes.capacity() > SCRATCH_BYTES_MAX {
+                *bytes = Vec::new();
+            }
+        }
     }
 }
 
 /// A group before it is packed.
 #[derive(Default)]
-struct Group {
-    cells: Vec<Cell>,
-    found: Vec<Vulnerability>,
+struct Group<'a> {
+    cells: Vec<Cell<&'a Package>>,
+    found: Vec<&'a Vulnerability>,
     n_packages: usize,
 }
 
 /// The packages of `inventory` in groups, with what `evaluation` found in them, the keys of each
 /// group, and what was found in no package of it.
-fn grouped(
-    inventory: &Inventory,
-    found: &[Vulnerability],
-) -> (Vec<Group>, Vec<(u64, u32)>, Vec<Vulnerability>) {
+fn grouped<'a>(
+    inventory: &'a Inventory,
+    found: &'a [Vulnerability],
+) -> (Vec<Group<'a>>, Vec<(u64, u32)>, Vec<Vulnerability>) {
     let owned = matching::distribution_owned(inventory);
-    let mut cells: BTreeMap<Option<u64>, (Cell, Vec<Vulnerability>)> = BTreeMap::new();
+    let mut cells: BTreeMap<Option<u64>, (Cell<&Package>, Vec<&Vulnerability>)> = BTreeMap::new();
     let mut places: HashMap<[&str; 3], (Option<u64>, usize)> = HashMap::new();
     for (at, package) in inventory.packages.iter().enumerate() {
         let ecosystem = ecosystem::of_package(package, inventory.distribution.as_ref());
@@ -285,19 +398,19 @@ fn grouped(
         places.entry(owner_of(package)).or_insert((key, cell.packages.len()));
         let is_owned = matching::is_owned(package, &owned);
         cell.key = key;
-        cell.packages.push(Held { at, is_owned, package: package.clone() });
+        cell.packages.push(Held { at, is_owned, package });
     }
     let mut loose = Vec::new();
     for one in found {
         match places.get(&owner(one)).map(|&(key, at)| (cells.get_mut(&key), at)) {
             Some((Some((cell, held)), at)) => {
                 cell.found.push((at, one.id.clone()));
-                held.push(one.clone());
+                held.push(one);
             }
             _ => loose.push(one.clone()),
         }
     }
-    let mut groups: Vec<Group> = Vec::new();
+    let mut groups: Vec<Group<'_>> = Vec::new();
     let mut keys: BTreeSet<(u64, u32)> = BTreeSet::new();
     for (cell, found) in cells.into_values() {
         if groups.last().is_none_or(|group| group.n_packages >= GROUP_PACKAGES) {
@@ -314,18 +427,35 @@ fn grouped(
     (groups, keys.into_iter().collect(), loose)
 }
 
-/// The bytes of a file, and its digest.
+/// The bytes of a file, at most `max`, and its digest.
 pub(super) fn encode(
     entry: &Entry,
     evaluation: &Evaluation,
     inventory: &Inventory,
-) -> io::Result<(Vec<u8>, Digest)> {
-    let too_large = || io::Error::other("it is too large");
-    let length = |n: usize| u32::try_from(n).map(u32::to_le_bytes).map_err(|_| too_large());
+    max: u64,
+) -> Result<(Vec<u8>, Digest), EncodeError> {
+    let length = |n: usize| u32::try_from(n).map(u32::to_le_bytes).or(Err(EncodeError::TooLarge));
     let (groups, keys, loose) = grouped(inventory, &evaluation.vulnerabilities);
+    // Named one by one: packages and findings are many, and not copied to be thrown away.
     let rest = pack(&Rest {
-        inventory: Inventory { packages: Vec::new(), ..inventory.clone() },
-        evaluation: Evaluation { vulnerabilities: loose, ..evaluation.clone() },
+        inventory: Inventory {
+            subject: inventory.subject.clone(),
+            distribution: inventory.distribution.clone(),
+            packages: Vec::new(),
+            parts: inventory.parts.clone(),
+            programs: inventory.programs.clone(),
+            n_files: inventory.n_files,
+            gaps: inventory.gaps.clone(),
+        },
+        evaluation: Evaluation {
+            vulnerabilities: loose,
+            n_packages_matched: evaluation.n_packages_matched,
+            unmatched: evaluation.unmatched.clone(),
+            n_dropped: evaluation.n_dropped,
+            new: evaluation.new.clone(),
+            gone: evaluation.gone.clone(),
+            watch: evaluation.watch.clone(),
+        },
     })?;
     let mut index = Digest::of(&rest).as_bytes().to_vec();
     index.extend(length(groups.len())?);
@@ -341,21 +471,30 @@ pub(super) fn encode(
         index.extend(key.to_le_bytes());
         index.extend(group.to_le_bytes());
     }
-    let document = serde_json::to_vec(entry)?;
+    let document = serde_json::to_vec(entry).map_err(io::Error::from)?;
     let mut bytes = MAGIC.to_vec();
     for n in [document.len(), index.len(), rest.len()] {
         bytes.extend(length(n)?);
     }
     let n_total = PREFIX_BYTES + document.len() + index.len() + rest.len() + bodies.len();
-    if document.len() > ENTRY_BYTES_MAX
-        || index.len() > INDEX_BYTES_MAX
-        || n_total as u64 > FILE_BYTES_MAX
-    {
-        return Err(too_large());
+    if document.len() > ENTRY_BYTES_MAX || index.len() > INDEX_BYTES_MAX || n_total as u64 > max {
+        return Err(EncodeError::TooLarge);
     }
-    let digest = Digest::of(&[&bytes[..], &document, &index].concat());
+    let digest = digest_of([&bytes, &document, &index]);
     bytes.extend(digest.as_bytes());
-    Ok(([bytes, document, index, rest, bodies].concat(), digest))
+    for part in [document, index, rest, bodies] {
+        bytes.extend(part);
+    }
+    Ok((bytes, digest))
+}
+
+/// The digest of `parts` one after the other.
+fn digest_of<const N: usize>(parts: [&[u8]; N]) -> Digest {
+    let mut hasher = sha2::Sha256::new();
+    for part in parts {
+        hasher.update(part);
+    }
+    Digest::from_bytes(hasher.finalize().into())
 }
 
 /// Takes the next parts of an index from `bytes`.
@@ -417,7 +556,7 @@ impl Stored {
             return Err(ReadStoredError::Damage("its size is not what it says"));
         }
         let head = read(PREFIX_BYTES as u64, n_entry + n_index)?;
-        let digest = Digest::of(&[&prefix[..DIGEST_AT], &head].concat());
+        let digest = digest_of([&prefix[..DIGEST_AT], &head]);
         if digest.as_bytes()[..] != prefix[DIGEST_AT..] {
             return Err(ReadStoredError::Damage("its head does not match its digest"));
         }
@@ -438,18 +577,39 @@ impl Stored {
             return Err(ReadStoredError::Damage("its size is not what it says"));
         }
         let keys = index.bytes.to_vec();
-        Ok(Self { file, status, entry, digest, rest, groups, keys })
+        let left = Counter::new(u64::MAX);
+        Ok(Self { file, status, entry, digest, left, rest, groups, keys })
     }
 
-    fn document(&self, part: Part) -> Result<Vec<u8>, ReadStoredError> {
-        // The parts lie within the file, whose size is bounded.
-        let mut bytes = vec![0; part.n_bytes];
-        self.file.read_exact_at(&mut bytes, part.offset)?;
-        unpack(&bytes, part.digest)
+    /// Has no more than `n_bytes` inflated from now on.
+    pub(super) fn limit(&self, n_bytes: u64) {
+        self.left.set(n_bytes);
+    }
+
+    /// What `read` makes of the document of a part.
+    fn document<T>(
+        &self,
+        part: Part,
+        read: impl FnOnce(&[u8]) -> serde_json::Result<T>,
+    ) -> Result<T, ReadStoredError> {
+        SCRATCH.with_borrow_mut(|scratch| {
+            scratch.packed.clear();
+            // The parts lie within the file, whose size is bounded.
+            scratch.packed.resize(part.n_bytes, 0);
+            self.file.read_exact_at(&mut scratch.packed, part.offset)?;
+            if Digest::of(&scratch.packed) != part.digest {
+                return Err(ReadStoredError::Damage("a part does not match its digest"));
+            }
+            let inflated = scratch.inflate(self.left.get().min(PART_BYTES_MAX));
+            self.left.set(self.left.get().saturating_sub(scratch.raw.len() as u64));
+            let document = inflated.and_then(|()| read(&scratch.raw).map_err(|_| NONSENSE));
+            scratch.shrink();
+            document
+        })
     }
 
     fn part<T: DeserializeOwned>(&self, part: Part) -> Result<T, ReadStoredError> {
-        serde_json::from_slice(&self.document(part)?).map_err(|_| NONSENSE)
+        self.document(part, |document| serde_json::from_slice(document))
     }
 
     /// The groups with a package whose name or source is among `changed`, each once.
@@ -474,8 +634,8 @@ impl Stored {
         group: usize,
         changed: &HashMap<u64, V>,
     ) -> Result<Vec<(u64, Cell)>, ReadStoredError> {
-        let document = self.document(self.groups.get(group).ok_or(SHORT)?[0])?;
-        cells::among(&document, changed).map_err(|_| NONSENSE)
+        let part = self.groups.get(group).ok_or(SHORT)?[0];
+        self.document(part, |document| cells::among(document, changed))
     }
 
     /// The packages of a group.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use palisade_base::{Digest, Explain, Timestamp};
@@ -9,12 +10,13 @@ use palisade_model::Inventory;
 use palisade_model::finding::Vulnerability;
 
 use super::answers::{self, Answer, AnswerHead, Raw, Reader, Writer};
-use super::changed::{Changed, Judged, Pairs, ids};
-use super::file::{self, Entry, Evaluation, ReadStoredError, Stored};
+use super::changed::{Changed, Judged, Pairs};
+use super::file::{self, EncodeError, Entry, Evaluation, ReadStoredError, Stored};
 use super::in_order::in_order;
+use super::news::{self, Listener, Untold, id};
 use super::{CHAIN_MAX, State, Store, Unreadable, digest_of, note};
 use crate::db::{Database, ReadDatabaseError};
-use crate::matching::{self, Matches};
+use crate::matching::{self, Matches, Room};
 
 /// Threads that look, at most.
 const THREADS_MAX: usize = 4;
@@ -34,6 +36,40 @@ pub struct LookOptions<'a> {
     pub full: bool,
     /// Threads that may match at the same time: no more than processors and four.
     pub n_threads_max: usize,
+    /// Whether it is the watch that looks, and the most that it takes of one inventory: what is
+    /// larger is named as unreadable and left to others.
+    pub watch: Option<Bounds>,
+}
+
+/// The most of one inventory that the watch takes into memory, whatever an image holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// Packages.
+    pub packages_max: u64,
+    /// Vulnerabilities, those that were found last and those that are found now.
+    pub vulnerabilities_max: u64,
+    /// Bytes of what is read of the inventory, and again of what is found in it now.
+    pub bytes_max: u64,
+}
+
+impl Bounds {
+    /// Refuses by its head what is larger.
+    fn check(&self, entry: &Entry) -> Result<(), Trouble> {
+        for (n, max, what) in [
+            (entry.n_packages, self.packages_max, "packages"),
+            (entry.n_vulnerabilities, self.vulnerabilities_max, "vulnerabilities"),
+        ] {
+            if n > max {
+                return Err(Trouble::too_large(&format!("{n} {what}, at most {max}")));
+            }
+        }
+        Ok(())
+    }
+
+    fn room(&self) -> Room {
+        let n_max = usize::try_from(self.vulnerabilities_max).unwrap_or(usize::MAX);
+        Room { n_max: n_max.min(matching::VULNERABILITIES_MAX), bytes_max: self.bytes_max }
+    }
 }
 
 /// Why the store could not be looked through.
@@ -153,14 +189,16 @@ impl Store {
         each: &mut dyn FnMut(Seen),
     ) -> Result<Summary, LookError> {
         let io_error = |error| LookError::Store(self.folder.clone(), error);
-        // Without a folder there is nothing to look at, and nothing is made.
+        if options.watch.is_some() {
+            // What is told from now on is told to the watch as well, whoever looks first.
+            let _refused =
+                std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder);
+        }
+        // Without a folder there is nothing to look at, and others make none.
         let _lock = if self.folder.is_dir() { Some(self.lock().map_err(io_error)?) } else { None };
         let mut state = self.state();
-        // What is noted by a look must be after what was told before it, whatever the clock says
-        // and whoever waited for whom.
-        let after = |time: Timestamp| Timestamp::from_nanos(time.as_nanos().saturating_add(1));
-        let earlier = [state.looked, state.begun].into_iter().flatten().map(after);
-        let time = earlier.fold(options.now, Timestamp::max);
+        self.sweep();
+        let time = state.time(options.now);
         let options = &LookOptions { now: time, ..*options };
         let mut scope = self.scope(database, options, &state.chain, &state.program)?;
         let mut answers = Reader::none();
@@ -257,7 +295,15 @@ impl Store {
                 return Err(io_error(error));
             }
         }
+        let begins_watch = options.watch.is_some() && state.watched.is_none();
+        if begins_watch {
+            // Noted with the answers, which say what it is to be told.
+            state.watched = Some(state.looked.unwrap_or_default());
+        }
         if files.is_empty() {
+            if begins_watch && self.folder.is_dir() {
+                self.write_state(&state).map_err(io_error)?;
+            }
             return Ok(summary);
         }
         state.answers = writer.finish(&seen).map_err(io_error)?;
@@ -344,7 +390,7 @@ impl Look<'_> {
         }
         let fold = || {
             let stored = self.store.stored(path)?;
-            let answer = raw.answer().map_err(|error| self.io(error))?;
+            let answer = raw.answer().map_err(|error| Trouble::File(error.to_string()))?;
             let (evaluation, inventory) = stored.whole(Some(&answer))?;
             self.write(path, &stored, &raw.head.entry, &evaluation, &inventory)
         };
@@ -361,9 +407,23 @@ impl Look<'_> {
         let stored = self.store.stored(path)?;
         let known = known.filter(|raw| raw.head.file == stored.digest);
         let entry = known.map_or(&stored.entry, |raw| &raw.head.entry).clone();
-        let is_untold =
-            entry.look.is_some_and(|look| self.state.looked.is_none_or(|told| look > told));
-        let answer = known.map(Raw::answer).transpose().map_err(|error| self.io(error))?;
+        if let Some(bounds) = self.options.watch {
+            bounds.check(&stored.entry)?;
+            bounds.check(&entry)?;
+            let n_noted = known.map_or(0, Raw::n_bytes);
+            stored.limit(bounds.bytes_max.saturating_sub(n_noted));
+        }
+        let answer = match known.map(Raw::answer) {
+            None => None,
+            Some(Ok(answer)) => Some(answer),
+            // It says nothing then, and what it alone said is told once more.
+            Some(Err(error)) => {
+                tracing::debug!(%error, "what looks found in an inventory is lost");
+                let entry = stored.entry.clone();
+                return self.anew(path, &stored, entry, None);
+            }
+        };
+        let is_untold = self.state.is_untold(&entry, self.listener());
         match self.changed {
             Some(changed) if self.is_of_the_chain(&entry, stored.digest) => {
                 let groups = if entry.database == Some(self.database.digest()) {
@@ -379,16 +439,42 @@ impl Look<'_> {
                     };
                     return Ok(Looked { seen, is_matched: false, since });
                 }
-                // What was found and nobody was told is compared as a whole.
-                if !is_untold
-                    && let Some(judged) = changed.judge(&stored, &groups, &entry, answer.clone())?
-                {
-                    return self.changed(path, &stored, entry, judged);
+                // What was found and its listener was not told is compared as a whole.
+                if !is_untold {
+                    let untold = self.untold(&stored, &entry, answer.as_ref())?;
+                    let judged =
+                        changed.judge(&stored, &groups, &entry, answer.clone(), self.room())?;
+                    if let Some(judged) = judged {
+                        return self.changed(path, &stored, entry, judged, untold);
+                    }
                 }
             }
             _ => {}
         }
-        self.anew(path, &stored, entry, answer.as_ref(), is_untold)
+        self.anew(path, &stored, entry, answer)
+    }
+
+    /// Who is told what this look finds.
+    fn listener(&self) -> Listener {
+        if self.options.watch.is_some() { Listener::Watch } else { Listener::Reader }
+    }
+
+    /// What is still to be told of `stored`.
+    fn untold(
+        &self,
+        stored: &Stored,
+        entry: &Entry,
+        answer: Option<&Answer>,
+    ) -> Result<Untold, Trouble> {
+        let listeners = [Listener::Reader, Listener::Watch];
+        if !listeners.into_iter().any(|listener| self.state.is_untold(entry, listener)) {
+            return Ok(Untold::default());
+        }
+        let noted = match answer {
+            Some(answer) => answer.untold(),
+            None => stored.rest()?.evaluation.untold(),
+        };
+        Ok(noted.still(entry, self.state))
     }
 
     /// Whether what `entry` of the file `digest` says was found is what the last database finds: by
@@ -402,6 +488,11 @@ impl Look<'_> {
         };
         // Whether it has the functions of its programs is asked once.
         entry.functions.is_some() && entry.database.is_some_and(is_known)
+    }
+
+    /// What may be collected of one inventory, where that is bounded.
+    fn room(&self) -> Option<Room> {
+        self.options.watch.map(|bounds| bounds.room())
     }
 
     fn failed(&self, error: io::Error) -> LookError {
@@ -425,9 +516,11 @@ impl Look<'_> {
         if self.options.details || is_untold {
             let (evaluation, inventory) = stored.whole(answer)?;
             if is_untold {
-                let is_new = |v: &&Vulnerability| evaluation.new.contains(&id(v));
+                let untold = evaluation.untold();
+                let news = untold.to(self.listener());
+                let is_new = |v: &&Vulnerability| news.new.contains(&id(v));
                 new = evaluation.vulnerabilities.iter().filter(is_new).cloned().collect();
-                gone.clone_from(&evaluation.gone);
+                gone.clone_from(&news.gone);
             }
             details = self.options.details.then_some((evaluation, inventory));
         }
@@ -442,14 +535,14 @@ impl Look<'_> {
         stored: &Stored,
         mut entry: Entry,
         mut judged: Judged,
+        untold: Untold,
     ) -> Result<Looked, Trouble> {
         entry.database = Some(self.database.digest());
-        judged.finish(&mut entry, self.options.now);
+        judged.finish(&mut entry, self.options.now, untold);
         let Judged { answer, new, gone, .. } = judged;
         let head = AnswerHead { file: stored.digest, entry: entry.clone() };
         let raw = Raw::new(head, &answer).map_err(|error| self.io(error))?;
-        // More than the inventory itself is not kept beside it.
-        let is_noted = raw.n_bytes() <= stored.status.len().max(NOTED_MIN);
+        let is_noted = is_noted(&raw, stored);
         let (mut details, mut since) = (None, Since::Noted(Box::new(raw)));
         if self.options.details || !is_noted {
             let whole = stored.whole(Some(&answer))?;
@@ -469,35 +562,52 @@ impl Look<'_> {
         path: &Path,
         stored: &Stored,
         mut entry: Entry,
-        answer: Option<&Answer>,
-        is_untold: bool,
+        answer: Option<Answer>,
     ) -> Result<Looked, Trouble> {
-        let (before, inventory) = stored.whole(answer)?;
-        let found = matching::find_vulnerabilities(&inventory, self.database)
-            .map_err(|error| Trouble::Look(error.into()))?;
-        let mut now = Evaluation::from(found);
+        let (before, inventory) = stored.whole(answer.as_ref())?;
+        let found = matching::find_within(&inventory, self.database, self.room())?;
+        let mut now = Evaluation::from(found.ok_or_else(Trouble::too_many)?);
         // Compared is with what somebody was told last: what came and went since is nobody's news.
-        let (untold, lost) =
-            if is_untold { (before.new, before.gone) } else { (HashSet::new(), Vec::new()) };
-        let told = before.vulnerabilities.into_iter().filter(|v| !untold.contains(&id(v)));
-        let told: Vec<Vulnerability> = told.chain(lost).collect();
-        let known: HashSet<_> = told.iter().map(ids).collect();
-        let is_new = |v: &&Vulnerability| !known.contains(&ids(v));
-        let new: Vec<Vulnerability> = now.vulnerabilities.iter().filter(is_new).cloned().collect();
-        let found: HashSet<_> = now.vulnerabilities.iter().map(ids).collect();
-        let is_gone = |v: &&Vulnerability| !found.contains(&ids(v));
-        let gone: Vec<Vulnerability> = told.iter().filter(is_gone).cloned().collect();
-        now.new = new.iter().map(id).collect();
-        now.gone.clone_from(&gone);
+        let untold = before.untold().still(&entry, self.state);
+        let (came, went) = news::difference(&before.vulnerabilities, &now.vulnerabilities);
+        let untold = untold.after(&came, &went);
+        let is_same = before.finds_as(&now);
+        drop(before);
         entry.database = Some(self.database.digest());
         entry.functions.get_or_insert_with(|| file::has_functions(&inventory));
-        entry.look = (!new.is_empty() || !gone.is_empty()).then_some(self.options.now);
+        entry.look = (!untold.is_empty()).then_some(self.options.now);
         entry.n_vulnerabilities = now.vulnerabilities.len() as u64;
-        let written = self.write(path, stored, &entry, &now, &inventory)?;
+        let news = untold.to(self.listener());
+        let is_new: Vec<bool> =
+            now.vulnerabilities.iter().map(|v| news.new.contains(&id(v))).collect();
+        let gone = news.gone.clone();
+        // Where the same is found the file stays as it is, which costs no flush of the disk.
+        let noted = if is_same {
+            let mut answer = answer.unwrap_or_default();
+            answer.note(untold.clone());
+            let head = AnswerHead { file: stored.digest, entry: entry.clone() };
+            let raw = Raw::new(head, &answer).map_err(|error| self.io(error))?;
+            is_noted(&raw, stored).then(|| Since::Noted(Box::new(raw)))
+        } else {
+            None
+        };
+        now.note(untold);
+        let since = match noted {
+            Some(since) => since,
+            None => Since::Nothing(self.write(path, stored, &entry, &now, &inventory)?),
+        };
+        let (new, details) = if self.options.details {
+            let all = now.vulnerabilities.iter().zip(&is_new);
+            let new = all.filter(|(_, is_new)| **is_new).map(|(v, _)| v.clone()).collect();
+            (new, Some((now, inventory)))
+        } else {
+            let mut is_new = is_new.into_iter();
+            now.vulnerabilities.retain(|_| is_new.next().unwrap_or_default());
+            (now.vulnerabilities, None)
+        };
         let n_still = entry.n_vulnerabilities.saturating_sub(new.len() as u64);
-        let details = self.options.details.then_some((now, inventory));
         let seen = Seen { entry, new, gone, n_still, details };
-        Ok(Looked { seen, is_matched: true, since: Since::Nothing(written) })
+        Ok(Looked { seen, is_matched: true, since })
     }
 
     /// Writes the inventory anew; the digest of the file.
@@ -509,19 +619,24 @@ impl Look<'_> {
         evaluation: &Evaluation,
         inventory: &Inventory,
     ) -> Result<Digest, Trouble> {
+        let (bytes, digest) = file::encode(entry, evaluation, inventory, self.store.file_max)
+            .map_err(|error| match error {
+                EncodeError::TooLarge => Trouble::File(error.to_string()),
+                EncodeError::Io(error) => self.io(error),
+            })?;
         let write = || {
-            let (bytes, digest) = file::encode(entry, evaluation, inventory)?;
             palisade_base::fs::write_atomic(path, &bytes, 0o600)?;
             // Room is made by when an image was scanned, not by when it was looked at.
-            std::fs::File::open(path)?.set_modified(stored.status.modified()?)?;
-            Ok(digest)
+            std::fs::File::open(path)?.set_modified(stored.status.modified()?)
         };
-        write().map_err(|error| self.io(error))
+        write().map_err(|error| self.io(error))?;
+        Ok(digest)
     }
 }
 
-fn id(v: &Vulnerability) -> (String, String) {
-    (v.id.clone(), v.purl.clone())
+/// Whether `raw` is kept beside the inventory: not what is more than the inventory itself.
+fn is_noted(raw: &Raw, stored: &Stored) -> bool {
+    raw.n_bytes() <= stored.status.len().max(NOTED_MIN)
 }
 
 /// Why one inventory could not be looked at.
@@ -532,6 +647,19 @@ pub(super) enum Trouble {
     Look(LookError),
 }
 
+impl Trouble {
+    /// What is more than [`Bounds`] allow, and how much that is.
+    fn too_large(how: &str) -> Self {
+        let who = "`palisade scan --stored` judges it";
+        Self::File(format!("it is too large for the watch ({how}): {who}"))
+    }
+
+    /// As [`Trouble::too_large`], of what is found in it now.
+    pub(super) fn too_many() -> Self {
+        Self::too_large("so much is found in it")
+    }
+}
+
 impl From<String> for Trouble {
     fn from(reason: String) -> Self {
         Self::File(reason)
@@ -540,7 +668,10 @@ impl From<String> for Trouble {
 
 impl From<ReadStoredError> for Trouble {
     fn from(error: ReadStoredError) -> Self {
-        Self::File(error.to_string())
+        match error {
+            ReadStoredError::Limit => Self::too_large("in bytes"),
+            error => Self::File(error.to_string()),
+        }
     }
 }
 
@@ -559,6 +690,7 @@ impl From<Matches> for Evaluation {
             n_dropped: found.n_dropped,
             new: HashSet::new(),
             gone: Vec::new(),
+            watch: None,
         }
     }
 }

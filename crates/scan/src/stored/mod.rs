@@ -12,12 +12,14 @@ mod changed;
 mod file;
 mod in_order;
 mod look;
+mod news;
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
 
 use palisade_base::{Digest, Timestamp};
 use palisade_model::Inventory;
@@ -26,7 +28,9 @@ use serde::{Deserialize, Serialize};
 use answers::{ANSWERS_BYTES_MAX, Reader};
 use file::Stored;
 pub use file::{Entry, Evaluation, FILE_BYTES_MAX};
-pub use look::{LookError, LookOptions, Seen, Summary};
+pub use look::{Bounds, LookError, LookOptions, Seen, Summary};
+use news::Listener;
+pub use news::News;
 
 /// Most inventories that are kept; what was scanned longest ago makes room.
 pub const INVENTORIES_MAX: usize = 20_000;
@@ -38,6 +42,11 @@ pub const NAMED_MAX: usize = 100;
 const CHAIN_MAX: usize = 256;
 const STATE_BYTES_MAX: u64 = 1 << 20;
 const SUFFIX: &str = ".inventory";
+/// How `tempfile` names what is not whole yet: this, and some letters and digits.
+const TEMPORARY: &str = ".tmp";
+const TEMPORARY_CHARS: usize = 6;
+/// How often it is tried to have the store that somebody else has.
+const LOCK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// A folder of inventories.
 #[derive(Debug, Clone)]
@@ -46,6 +55,22 @@ pub struct Store {
     inventories_max: usize,
     bytes_max: u64,
     answers_max: u64,
+    file_max: u64,
+    patience: Option<Patience>,
+}
+
+/// What is done while somebody else has the store.
+#[derive(Clone)]
+struct Patience {
+    /// How long it is waited; none: until it is free.
+    max: Option<Duration>,
+    say: Arc<dyn Fn() + Send + Sync>,
+}
+
+impl std::fmt::Debug for Patience {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Patience").field("max", &self.max).finish_non_exhaustive()
+    }
 }
 
 /// What the store as a whole remembers.
@@ -55,9 +80,14 @@ pub(crate) struct State {
     program: String,
     /// Databases that were asked, the last one at the end.
     chain: Vec<Digest>,
-    /// The last look whose answers were passed on ([`Store::acknowledge`]).
+    /// The last look whose answers were passed on to who reads them, or to the watch's sinks
+    /// ([`Store::acknowledge`]).
     #[serde(default)]
     looked: Option<Timestamp>,
+    /// The last look whose answers the watch passed on. None until it has looked for the first
+    /// time: what readers were told is told then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    watched: Option<Timestamp>,
     /// When the last look began, whose answers may not have been passed on.
     #[serde(default)]
     begun: Option<Timestamp>,
@@ -66,6 +96,25 @@ pub(crate) struct State {
     answers: Option<Digest>,
     /// Inventories that made room for others, ever.
     n_evicted: u64,
+}
+
+impl State {
+    /// Whether what was noted with `entry` is still to be told to `listener`.
+    fn is_untold(&self, entry: &Entry, listener: Listener) -> bool {
+        let told = match listener {
+            Listener::Reader => self.looked,
+            Listener::Watch => self.watched.or(self.looked),
+        };
+        entry.look.is_some_and(|look| told.is_none_or(|told| look > told))
+    }
+
+    /// The time of what is found `now`. It must be after what was told before, whatever the clock
+    /// says and whoever waited for whom.
+    fn time(&self, now: Timestamp) -> Timestamp {
+        let after = |time: Timestamp| Timestamp::from_nanos(time.as_nanos().saturating_add(1));
+        let earlier = [self.looked, self.watched, self.begun].into_iter().flatten().map(after);
+        earlier.fold(now, Timestamp::max)
+    }
 }
 
 /// A file of the store that could not be read.
@@ -99,7 +148,16 @@ impl Store {
             inventories_max: INVENTORIES_MAX,
             bytes_max: BYTES_MAX,
             answers_max: ANSWERS_BYTES_MAX,
+            file_max: FILE_BYTES_MAX,
+            patience: None,
         }
+    }
+
+    /// The same, but whoever finds that somebody else has it calls `say` and waits for `max`, or
+    /// without it until it is free. Otherwise it is waited in silence.
+    #[must_use]
+    pub fn waiting(self, max: Option<Duration>, say: impl Fn() + Send + Sync + 'static) -> Self {
+        Self { patience: Some(Patience { max, say: Arc::new(say) }), ..self }
     }
 
     /// Where it is.
@@ -112,16 +170,37 @@ impl Store {
     pub fn is_kept(&self, inventory: &Inventory, database: Option<Digest>, program: &str) -> bool {
         let Some(digest) = inventory.subject.digest else { return false };
         let path = self.path(digest);
-        let Ok(Stored { entry, .. }) = self.stored(&path) else { return false };
-        let is_it = entry.program == program
-            && entry.functions == Some(true)
-            && entry.n_packages == inventory.packages.len() as u64
-            && (database.is_none() || entry.database == database);
+        let Ok(stored) = self.stored(&path) else { return false };
+        let is_it = stored.entry.program == program
+            && stored.entry.functions == Some(true)
+            && stored.entry.n_packages == inventory.packages.len() as u64
+            && database.is_none_or(|database| self.is_evaluated(&stored, database, program));
         is_it && File::open(&path).and_then(|f| f.set_modified(SystemTime::now())).is_ok()
     }
 
+    /// Whether what is known of `stored` is what the release `program` finds by `database`: it was
+    /// written so, or the last look asked that database and found this very file.
+    fn is_evaluated(&self, stored: &Stored, database: Digest, program: &str) -> bool {
+        if stored.entry.database == Some(database) {
+            return true;
+        }
+        let state = self.state();
+        if state.program != program || state.chain.last() != Some(&database) {
+            return false;
+        }
+        let answers = state.answers.and_then(|digest| Reader::open(&self.folder, digest).ok());
+        answers.is_some_and(|answers| answers.seen().contains(&stored.digest))
+    }
+
     /// Keeps `inventory`, read by the release `program`, with what was found in it by database
-    /// `database`. Gives how many others made room. An inventory without the digest of an image is not kept.
+    /// `database`. Gives how many others made room. An inventory without the digest of an image is
+    /// not kept.
+    ///
+    /// Of an image that is stored for the first time, or that no database was asked about before,
+    /// nothing is news: the scan shows it. Of one that is stored already, what is found now and was not then stays news until it is
+    /// acknowledged, as if a look had found it, for nobody but who scans has seen it; so it is if
+    /// another release finds it, in packages that the earlier one did not see. Without a database
+    /// what was found before is kept, until one is asked.
     pub fn put(
         &self,
         inventory: &Inventory,
@@ -133,7 +212,28 @@ impl Store {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
         // A look that began before would write what it read over it.
         let _lock = self.lock()?;
+        self.sweep();
         let mut state = self.state();
+        let mut kept = evaluation.clone();
+        let mut look = None;
+        let known = self.known(digest, &state);
+        if let Some((entry, before)) = known.filter(|(_, before)| before.is_of_a_database()) {
+            let untold = before.untold().still(&entry, &state);
+            let untold = if database.is_some() {
+                let (came, went) = news::difference(&before.vulnerabilities, &kept.vulnerabilities);
+                untold.after(&came, &went)
+            } else {
+                kept = before;
+                untold
+            };
+            if !untold.is_empty() {
+                let time = state.time(now);
+                (look, state.begun) = (Some(time), Some(time));
+                // What is found after it must be later.
+                self.write_state(&state)?;
+            }
+            kept.note(untold);
+        }
         // An evaluation by a database that was replaced since is not up to date with the chain, nor
         // is one by another release than the one that looked.
         let is_ours = state.program.is_empty() || state.program == program;
@@ -145,12 +245,13 @@ impl Store {
             stored: now,
             database: database.filter(|digest| !stale(digest)),
             program: program.to_string(),
-            look: None,
+            look,
             functions: Some(true),
             n_packages: inventory.packages.len() as u64,
-            n_vulnerabilities: evaluation.vulnerabilities.len() as u64,
+            n_vulnerabilities: kept.vulnerabilities.len() as u64,
         };
-        let (bytes, _) = file::encode(&entry, evaluation, &file::compact(inventory))?;
+        let (bytes, _) = file::encode(&entry, &kept, &file::compact(inventory), self.file_max)
+            .map_err(io::Error::other)?;
         palisade_base::fs::write_atomic(&self.path(digest), &bytes, 0o600)?;
         let n_evicted = self.make_room(digest)?;
         if n_evicted > 0 {
@@ -160,25 +261,93 @@ impl Store {
         Ok(n_evicted)
     }
 
-    /// Notes that the answers of the look at `time` ([`Summary::time`]) were passed on. What was
-    /// new in a look that was not acknowledged, because it was interrupted or nobody could be told,
-    /// is new again in the next one.
+    /// What is known of the image `digest`, by its file and by looks since; none where it is not
+    /// stored, or cannot be read.
+    fn known(&self, digest: Digest, state: &State) -> Option<(Entry, Evaluation)> {
+        let stored = self.stored(&self.path(digest)).ok()?;
+        let answers = state.answers.and_then(|digest| Reader::open(&self.folder, digest).ok());
+        // What cannot be read of them is told once more.
+        let raw = answers.and_then(|mut answers| answers.take(digest).ok()?);
+        let raw = raw.filter(|raw| raw.head.file == stored.digest);
+        let since = raw.and_then(|raw| Some((raw.answer().ok()?, raw.head.entry)));
+        let (answer, entry) = since.map_or((None, None), |(a, entry)| (Some(a), Some(entry)));
+        let (evaluation, _) = stored.whole(answer.as_ref()).ok()?;
+        Some((entry.unwrap_or(stored.entry), evaluation))
+    }
+
+    /// Notes that the answers of the look at `time` ([`Summary::time`]) were passed on to who reads
+    /// them. What was new in a look that was not acknowledged, because it was interrupted or nobody
+    /// could be told, is new again in the next one. The watch is still to tell it.
     pub fn acknowledge(&self, time: Timestamp) -> io::Result<()> {
+        self.told(time, Listener::Reader)
+    }
+
+    /// As [`Store::acknowledge`], of what the watch told its sinks: it is no longer new to readers
+    /// either.
+    pub fn acknowledge_watch(&self, time: Timestamp) -> io::Result<()> {
+        self.told(time, Listener::Watch)
+    }
+
+    fn told(&self, time: Timestamp, listener: Listener) -> io::Result<()> {
         let _lock = self.lock()?;
         let mut state = self.state();
         state.looked = state.looked.max(Some(time));
+        if listener == Listener::Watch {
+            state.watched = state.watched.max(Some(time));
+        }
         self.write_state(&state)
     }
 
     /// Waits until nobody else changes what a look goes through: another process, or another
     /// thread of this one. Given back when it is dropped, or when the process ends.
     fn lock(&self) -> io::Result<File> {
+        use rustix::fs::FlockOperation::{LockExclusive, NonBlockingLockExclusive};
         let flags = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
         let mut options = File::options();
         options.create(true).truncate(false).write(true).mode(0o600).custom_flags(flags);
         let file = options.open(self.folder.join("lock"))?;
-        rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive)?;
-        Ok(file)
+        let Some(patience) = &self.patience else {
+            rustix::fs::flock(&file, LockExclusive)?;
+            return Ok(file);
+        };
+        let begun = Instant::now();
+        let mut is_said = false;
+        loop {
+            match rustix::fs::flock(&file, NonBlockingLockExclusive) {
+                Err(rustix::io::Errno::WOULDBLOCK) => {}
+                other => return other.map(|()| file).map_err(Into::into),
+            }
+            if !std::mem::replace(&mut is_said, true) {
+                (patience.say)();
+            }
+            match patience.max {
+                None => {
+                    rustix::fs::flock(&file, LockExclusive)?;
+                    return Ok(file);
+                }
+                Some(max) if begun.elapsed() >= max => {
+                    let why = "a look at the stored inventories is under way";
+                    return Err(io::Error::new(io::ErrorKind::TimedOut, why));
+                }
+                Some(_) => std::thread::sleep(LOCK_INTERVAL),
+            }
+        }
+    }
+
+    /// Removes what writers left that were killed. Under the lock nobody writes.
+    fn sweep(&self) {
+        for entry in std::fs::read_dir(&self.folder).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let random = name.to_str().and_then(|name| name.strip_prefix(TEMPORARY));
+            let is_temporary = random.is_some_and(|random| {
+                random.len() == TEMPORARY_CHARS
+                    && random.bytes().all(|byte| byte.is_ascii_alphanumeric())
+            });
+            // What stays costs room, and the next one tries once more.
+            if is_temporary && entry.file_type().is_ok_and(|kind| kind.is_file()) {
+                let _ = std::fs::remove_file(entry.path());
+            }
+        }
     }
 
     /// What is stored.

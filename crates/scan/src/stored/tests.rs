@@ -3,6 +3,10 @@
 use palisade_model::package::Subject;
 use palisade_model::{Distribution, Package, PackageKind};
 
+mod bounds;
+mod faults;
+mod told;
+
 use super::*;
 use crate::db::{Advisory, Database, DatabaseBuilder, Range, RangeEnd};
 
@@ -49,8 +53,20 @@ fn database(path: &Path, hit: impl Iterator<Item = usize>) -> Database {
     Database::open(path).unwrap()
 }
 
+/// The bytes of a file in which nothing was found.
+fn encoded(entry: &Entry, inventory: &Inventory) -> Vec<u8> {
+    file::encode(entry, &Evaluation::default(), inventory, FILE_BYTES_MAX).unwrap().0
+}
+
 fn look_untold(store: &Store, database: &Database, now: Timestamp) -> (Vec<Seen>, Summary) {
-    let options = LookOptions { now, program: "1", details: false, full: false, n_threads_max: 4 };
+    let options = LookOptions {
+        now,
+        program: "1",
+        details: false,
+        full: false,
+        n_threads_max: 4,
+        watch: None,
+    };
     let mut seen = Vec::new();
     let summary = store.look(database, &options, &mut |one| seen.push(one)).unwrap();
     (seen, summary)
@@ -254,7 +270,7 @@ fn what_was_stored_before_functions_were_kept_wants_another_scan() {
         let path = store.path(inventory.subject.digest.unwrap());
         let mut entry = store.stored(&path).unwrap().entry;
         entry.functions = None;
-        let (bytes, _) = file::encode(&entry, &Evaluation::default(), inventory).unwrap();
+        let bytes = encoded(&entry, inventory);
         std::fs::write(&path, bytes).unwrap();
     };
     put_old(&Inventory { programs: vec![], ..image.clone() });
@@ -281,8 +297,13 @@ fn what_was_stored_before_functions_were_kept_wants_another_scan() {
     // The same image, scanned again, is stored again although the database is the same.
     assert!(!store.is_kept(&image, digest, "1"));
     store.put(&image, &Evaluation::default(), None, ("1", NOW)).unwrap();
-    let (seen, _) = look(&store, &database);
-    assert_eq!(answers(&seen), [("CVE-F".into(), "present"), ("CVE-G".into(), "absent")]);
+    // They were found before, and what is known of them better is no news.
+    let seen = said(&store, &database, false, NOW, None);
+    assert_eq!(answers(&seen), []);
+    let answers: Vec<_> = seen.iter().flat_map(|seen| &seen.details).collect();
+    let answers = answers.iter().flat_map(|(evaluation, _)| &evaluation.vulnerabilities);
+    let answers = answers.map(|v| (v.id.as_str(), v.symbols.as_ref().unwrap().answer.as_str()));
+    assert_eq!(answers.collect::<Vec<_>>(), [("CVE-F", "present"), ("CVE-G", "absent")]);
     assert_eq!(told(&seen), wanted(true));
     store.put(&image, &Evaluation::default(), digest, ("1", NOW)).unwrap();
     assert!(store.is_kept(&image, digest, "1"));
@@ -319,15 +340,21 @@ fn ten_thousand_inventories_after_a_hundred_advisories() {
             functions: Some(true),
         };
         // Written at once: what puts one in is not what is measured.
-        let (bytes, _) = file::encode(&entry, &Evaluation::default(), &inventory).unwrap();
+        let bytes = encoded(&entry, &inventory);
         std::fs::write(store.path(inventory.subject.digest.unwrap()), bytes).unwrap();
     }
     // As if the old database had been asked: all evaluations by it count.
     let state = State { program: "1".into(), chain: vec![old.digest()], ..State::default() };
     store.write_state(&state).unwrap();
     store.keep_database(&path);
-    let options =
-        LookOptions { now: NOW, program: "1", details: false, full: false, n_threads_max: 4 };
+    let options = LookOptions {
+        now: NOW,
+        program: "1",
+        details: false,
+        full: false,
+        n_threads_max: 4,
+        watch: None,
+    };
     let new = database(&path, 19_400..19_500);
     // The peak of what made the inventories does not count.
     std::fs::write("/proc/self/clear_refs", "5").unwrap();
@@ -395,6 +422,7 @@ fn looks_wait_for_each_other() {
                 details: false,
                 full: false,
                 n_threads_max: 4,
+                watch: None,
             };
             let order = std::sync::atomic::Ordering::SeqCst;
             let mut n = 0;
@@ -417,8 +445,14 @@ fn looks_wait_for_each_other() {
 }
 
 /// What a look says of everything, as it is shown.
-fn said(store: &Store, database: &Database, full: bool, now: Timestamp) -> Vec<Seen> {
-    let options = LookOptions { now, program: "1", details: true, full, n_threads_max: 4 };
+fn said(
+    store: &Store,
+    database: &Database,
+    full: bool,
+    now: Timestamp,
+    watch: Option<Bounds>,
+) -> Vec<Seen> {
+    let options = LookOptions { now, program: "1", details: true, full, n_threads_max: 4, watch };
     let mut seen = Vec::new();
     store.look(database, &options, &mut |one| seen.push(one)).unwrap();
     seen
@@ -508,11 +542,18 @@ fn of_numbers(path: &Path, numbers: &[(usize, usize)]) -> Database {
 proptest::proptest! {
     #![proptest_config(proptest::test_runner::Config::with_cases(24))]
 
-    /// Looks that read what changed alone say what a store says that matches everything anew.
+    /// Looks that read what changed alone say what a store says that matches everything anew, and
+    /// both say to each listener what differs from what it was told last.
     #[test]
     fn a_look_at_what_changed_says_what_a_look_at_everything_says(
         databases in proptest::collection::vec(
-            (proptest::collection::vec((0_usize..4, 0_usize..60), 0..14), proptest::bool::ANY), 2..6),
+            (
+                proptest::collection::vec((0_usize..4, 0_usize..60), 0..14),
+                proptest::bool::ANY,
+                proptest::bool::ANY,
+            ),
+            2..7,
+        ),
         small: bool,
     ) {
         let folder = tempfile::tempdir().unwrap();
@@ -525,10 +566,14 @@ proptest::proptest! {
                 store.put(&mixed(name, shift), &Evaluation::default(), None, ("1", NOW)).unwrap();
             }
         }
-        for (n, (numbers, is_told)) in databases.iter().enumerate() {
+        // Of each image what readers were told, and the watch once it has looked.
+        let mut told: [Option<Vec<Ids>>; 2] = [Some(vec![Ids::new(); 3]), None];
+        for (n, (numbers, is_told, by_watch)) in databases.iter().enumerate() {
             let database = of_numbers(&folder.path().join(format!("{n}.db")), numbers);
             let now = NOW + std::time::Duration::from_secs(n as u64 + 1);
-            let (some, all) = (said(&delta, &database, false, now), said(&full, &database, true, now));
+            let watch = by_watch.then_some(LARGE);
+            let some = said(&delta, &database, false, now, watch);
+            let all = said(&full, &database, true, now, watch);
             // Which look found something last may differ; what is said may not.
             let shown = |seen: &Seen| {
                 let (evaluation, inventory) = seen.details.as_ref().unwrap();
@@ -545,18 +590,50 @@ proptest::proptest! {
             for (some, all) in some.iter().zip(&all) {
                 proptest::prop_assert_eq!(shown(some), shown(all), "look {}", n);
             }
+            if *by_watch && told[1].is_none() {
+                told[1] = told[0].clone();
+            }
+            let found: Vec<Ids> =
+                some.iter().map(|seen| pairs(&seen.details.as_ref().unwrap().0.vulnerabilities)).collect();
+            let before = told[usize::from(*by_watch)].clone().unwrap();
+            for ((seen, found), before) in some.iter().zip(&found).zip(&before) {
+                let new: Ids = found.difference(before).cloned().collect();
+                let gone: Ids = before.difference(found).cloned().collect();
+                proptest::prop_assert_eq!(pairs(&seen.new), new, "look {}", n);
+                proptest::prop_assert_eq!(pairs(&seen.gone), gone, "look {}", n);
+            }
             let listed = |store: &Store| {
                 let entries = store.list().unwrap().entries;
                 entries.iter().map(|entry| entry.n_vulnerabilities).collect::<Vec<_>>()
             };
             proptest::prop_assert_eq!(listed(&delta), listed(&full));
+            for store in [&delta, &full].into_iter().filter(|_| *is_told) {
+                if *by_watch {
+                    store.acknowledge_watch(now).unwrap();
+                } else {
+                    store.acknowledge(now).unwrap();
+                }
+            }
             if *is_told {
-                delta.acknowledge(now).unwrap();
-                full.acknowledge(now).unwrap();
+                told[0] = Some(found.clone());
+            }
+            if *is_told && *by_watch {
+                told[1] = Some(found);
             }
         }
     }
 }
+
+/// Identifiers and package URLs.
+type Ids = std::collections::BTreeSet<(String, String)>;
+
+fn pairs(list: &[palisade_model::finding::Vulnerability]) -> Ids {
+    list.iter().map(news::id).collect()
+}
+
+/// Room for all that a test stores.
+const LARGE: Bounds =
+    Bounds { packages_max: 1000, vulnerabilities_max: 10_000, bytes_max: 10 << 20 };
 
 #[test]
 fn what_looks_found_is_never_lost_nor_taken_for_another_images() {
@@ -581,7 +658,8 @@ fn what_looks_found_is_never_lost_nor_taken_for_another_images() {
     assert_eq!(store.list().unwrap().entries[0].n_vulnerabilities, 2);
 
     // An image that is stored again is what was stored, not what was said of it before.
-    store.put(&inventory("a", 0..2), &Evaluation::default(), None, ("1", NOW)).unwrap();
+    let digest = Some(second.digest());
+    store.put(&inventory("a", 0..2), &Evaluation::default(), digest, ("1", NOW)).unwrap();
     let listed = |n: usize| store.list().unwrap().entries[n].n_vulnerabilities;
     let a = usize::from(Digest::of(b"a").as_bytes() > Digest::of(b"b").as_bytes());
     assert_eq!((listed(a), listed(1 - a)), (0, 2));
@@ -622,9 +700,9 @@ fn what_looks_found_is_never_lost_nor_taken_for_another_images() {
         // What was noted in it alone is told once more.
         let told = &seen[1 - a];
         assert_eq!((told.n_still, ids(&told.new), told.gone.len()), (4, vec!["CVE-2026-00004"], 0));
-        // All of it is in the inventories now, and of the answers only what was seen is left.
-        let n_bytes = std::fs::metadata(&answers()[0]).unwrap().len();
-        assert_eq!((answers().len(), n_bytes), (1, 8 + 2 * 32 + 4));
+        // All of it is in the inventory now.
+        let entry = store.stored(&path).unwrap().entry;
+        assert_eq!((answers().len(), entry.n_vulnerabilities), (1, 5));
         restore(&stored);
     }
 }

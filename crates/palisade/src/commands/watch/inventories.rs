@@ -5,11 +5,24 @@ use std::path::PathBuf;
 use palisade_agent::inventories::{self, Inventories, InventoryDesk, Looked, OnImage};
 use palisade_base::Timestamp;
 use palisade_scan::db::ReadDatabaseError;
-use palisade_scan::stored::{LookOptions, Store};
+use palisade_scan::stored::{Bounds, LookOptions, Store};
 
 use super::super::{Context, db, stored};
 use crate::cli;
 use crate::exit::{Exit, Failure, OrExit as _};
+
+/// What a look takes of one inventory, which a hostile image may have made as large as it can, so
+/// that nobody's image has the service killed (`MemoryHigh=256M`, `MemoryMax=512M`, of which events
+/// have 34 MiB and more).
+///
+/// A package and a vulnerability take some 0.5 KiB besides their texts, which `bytes_max` bounds
+/// twice: of what is read, and of what is found now. At once in memory are all packages with what
+/// was found last (24 MiB and 40,000 × 0.5 KiB), what is found now (24 MiB), the document that was
+/// inflated last (24 MiB), identifiers of what is new (24 MiB, and again while they are written)
+/// and what is new in the inventory before it (24 MiB): 170 MiB, if everything is as hostile as
+/// can be. An image of 1,500 packages with 5,000 vulnerabilities, which is a large one, takes 20.
+const BOUNDS: Bounds =
+    Bounds { packages_max: 20_000, vulnerabilities_max: 20_000, bytes_max: 24 << 20 };
 
 /// Starts the thread that looks at them; none when nobody wants it.
 pub(super) fn begin(
@@ -48,6 +61,7 @@ impl Stored {
             full: false,
             // What the service may take is bounded, and events come first.
             n_threads_max: 1,
+            watch: Some(BOUNDS),
         };
         let mut each = |seen: palisade_scan::stored::Seen| {
             if !seen.new.is_empty() {
@@ -76,7 +90,7 @@ impl Inventories for Stored {
     }
 
     fn acknowledge(&mut self, time: Timestamp) -> Result<(), String> {
-        self.store.acknowledge(time).map_err(|error| {
+        self.store.acknowledge_watch(time).map_err(|error| {
             format!(
                 "that the stored inventories were looked at cannot be noted in `{}`: {error}; \
                  what was told is told again after a restart",
