@@ -317,8 +317,8 @@ fn a_probe_that_is_killed_leaves_nothing() {
     wait_for("its container", SOON, || (left_of(pid).len() >= 3).then_some(()));
     kill(wait_for("its keeper", SOON, || keeper_of(pid)));
     probe.signal(rustix::process::Signal::KILL);
+    // Whatever probe starts next takes it away, which may be one of another test.
     drop(probe);
-    assert!(left_of(pid).len() >= 3, "{:?}", left_of(pid));
     self::probe(&bed, &["dir:/etc"]).expect_error(2, "does not say which program");
     assert_eq!(left_of(pid), Vec::<String>::new());
 }
