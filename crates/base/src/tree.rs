@@ -140,8 +140,8 @@ fn as_path(name: &CStr) -> &Path {
 mod tests {
     use super::*;
 
-    /// Says to the test below that it is the process with few descriptors.
-    const WITH_FEW: &str = "PALISADE_TEST_REMOVE_TREE";
+    /// The argument that tells the test below that it is the process with few descriptors.
+    const WITH_FEW: &str = "with-few=";
     const LEVELS: usize = 3000;
 
     fn make_deep(top: &Path) {
@@ -162,7 +162,8 @@ mod tests {
     /// With 256 descriptors and 3,000 levels, each with a second folder.
     #[test]
     fn neither_descriptors_nor_the_stack_bound_the_depth() {
-        if let Some(folder) = std::env::var_os(WITH_FEW) {
+        let argument = |arg: String| arg.strip_prefix(WITH_FEW).map(str::to_string);
+        if let Some(folder) = std::env::args().find_map(argument) {
             let top = Path::new(&folder).join("top");
             remove_tree(&top).unwrap();
             return;
@@ -175,7 +176,7 @@ mod tests {
             .args(["-c", r#"ulimit -Sn 256 && exec "$0" "$@""#])
             .arg(std::env::current_exe().unwrap())
             .args(["--exact", name])
-            .env(WITH_FEW, folder.path())
+            .arg(format!("{WITH_FEW}{}", folder.path().display()))
             .stdout(std::process::Stdio::null())
             .status()
             .unwrap();
