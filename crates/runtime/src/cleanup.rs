@@ -320,6 +320,7 @@ pub(crate) mod tests {
         let paths = crate::RuntimePaths {
             state: at("state"),
             data: at("data"),
+            leases: at("leases"),
             cgroup_parent: "/parent".into(),
         };
         let mount = format!("1 2 0:1 / {} rw - cgroup freezer rw,freezer", at("groups").display());
