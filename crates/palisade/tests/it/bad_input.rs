@@ -88,7 +88,9 @@ fn state(folder: &Path) -> Vec<String> {
     lines.extend(listing(&folder.join("run")));
     let usual = |line: &String| {
         let line = line.strip_prefix(&*folder.to_string_lossy()).unwrap_or(line);
-        ["/data/policies/", "/data/ids/", "/run/lock"].iter().any(|part| line.starts_with(part))
+        ["/data/policies/", "/data/ids/", "/run/lock", "/run/names.lock"]
+            .iter()
+            .any(|part| line.starts_with(part))
             || [
                 "/data/layers/",
                 "/data/containers/",
