@@ -15,9 +15,6 @@ const HARMLESS_DEVICES: [&str; 6] =
 const ENGINE_FILES: [&str; 4] =
     ["/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/run/.containerenv"];
 
-/// Where `palisade run` keeps them, by the containers' ids.
-const OWN_BUNDLES: &str = "/run/palisade/bundles/";
-
 /// One mount.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Mount {
@@ -119,6 +116,15 @@ fn on_host(line: &Line, host: &[Line]) -> Option<String> {
     best.map(|(_, path)| path)
 }
 
+/// Whether `host` is the file `name` of a bundle of `palisade run`: `bundles/ID/NAME` in whatever
+/// folder it runs in.
+fn is_own_file(host: &str, name: &str) -> bool {
+    let mut parts = host.rsplit('/');
+    let is_named = parts.next() == Some(name);
+    let is_id = |id: &str| id.len() == 64 && id.bytes().all(|b| b.is_ascii_hexdigit());
+    is_named && parts.next().is_some_and(is_id) && parts.next() == Some("bundles")
+}
+
 /// Whether the engine has put `host` there, and not who asked for a mount at the same place: a
 /// container of the host's root has that at `/` as well.
 fn is_engines(at: &str, host: &str, writable: bool) -> bool {
@@ -126,11 +132,7 @@ fn is_engines(at: &str, host: &str, writable: bool) -> bool {
         return is_engine_root(host) || host_path_exposes(host, writable).is_none();
     }
     let name = at.rsplit('/').next().unwrap_or_default();
-    let own = host.strip_prefix(OWN_BUNDLES).and_then(|rest| rest.split_once('/'));
-    let is_own = own.is_some_and(|(id, file)| {
-        file == name && id.len() == 64 && id.bytes().all(|b| b.is_ascii_hexdigit())
-    });
-    is_own || is_engine_file(host, name, writable)
+    is_own_file(host, name) || is_engine_file(host, name, writable)
 }
 
 /// The mounts of a container, by its `mountinfo` and the host's.

@@ -245,6 +245,9 @@ fn what_an_engine_gives_is_told_from_what_was_asked_for() {
         false,
     );
     check("/etc/hosts", &in_run("/palisade/bundles/x/hosts", "/etc/hosts"), false);
+    // A run folder may be any.
+    check("/etc/hosts", &in_run(&format!("/own/bundles/{id}/hosts"), "/etc/hosts"), true);
+    check("/etc/hosts", &in_run(&format!("/own/others/{id}/hosts"), "/etc/hosts"), false);
     check("/etc/hosts", &in_run("/docker.sock", "/etc/hosts"), false);
 }
 
