@@ -13,7 +13,7 @@ use crate::layout::{DPKG_STATUS, Layer, Layout, OS_RELEASE};
 use crate::support::{Ended, Running, finish, mounts_of, palisade, wait_for};
 
 /// How long anything may take that ought to happen at once, on a busy machine.
-pub(crate) const SOON: Duration = Duration::from_mins(1);
+pub(crate) const SOON: Duration = Duration::from_mins(3);
 
 /// Names under which the one program is known in the image.
 const PROGRAMS: [&str; 10] =
