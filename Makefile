@@ -98,9 +98,10 @@ deny: ## Licences, sources, duplicates and known vulnerabilities of what is depe
 	cargo deny check
 
 .PHONY: lint
-lint: ## Formatting, clippy with warnings as errors, structure
+lint: ## Formatting, clippy with warnings as errors, the fuzz targets compile, structure
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	$(CARGO) check --manifest-path fuzz/Cargo.toml --bins --locked
 	$(CARGO) xtask tidy
 
 .PHONY: install

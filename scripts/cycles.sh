@@ -227,11 +227,12 @@ done
 find "$work/run" "$work/data" "$work/state" "$work/tmp" "$work/runc" "$work/bundles" -mindepth 1 \
     ! -path "$work/data/layers*" ! -path "$work/data/ids" ! -path "$work/data/ids/ledger.*" ! -path "$work/data/logs*" \
     ! -path "$work/data/policies" ! -path "$work/data/policies/*.yaml" \
-    ! -path "$work/state/runtimes*" ! -path "$work/run/names.lock" \
+    ! -path "$work/state/runtimes*" ! -path "$work/run/runtimes*" ! -path "$work/run/names.lock" \
     ! -name lock ! -path "$work/run/containers" ! -path "$work/run/bundles" ! -path "$work/run/runc" ! -path "$work/data/containers" \
     2>/dev/null >"$work/files" || true
 grep -ls "$work/run/" /run/palisade/network/*.json >>"$work/files" || true
-next=$(cat "$work/data/ids/ledger.json" 2>/dev/null | tr -dc 0-9 || true)
+# The first id that was not handed out: of those that were set aside, or the ledger's own.
+next=$(sed -nE 's/.*"next":([0-9]+).*/\1/p' "$work/data/ids/ledger.aside" "$work/data/ids/ledger.json" 2>/dev/null | head -n 1 || true)
 n_ranges=$(((${next:-$first_id} - first_id) / 65536))
 echo "| cycles | $(counted done) in $((SECONDS - begun)) s, seed $seed, $jobs at a time |"
 echo "| killed in between | $(counted killed) |"
@@ -243,7 +244,7 @@ row "left: ports of the bridge and their filters" "$(ports)"
 row "left: files" "$(grep -c . "$work/files" || true)"
 # Ranges are handed out in order and not returned: more of them than containers would be lost ones.
 # The machine's register, which other data folders share: what names ours.
-row "left: id ranges in the machine's register" "$({ grep -rlF "$work/data/" /var/lib/palisade/ranges 2>/dev/null || true; } | wc -l)"
+row "left: id ranges in the machine's register" "$({ find /var/lib/palisade/ranges -lname "$work/data/*" 2>/dev/null || true; } | wc -l)"
 row "left: id ranges beyond one for each container" "$((n_ranges > $(counted ranges) ? n_ranges - $(counted ranges) : 0))"
 if [ "$status" -ne 0 ]; then
     head -n 20 "$work/failures" >&2 2>/dev/null || true

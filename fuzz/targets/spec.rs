@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use palisade_base::Timestamp;
-use palisade_harden::{EngineFacts, Facts, ImageFacts, Machine, harden_container, harden_exec};
+use palisade_harden::{EngineFacts, Facts, ImageFacts, Machine, Rlimit, harden_container, harden_exec};
 use palisade_policy::Policy;
 use serde_json::{Value, json};
 
@@ -14,7 +14,8 @@ fuzz_target!(|data: &[u8]| {
     let policy = Policy::builtin(name).expect("a built-in policy").policy;
     let machine = Machine {
         architecture: "x86_64".into(),
-        rlimits_max: [("RLIMIT_NOFILE".to_string(), 1024)].into(),
+        rlimits: [("RLIMIT_NOFILE", Rlimit { soft: 1024, hard: 1024 })].into(),
+        may_raise_rlimits: which & 4 == 0,
         can_limit_swap: true,
         disk: None,
     };
@@ -27,7 +28,7 @@ fuzz_target!(|data: &[u8]| {
     }
     if let Some(process) = spec.get("process") {
         let first = json!({"capabilities": {"bounding": []}});
-        if let Ok(hardened) = harden_exec(process.clone(), &first, &policy, &facts, &engine) {
+        if let Ok(hardened) = harden_exec(process.clone(), Some(&first), &policy, &facts, &engine) {
             let kept = hardened.spec.pointer("/capabilities/effective").and_then(Value::as_array);
             assert!(kept.is_none_or(Vec::is_empty), "an exec has more than its container");
         }

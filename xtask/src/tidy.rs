@@ -20,8 +20,13 @@ pub(crate) fn run() -> Result<Vec<String>> {
     Ok(problems)
 }
 
+/// As cargo says it when it runs this program: clones that share a target folder share the program
+/// too, which may have been compiled in another.
+#[expect(clippy::disallowed_methods, reason = "cargo's own word, no setting")]
 fn workspace_root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new(".")).to_path_buf()
+    let folder = std::env::var_os("CARGO_MANIFEST_DIR")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    folder.parent().unwrap_or(Path::new(".")).to_path_buf()
 }
 
 fn metadata(root: &Path) -> Result<serde_json::Value> {

@@ -11,6 +11,7 @@ pub mod diagnostic;
 pub mod digest;
 pub mod error;
 pub mod fs;
+pub mod json;
 pub mod root;
 pub mod suggest;
 pub mod text;

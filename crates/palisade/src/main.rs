@@ -110,7 +110,7 @@ fn run(environment: &Environment, arguments: &[OsString]) -> u8 {
         environment.home.as_deref(),
         environment.xdg_config_home.as_deref().map(Path::new),
     );
-    let configured = match settings::read(&Cli::command(), &files) {
+    let configured = match settings::read(Cli::command, &files) {
         Ok(configured) => configured,
         Err(problems) => {
             for problem in problems {
@@ -119,7 +119,7 @@ fn run(environment: &Environment, arguments: &[OsString]) -> u8 {
             return Exit::Usage as u8;
         }
     };
-    let command = settings::layer(Cli::command(), &configured);
+    let command = settings::layer_named(Cli::command(), &configured, arguments);
     let parsed = command
         .try_get_matches_from(arguments)
         .and_then(|mut matches| Cli::from_arg_matches_mut(&mut matches));

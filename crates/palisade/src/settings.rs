@@ -5,7 +5,9 @@
 //! and from configuration files as key `long` of the section `c` (or of the top level).
 //! Keys that name no flag are errors, with a suggestion.
 
+use std::cell::LazyCell;
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::{Arg, ArgAction, Command};
@@ -39,24 +41,35 @@ pub(crate) fn config_files(home: Option<&Path>, xdg: Option<&Path>) -> Vec<PathB
 }
 
 /// Gives every flag of `command` its environment variable and its configured value.
-pub(crate) fn layer(mut command: Command, configured: &Configured) -> Command {
-    command = layer_args(command, "", configured);
-    let names: Vec<String> =
-        command.get_subcommands().map(|sub| sub.get_name().to_string()).collect();
-    for name in names {
-        command = command.mut_subcommand(&name, |sub| layer_subcommand(sub, &name, configured));
-    }
-    command
+pub(crate) fn layer(command: Command, configured: &Configured) -> Command {
+    layer_tree(command, "", configured, &|_| true)
 }
 
-/// Layers a command and its own subcommands; the section is the path: `respond.show`.
-fn layer_subcommand(command: Command, section: &str, configured: &Configured) -> Command {
+/// The same for those of its subcommands that `arguments` may mean, which is quicker.
+pub(crate) fn layer_named(
+    command: Command,
+    configured: &Configured,
+    arguments: &[OsString],
+) -> Command {
+    let is_named = |name: &str| arguments.iter().any(|argument| argument == name);
+    layer_tree(command, "", configured, &is_named)
+}
+
+/// Layers a command and those of its own subcommands that are `wanted`; the section is the path:
+/// `respond.show`.
+fn layer_tree(
+    command: Command,
+    section: &str,
+    configured: &Configured,
+    wanted: &dyn Fn(&str) -> bool,
+) -> Command {
     let mut command = layer_args(command, section, configured);
-    let names: Vec<String> =
-        command.get_subcommands().map(|sub| sub.get_name().to_string()).collect();
+    let names = command.get_subcommands().map(|sub| sub.get_name().to_string());
+    let names: Vec<String> = names.filter(|name| wanted(name)).collect();
     for name in names {
-        let section = format!("{section}.{name}");
-        command = command.mut_subcommand(&name, |sub| layer_subcommand(sub, &section, configured));
+        let section = if section.is_empty() { name.clone() } else { format!("{section}.{name}") };
+        command =
+            command.mut_subcommand(&name, |sub| layer_tree(sub, &section, configured, wanted));
     }
     command
 }
@@ -106,9 +119,13 @@ fn known_keys(command: &Command) -> BTreeMap<String, Vec<String>> {
     keys
 }
 
-/// Reads those of `files` that exist; a later file overrides an earlier one.
-pub(crate) fn read(command: &Command, files: &[PathBuf]) -> Result<Configured, Vec<Diagnostic>> {
-    let keys = known_keys(command);
+/// Reads those of `files` that exist; a later file overrides an earlier one. The command tree is
+/// made where there is one to be held against it: that takes milliseconds.
+pub(crate) fn read(
+    tree: impl Fn() -> Command,
+    files: &[PathBuf],
+) -> Result<Configured, Vec<Diagnostic>> {
+    let keys = LazyCell::new(|| known_keys(&tree()));
     let mut configured = Configured::default();
     let mut problems = Vec::new();
     for path in files {
@@ -255,7 +272,7 @@ mod tests {
     fn read_text(text: &str) -> Result<Configured, Vec<Diagnostic>> {
         let mut file = tempfile_in_target();
         std::io::Write::write_all(&mut file.1, text.as_bytes()).unwrap();
-        let result = read(&tree(), std::slice::from_ref(&file.0));
+        let result = read(tree, std::slice::from_ref(&file.0));
         std::fs::remove_file(&file.0).unwrap();
         result
     }
@@ -282,6 +299,19 @@ mod tests {
         assert_eq!(parse(&["palisade", "scan", "--format", "html"]).as_deref(), Some("html"));
     }
 
+    #[test]
+    fn what_arguments_do_not_name_is_left_alone() {
+        let named = |arguments: &[&str]| {
+            let arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
+            let command = layer_named(tree(), &Configured::default(), &arguments);
+            let scan = command.find_subcommand("scan").unwrap();
+            scan.get_arguments().any(|arg| arg.get_env().is_some())
+        };
+        assert!(named(&["palisade", "--color", "never", "scan", "x"]));
+        assert!(named(&["palisade", "help", "scan"]));
+        assert!(!named(&["palisade", "--help"]));
+    }
+
     mod root {
         use super::*;
 
@@ -293,7 +323,7 @@ mod tests {
                 eprintln!("skipped: only root can give a file away");
                 return;
             }
-            let refused = || read(&tree(), std::slice::from_ref(&path)).is_err();
+            let refused = || read(tree, std::slice::from_ref(&path)).is_err();
             assert!(refused());
             chown(&path, Some(0), None).unwrap();
             assert!(!refused());

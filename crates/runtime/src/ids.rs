@@ -4,9 +4,14 @@
 //! gone. A range that came back would own them, so ranges are handed out in order and
 //! not returned. The ledger is one number in a file, replaced atomically under a lock.
 //!
+//! To flush a disk takes longer than to make a container. The number therefore runs ahead by some
+//! ranges, and which of them are left is noted beside it without a flush, for this boot of the
+//! machine alone: whatever of that a power failure loses, none comes back.
+//!
 //! Each data folder has a ledger of its own. What two of them hand out at one time differs by the
-//! machine's register: a file for each range that names what its holder has on disk, and that
-//! counts for nothing when that is gone.
+//! machine's register: for each range a symbolic link to what its holder has on disk, which is
+//! never followed and counts for nothing when that is gone. It needs no flush either: no container
+//! outlives the machine.
 
 use std::ops::Range;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
@@ -22,6 +27,14 @@ use crate::paths::make_folder;
 
 /// Ids of one container.
 pub const IDS_PER_CONTAINER: u32 = 65_536;
+
+/// Ranges that are set aside at once: a flush for each so many containers, and what the end of a
+/// boot loses at most.
+const RANGES_SET_ASIDE: u32 = 16;
+/// Which boot of the machine it is (`random(4)`).
+const BOOT: &str = "/proc/sys/kernel/random/boot_id";
+/// Bytes of that which are read.
+const BOOT_BYTES_MAX: u64 = 64;
 
 /// Bytes of the ledger that are read.
 const LEDGER_BYTES_MAX: u64 = 4096;
@@ -103,11 +116,22 @@ fn parse_subids(text: &str) -> impl Iterator<Item = Range<u32>> + '_ {
     })
 }
 
-/// What is on disk.
+/// What is on disk for ever.
 #[derive(Debug, Serialize, Deserialize)]
 struct Ledger {
-    /// The first id that was never handed out.
+    /// The first id that was never set aside.
     next: u32,
+}
+
+/// What is left of the ranges that were set aside last.
+#[derive(Debug, Serialize, Deserialize)]
+struct Aside {
+    /// The boot of the machine in which it holds.
+    boot: String,
+    /// The first id that was not handed out.
+    next: u32,
+    /// The end, which is the ledger's number: with another it counts for nothing.
+    end: u32,
 }
 
 /// The ledger of one data folder.
@@ -128,20 +152,34 @@ impl IdLedger {
     pub fn allocate(&self, holder: &Path) -> Result<IdRange, IdsError> {
         let _lock = lock(&self.path.with_extension("lock"))?;
         let _machine = self.lock_register()?;
-        let range = self.next()?;
-        if let Some(entry) = self.entry(range.first) {
-            palisade_base::fs::write_atomic(&entry, holder.as_os_str().as_bytes(), 0o600)
-                .map_err(io("write", &entry))?;
+        let never = self.never_set_aside()?;
+        let boot = boot();
+        let range = self.free_from(self.first_left(never, boot.as_deref()))?;
+        if let Some(entry) = self.entry(range.start) {
+            register(&entry, holder).map_err(io("write", &entry))?;
         }
-        let next = range.first.saturating_add(range.count);
-        let ledger = serde_json::to_vec(&Ledger { next })
-            .map_err(|_| IdsError::Damaged(self.path.clone()))?;
         sweep(self.path.parent());
-        sweep(self.space.register.as_deref());
-        self.forget_gone(range.first / IDS_PER_CONTAINER);
-        palisade_base::fs::write_atomic(&self.path, &ledger, 0o600)
-            .map_err(io("write", &self.path))?;
-        Ok(range)
+        self.forget_gone(range.start / IDS_PER_CONTAINER);
+        let end = if range.end <= never {
+            never
+        } else {
+            // Without a boot to note them for, none more than is needed.
+            let n_more = if boot.is_some() { RANGES_SET_ASIDE - 1 } else { 0 };
+            let end = range.end.saturating_add(n_more * IDS_PER_CONTAINER).min(self.space.ids.end);
+            let ledger = serde_json::to_vec(&Ledger { next: end })
+                .map_err(|_| IdsError::Damaged(self.path.clone()))?;
+            palisade_base::fs::write_atomic(&self.path, &ledger, 0o600)
+                .map_err(io("write", &self.path))?;
+            end
+        };
+        if let Some(boot) = boot {
+            let path = self.aside();
+            let aside = serde_json::to_vec(&Aside { boot, next: range.end, end })
+                .map_err(|_| IdsError::Damaged(path.clone()))?;
+            palisade_base::fs::write_unnamed(&path, &aside, 0o600, None)
+                .map_err(io("write", &path))?;
+        }
+        Ok(IdRange { first: range.start, count: IDS_PER_CONTAINER })
     }
 
     /// Takes what `holder` had out of the machine's register.
@@ -216,29 +254,75 @@ impl IdLedger {
 
     /// The range that would be handed out next, for explanations: it is not reserved.
     pub fn next(&self) -> Result<IdRange, IdsError> {
-        let next = match std::fs::File::open(&self.path) {
+        let from = self.first_left(self.never_set_aside()?, boot().as_deref());
+        let range = self.free_from(from)?;
+        Ok(IdRange { first: range.start, count: IDS_PER_CONTAINER })
+    }
+
+    /// The first id that was never set aside.
+    fn never_set_aside(&self) -> Result<u32, IdsError> {
+        match std::fs::File::open(&self.path) {
             Ok(file) => {
                 let bytes = palisade_base::read_bounded(file, "ledger", LEDGER_BYTES_MAX)
                     .map_err(io("read", &self.path))?;
                 let ledger: Ledger = serde_json::from_slice(&bytes)
                     .map_err(|_| IdsError::Damaged(self.path.clone()))?;
-                ledger.next
+                Ok(ledger.next)
             }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => self.space.ids.start,
-            Err(error) => return Err(io("read", &self.path)(error)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(self.space.ids.start),
+            Err(error) => Err(io("read", &self.path)(error)),
+        }
+    }
+
+    /// Where what is left of the ranges set aside is noted.
+    fn aside(&self) -> PathBuf {
+        self.path.with_extension("aside")
+    }
+
+    /// The first id of what was set aside before `never` and is left in this boot, or `never`.
+    fn first_left(&self, never: u32, boot: Option<&str>) -> u32 {
+        let read = || -> Option<Aside> {
+            let file = std::fs::File::open(self.aside()).ok()?;
+            let bytes = palisade_base::read_bounded(file, "note", LEDGER_BYTES_MAX).ok()?;
+            serde_json::from_slice(&bytes).ok()
         };
+        // Without it, or with one of another time, what was left is lost.
+        let holds = |aside: &Aside| {
+            Some(aside.boot.as_str()) == boot && aside.end == never && aside.next <= never
+        };
+        read().filter(holds).map_or(never, |aside| aside.next)
+    }
+
+    /// The first range at or after `from` that is nobody's.
+    fn free_from(&self, mut from: u32) -> Result<Range<u32>, IdsError> {
         let reserved = self.space.reserved()?;
         let n_ranges = u64::from((self.space.ids.end - self.space.ids.start) / IDS_PER_CONTAINER);
-        let mut from = next;
         loop {
             let range = self.space.range_at(from, &reserved);
             let range = range.ok_or(IdsError::Exhausted { n_ranges })?;
             if !self.is_held(range.start)? {
-                return Ok(IdRange { first: range.start, count: IDS_PER_CONTAINER });
+                return Ok(range);
             }
             from = range.end;
         }
     }
+}
+
+/// Which boot of the machine this is, if that can be known.
+fn boot() -> Option<String> {
+    let file = std::fs::File::open(BOOT).ok()?;
+    let bytes = palisade_base::read_bounded(file, "boot", BOOT_BYTES_MAX).ok()?;
+    let boot = String::from_utf8(bytes).ok()?.trim().to_string();
+    (!boot.is_empty()).then_some(boot)
+}
+
+/// Puts `holder` into the register as `entry`, in place of one whose holder is gone.
+fn register(entry: &Path, holder: &Path) -> std::io::Result<()> {
+    match std::fs::remove_file(entry) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    std::os::unix::fs::symlink(holder, entry)
 }
 
 fn lock(path: &Path) -> Result<Lock, IdsError> {
@@ -256,12 +340,18 @@ fn ranges_in(folder: &Path) -> Vec<PathBuf> {
 
 /// Whose range an entry of the register is; `None` without one.
 fn holder_of(entry: &Path) -> Result<Option<PathBuf>, IdsError> {
-    let bytes = match std::fs::File::open(entry) {
-        Ok(file) => palisade_base::read_bounded(file, "register", HOLDER_BYTES_MAX),
+    let holder = match std::fs::read_link(entry) {
+        Ok(holder) => holder,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => Err(error),
+        // No link: releases before this one wrote the path into a file.
+        Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => {
+            let file = std::fs::File::open(entry).map_err(io("read", entry))?;
+            let bytes = palisade_base::read_bounded(file, "register", HOLDER_BYTES_MAX)
+                .map_err(io("read", entry))?;
+            PathBuf::from(std::ffi::OsString::from_vec(bytes))
+        }
+        Err(error) => return Err(io("read", entry)(error)),
     };
-    let holder = PathBuf::from(std::ffi::OsString::from_vec(bytes.map_err(io("read", entry))?));
     if !holder.is_absolute() {
         return Err(IdsError::Damaged(entry.to_path_buf()));
     }
@@ -392,6 +482,7 @@ mod tests {
         std::fs::remove_dir(&d).unwrap();
         assert_eq!(second.allocate(&c).unwrap().first, at(3));
         // A damaged entry is nobody's to guess at.
+        std::fs::remove_file(register.join(at(0).to_string())).unwrap();
         std::fs::write(register.join(at(0).to_string()), "").unwrap();
         let third = tempfile::tempdir().unwrap();
         assert!(matches!(ledger(&third).allocate(&a), Err(IdsError::Damaged(_))));
@@ -443,6 +534,55 @@ mod tests {
         let kept = ledger.allocate(&other).unwrap();
         ledger.release_all_of(&one).unwrap();
         assert_eq!(ranges_in(&register), [register.join(kept.first.to_string())]);
+    }
+
+    /// A power failure keeps what was flushed, and may bring back anything of the rest.
+    #[test]
+    fn what_was_set_aside_is_lost_with_the_boot_and_never_given_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = ledger(&folder, 40);
+        let note = folder.path().join("ids.aside");
+        let allocate =
+            || (ledger.allocate(folder.path()).unwrap().first - FIRST) / IDS_PER_CONTAINER;
+        let flushed = || std::fs::read_to_string(folder.path().join("ids.json")).unwrap();
+        assert_eq!([allocate(), allocate()], [0, 1]);
+        let (first, older) = (flushed(), std::fs::read_to_string(&note).unwrap());
+        assert_eq!([allocate(), allocate()], [2, 3]);
+        assert_eq!(flushed(), first, "one flush for all of them");
+        // In another boot.
+        std::fs::write(&note, older.replace(&boot().unwrap(), "x")).unwrap();
+        assert_eq!(ledger.next().unwrap().first, FIRST + 16 * IDS_PER_CONTAINER);
+        assert_eq!([allocate(), allocate()], [16, 17]);
+        std::fs::write(&note, "{\"boot\"").unwrap();
+        assert_eq!([allocate(), allocate()], [32, 33]);
+        // The last ones of the space were set aside together.
+        std::fs::remove_file(&note).unwrap();
+        assert!(matches!(ledger.allocate(folder.path()), Err(IdsError::Exhausted { .. })));
+        // A note of this boot, of a ledger that somebody set since.
+        std::fs::write(folder.path().join("ids.json"), format!("{{\"next\":{FIRST}}}")).unwrap();
+        std::fs::write(&note, older).unwrap();
+        assert_eq!(allocate(), 0);
+    }
+
+    /// What releases before this one wrote counts as well.
+    #[test]
+    fn the_register_is_read_in_both_forms_and_no_link_of_it_is_followed() {
+        let machine = tempfile::tempdir().unwrap();
+        let register = machine.path().join("ranges");
+        let mut ledger = ledger(&machine, 4);
+        ledger.space.register = Some(register.clone());
+        std::fs::create_dir(&register).unwrap();
+        let entry = |n: u32| register.join((FIRST + n * IDS_PER_CONTAINER).to_string());
+        std::fs::write(entry(0), machine.path().as_os_str().as_bytes()).unwrap();
+        assert_eq!(ledger.allocate(machine.path()).unwrap().first, FIRST + IDS_PER_CONTAINER);
+        assert_eq!(std::fs::read_link(entry(1)).unwrap(), machine.path());
+        let gone = machine.path().join("gone");
+        std::fs::write(entry(2), gone.as_os_str().as_bytes()).unwrap();
+        assert_eq!(ledger.allocate(machine.path()).unwrap().first, FIRST + 2 * IDS_PER_CONTAINER);
+        ledger.release_all_of(machine.path()).unwrap();
+        assert!(ranges_in(&register).is_empty());
+        std::os::unix::fs::symlink("relative", entry(3)).unwrap();
+        assert!(matches!(ledger.allocate(machine.path()), Err(IdsError::Damaged(_))));
     }
 
     #[test]

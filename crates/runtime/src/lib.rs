@@ -32,7 +32,6 @@ mod ids;
 pub mod inspect;
 pub mod install;
 mod io;
-mod json;
 mod layers;
 mod lock;
 mod manage;

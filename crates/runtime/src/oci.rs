@@ -537,7 +537,7 @@ mod tests {
             let Handover::Refused { message, .. } = call(excepted, twice, line) else {
                 panic!("{line}")
             };
-            assert!(message.contains("`process` is there twice"), "{message}");
+            assert!(message.contains("`process` stands twice"), "{message}");
         }
     }
 

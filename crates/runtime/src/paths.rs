@@ -6,10 +6,12 @@
 //! | `state/bundles/ID/` | spec, owner's lock, mount points | while the container exists |
 //! | `/run/palisade/network/ID.json` | address and published ports of any run folder's container | while the container exists |
 //! | `state/runc/` | the OCI runtime's own state | while the container exists |
+//! | `state/runtimes/` | what OCI runtimes say of their versions | until their files change |
 //! | `data/containers/ID/` | what the container wrote | while the container exists |
 //! | `data/layers/HEX/` | unpacked layers, shared | until removed |
 //! | `data/layers-of-IDS/HEX/` | the same, of an ordinary user's ids | until removed |
 //! | `data/ids/ledger.json` | the ledger of id ranges | for ever |
+//! | `data/ids/ledger.aside` | which of those set aside are left | until the machine ends |
 //! | `/var/lib/palisade/ranges/ID` | which container of any data folder has the range | while the container exists |
 
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
@@ -71,6 +73,11 @@ impl RuntimePaths {
     /// State folder of the OCI runtime.
     pub fn runc_state(&self) -> PathBuf {
         self.state.join("runc")
+    }
+
+    /// What OCI runtimes say of their versions.
+    pub fn runtimes(&self) -> PathBuf {
+        self.state.join("runtimes")
     }
 
     /// Folder of what containers wrote.
@@ -152,6 +159,7 @@ impl RuntimePaths {
             (&self.bundles(), 0o711),
             (&self.records(), 0o700),
             (&self.runc_state(), 0o700),
+            (&self.runtimes(), 0o700),
             (&self.data, 0o700),
             (&self.writes(), 0o700),
             (&self.data.join("ids"), 0o700),

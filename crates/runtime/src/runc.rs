@@ -1,5 +1,7 @@
 //! The OCI runtime: which one, whether it is fit, and calling it.
 
+mod remembered;
+
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -24,7 +26,7 @@ const PATH: &str = "PATH=/usr/sbin:/usr/bin:/sbin:/bin";
 /// How long the OCI runtime may take for one operation.
 pub(crate) const RUNC_DEADLINE: Duration = Duration::from_mins(1);
 
-/// Bytes of its log and version that are read.
+/// Bytes of its log that are read.
 const LOG_BYTES_MAX: u64 = 256 << 10;
 /// Characters of its messages that are shown.
 const MESSAGE_CHARS_MAX: usize = 600;
@@ -141,28 +143,37 @@ impl Runc {
 
     /// Takes the first of `candidates` that exists; it must be fit.
     pub fn find_among(candidates: &[PathBuf]) -> Result<Self, RuncError> {
-        let path = candidates.iter().find(|path| path.is_file()).ok_or_else(|| {
-            let looked = candidates.iter().map(|path| path.display().to_string()).collect();
-            RuncError::Missing { looked }
-        })?;
-        let output =
-            command(path).arg("--version").stdin(Stdio::null()).output().map_err(|source| {
-                RuncError::Io {
-                    program: path.display().to_string(),
-                    operation: "--version",
-                    source,
-                }
-            })?;
-        let version = RuncVersion::parse(&String::from_utf8_lossy(&output.stdout))
-            .ok_or_else(|| RuncError::UnknownVersion(path.clone()))?;
+        let path = first_of(candidates)?;
+        let said = ask(path)?;
+        Self::fit(path, &said)
+    }
+
+    /// The same for `program`, or for one in the usual places. What each says of its version is
+    /// remembered in `folder` as long as its file stays the same: to start it takes longer than
+    /// most of what is done besides.
+    pub fn find_known(program: Option<&Path>, folder: &Path) -> Result<Self, RuncError> {
+        let candidates = match program {
+            Some(program) => vec![program.to_path_buf()],
+            None => CANDIDATES.map(PathBuf::from).to_vec(),
+        };
+        let path = first_of(&candidates)?;
+        let said = remembered::said(path, folder, || ask(path))?;
+        Self::fit(path, &said)
+    }
+
+    /// The one at `path`, which `said` this of its version, if that is fit.
+    fn fit(path: &Path, said: &str) -> Result<Self, RuncError> {
+        let path = path.to_path_buf();
+        let version =
+            RuncVersion::parse(said).ok_or_else(|| RuncError::UnknownVersion(path.clone()))?;
         let (oldest, needed) = match version.name.as_str() {
             "crun" => (CRUN_OLDEST, "1.8"),
             _ => (RUNC_OLDEST, "1.1.0"),
         };
         if version.numbers < oldest {
-            return Err(RuncError::TooOld { path: path.clone(), found: version.text, needed });
+            return Err(RuncError::TooOld { path, found: version.text, needed });
         }
-        Ok(Self { path: path.clone(), version })
+        Ok(Self { path, version })
     }
 
     /// The program.
@@ -231,6 +242,25 @@ impl Runc {
     pub(crate) fn io(&self, operation: &'static str, source: std::io::Error) -> RuncError {
         RuncError::Io { program: self.version.name.clone(), operation, source }
     }
+}
+
+fn first_of(candidates: &[PathBuf]) -> Result<&Path, RuncError> {
+    let found = candidates.iter().find(|path| path.is_file());
+    found.map(PathBuf::as_path).ok_or_else(|| {
+        let looked = candidates.iter().map(|path| path.display().to_string()).collect();
+        RuncError::Missing { looked }
+    })
+}
+
+/// What the runtime at `path` says of its version.
+fn ask(path: &Path) -> Result<String, RuncError> {
+    let output = command(path).arg("--version").stdin(Stdio::null()).output();
+    let output = output.map_err(|source| RuncError::Io {
+        program: path.display().to_string(),
+        operation: "--version",
+        source,
+    })?;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// A command that inherits nothing from the caller's environment and terminal group: a

@@ -33,6 +33,8 @@ pub fn harden_usernet(text: &str) -> Result<Usernet, LxcError> {
     }
     let mut out = Usernet::default();
     for (i, raw) in text.lines().enumerate() {
+        // At the end of a text without an end of line too, where `lines` leaves it.
+        let raw = raw.trim_end_matches('\r');
         let line = raw.trim();
         let instead = if line.is_empty() || line.starts_with('#') {
             Instead::Same

@@ -324,6 +324,7 @@ fn the_table_of_users_is_written_anew() {
     check("# who\nalice veth lxcbr0 10\n\n", "# who\nalice veth lxcbr0 10\n\n");
     check("@all  veth lxcbr0 5000", "@all veth lxcbr0 100\n");
     check("bob veth", &format!("{out}bob veth\n"));
+    check("# who\r\n\r", "# who\n\n");
     check(
         "bob phys eth0 1\nroot veth lxcbr0 1",
         &format!("{out}bob phys eth0 1\n{out}root veth lxcbr0 1\n"),

@@ -393,14 +393,11 @@ pub(crate) fn explanation(changes: &[Change]) -> String {
 
 /// Opens the runtime with the folders of the command line.
 pub(crate) fn open(context: &Context<'_>, program: Option<&Path>) -> Result<Runtime, Failure> {
-    let runc = match program {
-        Some(path) => Runc::find_among(&[path.to_path_buf()]),
-        None => Runc::find(),
-    };
-    let runc = runc.or_exit(Exit::Incomplete)?;
+    let paths = paths(context);
+    let runc = Runc::find_known(program, &paths.runtimes()).or_exit(Exit::Incomplete)?;
     let opened = match context.rootless {
-        Some(rootless) => Runtime::open_rootless(paths(context), runc, rootless.clone()),
-        None => Runtime::open(paths(context), runc, IdSpace::of_this_machine()),
+        Some(rootless) => Runtime::open_rootless(paths, runc, rootless.clone()),
+        None => Runtime::open(paths, runc, IdSpace::of_this_machine()),
     };
     opened.or_exit(Exit::Incomplete)
 }

@@ -82,13 +82,13 @@ fn lying_images(folder: &Path) -> Vec<(&'static str, String, &'static str)> {
 }
 
 /// Everything in the state folders but what successful commands leave as well: the
-/// skeleton of folders, the ledger of ids, locks, and kept policies.
+/// skeleton of folders, the ledger of ids, locks, kept policies, and what runtimes said.
 fn state(folder: &Path) -> Vec<String> {
     let mut lines = listing(&folder.join("data"));
     lines.extend(listing(&folder.join("run")));
     let usual = |line: &String| {
         let line = line.strip_prefix(&*folder.to_string_lossy()).unwrap_or(line);
-        ["/data/policies/", "/data/ids/", "/run/lock", "/run/names.lock"]
+        ["/data/policies/", "/data/ids/", "/run/lock", "/run/names.lock", "/run/runtimes/"]
             .iter()
             .any(|part| line.starts_with(part))
             || [

@@ -132,20 +132,24 @@ fn access(file: &DebFile) -> Option<String> {
     (!is_usual).then(|| format!("{}:{}:{:o}", file.uid, file.gid, file.mode))
 }
 
+/// A text of the database, which is written again as it is.
+fn text_of<'a>(files: &'a Files, path: &str) -> Result<&'a str, PatchError> {
+    std::str::from_utf8(files.content(path).unwrap_or_default())
+        .map_err(|_| PatchError::document(path, "it is not UTF-8"))
+}
+
 impl<'a> Builder<'a> {
     fn new(files: &'a Files, mode: Scripts) -> Result<Self, PatchError> {
         let none = || PatchError::document("the image", "it has no database of apk");
         let folder = place_of_database(files).ok_or_else(none)?;
         let path = format!("{folder}/installed");
-        let text = std::str::from_utf8(files.content(&path).unwrap_or_default())
-            .map_err(|_| PatchError::document(&path, "it is not UTF-8"))?;
-        let records = record::read(text);
+        let records = record::read(text_of(files, &path)?);
         let scripts = match place_of_scripts(files, folder) {
             Some(path) => scripts::read(files.content(&path).unwrap_or_default())
                 .map_err(|error| PatchError::document(&path, error.to_string()))?,
             None => Vec::new(),
         };
-        let triggers = files.content(&format!("{folder}/triggers")).unwrap_or_default();
+        let triggers = text_of(files, &format!("{folder}/triggers"))?.to_string();
         let mut owners: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         for record in &records {
             for (path, _) in record.folders.iter().flat_map(Folder::paths) {
@@ -158,7 +162,7 @@ impl<'a> Builder<'a> {
             files,
             folder,
             scripts,
-            triggers: String::from_utf8_lossy(triggers).into_owned(),
+            triggers,
             changed: (false, false),
             owners,
             records,

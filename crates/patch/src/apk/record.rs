@@ -90,7 +90,8 @@ pub(crate) fn read(text: &str) -> Vec<Record> {
 
 fn record(text: &str) -> Record {
     let mut record = Record { text: format!("{text}\n"), ..Record::default() };
-    for line in text.lines() {
+    // As apk does: a carriage return at a line's end belongs to a name.
+    for line in text.split('\n') {
         let Some((key, value)) = line.split_once(':') else { continue };
         let is_full = record.folders.len() >= FOLDERS_MAX;
         match (key, record.folders.last_mut()) {
@@ -147,7 +148,7 @@ mod tests {
 
     #[test]
     fn what_is_read_is_written() {
-        let body = "F:\nF:etc\nM:0:0:750\nR:a\na:0:0:600\nZ:Q1x\nR:b\nF:usr\n";
+        let body = "F:\nF:etc\nM:0:0:750\nR:a\na:0:0:600\nZ:Q1x\nR:b\nF:usr\r\n";
         let text = format!("C:Q1y\nP:a\nV:1\n{body}\nP:b\nV:2\n\n");
         let all = read(&text);
         assert_eq!(all.len(), 2);

@@ -187,8 +187,8 @@ fn what_go_reads_otherwise_is_refused() {
         (r#"{"hostconfig":{"privileged":true}}"#, "privileged mode"),
         ("{\"Ho\u{17f}tConfig\":{\"Privileged\":true}}", "privileged mode"),
         // Of two the last wins, or both do.
-        (r#"{"HostConfig":{"Privileged":true},"HostConfig":{}}"#, "there twice"),
-        (r#"{"HostConfig":{},"hostConfig":{"Privileged":true}}"#, "there twice"),
+        (r#"{"HostConfig":{"Privileged":true},"HostConfig":{}}"#, "stands twice"),
+        (r#"{"HostConfig":{},"hostConfig":{"Privileged":true}}"#, "stands twice"),
         (r#"{"HostConfig":{"Privileged":"yes"}}"#, "truth value"),
         (r#"{"HostConfig":[]}"#, "no object"),
         (r#"{"HostConfig":{"Binds":{}}}"#, "list"),

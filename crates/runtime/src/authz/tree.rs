@@ -4,11 +4,11 @@
 //! A tree therefore remembers keys as they were written, holds none twice ([`Unique`]), and refuses
 //! a look-up that two keys answer.
 
+use palisade_base::json::Unique;
 use serde::de::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::create::BadBody;
-use crate::json::Unique;
 
 /// A JSON value.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,7 +46,7 @@ impl Tree {
         let mut found = list.iter().filter(|(key, _)| folded(key) == wanted);
         let first = found.next();
         if found.next().is_some() {
-            return Err(BadBody(format!("`{name}` is there twice")));
+            return Err(BadBody(format!("`{name}` stands twice")));
         }
         Ok(first.map_or(&NULL, |(_, value)| value))
     }

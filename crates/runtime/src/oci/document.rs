@@ -8,9 +8,8 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use palisade_base::Explain;
+use palisade_base::json::Unique;
 use serde_json::Value;
-
-use crate::json::Unique;
 
 /// Bytes of a `config.json` or process file that are read.
 pub const DOCUMENT_BYTES_MAX: u64 = 16 << 20;

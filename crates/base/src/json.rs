@@ -1,16 +1,21 @@
 //! JSON in which no object has a key twice.
 //!
 //! Of two keys of one name `serde_json` keeps the last, Go takes the last or makes one object of
-//! both, and crun's reader may take the first: what is judged here would not be what a runtime or
-//! an engine reads. Keys that differ in case are another question, which the readers of documents
-//! and of calls answer.
+//! both, and crun's reader may take the first: what is judged or signed would not be what a
+//! runtime, an engine or another verifier reads (RFC 8259, section 4, leaves it open). Keys that
+//! differ in case are another question, which the readers of documents and of calls answer.
 
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
 /// A value without a key that is there twice, in the order in which it was written.
+///
+/// Read by serde_json, which bounds the nesting at 128; whoever reads bounds the bytes.
+///
+/// # Errors
+/// At the second of two equal keys, at any depth: data of the wrong form, which names the key.
 #[derive(Debug)]
-pub(crate) struct Unique(pub(crate) Value);
+pub struct Unique(pub Value);
 
 impl<'de> Deserialize<'de> for Unique {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
@@ -69,7 +74,7 @@ impl<'de> Visitor<'de> for UniqueVisitor {
         while let Some((key, Unique(value))) = from.next_entry::<String, Unique>()? {
             if map.contains_key(&key) {
                 let key: String = key.chars().take(64).collect();
-                return Err(A::Error::custom(format!("`{key}` is there twice")));
+                return Err(A::Error::custom(format!("key `{key}` stands twice")));
             }
             map.insert(key, value);
         }
@@ -106,11 +111,19 @@ mod tests {
             r#"{"a":null,"a":null}"#,
         ] {
             let error = serde_json::from_str::<Unique>(text).unwrap_err();
-            assert!(error.to_string().contains("`a` is there twice"), "{text}: {error}");
+            assert!(error.to_string().contains("`a` stands twice"), "{text}: {error}");
             assert!(error.is_data());
         }
-        // As deep as `serde_json` goes by itself.
-        let deep = format!("{}{}", "[".repeat(5000), "]".repeat(5000));
-        assert!(serde_json::from_str::<Unique>(&deep).is_err());
+    }
+
+    #[test]
+    fn it_goes_as_deep_as_serde_json_does_by_itself() {
+        let read = |depth: usize| {
+            let text = format!("{}1{}", "[".repeat(depth), "]".repeat(depth));
+            serde_json::from_str::<Unique>(&text)
+        };
+        assert!(read(127).is_ok());
+        assert!(read(129).is_err());
+        assert!(read(100_000).is_err());
     }
 }
