@@ -101,7 +101,7 @@ deny: ## Licences, sources, duplicates and known vulnerabilities of what is depe
 lint: ## Formatting, clippy with warnings as errors, the fuzz targets compile, structure
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
-	$(CARGO) check --manifest-path fuzz/Cargo.toml --bins --locked
+	$(CARGO) check --manifest-path fuzz/Cargo.toml --bins --no-default-features --locked
 	$(CARGO) xtask tidy
 
 .PHONY: install
