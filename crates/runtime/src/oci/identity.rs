@@ -67,7 +67,11 @@ pub fn engine_facts(
             out.kind = ContainerKind::Build;
             out.engine_folders.extend(buildkit_folder(bundle));
         }
-        Keeper::Kubernetes { state, .. } => {
+        Keeper::Kubernetes { state, stored, .. } => {
+            if let Some(stored) = stored {
+                crio(&mut out, &stored.entry);
+                out.engine_folders.extend(stored.containers.parent().and_then(text_of));
+            }
             let store = store_of(&bundle.join(root_of(spec)));
             let folders = [Some(state.clone()), store].into_iter().flatten();
             out.engine_folders.extend(folders.filter_map(|path| text_of(&path)));
@@ -423,6 +427,17 @@ fn podman(out: &mut EngineFacts, containers: &Path, entry: Option<&Value>) {
     out.name = podman_text(entry, "name");
 }
 
+/// A container of CRI-O's, by its store: its annotations say less of a sandbox, and may be those
+/// of a pod's author where a release writes none.
+fn crio(out: &mut EngineFacts, entry: &Value) {
+    out.image_digests =
+        entry.get("image").and_then(Value::as_str).and_then(digest_in).into_iter().collect();
+    out.image = podman_text(entry, "image-name");
+    if let Some(name) = podman_text(entry, "metadata-name") {
+        out.name = Some(name);
+    }
+}
+
 /// A container's spec and where it lies.
 #[derive(Debug, Clone)]
 pub struct Found {
@@ -580,6 +595,26 @@ mod tests {
         let crio = Path::new("/run/containers/storage/none-containers/1/userdata");
         let found = facts(&of_crio, crio);
         assert_eq!((found.kind, found.image.as_deref()), (ContainerKind::Sandbox, Some("pause:3")));
+        // CRI-O's store knows better, of a sandbox too.
+        let store = tempfile::tempdir().unwrap();
+        let root = store.path().join("lasting/vfs/dir/l1");
+        let list = store.path().join("lasting/vfs-containers");
+        let bundle = store.path().join("run/vfs-containers/1/userdata");
+        for path in [&root, &list, &bundle] {
+            std::fs::create_dir_all(path).unwrap();
+        }
+        let said = json!({"image-name": "real:1", "metadata-name": "web", "name": "k8s_web_0"});
+        let image = "b".repeat(64);
+        let entry =
+            json!([{"id": "1", "layer": "l1", "image": image, "metadata": said.to_string()}]);
+        std::fs::write(list.join("volatile-containers.json"), entry.to_string()).unwrap();
+        let mut spec = of_crio.clone();
+        spec["root"] = json!({ "path": root });
+        let found = facts(&spec, &bundle);
+        assert_eq!((found.image.as_deref(), found.name.as_deref()), (Some("real:1"), Some("web")));
+        assert_eq!(found.image_digests, [format!("sha256:{image}")]);
+        let folder = list.parent().unwrap().to_str().unwrap().to_string();
+        assert!(found.engine_folders.contains(&folder), "{:?}", found.engine_folders);
         // One who may write annotations is not taken for Kubernetes.
         let store = tempfile::tempdir().unwrap();
         let podman = store.path().join("vfs-containers/1/userdata");

@@ -30,6 +30,15 @@ pub(super) enum Plugin {
     Crio,
 }
 
+/// A container in a store of Podman's or CRI-O's (containers/storage).
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Stored {
+    /// The store's folder of containers.
+    pub(super) containers: PathBuf,
+    /// What it says of this one.
+    pub(super) entry: Value,
+}
+
 /// Who keeps a container.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Keeper {
@@ -49,6 +58,8 @@ pub(super) enum Keeper {
         plugin: Plugin,
         /// What it keeps of running containers here.
         state: PathBuf,
+        /// What CRI-O's store says of this one, where it is found.
+        stored: Option<Stored>,
     },
     /// containerd, for another client.
     Containerd,
@@ -69,18 +80,17 @@ impl Keeper {
         if is_build(bundle, id) {
             return Self::Builder;
         }
+        let root = bundle.join(root_of(spec));
         if let Some(containers) = podman_folder(bundle, id) {
-            return in_store(containers, id);
+            return in_store(containers, &root, id);
         }
         match namespace_of(bundle, id) {
             Some(KUBERNETES) => Self::Kubernetes {
                 plugin: Plugin::Containerd,
                 state: bundle.ancestors().nth(3).unwrap_or(bundle).to_path_buf(),
+                stored: None,
             },
-            Some(_) => {
-                let root = bundle.join(root_of(spec));
-                docker_folder(&root, id).map_or(Self::Containerd, Self::Docker)
-            }
+            Some(_) => docker_folder(&root, id).map_or(Self::Containerd, Self::Docker),
             None => Self::Nobody,
         }
     }
@@ -100,18 +110,29 @@ pub(super) fn namespace_of<'b>(bundle: &'b Path, id: &str) -> Option<&'b str> {
 }
 
 /// Podman keeps bundles where its images are, CRI-O where it keeps what ends with the machine.
-fn in_store(containers: &Path, id: &str) -> Keeper {
+fn in_store(containers: &Path, root: &Path, id: &str) -> Keeper {
     let entry = podman_entry(containers, id);
-    let images = || {
-        let driver = containers.file_name()?.to_str()?.strip_suffix("-containers")?;
-        Some(containers.with_file_name(format!("{driver}-images")).exists())
-    };
+    let driver = || containers.file_name()?.to_str()?.strip_suffix("-containers");
+    let images = || Some(containers.with_file_name(format!("{}-images", driver()?)).exists());
     let has_list = || LISTS.iter().any(|name| containers.join(name).exists());
     if entry.is_none() && images() == Some(false) && !has_list() {
         let state = containers.parent().unwrap_or(containers).to_path_buf();
-        return Keeper::Kubernetes { plugin: Plugin::Crio, state };
+        let stored = driver().and_then(|driver| stored_at(root, driver, id));
+        return Keeper::Kubernetes { plugin: Plugin::Crio, state, stored };
     }
     Keeper::Podman { containers: containers.to_path_buf(), entry }
+}
+
+/// The container `id` in the store in which the root file system lies: CRI-O mounts it there
+/// itself, and nobody can name it another.
+fn stored_at(root: &Path, driver: &str, id: &str) -> Option<Stored> {
+    let root = std::fs::canonicalize(root).ok()?;
+    let mut folders = root.ancestors().skip(1).take(ANCESTORS_MAX);
+    let folder = folders.find(|folder| folder.file_name().is_some_and(|name| name == driver))?;
+    let containers = folder.with_file_name(format!("{driver}-containers"));
+    let entry = podman_entry(&containers, id)?;
+    let layer = entry.get("layer")?.as_str()?;
+    root.iter().any(|part| part == layer).then_some(Stored { containers, entry })
 }
 
 /// The folder with Docker's own files of a container, which lies where its root file system
@@ -201,7 +222,8 @@ mod tests {
         let docker = Keeper::Docker(at("data/containers/c1"));
         check(&make("run/io.containerd.runtime.v2.task/moby/c1"), &docker);
         check(&make("run/io.containerd.runtime.v1.linux/moby/c1"), &docker);
-        let kubernetes = |plugin, name: &str| Keeper::Kubernetes { plugin, state: at(name) };
+        let kubernetes =
+            |plugin, name: &str| Keeper::Kubernetes { plugin, state: at(name), stored: None };
         let task = make("run/io.containerd.runtime.v2.task/k8s.io/c1");
         check(&task, &kubernetes(Plugin::Containerd, "run"));
         check(&make("run/io.containerd.runtime.v2.task/moby/c2"), &Keeper::Nobody);
@@ -220,6 +242,19 @@ mod tests {
         std::fs::remove_dir(at("store/overlay-images")).unwrap();
         std::fs::write(containers.join("volatile-containers.json"), "[]").unwrap();
         check(&podman, &kept(None));
+        // CRI-O's store is where it mounts the root, if that is the layer of the container.
+        let list = make("lasting/overlay-containers").join("volatile-containers.json");
+        let entry = json!({"id": "c1", "image": "", "layer": "l1"});
+        std::fs::write(list, json!([entry]).to_string()).unwrap();
+        let in_crio = |root: PathBuf| Keeper::of(&json!({ "root": { "path": root } }), &crio, "c1");
+        let stored = Some(Stored { containers: at("lasting/overlay-containers"), entry });
+        let known = Keeper::Kubernetes { plugin: Plugin::Crio, state: at("cri-o"), stored };
+        assert_eq!(in_crio(make("lasting/overlay/l1/merged")), known);
+        for root in
+            ["lasting/overlay/l2/merged", "lasting/vfs/dir/l1", "elsewhere/overlay/l1/merged"]
+        {
+            assert_eq!(in_crio(make(root)), kubernetes(Plugin::Crio, "cri-o"), "{root}");
+        }
         let none = json!({});
         let task = at("run/io.containerd.runtime.v2.task/moby/c1");
         assert_eq!(Keeper::of(&none, &task, "c1"), Keeper::Containerd);

@@ -39,6 +39,9 @@ pub(super) fn origin(spec: &Value, bundle: &Path, id: &str) -> Origin {
         Keeper::Podman { containers, entry: Some(entry) } => {
             podman(&containers, &entry).unwrap_or_default()
         }
+        Keeper::Kubernetes { plugin: Plugin::Crio, stored, .. } => stored
+            .and_then(|stored| podman(&stored.containers, &stored.entry))
+            .unwrap_or_else(|| annotated(spec, Plugin::Crio)),
         Keeper::Kubernetes { plugin, .. } => {
             containerd().unwrap_or_else(|| annotated(spec, plugin))
         }
@@ -110,7 +113,7 @@ fn docker(folder: &Path) -> Option<Origin> {
     Some(found)
 }
 
-/// A container of Podman's.
+/// A container of Podman's or CRI-O's store.
 fn podman(containers: &Path, entry: &Value) -> Option<Origin> {
     let image = entry.get("image").and_then(Value::as_str)?;
     let mut found = Origin::default();

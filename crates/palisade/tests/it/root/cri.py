@@ -99,7 +99,8 @@ def start(runtime, pod, name, cgroup, image, rest):
         security.append((2, 1))
     if "host" in asked:
         security.append((3, HOST_NETWORK))
-    config = [(1, message((1, name))), (2, message((1, image)))]
+    # CRI-O asks what the user called the image.
+    config = [(1, message((1, name))), (2, message((1, image), (18, image)))]
     config += [(3, word) for word in command]
     config.append((15, message((2, message(*security)))))
     pod_config = sandbox(pod[:8], cgroup, asked)
