@@ -9,10 +9,12 @@
 set -uo pipefail
 cd "$(dirname "$0")/.."
 cargo=${CARGO:-cargo}
+# Below nohup a hangup is ignored by every program, those under test too, which are to heed it.
+run=(env --default-signal=HUP "$cargo")
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 
-"$cargo" test --workspace --no-fail-fast "$@" 2>&1 | tee "$log"
+"${run[@]}" test --workspace --no-fail-fast "$@" 2>&1 | tee "$log"
 result=${PIPESTATUS[0]}
 if [ "$result" -eq 0 ]; then
     exit 0
@@ -26,7 +28,7 @@ echo
 for flags in "${failed[@]}"; do
     echo "==> once more: cargo test $flags"
     # shellcheck disable=SC2086 # several words
-    "$cargo" test "$@" $flags || exit 1
+    "${run[@]}" test "$@" $flags || exit 1
 done
 echo
 echo "warning: failed at first and passed when run again; the first failure is above:" >&2
