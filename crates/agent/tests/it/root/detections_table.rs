@@ -148,7 +148,8 @@ pub(crate) const WARNING: &[Row] = &[
         "for i in $(seq 3); do (exec 3<>/dev/tcp/127.0.0.1/2222); done 2>/dev/null; :"),
     ("Files deleted in bulk", "rm", "mkdir -p /srv/del; for i in $(seq 120); do : >/srv/del/$i; done; rm /srv/del/*",
         "mkdir -p /tmp/del; for i in $(seq 120); do : >/tmp/del/$i; done; rm /tmp/del/*"),
-    ("Processes started in a flood", "act", "act 'forks 700'", "act 'forks 50'"),
+    // The rows before have made processes in the same second.
+    ("Processes started in a flood", "act", "act 'forks 700'", "sleep 1.2; act 'forks 50'"),
     ("Device node made", "act", "low 'mknodat AT_FDCWD /tmp/eg-node 060600 0x700'", "act 'mknodat AT_FDCWD /opt/data/eg-pipe 010600 0'"),
     ("Root of the file tree exchanged", "act", "low \"pivot_root '/' '/'\"", "low 'getpid'"),
 ];
