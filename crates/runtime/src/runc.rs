@@ -260,6 +260,10 @@ fn ask(path: &Path) -> Result<String, RuncError> {
         operation: "--version",
         source,
     })?;
+    // What was killed, say, has said nothing that is to be remembered.
+    if !output.status.success() {
+        return Err(RuncError::UnknownVersion(path.to_path_buf()));
+    }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 

@@ -61,6 +61,12 @@ mod tests {
         }
         assert_eq!(check(&program, &state), Ok(Vec::new()));
         assert_eq!(n_asked(), 5);
+        // One that failed is asked again.
+        say("runc version 1.0.3'; kill -9 $$; echo '");
+        for _ in 0..2 {
+            assert_eq!(check(&program, &state), Ok(Vec::new()));
+        }
+        assert_eq!(n_asked(), 7);
         assert!(check(&folder.path().join("none"), &state).is_err());
     }
 }
